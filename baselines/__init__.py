@@ -1,0 +1,19 @@
+"""Adversarial-training methods. `METHODS` is the registry: a new method is one file and one line.
+
+A method supplies pieces and never a loop (`baselines.method.Method`): how examples are crafted, the
+loss, what surrounds an optimiser step, and its published recipe. torch is imported where it is
+used, so that tables and `status` can read hyperparameters without it.
+"""
+
+from baselines.method import Method
+from baselines.pgd_at import PgdAt
+from benchmark.errors import UserError
+
+METHODS: dict[str, Method] = {"pgd-at": PgdAt()}
+
+
+def method(name: str) -> Method:
+    """The method called `name`. Raises `UserError` if there is none."""
+    if name not in METHODS:
+        raise UserError(f"unknown AT method '{name}'; known: {', '.join(METHODS)}")
+    return METHODS[name]

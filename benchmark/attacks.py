@@ -1,0 +1,90 @@
+"""The only attack loop: projected gradient ascent in an L-infinity ball (Madry et al., 2018).
+
+    x_0 = clip(x + start),  x_{t+1} = clip(P_eps(x_t + step_size * sign(grad L(f(x_t), y))))
+
+Objective, start and BN mode are arguments; methods and evaluations differ in nothing else.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.cells import derive_seed
+from benchmark.recipes import LinfAttack
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+
+_BLOCK = 256
+
+
+def summed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy summed over the batch, so that no example's gradient depends on the others."""
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+@contextmanager
+def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """`model` in training or evaluation mode inside the block, as it was afterwards."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, flag in before:
+            module.training = flag
+
+
+def linf_pgd(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    attack: LinfAttack,
+    start: Tensor,
+    *,
+    objective: Objective = summed_cross_entropy,
+    bn_training: bool = False,
+) -> Tensor:
+    """Adversarial images for `x` (B, C, H, W) in [0,1]: same shape, in [0,1], within `attack.eps`.
+
+    `start` is the initial perturbation (same shape, pixel units). `bn_training` runs the model in
+    training mode while crafting, which uses and updates batch statistics. `objective(logits,
+    labels)` is ascended. Parameters receive no gradient.
+    """
+    low, high = (x - attack.eps).clamp_(0, 1), (x + attack.eps).clamp_(0, 1)
+    x_adv = torch.clamp(x + start, low, high)
+    with training_mode(model, bn_training):
+        for _ in range(attack.steps):
+            x_adv.requires_grad_(True)
+            loss = objective(model(x_adv), labels)
+            (gradient,) = torch.autograd.grad(loss, x_adv)
+            x_adv = x_adv.detach().add_(gradient.sign_(), alpha=attack.step_size)
+            x_adv = torch.clamp(x_adv, low, high)
+    return x_adv
+
+
+def uniform_start(shape: torch.Size, eps: float, generator: torch.Generator) -> Tensor:
+    """Perturbation of `shape` drawn from U(-eps, eps) on the CPU."""
+    return torch.empty(shape).uniform_(-eps, eps, generator=generator)
+
+
+def example_starts(seed: int, start: int, stop: int, shape: tuple[int, ...], eps: float) -> Tensor:
+    """U(-eps, eps) starts for examples `start` to `stop`, each fixed by (seed, example id).
+
+    Returns (stop - start, *shape). Draws are made in blocks of fixed ids, so that an example's start
+    does not depend on the batch it is attacked in.
+    """
+    blocks = range(start // _BLOCK, (stop - 1) // _BLOCK + 1)
+    drawn = np.concatenate([_block(seed, block, shape) for block in blocks])
+    offset = blocks.start * _BLOCK
+    return torch.from_numpy(drawn[start - offset : stop - offset]).mul(2 * eps).sub_(eps)
+
+
+@lru_cache(maxsize=4)
+def _block(seed: int, block: int, shape: tuple[int, ...]) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    generator = np.random.Generator(np.random.Philox(derive_seed(seed, "start", block)))
+    return generator.random((_BLOCK, *shape), dtype=np.float32)

@@ -1,0 +1,62 @@
+"""The cell: one model of the benchmark, as a frozen value.
+
+Key, path, seeds and place in a table are functions of the cell and of nothing else.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+
+from benchmark.errors import UserError
+
+BASE = "none"
+_PART = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from the text of `parts`; the only source of seeds in the suite."""
+    text = "|".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One model: an adversarially trained base (`finetune="none"`) or a fine-tuned version of it."""
+
+    scale: str
+    dataset: str
+    arch: str
+    method: str
+    finetune: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """`scale/dataset/arch/method/finetune/seedN`: name on the command line and path on disk."""
+        names = (self.scale, self.dataset, self.arch, self.method, self.finetune)
+        return "/".join((*names, f"seed{self.seed}"))
+
+    @property
+    def base(self) -> "Cell":
+        """The adversarially trained model that this cell starts from (itself for a base)."""
+        return replace(self, finetune=BASE)
+
+    @property
+    def is_base(self) -> bool:
+        return self.finetune == BASE
+
+    def seed_for(self, stage: str, *parts: object) -> int:
+        """Seed of one stage (`"train"`, `"pgd10x3"`, ...), refined by `parts` such as the epoch."""
+        return derive_seed(self.key, stage, *parts)
+
+    @classmethod
+    def parse(cls, key: str) -> "Cell":
+        """The cell named by `key`. Raises `UserError` if `key` does not have the form of a key."""
+        parts = key.strip("/").split("/")
+        seed = re.fullmatch(r"seed(\d+)", parts[-1])
+        if len(parts) != 6 or seed is None or not all(_PART.fullmatch(p) for p in parts[:-1]):
+            raise UserError(
+                f"'{key}' is not a cell key; a key reads SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
+                "for example quick/digits/resnet18-w8/pgd-at/rift/seed0"
+            )
+        return cls(parts[0], parts[1], parts[2], parts[3], parts[4], int(seed[1]))

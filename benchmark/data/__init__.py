@@ -1,0 +1,109 @@
+"""Datasets: facts about each (no torch), and loading into uint8 tensors held in memory.
+
+`DATASETS` is the registry; a new dataset is one file with a `load(directory)` and one line here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from benchmark.errors import UserError
+from benchmark.recipes import LinfAttack
+from benchmark.specs import Spec, spec_of
+
+if TYPE_CHECKING:
+    from benchmark.data.images import Dataset
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random shift by up to `pad` pixels (edges filled by `mode`) and, if `flip`, mirroring."""
+
+    version: ClassVar[int] = 1
+    pad: int
+    mode: str
+    flip: bool
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is fixed about a dataset: shape, normalisation, augmentation and threat model.
+
+    `mean` and `std` are per channel of pixels in [0,1]. `corruptions` names the generator or files
+    of the OOD test set, None where this version of the suite has none for the dataset.
+    """
+
+    version: ClassVar[int] = 1
+    name: str
+    label: str
+    classes: int
+    channels: int
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation
+    threat: LinfAttack
+    corruptions: str | None = None
+
+    @property
+    def spec(self) -> Spec:
+        """What weights and PGD accuracies depend on; not the label, nor which OOD set there is."""
+        spec: Spec = spec_of(self)
+        return {name: spec[name] for name in spec if name not in ("label", "corruptions")}
+
+
+DIGITS = DatasetInfo(
+    name="digits",
+    label="Digits",
+    classes=10,
+    channels=1,
+    side=8,
+    mean=(0.3053,),
+    std=(0.3763,),
+    augmentation=Augmentation(pad=1, mode="zero", flip=False),
+    threat=LinfAttack(eps=0.12, step_size=0.03, steps=10),
+    corruptions="gen-v1",
+)
+"""scikit-learn's 8x8 handwritten digits (UCI optical recognition test set), shipped with it."""
+
+CIFAR10 = DatasetInfo(
+    name="cifar10",
+    label="CIFAR-10",
+    classes=10,
+    channels=3,
+    side=32,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2471, 0.2435, 0.2616),
+    augmentation=Augmentation(pad=4, mode="reflect", flip=True),
+    threat=LinfAttack(eps=8 / 255, step_size=2 / 255, steps=10),
+)
+"""Constants, reflection padding and flip as P2333/Bag-of-Tricks-for-AT, train_cifar.py, utils.py."""
+
+
+def _digits(directory: Path) -> "Dataset":
+    from benchmark.data.digits import load
+
+    return load()
+
+
+def _cifar10(directory: Path) -> "Dataset":
+    from benchmark.data.cifar import load
+
+    return load(directory)
+
+
+DATASETS: dict[str, DatasetInfo] = {info.name: info for info in (DIGITS, CIFAR10)}
+_LOADERS: dict[str, Callable[[Path], "Dataset"]] = {"digits": _digits, "cifar10": _cifar10}
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """Facts about dataset `name`. Raises `UserError` if there is none of that name."""
+    if name not in DATASETS:
+        raise UserError(f"unknown dataset '{name}'; known: {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def load(name: str, directory: Path) -> "Dataset":
+    """Dataset `name`, read from `directory` where it needs files. Raises `UserError` on bad data."""
+    return _LOADERS[dataset_info(name).name](directory)

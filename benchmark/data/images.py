@@ -1,0 +1,82 @@
+"""Images in memory: uint8 tensors, batches augmented by one gather, pixels in [0,1] on the way out."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.data import Augmentation, DatasetInfo
+
+
+@dataclass(frozen=True)
+class Split:
+    """`images` uint8 (N, H, W, C) and `labels` int64 (N,), on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def first(self, count: int | None) -> "Split":
+        """The first `count` images (None: all)."""
+        return self if count is None else Split(self.images[:count], self.labels[:count])
+
+    def batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Images `start` to `stop` as pixels and their labels."""
+        return pixels(self.images[start:stop]), self.labels[start:stop]
+
+    def sha256(self) -> str:
+        """Hash of pixels and labels, independent of how they are stored on disk."""
+        digest = hashlib.sha256()
+        digest.update(str(tuple(self.images.shape)).encode())
+        digest.update(self.images.cpu().numpy().tobytes())
+        digest.update(self.labels.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test split of one dataset."""
+
+    info: DatasetInfo
+    train: Split
+    test: Split
+
+    def to(self, device: torch.device) -> "Dataset":
+        return Dataset(self.info, self.train.to(device), self.test.to(device))
+
+
+def pixels(images: Tensor) -> Tensor:
+    """uint8 (B, H, W, C) as float32 (B, C, H, W) in [0,1], in channels-last memory order."""
+    return images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """A random crop of each padded image, mirrored with probability 1/2 if `how.flip`.
+
+    `images` uint8 (B, H, W, C); returns float32 (B, C, H, W) in [0,1]. Each image gets its own
+    shift, drawn from `generator` (on the CPU, so that the draws do not depend on the device).
+    """
+    count, side = len(images), images.shape[1]
+    shifts = torch.randint(-how.pad, how.pad + 1, (2, count), generator=generator)
+    flips = torch.rand(count, generator=generator) < 0.5
+    grid = torch.arange(side)
+    rows, columns = grid + shifts[0, :, None], grid + shifts[1, :, None]
+    if how.flip:
+        columns = torch.where(flips[:, None], columns.flip(1), columns)
+    inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None]
+    if how.mode == "reflect":
+        rows = (side - 1) - ((side - 1) - rows.abs()).abs()
+        columns = (side - 1) - ((side - 1) - columns.abs()).abs()
+    index = torch.arange(count)[:, None, None]
+    rows, columns = rows.clamp(0, side - 1)[:, :, None], columns.clamp(0, side - 1)[:, None, :]
+    device = images.device
+    crops = images[index.to(device), rows.to(device), columns.to(device)]
+    if how.mode == "zero":
+        crops = crops * inside.to(device)[..., None]
+    return pixels(crops)

@@ -1,0 +1,61 @@
+"""Counting correct answers, clean and under PGD, in batches that do not change the result."""
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.attacks import example_starts, linf_pgd, training_mode
+from benchmark.data.images import Split
+from benchmark.recipes import LinfAttack
+from benchmark.records import Count
+
+BATCH = 250
+
+
+@torch.no_grad()
+def correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """Which of x (B, C, H, W) the model in evaluation mode gets right; bool (B,)."""
+    with training_mode(model, False):
+        answers: Tensor = model(x).argmax(1) == labels
+    return answers
+
+
+def clean_bits(model: nn.Module, split: Split) -> Tensor:
+    """Correctness of every image of `split`; bool (N,) on the CPU."""
+    chunks = [
+        correct(model, *split.batch(start, start + BATCH)) for start in range(0, len(split), BATCH)
+    ]
+    return torch.cat(chunks).cpu()
+
+
+def clean_count(model: nn.Module, split: Split) -> Count:
+    return count(clean_bits(model, split))
+
+
+def adversarial_batch(
+    model: nn.Module, split: Split, start: int, stop: int, attack: LinfAttack, seed: int
+) -> tuple[Tensor, Tensor]:
+    """PGD examples and labels of images `start` to `stop`, crafted in evaluation mode.
+
+    The random start of an image is fixed by `seed` and its place in the split.
+    """
+    x, labels = split.batch(start, stop)
+    shape = tuple(x.shape[1:])
+    noise = example_starts(seed, start, start + len(x), shape, attack.eps).to(x.device)
+    noise = noise.contiguous(memory_format=torch.channels_last)
+    return linf_pgd(model, x, labels, attack, noise), labels
+
+
+def pgd_bits(model: nn.Module, split: Split, attack: LinfAttack, seed: int, start: int) -> Tensor:
+    """Correctness at the final PGD iterate of one batch of images from `start`; bool on the CPU."""
+    stop = min(start + BATCH, len(split))
+    return correct(model, *adversarial_batch(model, split, start, stop, attack, seed)).cpu()
+
+
+def pgd_count(model: nn.Module, split: Split, attack: LinfAttack, seed: int) -> Count:
+    """Correct under one PGD run over the whole split."""
+    starts = range(0, len(split), BATCH)
+    return count(torch.cat([pgd_bits(model, split, attack, seed, start) for start in starts]))
+
+
+def count(bits: Tensor) -> Count:
+    return Count(k=int(bits.sum()), n=len(bits))

@@ -1,0 +1,70 @@
+"""Post-activation ResNet-18/34 for small images with the paper's module names.
+
+Module names (`conv1`, `layer2.1.conv2`, `layer3.0.shortcut.0`, `linear`) are those of the networks
+in Immortalise/RiFT, models/resnet.py, so that names in the paper's figures apply verbatim. ReLU and
+the residual sum are in place: batch normalisation keeps its input, not its output, so this is exact
+and saves memory traffic.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.models.normalize import Normalize
+
+if TYPE_CHECKING:
+    from benchmark.data import DatasetInfo
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al., 2016, Figure 5 left)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(x)
+        return F.relu(out, inplace=True)
+
+
+class ResNet(nn.Module):
+    """ResNet with four stages of `blocks` and `width`, 2, 4, 8 times `width` channels.
+
+    Input (B, C, H, W) in [0,1], output logits (B, K). The head averages the last map globally.
+    """
+
+    def __init__(self, blocks: Sequence[int], width: int, info: "DatasetInfo") -> None:
+        super().__init__()
+        self.normalize = Normalize(info.mean, info.std)
+        self.conv1 = nn.Conv2d(info.channels, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        inputs = width
+        for stage, count in enumerate(blocks):
+            outputs, layers = width * 2**stage, []
+            for position in range(count):
+                stride = 2 if stage > 0 and position == 0 else 1
+                layers.append(BasicBlock(inputs, outputs, stride))
+                inputs = outputs
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        self.stages = len(blocks)
+        self.linear = nn.Linear(inputs, info.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(self.normalize(x))), inplace=True)
+        for stage in range(self.stages):
+            out = self.get_submodule(f"layer{stage + 1}")(out)
+        logits: Tensor = self.linear(out.mean((2, 3)))
+        return logits

@@ -1,0 +1,85 @@
+"""Wide ResNet (Zagoruyko and Komodakis, 2016) with the paper's module names.
+
+Module names (`conv1`, `block1.layer.3.conv2`, `block2.layer.0.convShortcut`, `fc`) and the
+initialisation are those of yaodongyu/TRADES, models/wideresnet.py, which RiFT uses too. Its unused
+`sub_block1` is left out.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.models.normalize import Normalize
+
+if TYPE_CHECKING:
+    from benchmark.data import DatasetInfo
+
+
+class WideBlock(nn.Module):
+    """Pre-activation block; a change of width or size goes through `convShortcut`."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.convShortcut = (
+            None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(x), inplace=True)
+        shortcut = x if self.convShortcut is None else self.convShortcut(out)
+        out = self.conv2(F.relu(self.bn2(self.conv1(out)), inplace=True))
+        out += shortcut
+        return out
+
+
+class NetworkBlock(nn.Module):
+    """One stage: `count` blocks under the name `layer`."""
+
+    def __init__(self, count: int, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(
+            *(
+                WideBlock(outputs if i else inputs, outputs, 1 if i else stride)
+                for i in range(count)
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x)
+        return out
+
+
+class WideResNet(nn.Module):
+    """WRN of three stages with 16, 32 and 64 times `width` channels.
+
+    Input (B, C, H, W) in [0,1], output logits (B, K). The head averages the last map globally.
+    """
+
+    def __init__(self, blocks: Sequence[int], width: int, info: "DatasetInfo") -> None:
+        super().__init__()
+        self.normalize = Normalize(info.mean, info.std)
+        first, second, third = 16 * width, 32 * width, 64 * width
+        self.conv1 = nn.Conv2d(info.channels, 16, 3, 1, 1, bias=False)
+        self.block1 = NetworkBlock(blocks[0], 16, first, 1)
+        self.block2 = NetworkBlock(blocks[1], first, second, 2)
+        self.block3 = NetworkBlock(blocks[2], second, third, 2)
+        self.bn1 = nn.BatchNorm2d(third)
+        self.fc = nn.Linear(third, info.classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+                nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.block3(self.block2(self.block1(self.conv1(self.normalize(x)))))
+        out = F.relu(self.bn1(out), inplace=True)
+        logits: Tensor = self.fc(out.mean((2, 3)))
+        return logits

@@ -1,0 +1,200 @@
+"""What is read from and written to `results/`: one record per evaluation, one making per model.
+
+Accuracies are counts k of n; `value` = k / n is kept beside them for readers of the JSON. A file
+that does not fit is refused with its path and the first thing that is wrong.
+"""
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmark.cells import Cell
+from benchmark.errors import UserError
+from benchmark.specs import Spec, spec_hash
+
+SCHEMA_VERSION = 1
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Count(_Model):
+    """`k` correct of `n`."""
+
+    k: int = Field(ge=0)
+    n: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        if self.k > self.n:
+            raise ValueError(f"k = {self.k} is more than n = {self.n}")
+        return self
+
+    @property
+    def fraction(self) -> float:
+        return self.k / self.n
+
+    @property
+    def percent(self) -> str:
+        """For progress lines only; tables format their own numbers."""
+        return f"{100 * self.fraction:.2f} %"
+
+
+class CellName(_Model):
+    """A cell as it stands in a file."""
+
+    scale: str
+    dataset: str
+    arch: str
+    method: str
+    finetune: str
+    seed: int = Field(ge=0)
+
+    @classmethod
+    def of(cls, cell: Cell) -> "CellName":
+        return cls(**vars(cell))
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(**self.model_dump())
+
+
+class Provenance(_Model):
+    """Where, when and with what a number was made.
+
+    `commit` is None outside a git checkout, `dirty` says whether tracked files differed from it;
+    `started` is UTC in ISO 8601, `seconds` wall-clock time including earlier, interrupted attempts
+    only where they are marked as such by `resumed`.
+    """
+
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    device: str
+    threads: int = Field(gt=0)
+    precision: str
+    started: str
+    seconds: float = Field(ge=0)
+    resumed: bool
+    weights_sha256: Sha256
+    data_sha256: Sha256
+
+
+class EpochLog(_Model):
+    """One epoch (counted from 1): mean training loss, last learning rate, and selection score."""
+
+    epoch: int = Field(ge=1)
+    loss: float
+    lr: float
+    selection: Count | None
+
+
+class ModuleCriticality(_Model):
+    """MRC of one module: rise of the mean robust loss, drop of robust accuracy (fraction), reached
+    ||dW||/||W|| and the epochs of ascent; `constrained` is False if the ball was never left."""
+
+    module: str
+    mrc: float
+    accuracy_drop: float
+    norm_ratio: float
+    epochs: int
+    constrained: bool
+
+
+class CurvePoint(_Model):
+    """Accuracy at one interpolation coefficient; `robust` is None where it was not needed."""
+
+    alpha: float = Field(ge=0, le=1)
+    clean: Count
+    robust: Count | None
+
+
+class Training(_Model):
+    """How adversarially trained weights came to be."""
+
+    kind: Literal["training"] = "training"
+    epochs: list[EpochLog]
+    best_epoch: int
+    best: Count
+
+
+class Finetuning(_Model):
+    """How fine-tuned weights came to be: the modules, the epochs and the interpolation."""
+
+    kind: Literal["fine-tuning"] = "fine-tuning"
+    criticality: list[ModuleCriticality] | None
+    modules: list[str]
+    epochs: list[EpochLog]
+    best_epoch: int
+    best: Count
+    alpha: float = Field(ge=0, le=1)
+    reference: Count | None
+    curve: list[CurvePoint]
+
+
+class _File(_Model):
+    schema_version: Literal[1] = SCHEMA_VERSION
+    cell: CellName
+    spec: dict[str, Any]
+    spec_hash: Sha256
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _hash_fits(self) -> Self:
+        if spec_hash(self.spec) != self.spec_hash:
+            raise ValueError("spec_hash is not the hash of spec")
+        return self
+
+
+class Making(_File):
+    """One model: how its weights were made. Its file is `<key>/making.json`."""
+
+    details: Training | Finetuning = Field(discriminator="kind")
+
+
+class Record(_File):
+    """One evaluation of one model. Its file is `<key>/<evaluation>.json`.
+
+    `parts` are the counts that the value is made of (per run, per corruption and severity);
+    `bits_sha256` is the hash of the file of per-image correctness beside it.
+    """
+
+    evaluation: str
+    value: float = Field(ge=0, le=1)
+    k: int
+    n: int
+    parts: dict[str, Count]
+    bits_sha256: Sha256
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> Self:
+        if self.value != Count(k=self.k, n=self.n).fraction:
+            raise ValueError(f"value {self.value} is not k / n = {self.k} / {self.n}")
+        return self
+
+    @property
+    def count(self) -> Count:
+        return Count(k=self.k, n=self.n)
+
+
+F = TypeVar("F", bound=_File)
+
+
+def parse_file(kind: type[F], text: str | bytes, path: object) -> F:
+    """A record or making from JSON. Raises `UserError` with the path and the first thing wrong."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise UserError(
+            f"'{path}' is not a {kind.__name__.lower()} of schema {SCHEMA_VERSION}: {where}: "
+            f"{first['msg']}; restore it from version control or move it away to make it again"
+        ) from error
+
+
+def hashed(spec: Spec) -> dict[str, Any]:
+    """`spec` with its hash, as the fields of a file."""
+    return {"spec": spec, "spec_hash": spec_hash(spec)}

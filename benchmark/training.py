@@ -1,0 +1,206 @@
+"""The only training loop, resumable at every epoch; AT methods and fine-tunings supply the pieces.
+
+Every draw of an epoch (order, augmentation, random starts) comes from one generator seeded by the
+caller's seed and the epoch, so that a run that was killed and resumed ends with the same bytes as
+one that was not, on the same hardware, library versions and thread count.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from baselines.method import Method
+from benchmark.cells import derive_seed
+from benchmark.data import DatasetInfo
+from benchmark.data.images import Split, augment
+from benchmark.errors import UserError
+from benchmark.progress import Progress, silent
+from benchmark.recipes import LinfAttack, Recipe
+from benchmark.records import Count, EpochLog
+from benchmark.weights import clone_state, load_tensors, save_tensors
+
+Select = Callable[[nn.Module], Count]
+
+
+class TrainingFailed(RuntimeError):
+    """The loss stopped being a number."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training returns: the log of every epoch and the weights of the best one."""
+
+    epochs: list[EpochLog]
+    best_epoch: int
+    best: Count
+    state: dict[str, Tensor]
+
+
+@dataclass
+class _State:
+    epoch: int
+    log: list[EpochLog]
+    best: dict[str, Tensor]
+
+    def best_log(self) -> EpochLog | None:
+        """The earliest epoch of the highest selection score."""
+        scored = [entry for entry in self.log if entry.selection is not None]
+        return max(scored, key=lambda entry: entry.selection.k if entry.selection else -1, default=None)
+
+
+def fit(
+    model: nn.Module,
+    split: Split,
+    info: DatasetInfo,
+    method: Method,
+    recipe: Recipe,
+    *,
+    seed: int,
+    select: Select,
+    checkpoint: Path,
+    fingerprint: str,
+    trainable: Collection[str] | None = None,
+    stage: str = "train",
+    progress: Progress = silent,
+) -> Fitted:
+    """Train `model` on `split` by `method` and `recipe`; return the best epoch's weights.
+
+    `select(model)` judges the last `recipe.select_last` epochs (more correct is better, the earlier
+    epoch on a tie). `trainable` names the parameters that move (None: all); BN is in training mode
+    throughout. State goes to `checkpoint` after every epoch; a state left there under the same
+    `fingerprint` is continued, any other is ignored. Raises `TrainingFailed` on a non-finite loss.
+    """
+    parameters = _freeze_all_but(model, trainable)
+    optimizer = torch.optim.SGD(
+        parameters.values(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+    state = _resume(checkpoint, fingerprint, model, parameters, optimizer)
+    attack = recipe.training_attack(info.threat)
+    device = next(model.parameters()).device
+    steps = math.ceil(len(split) / recipe.batch_size)
+    for epoch in range(state.epoch, recipe.epochs):
+        started = time.monotonic()
+        generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
+        order = torch.randperm(len(split), generator=generator).to(device)
+        total = torch.zeros((), device=device)
+        model.train()
+        for step, rows in enumerate(order.split(recipe.batch_size)):
+            lr = recipe.lr_at(epoch * steps + step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            x = augment(split.images[rows], info.augmentation, generator)
+            loss = _step(model, x, split.labels[rows], method, attack, optimizer, generator)
+            total += loss * len(rows)
+            if step % 10 == 0 or step + 1 == steps:
+                _check_finite(loss, stage, epoch)
+                progress(stage, epoch * steps + step + 1, recipe.epochs * steps, f"loss {loss:.3f}")
+        selection = None
+        if epoch >= recipe.epochs - recipe.select_last:
+            selection = select(model)
+        previous = state.best_log()
+        entry = EpochLog(
+            epoch=epoch + 1, loss=float(total / len(split)), lr=lr, selection=selection
+        )
+        state.log.append(entry)
+        if selection and (previous is None or state.best_log() is entry):
+            state.best = clone_state(model.state_dict())
+        state.epoch = epoch + 1
+        _save(checkpoint, fingerprint, state, model, parameters, optimizer)
+        took = f"{time.monotonic() - started:.0f} s"
+        shown = f", {selection.percent} selected on" if selection else ""
+        progress(stage, state.epoch * steps, recipe.epochs * steps,
+                 f"epoch {state.epoch}/{recipe.epochs}, loss {entry.loss:.3f}{shown}, {took}")
+    best = state.best_log()
+    if best is None or best.selection is None:
+        raise UserError(f"{stage}: a recipe needs at least one epoch and select_last >= 1")
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    model.load_state_dict(state.best)
+    model.eval()
+    return Fitted(state.log, best.epoch, best.selection, state.best)
+
+
+def _step(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    method: Method,
+    attack: LinfAttack,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> Tensor:
+    x_adv = method.inner(model, x, labels, attack, generator)
+    with method.hold(model, x, x_adv, labels):
+        loss = method.outer(model, x, x_adv, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    method.after_step(model, x)
+    return loss.detach()
+
+
+def _freeze_all_but(model: nn.Module, names: Collection[str] | None) -> dict[str, nn.Parameter]:
+    chosen = {}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(names is None or name in names)
+        if parameter.requires_grad:
+            chosen[name] = parameter
+    return chosen
+
+
+def _check_finite(loss: Tensor, stage: str, epoch: int) -> None:
+    if not torch.isfinite(loss):
+        raise TrainingFailed(
+            f"{stage}: the loss is {float(loss)} in epoch {epoch + 1}; a lower learning rate may help"
+        )
+
+
+def _save(
+    path: Path,
+    fingerprint: str,
+    state: _State,
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    for name, parameter in parameters.items():
+        tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
+    log = json.dumps([entry.model_dump() for entry in state.log])
+    save_tensors(path, tensors, {"fingerprint": fingerprint, "epoch": str(state.epoch), "log": log})
+
+
+def _resume(
+    path: Path,
+    fingerprint: str,
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> _State:
+    if not path.exists():
+        return _State(0, [], {})
+    tensors, metadata = load_tensors(path)
+    if metadata.get("fingerprint") != fingerprint:
+        return _State(0, [], {})
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    momentum = part("momentum.")
+    for name, parameter in parameters.items():
+        buffer = torch.empty_like(parameter).copy_(momentum[name])
+        optimizer.state[parameter]["momentum_buffer"] = buffer
+    best = {name: tensor.to(next(iter(parameters.values())).device) for name, tensor in part("best.").items()}
+    log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]
+    return _State(int(metadata["epoch"]), log, best)
