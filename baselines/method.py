@@ -32,9 +32,7 @@ class Method(Protocol):
     ) -> "Tensor":
         """Craft the training examples for `x`; owns its BN mode and restores the model's."""
 
-    def outer(
-        self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor"
-    ) -> "Tensor":
+    def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":
         """The scalar loss that is minimised."""
 
     def hold(
@@ -45,3 +43,4 @@ class Method(Protocol):
 
     def after_step(self, model: "nn.Module", x: "Tensor") -> None:
         """Runs after each optimiser step, in training mode."""
+        return

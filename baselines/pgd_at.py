@@ -45,9 +45,7 @@ class PgdAt(Method):
         start = uniform_start(x.shape, attack.eps, generator).to(x.device)
         return linf_pgd(model, x, labels, attack, start, bn_training=True)
 
-    def outer(
-        self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor"
-    ) -> "Tensor":
+    def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(model(x_adv), labels)

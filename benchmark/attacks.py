@@ -85,6 +85,8 @@ def example_starts(seed: int, start: int, stop: int, shape: tuple[int, ...], eps
 
 
 @lru_cache(maxsize=4)
-def _block(seed: int, block: int, shape: tuple[int, ...]) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+def _block(
+    seed: int, block: int, shape: tuple[int, ...]
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
     generator = np.random.Generator(np.random.Philox(derive_seed(seed, "start", block)))
     return generator.random((_BLOCK, *shape), dtype=np.float32)

@@ -19,6 +19,10 @@ from benchmark.training import fit
 from benchmark.weights import load_tensors, save_tensors, weights_sha256
 
 
+class WeightsDiffer(RuntimeError):
+    """Weights made again do not have the bytes that existing records were made with."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """A state dict and its hash."""
@@ -36,7 +40,7 @@ def new_model(plan: BasePlan, device: torch.device) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.cell.seed_for("initialisation"))
         model = build(plan.arch.name, plan.info)
-    return model.to(device, memory_format=torch.channels_last)
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress) -> Weights:
@@ -71,18 +75,31 @@ def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress
         progress=progress,
     )
     weights = Weights.of(fitted.state)
-    if store.making(plan.cell) is None:
-        made = provenance(
-            started, device=device, weights=weights.sha256, data=data.train.sha256(), resumed=resumed
-        )
-        details = Training(epochs=fitted.epochs, best_epoch=fitted.best_epoch, best=fitted.best)
-        store.write_making(
-            Making(
-                cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=details
-            )
-        )
+    made = provenance(
+        started, device=device, weights=weights.sha256, data=data.train.sha256(), resumed=resumed
+    )
+    details = Training(epochs=fitted.epochs, best_epoch=fitted.best_epoch, best=fitted.best)
+    settle_making(
+        store,
+        Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=details),
+    )
     save_tensors(path, weights.state, {"fingerprint": fingerprint, "sha256": weights.sha256})
     checkpoint.unlink(missing_ok=True)
     return weights
 
 
+def settle_making(store: Store, making: Making) -> None:
+    """Write `making`, or make sure that the one on disk is of the same weights.
+
+    Raises `WeightsDiffer` if other weights stand behind the records of the cell: the same recipe on
+    other hardware or library versions need not give the same bits.
+    """
+    cell = making.cell.cell
+    known = store.making(cell)
+    if known is None:
+        store.write_making(making)
+    elif known.provenance.weights_sha256 != making.provenance.weights_sha256:
+        raise WeightsDiffer(
+            f"the weights just made for {cell.key} are not those behind its records (other hardware "
+            "or versions); use another --results, or move its records away"
+        )

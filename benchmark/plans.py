@@ -10,8 +10,10 @@ from baselines import method
 from baselines.method import Method
 from benchmark.cells import Cell
 from benchmark.data import DatasetInfo, dataset_info
+from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch
-from benchmark.recipes import Recipe
+from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe
+from benchmark.rift.presets import Finetune, finetune
 from benchmark.scales import Scale, shortened
 from benchmark.specs import Spec, spec_of
 
@@ -47,3 +49,75 @@ class BasePlan:
             "method": spec_of(self.method),
             "recipe": spec_of(self.recipe),
         }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a cell is made and evaluated; `finetune` is None for a base model."""
+
+    cell: Cell
+    base: BasePlan
+    finetune: Finetune | None
+    recipe: Recipe
+    criticality: CriticalitySettings
+
+    @classmethod
+    def of(cls, cell: Cell, scale: Scale) -> "Plan":
+        """The plan of `cell` at `scale`. Raises `UserError` for an unknown name in the cell."""
+        base = BasePlan.of(cell, scale)
+        where = f"scale '{scale.name}'"
+        return cls(
+            cell,
+            base,
+            None if cell.is_base else finetune(cell.finetune),
+            shortened(FINETUNE_RECIPE, scale.finetuning, f"{where}, finetuning"),
+            shortened(CriticalitySettings(), scale.criticality, f"{where}, criticality"),
+        )
+
+    @cached_property
+    def criticality_spec(self) -> Spec:
+        """What the criticality of the base model's modules depends on."""
+        return {
+            "type": "criticality",
+            "version": 1,
+            "base": self.base.spec,
+            "settings": spec_of(self.criticality),
+            "attack": spec_of(self.base.info.threat),
+        }
+
+    @cached_property
+    def tuning_spec(self) -> Spec:
+        """What the fine-tuned weights depend on, before interpolation."""
+        if self.finetune is None:
+            raise ValueError(f"{self.cell.key} is not fine-tuned")
+        needed = self.finetune.selector.needs_criticality
+        return {
+            "type": "fine-tuning",
+            "version": 1,
+            "tuning": self.finetune.tuning,
+            "base": self.base.spec,
+            "criticality": self.criticality_spec if needed else None,
+            "selector": spec_of(self.finetune.selector),
+            "recipe": spec_of(self.recipe),
+        }
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Everything that the weights of the cell depend on."""
+        if self.finetune is None:
+            return self.base.spec
+        return {
+            "type": "finetune",
+            "version": self.finetune.version,
+            "key": self.cell.key,
+            "tuning": self.tuning_spec,
+            "interpolation": spec_of(self.finetune.interpolation),
+            "selects_on": self.finetune.selects_on,
+        }
+
+    def evaluation_spec(self, name: str) -> Spec | None:
+        """What the record of evaluation `name` depends on; None if the dataset has no such data."""
+        chosen = evaluation(name).spec(self.base.info)
+        if chosen is None:
+            return None
+        return {"type": "record", "version": 1, "model": self.spec, "evaluation": chosen}

@@ -6,7 +6,7 @@ from typing import Protocol
 class Progress(Protocol):
     """Called with the stage, the units done so far, their total, and a short note such as the loss."""
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+    def __call__(self, stage: str, done: int, total: int, note: str = "", /) -> None: ...
 
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:

@@ -12,7 +12,7 @@ from benchmark.cells import Cell
 from benchmark.errors import UserError
 from benchmark.specs import Spec, spec_hash
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

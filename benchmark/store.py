@@ -112,8 +112,7 @@ class Store:
         with np.load(io.BytesIO(content), allow_pickle=False) as packed:
             names = [name for name in packed.files if name != "n"]
             return {
-                name: np.unpackbits(packed[name], count=int(packed["n"])).astype(bool)
-                for name in names
+                name: np.unpackbits(packed[name], count=int(packed["n"])).astype(bool) for name in names
             }
 
     def supersede(self, cell: Cell, name: str, old_hash: str) -> None:
@@ -171,6 +170,11 @@ class Journal:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         write_atomically(self.folder / f"{name}.npz", buffer.getvalue())
+
+    def drop(self, pattern: str) -> None:
+        """Forget the chunks whose names match the glob `pattern`."""
+        for path in self.folder.glob(f"{pattern}.npz"):
+            path.unlink()
 
     @property
     def empty(self) -> bool:

@@ -8,7 +8,7 @@ one that was not, on the same hardware, library versions and thread count.
 import json
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +48,17 @@ class _State:
     log: list[EpochLog]
     best: dict[str, Tensor]
 
-    def best_log(self) -> EpochLog | None:
-        """The earliest epoch of the highest selection score."""
-        scored = [entry for entry in self.log if entry.selection is not None]
-        return max(scored, key=lambda entry: entry.selection.k if entry.selection else -1, default=None)
+
+class Judged(EpochLog):
+    """The log of an epoch that was judged."""
+
+    selection: Count
+
+
+def best_epoch(log: Sequence[EpochLog]) -> Judged | None:
+    """The epoch of the highest selection score, the earlier one on a tie; None if none was judged."""
+    judged = [Judged.model_validate(entry.model_dump()) for entry in log if entry.selection]
+    return max(judged, key=lambda entry: entry.selection.k, default=None)
 
 
 def fit(
@@ -93,7 +100,7 @@ def fit(
         order = torch.randperm(len(split), generator=generator).to(device)
         total = torch.zeros((), device=device)
         model.train()
-        for step, rows in enumerate(order.split(recipe.batch_size)):
+        for step, rows in enumerate(torch.split(order, recipe.batch_size)):
             lr = recipe.lr_at(epoch * steps + step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -106,21 +113,23 @@ def fit(
         selection = None
         if epoch >= recipe.epochs - recipe.select_last:
             selection = select(model)
-        previous = state.best_log()
-        entry = EpochLog(
-            epoch=epoch + 1, loss=float(total / len(split)), lr=lr, selection=selection
-        )
+        entry = EpochLog(epoch=epoch + 1, loss=float(total / len(split)), lr=lr, selection=selection)
         state.log.append(entry)
-        if selection and (previous is None or state.best_log() is entry):
+        best = best_epoch(state.log)
+        if best is not None and best.epoch == entry.epoch:
             state.best = clone_state(model.state_dict())
         state.epoch = epoch + 1
         _save(checkpoint, fingerprint, state, model, parameters, optimizer)
         took = f"{time.monotonic() - started:.0f} s"
         shown = f", {selection.percent} selected on" if selection else ""
-        progress(stage, state.epoch * steps, recipe.epochs * steps,
-                 f"epoch {state.epoch}/{recipe.epochs}, loss {entry.loss:.3f}{shown}, {took}")
-    best = state.best_log()
-    if best is None or best.selection is None:
+        progress(
+            stage,
+            state.epoch * steps,
+            recipe.epochs * steps,
+            f"epoch {state.epoch}/{recipe.epochs}, loss {entry.loss:.3f}{shown}, {took}",
+        )
+    best = best_epoch(state.log)
+    if best is None:
         raise UserError(f"{stage}: a recipe needs at least one epoch and select_last >= 1")
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -201,6 +210,9 @@ def _resume(
     for name, parameter in parameters.items():
         buffer = torch.empty_like(parameter).copy_(momentum[name])
         optimizer.state[parameter]["momentum_buffer"] = buffer
-    best = {name: tensor.to(next(iter(parameters.values())).device) for name, tensor in part("best.").items()}
+    best = {
+        name: tensor.to(next(iter(parameters.values())).device)
+        for name, tensor in part("best.").items()
+    }
     log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]
     return _State(int(metadata["epoch"]), log, best)

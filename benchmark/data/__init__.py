@@ -81,7 +81,7 @@ CIFAR10 = DatasetInfo(
 """Constants, reflection padding and flip as P2333/Bag-of-Tricks-for-AT, train_cifar.py, utils.py."""
 
 
-def _digits(directory: Path) -> "Dataset":
+def _digits(_directory: Path) -> "Dataset":
     from benchmark.data.digits import load
 
     return load()

@@ -35,4 +35,7 @@ def _read(directory: Path, train: bool) -> Split:
         source = CIFAR10(directory, train=train, download=False)
     except RuntimeError:
         source = CIFAR10(directory, train=train, download=True)
-    return Split(torch.from_numpy(np.ascontiguousarray(source.data)), torch.tensor(source.targets, dtype=torch.int64))
+    return Split(
+        torch.from_numpy(np.ascontiguousarray(source.data)),
+        torch.tensor(source.targets, dtype=torch.int64),
+    )

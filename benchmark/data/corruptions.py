@@ -350,9 +350,7 @@ def corrupt(
     """
     constants = _constants(images, name, severity)
     if ids.dtype != np.int64 or ids.shape != images.shape[:1]:
-        raise ValueError(
-            f"ids must be int64 of shape ({len(images)},), got {ids.dtype} {ids.shape}"
-        )
+        raise ValueError(f"ids must be int64 of shape ({len(images)},), got {ids.dtype} {ids.shape}")
     if len(images) == 0:
         return images.copy()
     x = np.ascontiguousarray(images) / 255

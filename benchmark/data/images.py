@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.data import Augmentation, DatasetInfo
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """`images` uint8 (N, H, W, C) and `labels` int64 (N,), on one device."""
 

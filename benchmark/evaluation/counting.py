@@ -1,12 +1,16 @@
 """Counting correct answers, clean and under PGD, in batches that do not change the result."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmark.attacks import example_starts, linf_pgd, training_mode
 from benchmark.data.images import Split
+from benchmark.progress import Progress
 from benchmark.recipes import LinfAttack
 from benchmark.records import Count
+from benchmark.store import Journal
 
 BATCH = 250
 
@@ -28,6 +32,7 @@ def clean_bits(model: nn.Module, split: Split) -> Tensor:
 
 
 def clean_count(model: nn.Module, split: Split) -> Count:
+    """How many images of `split` the model gets right."""
     return count(clean_bits(model, split))
 
 
@@ -57,5 +62,27 @@ def pgd_count(model: nn.Module, split: Split, attack: LinfAttack, seed: int) -> 
     return count(torch.cat([pgd_bits(model, split, attack, seed, start) for start in starts]))
 
 
+def journaled_pgd_bits(
+    model: nn.Module,
+    split: Split,
+    attack: LinfAttack,
+    seed: int,
+    journal: Journal,
+    name: str,
+    progress: Progress,
+) -> NDArray[np.bool_]:
+    """Correctness of every image under one PGD run; finished batches are read from `journal`."""
+    batches = []
+    for start in range(0, len(split), BATCH):
+        chunk = f"{name}-{start:06d}"
+        if (kept := journal.get(chunk)) is None:
+            kept = {"bits": pgd_bits(model, split, attack, seed, start).numpy()}
+            journal.put(chunk, **kept)
+        batches.append(kept["bits"])
+        progress(name, min(start + BATCH, len(split)), len(split))
+    return np.concatenate(batches)
+
+
 def count(bits: Tensor) -> Count:
+    """The number of true entries of `bits` (N,), of N."""
     return Count(k=int(bits.sum()), n=len(bits))

@@ -35,7 +35,7 @@ class Arch:
 
 RESNETS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 WIDE_RESNETS = {"wrn-34": (5, 5, 5)}
-ARCHS = {name: "resnet" for name in RESNETS} | {name: "wide-resnet" for name in WIDE_RESNETS}
+ARCHS = dict.fromkeys(RESNETS, "resnet") | dict.fromkeys(WIDE_RESNETS, "wide-resnet")
 
 
 def arch(name: str) -> Arch:

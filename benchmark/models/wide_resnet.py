@@ -32,11 +32,10 @@ class WideBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(x), inplace=True)
-        shortcut = x if self.convShortcut is None else self.convShortcut(out)
-        out = self.conv2(F.relu(self.bn2(self.conv1(out)), inplace=True))
-        out += shortcut
-        return out
+        active = F.relu(self.bn1(x), inplace=True)
+        shortcut = x if self.convShortcut is None else self.convShortcut(active)
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active)), inplace=True))
+        return out.add_(shortcut)
 
 
 class NetworkBlock(nn.Module):
@@ -45,10 +44,7 @@ class NetworkBlock(nn.Module):
     def __init__(self, count: int, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.layer = nn.Sequential(
-            *(
-                WideBlock(outputs if i else inputs, outputs, 1 if i else stride)
-                for i in range(count)
-            )
+            *(WideBlock(outputs if i else inputs, outputs, 1 if i else stride) for i in range(count))
         )
 
     def forward(self, x: Tensor) -> Tensor:

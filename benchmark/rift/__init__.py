@@ -1,0 +1,1 @@
+"""The paper: criticality, selection, fine-tuning and interpolation, one file each."""

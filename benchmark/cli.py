@@ -1,0 +1,384 @@
+"""The command line: `python -m benchmark COMMAND`. The only module that prints.
+
+Results go to standard output, progress and messages to standard error. Exit codes: 0 all is well, 1 a
+cell failed, 2 the input was wrong.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.table import Table as Listing
+
+from baselines import METHODS
+from benchmark import scales
+from benchmark.cells import BASE, Cell
+from benchmark.data import DATASETS
+from benchmark.display import display
+from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS
+from benchmark.files import write_atomically
+from benchmark.models import RESNETS, WIDE_RESNETS
+from benchmark.plans import Plan
+from benchmark.render import FILES, FORMATS
+from benchmark.rift.presets import FINETUNES
+from benchmark.scales import Scale
+from benchmark.states import State, cell_state, record_state, supersede_stale
+from benchmark.store import Store
+from benchmark.sweep import Failure, Options, cores, default_jobs, sweep, tasks_for
+from benchmark.tables import TABLES, Reader, table_spec
+
+MEGABYTES = 500
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="""Benchmark and reproduction suite for **Robust Critical Fine-Tuning** (RiFT, ICCV 2023).
+
+Start with `python -m benchmark table1`: it trains small networks on the embedded digits dataset,
+applies RiFT, evaluates everything and prints the paper's Table 1, in minutes and without network.
+Every command can be stopped at any moment; the same command continues.""",
+    epilog="Cells are named SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
+    "for example quick/digits/resnet18-w8/pgd-at/rift/seed0.",
+)
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    CSV = "csv"
+
+
+WORK, PLACES = "How to work", "Places"
+ScaleOption = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        help="What the tables cost: `quick` (digits, minutes), `narrow` (CIFAR-10 on a CPU, hours), "
+        "or the path of a TOML file with a scale of your own.",
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option("--only", metavar="GLOB", help="Make only cells whose key matches, e.g. '*/rift/*'."),
+]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="LIST", help="Seeds instead of the scale's, e.g. 0,1,2."),
+]
+CollectOption = Annotated[
+    bool, typer.Option("--collect", help="Run nothing; render what the records hold.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Run and write nothing; say what would be made.")
+]
+RedoOption = Annotated[
+    bool,
+    typer.Option("--redo-stale", help="Move stale records to results/superseded and make them again."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the table.")]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        rich_help_panel=WORK,
+        help="Base models worked on at once. Default: what cores and free memory allow.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        rich_help_panel=WORK,
+        help="Threads per process. Default: the scale's. Other values may change the last bits.",
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", rich_help_panel=WORK, help="cpu, cuda, cuda:1, mps, ...")
+]
+ResultsOption = Annotated[
+    Path,
+    typer.Option(
+        "--results",
+        envvar="BENCHMARK_RESULTS",
+        rich_help_panel=PLACES,
+        help="Records and tables; kept for good.",
+    ),
+]
+ArtifactsOption = Annotated[
+    Path,
+    typer.Option(
+        "--artifacts",
+        envvar="BENCHMARK_ARTIFACTS",
+        rich_help_panel=PLACES,
+        help="Weights and unfinished work; may be deleted.",
+    ),
+]
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="BENCHMARK_DATA",
+        rich_help_panel=PLACES,
+        help="Where datasets are, or are downloaded to (cifar-10-batches-py/ for CIFAR-10).",
+    ),
+]
+
+P = ParamSpec("P")
+
+
+def _guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn errors that a user can mend into one line and exit code 2."""
+
+    @wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            _say(f"error: {error}")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            _say("stopped; the same command continues where this one was")
+            raise typer.Exit(130) from None
+
+    return wrapper
+
+
+def _say(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def _table_command(name: str) -> None:
+    spec = TABLES[name]
+
+    @app.command(
+        name,
+        help=f"The paper's Table {name[-1]}: {spec.summary}.\n\nMakes what is missing, then prints the "
+        "table and writes it to results/tables/ as Markdown, LaTeX and CSV.",
+        rich_help_panel="Tables",
+    )
+    @_guarded
+    def command(
+        scale: ScaleOption = "quick",
+        only: OnlyOption = None,
+        seeds: SeedsOption = None,
+        collect: CollectOption = False,
+        dry_run: DryRunOption = False,
+        redo_stale: RedoOption = False,
+        format: FormatOption = Format.TEXT,  # noqa: A002 - the flag's name
+        jobs: JobsOption = None,
+        threads: ThreadsOption = None,
+        device: DeviceOption = "cpu",
+        results: ResultsOption = Path("results"),
+        artifacts: ArtifactsOption = Path("artifacts"),
+        data_dir: DataOption = Path("data"),
+    ) -> None:
+        chosen, store = _scale(scale, seeds), Store(results, artifacts)
+        cells = _matching(spec.cells(chosen), only)
+        failures: list[Failure] = []
+        if dry_run:
+            _show_states(store, chosen, cells)
+            return
+        if not collect:
+            options = _options(store, chosen, data_dir, device, threads)
+            failures = _make(cells, chosen, options, jobs, redo_stale)
+        _render(name, Reader(store, chosen), format, write=seeds is None)
+        _finish(failures)
+
+
+for _name in TABLES:
+    _table_command(_name)
+
+
+@app.command(rich_help_panel="Cells")
+@_guarded
+def run(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Cells to make.")],
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", help="A TOML file, if the keys are of a scale of yours."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    redo_stale: RedoOption = False,
+    jobs: JobsOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
+    results: ResultsOption = Path("results"),
+    artifacts: ArtifactsOption = Path("artifacts"),
+    data_dir: DataOption = Path("data"),
+) -> None:
+    """Make single cells, each with its base model, and print their records."""
+    named = [Cell.parse(key) for key in keys]
+    chosen = _scale(scale or named[0].scale, None)
+    for cell in named:
+        if cell.scale != chosen.name:
+            raise UserError(
+                f"{cell.key} is of scale '{cell.scale}', not '{chosen.name}'; run one scale at a time"
+            )
+    store = Store(results, artifacts)
+    cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
+    for cell in cells:
+        Plan.of(cell, chosen)
+    if dry_run:
+        _show_states(store, chosen, cells)
+        return
+    options = _options(store, chosen, data_dir, device, threads)
+    failures = _make(cells, chosen, options, jobs, redo_stale)
+    _show_values(store, chosen, cells)
+    _finish(failures)
+
+
+@app.command(rich_help_panel="Cells")
+@_guarded
+def status(
+    scale: ScaleOption = "quick",
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    results: ResultsOption = Path("results"),
+    artifacts: ArtifactsOption = Path("artifacts"),
+) -> None:
+    """Which cells are done, missing, stale or running."""
+    chosen, store = _scale(scale, seeds), Store(results, artifacts)
+    listed = [cell for spec in TABLES.values() for cell in spec.cells(chosen)]
+    listed += [Cell.parse(key) for key in store.keys_on_disk() if key.startswith(f"{chosen.name}/")]
+    _show_states(store, chosen, _matching(list(dict.fromkeys(listed)), only))
+
+
+@app.command("list", rich_help_panel="Cells")
+@_guarded
+def list_names() -> None:
+    """Names of scales, datasets, networks, methods, fine-tunings, evaluations and tables."""
+    networks = {name: f"ResNet, width 64; {name}-wN for width N" for name in RESNETS}
+    networks |= {f"{name}-K": "Wide ResNet, widening factor K" for name in WIDE_RESNETS}
+    sections = {
+        "scales": {name: scale.summary for name, scale in scales.SCALES.items()},
+        "datasets": {name: info.label for name, info in DATASETS.items()},
+        "networks": networks,
+        "methods": {name: method.label for name, method in METHODS.items()},
+        "fine-tunings": {BASE: "the adversarially trained base model"}
+        | {
+            name: f"fine-tunes {tuning.label}; "
+            + ("its own alpha*" if tuning.interpolation else "alpha = 1")
+            + f"; chosen on {tuning.selects_on} images"
+            for name, tuning in FINETUNES.items()
+        },
+        "evaluations": {
+            name: f"column {evaluation.label}: {evaluation.summary}"
+            for name, evaluation in EVALUATIONS.items()
+        },
+        "tables": {name: spec.summary for name, spec in TABLES.items()},
+    }
+    for title, names in sections.items():
+        typer.echo(title)
+        for name, summary in names.items():
+            typer.echo(f"  {name:<24} {summary}")
+
+
+def _scale(name: str, seeds: str | None) -> Scale:
+    chosen = scales.scale(name)
+    if seeds is None:
+        return chosen
+    parts = seeds.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise UserError(f"--seeds '{seeds}' is not a list of whole numbers such as 0,1,2")
+    numbers = tuple(dict.fromkeys(int(part) for part in parts))
+    return dataclasses.replace(chosen, seeds=numbers)
+
+
+def _matching(cells: Sequence[Cell], only: str | None) -> list[Cell]:
+    chosen = [cell for cell in cells if only is None or fnmatchcase(cell.key, only)]
+    if not chosen:
+        raise UserError(f"no cell matches --only '{only}'; a key of this scale reads {cells[0].key}")
+    return chosen
+
+
+def _options(store: Store, scale: Scale, data: Path, device: str, threads: int | None) -> Options:
+    return Options(store, data, device, threads or scale.threads or cores())
+
+
+def _make(
+    cells: Sequence[Cell], scale: Scale, options: Options, jobs: int | None, redo_stale: bool
+) -> list[Failure]:
+    store, began = options.store, time.monotonic()
+    if redo_stale:
+        for cell in cells:
+            supersede_stale(store, Plan.of(cell, scale), scale.evaluations)
+    tasks = tasks_for(store, scale, cells)
+    if not tasks:
+        return []
+    store.check_writable(MEGABYTES)
+    workers = min(jobs or default_jobs(options.device, options.threads, len(tasks)), len(tasks))
+    count = sum(len(task.cells) for task in tasks)
+    _say(
+        f"{count} cells of {len(tasks)} base models to make, {workers} at a time with "
+        f"{options.threads} threads each; stop at any moment, the same command continues"
+    )
+    with display(Console(stderr=True), workers, len(tasks)) as shown:
+        failures = sweep(tasks, scale, options, workers, shown)
+    _say(f"made {count - len(failures)} of {count} cells in {time.monotonic() - began:.0f} s")
+    return failures
+
+
+def _render(name: str, reader: Reader, how: Format, write: bool) -> None:
+    table = table_spec(name).build(reader)
+    typer.echo(FORMATS[how](table))
+    if not write:
+        return
+    stem = reader.store.results / "tables" / f"{name}-{reader.scale.name}"
+    for kind, suffix in FILES.items():
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        try:
+            write_atomically(path, FORMATS[kind](table).encode())
+        except OSError as error:
+            raise UserError(
+                f"cannot write '{path}' ({error.strerror}); name another folder by --results"
+            ) from error
+    _say(f"written to {stem}.{{{','.join(FILES.values())}}}")
+
+
+def _show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
+    listing = Listing("cell", "state", *scale.evaluations, box=None, pad_edge=False)
+    totals = dict.fromkeys(State, 0)
+    for cell in cells:
+        plan = Plan.of(cell, scale)
+        state = cell_state(store, plan, scale.evaluations)
+        totals[state] += 1
+        records = [record_state(store, plan, name).value for name in scale.evaluations]
+        listing.add_row(cell.key, state.value, *records)
+    Console(width=max(140, Console().width)).print(listing)
+    typer.echo(", ".join(f"{count} {state}" for state, count in totals.items() if count))
+
+
+def _show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
+    for cell in cells:
+        for name in scale.evaluations:
+            record = store.record(cell, name)
+            if record is not None:
+                typer.echo(f"{cell.key}  {name}  {record.count.percent} ({record.k} of {record.n})")
+
+
+def _finish(failures: Sequence[Failure]) -> None:
+    if not failures:
+        return
+    _say(f"{len(failures)} cells failed:")
+    for failure in failures:
+        _say(f"  {failure.key}: {failure.message}")
+    raise typer.Exit(2 if any(failure.user for failure in failures) else 1)
+
+
+def main() -> None:
+    """Entry point of `python -m benchmark`."""
+    app()

@@ -1,0 +1,44 @@
+"""Clean accuracy on the test split (column Std)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from benchmark.cells import Cell
+from benchmark.data import DatasetInfo
+from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
+from benchmark.progress import Progress
+from benchmark.specs import Spec, spec_of
+from benchmark.store import Journal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchmark.data.images import Split
+
+
+@dataclass(frozen=True)
+class Clean(Evaluation):
+    """Share of test images whose largest logit is the label's, in fp32."""
+
+    type_name: ClassVar[str] = "clean"
+    version: ClassVar[int] = 1
+    label: ClassVar[str] = "Std"
+    summary: ClassVar[str] = "accuracy on the clean test images"
+
+    def spec(self, info: DatasetInfo) -> Spec | None:
+        spec: Spec = spec_of(self)
+        return spec
+
+    def run(
+        self,
+        model: "nn.Module",
+        split: "Split",
+        info: DatasetInfo,
+        base: Cell,
+        journal: Journal,
+        progress: Progress,
+    ) -> Outcome:
+        from benchmark.evaluation.counting import clean_bits
+
+        bits = clean_bits(model, split).numpy()
+        return Outcome(counted(bits), {}, {"clean": bits})

@@ -1,0 +1,67 @@
+"""PGD-10 three times, worst case (column Adv; paper, Section 5.1)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from benchmark.cells import Cell
+from benchmark.data import DatasetInfo
+from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
+from benchmark.progress import Progress
+from benchmark.specs import Spec, spec_of
+from benchmark.store import Journal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchmark.data.images import Split
+
+
+@dataclass(frozen=True)
+class Pgd10x3(Evaluation):
+    """The lowest of the accuracies of three whole-set PGD-10 runs from different random starts.
+
+    An image counts as right if the final iterate is classified as its label, in evaluation mode and
+    fp32. The stricter count of images that survive all three runs is the part `per-image-worst`.
+    """
+
+    type_name: ClassVar[str] = "pgd10x3"
+    version: ClassVar[int] = 1
+    label: ClassVar[str] = "Adv"
+    summary: ClassVar[str] = "worst of three PGD-10 runs at the dataset's L-infinity radius"
+    runs: int = 3
+
+    def spec(self, info: DatasetInfo) -> Spec | None:
+        spec: Spec = spec_of(self)
+        return spec | {"attack": spec_of(info.threat)}
+
+    def run(
+        self,
+        model: "nn.Module",
+        split: "Split",
+        info: DatasetInfo,
+        base: Cell,
+        journal: Journal,
+        progress: Progress,
+    ) -> Outcome:
+        from benchmark.evaluation.counting import journaled_pgd_bits
+
+        bits = {}
+        for run in range(self.runs):
+
+            def show(_stage: str, done: int, total: int, note: str = "", run: int = run) -> None:
+                progress("pgd10x3", run * total + done, self.runs * total, note)
+
+            bits[f"run{run}"] = journaled_pgd_bits(
+                model, split, info.threat, run_seed(base, run), journal, f"run{run}", show
+            )
+        parts = {name: counted(run_bits) for name, run_bits in bits.items()}
+        worst = min(parts.values(), key=lambda count: count.k)
+        survivors = np.logical_and.reduce(list(bits.values()))
+        return Outcome(worst, parts | {"per-image-worst": counted(survivors)}, bits)
+
+
+def run_seed(base: Cell, run: int) -> int:
+    """Seed of the random starts of one run against the models made from `base`."""
+    return base.seed_for("pgd10x3", run)

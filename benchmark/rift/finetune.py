@@ -1,0 +1,57 @@
+"""Step 2 of RiFT: train the chosen modules on clean data (paper, Equation 8).
+
+The loop is `benchmark.training.fit`, with clean images in place of adversarial ones. Batch
+normalisation is in training mode, so that every running statistic of the network moves to clean
+batches although its parameters are frozen; the paper does not say, the released code does so
+(Immortalise/RiFT, main.py). Of a chosen module all parameters are trained, as there: the classifier's
+bias too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.method import Method
+from benchmark.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
+from benchmark.rift.selection import Selector
+
+
+@dataclass(frozen=True)
+class CleanTraining(Method):
+    """Cross-entropy on clean images; crafts nothing."""
+
+    version: ClassVar[int] = 1
+    label: ClassVar[str] = "clean"
+
+    def recipe(self, dataset: str) -> Recipe:
+        return FINETUNE_RECIPE
+
+    def inner(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        labels: Tensor,
+        attack: LinfAttack,
+        generator: torch.Generator,
+    ) -> Tensor:
+        return x
+
+    def outer(self, model: nn.Module, x: Tensor, x_adv: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(model(x_adv), labels)
+
+
+def trainable_parameters(
+    model: nn.Module, selector: Selector, modules: Sequence[str]
+) -> set[str] | None:
+    """Names of the parameters of `modules`; None for a selector that trains everything."""
+    if selector.everything:
+        return None
+    return {
+        f"{module}.{name}"
+        for module in modules
+        for name, _ in model.get_submodule(module).named_parameters()
+    }
