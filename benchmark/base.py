@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.data.images import Dataset
+from benchmark.errors import UserError
 from benchmark.evaluation.counting import pgd_count
 from benchmark.models import build
 from benchmark.plans import BasePlan
 from benchmark.progress import Progress
-from benchmark.provenance import provenance
-from benchmark.records import CellName, Making, Training, hashed
+from benchmark.provenance import device_name, machine_versions, provenance
+from benchmark.records import CellName, Making, Training, hashed, parse_file
 from benchmark.specs import spec_hash
 from benchmark.store import Store
 from benchmark.training import fit
 from benchmark.weights import load_tensors, save_tensors, weights_sha256
+
+WEIGHTS = "weights.safetensors"
 
 
 class WeightsDiffer(RuntimeError):
@@ -47,20 +51,20 @@ def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress
     """The weights that adversarial training ends with, from disk if they were made by this plan.
 
     Selection: the epoch with the highest test robust accuracy (paper, Section 5.1), by one PGD-10
-    run from fixed starts.
+    run from fixed starts. Raises `UserError` before training if records exist whose weights are not
+    here and cannot be made again bit by bit on this machine.
     """
-    path = store.work(plan.cell) / "weights.safetensors"
+    path = store.work(plan.cell) / WEIGHTS
     fingerprint = spec_hash(plan.spec)
-    if path.exists():
-        state, metadata = load_tensors(path)
-        if metadata.get("fingerprint") == fingerprint:
-            return Weights.of(state)
+    if (kept := kept_weights(store, path, fingerprint)) is not None:
+        return kept
     started = datetime.now(UTC)
     device = data.train.images.device
-    model = new_model(plan, device)
-    judged = data.test.first(plan.recipe.select_images)
     checkpoint = path.with_name("training.safetensors")
     resumed = checkpoint.exists()
+    check_repeatable(store.making(plan.cell), device)
+    model = new_model(plan, device)
+    judged = data.test.first(plan.recipe.select_images)
     fitted = fit(
         model,
         data.train,
@@ -76,30 +80,63 @@ def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress
     )
     weights = Weights.of(fitted.state)
     made = provenance(
-        started, device=device, weights=weights.sha256, data=data.train.sha256(), resumed=resumed
+        started,
+        device=device,
+        weights=weights.sha256,
+        data=data.train.sha256(),
+        resumed=resumed,
+        seconds=fitted.seconds,
     )
     details = Training(epochs=fitted.epochs, best_epoch=fitted.best_epoch, best=fitted.best)
-    settle_making(
-        store,
-        Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=details),
-    )
-    save_tensors(path, weights.state, {"fingerprint": fingerprint, "sha256": weights.sha256})
+    making = Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=details)
+    keep_weights(store, path, fingerprint, weights, making)
     checkpoint.unlink(missing_ok=True)
     return weights
 
 
-def settle_making(store: Store, making: Making) -> None:
-    """Write `making`, or make sure that the one on disk is of the same weights.
+def kept_weights(store: Store, path: Path, fingerprint: str) -> Weights | None:
+    """Weights left at `path` by the same plan; their making is restored if it was lost."""
+    if not path.exists():
+        return None
+    state, metadata = load_tensors(path)
+    if metadata.get("fingerprint") != fingerprint:
+        return None
+    weights = Weights.of(state)
+    making = parse_file(Making, metadata["making"], path)
+    if making.provenance.weights_sha256 != weights.sha256:
+        raise UserError(f"the tensors in '{path}' are not those it was written with; delete it")
+    _settle(store, making)
+    return weights
 
-    Raises `WeightsDiffer` if other weights stand behind the records of the cell: the same recipe on
-    other hardware or library versions need not give the same bits.
-    """
+
+def keep_weights(store: Store, path: Path, fingerprint: str, weights: Weights, making: Making) -> None:
+    """File the making of a cell and its weights, which carry a copy of it."""
+    _settle(store, making)
+    save_tensors(path, weights.state, {"fingerprint": fingerprint, "making": making.model_dump_json()})
+
+
+def _settle(store: Store, making: Making) -> None:
+    """Write `making`, or make sure that the one on disk is of the same weights."""
     cell = making.cell.cell
     known = store.making(cell)
     if known is None:
         store.write_making(making)
     elif known.provenance.weights_sha256 != making.provenance.weights_sha256:
         raise WeightsDiffer(
-            f"the weights just made for {cell.key} are not those behind its records (other hardware "
-            "or versions); use another --results, or move its records away"
+            f"the weights just made for {cell.key} are not those behind its records; use another "
+            "--results, or move its records away"
+        )
+
+
+def check_repeatable(making: Making | None, device: torch.device) -> None:
+    """Raise `UserError` if weights behind records are to be made again where that cannot work."""
+    if making is None:
+        return
+    here = (machine_versions(), device_name(device), torch.get_num_threads())
+    there = making.provenance
+    if here != (there.versions, there.device, there.threads):
+        raise UserError(
+            f"{making.cell.cell.key} has records made on another machine, with weights that are not "
+            "here and that this one would not repeat bit by bit; bring its weights.safetensors to "
+            "artifacts/, or use another --results for a run of your own"
         )

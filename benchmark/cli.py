@@ -374,8 +374,9 @@ def _finish(failures: Sequence[Failure]) -> None:
     if not failures:
         return
     _say(f"{len(failures)} cells failed:")
-    for failure in failures:
-        _say(f"  {failure.key}: {failure.message}")
+    for message in dict.fromkeys(failure.message for failure in failures):
+        keys = [failure.key for failure in failures if failure.message == message]
+        _say(f"  {', '.join(keys)}: {message}")
     raise typer.Exit(2 if any(failure.user for failure in failures) else 1)
 
 

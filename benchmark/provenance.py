@@ -12,23 +12,30 @@ import torch
 from benchmark.records import Provenance
 
 PRECISION = "fp32"
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "rift-benchmark")
+_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
 
 
 def provenance(
-    started: datetime, *, device: torch.device, weights: str, data: str, resumed: bool
+    started: datetime,
+    *,
+    device: torch.device,
+    weights: str,
+    data: str,
+    resumed: bool,
+    seconds: float | None = None,
 ) -> Provenance:
-    """Provenance of work that began at `started` (UTC) and ends now."""
+    """Provenance of work that began at `started` (UTC) and took `seconds` (None: until now)."""
     commit, dirty = _commit()
+    elapsed = (datetime.now(UTC) - started).total_seconds()
     return Provenance(
         commit=commit,
         dirty=dirty,
-        versions={"python": platform.python_version()} | _versions(),
+        versions=machine_versions(),
         device=device_name(device),
         threads=torch.get_num_threads(),
         precision=PRECISION,
         started=started.isoformat(timespec="seconds"),
-        seconds=round((datetime.now(UTC) - started).total_seconds(), 2),
+        seconds=round(elapsed if seconds is None else seconds, 2),
         resumed=resumed,
         weights_sha256=weights,
         data_sha256=data,
@@ -51,6 +58,11 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def machine_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that compute."""
+    return {"python": platform.python_version()} | _versions()
 
 
 @functools.cache

@@ -65,8 +65,9 @@ class Provenance(_Model):
     """Where, when and with what a number was made.
 
     `commit` is None outside a git checkout, `dirty` says whether tracked files differed from it;
-    `started` is UTC in ISO 8601, `seconds` wall-clock time including earlier, interrupted attempts
-    only where they are marked as such by `resumed`.
+    `started` is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a
+    training, since `started` otherwise; `resumed` says that an earlier, interrupted attempt had
+    done a part of the work.
     """
 
     commit: str | None

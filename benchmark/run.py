@@ -15,7 +15,15 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from benchmark.base import Weights, base_weights, new_model, settle_making
+from benchmark.base import (
+    WEIGHTS,
+    Weights,
+    base_weights,
+    check_repeatable,
+    keep_weights,
+    kept_weights,
+    new_model,
+)
 from benchmark.data.images import Dataset
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.counting import clean_count, journaled_pgd_bits
@@ -91,11 +99,10 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
     assert plan.finetune is not None
     started = datetime.now(UTC)
     fingerprint = f"{spec_hash(plan.spec)} {theta_at.sha256}"
-    path = run.store.work(plan.cell) / "weights.safetensors"
-    if path.exists():
-        state, metadata = load_tensors(path)
-        if metadata.get("fingerprint") == fingerprint:
-            return Weights.of(state)
+    path = run.store.work(plan.cell) / WEIGHTS
+    if (kept := kept_weights(run.store, path, fingerprint)) is not None:
+        return kept
+    check_repeatable(run.store.making(plan.cell), run.device)
 
     measured = measure_criticality(run, theta_at) if plan.finetune.selector.needs_criticality else None
     modules = plan.finetune.selector.select(criticality_modules(run.model(theta_at.state)), measured)
@@ -126,11 +133,8 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
         reference=reference,
         curve=curve,
     )
-    settle_making(
-        run.store,
-        Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=details),
-    )
-    save_tensors(path, weights.state, {"fingerprint": fingerprint, "sha256": weights.sha256})
+    making = Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=details)
+    keep_weights(run.store, path, fingerprint, weights, making)
     return weights
 
 

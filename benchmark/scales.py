@@ -91,7 +91,7 @@ NARROW = Scale(
         "select_last": 2,
         "select_images": 2000,
     },
-    finetuning={"select_images": 2000},
+    finetuning={"epochs": 4, "milestones": [2], "select_images": 2000},
     criticality={"images": 2000},
 )
 """Real images on a CPU. One seed, 10 one-cycle epochs; criticality on 2,000 training images, epochs

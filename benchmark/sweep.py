@@ -8,6 +8,7 @@ fails its task only. Workers end when their parent does.
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ def _sweep_here(
 
 def serve(connection: Connection, scale: Scale, options: Options) -> None:
     """Body of a worker process: receive (task, block), send events, then the outcome."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _die_with_parent()
     from benchmark.work import Worker
 

@@ -34,12 +34,16 @@ class TrainingFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training returns: the log of every epoch and the weights of the best one."""
+    """What training returns: the log of every epoch and the weights of the best one.
+
+    `seconds` is the wall-clock time of all finished epochs, those before a kill included.
+    """
 
     epochs: list[EpochLog]
     best_epoch: int
     best: Count
     state: dict[str, Tensor]
+    seconds: float
 
 
 @dataclass
@@ -47,6 +51,7 @@ class _State:
     epoch: int
     log: list[EpochLog]
     best: dict[str, Tensor]
+    seconds: float = 0.0
 
 
 class Judged(EpochLog):
@@ -119,14 +124,15 @@ def fit(
         if best is not None and best.epoch == entry.epoch:
             state.best = clone_state(model.state_dict())
         state.epoch = epoch + 1
+        took = time.monotonic() - started
+        state.seconds += took
         _save(checkpoint, fingerprint, state, model, parameters, optimizer)
-        took = f"{time.monotonic() - started:.0f} s"
         shown = f", {selection.percent} selected on" if selection else ""
         progress(
             stage,
             state.epoch * steps,
             recipe.epochs * steps,
-            f"epoch {state.epoch}/{recipe.epochs}, loss {entry.loss:.3f}{shown}, {took}",
+            f"epoch {state.epoch}/{recipe.epochs}, loss {entry.loss:.3f}{shown}, {took:.0f} s",
         )
     best = best_epoch(state.log)
     if best is None:
@@ -135,7 +141,7 @@ def fit(
         parameter.requires_grad_(True)
     model.load_state_dict(state.best)
     model.eval()
-    return Fitted(state.log, best.epoch, best.selection, state.best)
+    return Fitted(state.log, best.epoch, best.selection, state.best, state.seconds)
 
 
 def _step(
@@ -186,7 +192,8 @@ def _save(
     for name, parameter in parameters.items():
         tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
     log = json.dumps([entry.model_dump() for entry in state.log])
-    save_tensors(path, tensors, {"fingerprint": fingerprint, "epoch": str(state.epoch), "log": log})
+    metadata = {"epoch": str(state.epoch), "seconds": str(state.seconds), "log": log}
+    save_tensors(path, tensors, {"fingerprint": fingerprint} | metadata)
 
 
 def _resume(
@@ -215,4 +222,4 @@ def _resume(
         for name, tensor in part("best.").items()
     }
     log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]
-    return _State(int(metadata["epoch"]), log, best)
+    return _State(int(metadata["epoch"]), log, best, float(metadata.get("seconds", 0)))
