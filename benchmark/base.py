@@ -61,7 +61,6 @@ def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress
     started = datetime.now(UTC)
     device = data.train.images.device
     checkpoint = path.with_name("training.safetensors")
-    resumed = checkpoint.exists()
     check_repeatable(store.making(plan.cell), device)
     model = new_model(plan, device)
     judged = data.test.first(plan.recipe.select_images)
@@ -84,7 +83,7 @@ def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress
         device=device,
         weights=weights.sha256,
         data=data.train.sha256(),
-        resumed=resumed,
+        resumed=fitted.resumed,
         seconds=fitted.seconds,
     )
     details = Training(epochs=fitted.epochs, best_epoch=fitted.best_epoch, best=fitted.best)

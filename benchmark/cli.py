@@ -71,7 +71,9 @@ ScaleOption = Annotated[
 ]
 OnlyOption = Annotated[
     str | None,
-    typer.Option("--only", metavar="GLOB", help="Make only cells whose key matches, e.g. '*/rift/*'."),
+    typer.Option(
+        "--only", metavar="GLOB", help="Make only cells whose key matches, such as `*/rift/*`."
+    ),
 ]
 SeedsOption = Annotated[
     str | None,
@@ -195,7 +197,8 @@ def _table_command(name: str) -> None:
         if not collect:
             options = _options(store, chosen, data_dir, device, threads)
             failures = _make(cells, chosen, options, jobs, redo_stale)
-        _render(name, Reader(store, chosen), format, write=seeds is None)
+        refused = any(failure.user for failure in failures)
+        _render(name, Reader(store, chosen), format, write=seeds is None and not refused)
         _finish(failures)
 
 
@@ -323,12 +326,13 @@ def _make(
     workers = min(jobs or default_jobs(options.device, options.threads, len(tasks)), len(tasks))
     count = sum(len(task.cells) for task in tasks)
     _say(
-        f"{count} cells of {len(tasks)} base models to make, {workers} at a time with "
-        f"{options.threads} threads each; stop at any moment, the same command continues"
+        f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
+        f"{options.threads}; stop at any moment, the same command continues"
     )
     with display(Console(stderr=True), workers, len(tasks)) as shown:
         failures = sweep(tasks, scale, options, workers, shown)
-    _say(f"made {count - len(failures)} of {count} cells in {time.monotonic() - began:.0f} s")
+    made = count - len({failure.key for failure in failures})
+    _say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")
     return failures
 
 
@@ -373,7 +377,7 @@ def _show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
 def _finish(failures: Sequence[Failure]) -> None:
     if not failures:
         return
-    _say(f"{len(failures)} cells failed:")
+    _say(f"failed: {len(failures)}")
     for message in dict.fromkeys(failure.message for failure in failures):
         keys = [failure.key for failure in failures if failure.message == message]
         _say(f"  {', '.join(keys)}: {message}")

@@ -83,7 +83,7 @@ class Lines:
 
     def finish(self, slot: int, key: str, cells: int) -> None:
         self.done += 1
-        self._line(f"{key}  finished with {cells} cells; base models {self.done}/{self.models}")
+        self._line(f"{key}  finished (cells: {cells}); base models {self.done}/{self.models}")
 
     def _line(self, line: str) -> None:
         elapsed = time.monotonic() - self.started

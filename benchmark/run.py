@@ -171,7 +171,6 @@ def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> tuple[Weights, 
     model = run.model(theta_at.state)
     judged = run.data.test.first(plan.recipe.select_images)
     checkpoint = folder / "finetuning.safetensors"
-    resumed = checkpoint.exists()
     fitted = fit(
         model,
         run.data.train,
@@ -189,7 +188,7 @@ def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> tuple[Weights, 
     log = EPOCH_LOGS.dump_json(fitted.epochs).decode()
     save_tensors(path, fitted.state, {"fingerprint": fingerprint, "log": log})
     checkpoint.unlink(missing_ok=True)
-    return Weights.of(fitted.state), fitted.epochs, resumed
+    return Weights.of(fitted.state), fitted.epochs, fitted.resumed
 
 
 def choose_alpha(

@@ -274,6 +274,7 @@ def _notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
     spread = "mean ± standard deviation over seeds" if len(scale.seeds) > 1 else "one seed, no spread"
     notes = [
         f"scale {scale.name}: {scale.summary}",
+        *_shortened(scale),
         f"accuracy in percent; seeds {seeds}: {spread}",
         "epochs and alpha* are chosen on test images, as the paper does",
     ]
@@ -292,6 +293,21 @@ def _notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
     if stale := reader.stale(cells):
         notes.append(f"{stale} stale records are left out; `status` lists them")
     return notes
+
+
+def _shortened(scale: Scale) -> list[str]:
+    """What the scale changes against the published recipes."""
+    parts = {
+        "training": scale.training,
+        "fine-tuning": scale.finetuning,
+        "criticality": scale.criticality,
+    }
+    changes = [
+        f"{part} {', '.join(f'{name} {value}' for name, value in overrides.items())}"
+        for part, overrides in parts.items()
+        if overrides
+    ]
+    return [f"unlike the paper: {'; '.join(changes)}"] if changes else []
 
 
 def _pixel(value: float) -> str:

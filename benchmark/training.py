@@ -36,7 +36,8 @@ class TrainingFailed(RuntimeError):
 class Fitted:
     """What training returns: the log of every epoch and the weights of the best one.
 
-    `seconds` is the wall-clock time of all finished epochs, those before a kill included.
+    `seconds` is the wall-clock time of all finished epochs, those before a kill included; `resumed`
+    says that there were such epochs.
     """
 
     epochs: list[EpochLog]
@@ -44,6 +45,7 @@ class Fitted:
     best: Count
     state: dict[str, Tensor]
     seconds: float
+    resumed: bool
 
 
 @dataclass
@@ -88,6 +90,8 @@ def fit(
     throughout. State goes to `checkpoint` after every epoch; a state left there under the same
     `fingerprint` is continued, any other is ignored. Raises `TrainingFailed` on a non-finite loss.
     """
+    if recipe.epochs < 1 or recipe.select_last < 1:
+        raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
     parameters = _freeze_all_but(model, trainable)
     optimizer = torch.optim.SGD(
         parameters.values(),
@@ -96,6 +100,7 @@ def fit(
         weight_decay=recipe.weight_decay,
     )
     state = _resume(checkpoint, fingerprint, model, parameters, optimizer)
+    resumed = state.epoch > 0
     attack = recipe.training_attack(info.threat)
     device = next(model.parameters()).device
     steps = math.ceil(len(split) / recipe.batch_size)
@@ -135,13 +140,12 @@ def fit(
             f"epoch {state.epoch}/{recipe.epochs}, loss {entry.loss:.3f}{shown}, {took:.0f} s",
         )
     best = best_epoch(state.log)
-    if best is None:
-        raise UserError(f"{stage}: a recipe needs at least one epoch and select_last >= 1")
+    assert best is not None  # the last epoch is always judged
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     model.load_state_dict(state.best)
     model.eval()
-    return Fitted(state.log, best.epoch, best.selection, state.best, state.seconds)
+    return Fitted(state.log, best.epoch, best.selection, state.best, state.seconds, resumed)
 
 
 def _step(
@@ -164,6 +168,8 @@ def _step(
 
 
 def _freeze_all_but(model: nn.Module, names: Collection[str] | None) -> dict[str, nn.Parameter]:
+    if unknown := set(names or ()) - {name for name, _ in model.named_parameters()}:
+        raise ValueError(f"not parameters of the model: {', '.join(sorted(unknown))}")
     chosen = {}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(names is None or name in names)
@@ -190,7 +196,8 @@ def _save(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     for name, parameter in parameters.items():
-        tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
+        if (buffer := optimizer.state[parameter].get("momentum_buffer")) is not None:
+            tensors[f"momentum.{name}"] = buffer
     log = json.dumps([entry.model_dump() for entry in state.log])
     metadata = {"epoch": str(state.epoch), "seconds": str(state.seconds), "log": log}
     save_tensors(path, tensors, {"fingerprint": fingerprint} | metadata)
@@ -214,9 +221,9 @@ def _resume(
 
     model.load_state_dict(part("model."))
     momentum = part("momentum.")
-    for name, parameter in parameters.items():
-        buffer = torch.empty_like(parameter).copy_(momentum[name])
-        optimizer.state[parameter]["momentum_buffer"] = buffer
+    for name, buffer in momentum.items():
+        parameter = parameters[name]
+        optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
     best = {
         name: tensor.to(next(iter(parameters.values())).device)
         for name, tensor in part("best.").items()

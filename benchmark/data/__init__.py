@@ -60,7 +60,7 @@ DIGITS = DatasetInfo(
     channels=1,
     side=8,
     mean=(0.3053,),
-    std=(0.3763,),
+    std=(0.3758,),
     augmentation=Augmentation(pad=1, mode="zero", flip=False),
     threat=LinfAttack(eps=0.12, step_size=0.03, steps=10),
     corruptions="gen-v1",

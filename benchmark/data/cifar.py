@@ -1,5 +1,6 @@
 """CIFAR-10 through torchvision: its download, its integrity check, held in memory as uint8."""
 
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +19,22 @@ def load(directory: Path) -> Dataset:
     Raises `UserError` when the files are neither there nor to be had.
     """
     try:
+        return Dataset(INFO, *(_read(directory, train, download=False) for train in (True, False)))
+    except (OSError, RuntimeError):
+        pass  # not there, or not whole: torchvision has checked every file's hash
+    try:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / ".cifar10.lock"):
-            splits = [_read(directory, train) for train in (True, False)]
-    except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+            return Dataset(INFO, *(_read(directory, train, download=True) for train in (True, False)))
+    except (OSError, RuntimeError, HTTPException) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
             f"CIFAR-10 is not complete under '{directory}' and cannot be downloaded ({reason}); put "
             "the official cifar-10-python.tar.gz there or name another folder by --data-dir"
         ) from error
-    return Dataset(INFO, *splits)
 
 
-def _read(directory: Path, train: bool) -> Split:
-    try:
-        source = CIFAR10(directory, train=train, download=False)
-    except RuntimeError:
-        source = CIFAR10(directory, train=train, download=True)
-    return Split(
-        torch.from_numpy(np.ascontiguousarray(source.data)),
-        torch.tensor(source.targets, dtype=torch.int64),
-    )
+def _read(directory: Path, train: bool, download: bool) -> Split:
+    source = CIFAR10(directory, train=train, download=download)
+    images = torch.from_numpy(np.ascontiguousarray(source.data))
+    return Split(images, torch.tensor(source.targets, dtype=torch.int64))

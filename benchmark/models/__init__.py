@@ -40,7 +40,7 @@ ARCHS = dict.fromkeys(RESNETS, "resnet") | dict.fromkeys(WIDE_RESNETS, "wide-res
 
 def arch(name: str) -> Arch:
     """The architecture called `name`. Raises `UserError` for a name of no family."""
-    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?|(wrn-\d+)-(\d+)", name)
+    match = re.fullmatch(r"(resnet\d+)(?:-w([1-9]\d*))?|(wrn-\d+)-([1-9]\d*)", name)
     if match and match[1] in RESNETS:
         return Arch(name, "resnet", RESNETS[match[1]], int(match[2] or 64))
     if match and match[3] in WIDE_RESNETS:

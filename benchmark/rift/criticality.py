@@ -110,6 +110,8 @@ def module_criticality(
                     weight.add_(gradient, alpha=settings.lr)
                     shift = weight - original
                     length = float(shift.norm())
+                    if not np.isfinite(length):
+                        raise TrainingFailed(f"criticality of {module}: the ascent diverged")
                     if length >= settings.radius * norm:
                         constrained = True
                         scale = settings.radius * norm / length if length > 0 else 0.0

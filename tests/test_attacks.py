@@ -1,0 +1,307 @@
+"""The PGD loop: the ball, closed forms, and independence of the batch an example is attacked in."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from benchmark.attacks import (
+    example_starts,
+    linf_pgd,
+    summed_cross_entropy,
+    training_mode,
+    uniform_start,
+)
+from benchmark.data import DIGITS
+from benchmark.evaluation.counting import adversarial_batch
+from benchmark.recipes import LinfAttack
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SHAPE = (1, 4, 4)
+
+
+def linear(weight, bias=None):
+    """A linear classifier of flattened images in double precision."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(weight.shape[1], weight.shape[0])).double()
+    with torch.no_grad():
+        model[1].weight.copy_(weight)
+        model[1].bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
+    return model
+
+
+def buffers(model):
+    """A copy of all buffers by name."""
+    return {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+
+def flags(model):
+    """The training flag of every module."""
+    return [module.training for module in model.modules()]
+
+
+def adversarial(model, split, size, seed=5, attack=DIGITS.threat):
+    """Adversarial images of `split`, crafted in batches of `size`."""
+    batches = [
+        adversarial_batch(model, split, start, min(start + size, len(split)), attack, seed)[0]
+        for start in range(0, len(split), size)
+    ]
+    return torch.cat(batches)
+
+
+class TestBall:
+    """What the attack returns lies where it may."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        seed=st.integers(0, 2**32),
+        eps=st.floats(0, 1.5),
+        step_size=st.floats(0, 1),
+        steps=st.integers(0, 5),
+        far=st.sampled_from([0.5, 1.0, 4.0]),
+    )
+    def test_images_stay_in_the_ball_and_in_the_unit_cube(self, seed, eps, step_size, steps, far):
+        """No pixel leaves [x - eps, x + eps] or [0, 1], wherever the attack starts."""
+        generator = torch.Generator().manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, 3))
+        for parameter in model.parameters():
+            parameter.data.normal_(generator=generator)
+        x = torch.rand((6, *SHAPE), generator=generator)
+        x[0], x[1] = 0, 1
+        x[2] = x[2].round()
+        start = far * uniform_start(x.shape, eps, generator)
+        labels = torch.arange(6) % 3
+        x_adv = linf_pgd(model, x, labels, LinfAttack(eps, step_size, steps), start)
+        assert x_adv.shape == x.shape
+        assert not x_adv.requires_grad
+        assert x_adv.min() >= 0
+        assert x_adv.max() <= 1
+        assert (x_adv >= x - eps).all()
+        assert (x_adv <= x + eps).all()
+
+    def test_radius_zero_returns_the_images(self, network, digits):
+        """With eps = 0 the images come back bit by bit, whatever the start."""
+        x, labels = digits.test.batch(0, 8)
+        start = torch.full_like(x, 0.3)
+        assert torch.equal(linf_pgd(network, x, labels, LinfAttack(0.0, 0.1, 3), start), x)
+
+    def test_no_step_returns_the_clipped_start(self, network, digits):
+        """With no steps the start is projected and nothing else happens."""
+        x, labels = digits.test.batch(0, 8)
+        start = torch.full_like(x, 0.3)
+        x_adv = linf_pgd(network, x, labels, LinfAttack(0.1, 0.1, 0), start)
+        assert torch.equal(x_adv, (x + 0.1).clamp(0, 1))
+
+    def test_arguments_are_left_alone(self, network, digits):
+        """Images and start are not written to."""
+        x, labels = digits.test.batch(0, 8)
+        start = uniform_start(x.shape, 0.1, torch.Generator().manual_seed(0))
+        before = x.clone(), start.clone()
+        linf_pgd(network, x, labels, DIGITS.threat, start)
+        assert torch.equal(x, before[0])
+        assert torch.equal(start, before[1])
+
+
+class TestOracles:
+    """Linear models, for which the answer is known."""
+
+    def test_binary_linear_model_ends_in_the_worst_corner(self):
+        """Every pixel moves by eps against the label's logit, then is clipped to [0, 1]."""
+        generator = torch.Generator().manual_seed(1)
+        w = torch.randn(16, generator=generator, dtype=torch.float64)
+        x = torch.rand((40, *SHAPE), generator=generator, dtype=torch.float64)
+        x[:4] = x[:4].round()
+        labels = torch.arange(40) % 2
+        start = torch.zeros_like(x).uniform_(-0.2, 0.2, generator=generator)
+        x_adv = linf_pgd(linear(torch.stack([w, -w])), x, labels, LinfAttack(0.2, 0.05, 8), start)
+        away = torch.where(labels == 0, -1.0, 1.0).double().view(-1, 1, 1, 1)
+        worst = (x + 0.2 * away * w.sign().view(SHAPE)).clamp(0, 1)
+        torch.testing.assert_close(x_adv, worst, rtol=0, atol=1e-15)
+
+    @pytest.mark.parametrize("steps", [1, 2, 3, 7])
+    def test_every_step_equals_numpy(self, steps):
+        """A three-class linear model from a zero start, step by step in numpy."""
+        rng = np.random.default_rng(2)
+        weight, bias = 3 * rng.standard_normal((3, 16)), rng.standard_normal(3)
+        x, labels = rng.random((20, 16)), rng.integers(0, 3, 20)
+        x[:3] = x[:3].round()
+        eps, step_size = 0.15, 0.04
+        expected = x.copy()
+        for _ in range(steps):
+            logits = expected @ weight.T + bias
+            share = np.exp(logits - logits.max(1, keepdims=True))
+            share /= share.sum(1, keepdims=True)
+            gradient = (share - np.eye(3)[labels]) @ weight
+            expected = expected + step_size * np.sign(gradient)
+            expected = np.clip(np.clip(expected, x - eps, x + eps), 0, 1)
+        images = torch.from_numpy(x).view(20, *SHAPE)
+        x_adv = linf_pgd(
+            linear(torch.from_numpy(weight), torch.from_numpy(bias)),
+            images,
+            torch.from_numpy(labels),
+            LinfAttack(eps, step_size, steps),
+            torch.zeros_like(images),
+        )
+        np.testing.assert_allclose(x_adv.numpy().reshape(20, 16), expected, rtol=0, atol=1e-12)
+
+    def test_network_equals_the_written_out_loop(self, network, learned, digits, plain_pgd):
+        """On a ResNet the loop gives the examples of the plain one in the fixtures."""
+        network.load_state_dict(learned)
+        split = digits.test.first(40)
+        expected = plain_pgd(network, split, DIGITS.threat, seed=5)
+        torch.testing.assert_close(adversarial(network, split, 40), expected, rtol=0, atol=1e-6)
+
+    def test_usual_objective_is_the_sum_over_the_batch(self):
+        """Summed cross-entropy, so that the gradient of an example does not shrink with the batch."""
+        logits, labels = torch.randn(5, 3).double(), torch.tensor([0, 1, 2, 1, 0])
+        single = [summed_cross_entropy(logits[i : i + 1], labels[i : i + 1]) for i in range(5)]
+        torch.testing.assert_close(summed_cross_entropy(logits, labels), torch.stack(single).sum())
+
+    def test_objective_is_ascended(self):
+        """An objective of one's own, the sum of the first logit, is what grows."""
+        w = torch.tensor([[1.0] * 8 + [-1.0] * 8, [0.0] * 16], dtype=torch.float64)
+        x = torch.full((2, *SHAPE), 0.5, dtype=torch.float64)
+        x_adv = linf_pgd(
+            linear(w),
+            x,
+            torch.tensor([0, 1]),
+            LinfAttack(0.1, 0.1, 2),
+            torch.zeros_like(x),
+            objective=lambda logits, labels: logits[:, 0].sum(),
+        )
+        torch.testing.assert_close(x_adv, x + 0.1 * w[0].view(SHAPE), rtol=0, atol=1e-15)
+
+
+class TestBatches:
+    """In evaluation mode an example's perturbation is its own."""
+
+    @pytest.fixture
+    def model(self, network, learned):
+        """A network with learned statistics."""
+        network.load_state_dict(learned)
+        return network
+
+    def test_batch_size_changes_no_bit(self, model, digits):
+        """Batches of 128 and 37, the last of them smaller, give the same examples."""
+        split = digits.test.first(165)
+        assert torch.equal(adversarial(model, split, 37), adversarial(model, split, 128))
+
+    def test_an_example_alone_has_the_same_bits(self, model, digits):
+        """Batches of one give the examples of the batch of 128."""
+        split, attack = digits.test.first(128), LinfAttack(0.12, 0.03, 4)
+        alone = adversarial(model, split.first(20), 1, attack=attack)
+        assert torch.equal(alone, adversarial(model, split, 128, attack=attack)[:20])
+
+    def test_order_changes_no_bit(self, model, digits):
+        """Permuted images with their permuted starts give the permuted examples."""
+        x, labels = digits.test.batch(0, 100)
+        start = example_starts(5, 0, 100, tuple(x.shape[1:]), DIGITS.threat.eps)
+        order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+        x_adv = linf_pgd(model, x, labels, DIGITS.threat, start)
+        permuted = linf_pgd(model, x[order], labels[order], DIGITS.threat, start[order])
+        assert torch.equal(permuted, x_adv[order])
+
+
+class TestStarts:
+    """Random starts of examples."""
+
+    def test_slices_agree(self):
+        """An example's start is the same in any slice, across the borders of blocks too."""
+        whole = example_starts(3, 0, 600, SHAPE, 0.1)
+        assert whole.shape == (600, *SHAPE)
+        for start, stop in [(0, 1), (17, 54), (255, 257), (256, 512), (300, 600), (599, 600)]:
+            assert torch.equal(example_starts(3, start, stop, SHAPE, 0.1), whole[start:stop])
+
+    def test_values_fill_the_ball(self):
+        """Starts are uniform in [-eps, eps] and scale with eps."""
+        starts = example_starts(3, 0, 600, SHAPE, 0.1).double()
+        assert starts.abs().max() <= 0.1
+        assert starts.min() < -0.099
+        assert starts.max() > 0.099
+        assert starts.mean().abs() < 0.002
+        assert (starts.var() - 0.2**2 / 12).abs() < 1e-4
+        twice = example_starts(3, 0, 600, SHAPE, 0.2).double()
+        torch.testing.assert_close(twice, 2 * starts, rtol=0, atol=1e-7)
+
+    def test_seeds_and_examples_differ(self):
+        """No two examples and no two seeds share a start."""
+        both = torch.cat([example_starts(seed, 0, 600, SHAPE, 0.1) for seed in (3, 4)])
+        assert len(both.flatten(1).unique(dim=0)) == 1200
+
+    def test_uniform_start_is_reproducible(self):
+        """The same generator state gives the same perturbation inside the ball."""
+        one, two = (
+            uniform_start(torch.Size((50, *SHAPE)), 0.1, torch.Generator().manual_seed(9))
+            for _ in range(2)
+        )
+        assert torch.equal(one, two)
+        assert one.abs().max() <= 0.1
+
+
+class TestModel:
+    """What the attack does to the model."""
+
+    def test_evaluation_mode_leaves_buffers(self, network, digits):
+        """Crafting with bn_training=False moves no running statistic, even in a training model."""
+        network.train()
+        before = buffers(network)
+        x, labels = digits.test.batch(0, 16)
+        linf_pgd(network, x, labels, DIGITS.threat, torch.zeros_like(x))
+        assert all(torch.equal(buffer, before[name]) for name, buffer in buffers(network).items())
+
+    def test_training_mode_updates_buffers_every_step(self, network, digits):
+        """Crafting with bn_training=True moves the statistics once per step."""
+        before = buffers(network)
+        x, labels = digits.test.batch(0, 16)
+        attack = LinfAttack(0.12, 0.03, 3)
+        linf_pgd(network, x, labels, attack, torch.zeros_like(x), bn_training=True)
+        after = buffers(network)
+        assert after["bn1.num_batches_tracked"] == before["bn1.num_batches_tracked"] + 3
+        for name in ("bn1.running_mean", "layer3.0.bn2.running_var"):
+            assert not torch.equal(after[name], before[name])
+
+    @pytest.mark.parametrize("bn_training", [False, True])
+    def test_flags_are_restored(self, network, digits, bn_training):
+        """A mixture of training flags survives the attack."""
+        network.train()
+        network.layer2.eval()
+        before = flags(network)
+        x, labels = digits.test.batch(0, 4)
+        start = torch.zeros_like(x)
+        linf_pgd(network, x, labels, LinfAttack(0.1, 0.1, 1), start, bn_training=bn_training)
+        assert flags(network) == before
+
+    def test_flags_are_restored_after_an_error(self, network, digits):
+        """They survive an objective that raises."""
+
+        def broken(logits, labels):
+            raise ArithmeticError("no objective")
+
+        network.layer2.train()
+        before = flags(network)
+        x, labels = digits.test.batch(0, 4)
+        start = torch.zeros_like(x)
+        with pytest.raises(ArithmeticError, match="no objective"):
+            linf_pgd(network, x, labels, DIGITS.threat, start, objective=broken, bn_training=True)
+        assert flags(network) == before
+
+    def test_training_mode_sets_every_module(self, network):
+        """Inside the block every module has the flag, afterwards its own again."""
+        network.layer3.train()
+        before = flags(network)
+        with training_mode(network, True):
+            assert all(flags(network))
+        assert flags(network) == before
+
+    def test_parameters_get_no_gradient(self, network, digits):
+        """No `.grad` appears, and weights and requires_grad stay as they are."""
+        network.linear.weight.requires_grad_(False)
+        before = {name: parameter.clone() for name, parameter in network.named_parameters()}
+        x, labels = digits.test.batch(0, 8)
+        linf_pgd(network, x, labels, DIGITS.threat, torch.zeros_like(x), bn_training=True)
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is None
+            assert torch.equal(parameter, before[name])
+            assert parameter.requires_grad == (name != "linear.weight")

@@ -1,0 +1,347 @@
+"""Module robust criticality against Algorithm 1 written out once more in plain loops."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import benchmark.rift.criticality as measured
+from benchmark.data import DIGITS
+from benchmark.models import build
+from benchmark.recipes import CriticalitySettings
+from benchmark.rift.criticality import (
+    AdversarialSet,
+    adversarial_set,
+    criticality,
+    criticality_modules,
+    module_criticality,
+    robust_loss,
+)
+from benchmark.store import Journal
+from benchmark.training import TrainingFailed
+from benchmark.weights import weights_sha256
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+IMAGES, SEED = 96, 11
+SETTINGS = CriticalitySettings(radius=0.1, lr=1.0, steps=2, batch_size=64)
+
+
+@pytest.fixture
+def model(network, learned):
+    """A network that has learned something, in evaluation mode."""
+    network.load_state_dict(learned)
+    return network
+
+
+@pytest.fixture
+def split(digits):
+    """A batch and a half of training images."""
+    return digits.train.first(IMAGES)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """An empty journal."""
+    return Journal(tmp_path / "criticality", "of this test")
+
+
+@pytest.fixture
+def examples(model, split, journal):
+    """Adversarial examples of `model`."""
+    return adversarial_set(model, split, DIGITS.threat, SEED, journal)
+
+
+def measure(model, split, journal, settings=SETTINGS, **more):
+    """Criticality of all modules of `model`."""
+    return criticality(model, split, DIGITS.threat, settings, seed=SEED, journal=journal, **more)
+
+
+def lines(entries):
+    """What is kept of a measurement, as text."""
+    return [entry.model_dump_json() for entry in entries]
+
+
+def algorithm_1(model, module, x_adv, labels, settings):
+    """Lines 6 to 22 for one module: (MRC, ||dW|| / ||W||, epochs, whether the ball was reached)."""
+    theta_at = model.get_submodule(module).weight.detach().clone()
+    theta, epochs, broken = theta_at, 0, False
+    for _ in range(settings.steps):
+        following = theta.clone()
+        for x, y in zip(
+            x_adv.split(settings.batch_size), labels.split(settings.batch_size), strict=True
+        ):
+            network = copy.deepcopy(model)
+            weight = network.get_submodule(module).weight
+            weight.data = theta.clone()
+            cross_entropy(network(x), y).backward()
+            following = following + settings.lr * weight.grad
+        epochs += 1
+        shift = following - theta_at
+        if shift.norm() >= settings.radius * theta_at.norm():
+            shift = settings.radius * theta_at.norm() / shift.norm() * shift
+            theta, broken = theta_at + shift, True
+            break
+        theta = following
+    network = copy.deepcopy(model)
+    network.get_submodule(module).weight.data = theta
+    with torch.no_grad():
+        mrc = cross_entropy(network(x_adv), labels) - cross_entropy(model(x_adv), labels)
+    return float(mrc), float((theta - theta_at).norm() / theta_at.norm()), epochs, broken
+
+
+class TestOracle:
+    """The measurement and the algorithm of the paper."""
+
+    @pytest.mark.parametrize(("lr", "some_stay_inside"), [(1.0, False), (0.03, True)])
+    def test_all_modules_agree(self, model, split, journal, plain_pgd, lr, some_stay_inside):
+        """MRC, reached norm and epochs of all modules equal those of the plain algorithm."""
+        settings = CriticalitySettings(lr=lr, steps=3, batch_size=64)
+        entries = self.compare(model, split, journal, plain_pgd, settings)
+        assert any(entry.constrained for entry in entries)
+        assert any(not entry.constrained for entry in entries) == some_stay_inside
+
+    def test_all_modules_of_a_resnet18_agree(self, split, journal, plain_pgd):
+        """One epoch of ascent on each of the 21 modules of an untrained, narrow ResNet-18."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build("resnet18-w8", DIGITS).eval()
+        settings = CriticalitySettings(lr=1.0, steps=1, batch_size=24)
+        entries = self.compare(model, split.first(40), journal, plain_pgd, settings)
+        assert len(entries) == 21
+
+    def compare(self, model, split, journal, plain_pgd, settings):
+        """The measurement of all modules, checked against the plain algorithm."""
+        x_adv = plain_pgd(model, split, DIGITS.threat, SEED)
+        entries = measure(model, split, journal, settings)
+        assert [entry.module for entry in entries] == criticality_modules(model)
+        for entry in entries:
+            mrc, ratio, epochs, broken = algorithm_1(model, entry.module, x_adv, split.labels, settings)
+            assert entry.mrc == pytest.approx(mrc, rel=1e-4, abs=1e-5)
+            assert entry.norm_ratio == pytest.approx(ratio, rel=1e-5)
+            assert (entry.epochs, entry.constrained) == (epochs, broken)
+        return entries
+
+    def test_accuracy_drop_is_that_of_the_perturbed_model(self, model, examples):
+        """The drop is the difference of the accuracies on the adversarial examples."""
+        entry = module_criticality(model, "conv1", examples, SETTINGS, robust_loss(model, examples))
+        hits = entry.accuracy_drop * IMAGES
+        assert hits == pytest.approx(round(hits), abs=1e-6)
+        assert hits > 0
+
+    def test_robust_loss_is_the_mean_over_all_examples(self, model, examples):
+        """Loss and accuracy of one pass over everything at once."""
+        loss, accuracy = robust_loss(model, examples)
+        with torch.no_grad():
+            logits = model(examples.x_adv)
+        assert loss == pytest.approx(float(cross_entropy(logits, examples.labels)), abs=1e-6)
+        assert accuracy == float((logits.argmax(1) == examples.labels).double().mean())
+
+    def test_settings_choose_the_first_images(self, model, split, tmp_path):
+        """`images` cuts the split before anything else happens."""
+        settings = CriticalitySettings(lr=1.0, steps=1, batch_size=64, images=40)
+        cut = measure(model, split, Journal(tmp_path / "cut", "x"), settings)
+        whole = CriticalitySettings(lr=1.0, steps=1, batch_size=64)
+        first = measure(model, split.first(40), Journal(tmp_path / "first", "x"), whole)
+        assert lines(cut) == lines(first)
+
+
+class TestConstraint:
+    """The ball around the weights."""
+
+    def test_radius_zero_means_no_criticality(self, model, split, journal):
+        """Without room to move MRC is exactly 0 for every module."""
+        settings = CriticalitySettings(radius=0.0, lr=1.0, steps=3, batch_size=64)
+        for entry in measure(model, split, journal, settings):
+            assert (entry.mrc, entry.accuracy_drop, entry.norm_ratio) == (0.0, 0.0, 0.0)
+            assert entry.constrained
+
+    @pytest.mark.parametrize("radius", [0.01, 0.1, 0.5])
+    def test_shift_never_exceeds_the_radius(self, model, examples, radius):
+        """||dW|| is the radius if the ball was left, and less if not."""
+        reference = robust_loss(model, examples)
+        settings = CriticalitySettings(radius=radius, lr=0.5, steps=3, batch_size=64)
+        for module in ("conv1", "layer2.0.conv2", "layer3.0.conv1", "linear"):
+            entry = module_criticality(model, module, examples, settings, reference)
+            assert entry.norm_ratio <= radius * (1 + 1e-6)
+            if entry.constrained:
+                assert entry.norm_ratio == pytest.approx(radius, rel=1e-6)
+            else:
+                assert entry.epochs == 3
+                assert entry.norm_ratio < radius
+
+    def test_small_steps_never_reach_the_ball(self, model, examples):
+        """With a tiny learning rate all epochs are made and nothing is projected."""
+        settings = CriticalitySettings(radius=0.1, lr=1e-4, steps=4, batch_size=64)
+        entry = module_criticality(
+            model, "layer2.0.conv2", examples, settings, robust_loss(model, examples)
+        )
+        assert (entry.constrained, entry.epochs) == (False, 4)
+        assert 0 < entry.norm_ratio < 0.1
+        assert entry.mrc > 0
+
+    def test_large_steps_reach_the_ball_at_once(self, model, examples):
+        """With a large learning rate the first epoch ends on the sphere."""
+        settings = CriticalitySettings(radius=0.1, lr=1e3, steps=4, batch_size=64)
+        entry = module_criticality(
+            model, "layer2.0.conv2", examples, settings, robust_loss(model, examples)
+        )
+        assert (entry.constrained, entry.epochs) == (True, 1)
+
+
+class TestModel:
+    """What a measurement leaves behind."""
+
+    def test_weights_and_flags_are_restored(self, model, split, journal):
+        """All bits, requires_grad and training flags are as before, and no gradient is left."""
+        model.layer2.train()
+        model.linear.bias.requires_grad_(False)
+        flags = [module.training for module in model.modules()]
+        before = weights_sha256(model.state_dict())
+        measure(model, split, journal)
+        assert weights_sha256(model.state_dict()) == before
+        assert [module.training for module in model.modules()] == flags
+        for name, parameter in model.named_parameters():
+            assert parameter.requires_grad == (name != "linear.bias")
+            assert parameter.grad is None
+
+    def test_only_one_weight_is_free(self, model, examples, monkeypatch):
+        """During the ascent of a module its weight alone needs a gradient (line 6)."""
+        honest, free = measured._epoch_gradient, set()
+
+        def noted(model, *rest):
+            free.add(tuple(n for n, p in model.named_parameters() if p.requires_grad))
+            return honest(model, *rest)
+
+        monkeypatch.setattr(measured, "_epoch_gradient", noted)
+        module_criticality(model, "linear", examples, SETTINGS, robust_loss(model, examples))
+        assert free == {("linear.weight",)}
+
+    @pytest.mark.parametrize("lr", [float("nan"), float("inf")])
+    def test_divergence_raises_and_restores(self, model, examples, lr):
+        """An ascent that ends in no number fails, with the weights and flags as before."""
+        before = weights_sha256(model.state_dict())
+        settings = CriticalitySettings(lr=lr, steps=2, batch_size=64)
+        with pytest.raises(TrainingFailed, match=r"criticality of layer2\.0\.conv2"):
+            module_criticality(
+                model, "layer2.0.conv2", examples, settings, robust_loss(model, examples)
+            )
+        assert weights_sha256(model.state_dict()) == before
+        assert all(parameter.requires_grad for parameter in model.parameters())
+
+    def test_overflowing_norm_does_not_look_uncritical(self, model, examples):
+        """A finite step whose norm overflows fails too, instead of counting as MRC 0."""
+        settings = CriticalitySettings(lr=1e30, steps=2, batch_size=64)
+        with pytest.raises(TrainingFailed):
+            module_criticality(
+                model, "layer2.0.conv2", examples, settings, robust_loss(model, examples)
+            )
+
+    def test_weights_that_are_no_numbers_raise(self, model, examples):
+        """A broken model has no criticality."""
+        with torch.no_grad():
+            model.conv1.weight[0] = float("nan")
+        with pytest.raises(TrainingFailed, match="the robust loss is nan"):
+            module_criticality(model, "linear", examples, SETTINGS, (1.0, 0.5))
+
+
+class TestJournal:
+    """Continuing after an interruption."""
+
+    @pytest.mark.parametrize("finished", [0, 3, 9])
+    def test_resumed_equals_uninterrupted(self, model, split, tmp_path, monkeypatch, finished):
+        """After a failure behind some modules only the others are measured, to the same bytes."""
+        expected = lines(measure(model, split, Journal(tmp_path / "whole", "x")))
+        honest, seen = measured.module_criticality, []
+
+        def fails_later(model, module, *rest):
+            if len(seen) == finished:
+                raise KeyboardInterrupt
+            seen.append(module)
+            return honest(model, module, *rest)
+
+        folder = tmp_path / "interrupted"
+        monkeypatch.setattr(measured, "module_criticality", fails_later)
+        with pytest.raises(KeyboardInterrupt):
+            measure(model, split, Journal(folder, "x"))
+        again = []
+        monkeypatch.setattr(
+            measured,
+            "module_criticality",
+            lambda model, module, *rest: again.append(module) or honest(model, module, *rest),
+        )
+        monkeypatch.setattr(measured, "adversarial_batch", None)
+        resumed = measure(model, split, Journal(folder, "x"))
+        assert lines(resumed) == expected
+        assert seen + again == criticality_modules(model)
+
+    def test_finished_measurement_is_read_back(self, model, split, journal, monkeypatch):
+        """A second call measures nothing and needs no adversarial examples."""
+        first = measure(model, split, journal)
+        assert not list(journal.folder.glob("x_adv-*"))
+        monkeypatch.setattr(measured, "module_criticality", None)
+        monkeypatch.setattr(measured, "adversarial_set", None)
+        assert lines(measure(model, split, journal)) == lines(first)
+
+    def test_journal_of_another_fingerprint_is_ignored(self, model, split, tmp_path):
+        """Entries left by other settings or weights are measured again."""
+        other = CriticalitySettings(radius=0.3, lr=1.0, steps=1, batch_size=64)
+        folder = tmp_path / "shared"
+        stale = measure(model, split, Journal(folder, "other"), other)
+        fresh = measure(model, split, Journal(folder, "this"))
+        assert lines(fresh) == lines(measure(model, split, Journal(tmp_path / "own", "this")))
+        assert lines(fresh) != lines(stale)
+
+    def test_interrupted_examples_are_continued(self, model, split, tmp_path, monkeypatch):
+        """Adversarial examples are kept chunk by chunk and do not depend on the chunk size."""
+        expected = adversarial_set(model, split, DIGITS.threat, SEED, Journal(tmp_path / "whole", "x"))
+        monkeypatch.setattr(measured, "CHUNK", 40)
+
+        def stops(stage, done, total, note=""):
+            if done == 80:
+                raise KeyboardInterrupt
+
+        folder = tmp_path / "parts"
+        with pytest.raises(KeyboardInterrupt):
+            adversarial_set(model, split, DIGITS.threat, SEED, Journal(folder, "x"), stops)
+        honest, made = measured.adversarial_batch, []
+
+        def noted(model, split, start, stop, *rest):
+            made.append((start, stop))
+            return honest(model, split, start, stop, *rest)
+
+        monkeypatch.setattr(measured, "adversarial_batch", noted)
+        resumed = adversarial_set(model, split, DIGITS.threat, SEED, Journal(folder, "x"))
+        assert made == [(80, 96)]
+        assert torch.equal(resumed.x_adv, expected.x_adv)
+        assert torch.equal(resumed.labels, split.labels)
+
+    def test_chunk_size_does_not_matter(self, model, split, tmp_path, monkeypatch):
+        """Batches cut into chunks give the same gradients up to rounding."""
+        whole = measure(model, split, Journal(tmp_path / "whole", "x"))
+        monkeypatch.setattr(measured, "CHUNK", 25)
+        parts = measure(model, split, Journal(tmp_path / "parts", "x"))
+        for one, other in zip(whole, parts, strict=True):
+            assert one.mrc == pytest.approx(other.mrc, rel=1e-5, abs=1e-6)
+            assert one.norm_ratio == pytest.approx(other.norm_ratio, rel=1e-6)
+            assert (one.epochs, one.constrained) == (other.epochs, other.constrained)
+
+    def test_progress_reaches_its_total(self, model, split, journal):
+        """Every module is reported, the last one as the last of all."""
+        calls = []
+        measure(model, split, journal, progress=lambda *call: calls.append(call))
+        names = criticality_modules(model)
+        shown = [call for call in calls if call[0] == "criticality"]
+        assert shown == [("criticality", i + 1, 10, name) for i, name in enumerate(names)]
+
+
+def test_chunks_cover_a_range(monkeypatch):
+    """Chunks are contiguous, at most `CHUNK` long and end with the examples."""
+    monkeypatch.setattr(measured, "CHUNK", 4)
+    held = AdversarialSet(torch.arange(10).float(), torch.arange(10))
+    for start, stop in [(0, 10), (0, 4), (3, 9), (8, 20)]:
+        chunks = held.chunks(start, stop)
+        assert torch.cat([labels for _, labels in chunks]).tolist() == list(range(10)[start:stop])
+        assert all(len(labels) <= 4 for _, labels in chunks)
+        assert all(torch.equal(x, labels.float()) for x, labels in chunks)

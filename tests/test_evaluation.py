@@ -1,0 +1,268 @@
+"""Evaluations against naive counts, their seeds, and continuing after an interruption."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.attacks import example_starts
+from benchmark.cells import Cell, derive_seed
+from benchmark.data import CIFAR10, DIGITS
+from benchmark.data.corruptions import CORRUPTIONS_15, corrupt
+from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS, counting, evaluation
+from benchmark.evaluation.pgd import run_seed
+from benchmark.progress import silent
+from benchmark.records import Count
+from benchmark.store import Journal
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CELL = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "none", 0)
+IMAGES = 40
+
+
+@pytest.fixture
+def model(network, learned):
+    """A network that gets some images right and some wrong."""
+    network.load_state_dict(learned)
+    return network
+
+
+@pytest.fixture(scope="module")
+def split(digits):
+    """The first test images; one object, so that its corrupted copies are made once."""
+    return digits.test.first(IMAGES)
+
+
+@pytest.fixture
+def evaluate(model, split, tmp_path):
+    """A function that runs an evaluation by name with a journal of its own or a named one."""
+    fresh = itertools.count()
+
+    def run(name, folder=None, progress=silent):
+        journal = Journal(tmp_path / (folder or f"fresh-{next(fresh)}"), "of this test")
+        return evaluation(name).run(model, split, DIGITS, CELL, journal, progress)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_network, learned, split, tmp_path_factory):
+    """The outcome of every evaluation by name, made once and in one go."""
+    model = make_network()
+    model.load_state_dict(learned)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return {
+        name: evaluation(name).run(
+            model, split, DIGITS, CELL, Journal(folder / name, "of this test"), silent
+        )
+        for name in EVALUATIONS
+    }
+
+
+def naive_bits(model, images, labels):
+    """Correctness of uint8 images one by one."""
+    bits = []
+    with torch.no_grad():
+        for image, label in zip(images, labels, strict=True):
+            x = torch.tensor(image / 255, dtype=torch.float32).permute(2, 0, 1)[None]
+            bits.append(bool(model(x).argmax() == label))
+    return np.array(bits)
+
+
+def same(one, other):
+    """Whether two outcomes agree in every bit."""
+    return (
+        one.value == other.value
+        and one.parts == other.parts
+        and one.bits.keys() == other.bits.keys()
+        and all(np.array_equal(one.bits[name], other.bits[name]) for name in one.bits)
+    )
+
+
+class TestClean:
+    """Accuracy on clean images."""
+
+    def test_equals_a_naive_count(self, model, split, undisturbed):
+        """Images are judged as one by one."""
+        outcome = undisturbed["clean"]
+        expected = naive_bits(model, split.images.numpy(), split.labels)
+        assert np.array_equal(outcome.bits["clean"], expected)
+        assert outcome.value == Count(k=int(expected.sum()), n=IMAGES)
+        assert 0 < outcome.value.k < IMAGES
+        assert outcome.parts == {}
+        assert counting.clean_count(model, split) == outcome.value
+
+    @pytest.mark.parametrize("batch", [1, 7, 40, 250])
+    def test_batch_size_does_not_matter(self, evaluate, monkeypatch, batch, undisturbed):
+        """Batches of any size give the same bits."""
+        expected = undisturbed["clean"]
+        monkeypatch.setattr(counting, "BATCH", batch)
+        assert same(evaluate("clean"), expected)
+
+    def test_model_in_training_mode_is_judged_in_evaluation_mode(self, model, evaluate, undisturbed):
+        """Statistics stay, flags come back."""
+        expected = undisturbed["clean"]
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        model.train()
+        assert same(evaluate("clean"), expected)
+        assert model.training
+        assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+
+
+class TestPgd:
+    """Three runs of PGD-10."""
+
+    def test_equals_a_naive_attack(self, model, split, undisturbed, plain_pgd):
+        """Every run equals the written-out attack from the run's own starts."""
+        outcome = undisturbed["pgd10x3"]
+        assert list(outcome.bits) == ["run0", "run1", "run2"]
+        for run in range(3):
+            x_adv = plain_pgd(model, split, DIGITS.threat, run_seed(CELL, run))
+            with torch.no_grad():
+                expected = (model(x_adv).argmax(1) == split.labels).numpy()
+            assert np.array_equal(outcome.bits[f"run{run}"], expected)
+
+    def test_value_is_the_lowest_run(self, undisturbed):
+        """The value is that of the worst run, the part `per-image-worst` of all runs together."""
+        outcome = undisturbed["pgd10x3"]
+        runs = np.stack(list(outcome.bits.values()))
+        assert runs.dtype == bool
+        assert runs.shape == (3, IMAGES)
+        assert len({tuple(run) for run in runs}) > 1
+        assert outcome.value == Count(k=int(runs.sum(1).min()), n=IMAGES)
+        assert outcome.parts == {
+            "run0": Count(k=int(runs[0].sum()), n=IMAGES),
+            "run1": Count(k=int(runs[1].sum()), n=IMAGES),
+            "run2": Count(k=int(runs[2].sum()), n=IMAGES),
+            "per-image-worst": Count(k=int(runs.all(0).sum()), n=IMAGES),
+        }
+        assert outcome.parts["per-image-worst"].k <= outcome.value.k < undisturbed["clean"].value.k
+
+    def test_runs_start_at_other_points(self):
+        """Each run has its own seed, shared by all fine-tuned versions of a base model."""
+        starts = [example_starts(run_seed(CELL, run), 0, 2, (1, 8, 8), 0.12) for run in range(3)]
+        assert len(torch.cat(starts).flatten(1).unique(dim=0)) == 6
+        tuned = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "rift", 0)
+        assert run_seed(tuned.base, 1) == run_seed(CELL, 1)
+        other = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "none", 1)
+        assert run_seed(other, 1) != run_seed(CELL, 1)
+
+    @pytest.mark.parametrize("batch", [7, 16, 250])
+    def test_batch_size_does_not_matter(self, evaluate, monkeypatch, batch, undisturbed):
+        """Batches of any size give the same bits."""
+        expected = undisturbed["pgd10x3"]
+        monkeypatch.setattr(counting, "BATCH", batch)
+        assert same(evaluate("pgd10x3"), expected)
+
+    def test_count_of_one_run(self, model, split, undisturbed):
+        """The count that training selects on is that of a run from the same seed."""
+        count = counting.pgd_count(model, split, DIGITS.threat, run_seed(CELL, 1))
+        assert count == undisturbed["pgd10x3"].parts["run1"]
+
+    @pytest.mark.parametrize("finished", [1, 4, 8])
+    def test_killed_while_writing(self, evaluate, monkeypatch, finished, undisturbed):
+        """Batches that were kept are not attacked again, and the bits are the same."""
+        expected = undisturbed["pgd10x3"]
+        monkeypatch.setattr(counting, "BATCH", 16)
+        put, honest, kept, attacked = Journal.put, counting.pgd_bits, [], []
+
+        def fails_later(journal, name, **arrays):
+            if len(kept) == finished:
+                raise KeyboardInterrupt
+            put(journal, name, **arrays)
+            kept.append(name)
+
+        with monkeypatch.context() as killed:
+            killed.setattr(Journal, "put", fails_later)
+            with pytest.raises(KeyboardInterrupt):
+                evaluate("pgd10x3", "shared")
+        monkeypatch.setattr(
+            counting, "pgd_bits", lambda *args: attacked.append(args[-1]) or honest(*args)
+        )
+        assert same(evaluate("pgd10x3", "shared"), expected)
+        assert attacked == ([0, 16, 32] * 3)[finished:]
+
+    def test_progress_counts_images_of_all_runs(self, evaluate, monkeypatch):
+        """Progress runs to three times the images."""
+        monkeypatch.setattr(counting, "BATCH", 16)
+        calls = []
+        evaluate("pgd10x3", progress=lambda *call: calls.append(call[:3]))
+        done = [16, 32, 40, 56, 72, 80, 96, 112, 120]
+        assert calls == [("pgd10x3", images, 120) for images in done]
+
+
+class TestCorruptions:
+    """15 corruptions at five severities."""
+
+    def test_equals_a_naive_count(self, model, split, undisturbed):
+        """Each part is the accuracy on the corrupted copies, the value their mean."""
+        outcome = undisturbed["corruptions-15"]
+        seed = derive_seed("digits", "corruptions", "gen-v1")
+        ids = np.arange(IMAGES)
+        assert len(outcome.parts) == 75
+        for name in CORRUPTIONS_15:
+            for severity in (1, 3, 5):
+                copies = corrupt(split.images.numpy(), name, severity, seed=seed, ids=ids)
+                x = torch.from_numpy(copies).permute(0, 3, 1, 2) / 255
+                with torch.no_grad():
+                    expected = (model(x).argmax(1) == split.labels).numpy()
+                part = f"{name}-{severity}"
+                assert np.array_equal(outcome.bits[part], expected), part
+                assert outcome.parts[part] == Count(k=int(expected.sum()), n=IMAGES)
+        mean = np.mean([part.fraction for part in outcome.parts.values()])
+        assert outcome.value.n == 75 * IMAGES
+        assert outcome.value.fraction == pytest.approx(mean, abs=1e-12)
+        assert list(outcome.bits) == list(outcome.parts)
+
+    def test_images_do_not_depend_on_the_model(self, split, make_network, tmp_path, undisturbed):
+        """Another model of another cell meets the same copies."""
+        expected = undisturbed["corruptions-15"]
+        untrained = make_network()
+        cell = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "none", 7)
+        journal = Journal(tmp_path / "other", "x")
+        outcome = evaluation("corruptions-15").run(untrained, split, DIGITS, cell, journal, silent)
+        assert outcome.parts.keys() == expected.parts.keys()
+        assert outcome.value.k < expected.value.k
+
+    @pytest.mark.parametrize("finished", [1, 40, 75])
+    def test_killed_between_parts(self, evaluate, monkeypatch, finished, undisturbed):
+        """Parts that were kept are not judged again, and the bits are the same."""
+        expected = undisturbed["corruptions-15"]
+
+        def stops(stage, done, total, note=""):
+            assert (stage, total) == ("corruptions-15", 75)
+            if done == finished:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            evaluate("corruptions-15", "shared", stops)
+        honest, judged = counting.clean_bits, []
+        monkeypatch.setattr(counting, "clean_bits", lambda *args: judged.append(args) or honest(*args))
+        assert same(evaluate("corruptions-15", "shared"), expected)
+        assert len(judged) == 75 - finished
+
+    def test_order_is_that_of_the_paper(self, undisturbed):
+        """Parts run through the corruptions and, within each, through the severities."""
+        names = list(undisturbed["corruptions-15"].parts)
+        assert names[:6] == [f"gaussian_noise-{s}" for s in (1, 2, 3, 4, 5)] + ["shot_noise-1"]
+        assert names[-1] == "jpeg_compression-5"
+
+
+class TestRegistry:
+    """Evaluations by name."""
+
+    def test_specs_name_what_numbers_depend_on(self):
+        """The attack is part of a PGD record, the source of the images of an OOD record."""
+        assert evaluation("pgd10x3").spec(DIGITS)["attack"]["eps"] == DIGITS.threat.eps
+        assert evaluation("corruptions-15").spec(DIGITS)["source"] == "gen-v1"
+        assert evaluation("corruptions-15").spec(CIFAR10) is None
+        assert evaluation("clean").spec(CIFAR10) == evaluation("clean").spec(DIGITS)
+
+    def test_unknown_name_is_refused(self):
+        """An unknown evaluation is a user's error that lists the known ones."""
+        with pytest.raises(UserError, match="'aa'; known: clean, corruptions-15, pgd10x3"):
+            evaluation("aa")
+        assert {evaluation(name).label for name in EVALUATIONS} == {"Std", "OOD", "Adv"}

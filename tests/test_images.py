@@ -1,0 +1,277 @@
+"""Datasets in memory: augmentation against an exhaustive search, the digits split, CIFAR-10."""
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch.nn.functional import pad as padded
+
+from benchmark.data import CIFAR10, DIGITS, Augmentation, dataset_info, load
+from benchmark.data.images import Split, augment, pixels
+from benchmark.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+COUNT, SIDE = 2000, 12
+MODES = {"zero": "constant", "reflect": "reflect"}
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Random colour images, no two of them alike."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (COUNT, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
+
+
+def crops(images, how):
+    """Every crop that `how` allows, with its (row shift, column shift, mirrored)."""
+    plain = images.permute(0, 3, 1, 2).to(torch.float32) / 255
+    large = padded(plain, [how.pad] * 4, mode=MODES[how.mode])
+    shifts = range(2 * how.pad + 1)
+    for row, column in itertools.product(shifts, shifts):
+        crop = large[:, :, row : row + SIDE, column : column + SIDE]
+        yield (row - how.pad, column - how.pad, False), crop
+        if how.flip:
+            yield (row - how.pad, column - how.pad, True), crop.flip(3)
+
+
+def matches(out, images, how):
+    """Whether output i is the crop k of image i, as (crops, images), and the crops' keys."""
+    hits = {key: (out == crop).flatten(1).all(1) for key, crop in crops(images, how)}
+    return torch.stack(list(hits.values())), list(hits)
+
+
+class TestAugment:
+    """Random crops and mirroring."""
+
+    @pytest.mark.parametrize("mode", ["zero", "reflect"])
+    @pytest.mark.parametrize("pad", [0, 1, 2, 4])
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_every_output_is_a_crop_and_every_crop_occurs(self, images, mode, pad, flip):
+        """Each image comes back as exactly one crop of its padded self; none is left out."""
+        how = Augmentation(pad=pad, mode=mode, flip=flip)
+        out = augment(images, how, torch.Generator().manual_seed(1))
+        hits, keys = matches(out, images, how)
+        assert torch.equal(hits.sum(0), torch.ones(COUNT, dtype=torch.int64))
+        assert len(keys) == (2 * pad + 1) ** 2 * (1 + flip)
+        share = hits.double().mean(1)
+        assert (share > 0).all()
+        assert (share < 3 / len(keys)).all()
+
+    def test_half_of_the_images_are_mirrored(self, images):
+        """The share of mirrored images is about one half when asked for."""
+        how = Augmentation(pad=2, mode="reflect", flip=True)
+        hits, keys = matches(augment(images, how, torch.Generator().manual_seed(1)), images, how)
+        mirrored = torch.tensor([key[2] for key in keys])
+        assert abs(hits[mirrored].double().sum() / COUNT - 0.5) < 0.05
+
+    def test_rows_and_columns_are_shifted_independently(self, images):
+        """Row shift, column shift and mirroring are uncorrelated."""
+        how = Augmentation(pad=4, mode="reflect", flip=True)
+        hits, keys = matches(augment(images, how, torch.Generator().manual_seed(1)), images, how)
+        drawn = torch.tensor(keys, dtype=torch.float64)[hits.double().argmax(0)]
+        correlation = np.corrcoef(drawn.numpy().T)
+        assert np.abs(correlation - np.eye(3)).max() < 0.08
+
+    def test_generator_decides(self, images):
+        """The same state gives the same output and moves on; another seed gives another."""
+        how, generator = CIFAR10.augmentation, torch.Generator().manual_seed(3)
+        first, second = augment(images, how, generator), augment(images, how, generator)
+        again = augment(images, how, torch.Generator().manual_seed(3))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, second)
+
+    def test_global_generator_is_not_used(self, images):
+        """torch's own state neither matters nor moves."""
+        before = torch.random.get_rng_state()
+        augment(images, CIFAR10.augmentation, torch.Generator().manual_seed(3))
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+    def test_images_are_not_written_to(self, images):
+        """The split stays as it was loaded."""
+        before = images.clone()
+        augment(images, DIGITS.augmentation, torch.Generator().manual_seed(3))
+        assert torch.equal(images, before)
+
+    @pytest.mark.parametrize("info", [DIGITS, CIFAR10], ids=lambda info: info.name)
+    def test_output_is_float_in_channels_last_order(self, info):
+        """Batches are float32 (B, C, H, W) with channels innermost in memory."""
+        raw = torch.zeros(3, info.side, info.side, info.channels, dtype=torch.uint8)
+        for out in (augment(raw, info.augmentation, torch.Generator()), pixels(raw)):
+            assert out.shape == (3, info.channels, info.side, info.side)
+            assert out.dtype == torch.float32
+            assert out.is_contiguous(memory_format=torch.channels_last)
+
+    def test_augmentations_of_the_datasets(self):
+        """CIFAR-10 reflects 4 pixels and flips; digits move by one pixel and are not mirrored."""
+        assert CIFAR10.augmentation == Augmentation(pad=4, mode="reflect", flip=True)
+        assert DIGITS.augmentation == Augmentation(pad=1, mode="zero", flip=False)
+
+
+class TestSplit:
+    """Images and labels in memory."""
+
+    def test_pixels_are_exact(self):
+        """Level k becomes the float32 nearest to k / 255."""
+        levels = torch.arange(256, dtype=torch.uint8).view(4, 8, 8, 1)
+        expected = (np.arange(256, dtype=np.float64) / 255).astype(np.float32)
+        assert np.array_equal(pixels(levels).flatten().numpy(), expected)
+
+    def test_first_and_batch_are_slices(self, digits):
+        """`first` keeps the order, None keeps all, `batch` scales what it cuts."""
+        split = digits.test
+        assert split.first(None) is split
+        assert len(split.first(10)) == 10
+        assert len(split.first(10_000)) == len(split)
+        x, labels = split.first(10).batch(4, 14)
+        assert torch.equal(x, pixels(split.images[4:10]))
+        assert torch.equal(labels, split.labels[4:10])
+
+    def test_hash_follows_the_content(self, digits):
+        """Another pixel, label, order or shape is another hash; memory order is not."""
+        split = digits.test.first(20)
+        changed, relabelled = split.images.clone(), split.labels.clone()
+        changed[3, 4, 4, 0] += 1
+        relabelled[0] = (relabelled[0] + 1) % 10
+        others = [
+            Split(changed, split.labels),
+            Split(split.images, relabelled),
+            Split(split.images.flip(0), split.labels.flip(0)),
+            Split(split.images.view(20, 4, 16, 1), split.labels),
+            split.first(19),
+        ]
+        assert len({split.sha256(), *(other.sha256() for other in others)}) == 6
+        strided = split.images.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
+        assert Split(strided, split.labels).sha256() == split.sha256()
+
+
+class TestDigits:
+    """The embedded dataset."""
+
+    def test_sizes_and_types(self, digits):
+        """1,297 training and 500 test images of 8x8 grey levels."""
+        assert (len(digits.train), len(digits.test)) == (1297, 500)
+        for split in (digits.train, digits.test):
+            assert split.images.shape == (len(split), 8, 8, 1)
+            assert split.images.dtype == torch.uint8
+            assert split.images.is_contiguous()
+            assert split.labels.dtype == torch.int64
+            assert split.images.max() == 255
+
+    def test_split_is_stratified(self, digits):
+        """Every class has its share of the test images, to less than one image."""
+        tested, trained = (torch.bincount(s.labels) for s in (digits.test, digits.train))
+        share = (tested + trained).double() * 500 / 1797
+        assert ((tested - share).abs() < 1).all()
+
+    def test_splits_are_disjoint_and_complete(self, digits):
+        """Both splits together are scikit-learn's images, each once, at 255/16 of their value."""
+        source = load_digits()
+        grey = np.rint(source.images * 255 / 16).astype(np.uint8)
+        expected = sorted(
+            (image.tobytes(), int(label)) for image, label in zip(grey, source.target, strict=True)
+        )
+        held = sorted(
+            (image.numpy().tobytes(), int(label))
+            for split in (digits.train, digits.test)
+            for image, label in zip(split.images, split.labels, strict=True)
+        )
+        assert held == expected
+
+    def test_content_is_always_the_same(self, digits):
+        """Loading again gives the same hashes, which are fixed here."""
+        again = load("digits", Path())
+        assert again.train.sha256() == digits.train.sha256()
+        assert again.test.sha256() == digits.test.sha256()
+        assert digits.train.sha256().startswith("c529916693de3e1d")
+        assert digits.test.sha256().startswith("f6a0609a7c6eb417")
+
+    def test_mean_of_the_info_is_that_of_the_images(self, digits):
+        """The normalisation constant is the mean of the training pixels."""
+        assert float(digits.train.images.double().mean() / 255) == pytest.approx(
+            DIGITS.mean[0], abs=5e-5
+        )
+
+    def test_std_of_the_info_is_that_of_the_images(self, digits):
+        """The normalisation constant is the standard deviation of the training pixels."""
+        assert float(digits.train.images.double().std() / 255) == pytest.approx(DIGITS.std[0], abs=5e-5)
+
+    def test_unknown_dataset_is_refused(self):
+        """An unknown name is a user's error that lists the known ones."""
+        with pytest.raises(UserError, match=r"'mnist'; known: digits, cifar10$"):
+            dataset_info("mnist")
+
+
+class TestCifar:
+    """CIFAR-10 in a folder."""
+
+    @pytest.fixture
+    def offline(self, monkeypatch):
+        """A download that fails with the given error."""
+
+        def fails_with(error):
+            def download(*args, **kwargs):
+                raise error
+
+            monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", download)
+
+        return fails_with
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError("<urlopen error no route to host>"),
+            RuntimeError("File not found or corrupted.\nand a second line"),
+            TimeoutError(),
+            ConnectionResetError("\n"),
+        ],
+        ids=["no-route", "two-lines", "no-message", "blank-message"],
+    )
+    def test_missing_files_without_network(self, offline, tmp_path, error):
+        """One line names the folder, the reason and the option that mends it."""
+        offline(error)
+        folder = tmp_path / "data"
+        with pytest.raises(UserError) as refused:
+            load("cifar10", folder)
+        message = str(refused.value)
+        assert f"'{folder}'" in message
+        assert "--data-dir" in message
+        assert str(error).split("\n")[0] in message
+        assert "\n" not in message
+
+    def test_damaged_files_without_network(self, offline, tmp_path):
+        """Files of another content are not taken for the dataset."""
+        offline(OSError("no route to host"))
+        batches = tmp_path / "cifar-10-batches-py"
+        batches.mkdir()
+        for name in ("data_batch_1", "test_batch", "batches.meta"):
+            (batches / name).write_bytes(b"not a batch")
+        with pytest.raises(UserError, match="is not complete"):
+            load("cifar10", tmp_path)
+
+    def test_folder_that_is_a_file(self, offline, tmp_path):
+        """A file in the place of the folder is a user's error."""
+        offline(OSError("no route to host"))
+        (tmp_path / "data").write_text("")
+        with pytest.raises(UserError, match="--data-dir"):
+            load("cifar10", tmp_path / "data")
+
+    def test_real_files(self):
+        """The official files give 50,000 and 10,000 images of ten equal classes."""
+        named = os.environ.get("BENCHMARK_DATA")
+        if named is None or not (Path(named) / "cifar-10-batches-py").is_dir():
+            pytest.skip("BENCHMARK_DATA names no folder that holds cifar-10-batches-py")
+        data = load("cifar10", Path(named))
+        assert data.info is CIFAR10
+        for split, count in ((data.train, 50_000), (data.test, 10_000)):
+            assert split.images.shape == (count, 32, 32, 3)
+            assert split.images.dtype == torch.uint8
+            assert split.images.is_contiguous()
+            assert split.labels.dtype == torch.int64
+            assert torch.bincount(split.labels).tolist() == [count // 10] * 10
+        pixel = data.train.images.view(-1, 3).numpy()
+        np.testing.assert_allclose(pixel.mean(0) / 255, CIFAR10.mean, rtol=0, atol=1e-4)

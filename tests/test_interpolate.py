@@ -1,0 +1,195 @@
+"""Interpolation between two state dicts, and alpha* against a search of the whole grid."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.records import Count
+from benchmark.rift.interpolate import best_alpha, interpolate, satisfies
+from benchmark.rift.presets import Interpolation
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+GRID = Interpolation().grid
+TOLERANCE = Interpolation().tolerance
+
+
+def state(seed, batches):
+    """A small state dict with a counter of batches."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "conv.weight": torch.randn(4, 3, 3, 3, generator=generator),
+        "bn.running_var": torch.rand(4, generator=generator),
+        "bn.num_batches_tracked": torch.tensor(batches),
+    }
+
+
+@pytest.fixture
+def start():
+    """Weights at alpha = 0."""
+    return state(0, 10)
+
+
+@pytest.fixture
+def end():
+    """Weights at alpha = 1."""
+    return state(1, 21)
+
+
+class TestInterpolate:
+    """Equation 9."""
+
+    @pytest.mark.parametrize("alpha", [0, 0.0, 1, 1.0])
+    def test_ends_are_exact(self, start, end, alpha):
+        """Both ends are copies of what went in, to the last bit."""
+        result, origin = interpolate(start, end, alpha), (end if alpha else start)
+        assert list(result) == list(origin)
+        for name, tensor in origin.items():
+            assert torch.equal(result[name], tensor)
+            assert result[name].dtype == tensor.dtype
+            assert result[name].data_ptr() != tensor.data_ptr()
+
+    def test_midpoint_is_the_mean(self, start, end):
+        """At 1/2 every entry is the mean; the odd sum of counters goes to the even neighbour."""
+        result = interpolate(start, end, 0.5)
+        for name in ("conv.weight", "bn.running_var"):
+            assert torch.equal(result[name], (start[name] + end[name]) / 2)
+        assert result["bn.num_batches_tracked"] == 16
+
+    @pytest.mark.parametrize("alpha", GRID)
+    def test_affine_in_alpha(self, start, end, alpha):
+        """(1 - alpha) start + alpha end, computed in double precision."""
+        result = interpolate(start, end, alpha)
+        for name in ("conv.weight", "bn.running_var"):
+            expected = (1 - alpha) * start[name].double() + alpha * end[name].double()
+            torch.testing.assert_close(result[name].double(), expected, rtol=0, atol=5e-7)
+
+    @pytest.mark.parametrize(("alpha", "batches"), [(0.05, 11), (0.3, 13), (0.35, 14), (0.9, 20)])
+    def test_counters_are_rounded(self, start, end, alpha, batches):
+        """Integer entries are rounded and keep their type."""
+        counter = interpolate(start, end, alpha)["bn.num_batches_tracked"]
+        assert counter.dtype == torch.int64
+        assert counter == batches
+
+    def test_equal_ends_stay(self, start):
+        """Between equal weights every point is that weight, up to rounding."""
+        result = interpolate(start, start, 0.35)
+        for name, tensor in start.items():
+            torch.testing.assert_close(result[name], tensor, rtol=2e-7, atol=0)
+
+    def test_other_networks_are_refused(self, start, end):
+        """State dicts with other names cannot be mixed, at the ends neither."""
+        del end["bn.running_var"]
+        for alpha in (0.0, 0.5, 1.0):
+            with pytest.raises(ValueError, match="different networks"):
+                interpolate(start, end, alpha)
+
+    def test_grid_of_the_paper(self):
+        """alpha runs from 0 to 1 in steps of 0.05, both ends included (Algorithm 2, line 16)."""
+        assert len(GRID) == 21
+        assert pytest.approx([0.05 * step for step in range(21)]) == GRID
+        assert (GRID[0], GRID[-1]) == (0.0, 1.0)
+
+
+class TestSatisfies:
+    """The robust accuracy that may be lost: 0.1 point, in counts."""
+
+    @pytest.mark.parametrize(
+        ("n", "lost", "holds"),
+        [
+            (10_000, 0, True),
+            (10_000, 10, True),
+            (10_000, 11, False),
+            (500, 0, True),
+            (500, 1, False),
+            (2000, 2, True),
+            (2000, 3, False),
+            (1000, 1, True),
+            (10_000, -100, True),
+        ],
+    )
+    def test_boundary_is_exact(self, n, lost, holds):
+        """10 of 10,000 images may be lost and 11 may not; of 500 none."""
+        reference = Count(k=n // 2, n=n)
+        assert satisfies(Count(k=n // 2 - lost, n=n), reference, TOLERANCE) is holds
+
+    @given(n=st.integers(1, 20_000), lost=st.integers(0, 40))
+    def test_whole_numbers_decide(self, n, lost):
+        """The rule is 1000 lost <= n without rounding."""
+        reference = Count(k=n, n=n)
+        robust = Count(k=max(n - lost, 0), n=n)
+        assert satisfies(robust, reference, TOLERANCE) == (1000 * (n - robust.k) <= n)
+
+
+@st.composite
+def curves(draw):
+    """Counts of correct images at every alpha; near the reference, so that all outcomes occur."""
+    n = draw(st.sampled_from([500, 10_000]))
+    spread = draw(st.sampled_from([2, 15, 40]))
+    near = st.integers(-spread, spread).map(lambda away: n // 2 + away)
+    clean = draw(st.lists(near, min_size=21, max_size=21))
+    robust = draw(st.lists(near, min_size=20, max_size=20))
+    return n, clean, [n // 2, *robust]
+
+
+class TestBestAlpha:
+    """alpha* of Algorithm 2."""
+
+    def search(self, n, clean, robust):
+        """Result of the lazy search, and the alphas at which robust accuracy was asked for."""
+        asked = []
+
+        def robust_at(alpha):
+            asked.append(alpha)
+            return Count(k=robust[GRID.index(alpha)], n=n)
+
+        alpha, points = best_alpha(
+            GRID,
+            lambda alpha: Count(k=clean[GRID.index(alpha)], n=n),
+            robust_at,
+            Count(k=robust[0], n=n),
+            TOLERANCE,
+        )
+        return alpha, points, asked
+
+    @settings(max_examples=150, deadline=None)
+    @given(curve=curves())
+    def test_equals_the_whole_grid(self, curve):
+        """The best clean accuracy among all robust enough points, the smallest alpha on a tie."""
+        n, clean, robust = curve
+        alpha, points, asked = self.search(n, clean, robust)
+        allowed = [i for i in range(21) if 1000 * (robust[0] - robust[i]) <= n]
+        top = max(clean[i] for i in allowed)
+        assert alpha == GRID[next(i for i in allowed if clean[i] == top)]
+
+        chosen = GRID.index(alpha)
+        before = [
+            i for i in range(1, 21) if (-clean[i], i) <= (-clean[chosen], chosen)
+        ]  # those that could still have been better, and the chosen one
+        assert sorted(asked) == [GRID[i] for i in before]
+        assert [point.alpha for point in points] == GRID
+        for i, point in enumerate(points):
+            assert point.clean == Count(k=clean[i], n=n)
+            looked_at = i == 0 or GRID[i] in asked
+            assert point.robust == (Count(k=robust[i], n=n) if looked_at else None)
+
+    def test_tie_goes_to_the_smallest_alpha(self):
+        """Of equally good points the one nearest to the base model is taken."""
+        alpha, _, asked = self.search(500, [300] * 21, [200] * 21)
+        assert (alpha, asked) == (0.0, [])
+        alpha, _, asked = self.search(500, [300, *[310] * 20], [200] * 21)
+        assert (alpha, asked) == (0.05, [0.05])
+
+    def test_nothing_better_is_the_base_model(self):
+        """If every point loses too much robustness alpha* is 0, after one look at each."""
+        alpha, _, asked = self.search(500, [300, *[310] * 20], [200, *[199] * 20])
+        assert alpha == 0.0
+        assert asked == GRID[1:]
+
+    def test_one_look_is_enough_if_the_best_is_robust(self):
+        """The fully fine-tuned point is taken at once if it is best and robust."""
+        clean = list(range(300, 321))
+        alpha, points, asked = self.search(500, clean, [200] * 21)
+        assert (alpha, asked) == (1.0, [1.0])
+        assert sum(point.robust is not None for point in points) == 2

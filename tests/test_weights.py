@@ -1,0 +1,168 @@
+"""Tensors on disk: round trips, the hash of their contents, and interrupted writes."""
+
+import pytest
+import torch
+
+from benchmark.errors import UserError
+from benchmark.weights import clone_state, load_tensors, save_tensors, weights_sha256
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def state(network):
+    """Weights of a network in channels-last order, with counters of batches."""
+    return network.state_dict()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where weights go; the folder does not exist yet."""
+    return tmp_path / "cell" / "weights.safetensors"
+
+
+class TestRoundTrip:
+    """Saving and loading."""
+
+    def test_tensors_and_metadata_come_back(self, state, path):
+        """Names, types, shapes and bits survive, scalars and integers too."""
+        save_tensors(path, state, {"fingerprint": "a b", "log": '[{"epoch": 1}]'})
+        loaded, metadata = load_tensors(path)
+        assert metadata == {"fingerprint": "a b", "log": '[{"epoch": 1}]'}
+        assert loaded.keys() == state.keys()
+        for name, tensor in state.items():
+            assert loaded[name].dtype == tensor.dtype
+            assert torch.equal(loaded[name], tensor)
+
+    def test_values_that_are_no_numbers_come_back(self, path):
+        """NaN, infinities and negative zero keep their bits."""
+        odd = torch.tensor([float("nan"), float("inf"), float("-inf"), -0.0])
+        save_tensors(path, {"odd": odd}, {})
+        loaded, metadata = load_tensors(path)
+        assert metadata == {}
+        assert torch.equal(loaded["odd"].view(torch.int32), odd.view(torch.int32))
+
+    def test_network_loads_what_was_saved(self, make_network, state, path):
+        """A new network with the loaded weights has the same hash."""
+        save_tensors(path, state, {})
+        model = make_network()
+        torch.nn.init.zeros_(model.linear.weight)
+        model.load_state_dict(load_tensors(path)[0])
+        assert weights_sha256(model.state_dict()) == weights_sha256(state)
+
+    def test_saving_again_replaces(self, path):
+        """The second write is what is read, and no other file is left."""
+        for value in (1.0, 2.0):
+            save_tensors(path, {"x": torch.tensor(value)}, {"value": str(value)})
+        assert load_tensors(path)[1] == {"value": "2.0"}
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_gradients_do_not_matter(self, network, path):
+        """Parameters are saved as plain tensors."""
+        save_tensors(path, dict(network.named_parameters()), {})
+        assert not any(tensor.requires_grad for tensor in load_tensors(path)[0].values())
+
+
+class TestDamage:
+    """Files that are not whole."""
+
+    @pytest.mark.parametrize("kept", [0, 4, 8, 100, -1000, -1])
+    def test_truncated_file_is_refused(self, state, path, kept):
+        """One line names the file and says what to do."""
+        save_tensors(path, state, {"fingerprint": "x"})
+        path.write_bytes(path.read_bytes()[:kept])
+        with pytest.raises(UserError) as refused:
+            load_tensors(path)
+        message = str(refused.value)
+        assert f"'{path}'" in message
+        assert "delete it" in message
+        assert "\n" not in message
+
+    def test_other_content_is_refused(self, path):
+        """A file of something else is not weights."""
+        path.parent.mkdir()
+        path.write_bytes(b"PK\x03\x04 this is an archive of something else entirely")
+        with pytest.raises(UserError, match="not a readable safetensors file"):
+            load_tensors(path)
+
+    def test_missing_file_is_refused(self, path):
+        """A file that is not there is a user's error as well."""
+        with pytest.raises(UserError, match="not a readable safetensors file"):
+            load_tensors(path)
+
+    @pytest.mark.parametrize("step", ["os.replace", "os.fsync"])
+    def test_failed_write_leaves_the_old_file(self, path, monkeypatch, step):
+        """Neither a half file nor a temporary one remains, and the old weights are whole."""
+        save_tensors(path, {"x": torch.ones(5)}, {"version": "old"})
+
+        def fails(*args):
+            raise OSError("no space left")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(step, fails)
+            with pytest.raises(OSError, match="no space left"):
+                save_tensors(path, {"x": torch.zeros(5)}, {"version": "new"})
+        tensors, metadata = load_tensors(path)
+        assert metadata == {"version": "old"}
+        assert torch.equal(tensors["x"], torch.ones(5))
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_interrupted_first_write_leaves_nothing(self, path, monkeypatch):
+        """Ctrl-C before the rename leaves an empty folder."""
+
+        def interrupted(*args):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("os.replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            save_tensors(path, {"x": torch.zeros(5)}, {})
+        assert list(path.parent.iterdir()) == []
+
+
+class TestHash:
+    """What identifies weights."""
+
+    def test_memory_order_does_not_matter(self, state):
+        """Channels-last and contiguous tensors, in any order of names, have one hash."""
+        contiguous = {name: tensor.contiguous() for name, tensor in reversed(state.items())}
+        assert state["layer1.0.conv1.weight"].stride() != (contiguous["layer1.0.conv1.weight"].stride())
+        assert weights_sha256(contiguous) == weights_sha256(state)
+
+    def test_file_does_not_matter(self, state, path):
+        """Saved and loaded weights have the hash that they had."""
+        save_tensors(path, state, {"any": "thing"})
+        assert weights_sha256(load_tensors(path)[0]) == weights_sha256(state)
+
+    def test_content_matters(self):
+        """A name, a type, a shape, one value or its sign changes the hash."""
+        plain = {"a": torch.zeros(2, 3), "b": torch.ones(2)}
+        one = torch.zeros(2, 3)
+        one[1, 2] = 1e-30
+        others = [
+            {"a": plain["a"], "c": plain["b"]},
+            {"a": plain["b"], "b": plain["a"]},
+            {"a": plain["a"].int(), "b": plain["b"]},
+            {"a": plain["a"].double(), "b": plain["b"]},
+            {"a": plain["a"].view(3, 2), "b": plain["b"]},
+            {"a": plain["a"].view(6), "b": plain["b"]},
+            {"a": -plain["a"], "b": plain["b"]},
+            {"a": one, "b": plain["b"]},
+            {"a": plain["a"]},
+        ]
+        assert len({weights_sha256(state) for state in [plain, *others]}) == len(others) + 1
+
+    def test_empty_state_has_a_hash(self):
+        """It is a sha256 in hexadecimal digits whatever the state."""
+        assert len(weights_sha256({})) == 64
+
+
+def test_clone_is_independent(network):
+    """Later training does not reach a cloned state."""
+    kept = clone_state(network.state_dict())
+    before = weights_sha256(kept)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.add_(1)
+    assert weights_sha256(kept) == before
+    assert weights_sha256(network.state_dict()) != before
+    assert not any(tensor.requires_grad for tensor in kept.values())
