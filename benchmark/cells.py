@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from benchmark.errors import UserError
 
 BASE = "none"
-_PART = re.compile(r"[a-z0-9][a-z0-9.-]*")
+PART = r"[a-z0-9][a-z0-9.-]*"
 
 
 def derive_seed(*parts: object) -> int:
@@ -53,8 +53,8 @@ class Cell:
     def parse(cls, key: str) -> "Cell":
         """The cell named by `key`. Raises `UserError` if `key` does not have the form of a key."""
         parts = key.strip("/").split("/")
-        seed = re.fullmatch(r"seed(\d+)", parts[-1])
-        if len(parts) != 6 or seed is None or not all(_PART.fullmatch(p) for p in parts[:-1]):
+        seed = re.fullmatch(r"seed(0|[1-9][0-9]*)", parts[-1])
+        if len(parts) != 6 or seed is None or not all(re.fullmatch(PART, p) for p in parts[:-1]):
             raise UserError(
                 f"'{key}' is not a cell key; a key reads SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
                 "for example quick/digits/resnet18-w8/pgd-at/rift/seed0"

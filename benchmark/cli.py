@@ -77,7 +77,11 @@ OnlyOption = Annotated[
 ]
 SeedsOption = Annotated[
     str | None,
-    typer.Option("--seeds", metavar="LIST", help="Seeds instead of the scale's, e.g. 0,1,2."),
+    typer.Option(
+        "--seeds",
+        metavar="LIST",
+        help="Seeds instead of the scale's, e.g. 0,1,2; the table is printed, not written.",
+    ),
 ]
 CollectOption = Annotated[
     bool, typer.Option("--collect", help="Run nothing; render what the records hold.")
@@ -256,7 +260,15 @@ def status(
     """Which cells are done, missing, stale or running."""
     chosen, store = _scale(scale, seeds), Store(results, artifacts)
     listed = [cell for spec in TABLES.values() for cell in spec.cells(chosen)]
-    listed += [Cell.parse(key) for key in store.keys_on_disk() if key.startswith(f"{chosen.name}/")]
+    for key in store.keys_on_disk():
+        if key.startswith(f"{chosen.name}/"):
+            try:
+                cell = Cell.parse(key)
+                Plan.of(cell, chosen)
+            except UserError as error:
+                _say(f"results/records/{key} is of no cell of this version: {error}")
+            else:
+                listed.append(cell)
     _show_states(store, chosen, _matching(list(dict.fromkeys(listed)), only))
 
 
@@ -317,8 +329,8 @@ def _make(
 ) -> list[Failure]:
     store, began = options.store, time.monotonic()
     if redo_stale:
-        for cell in cells:
-            supersede_stale(store, Plan.of(cell, scale), scale.evaluations)
+        for part in dict.fromkeys(part for cell in cells for part in (cell.base, cell)):
+            supersede_stale(store, Plan.of(part, scale), scale.evaluations)
     tasks = tasks_for(store, scale, cells)
     if not tasks:
         return []
@@ -338,7 +350,7 @@ def _make(
 
 def _render(name: str, reader: Reader, how: Format, write: bool) -> None:
     table = table_spec(name).build(reader)
-    typer.echo(FORMATS[how](table))
+    typer.echo(FORMATS[how](table), nl=how is Format.TEXT)
     if not write:
         return
     stem = reader.store.results / "tables" / f"{name}-{reader.scale.name}"
@@ -380,7 +392,8 @@ def _finish(failures: Sequence[Failure]) -> None:
     _say(f"failed: {len(failures)}")
     for message in dict.fromkeys(failure.message for failure in failures):
         keys = [failure.key for failure in failures if failure.message == message]
-        _say(f"  {', '.join(keys)}: {message}")
+        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+        _say(f"  {', '.join(keys[:3])}{more}: {message}")
     raise typer.Exit(2 if any(failure.user for failure in failures) else 1)
 
 

@@ -11,9 +11,9 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 LINE_EVERY_S = 15.0
 
@@ -22,14 +22,18 @@ class Bars:
     """One bar per worker (cell, stage, loss, time left in the stage) and one for base models."""
 
     def __init__(self, console: Console, jobs: int, models: int) -> None:
+        wide = console.width >= 140
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
+            BarColumn(bar_width=24 if wide else 8),
+            MofNCompleteColumn(table_column=Column(min_width=7, justify="right", no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(min_width=5, no_wrap=True)),
+            TextColumn(
+                "{task.fields[note]}",
+                table_column=Column(width=44 if wide else 10, no_wrap=True),
+            ),
             console=console,
+            expand=True,
         )
         self.overall = self.progress.add_task("base models", total=models, note="")
         self.slots: list[TaskID] = [
@@ -38,7 +42,7 @@ class Bars:
         self.showing: dict[int, str] = {}
 
     def update(self, slot: int, key: str, stage: str, done: int, total: int, note: str) -> None:
-        line = f"{key}  {stage}"
+        line = f"{_short(key)} {stage}"
         if self.showing.get(slot) != line:
             self.showing[slot] = line
             self.progress.reset(self.slots[slot], description=line)
@@ -58,6 +62,12 @@ class Bars:
         trace: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+
+def _short(key: str) -> str:
+    """A key without what all cells of most commands share."""
+    _, _, arch, _, finetune, seed = key.split("/")
+    return f"{arch} {finetune} {seed}:"
 
 
 class Lines:

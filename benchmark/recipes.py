@@ -1,9 +1,12 @@
 """Hyperparameters of an attack, of a training run and of a criticality measurement (no torch)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
+
+Positive = Annotated[int, Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,17 @@ class Recipe:
     """
 
     version: ClassVar[int] = 1
-    epochs: int = 110
-    batch_size: int = 128
+    epochs: Positive = 110
+    batch_size: Positive = 128
     lr: float = 0.1
     schedule: Literal["piecewise", "one-cycle"] = "piecewise"
     milestones: tuple[int, ...] = (100, 105)
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    attack_steps: int = 10
+    attack_steps: Positive = 10
     attack_path: float = 2.5
-    select_last: int = 110
-    select_images: int | None = None
+    select_last: Positive = 110
+    select_images: Positive | None = None
 
     def lr_at(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of optimiser step `step` (counted from 0 over the whole run)."""
@@ -84,7 +87,7 @@ class CriticalitySettings:
     version: ClassVar[int] = 1
     radius: float = 0.1
     lr: float = 1.0
-    steps: int = 10
-    batch_size: int = 512
+    steps: Positive = 10
+    batch_size: Positive = 512
     split: Literal["train"] = "train"
-    images: int | None = None
+    images: Positive | None = None

@@ -14,7 +14,7 @@ def percent(number: Number | None, signed: bool) -> str:
     """`98.20 ± 0.53`, `+0.40 ± 0.20`, or a dash for a missing number."""
     if number is None:
         return MISSING
-    value = f"{100 * number.mean:{'+' if signed else ''}.2f}"
+    value = f"{100 * number.mean:{'+' if signed else ''}z.2f}"
     return value if number.spread is None else f"{value} ± {100 * number.spread:.2f}"
 
 
@@ -73,7 +73,14 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A booktabs tabular with the notes as comments."""
-    body = tabulate(_grid(table), _heads(table), tablefmt="latex_booktabs", disable_numparse=True)
+    align = ["left"] * len(table.label_heads) + ["right"] * len(table.columns)
+    body = tabulate(
+        _grid(table),
+        _heads(table),
+        tablefmt="latex_booktabs",
+        colalign=align,
+        disable_numparse=True,
+    )
     lines = []
     rows = iter(table.rows)
     for line in body.splitlines():

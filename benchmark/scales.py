@@ -9,15 +9,25 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from benchmark.cells import PART
 from benchmark.errors import UserError
 from benchmark.recipes import CriticalitySettings, Recipe
 
 Overrides = Mapping[str, Any]
+
+
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("nothing may be named twice")
+    return values
+
+
+Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)]
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -31,17 +41,19 @@ class Scale:
     while the number of processes cannot.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=rf"^{PART}$")]
     summary: str
-    datasets: tuple[str, ...]
-    archs: tuple[str, ...]
-    seeds: tuple[int, ...]
-    methods: tuple[str, ...] = ("pgd-at",)
-    threads: int = 0
+    datasets: Names
+    archs: Names
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)
+    ]
+    methods: Names = ("pgd-at",)
+    threads: Annotated[int, Field(ge=0)] = 0
     training: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
     criticality: dict[str, Any] = field(default_factory=dict)
-    evaluations: tuple[str, ...] = ("clean", "corruptions-15", "pgd10x3")
+    evaluations: Names = ("clean", "corruptions-15", "pgd10x3")
 
 
 QUICK = Scale(
@@ -132,6 +144,9 @@ def scale(name: str) -> Scale:
 
 
 R = TypeVar("R", Recipe, CriticalitySettings)
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings)
+}
 
 
 def shortened(published: R, overrides: Overrides, where: str) -> R:
@@ -142,7 +157,8 @@ def shortened(published: R, overrides: Overrides, where: str) -> R:
         raise UserError(f"{where}: unknown field '{unknown[0]}'; known: {', '.join(sorted(known))}")
     values = dataclasses.asdict(published) | dict(overrides)
     try:
-        return TypeAdapter(type(published)).validate_python(values)
+        checked: R = _ADAPTERS[type(published)].validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{where}: {first['loc'][0]}: {first['msg']}") from error
+    return checked

@@ -57,7 +57,7 @@ def is_locked(store: Store, plan: Plan) -> bool:
     try:
         with lock.acquire(timeout=0):
             return False
-    except Timeout:
+    except (Timeout, PermissionError):  # held, or another user's: not ours to work on
         return True
 
 

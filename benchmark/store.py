@@ -92,15 +92,19 @@ class Store:
     def write_record(self, record: Record, bits: bytes) -> None:
         """Write a record and its bits once; the record last, so that it is never without them."""
         path = self.record_path(record.cell.cell, record.evaluation)
+        self._refuse_second(path)
         write_atomically(path.with_suffix(".npz"), bits)
         self._write_once(path, record)
 
     def write_making(self, making: Making) -> None:
         self._write_once(self.record_path(making.cell.cell, MAKING), making)
 
-    def _write_once(self, path: Path, content: Record | Making) -> None:
+    def _refuse_second(self, path: Path) -> None:
         if path.exists():
             raise UserError(f"'{path}' exists and results are written once; move it away first")
+
+    def _write_once(self, path: Path, content: Record | Making) -> None:
+        self._refuse_second(path)
         write_atomically(path, (content.model_dump_json(indent=1) + "\n").encode())
 
     def bits(self, record: Record) -> Bits:

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -75,11 +76,12 @@ def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
     groups: dict[Cell, list[Cell]] = {}
     for cell in dict.fromkeys(cells):
         state = cell_state(store, Plan.of(cell, scale), scale.evaluations)
-        if state is State.STALE:
-            raise UserError(
-                f"the records of {cell.key} are stale (made by another version of its settings); "
-                "--redo-stale moves them to results/superseded and makes them again"
-            )
+        for part in (cell.base, cell) if state is not State.DONE else ():
+            if cell_state(store, Plan.of(part, scale), scale.evaluations) is State.STALE:
+                raise UserError(
+                    f"the records of {part.key} are stale (made by another version of its settings); "
+                    "--redo-stale moves them to results/superseded and makes them again"
+                )
         if state is not State.DONE:
             groups.setdefault(cell.base, []).append(cell)
     order = {name: place for place, name in enumerate(scale.archs)}
@@ -205,7 +207,8 @@ class _Pool:
         slot.task = None
         if self.waiting:
             slot.task, block = self.waiting.pop(0)
-            slot.connection.send((slot.task, block))
+            with suppress(BrokenPipeError):  # a worker that died idle is noticed on receiving
+                slot.connection.send((slot.task, block))
 
     def _receive(self, index: int, slot: _Slot) -> None:
         assert slot.task is not None

@@ -18,6 +18,7 @@ from benchmark.plans import Plan
 from benchmark.records import Finetuning
 from benchmark.rift.presets import ALPHA_1, FINETUNES
 from benchmark.scales import Scale
+from benchmark.specs import spec_hash
 from benchmark.states import State, record_state
 from benchmark.store import Store
 
@@ -86,7 +87,9 @@ class Reader:
     def making(self, cell: Cell) -> Finetuning | None:
         """How a fine-tuned cell was made, if that is on disk."""
         making = self.store.making(cell)
-        details = making.details if making else None
+        if making is None or making.spec_hash != spec_hash(Plan.of(cell, self.scale).spec):
+            return None
+        details = making.details
         return details if isinstance(details, Finetuning) else None
 
     def stale(self, cells: Iterable[Cell]) -> int:
@@ -176,7 +179,7 @@ def table_1(reader: Reader) -> Table:
         ("dataset", "network", "method"),
         columns(scale),
         tuple(rows),
-        (*_notes(reader, cells), *_chosen(reader, cells, "rift")),
+        (*_notes(reader, cells), *_chosen(reader, cells, "rift", "AT+RiFT")),
     )
 
 
@@ -225,11 +228,11 @@ def _ablation(reader: Reader, name: str, title: str, tunings: dict[str, str]) ->
         rows[-1] = replace(rows[-1], ends_block=True)
     cells = _ablation_cells(scale, tunings)
     where = f"{arch(network).label} on {dataset_info(dataset).label}"
-    picks = [note for tuning in tunings for note in _chosen(reader, cells, tuning)]
+    picks = [note for item in tunings.items() for note in _chosen(reader, cells, *item)]
     both = "each tuning as fine-tuned (alpha 1) and at its own alpha* (mean over seeds); the paper "
     return Table(
         name,
-        f"{title} ({where})",
+        f"{title}, {where}",
         ("fine-tuned modules", "alpha"),
         columns(scale),
         tuple(rows),
@@ -240,7 +243,7 @@ def _ablation(reader: Reader, name: str, title: str, tunings: dict[str, str]) ->
 def _alpha(reader: Reader, dataset: str, network: str, tuning: str) -> str:
     cells = grid(reader.scale, [dataset], [network], [tuning])
     known = [making.alpha for cell in cells if (making := reader.making(cell)) is not None]
-    return f"* {statistics.fmean(known):.2f}" if len(known) == len(cells) else "*"
+    return f"alpha* {statistics.fmean(known):.2f}" if len(known) == len(cells) else "alpha*"
 
 
 def table_3_cells(scale: Scale) -> list[Cell]:
@@ -278,20 +281,24 @@ def _notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
         f"accuracy in percent; seeds {seeds}: {spread}",
         "epochs and alpha* are chosen on test images, as the paper does",
     ]
-    for dataset in scale.datasets:
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
         info = dataset_info(dataset)
-        threat = info.threat
-        notes.append(
-            f"{info.label}: Adv is the worst of three PGD-{threat.steps} runs, L-infinity, "
-            f"eps {_pixel(threat.eps)}, step {_pixel(threat.step_size)}; "
-            + (
+        threat, parts = info.threat, []
+        if "pgd10x3" in scale.evaluations:
+            parts.append(
+                f"Adv is the worst of three PGD-{threat.steps} runs, L-infinity, "
+                f"eps {_pixel(threat.eps)}, step {_pixel(threat.step_size)}"
+            )
+        if "corruptions-15" in scale.evaluations:
+            parts.append(
                 f"OOD is made by this suite's generator {info.corruptions}"
                 if info.corruptions
                 else f"OOD (official {info.label}-C) is not part of this version and stays missing"
             )
-        )
+        if parts:
+            notes.append(f"{info.label}: {'; '.join(parts)}")
     if stale := reader.stale(cells):
-        notes.append(f"{stale} stale records are left out; `status` lists them")
+        notes.append(f"stale records left out: {stale}; `status` lists them")
     return notes
 
 
@@ -315,18 +322,18 @@ def _pixel(value: float) -> str:
     return f"{grey:.0f}/255" if abs(grey - round(grey)) < 1e-6 else f"{value:g}"
 
 
-def _chosen(reader: Reader, cells: Sequence[Cell], tuning: str) -> list[str]:
-    """Which modules a tuning picked on each network, and its alpha* by seed."""
+def _chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
+    """Which modules the row `label` fine-tuned on each network, and its alpha* by seed."""
     lines = []
     for name in dict.fromkeys(cell.arch for cell in cells):
         picked = [c for c in cells if c.arch == name and c.finetune == tuning]
         makings = [making for cell in picked if (making := reader.making(cell)) is not None]
         if not makings or FINETUNES[tuning].selector.everything:
             continue
-        modules = Counter(", ".join(making.modules) for making in makings)
+        modules = Counter(", ".join(sorted(making.modules)) for making in makings)
         which = "; ".join(f"{m} ({n} of {len(makings)} seeds)" for m, n in modules.most_common())
         alphas = ", ".join(f"{making.alpha:.2f}" for making in makings)
-        lines.append(f"{tuning}, {arch(name).label}: {which}; alpha* {alphas}")
+        lines.append(f"{label}, {arch(name).label}: {which}; alpha* by seed {alphas}")
     return lines
 
 

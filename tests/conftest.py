@@ -1,0 +1,157 @@
+"""Fixtures that several test files share."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from handmade import BY_HAND, write_every_table
+from hypothesis import settings
+from invoking import MINI, TINY, Command, Said
+
+from benchmark.store import Store
+from benchmark.tables import TABLES, Reader, Table
+
+settings.register_profile("steady", deadline=None)  # a busy machine is no failure
+settings.load_profile("steady")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store of a test's own."""
+    return Store(tmp_path / "results", tmp_path / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def written_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with every record of `handmade.BY_HAND`; to be read only."""
+    root = tmp_path_factory.mktemp("by-hand")
+    store = Store(root / "results", root / "artifacts")
+    write_every_table(store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def tables_by_hand(written_by_hand: Store) -> dict[str, Table]:
+    """Every table of `written_by_hand` by its name."""
+    reader = Reader(written_by_hand, BY_HAND)
+    return {name: spec.build(reader) for name, spec in TABLES.items()}
+
+
+@pytest.fixture
+def command(store: Store) -> Command:
+    """The command line on a test's own empty store."""
+    return Command(store)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path, Said]:
+    """Table 1 of one seed of `tiny.toml`, made from nothing: store, scale file and what was said.
+
+    To be read or copied, not changed.
+    """
+    root = tmp_path_factory.mktemp("made")
+    scale = root / "one.toml"
+    scale.write_text(TINY.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
+    store = Store(root / "results", root / "artifacts")
+    return store, scale, Command(store)("table1", "--scale", str(scale))
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The base models of `mini.toml`, made in this process; to be read or copied, not changed."""
+    root = tmp_path_factory.mktemp("mini")
+    store = Store(root / "results", root / "artifacts")
+    said = Command(store)("table1", "--scale", str(MINI), "--only", "*/none/*")
+    assert said.exit_code == 0, said.stderr
+    return store
+
+
+@pytest.fixture
+def own_mini(mini: Store, store: Store) -> Store:
+    """A copy of `mini`, to be changed."""
+    shutil.copytree(mini.results, store.results)
+    shutil.copytree(mini.artifacts, store.artifacts)
+    return store
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> None:
+    """One torch thread, so that sums are taken in the same order on every machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits(one_thread):
+    """The embedded dataset."""
+    from benchmark.data import load
+
+    return load("digits", Path())
+
+
+@pytest.fixture(scope="session")
+def make_network(one_thread):
+    """A function that makes a small untrained ResNet for digits, always the same."""
+    import torch
+
+    from benchmark.data import DIGITS
+    from benchmark.models.resnet import ResNet
+
+    def make():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = ResNet((1, 1, 1), 8, DIGITS)
+        return model.to(memory_format=torch.channels_last).eval()
+
+    return make
+
+
+@pytest.fixture
+def network(make_network):
+    """A small untrained ResNet for digits in evaluation mode."""
+    return make_network()
+
+
+@pytest.fixture(scope="session")
+def learned(make_network, digits):
+    """Weights for `network` that get most digits right, and some under attack."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    model, split = make_network().train(), digits.train
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        for rows in torch.randperm(len(split), generator=generator).split(64):
+            x = split.images[rows].permute(0, 3, 1, 2) / 255
+            noise = 0.3 * torch.randn(x.shape, generator=generator)
+            loss = cross_entropy(model(x + noise), split.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model.state_dict()
+
+
+@pytest.fixture(scope="session")
+def plain_pgd(one_thread):
+    """PGD on the summed cross-entropy, written out once more as the oracle of the attack loop."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from benchmark.attacks import example_starts
+
+    def attack(model, split, threat, seed):
+        assert not model.training
+        x = split.images.permute(0, 3, 1, 2).to(torch.float32) / 255
+        start = example_starts(seed, 0, len(split), tuple(x.shape[1:]), threat.eps)
+        x_adv = (x + start).clamp(0, 1)
+        for _ in range(threat.steps):
+            leaf = x_adv.clone().requires_grad_(True)
+            cross_entropy(model(leaf), split.labels, reduction="sum").backward()
+            moved = x_adv + threat.step_size * leaf.grad.sign()
+            x_adv = moved.clamp(x - threat.eps, x + threat.eps).clamp(0, 1)
+        model.zero_grad(set_to_none=True)
+        return x_adv
+
+    return attack

@@ -1,0 +1,258 @@
+"""Scales: the built-in ones are whole, those from files are checked before anything is trained."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmark.cells import BASE, Cell
+from benchmark.errors import UserError
+from benchmark.plans import Plan
+from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe
+from benchmark.scales import SCALES, Scale, scale, shortened
+from benchmark.specs import spec_hash
+from benchmark.tables import TABLES
+
+TINY = Path(__file__).parent / "tiny.toml"
+MINE = """
+name = "mine"
+summary = "my own"
+datasets = ["digits"]
+archs = ["resnet18-w8"]
+seeds = [0]
+"""
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("table", TABLES)
+def test_every_cell_of_a_built_in_scale_has_a_plan(name: str, table: str) -> None:
+    """Every cell of every table can be made, has a key that reads back, and specs to hash."""
+    cells = TABLES[table].cells(SCALES[name])
+    assert cells
+    for cell in cells:
+        plan = Plan.of(cell, SCALES[name])
+        assert Cell.parse(cell.key) == cell
+        assert cell.scale == name
+        hashes = {spec_hash(plan.spec)}
+        for evaluation in SCALES[name].evaluations:
+            spec = plan.evaluation_spec(evaluation)
+            hashes |= {spec_hash(spec)} if spec else set()
+        assert len(hashes) > 1
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_built_in_scales_are_found_by_their_own_names(name: str) -> None:
+    """A scale is listed under the name that its keys carry, and says what it costs."""
+    assert scale(name) is SCALES[name]
+    assert SCALES[name].name == name
+    assert SCALES[name].summary
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_cells_of_a_table_are_listed_once(table: str) -> None:
+    """No table asks for a cell twice, and every fine-tuned cell comes with its base model."""
+    for known in SCALES.values():
+        cells = TABLES[table].cells(known)
+        assert len(set(cells)) == len(cells)
+        assert {cell.base for cell in cells} <= set(cells)
+        assert {cell.seed for cell in cells} == set(known.seeds)
+
+
+def test_table_1_has_every_network_with_and_without_rift() -> None:
+    """Table 1 is datasets x networks x (AT, RiFT) x seeds."""
+    known = SCALES["narrow"]
+    cells = TABLES["table1"].cells(known)
+    assert {(c.dataset, c.arch, c.finetune) for c in cells} == {
+        (dataset, arch, tuning)
+        for dataset in known.datasets
+        for arch in known.archs
+        for tuning in (BASE, "rift")
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "tunings"),
+    [
+        ("table3", {"all-layers", "last-layer", "robust-critical", "rift"}),
+        ("table4", {"rift", "top-2", "top-3", "top-5"}),
+    ],
+)
+def test_ablations_have_both_ends_of_every_tuning(table: str, tunings: set[str]) -> None:
+    """Tables 3 and 4 show each tuning at alpha 1 and at its own alpha*, on the first network."""
+    known = SCALES["narrow"]
+    cells = TABLES[table].cells(known)
+    assert {c.finetune for c in cells} == {BASE} | tunings | {f"{name}-alpha-1" for name in tunings}
+    assert {(c.dataset, c.arch) for c in cells} == {(known.datasets[0], known.archs[0])}
+
+
+def test_a_scale_is_read_from_a_file() -> None:
+    """The scale of these tests is read with its defaults, and its overrides reach the plan."""
+    tiny = scale(str(TINY))
+    assert tiny.name == "tiny"
+    assert tiny.seeds == (0, 1)
+    assert tiny.methods == ("pgd-at",)
+    plan = Plan.of(Cell("tiny", "digits", "resnet18-w8", "pgd-at", "rift", 0), tiny)
+    assert plan.base.recipe == dataclasses.replace(
+        Recipe(),
+        epochs=2,
+        lr=0.2,
+        schedule="one-cycle",
+        attack_steps=1,
+        select_last=1,
+        select_images=100,
+    )
+    assert plan.recipe == dataclasses.replace(
+        FINETUNE_RECIPE, epochs=1, lr=0.02, select_last=1, select_images=100
+    )
+    assert plan.criticality == dataclasses.replace(CriticalitySettings(), images=128, steps=2)
+
+
+def test_a_scale_without_overrides_is_the_paper(tmp_path: Path) -> None:
+    """What a file leaves out is as published."""
+    (tmp_path / "mine.toml").write_text(MINE)
+    mine = scale(str(tmp_path / "mine.toml"))
+    plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "rift", 0), mine)
+    assert plan.base.recipe == Recipe()
+    assert plan.recipe == FINETUNE_RECIPE
+    assert plan.criticality == CriticalitySettings()
+
+
+def test_a_whole_number_is_as_good_as_a_float() -> None:
+    """`lr = 1` and `lr = 1.0` are the same settings and give the same hash."""
+    made = [
+        Plan.of(
+            Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 0),
+            Scale("mine", "", ("digits",), ("resnet18-w8",), (0,), training={"lr": lr}),
+        )
+        for lr in (1, 1.0)
+    ]
+    assert spec_hash(made[0].spec) == spec_hash(made[1].spec)
+
+
+@pytest.mark.parametrize("name", ["quickest", "narrow.json", "", "mine/toml"])
+def test_an_unknown_scale_lists_the_known_ones(name: str) -> None:
+    """A name that is neither built in nor a TOML file is refused with what there is."""
+    with pytest.raises(UserError) as got:
+        scale(name)
+    known = ", ".join(SCALES)
+    assert str(got.value) == f"unknown scale '{name}'; known: {known}, or a .toml file"
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """A TOML file that is not there is named with the reason."""
+    path = tmp_path / "none.toml"
+    with pytest.raises(UserError, match=f"cannot read the scale file '{path}': .*No such file"):
+        scale(str(path))
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    """A folder with the name of a scale file is refused in one line."""
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(UserError, match="cannot read the scale file"):
+        scale(str(tmp_path / "folder.toml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name = ", "is not TOML: "),
+        ("no toml at all", "is not TOML: "),
+        (b"\xff\xfe", "cannot read the scale file"),
+        ("", "is not a scale: name: "),
+        (MINE.replace('name = "mine"', ""), "is not a scale: name: "),
+        (MINE + 'colour = "red"', "is not a scale: colour: "),
+        (MINE + 'threads = "two"', "is not a scale: threads: "),
+        (MINE.replace("[0]", "0"), "is not a scale: seeds: "),
+        (MINE.replace("[0]", '["zero"]'), "is not a scale: seeds.0: "),
+        (MINE.replace("[0]", "[0.5]"), "is not a scale: seeds.0: "),
+        (MINE.replace('["digits"]', '"digits"'), "is not a scale: datasets: "),
+        (MINE + "training = 3", "is not a scale: training: "),
+        (MINE.replace("mine", "narrow"), "calls itself 'narrow', the name of a built-in scale"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+    """The error is one line with the file, the field and the reason."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as got:
+        scale(str(path))
+    assert f"'{path}'" in str(got.value)
+    assert message in str(got.value)
+    assert "\n" not in str(got.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[0]", "[]"),
+        ("[0]", "[-1]"),
+        ("[0]", "[0, 0]"),
+        ('["resnet18-w8"]', "[]"),
+        ('["digits"]', "[]"),
+        ('"mine"', '"My scale"'),
+        ('"mine"', '"../mine"'),
+        ('"mine"', '""'),
+        ("seeds", "threads = -1\nseeds"),
+        ("seeds", "methods = []\nseeds"),
+        ("seeds", "evaluations = []\nseeds"),
+    ],
+)
+def test_a_scale_that_names_no_cells_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    """Empty lists, seeds twice or below zero, and names that make no key are refused when read."""
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE.replace(old, new))
+    with pytest.raises(UserError, match="is not a scale: "):
+        scale(str(path))
+
+
+@pytest.mark.parametrize(
+    ("part", "overrides", "message"),
+    [
+        (
+            "training",
+            {"epoch": 3},
+            "scale 'mine', training: unknown field 'epoch'; known: attack_path, ",
+        ),
+        ("finetuning", {"speed": 3}, "scale 'mine', finetuning: unknown field 'speed'; known: "),
+        ("criticality", {"eps": 3}, "scale 'mine', criticality: unknown field 'eps'; known: "),
+        ("training", {"epochs": "many"}, "scale 'mine', training: epochs: "),
+        ("training", {"schedule": "cosine"}, "scale 'mine', training: schedule: "),
+        ("criticality", {"split": "test"}, "scale 'mine', criticality: split: "),
+    ],
+)
+def test_a_bad_override_is_refused_in_one_line(
+    part: str, overrides: dict[str, object], message: str
+) -> None:
+    """An unknown or ill-typed recipe field is refused when a plan is made, before any training."""
+    mine = Scale("mine", "", ("digits",), ("resnet18-w8",), (0,), **{part: overrides})
+    with pytest.raises(UserError) as got:
+        Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 0), mine)
+    assert str(got.value).startswith(message)
+    assert "\n" not in str(got.value)
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"epochs": 0}, {"batch_size": 0}, {"select_last": 0}, {"attack_steps": 0}]
+)
+def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]) -> None:
+    """Zero epochs, images, steps or judged epochs are refused before any training."""
+    with pytest.raises(UserError, match=f"mine: {next(iter(overrides))}: "):
+        shortened(Recipe(), overrides, "mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "mnist"}, "unknown dataset 'mnist'; known: digits, cifar10"),
+        ({"arch": "vgg16"}, "unknown architecture 'vgg16'; known: resnet18"),
+        ({"arch": "resnet50"}, "unknown architecture 'resnet50'"),
+        ({"method": "trades"}, "unknown AT method 'trades'; known: pgd-at"),
+        ({"finetune": "lora"}, "unknown fine-tuning 'lora'; known: none (the base model), rift, "),
+    ],
+)
+def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes: dict[str, str], message: str) -> None:
+    """Each part of a key is looked up in its registry, and the error says what there is."""
+    cell = Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", "none", 0)
+    with pytest.raises(UserError) as got:
+        Plan.of(dataclasses.replace(cell, **changes), SCALES["narrow"])
+    assert str(got.value).startswith(message)

@@ -1,0 +1,292 @@
+"""Tables: means, spreads, differences and averages over records with chosen counts."""
+
+import dataclasses
+import shutil
+
+import pytest
+from handmade import BY_HAND, cell_at, write_making, write_record, write_records
+
+from benchmark.cells import Cell
+from benchmark.errors import UserError
+from benchmark.scales import Scale
+from benchmark.store import Store
+from benchmark.tables import TABLES, Number, Reader, Row, Table, average, difference, table_spec
+
+ALL = dict.fromkeys(BY_HAND.evaluations, 500)
+
+
+def built(name: str, store: Store, scale: Scale = BY_HAND) -> Table:
+    """Table `name` of what is in `store`."""
+    return TABLES[name].build(Reader(store, scale))
+
+
+def row(table: Table, *labels: str) -> Row:
+    """The one row with these labels."""
+    (found,) = [row for row in table.rows if row.labels == labels]
+    return found
+
+
+def percents(row: Row) -> list[tuple[float, float] | None]:
+    """Mean and spread of each number of a row in percent, rounded to nine digits."""
+    return [
+        None if n is None else (round(100 * n.mean, 9), round(100 * (n.spread or 0), 9))
+        for n in row.numbers
+    ]
+
+
+@pytest.fixture
+def own(written_by_hand: Store, store: Store) -> Store:
+    """A copy of the records written by hand, to be changed."""
+    shutil.copytree(written_by_hand.results, store.results)
+    return store
+
+
+# --- numbers ----------------------------------------------------------------------------------------
+
+
+def test_the_spread_of_a_number_is_that_of_a_sample() -> None:
+    """The standard deviation divides by n - 1; one seed has none."""
+    assert Number((1.0, 2.0, 4.0)).mean == pytest.approx(7 / 3)
+    assert Number((1.0, 2.0, 4.0)).spread == pytest.approx((7 / 3) ** 0.5)
+    assert Number((0.25,)).mean == 0.25
+    assert Number((0.25,)).spread is None
+
+
+def test_a_difference_is_taken_seed_by_seed() -> None:
+    """The spread of a difference is that of the paired differences, not of the two numbers."""
+    change = difference(Number((0.6, 0.8), ("a", "b")), Number((0.5, 0.7), ("c", "d")))
+    assert change is not None
+    assert change.values == pytest.approx((0.1, 0.1))
+    assert change.spread == pytest.approx(0, abs=1e-12)
+    assert change.sources == ("a", "b", "c", "d")
+
+
+def test_an_average_is_taken_seed_by_seed() -> None:
+    """The average of networks is a number by seed, with a spread over seeds."""
+    mean = average([Number((0.2, 0.4)), Number((0.4, 0.8))])
+    assert mean is not None
+    assert mean.values == pytest.approx((0.3, 0.6))
+
+
+def test_what_lacks_a_part_is_missing() -> None:
+    """No difference and no average is made of some of its parts."""
+    number = Number((0.5,))
+    assert difference(number, None) is None
+    assert difference(None, number) is None
+    assert average([number, None]) is None
+
+
+# --- table 1 ----------------------------------------------------------------------------------------
+
+
+def test_table_1_by_hand(tables_by_hand: dict[str, Table]) -> None:
+    """Every mean, spread, difference and average of Table 1 is what pencil and paper give."""
+    table = tables_by_hand["table1"]
+    assert table.columns == ("Std", "OOD", "Adv")
+    small, large, mean = "ResNet18 (width 8)", "ResNet34 (width 8)", "average"
+    root = pytest.approx
+    expected = {
+        (small, "AT"): [(91, 1), (72, 2), (51, 1)],
+        (small, "AT+RiFT"): [(91.4, root(0.84**0.5)), (71, 2), (51, 1)],
+        (small, "difference"): [(0.4, 0.2), (-1, 0), (0, 0)],
+        (large, "AT"): [(80, 0), (60, 10), (20, 10)],
+        (large, "AT+RiFT"): [(80.2, 0.1), (60, 9), (19.9, 10)],
+        (large, "difference"): [(0.2, 0.1), (0, 1), (-0.1, 0)],
+        (mean, "AT"): [(85.5, 0.5), (66, 6), (35.5, 5.5)],
+        (mean, "AT+RiFT"): [(85.8, root(0.2275**0.5)), (65.5, 5.5), (35.45, 5.5)],
+        (mean, "difference"): [(0.3, 0.05), (-0.5, 0.5), (-0.05, 0)],
+    }
+    assert [row.labels for row in table.rows] == [("Digits", *labels) for labels in expected]
+    for labels, numbers in expected.items():
+        assert percents(row(table, "Digits", *labels)) == numbers
+
+
+def test_rows_of_differences_are_signed_and_end_their_block(tables_by_hand: dict[str, Table]) -> None:
+    """Only differences carry a sign, and each closes the block of its network."""
+    for line in tables_by_hand["table1"].rows:
+        assert line.signed == line.ends_block == (line.labels[-1] == "difference")
+
+
+def test_numbers_know_their_cells(tables_by_hand: dict[str, Table]) -> None:
+    """Each number of Table 1 names the cells that it was computed from, one per seed."""
+    table = tables_by_hand["table1"]
+    for number in row(table, "Digits", "ResNet18 (width 8)", "AT+RiFT").numbers:
+        assert number is not None
+        assert number.sources == tuple(cell_at("rift", seed).key for seed in BY_HAND.seeds)
+
+
+def test_a_table_of_one_network_has_no_average(written_by_hand: Store) -> None:
+    """The average of one network would be that network again."""
+    one = dataclasses.replace(BY_HAND, archs=("resnet34-w8",))
+    table = built("table1", written_by_hand, one)
+    assert {row.labels[1] for row in table.rows} == {"ResNet34 (width 8)"}
+
+
+@pytest.mark.parametrize("evaluation", BY_HAND.evaluations)
+def test_a_number_of_some_seeds_is_missing(own: Store, evaluation: str) -> None:
+    """One missing record empties its number, its difference and the average: never a partial mean."""
+    cell, place = cell_at("rift", seed=1), BY_HAND.evaluations.index(evaluation)
+    own.record_path(cell, evaluation).unlink()
+    table = built("table1", own)
+    for line in table.rows:
+        part = line.labels[1] != "ResNet34 (width 8)" and line.labels[2] != "AT"
+        missing = [number is None for number in line.numbers]
+        assert missing == [part and column == place for column in range(3)]
+
+
+def test_stale_records_are_left_out_with_a_note(own: Store) -> None:
+    """A record of an older version is not shown, and a note counts what was left out."""
+    changed = dataclasses.replace(BY_HAND, finetuning={"lr": 0.5})
+    table = built("table1", own, changed)
+    for line in table.rows:
+        assert all((number is None) == (line.labels[2] != "AT") for number in line.numbers)
+    left_out = [note for note in table.notes if "stale" in note]
+    assert left_out == ["stale records left out: 18; `status` lists them"]
+    assert not [note for note in built("table1", own).notes if "stale" in note]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_stale_makings_are_left_out(own: Store, name: str) -> None:
+    """The alpha* and the modules of an older version are not shown beside empty numbers."""
+    changed = dataclasses.replace(BY_HAND, finetuning={"lr": 0.5})
+    table = built(name, own, changed)
+    assert not [note for note in table.notes if "; alpha* " in note]
+    assert not [row for row in table.rows if row.labels[-1].startswith("alpha* ")]
+
+
+def test_an_empty_store_gives_a_whole_table_of_nothing(store: Store) -> None:
+    """Without records every number is missing and every label is there."""
+    for name, rows in (("table1", 9), ("table3", 9), ("table4", 9)):
+        table = built(name, store)
+        assert len(table.rows) == rows
+        assert all(number is None for line in table.rows for number in line.numbers)
+        assert not store.results.exists()
+
+
+def test_cifar_10_has_no_ood_number_and_says_so(store: Store) -> None:
+    """OOD of CIFAR-10 stays missing beside its other numbers, and a note says why."""
+    scale = dataclasses.replace(BY_HAND, datasets=("cifar10",), archs=("resnet18-w8",), seeds=(0,))
+    for finetune in ("none", "rift"):
+        cell = Cell("by-hand", "cifar10", "resnet18-w8", "pgd-at", finetune, 0)
+        write_records(store, cell, {"clean": 800, "pgd10x3": 400}, scale=scale)
+    table = built("table1", store, scale)
+    assert percents(table.rows[1]) == [(80, 0), None, (40, 0)]
+    assert percents(table.rows[2]) == [(0, 0), None, (0, 0)]
+    (note,) = [note for note in table.notes if "OOD" in note]
+    assert note == (
+        "CIFAR-10: Adv is the worst of three PGD-10 runs, L-infinity, eps 8/255, step 2/255; "
+        "OOD (official CIFAR-10-C) is not part of this version and stays missing"
+    )
+
+
+def test_two_datasets_are_averaged_apart(store: Store) -> None:
+    """Each dataset has its own rows and its own average."""
+    scale = dataclasses.replace(BY_HAND, datasets=("digits", "cifar10"), seeds=(0,))
+    table = built("table1", store, scale)
+    assert [row.labels[0] for row in table.rows] == ["Digits"] * 9 + ["CIFAR-10"] * 9
+    assert [row.labels[1] for row in table.rows].count("average") == 6
+
+
+def test_the_notes_name_scale_seeds_and_choices(
+    written_by_hand: Store, tables_by_hand: dict[str, Table]
+) -> None:
+    """The notes say which scale and seeds, what the spread is, and what RiFT chose."""
+    notes = tables_by_hand["table1"].notes
+    assert notes[0] == "scale by-hand: numbers written by hand"
+    assert notes[1].endswith("seeds 0, 1, 2: mean ± standard deviation over seeds")
+    small, large = notes[-2:]
+    modules = "layer4.1.conv2 (2 of 3 seeds); layer3.0.shortcut.0 (1 of 3 seeds)"
+    assert small == f"AT+RiFT, ResNet18 (width 8): {modules}; alpha* by seed 0.50, 0.60, 0.70"
+    assert large.startswith("AT+RiFT, ResNet34 (width 8): ")
+    one = dataclasses.replace(BY_HAND, seeds=(0,))
+    assert built("table1", written_by_hand, one).notes[1].endswith("seeds 0: one seed, no spread")
+
+
+def test_the_notes_are_about_the_columns_shown(written_by_hand: Store) -> None:
+    """A table without OOD and Adv does not explain them."""
+    clean = dataclasses.replace(BY_HAND, evaluations=("clean",))
+    table = built("table1", written_by_hand, clean)
+    assert table.columns == ("Std",)
+    assert not [note for note in table.notes if "OOD" in note or "PGD" in note]
+
+
+# --- tables 3 and 4 ---------------------------------------------------------------------------------
+
+
+def test_table_3_by_hand(tables_by_hand: dict[str, Table]) -> None:
+    """Each tuning stands as fine-tuned and at the mean of its alpha*, on the first network."""
+    table = tables_by_hand["table3"]
+    assert "ResNet18 (width 8) on Digits" in table.title
+    assert {row.labels: percents(row) for row in table.rows} == {
+        ("none (AT)", ""): [(91, 1), (72, 2), (51, 1)],
+        ("all layers", "1"): [(93, 1), (73, 2), (46, 1)],
+        ("all layers", "alpha* 0.10"): [(91.6, 1), (72, 2), (50.9, 1)],
+        ("last layer", "1"): [(91.2, 1), (72.2, 2), (49, 1)],
+        ("last layer", "alpha* 0.00"): [(91, 1), (72, 2), (51, 1)],
+        ("robust-critical", "1"): [(91.5, 1), (71.6, 2), (48, 1)],
+        ("robust-critical", "alpha* 0.05"): [(91.1, 1), (72, 2), (51, 1)],
+        ("non-robust-critical", "1"): [(91.8, 1), (72.2, 2), (50.4, 1)],
+        ("non-robust-critical", "alpha* 0.60"): [(91.4, round(84**0.5 / 10, 9)), (71, 2), (51, 1)],
+    }
+
+
+def test_table_4_by_hand(tables_by_hand: dict[str, Table]) -> None:
+    """The first rows of Table 4 are the base model and RiFT, then two, three and five modules."""
+    table = tables_by_hand["table4"]
+    labels = [row.labels for row in table.rows]
+    assert labels[0] == ("none (AT)", "")
+    assert labels[1:] == [
+        ("top 1", "1"),
+        ("top 1", "alpha* 0.60"),
+        ("top 2", "1"),
+        ("top 2", "alpha* 0.65"),
+        ("top 3", "1"),
+        ("top 3", "alpha* 1.00"),
+        ("top 5", "1"),
+        ("top 5", "alpha* 0.95"),
+    ]
+    assert percents(table.rows[4]) == [(91.8, 1), (72.1, 2), (50.9, 1)]
+    assert percents(table.rows[7]) == [(92.1, 1), (72.4, 2), (49, 1)]
+
+
+def test_an_alpha_of_some_seeds_is_not_shown(own: Store) -> None:
+    """The mean alpha* stands only if every seed has one."""
+    own.record_path(cell_at("rift", seed=2), "making").unlink()
+    labels = [row.labels for row in built("table4", own).rows]
+    assert ("top 1", "alpha*") in labels
+
+
+def test_ablations_explain_only_the_dataset_they_show(store: Store) -> None:
+    """Tables 3 and 4 are of one dataset, and so are their notes."""
+    scale = dataclasses.replace(BY_HAND, datasets=("digits", "cifar10"))
+    assert not [note for note in built("table3", store, scale).notes if "CIFAR" in note]
+
+
+def test_all_seeds_of_a_fresh_cell_are_needed(store: Store) -> None:
+    """A number appears when its last seed is there."""
+    reader = Reader(store, BY_HAND)
+    cells = [cell_at(seed=seed) for seed in BY_HAND.seeds]
+    for cell in cells:
+        assert reader.number(cells, "clean") is None
+        write_record(store, cell, "clean", 100 * (cell.seed + 1))
+    number = reader.number(cells, "clean")
+    assert number is not None
+    assert number.values == (0.1, 0.2, 0.3)
+
+
+def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
+    """A reader gives the fine-tuning of a fine-tuned cell and nothing for a base model."""
+    write_making(store, cell_at("none"))
+    write_making(store, cell_at("rift"), alpha=0.25)
+    reader = Reader(store, BY_HAND)
+    assert reader.making(cell_at("none")) is None
+    assert reader.making(cell_at("top-2")) is None
+    made = reader.making(cell_at("rift"))
+    assert made is not None
+    assert made.alpha == 0.25
+
+
+def test_an_unknown_table_lists_the_known_ones() -> None:
+    """A table that does not exist is refused with those that do."""
+    with pytest.raises(UserError, match="unknown table 'table2'; known: table1, table3, table4"):
+        table_spec("table2")
