@@ -180,7 +180,7 @@ class TestPgd:
             with pytest.raises(KeyboardInterrupt):
                 evaluate("pgd10x3", "shared")
         monkeypatch.setattr(
-            counting, "pgd_bits", lambda *args: attacked.append(args[-1]) or honest(*args)
+            counting, "pgd_bits", lambda *args: attacked.append(args[-2]) or honest(*args)
         )
         assert same(evaluate("pgd10x3", "shared"), expected)
         assert attacked == ([0, 16, 32] * 3)[finished:]

@@ -12,7 +12,14 @@ from benchmark.recipes import LinfAttack
 from benchmark.records import Count
 from benchmark.store import Journal
 
-BATCH = 250
+BATCH, BATCH_VALUES = 512, 2**18
+
+
+def batch_starts(split: Split) -> range:
+    """Where the batches of `split` begin: at most `BATCH` images and about `BATCH_VALUES` pixel
+    values, which a processor's caches hold the activations of."""
+    size = min(BATCH, max(1, BATCH_VALUES // split.images[0].numel()))
+    return range(0, len(split), size)
 
 
 @torch.no_grad()
@@ -25,9 +32,8 @@ def correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
 
 def clean_bits(model: nn.Module, split: Split) -> Tensor:
     """Correctness of every image of `split`; bool (N,) on the CPU."""
-    chunks = [
-        correct(model, *split.batch(start, start + BATCH)) for start in range(0, len(split), BATCH)
-    ]
+    starts = batch_starts(split)
+    chunks = [correct(model, *split.batch(start, start + starts.step)) for start in starts]
     return torch.cat(chunks).cpu()
 
 
@@ -50,16 +56,18 @@ def adversarial_batch(
     return linf_pgd(model, x, labels, attack, noise), labels
 
 
-def pgd_bits(model: nn.Module, split: Split, attack: LinfAttack, seed: int, start: int) -> Tensor:
-    """Correctness at the final PGD iterate of one batch of images from `start`; bool on the CPU."""
-    stop = min(start + BATCH, len(split))
+def pgd_bits(
+    model: nn.Module, split: Split, attack: LinfAttack, seed: int, start: int, stop: int
+) -> Tensor:
+    """Correctness at the final PGD iterate of images `start` to `stop`; bool on the CPU."""
     return correct(model, *adversarial_batch(model, split, start, stop, attack, seed)).cpu()
 
 
 def pgd_count(model: nn.Module, split: Split, attack: LinfAttack, seed: int) -> Count:
     """Correct under one PGD run over the whole split."""
-    starts = range(0, len(split), BATCH)
-    return count(torch.cat([pgd_bits(model, split, attack, seed, start) for start in starts]))
+    starts = batch_starts(split)
+    bits = [pgd_bits(model, split, attack, seed, at, at + starts.step) for at in starts]
+    return count(torch.cat(bits))
 
 
 def journaled_pgd_bits(
@@ -73,13 +81,15 @@ def journaled_pgd_bits(
 ) -> NDArray[np.bool_]:
     """Correctness of every image under one PGD run; finished batches are read from `journal`."""
     batches = []
-    for start in range(0, len(split), BATCH):
-        chunk = f"{name}-{start:06d}"
+    starts = batch_starts(split)
+    for start in starts:
+        stop = min(start + starts.step, len(split))
+        chunk = f"{name}-{start:06d}-{stop:06d}"
         if (kept := journal.get(chunk)) is None:
-            kept = {"bits": pgd_bits(model, split, attack, seed, start).numpy()}
+            kept = {"bits": pgd_bits(model, split, attack, seed, start, stop).numpy()}
             journal.put(chunk, **kept)
         batches.append(kept["bits"])
-        progress(name, min(start + BATCH, len(split)), len(split))
+        progress(name, stop, len(split))
     return np.concatenate(batches)
 
 
