@@ -32,9 +32,8 @@ class BasePlan:
     def of(cls, cell: Cell, scale: Scale) -> "BasePlan":
         """The plan of `cell.base` at `scale`. Raises `UserError` for an unknown name in the cell."""
         chosen = method(cell.method)
-        recipe = shortened(
-            chosen.recipe(cell.dataset), scale.training, f"scale '{scale.name}', training"
-        )
+        overrides = scale.training | scale.networks.get(cell.arch, {})
+        recipe = shortened(chosen.recipe(cell.dataset), overrides, f"scale '{scale.name}', training")
         return cls(cell.base, dataset_info(cell.dataset), arch(cell.arch), chosen, recipe)
 
     @cached_property

@@ -35,7 +35,8 @@ class Scale:
     """Datasets, networks and seeds of the tables, and what of the published recipes is shortened.
 
     `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE` and
-    `CriticalitySettings`; everything they leave out is as published. `dataset` and `arch` of Tables
+    `CriticalitySettings`; everything they leave out is as published. `networks` overrides `training`
+    further for single networks (the paper, too, tunes the learning rate). `dataset` and `arch` of Tables
     3 and 4 are the first of `datasets` and `archs`. `threads` is the number of threads of each
     process (0: all cores): it is fixed by the scale, because it can change the last bits of a sum,
     while the number of processes cannot.
@@ -53,6 +54,7 @@ class Scale:
     training: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
     criticality: dict[str, Any] = field(default_factory=dict)
+    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15", "pgd10x3")
 
 
@@ -66,7 +68,7 @@ QUICK = Scale(
     training={
         "epochs": 10,
         "batch_size": 64,
-        "lr": 0.05,
+        "lr": 0.03,
         "schedule": "one-cycle",
         "attack_steps": 2,
         "attack_path": 1.5,
@@ -74,6 +76,7 @@ QUICK = Scale(
     },
     finetuning={"epochs": 5, "milestones": [3], "lr": 0.01},
     criticality={"images": 256},
+    networks={"resnet18-w16": {"epochs": 6}, "wrn-34-1": {"lr": 0.1, "epochs": 8}},
 )
 """The default: everything the paper does, on images that come with a library.
 

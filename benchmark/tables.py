@@ -309,6 +309,7 @@ def _shortened(scale: Scale) -> list[str]:
         "fine-tuning": scale.finetuning,
         "criticality": scale.criticality,
     }
+    parts |= {f"training of {name}": overrides for name, overrides in scale.networks.items()}
     changes = [
         f"{part} {', '.join(f'{name} {value}' for name, value in overrides.items())}"
         for part, overrides in parts.items()
