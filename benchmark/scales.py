@@ -9,9 +9,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from benchmark.cells import PART
@@ -36,8 +36,8 @@ class Scale:
 
     `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE` and
     `CriticalitySettings`; everything they leave out is as published. `networks` overrides `training`
-    further for single networks (the paper, too, tunes the learning rate). `dataset` and `arch` of Tables
-    3 and 4 are the first of `datasets` and `archs`. `threads` is the number of threads of each
+    further for single networks (the paper, too, tunes the learning rate). Tables 3 and 4 are of the
+    first of `datasets` and of `archs`. `threads` is the number of threads of each
     process (0: all cores): it is fixed by the scale, because it can change the last bits of a sum,
     while the number of processes cannot.
     """
@@ -56,6 +56,12 @@ class Scale:
     criticality: dict[str, Any] = field(default_factory=dict)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15", "pgd10x3")
+
+    @model_validator(mode="after")
+    def _networks_are_its_own(self) -> Self:
+        if unknown := sorted(set(self.networks) - set(self.archs)):
+            raise ValueError(f"networks names '{unknown[0]}', which is not one of archs")
+        return self
 
 
 QUICK = Scale(

@@ -256,3 +256,29 @@ def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes: dict[str, str],
     with pytest.raises(UserError) as got:
         Plan.of(dataclasses.replace(cell, **changes), SCALES["narrow"])
     assert str(got.value).startswith(message)
+
+
+def test_networks_of_other_scales_are_refused(tmp_path):
+    """A misspelt network under [networks] is a user's error and not silently without effect."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nsummary = "s"\ndatasets = ["digits"]\narchs = ["resnet18-w8"]\nseeds = [0]\n'
+        "[networks.resnet18-w9]\nlr = 0.1\n"
+    )
+    with pytest.raises(UserError, match="'resnet18-w9', which is not one of archs"):
+        scale(str(path))
+
+
+def test_a_network_overrides_training(tmp_path):
+    """What a scale says of one network goes before what it says of all."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nsummary = "s"\ndatasets = ["digits"]\narchs = ["resnet18-w8", "wrn-34-1"]\n'
+        "seeds = [0]\n[training]\nlr = 0.5\nepochs = 7\n[networks.wrn-34-1]\nlr = 0.25\n"
+    )
+    mine = scale(str(path))
+    recipes = [
+        Plan.of(Cell("mine", "digits", arch, "pgd-at", "none", 0), mine).base.recipe
+        for arch in mine.archs
+    ]
+    assert [(recipe.lr, recipe.epochs) for recipe in recipes] == [(0.5, 7), (0.25, 7)]
