@@ -392,8 +392,7 @@ def _finish(failures: Sequence[Failure]) -> None:
     _say(f"failed: {len(failures)}")
     for message in dict.fromkeys(failure.message for failure in failures):
         keys = [failure.key for failure in failures if failure.message == message]
-        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-        _say(f"  {', '.join(keys[:3])}{more}: {message}")
+        _say(f"  {', '.join(keys)}: {message}")
     raise typer.Exit(2 if any(failure.user for failure in failures) else 1)
 
 
