@@ -159,7 +159,9 @@ class Record(_File):
     """One evaluation of one model. Its file is `<key>/<evaluation>.json`.
 
     `parts` are the counts that the value is made of (per run, per corruption and severity);
-    `bits_sha256` is the hash of the file of per-image correctness beside it.
+    `bits_sha256` is the hash of the file of per-image correctness beside it. `same_as` is the key of
+    a cell with the very same weights (interpolation that ends at alpha = 0 or 1) whose evaluation
+    was taken over instead of being repeated.
     """
 
     evaluation: str
@@ -168,6 +170,7 @@ class Record(_File):
     n: int
     parts: dict[str, Count]
     bits_sha256: Sha256
+    same_as: str | None = None
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:

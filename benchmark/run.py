@@ -24,9 +24,11 @@ from benchmark.base import (
     kept_weights,
     new_model,
 )
+from benchmark.cells import BASE
 from benchmark.data.images import Dataset
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.counting import clean_count, journaled_pgd_bits
+from benchmark.evaluation.evaluation import Outcome
 from benchmark.evaluation.pgd import run_seed
 from benchmark.plans import Plan
 from benchmark.progress import Progress
@@ -45,7 +47,8 @@ from benchmark.records import (
 from benchmark.rift.criticality import criticality, criticality_modules
 from benchmark.rift.finetune import CleanTraining, trainable_parameters
 from benchmark.rift.interpolate import best_alpha, interpolate
-from benchmark.specs import spec_hash
+from benchmark.rift.presets import ALPHA_1
+from benchmark.specs import Spec, spec_hash
 from benchmark.states import is_fresh
 from benchmark.store import Journal, Store, pack_bits
 from benchmark.training import best_epoch, fit
@@ -235,19 +238,16 @@ def evaluate(run: Run, model: nn.Module, weights: Weights, name: str) -> None:
     spec = plan.evaluation_spec(name)
     assert spec is not None
     journal = run.journal(f"evaluation-{name}", f"{spec_hash(spec)} {weights.sha256}")
-    resumed = not journal.empty
+    resumed, data = not journal.empty, run.data.test.sha256()
     run.progress(name, 0, 1)
-    outcome = evaluation(name).run(
-        model, run.data.test, plan.base.info, plan.cell.base, journal, run.progress
-    )
+    twin = same_evaluation(run, weights, name, spec, data)
+    if twin is None:
+        info, base = plan.base.info, plan.cell.base
+        outcome = evaluation(name).run(model, run.data.test, info, base, journal, run.progress)
+    else:
+        outcome = Outcome(twin.count, twin.parts, run.store.bits(twin))
     packed, bits_sha256 = pack_bits(outcome.bits)
-    made = provenance(
-        started,
-        device=run.device,
-        weights=weights.sha256,
-        data=run.data.test.sha256(),
-        resumed=resumed,
-    )
+    made = provenance(started, device=run.device, weights=weights.sha256, data=data, resumed=resumed)
     record = Record(
         cell=CellName.of(plan.cell),
         evaluation=name,
@@ -256,8 +256,31 @@ def evaluate(run: Run, model: nn.Module, weights: Weights, name: str) -> None:
         n=outcome.value.n,
         parts=outcome.parts,
         bits_sha256=bits_sha256,
+        same_as=None if twin is None else twin.cell.cell.key,
         provenance=made,
         **hashed(spec),
     )
     run.store.write_record(record, packed)
     journal.remove()
+
+
+def same_evaluation(run: Run, weights: Weights, name: str, spec: Spec, data: str) -> Record | None:
+    """The record of the same evaluation of the same weights and data by a cell of the same base.
+
+    That is so where interpolation ended at alpha = 0 (the base model) or at alpha = 1. Seeds derive
+    from the base model, hence the outcome would be the same bit by bit.
+    """
+    plan = run.plan
+    if plan.finetune is None:
+        return None
+    tuning = plan.finetune.tuning
+    for finetune in (BASE, tuning, tuning + ALPHA_1):
+        record = run.store.record(replace(plan.cell, finetune=finetune), name)
+        if (
+            record is not None
+            and record.provenance.weights_sha256 == weights.sha256
+            and record.provenance.data_sha256 == data
+            and record.spec["evaluation"] == spec["evaluation"]
+        ):
+            return record
+    return None

@@ -1,0 +1,74 @@
+"""The order of the steps: what a cell reuses and what it writes."""
+
+import numpy as np
+import pytest
+from invoking import MINI
+
+from benchmark.cells import Cell
+from benchmark.data.images import Dataset, Split
+from benchmark.evaluation.clean import Clean
+from benchmark.evaluation.pgd import Pgd10x3
+from benchmark.plans import Plan
+from benchmark.progress import silent
+from benchmark.rift import interpolate as step_3
+from benchmark.run import Run, run_cell
+from benchmark.scales import scale
+
+BASE = Cell("mini", "digits", "resnet18-w4", "pgd-at", "none", 0)
+EVALUATIONS = ("clean", "pgd10x3")
+
+
+@pytest.fixture
+def make(store, digits, one_thread):
+    """Make the cell of a fine-tuning of the base model on a few images; returns its records."""
+    some = Dataset(
+        digits.info,
+        Split(digits.train.images[:128], digits.train.labels[:128]),
+        Split(digits.test.images[:40], digits.test.labels[:40]),
+    )
+
+    def made(finetune: str):
+        cell = Cell(BASE.scale, BASE.dataset, BASE.arch, BASE.method, finetune, BASE.seed)
+        run_cell(Run(Plan.of(cell, scale(str(MINI))), some, store, silent), EVALUATIONS)
+        return {name: store.record(cell, name) for name in EVALUATIONS}
+
+    return made
+
+
+def test_equal_weights_are_evaluated_once(make, monkeypatch, store):
+    """A cell whose alpha* is 0 takes over the base model's outcome, and says so."""
+    base = make("none")
+    monkeypatch.setattr("benchmark.run.best_alpha", lambda *args: (0.0, step_3.best_alpha(*args)[1]))
+
+    def never(*args, **kwargs):
+        raise AssertionError("evaluated the same weights again")
+
+    monkeypatch.setattr(Clean, "run", never)
+    monkeypatch.setattr(Pgd10x3, "run", never)
+    again = make("last-layer")
+    for name in EVALUATIONS:
+        assert again[name].same_as == BASE.key
+        assert again[name].parts == base[name].parts
+        assert again[name].value == base[name].value
+        assert again[name].provenance.weights_sha256 == base[name].provenance.weights_sha256
+        for part, bits in store.bits(base[name]).items():
+            assert np.array_equal(store.bits(again[name])[part], bits)
+
+
+def test_other_weights_are_evaluated(make):
+    """Weights that moved get an evaluation of their own, with the base model's random starts."""
+    base, tuned = make("none"), make("last-layer-alpha-1")
+    for name in EVALUATIONS:
+        assert tuned[name].same_as is None
+        assert tuned[name].provenance.weights_sha256 != base[name].provenance.weights_sha256
+
+
+def test_a_second_run_makes_nothing(make, monkeypatch):
+    """A cell whose records are there is left alone."""
+    first = make("none")
+
+    def never(*args, **kwargs):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr("benchmark.run.base_weights", never)
+    assert make("none") == first
