@@ -242,7 +242,7 @@ class TestModel:
         """A broken model has no criticality."""
         with torch.no_grad():
             model.conv1.weight[0] = float("nan")
-        with pytest.raises(TrainingFailed, match="the robust loss is nan"):
+        with pytest.raises(TrainingFailed, match="criticality of linear: the ascent diverged"):
             module_criticality(model, "linear", examples, SETTINGS, (1.0, 0.5))
 
 
