@@ -5,6 +5,7 @@ from enum import StrEnum
 from filelock import Timeout
 
 from benchmark.plans import Plan
+from benchmark.records import Making
 from benchmark.specs import spec_hash
 from benchmark.store import MAKING, Store
 
@@ -35,6 +36,11 @@ def is_fresh(store: Store, plan: Plan, evaluation: str) -> bool:
     return record_state(store, plan, evaluation) is State.DONE
 
 
+def is_of(making: Making, plan: Plan) -> bool:
+    """Whether `making` is of weights that the code would make today."""
+    return making.spec_hash == spec_hash(plan.spec)
+
+
 def cell_state(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> State:
     """State of a cell: stale if any record or its making is, done if all its records are.
 
@@ -42,7 +48,7 @@ def cell_state(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> State:
     """
     states = {record_state(store, plan, name) for name in evaluations} - {State.ABSENT}
     making = store.making(plan.cell)
-    if State.STALE in states or (making is not None and making.spec_hash != spec_hash(plan.spec)):
+    if State.STALE in states or (making is not None and not is_of(making, plan)):
         return State.STALE
     if State.MISSING not in states:
         return State.DONE
@@ -68,5 +74,5 @@ def supersede_stale(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> N
         if record is not None and record_state(store, plan, name) is State.STALE:
             store.supersede(plan.cell, name, record.spec_hash)
     making = store.making(plan.cell)
-    if making is not None and making.spec_hash != spec_hash(plan.spec):
+    if making is not None and not is_of(making, plan):
         store.supersede(plan.cell, MAKING, making.spec_hash)

@@ -18,8 +18,7 @@ from benchmark.plans import Plan
 from benchmark.records import Finetuning
 from benchmark.rift.presets import ALPHA_1, FINETUNES
 from benchmark.scales import Scale
-from benchmark.specs import spec_hash
-from benchmark.states import State, record_state
+from benchmark.states import State, is_of, record_state
 from benchmark.store import Store
 
 AVERAGE = "average"
@@ -87,7 +86,7 @@ class Reader:
     def making(self, cell: Cell) -> Finetuning | None:
         """How a fine-tuned cell was made, if that is on disk."""
         making = self.store.making(cell)
-        if making is None or making.spec_hash != spec_hash(Plan.of(cell, self.scale).spec):
+        if making is None or not is_of(making, Plan.of(cell, self.scale)):
             return None
         details = making.details
         return details if isinstance(details, Finetuning) else None

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from benchmark.attacks import example_starts, linf_pgd, training_mode
 from benchmark.data.images import Split
+from benchmark.evaluation.evaluation import counted
 from benchmark.progress import Progress
 from benchmark.recipes import LinfAttack
 from benchmark.records import Count
@@ -39,7 +40,7 @@ def clean_bits(model: nn.Module, split: Split) -> Tensor:
 
 def clean_count(model: nn.Module, split: Split) -> Count:
     """How many images of `split` the model gets right."""
-    return count(clean_bits(model, split))
+    return counted(clean_bits(model, split).numpy())
 
 
 def adversarial_batch(
@@ -67,7 +68,7 @@ def pgd_count(model: nn.Module, split: Split, attack: LinfAttack, seed: int) -> 
     """Correct under one PGD run over the whole split."""
     starts = batch_starts(split)
     bits = [pgd_bits(model, split, attack, seed, at, at + starts.step) for at in starts]
-    return count(torch.cat(bits))
+    return counted(torch.cat(bits).numpy())
 
 
 def journaled_pgd_bits(
@@ -91,8 +92,3 @@ def journaled_pgd_bits(
         batches.append(kept["bits"])
         progress(name, stop, len(split))
     return np.concatenate(batches)
-
-
-def count(bits: Tensor) -> Count:
-    """The number of true entries of `bits` (N,), of N."""
-    return Count(k=int(bits.sum()), n=len(bits))

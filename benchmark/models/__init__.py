@@ -1,7 +1,8 @@
 """Architectures under the paper's names; widths by name: `resnet18`, `resnet18-w16`, `wrn-34-10`.
 
-`ARCHS` maps a family to its builder's module; a new family is one file and one line here. torch is
-imported only by `build`, so that tables and `status` start without it.
+`RESNETS` and `WIDE_RESNETS` hold the blocks per stage of each family; a new kind of network is one
+file and a line in `arch` and `build`. torch is imported only by `build`, so that tables and `status`
+start without it.
 """
 
 import re
@@ -35,7 +36,6 @@ class Arch:
 
 RESNETS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 WIDE_RESNETS = {"wrn-34": (5, 5, 5)}
-ARCHS = dict.fromkeys(RESNETS, "resnet") | dict.fromkeys(WIDE_RESNETS, "wide-resnet")
 
 
 def arch(name: str) -> Arch:
