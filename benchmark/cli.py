@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmark COMMAND`. The only module that prints.
+"""The command line: `python -m benchmark COMMAND`. This and its sub-commands are all that prints.
 
 Results go to standard output, progress and messages to standard error. Exit codes: 0 all is well, 1 a
 cell failed, 2 the input was wrong.
@@ -6,12 +6,11 @@ cell failed, 2 the input was wrong.
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +19,7 @@ from rich.table import Table as Listing
 from baselines import METHODS
 from benchmark import scales
 from benchmark.cells import BASE, Cell
+from benchmark.console import ArtifactsOption, DataOption, ResultsOption, guarded, say
 from benchmark.data import DATASETS
 from benchmark.display import display
 from benchmark.errors import UserError
@@ -60,7 +60,7 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-WORK, PLACES = "How to work", "Places"
+WORK = "How to work"
 ScaleOption = Annotated[
     str,
     typer.Option(
@@ -115,56 +115,6 @@ ThreadsOption = Annotated[
 DeviceOption = Annotated[
     str, typer.Option("--device", rich_help_panel=WORK, help="cpu, cuda, cuda:1, mps, ...")
 ]
-ResultsOption = Annotated[
-    Path,
-    typer.Option(
-        "--results",
-        envvar="BENCHMARK_RESULTS",
-        rich_help_panel=PLACES,
-        help="Records and tables; kept for good.",
-    ),
-]
-ArtifactsOption = Annotated[
-    Path,
-    typer.Option(
-        "--artifacts",
-        envvar="BENCHMARK_ARTIFACTS",
-        rich_help_panel=PLACES,
-        help="Weights and unfinished work; may be deleted.",
-    ),
-]
-DataOption = Annotated[
-    Path,
-    typer.Option(
-        "--data-dir",
-        envvar="BENCHMARK_DATA",
-        rich_help_panel=PLACES,
-        help="Where datasets are, or are downloaded to (cifar-10-batches-py/ for CIFAR-10).",
-    ),
-]
-
-P = ParamSpec("P")
-
-
-def _guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn errors that a user can mend into one line and exit code 2."""
-
-    @wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except UserError as error:
-            _say(f"error: {error}")
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            _say("stopped; the same command continues where this one was")
-            raise typer.Exit(130) from None
-
-    return wrapper
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)
 
 
 def _table_command(name: str) -> None:
@@ -176,7 +126,7 @@ def _table_command(name: str) -> None:
         "table and writes it to results/tables/ as Markdown, LaTeX and CSV.",
         rich_help_panel="Tables",
     )
-    @_guarded
+    @guarded
     def command(
         scale: ScaleOption = "quick",
         only: OnlyOption = None,
@@ -211,7 +161,7 @@ for _name in TABLES:
 
 
 @app.command(rich_help_panel="Cells")
-@_guarded
+@guarded
 def run(
     keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Cells to make.")],
     scale: Annotated[
@@ -249,7 +199,7 @@ def run(
 
 
 @app.command(rich_help_panel="Cells")
-@_guarded
+@guarded
 def status(
     scale: ScaleOption = "quick",
     only: OnlyOption = None,
@@ -266,14 +216,14 @@ def status(
                 cell = Cell.parse(key)
                 Plan.of(cell, chosen)
             except UserError as error:
-                _say(f"results/records/{key} is of no cell of this version: {error}")
+                say(f"results/records/{key} is of no cell of this version: {error}")
             else:
                 listed.append(cell)
     _show_states(store, chosen, _matching(list(dict.fromkeys(listed)), only))
 
 
 @app.command("list", rich_help_panel="Cells")
-@_guarded
+@guarded
 def list_names() -> None:
     """Names of scales, datasets, networks, methods, fine-tunings, evaluations and tables."""
     networks = {name: f"ResNet, width 64; {name}-wN for width N" for name in RESNETS}
@@ -337,14 +287,14 @@ def _make(
     store.check_writable(MEGABYTES)
     workers = min(jobs or default_jobs(options.device, options.threads, len(tasks)), len(tasks))
     count = sum(len(task.cells) for task in tasks)
-    _say(
+    say(
         f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
         f"{options.threads}; stop at any moment, the same command continues"
     )
     with display(Console(stderr=True), workers, len(tasks)) as shown:
         failures = sweep(tasks, scale, options, workers, shown)
     made = count - len({failure.key for failure in failures})
-    _say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")
+    say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")
     return failures
 
 
@@ -362,7 +312,7 @@ def _render(name: str, reader: Reader, how: Format, write: bool) -> None:
             raise UserError(
                 f"cannot write '{path}' ({error.strerror}); name another folder by --results"
             ) from error
-    _say(f"written to {stem}.{{{','.join(FILES.values())}}}")
+    say(f"written to {stem}.{{{','.join(FILES.values())}}}")
 
 
 def _show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
@@ -389,10 +339,10 @@ def _show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
 def _finish(failures: Sequence[Failure]) -> None:
     if not failures:
         return
-    _say(f"failed: {len(failures)}")
+    say(f"failed: {len(failures)}")
     for message in dict.fromkeys(failure.message for failure in failures):
         keys = [failure.key for failure in failures if failure.message == message]
-        _say(f"  {', '.join(keys)}: {message}")
+        say(f"  {', '.join(keys)}: {message}")
     raise typer.Exit(2 if any(failure.user for failure in failures) else 1)
 
 

@@ -8,24 +8,24 @@ import torch
 from filelock import FileLock
 from torchvision.datasets import CIFAR10
 
-from benchmark.data import CIFAR10 as INFO
+from benchmark.data import DatasetInfo
 from benchmark.data.images import Dataset, Split
 from benchmark.errors import UserError
 
 
-def load(directory: Path) -> Dataset:
+def load(info: DatasetInfo, directory: Path) -> Dataset:
     """50,000 training and 10,000 test images of 32x32x3 from `directory`, downloaded if missing.
 
     Raises `UserError` when the files are neither there nor to be had.
     """
     try:
-        return Dataset(INFO, *(_read(directory, train, download=False) for train in (True, False)))
+        return Dataset(info, *(_read(directory, train, download=False) for train in (True, False)))
     except (OSError, RuntimeError):
         pass  # not there, or not whole: torchvision has checked every file's hash
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / ".cifar10.lock"):
-            return Dataset(INFO, *(_read(directory, train, download=True) for train in (True, False)))
+            return Dataset(info, *(_read(directory, train, download=True) for train in (True, False)))
     except (OSError, RuntimeError, HTTPException) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(

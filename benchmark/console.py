@@ -1,0 +1,63 @@
+"""What the commands share: where things are, messages on standard error, and errors as one line."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+
+from benchmark.errors import UserError
+
+PLACES = "Places"
+ResultsOption = Annotated[
+    Path,
+    typer.Option(
+        "--results",
+        envvar="BENCHMARK_RESULTS",
+        rich_help_panel=PLACES,
+        help="Records and tables; kept for good.",
+    ),
+]
+ArtifactsOption = Annotated[
+    Path,
+    typer.Option(
+        "--artifacts",
+        envvar="BENCHMARK_ARTIFACTS",
+        rich_help_panel=PLACES,
+        help="Weights and unfinished work; may be deleted.",
+    ),
+]
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="BENCHMARK_DATA",
+        rich_help_panel=PLACES,
+        help="Where datasets are, or are downloaded to (cifar-10-batches-py/ for CIFAR-10).",
+    ),
+]
+
+P = ParamSpec("P")
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn errors that a user can mend into one line and exit code 2."""
+
+    @wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            say(f"error: {error}")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            say("stopped; the same command continues where this one was")
+            raise typer.Exit(130) from None
+
+    return wrapper
+
+
+def say(message: str) -> None:
+    """Write `message` to standard error; standard output is for results."""
+    typer.echo(message, err=True)
