@@ -5,11 +5,21 @@ loss, what surrounds an optimiser step, and its published recipe. torch is impor
 used, so that tables and `status` can read hyperparameters without it.
 """
 
+from baselines.awp import Awp
+from baselines.mart import Mart
 from baselines.method import Method
 from baselines.pgd_at import PgdAt
+from baselines.score import Score
+from baselines.trades import Trades
 from benchmark.errors import UserError
 
-METHODS: dict[str, Method] = {"pgd-at": PgdAt()}
+METHODS: dict[str, Method] = {
+    "pgd-at": PgdAt(),
+    "trades": Trades(),
+    "mart": Mart(),
+    "awp": Awp(),
+    "score": Score(),
+}
 
 
 def method(name: str) -> Method:

@@ -36,9 +36,9 @@ class Method(Protocol):
         """The scalar loss that is minimised."""
 
     def hold(
-        self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor"
+        self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor", epoch: int
     ) -> AbstractContextManager[None]:
-        """Context around loss, backward and optimiser step."""
+        """Context around loss, backward and optimiser step; `epoch` counts from 0."""
         return nullcontext()
 
     def after_step(self, model: "nn.Module", x: "Tensor") -> None:

@@ -72,6 +72,19 @@ def uniform_start(shape: torch.Size, eps: float, generator: torch.Generator) -> 
     return torch.empty(shape).uniform_(-eps, eps, generator=generator)
 
 
+def gaussian_start(shape: torch.Size, std: float, generator: torch.Generator) -> Tensor:
+    """Perturbation of `shape` drawn from N(0, std^2) on the CPU."""
+    return torch.empty(shape).normal_(0, std, generator=generator)
+
+
+@torch.no_grad()
+def evaluated(model: nn.Module, x: Tensor) -> Tensor:
+    """Logits (B, K) of `x` in evaluation mode, without gradient; the model's mode is put back."""
+    with training_mode(model, False):
+        logits: Tensor = model(x)
+    return logits
+
+
 def example_starts(seed: int, start: int, stop: int, shape: tuple[int, ...], eps: float) -> Tensor:
     """U(-eps, eps) starts for examples `start` to `stop`, each fixed by (seed, example id).
 

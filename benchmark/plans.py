@@ -32,7 +32,8 @@ class BasePlan:
     def of(cls, cell: Cell, scale: Scale) -> "BasePlan":
         """The plan of `cell.base` at `scale`. Raises `UserError` for an unknown name in the cell."""
         chosen = method(cell.method)
-        overrides = scale.training | scale.networks.get(cell.arch, {})
+        own = scale.networks.get(cell.arch, {}) | scale.recipes.get(cell.method, {})
+        overrides = scale.training | own
         recipe = shortened(chosen.recipe(cell.dataset), overrides, f"scale '{scale.name}', training")
         return cls(cell.base, dataset_info(cell.dataset), arch(cell.arch), chosen, recipe)
 

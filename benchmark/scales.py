@@ -36,10 +36,11 @@ class Scale:
 
     `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE` and
     `CriticalitySettings`; everything they leave out is as published. `networks` overrides `training`
-    further for single networks (the paper, too, tunes the learning rate). Tables 3 and 4 are of the
-    first of `datasets` and of `archs`. `threads` is the number of threads of each
-    process (0: all cores): it is fixed by the scale, because it can change the last bits of a sum,
-    while the number of processes cannot.
+    further for single networks, and `recipes` for single methods (the paper, too, tunes the learning
+    rate). Table 1 is of the first of `methods`, Table 2 of the others on the first two of `datasets`;
+    Tables 2 to 4 are of the first of `archs`, Tables 3 and 4 of the first of `datasets`. `threads` is
+    the number of threads of each process (0: all cores): it is fixed by the scale, because it can
+    change the last bits of a sum, while the number of processes cannot.
     """
 
     name: Annotated[str, Field(pattern=rf"^{PART}$")]
@@ -49,18 +50,21 @@ class Scale:
     seeds: Annotated[
         tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)
     ]
-    methods: Names = ("pgd-at",)
+    methods: Names = ("pgd-at", "trades", "mart", "awp", "score")
     threads: Annotated[int, Field(ge=0)] = 0
     training: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
     criticality: dict[str, Any] = field(default_factory=dict)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15", "pgd10x3")
 
     @model_validator(mode="after")
-    def _networks_are_its_own(self) -> Self:
+    def _overrides_are_of_its_own(self) -> Self:
         if unknown := sorted(set(self.networks) - set(self.archs)):
             raise ValueError(f"networks names '{unknown[0]}', which is not one of archs")
+        if unknown := sorted(set(self.recipes) - set(self.methods)):
+            raise ValueError(f"recipes names '{unknown[0]}', which is not one of methods")
         return self
 
 

@@ -115,7 +115,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             x = augment(split.images[rows], info.augmentation, generator)
-            loss = _step(model, x, split.labels[rows], method, attack, optimizer, generator)
+            loss = _step(model, x, split.labels[rows], epoch, method, attack, optimizer, generator)
             total += loss * len(rows)
             if step % 10 == 0 or step + 1 == steps:
                 _check_finite(loss, stage, epoch)
@@ -152,13 +152,14 @@ def _step(
     model: nn.Module,
     x: Tensor,
     labels: Tensor,
+    epoch: int,
     method: Method,
     attack: LinfAttack,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> Tensor:
     x_adv = method.inner(model, x, labels, attack, generator)
-    with method.hold(model, x, x_adv, labels):
+    with method.hold(model, x, x_adv, labels, epoch):
         loss = method.outer(model, x, x_adv, labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
