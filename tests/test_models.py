@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from benchmark.data import CIFAR10, DIGITS
+from benchmark.data import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 from benchmark.models import arch, build
 from benchmark.rift.criticality import criticality_modules
@@ -16,11 +17,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def outline():
-    """A network of CIFAR-10 by name, without memory for its weights."""
+    """A network by name, of CIFAR-10 unless told, without memory for its weights."""
 
-    def of(name):
+    def of(name, info=CIFAR10):
         with torch.device("meta"):
-            return build(name, CIFAR10)
+            return build(name, info)
 
     return of
 
@@ -30,22 +31,99 @@ def size(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def convolutions(*steps):
+    """Parameters of 3x3 convolutions without bias through so many channels."""
+    return sum(9 * a * b for a, b in zip(steps[:-1], steps[1:], strict=True))
+
+
+def resnet_size(blocks, head):
+    """Parameters of a ResNet of width 64 for colour images, written out by hand."""
+    total = convolutions(3, 64) + 2 * 64
+    channels = 64
+    for wide, count in zip((64, 128, 256, 512), blocks, strict=True):
+        total += convolutions(channels, *[wide] * (2 * count)) + 2 * count * 2 * wide
+        if wide != channels:
+            total += channels * wide + 2 * wide
+        channels = wide
+    return total + head
+
+
+def wide_resnet_size(count, factor, head):
+    """Parameters of a WRN for colour images, written out by hand."""
+    total, channels = convolutions(3, 16), 16
+    for wide in (16 * factor, 32 * factor, 64 * factor):
+        total += convolutions(channels, *[wide] * (2 * count)) + channels * wide
+        total += 2 * channels + 2 * wide * (2 * count - 1)
+        channels = wide
+    return total + 2 * channels + head
+
+
 class TestPaper:
     """What is known of the paper's networks."""
 
+    @pytest.mark.parametrize("info", [CIFAR10, TINY_IMAGENET], ids=lambda info: info.name)
     @pytest.mark.parametrize(("name", "count"), [("resnet18", 21), ("resnet34", 37), ("wrn-34-10", 35)])
-    def test_number_of_criticality_modules(self, outline, name, count):
+    def test_number_of_criticality_modules(self, outline, name, count, info):
         """Figures 3, C.1 and C.2 have one bar per convolution or linear module."""
-        modules = criticality_modules(outline(name))
+        modules = criticality_modules(outline(name, info))
         assert len(modules) == len(set(modules)) == count
 
     @pytest.mark.parametrize(
-        ("name", "parameters"),
-        [("resnet18", 11_173_962), ("resnet34", 21_282_122), ("wrn-34-10", 46_160_474)],
+        ("name", "info", "parameters"),
+        [
+            ("resnet18", CIFAR10, 11_173_962),
+            ("resnet34", CIFAR10, 21_282_122),
+            ("wrn-34-10", CIFAR10, 46_160_474),
+            ("resnet18", CIFAR100, 11_220_132),
+            ("resnet34", CIFAR100, 21_328_292),
+            ("wrn-34-10", CIFAR100, 46_218_164),
+            ("resnet18", TINY_IMAGENET, 11_578_632),
+            ("resnet34", TINY_IMAGENET, 21_686_792),
+            ("wrn-34-10", TINY_IMAGENET, 46_666_264),
+        ],
     )
-    def test_number_of_parameters(self, outline, name, parameters):
-        """The sizes are those of the usual CIFAR versions with ten classes."""
-        assert size(outline(name)) == parameters
+    def test_number_of_parameters(self, outline, name, info, parameters):
+        """The sizes are the usual CIFAR versions', with four inputs per channel at 64 pixels."""
+        per_channel = 4 if info.side == 64 else 1
+        channels = 640 if name == "wrn-34-10" else 512
+        head = (channels * per_channel + 1) * info.classes
+        by_hand = {
+            "resnet18": lambda: resnet_size((2, 2, 2, 2), head),
+            "resnet34": lambda: resnet_size((3, 4, 6, 3), head),
+            "wrn-34-10": lambda: wide_resnet_size(5, 10, head),
+        }
+        assert size(outline(name, info)) == by_hand[name]() == parameters
+
+    @pytest.mark.parametrize(
+        ("name", "classifier", "inputs"),
+        [
+            ("resnet18", "linear", {8: 512, 32: 512, 64: 2048}),
+            ("resnet34", "linear", {8: 512, 32: 512, 64: 2048}),
+            ("wrn-34-10", "fc", {8: 640, 32: 640, 64: 2560}),
+        ],
+    )
+    def test_inputs_of_the_classifier(self, outline, name, classifier, inputs):
+        """Immortalise/RiFT pools windows of 4 (ResNet) and 8 (WRN): a 2x2 map is left at 64 pixels."""
+        for info in (DIGITS, CIFAR10, TINY_IMAGENET):
+            assert outline(name, info).get_submodule(classifier).in_features == inputs[info.side]
+
+    @pytest.mark.parametrize(
+        ("name", "info", "module"),
+        [
+            ("resnet18", CIFAR10, "layer2.1.conv2"),
+            ("resnet34", CIFAR10, "layer2.3.conv2"),
+            ("wrn-34-10", CIFAR10, "block1.layer.3.conv2"),
+            ("resnet18", CIFAR100, "layer2.1.conv2"),
+            ("resnet34", CIFAR100, "layer2.3.conv2"),
+            ("wrn-34-10", CIFAR100, "block1.layer.2.conv2"),
+            ("resnet18", TINY_IMAGENET, "layer3.1.conv2"),
+            ("resnet34", TINY_IMAGENET, "layer3.5.conv2"),
+            ("wrn-34-10", TINY_IMAGENET, "block1.layer.2.conv2"),
+        ],
+    )
+    def test_modules_that_the_released_code_tunes(self, outline, name, info, module):
+        """README of Immortalise/RiFT names one module per network and dataset; each exists once."""
+        assert criticality_modules(outline(name, info)).count(module) == 1
 
     @pytest.mark.parametrize(
         ("name", "modules"),
@@ -152,11 +230,30 @@ class TestNames:
             arch(name)
 
 
+def head_of(name, info, memory_format):
+    """The last map of two random images, after its ReLU, and what the classifier is given."""
+    model = build(name, info).eval().to(memory_format=memory_format)
+    head, last = ("linear", "layer4") if name.startswith("resnet") else ("fc", "bn1")
+    seen = {}
+    model.get_submodule(last).register_forward_hook(
+        lambda module, inputs, output: seen.update(maps=output.clone())
+    )
+    model.get_submodule(head).register_forward_pre_hook(
+        lambda module, inputs: seen.update(features=inputs[0])
+    )
+    x = torch.rand(2, info.channels, info.side, info.side).contiguous(memory_format=memory_format)
+    with torch.no_grad():
+        model(x)
+    return seen["maps"].clamp_min(0), seen["features"]
+
+
 class TestForward:
     """Networks in use."""
 
-    @pytest.mark.parametrize("name", ["resnet18-w8", "resnet34-w8", "wrn-34-1"])
-    @pytest.mark.parametrize("info", [DIGITS, CIFAR10], ids=lambda info: info.name)
+    @pytest.mark.parametrize(
+        "name", ["resnet18-w4", "resnet18-w8", "resnet34-w8", "wrn-34-1", "wrn-34-2"]
+    )
+    @pytest.mark.parametrize("info", [DIGITS, CIFAR100, TINY_IMAGENET], ids=lambda info: info.name)
     def test_images_give_one_logit_per_class(self, name, info):
         """Narrow variants take the images of every dataset."""
         model = build(name, info).eval()
@@ -195,21 +292,23 @@ class TestForward:
             assert torch.equal(block(x.clone()), x)
 
     @pytest.mark.parametrize("name", ["resnet18-w8", "wrn-34-1"])
-    def test_head_averages_the_whole_map(self, name):
-        """The classifier sees one number per channel: the mean over all positions."""
-        model = build(name, CIFAR10).eval()
-        head, last = ("linear", "layer4") if name.startswith("resnet") else ("fc", "bn1")
-        seen = {}
-        model.get_submodule(last).register_forward_hook(
-            lambda module, inputs, output: seen.update(maps=output.clone())
-        )
-        model.get_submodule(head).register_forward_pre_hook(
-            lambda module, inputs: seen.update(mean=inputs[0])
-        )
-        with torch.no_grad():
-            model(torch.rand(2, 3, 32, 32))
-        maps = seen["maps"].clamp_min(0)
-        torch.testing.assert_close(seen["mean"], maps.mean((2, 3)))
+    @pytest.mark.parametrize("info", [DIGITS, CIFAR10], ids=lambda info: info.name)
+    def test_head_averages_the_whole_map(self, name, info):
+        """Up to 32 pixels the classifier sees one number per channel, to the last bit the mean."""
+        maps, features = head_of(name, info, torch.channels_last)
+        assert torch.equal(features, maps.mean((2, 3)))
+
+    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+    @pytest.mark.parametrize(("name", "window"), [("resnet18-w8", 4), ("wrn-34-1", 8)])
+    def test_head_averages_windows_of_larger_maps(self, name, window, memory_format):
+        """At 64 pixels a 2x2 map is left, listed by channel, row and column as a view of NCHW is."""
+        maps, features = head_of(name, TINY_IMAGENET, memory_format)
+        assert maps.shape[2:] == (2 * window, 2 * window)
+        expected = F.avg_pool2d(maps.contiguous(), window).view(len(maps), -1)
+        assert features.shape == expected.shape == (2, 4 * maps.shape[1])
+        torch.testing.assert_close(features, expected)
+        corner = maps[1, 3, :window, window:].mean()
+        torch.testing.assert_close(features[1, 4 * 3 + 1], corner)
 
     def test_initialisation_follows_the_seed(self):
         """The same torch seed gives the same weights, another seed others."""

@@ -4,8 +4,12 @@ Module names (`conv1`, `layer2.1.conv2`, `layer3.0.shortcut.0`, `linear`) are th
 in Immortalise/RiFT, models/resnet.py, so that names in the paper's figures apply verbatim. ReLU and
 the residual sum are in place: batch normalisation keeps its input, not its output, so this is exact
 and saves memory traffic.
+
+The head is theirs too: it averages windows of fixed size, which is the whole map for images of up to 32
+pixels and a quarter of it at 64, where the classifier has four inputs per channel.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,10 @@ from benchmark.models.normalize import Normalize
 
 if TYPE_CHECKING:
     from benchmark.data import DatasetInfo
+
+
+WINDOW = 4
+"""Side of the windows that the head averages: `avg_pool2d(out, 4)` in Immortalise/RiFT."""
 
 
 class BasicBlock(nn.Module):
@@ -43,7 +51,8 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """ResNet with four stages of `blocks` and `width`, 2, 4, 8 times `width` channels.
 
-    Input (B, C, H, W) in [0,1], output logits (B, K). The head averages the last map globally.
+    Input (B, C, H, W) in [0,1], output logits (B, K). The head averages windows of `WINDOW` by
+    `WINDOW` positions, or the whole of a smaller map, and lists the means by channel, row and column.
     """
 
     def __init__(self, blocks: Sequence[int], width: int, info: "DatasetInfo") -> None:
@@ -51,7 +60,7 @@ class ResNet(nn.Module):
         self.normalize = Normalize(info.mean, info.std)
         self.conv1 = nn.Conv2d(info.channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        inputs = width
+        inputs, side = width, info.side
         for stage, count in enumerate(blocks):
             outputs, layers = width * 2**stage, []
             for position in range(count):
@@ -59,12 +68,15 @@ class ResNet(nn.Module):
                 layers.append(BasicBlock(inputs, outputs, stride))
                 inputs = outputs
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+            side = side if stage == 0 else math.ceil(side / 2)
         self.stages = len(blocks)
-        self.linear = nn.Linear(inputs, info.classes)
+        self.linear = nn.Linear(inputs * max(side // WINDOW, 1) ** 2, info.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(self.normalize(x))), inplace=True)
         for stage in range(self.stages):
             out = self.get_submodule(f"layer{stage + 1}")(out)
-        logits: Tensor = self.linear(out.mean((2, 3)))
+        whole = out.shape[2] <= WINDOW
+        means = out.mean((2, 3)) if whole else F.avg_pool2d(out, WINDOW).flatten(1)
+        logits: Tensor = self.linear(means)
         return logits

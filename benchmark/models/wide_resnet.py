@@ -2,7 +2,8 @@
 
 Module names (`conv1`, `block1.layer.3.conv2`, `block2.layer.0.convShortcut`, `fc`) and the
 initialisation are those of yaodongyu/TRADES, models/wideresnet.py, which RiFT uses too. Its unused
-`sub_block1` is left out.
+`sub_block1` is left out. The head averages windows of fixed size as theirs does: the whole map for
+images of up to 32 pixels, a quarter of it at 64, where the classifier has four inputs per channel.
 """
 
 import math
@@ -16,6 +17,10 @@ from benchmark.models.normalize import Normalize
 
 if TYPE_CHECKING:
     from benchmark.data import DatasetInfo
+
+
+WINDOW = 8
+"""Side of the windows that the head averages: `avg_pool2d(out, 8)` in yaodongyu/TRADES."""
 
 
 class WideBlock(nn.Module):
@@ -55,7 +60,8 @@ class NetworkBlock(nn.Module):
 class WideResNet(nn.Module):
     """WRN of three stages with 16, 32 and 64 times `width` channels.
 
-    Input (B, C, H, W) in [0,1], output logits (B, K). The head averages the last map globally.
+    Input (B, C, H, W) in [0,1], output logits (B, K). The head averages windows of `WINDOW` by
+    `WINDOW` positions, or the whole of a smaller map, and lists the means by channel, row and column.
     """
 
     def __init__(self, blocks: Sequence[int], width: int, info: "DatasetInfo") -> None:
@@ -67,7 +73,8 @@ class WideResNet(nn.Module):
         self.block2 = NetworkBlock(blocks[1], first, second, 2)
         self.block3 = NetworkBlock(blocks[2], second, third, 2)
         self.bn1 = nn.BatchNorm2d(third)
-        self.fc = nn.Linear(third, info.classes)
+        side = math.ceil(math.ceil(info.side / 2) / 2)
+        self.fc = nn.Linear(third * max(side // WINDOW, 1) ** 2, info.classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
@@ -77,5 +84,7 @@ class WideResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.block3(self.block2(self.block1(self.conv1(self.normalize(x)))))
         out = F.relu(self.bn1(out), inplace=True)
-        logits: Tensor = self.fc(out.mean((2, 3)))
+        whole = out.shape[2] <= WINDOW
+        means = out.mean((2, 3)) if whole else F.avg_pool2d(out, WINDOW).flatten(1)
+        logits: Tensor = self.fc(means)
         return logits

@@ -1,0 +1,708 @@
+"""A user's checkpoint: every wrapping gives the same weights, nothing in it runs, misfits are named."""
+
+import argparse
+import hashlib
+import os
+import pickle
+import tarfile
+import zipfile
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from benchmark.checkpoints import ENTRIES, PREFIXES, load_checkpoint
+from benchmark.data import CIFAR10, DIGITS, TINY_IMAGENET
+from benchmark.errors import UserError
+from benchmark.models import build
+from benchmark.models.resnet import ResNet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NAME = "resnet18-w4"
+IMAGES = torch.linspace(0, 1, 2 * 64).view(2, 1, 8, 8)
+
+
+def seeded(name, info, seed=0):
+    """A network with trained-looking statistics, always the same; "short" has three blocks."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ResNet((1, 1, 1), 4, info) if name == "short" else build(name, info)
+        for buffer in model.state_dict().values():
+            if buffer.dtype == torch.int64:
+                buffer.fill_(391)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+def small(seed):
+    """A network with few entries, for tests that save many files."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = OrderedDict(conv1=nn.Conv2d(1, 4, 3), bn1=nn.BatchNorm2d(4), flat=nn.Flatten())
+        return nn.Sequential(layers | {"linear": nn.Linear(4 * 6 * 6, 10)}).eval()
+
+
+@pytest.fixture(scope="module")
+def trained(one_thread):
+    """The network whose weights are saved; to be read only."""
+    return seeded("short", DIGITS)
+
+
+@pytest.fixture(scope="module")
+def fresh(one_thread):
+    """A network of other weights, of which only names and shapes matter."""
+    return seeded("short", DIGITS, seed=1)
+
+
+@pytest.fixture(scope="module")
+def state(trained):
+    """The state dict of `trained`; to be read only."""
+    return dict(trained.state_dict())
+
+
+@pytest.fixture(scope="module")
+def wide(one_thread):
+    """A narrow WRN, its state, and the entries of the stage that yaodongyu/TRADES has besides."""
+    model = seeded("wrn-34-1", DIGITS)
+    state = dict(model.state_dict())
+    return model, state, {f"sub_{n}": t.clone() for n, t in state.items() if n.startswith("block1.")}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a checkpoint goes; the suffix says nothing about its kind."""
+    return tmp_path / "weights.pth.tar"
+
+
+def save_zip(content, path):
+    """The format of torch.save since 1.6."""
+    torch.save(content, path)
+
+
+def save_legacy(content, path):
+    """The format of torch.save before 1.6."""
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def save_safetensors(content, path):
+    """A flat dict of tensors."""
+    plain = {name: tensor.contiguous() for name, tensor in content.items()}
+    safetensors.torch.save_file(plain, path, {"epoch": "3"})
+
+
+KINDS = {"zip": save_zip, "legacy": save_legacy, "safetensors": save_safetensors}
+TORCH_KINDS = {kind: KINDS[kind] for kind in ("zip", "legacy")}
+
+
+def refusal(path, model, **options):
+    """The one line with which loading is refused."""
+    with pytest.raises(UserError) as refused:
+        load_checkpoint(path, model, **options)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def same(loaded, state):
+    """Whether all of `state`, and nothing else, was loaded, to the last bit and in order."""
+    return list(loaded.state) == list(state) and all(
+        loaded.state[name].dtype == tensor.dtype and torch.equal(loaded.state[name], tensor)
+        for name, tensor in state.items()
+    )
+
+
+class TestKinds:
+    """The kind of a file is told by what is in it."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize(
+        "suffix", [".safetensors", ".pt", ".pth", ".tar", ".ckpt", ".bin", ".t7", ".pkl", ""]
+    )
+    def test_weights_come_back(self, trained, fresh, state, tmp_path, kind, suffix):
+        """Whatever the suffix, names, types and bits are those saved, and nothing had to be done."""
+        path = tmp_path / f"weights{suffix}"
+        KINDS[kind](state, path)
+        loaded = load_checkpoint(path, fresh)
+        assert same(loaded, state)
+        assert (loaded.dropped, loaded.notes) == ((), ())
+        assert loaded.file_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_logits_are_the_same(self, trained, state, path, kind):
+        """A network with the loaded weights answers bit for bit as the saved one."""
+        KINDS[kind](state, path)
+        model = seeded("short", DIGITS, seed=1)
+        with torch.no_grad():
+            assert not torch.equal(model(IMAGES), trained(IMAGES))
+            model.load_state_dict(load_checkpoint(path, model).state, strict=True)
+            assert torch.equal(model(IMAGES), trained(IMAGES))
+
+    def test_the_model_is_not_changed(self, fresh, state, path):
+        """Only names, shapes and types of the model are looked at."""
+        before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+        save_zip(state, path)
+        load_checkpoint(path, fresh)
+        assert all(torch.equal(before[name], now) for name, now in fresh.state_dict().items())
+
+    def test_the_model_needs_no_memory(self, state, path):
+        """A network on the meta device will do."""
+        with torch.device("meta"):
+            outline = ResNet((1, 1, 1), 4, DIGITS)
+        save_zip(state, path)
+        assert same(load_checkpoint(path, outline), state)
+
+    def test_tensors_are_plain_and_their_own(self, fresh, trained, path):
+        """Channels-last parameters cut from one buffer become contiguous tensors of their own size."""
+        names = [n for n, t in trained.state_dict().items() if t.shape == (4, 4, 3, 3)]
+        whole = torch.randn(len(names), 4, 3, 3, 4).permute(0, 1, 4, 2, 3)
+        content = trained.state_dict() | dict(zip(names, whole, strict=True))
+        content["conv1.weight"] = nn.Parameter(content["conv1.weight"])
+        save_zip(content, path)
+        loaded = load_checkpoint(path, fresh).state
+        assert torch.equal(loaded[names[1]], whole[1])
+        for tensor in loaded.values():
+            assert tensor.is_contiguous() and not tensor.requires_grad
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
+        assert len({tensor.data_ptr() for tensor in loaded.values()}) == len(loaded)
+
+
+class TestWrappers:
+    """What stands around the weights."""
+
+    @settings(max_examples=40)
+    @given(
+        entries=st.lists(st.sampled_from(ENTRIES), max_size=3),
+        prefixes=st.lists(st.sampled_from(PREFIXES), max_size=3),
+        kind=st.sampled_from(list(TORCH_KINDS)),
+        upper=st.booleans(),
+    )
+    def test_every_combination_gives_the_same_weights(
+        self, tmp_path_factory, one_thread, entries, prefixes, kind, upper
+    ):
+        """Dicts in dicts with an epoch and an optimiser beside, prefixes on prefixes: all is undone."""
+        model, other = small(0), small(1)
+        state = model.state_dict()
+        content = OrderedDict(("".join(prefixes) + name, tensor) for name, tensor in state.items())
+        optimizer = {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
+        for entry in reversed(entries):
+            name = entry.upper() if upper else entry
+            content = {"epoch": 3, "best": torch.tensor(0.5), name: content}
+            content["optimizer"] = optimizer
+        path = tmp_path_factory.mktemp("wrapped") / "weights.pt"
+        TORCH_KINDS[kind](content, path)
+        loaded = load_checkpoint(path, other)
+        assert same(loaded, state)
+        with torch.no_grad():
+            assert not torch.equal(other(IMAGES), model(IMAGES))
+            other.load_state_dict(loaded.state, strict=True)
+            assert torch.equal(other(IMAGES), model(IMAGES))
+        opened = [note for note in loaded.notes if note.startswith("opened entry")]
+        assert len(opened) == len(entries)
+        assert all("'epoch'" in note and "'optimizer'" in note for note in opened)
+        removed = [note for note in loaded.notes if note.startswith("removed")]
+        assert [note.split("'")[1] for note in removed] == prefixes
+        assert len(loaded.notes) == len(entries) + len(prefixes)
+
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            nn.DataParallel,
+            lambda model: nn.Sequential(nn.Identity(), model),
+            lambda model: nn.DataParallel(nn.Sequential(nn.Identity(), nn.DataParallel(model))),
+            lambda model: nn.Sequential(OrderedDict(normalize=nn.Identity(), model=model)),
+            torch.optim.swa_utils.AveragedModel,
+        ],
+        ids=["parallel", "sequential", "nested", "named", "averaged"],
+    )
+    def test_wrapped_networks_of_torch(self, trained, fresh, state, path, wrap):
+        """What torch's own wrappers save is read."""
+        save_zip(wrap(trained).state_dict(), path)
+        loaded = load_checkpoint(path, fresh)
+        assert same(loaded, state)
+        assert loaded.notes
+
+    @pytest.mark.parametrize(
+        ("mean", "std", "front"),
+        [
+            ("0.mean", "0.std", "1."),
+            ("module.0.mean", "module.0.std", "module.1."),
+            ("normalize.mu", "normalize.sigma", "model."),
+            ("mu", "sigma", ""),
+            ("module.normalizer.new_mean", "module.normalizer.new_std", "module.model."),
+        ],
+    )
+    def test_normalisation_is_left_out_and_shown(self, fresh, state, path, mean, std, front):
+        """Its constants are named with their values and, beside them, the network's own."""
+        constants = {mean: torch.full((1, 1, 1, 1), 0.1307), std: torch.full((1, 1, 1, 1), 0.3081)}
+        save_zip(constants | {front + name: tensor for name, tensor in state.items()}, path)
+        loaded = load_checkpoint(path, fresh)
+        assert same(loaded, state)
+        assert loaded.dropped == (mean, std)
+        for name, theirs, ours in ((mean, "0.1307", "0.3053"), (std, "0.3081", "0.3758")):
+            (note,) = [note for note in loaded.notes if repr(name) in note]
+            assert theirs in note and ours in note
+
+    def test_several_channels_are_all_shown(self, path):
+        """Every channel's constant is in the note."""
+        model = seeded(NAME, CIFAR10)
+        constants = {"0.mean": torch.tensor(CIFAR10.mean), "0.std": torch.tensor(CIFAR10.std)}
+        save_zip(constants | {f"1.{n}": t for n, t in model.state_dict().items()}, path)
+        notes = load_checkpoint(path, model).notes
+        shown = "0.4914, 0.4822, 0.4465"
+        assert notes[0].count(shown) == 2
+
+    def test_first_layer_is_no_normalisation(self, fresh, state, path):
+        """Weights in front of the network are not left out in silence."""
+        before = {"0.weight": torch.ones(1, 1, 3, 3)}
+        save_zip(before | {f"1.{name}": tensor for name, tensor in state.items()}, path)
+        assert "does not fit" in refusal(path, fresh)
+
+    def test_entries_that_are_no_tensors_are_noted(self, fresh, state, path):
+        """A number among the weights is not a weight."""
+        save_zip(state | {"epoch": 3, "arch": "resnet18"}, path)
+        loaded = load_checkpoint(path, fresh)
+        assert same(loaded, state)
+        assert loaded.notes == ("left out what is no tensor: 'epoch', 'arch'",)
+
+
+class TestEntries:
+    """Files with several state dicts."""
+
+    @pytest.fixture
+    def several(self, state, path):
+        """A file with weights, averaged ones and a teacher's."""
+        averaged = {name: tensor / 2 if tensor.is_floating_point() else tensor
+                    for name, tensor in state.items()}  # fmt: skip
+        save_zip({"model": state, "ema": averaged, "teacher": {"w": torch.ones(1)}, "epoch": 1}, path)
+        return path
+
+    def test_ambiguity_is_refused(self, fresh, several):
+        """Which of the weights are meant is not guessed."""
+        message = refusal(several, fresh)
+        assert "'model', 'ema'" in message and "--entry" in message
+
+    def test_entry_is_chosen(self, fresh, state, several):
+        """Each can be had by its name."""
+        assert same(load_checkpoint(several, fresh, entry="model"), state)
+        averaged = load_checkpoint(several, fresh, entry="ema").state
+        assert torch.equal(averaged["conv1.weight"], state["conv1.weight"] / 2)
+
+    def test_entry_below_another_is_found(self, fresh, state, path):
+        """Outer dicts of known names are opened on the way."""
+        save_zip({"checkpoint": {"model": {"w": torch.ones(1)}, "swa": state}}, path)
+        assert same(load_checkpoint(path, fresh, entry="swa"), state)
+
+    @pytest.mark.parametrize("content", ["one", "several", "flat"])
+    def test_unknown_entry_is_refused(self, fresh, state, path, content):
+        """The line lists what the file has instead."""
+        save_zip(
+            {"one": {"net": state}, "several": {"net": state, "ema": state}, "flat": state}[content],
+            path,
+        )
+        message = refusal(path, fresh, entry="swa")
+        assert "no entry 'swa'" in message
+        assert ("'net'" in message) == (content != "flat")
+
+    def test_unusual_name_is_chosen_by_hand(self, fresh, state, path):
+        """A state dict under a name of its own is not guessed but can be chosen."""
+        save_zip({"student": state, "epoch": 1}, path)
+        assert "'student'" in refusal(path, fresh)
+        assert same(load_checkpoint(path, fresh, entry="student"), state)
+
+
+class TestDrop:
+    """Entries to leave out."""
+
+    def test_unused_stage_is_refused_with_advice(self, wide, path):
+        """Without the option the line says what would leave it out."""
+        model, state, unused = wide
+        save_zip({"state_dict": {f"module.{n}": t for n, t in (state | unused).items()}}, path)
+        message = refusal(path, model)
+        assert "`--drop sub_block1.` would leave this out, because the network never uses it" in message
+        assert "'sub_block1.layer.0.bn1.weight' (16,) is in the file only" in message
+
+    def test_unused_stage_is_left_out_on_request(self, wide, path):
+        """With it the rest is loaded and all that was left out is named."""
+        model, state, unused = wide
+        save_zip({"state_dict": {f"module.{n}": t for n, t in (state | unused).items()}}, path)
+        loaded = load_checkpoint(path, model, drop=["sub_block1."])
+        assert same(loaded, state)
+        assert loaded.dropped == tuple(unused)
+        assert any("'sub_block1.'" in note for note in loaded.notes)
+
+    def test_advice_is_not_given_where_it_would_not_help(self, wide, path):
+        """With a weight missing besides, leaving the stage out is not enough."""
+        model, state, unused = wide
+        save_zip({n: t for n, t in (state | unused).items() if n != "fc.bias"}, path)
+        message = refusal(path, model)
+        assert "--drop" not in message
+        assert "'fc.bias' (10,) is in the network only" in message
+
+    def test_prefix_behind_dropped_entries_is_removed(self, fresh, state, path):
+        """What did not share the prefix is gone, so the rest is unwrapped further."""
+        wrapped = {f"model.{name}": tensor for name, tensor in state.items()}
+        save_zip(wrapped | {"attacker.eps": torch.ones(5), "loss.weight": torch.ones(5)}, path)
+        loaded = load_checkpoint(path, fresh, drop=["attacker.", "loss."])
+        assert same(loaded, state)
+        assert loaded.dropped == ("attacker.eps", "loss.weight")
+
+    def test_option_that_does_nothing_is_refused(self, fresh, state, path):
+        """A misspelt beginning is a mistake."""
+        save_zip(state, path)
+        assert "begins with 'sub_blok1.'" in refusal(path, fresh, drop=["sub_blok1."])
+
+    @pytest.mark.parametrize("drop", ["layer1.", "conv1.weight", ""])
+    def test_needed_weights_are_not_dropped(self, fresh, state, path, drop):
+        """The option cannot take weights of the network away."""
+        save_zip(state, path)
+        with pytest.raises(UserError, match="which the network needs"):
+            load_checkpoint(path, fresh, drop=[drop])
+
+
+class TestConversion:
+    """Numbers of other types."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+    def test_precision_becomes_the_networks(self, fresh, state, path, kind, dtype):
+        """Each value is the float32 nearest to the stored one, and the note counts the entries."""
+        stored = {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()}
+        KINDS[kind](stored, path)
+        loaded = load_checkpoint(path, fresh)
+        assert same(loaded, {n: t.to(state[n].dtype) for n, t in stored.items()})
+        floats = sum(tensor.is_floating_point() for tensor in state.values())
+        short = str(dtype).removeprefix("torch.")
+        assert loaded.notes == (f"converted {floats} entries from {short} to float32",)
+
+    def test_doubles_of_a_single_network_are_exact(self, fresh, state, path):
+        """Weights that were float32 once come back to the last bit."""
+        save_zip({n: t.double() for n, t in state.items()}, path)
+        loaded = load_checkpoint(path, fresh)
+        assert same(loaded, state)
+        assert len(loaded.notes) == 2  # the counters as well, which averaging makes floats
+
+    def test_missing_counters_are_zero(self, fresh, trained, state, path):
+        """Files older than torch 0.4.1 have none; the logits do not depend on them."""
+        old = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}
+        count = len(state) - len(old)
+        save_legacy(old, path)
+        loaded = load_checkpoint(path, fresh)
+        assert loaded.notes == (
+            f"set {count} num_batches_tracked to zero, absent as before torch 0.4.1",
+        )
+        model = seeded("short", DIGITS, seed=1)
+        model.load_state_dict(loaded.state, strict=True)
+        assert {
+            m.num_batches_tracked.item() for m in model.modules() if isinstance(m, nn.BatchNorm2d)
+        } == {0}
+        with torch.no_grad():
+            assert torch.equal(model(IMAGES), trained(IMAGES))
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64], ids=str)
+    def test_weights_of_no_floating_type_are_refused(self, fresh, state, path, dtype):
+        """Integers are no weights without their scale."""
+        save_zip(state | {"linear.weight": state["linear.weight"].to(dtype)}, path)
+        message = refusal(path, fresh)
+        assert "'linear.weight'" in message
+        assert str(dtype).removeprefix("torch.") in message and "float32" in message
+
+    @pytest.mark.parametrize(
+        "odd", [torch.Tensor.to_sparse, lambda t: t.to("meta")], ids=["sparse", "meta"]
+    )
+    def test_tensors_that_are_not_dense_are_refused(self, fresh, state, path, odd):
+        """Sparse tensors and such without values are named."""
+        save_zip(state | {"linear.weight": odd(state["linear.weight"])}, path)
+        assert "'linear.weight'" in refusal(path, fresh)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    def test_weights_that_are_not_finite_are_refused(self, fresh, state, path, kind, value):
+        """The first such tensor is named."""
+        bad = dict(state)
+        for name in ("layer3.0.bn1.running_var", "linear.bias"):
+            bad[name] = state[name].clone()
+            bad[name].view(-1)[-1] = value
+        KINDS[kind](bad, path)
+        message = refusal(path, fresh)
+        assert "'layer3.0.bn1.running_var'" in message and "NaN or infinite" in message
+        assert "linear.bias" not in message
+
+    def test_doubles_too_large_are_refused(self, fresh, state, path):
+        """A value that is infinite in the network's precision is not finite."""
+        save_zip(state | {"linear.bias": torch.full((10,), 1e300, dtype=torch.float64)}, path)
+        assert "NaN or infinite" in refusal(path, fresh)
+
+
+class TestMisfits:
+    """State dicts of other networks."""
+
+    def saved(self, path, name, info):
+        save_zip({"net": {f"module.{n}": t for n, t in seeded(name, info).state_dict().items()}}, path)
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours", "looks"),
+        [
+            ("resnet34-w4", NAME, "resnet34-w4 (input channels: 1, classes: 10)"),
+            (NAME, "resnet34-w4", "resnet18-w4 (input channels: 1, classes: 10)"),
+            ("resnet18-w8", NAME, "resnet18-w8 (input channels: 1, classes: 10)"),
+            ("wrn-34-1", NAME, "wrn-34-1 (input channels: 1, classes: 10)"),
+            (NAME, "wrn-34-1", "resnet18-w4 (input channels: 1, classes: 10)"),
+        ],
+    )
+    def test_other_architecture_is_recognised(self, path, theirs, ours, looks):
+        """The line says which known network the file fits."""
+        self.saved(path, theirs, DIGITS)
+        assert refusal(path, seeded(ours, DIGITS)).endswith(f"; it looks like {looks}")
+
+    @pytest.mark.parametrize(("theirs", "ours"), [(100, 10), (10, 100)])
+    @pytest.mark.parametrize("name", [NAME, "wrn-34-1"])
+    def test_number_of_classes_is_named(self, path, name, theirs, ours):
+        """Weights for another dataset's classes are told from another network."""
+        self.saved(path, name, replace(CIFAR10, classes=theirs))
+        message = refusal(path, seeded(name, replace(CIFAR10, classes=ours)))
+        assert f"the file has {theirs} classes, the network {ours}" in message
+        head, inputs = ("linear", 32) if name == NAME else ("fc", 64)
+        shapes = f"is ({theirs}, {inputs}) in the file and ({ours}, {inputs}) in the network"
+        assert f"'{head}.weight' {shapes}" in message
+        assert "looks like" not in message
+
+    def test_inputs_of_the_head_are_named(self, path):
+        """A network for 32 pixels has a fourth of the inputs of one for 64."""
+        self.saved(path, NAME, CIFAR10)
+        message = refusal(path, seeded(NAME, replace(TINY_IMAGENET, classes=10)))
+        assert "classifier takes 32 inputs, the network's 128" in message
+        assert "classes" not in message
+
+    def test_classes_and_inputs_together(self, path):
+        """CIFAR weights for Tiny-ImageNet differ in both."""
+        self.saved(path, NAME, CIFAR10)
+        message = refusal(path, seeded(NAME, TINY_IMAGENET))
+        assert "10 classes, the network 200" in message and "32 inputs, the network's 128" in message
+
+    def test_other_architecture_for_other_classes(self, path):
+        """A guess is made with the file's classes and size of images, not the network's."""
+        self.saved(path, "resnet34-w4", TINY_IMAGENET)
+        assert refusal(path, seeded(NAME, CIFAR10)).endswith(
+            "resnet34-w4 (input channels: 3, classes: 200)"
+        )
+
+    def test_only_the_first_differences_are_listed(self, fresh, state, path):
+        """Three names stand for all, missing ones before superfluous ones."""
+        renamed = {f"stem.{n}" if n.startswith("layer3") else n: t for n, t in state.items()}
+        save_zip(renamed, path)
+        message = refusal(path, fresh)
+        assert message.count("'layer3.") == 3
+        count = sum(name.startswith("layer3") for name in state)
+        assert f"and {2 * count - 3} more" in message
+        assert "looks like" not in message
+
+    @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 1, 3), (0,), ()])
+    def test_other_shape_is_named(self, fresh, state, path, shape):
+        """One tensor of another shape is enough; nothing is broadcast."""
+        save_zip(state | {"conv1.weight": torch.ones(shape)}, path)
+        message = refusal(path, fresh)
+        assert f"'conv1.weight' is {shape} in the file and (4, 1, 3, 3) in the network" in message
+
+    @pytest.mark.parametrize(
+        ("name", "shape"),
+        [
+            ("conv1.weight", (10**9, 1, 3, 3)),
+            ("linear.weight", (10**9, 16)),
+            ("linear.weight", (0, 16)),
+        ],
+    )
+    def test_absurd_shapes_are_no_trouble(self, fresh, state, path, name, shape):
+        """A tensor that claims a thousand million rows by repeating one costs no memory."""
+        save_zip(state | {name: torch.zeros(1).expand(shape)}, path)
+        assert f"{name!r} is {shape}" in refusal(path, fresh)
+
+    def test_names_of_several_lines_stay_in_one(self, fresh, state, path):
+        """A hostile name cannot break the line."""
+        save_zip({"a\n\x1b[31mb": torch.ones(1), "x.y": torch.ones(1)}, path)
+        message = refusal(path, fresh)
+        assert message.isprintable()
+
+    def test_unrelated_network_is_not_guessed(self, fresh, path):
+        """Weights of something else are refused without a guess."""
+        save_zip(nn.Linear(3, 2).state_dict(), path)
+        assert "looks like" not in refusal(path, fresh)
+
+
+class Malicious:
+    """An object whose unpickling calls a function."""
+
+    def __init__(self, function, argument):
+        self.call = (function, (argument,))
+
+    def __reduce__(self):
+        return self.call
+
+
+class TestCode:
+    """Pickles that hold more than numbers."""
+
+    @pytest.fixture(params=["zip", "legacy", "pickle2", "pickle4"])
+    def save(self, request):
+        """A way to save anything."""
+        if request.param in TORCH_KINDS:
+            return TORCH_KINDS[request.param]
+        protocol = int(request.param[-1])
+        return lambda content, path: path.write_bytes(pickle.dumps(content, protocol))
+
+    def test_code_is_not_run(self, fresh, path, save):
+        """A pickle that would make a folder makes none, beside weights or alone; plain pickle does."""
+        witness = path.with_name("witness")
+        direct = Malicious(os.mkdir, str(witness))
+        source = Malicious(exec, f"import os; os.mkdir({str(witness)!r})")
+        for content in (direct, source, {"epoch": source, "state_dict": {}}):
+            save(content, path)
+            message = refusal(path, fresh)
+            assert "holds Python code or objects" in message
+            assert "torch.save(model.state_dict(), ...)" in message
+            assert not witness.exists()
+            pickle.loads(pickle.dumps(content))
+            assert witness.exists()
+            witness.rmdir()
+
+    def test_the_environment_does_not_loosen_this(self, fresh, path, save, monkeypatch):
+        """torch's switch back to full unpickling has no say here."""
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+        witness = path.with_name("witness")
+        save(Malicious(os.mkdir, str(witness)), path)
+        assert "holds Python code or objects" in refusal(path, fresh)
+        assert not witness.exists()
+
+    @pytest.mark.parametrize("kind", TORCH_KINDS)
+    @pytest.mark.parametrize(
+        ("beside", "named"),
+        [
+            (argparse.Namespace(lr=0.1), "argparse.Namespace"),
+            (np.float64(0.5), "numpy"),
+            (Path("runs"), "pathlib"),
+            (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+        ],
+        ids=["namespace", "numpy", "path", "module"],
+    )
+    def test_objects_are_named(self, fresh, state, path, kind, beside, named):
+        """Harmless objects are not unpickled either; the line says which one it is."""
+        TORCH_KINDS[kind]({"state_dict": state, "args": beside}, path)
+        assert f"objects ({named}" in refusal(path, fresh)
+
+    def test_torchscript_is_refused(self, fresh, path):
+        """An archive of TorchScript is code, whatever else is in it."""
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("data.pkl", "constants.pkl", "version"):
+                archive.writestr(f"net/{name}", b"")
+        assert "objects (TorchScript), which are not run" in refusal(path, fresh)
+
+
+class TestDamage:
+    """Files that are no checkpoints, or not whole."""
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"", "is empty"),
+            (b"x", "is not a checkpoint"),
+            (b"epoch,loss\n1,0.5\n", "is not a checkpoint"),
+            (b"\x00" * 600, "is not a checkpoint"),
+            (b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
+            (b"\n <html>", "is a web page"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+            (b"\x80", "is damaged"),
+            (b"PK\x03\x04", "is damaged"),
+            ((10**9).to_bytes(8, "little") + b"{", "is damaged"),
+            ((2).to_bytes(8, "little") + b"{}", "holds no state dict"),
+            ((2).to_bytes(8, "little") + b"{]", "is damaged"),
+        ],
+    )
+    def test_other_content_is_refused(self, fresh, path, content, reason):
+        """One line says what the file is instead."""
+        path.write_bytes(content)
+        assert reason in refusal(path, fresh)
+
+    def test_archives_of_other_kinds_are_refused(self, fresh, state, path):
+        """A zip or tar archive is not a checkpoint because of its suffix."""
+        np.savez(path.with_suffix(".npz"), x=np.ones(3))
+        assert "a zip archive, but none of torch.save" in refusal(path.with_suffix(".npz"), fresh)
+        inner = path.with_name("inner.pt")
+        save_zip(state, inner)
+        with tarfile.open(path, "w") as archive:
+            archive.add(inner, "inner.pt")
+        assert "is a tar archive; unpack it" in refusal(path, fresh)
+
+    @pytest.mark.parametrize("content", [[1, 2], torch.ones(3), 5, None, "weights", (1,)], ids=repr)
+    def test_other_objects_are_refused(self, fresh, path, content):
+        """Something that is no dict is named by its type."""
+        save_zip(content, path)
+        assert f"holds a {type(content).__name__}, not a state dict" in refusal(path, fresh)
+
+    @pytest.mark.parametrize(
+        "content", [{}, {"epoch": 3}, {"state_dict": {}}, {"optimizer": {"state": {0: {}}}}], ids=repr
+    )
+    def test_dicts_without_tensors_are_refused(self, fresh, path, content):
+        """There is nothing to load."""
+        save_zip(content, path)
+        assert "holds no state dict" in refusal(path, fresh)
+
+    def test_numbers_for_names_are_refused(self, fresh, path):
+        """A list of tensors by number is no state dict."""
+        save_zip({0: torch.ones(1), 1: torch.ones(1)}, path)
+        assert "key of type int" in refusal(path, fresh)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_truncated_file_is_refused(self, fresh, state, path, kind):
+        """Cut anywhere, a download is reported as not whole, or as nothing that is known."""
+        KINDS[kind](state, path)
+        whole = path.read_bytes()
+        for kept in (1, 3, 8, 9, 100, 600, len(whole) // 2, len(whole) - 64, len(whole) - 1):
+            path.write_bytes(whole[:kept])
+            message = refusal(path, fresh)
+            assert "is damaged or not whole" in message or (kept < 10 and "not a checkpoint" in message)
+
+    @settings(max_examples=60)
+    @given(data=st.data(), kind=st.sampled_from(list(KINDS)))
+    def test_flipped_bytes_never_surprise(self, tmp_path_factory, data, kind):
+        """A damaged small file is refused in one line, or still gives finite weights that fit."""
+        model = nn.Linear(3, 2)
+        path = tmp_path_factory.mktemp("flipped") / "weights"
+        KINDS[kind](model.state_dict(), path)
+        content = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(content)
+        try:
+            loaded = load_checkpoint(path, model)
+        except UserError:
+            refusal(path, model)
+        else:
+            model.load_state_dict(loaded.state, strict=True)
+            assert all(tensor.isfinite().all() for tensor in loaded.state.values())
+
+    def test_missing_file_and_folder_are_refused(self, fresh, tmp_path):
+        """A wrong path is a user's error."""
+        assert "there is no file" in refusal(tmp_path / "none.pt", fresh)
+        assert "is a folder; name the checkpoint in it" in refusal(tmp_path, fresh)
+        assert "is not a regular file" in refusal(Path("/dev/null"), fresh)
+
+    def test_unreadable_file_is_refused(self, fresh, state, path, monkeypatch):
+        """What the system says is passed on."""
+        save_zip(state, path)
+
+        def fails(*args):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "open", fails)
+        assert "Permission denied" in refusal(path, fresh)
