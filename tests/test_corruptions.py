@@ -17,11 +17,13 @@ from sklearn.datasets import load_digits
 from benchmark.data.corruptions import (
     CONSTANTS,
     CORRUPTIONS_15,
+    CORRUPTIONS_18,
     FROST,
     GENERATOR,
     OPERATIONS,
     SEVERITY_LEVELS,
     corrupt,
+    generator_spec,
 )
 from benchmark.data.image_filters import convolve, gaussian_blur, sample, trail_blur, zoom
 from benchmark.data.plasma import plasma, plasma_noise_side
@@ -29,10 +31,13 @@ from benchmark.data.plasma import plasma, plasma_noise_side
 COUNT = 200
 DIGITS = np.rint(load_digits().images[:COUNT] * 255 / 16).astype(np.uint8)[..., None]
 IDS = np.arange(COUNT, dtype=np.int64)
-EXACT = {"defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression"}
-RANDOM = [name for name in CORRUPTIONS_15 if name not in EXACT]
+EXACT = {
+    *("defocus_blur", "gaussian_blur", "zoom_blur", "brightness", "contrast", "saturate"),
+    *("pixelate", "jpeg_compression"),
+}
+RANDOM = [name for name in OPERATIONS if name not in EXACT]
 
-every_corruption = pytest.mark.parametrize("name", CORRUPTIONS_15)
+every_corruption = pytest.mark.parametrize("name", OPERATIONS)
 every_severity = pytest.mark.parametrize("severity", SEVERITY_LEVELS)
 
 
@@ -52,18 +57,35 @@ def mean_psnr(out: NDArray[np.uint8], images: NDArray[np.uint8]) -> float:
     return float(np.mean(-10 * np.log10(np.maximum(error, 1e-6))))
 
 
-def test_names_are_the_fifteen_in_the_paper_order() -> None:
-    """The public names are those of the paper, and every one has five 8-pixel constants."""
+def test_names_are_the_fifteen_in_the_paper_order_and_four_more() -> None:
+    """The 15 are the paper's, the 18 those of RiFT's code: no glass_blur, but four extra ones."""
     paper = (
         *("gaussian_noise", "shot_noise", "impulse_noise"),
         *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
         *("snow", "frost", "fog", "brightness"),
         *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
     )
+    extras = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
     assert paper == CORRUPTIONS_15
-    assert tuple(CONSTANTS) == CORRUPTIONS_15
-    assert all(len(columns[8]) == len(SEVERITY_LEVELS) for columns in CONSTANTS.values())
+    assert tuple(OPERATIONS) == tuple(CONSTANTS) == (*paper, *extras)
+    assert len(CORRUPTIONS_18) == 18
+    assert set(CORRUPTIONS_18) == {*paper, *extras} - {"glass_blur"}
+
+
+@every_corruption
+def test_constants_are_given_for_every_side_and_severity(name: str) -> None:
+    """Three sides with five rows each, and one corruption has always the same number of constants."""
+    assert sorted(CONSTANTS[name]) == [8, 32, 64]
+    rows = [row for column in CONSTANTS[name].values() for row in column]
+    assert len(rows) == 3 * len(SEVERITY_LEVELS)
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_generator_names_itself_for_records() -> None:
+    """The specification is plain data with a type and a version, and says which frost it was."""
     assert (GENERATOR, FROST, SEVERITY_LEVELS) == ("gen-v1", "procedural", (1, 2, 3, 4, 5))
+    assert generator_spec() == {"type": "gen-v1", "version": 1, "frost": "procedural"}
+    assert generator_spec("ab" * 32)["frost"] == "ab" * 32
 
 
 @every_corruption
@@ -82,7 +104,7 @@ def test_result_does_not_depend_on_the_batch(name: str, severity: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from(CORRUPTIONS_15),
+    name=st.sampled_from(tuple(OPERATIONS)),
     severity=st.sampled_from(SEVERITY_LEVELS),
     chosen=st.lists(st.integers(0, 19), min_size=1, max_size=12),
 )
@@ -209,7 +231,11 @@ def test_impulse_noise_replaces_the_tabled_share(severity: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "elastic_transform"]
+    "name",
+    [
+        *("defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "zoom_blur"),
+        "elastic_transform",
+    ],
 )
 @every_severity
 @pytest.mark.parametrize("level", [0, 77, 255])
@@ -388,7 +414,10 @@ def test_severity_out_of_range_is_refused(severity: int) -> None:
         (DIGITS[..., 0], "got shape (200, 8, 8)"),
         (np.zeros((200, 8, 8, 2), np.uint8), "got shape (200, 8, 8, 2)"),
         (np.zeros((200, 8, 7, 1), np.uint8), "got shape (200, 8, 7, 1)"),
-        (np.zeros((200, 9, 9, 1), np.uint8), "no fog constants for image side 9; known sides: 8"),
+        (
+            np.zeros((200, 9, 9, 1), np.uint8),
+            "no fog constants for image side 9; known sides: 8, 32, 64",
+        ),
     ],
 )
 def test_bad_images_are_refused(images: NDArray[np.uint8], message: str) -> None:
@@ -396,6 +425,12 @@ def test_bad_images_are_refused(images: NDArray[np.uint8], message: str) -> None
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         corrupt(images, "fog", 1, seed=0, ids=IDS)
     assert "\n" not in str(error.value)
+
+
+def test_no_thread_is_refused() -> None:
+    """At least one thread is needed."""
+    with pytest.raises(ValueError, match="threads must be 1 or more, got 0"):
+        corrupt(DIGITS, "fog", 1, seed=0, ids=IDS, threads=0)
 
 
 @pytest.mark.parametrize("ids", [IDS[:5], IDS.astype(np.int32), IDS[:, None]])

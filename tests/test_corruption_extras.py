@@ -1,0 +1,126 @@
+"""The four extra corruptions, each against an oracle."""
+
+import colorsys
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from benchmark.data.corruption_spatter import MUD, WATER, relief
+from benchmark.data.corruptions import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
+
+RNG = np.random.default_rng(0)
+COLOURS = RNG.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+IDS = np.arange(64, dtype=np.int64)
+BLACK = np.zeros((64, 32, 32, 3), dtype=np.uint8)
+WHITE = np.full((64, 32, 32, 3), 255, dtype=np.uint8)
+
+every_severity = pytest.mark.parametrize("severity", SEVERITY_LEVELS)
+
+
+@pytest.mark.parametrize("level", [50, 128])
+@every_severity
+def test_speckle_noise_is_proportional_to_the_level(level: int, severity: int) -> None:
+    """On a constant image its deviation is constant times level; on black there is none."""
+    (sigma,) = CONSTANTS["speckle_noise"][32][severity - 1]
+    images = np.full((16, 32, 32, 3), level, dtype=np.uint8)
+    out = corrupt(images, "speckle_noise", severity, seed=0, ids=IDS[:16]).astype(np.float64)
+    assert out.std() == pytest.approx(sigma * level, rel=0.02)
+    assert out.mean() == pytest.approx(level - 0.5, abs=0.5)  # truncation costs half a level
+    assert not corrupt(BLACK, "speckle_noise", severity, seed=0, ids=IDS).any()
+
+
+@pytest.mark.parametrize("side", [32, 64])
+@every_severity
+def test_gaussian_blur_is_scipys(side: int, severity: int) -> None:
+    """It equals scipy's Gaussian filter with edge pixels repeated and cut at four sigmas."""
+    (sigma,) = CONSTANTS["gaussian_blur"][side][severity - 1]
+    images = RNG.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    blurred = ndimage.gaussian_filter(images / 255, (0, sigma, sigma, 0), mode="nearest", truncate=4)
+    out = corrupt(images, "gaussian_blur", severity, seed=0, ids=IDS[:2])
+    assert np.abs(out - np.floor(blurred * 255 + 1e-9)).max() <= 1
+    np.testing.assert_allclose(OPERATIONS["gaussian_blur"](images / 255, [], (sigma,)), blurred)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+@every_severity
+def test_saturate_is_the_standard_librarys_hsv(side: int, severity: int) -> None:
+    """Each pixel's saturation is mapped at its hue and value; greys turn towards red (hue 0)."""
+    factor, rise = CONSTANTS["saturate"][side][severity - 1]
+    pixels = RNG.integers(0, 256, (1, 20, 20, 3), dtype=np.uint8)
+    pixels[0, 0] = np.arange(20)[:, None]  # greys, black among them
+    out = OPERATIONS["saturate"](pixels / 255, [], (factor, rise))
+    for pixel, result in zip(pixels.reshape(-1, 3) / 255, out.reshape(-1, 3), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
+        wanted = min(max(saturation * factor + rise, 0), 1)
+        np.testing.assert_allclose(result, colorsys.hsv_to_rgb(hue, wanted, value), atol=1e-9)
+
+
+@every_severity
+def test_spatter_is_water_and_then_mud(severity: int) -> None:
+    """Severities 1 to 3 add turquoise light to black; 4 and 5 lay brown over white, and cover more."""
+    strength, mud = CONSTANTS["spatter"][32][severity - 1][4:]
+    assert mud == (severity > 3)
+    images = WHITE if mud else BLACK
+    out = corrupt(images, "spatter", severity, seed=0, ids=IDS) / 255
+    if mud:
+        touched = (out < 1).any(axis=3)
+        cover = (1 - out[touched]) / (1 - MUD)
+        assert cover.min() > 0.8 - 0.01
+        assert cover.max() < 1 + 0.01
+    else:
+        light = out / WATER
+        assert np.abs(light - light[..., :1]).max() < 1.5 / 175  # one tint, up to truncation
+        wet = out.any(axis=(1, 2, 3))
+        peaks = light.max(axis=(1, 2, 3))[wet]
+        np.testing.assert_allclose(peaks, strength, atol=1.5 / 175)
+    assert 0.01 < (out != images / 255).any(axis=3).mean() < 0.4
+
+
+def test_spatter_without_a_drop_changes_nothing() -> None:
+    """A field that stays below the threshold leaves every image alone, water or mud."""
+    streams = [np.random.default_rng(index) for index in range(2)]
+    for mud in (0, 1):
+        x = COLOURS / 255
+        out = OPERATIONS["spatter"](x, streams, (0.5, 0.01, 0.7, 0.9, 0.5, mud))
+        np.testing.assert_array_equal(out, x)
+
+
+def slow_relief(wet: np.ndarray) -> np.ndarray:
+    """`relief` of one (H, W) mask, pixel by pixel."""
+    height, width = wet.shape
+    edges = [
+        (row, column)
+        for row, column in np.argwhere(wet)
+        for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0))
+        if 0 <= row + down < height and 0 <= column + right < width
+        if not wet[row + down, column + right]
+    ]
+    away = np.full(wet.shape, 20.0)
+    for row, column in np.ndindex(wet.shape):
+        for r, c in edges:
+            away[row, column] = min(away[row, column], np.hypot(row - r, column - c))
+    levels = np.floor(ndimage.uniform_filter(away, 3, mode="mirror") + 1e-9)
+    sorted_levels = np.sort(levels, axis=None)
+    lowest = np.searchsorted(sorted_levels, sorted_levels[0], side="right")
+    if lowest < levels.size:
+        rank = np.searchsorted(sorted_levels, levels, side="right")
+        levels = np.rint(255 * (rank - lowest) / (levels.size - lowest))
+    embossed = ndimage.correlate(
+        levels, np.array([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]]), mode="mirror"
+    )
+    return ndimage.uniform_filter(np.clip(embossed, 0, 255), 3, mode="mirror")
+
+
+def test_relief_is_the_one_made_pixel_by_pixel() -> None:
+    """Distances, equalisation and embossing agree with loops over pixels, also without any drop."""
+    masks = np.stack(
+        [
+            np.zeros((14, 14), dtype=np.bool_),
+            np.ones((14, 14), dtype=np.bool_),
+            np.arange(14)[:, None] + np.arange(14) < 9,
+            *(np.random.default_rng(0).random((3, 14, 14)) < 0.2),
+        ]
+    )
+    expected = np.stack([slow_relief(mask) for mask in masks])
+    np.testing.assert_allclose(relief(masks[..., None])[..., 0], expected, atol=1e-9)

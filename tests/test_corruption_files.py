@@ -1,0 +1,222 @@
+"""Corruption files: their layout, going on after a kill, and that nothing unvouched for is read."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from benchmark.data import corruption_files
+from benchmark.data.corruption_files import MANIFEST, images_sha256, read_file, write_files
+from benchmark.data.corruptions import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.errors import UserError
+
+COUNT = 12
+DIGITS = np.rint(load_digits().images[:COUNT] * 255 / 16).astype(np.uint8)[..., None]
+SOURCE = images_sha256(DIGITS)
+IDS = np.arange(COUNT, dtype=np.int64)
+
+
+def write(folder: Path, **changes) -> None:
+    """Write the corruptions of the digits."""
+    write_files(DIGITS, folder, "digits", **({"seed": 5, "threads": 2} | changes))
+
+
+def read(folder: Path, name: str = "fog", severity: int = 2, count: int = COUNT, **changes):
+    """Read what `write` wrote."""
+    return read_file(folder, name, severity, count, **({"seed": 5, "source_sha256": SOURCE} | changes))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all files; to be read or copied, not changed."""
+    folder = tmp_path_factory.mktemp("files") / "c"
+    write(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A copy of `written`, to be changed."""
+    return shutil.copytree(written, tmp_path / "c")
+
+
+def states(folder: Path) -> dict[str, tuple[int, int]]:
+    """Which file on disk each array is, and when it was written."""
+    return {path.stem: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("*.npy")}
+
+
+def test_files_are_laid_out_like_cifar_10_c(written: Path) -> None:
+    """One plain uint8 array per corruption, the severities one after the other, and no file more."""
+    names = {path.name for path in written.iterdir()} - {".write.lock"}
+    assert names == {f"{name}.npy" for name in OPERATIONS} | {MANIFEST}
+    for name in OPERATIONS:
+        array = np.load(written / f"{name}.npy", allow_pickle=False)
+        blocks = [corrupt(DIGITS, name, level, seed=5, ids=IDS) for level in SEVERITY_LEVELS]
+        assert array.dtype == np.uint8
+        np.testing.assert_array_equal(array, np.concatenate(blocks))
+
+
+def test_manifest_says_what_the_files_are(written: Path) -> None:
+    """Generator, data set, seed, shape and hash of the images, and a hash per file."""
+    manifest = json.loads((written / MANIFEST).read_text())
+    assert manifest["generator"] == generator_spec()
+    assert (manifest["dataset"], manifest["seed"]) == ("digits", 5)
+    assert manifest["shape"] == [COUNT, 8, 8, 1]
+    assert manifest["source_sha256"] == SOURCE
+    assert list(manifest["files"]) == list(OPERATIONS)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_reading_gives_what_the_generator_makes(written: Path, name: str) -> None:
+    """Every severity, and the first few images of it."""
+    for severity in SEVERITY_LEVELS:
+        expected = corrupt(DIGITS, name, severity, seed=5, ids=IDS)
+        np.testing.assert_array_equal(read(written, name, severity), expected)
+        np.testing.assert_array_equal(read(written, name, severity, count=4), expected[:4])
+
+
+def test_changing_what_was_read_leaves_the_file(folder: Path) -> None:
+    """The array is the reader's own."""
+    before = (folder / "fog.npy").read_bytes()
+    read(folder)[:] = 0
+    assert (folder / "fog.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 6}, {"source_sha256": "0" * 64}, {"count": COUNT + 1}, {"name": "rain"}]
+)
+def test_what_does_not_fit_is_not_read(written: Path, changes: dict) -> None:
+    """Another seed, other images, more of them, or an unknown corruption: there is nothing to read."""
+    assert read(written, **changes) is None
+
+
+def test_files_of_another_generator_are_not_read(folder: Path, monkeypatch) -> None:
+    """When the generator's version rises, older files no longer serve."""
+    newer = generator_spec() | {"version": 2}
+    monkeypatch.setattr(corruption_files, "generator_spec", lambda: newer)
+    assert read(folder) is None
+
+
+def test_without_a_manifest_nothing_is_read(folder: Path) -> None:
+    """Files that nothing vouches for, and a missing folder, count as absent."""
+    assert read(folder / "none") is None
+    (folder / MANIFEST).unlink()
+    assert read(folder) is None
+
+
+def test_severity_out_of_range_is_refused(written: Path) -> None:
+    """Only severities 1 to 5 exist."""
+    with pytest.raises(ValueError, match="severity 0 is not one of"):
+        read(written, severity=0)
+
+
+def test_writing_again_keeps_every_file(folder: Path) -> None:
+    """Nothing is written twice."""
+    before = states(folder)
+    write(folder)
+    assert states(folder) == before
+
+
+@pytest.mark.parametrize("harm", ["gone", "shorter", "other"])
+def test_writing_again_mends_a_damaged_file_only(folder: Path, harm: str) -> None:
+    """A missing or changed file is an error to the reader; the writer makes that one anew."""
+    before, path = states(folder), folder / "snow.npy"
+    good = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(good[:-1] if harm == "shorter" else good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"snow\.npy' is missing or damaged; write the corruption"):
+        read(folder, "snow")
+    assert read(folder, "fog") is not None
+    write(folder)
+    assert path.read_bytes() == good
+    assert {name for name, state in states(folder).items() if state != before[name]} <= {"snow"}
+    assert read(folder, "snow") is not None
+
+
+def test_a_killed_writer_goes_on_where_it_was(written: Path, tmp_path: Path, monkeypatch) -> None:
+    """What was whole before the kill is kept, no part is left behind, the result is the same."""
+    real, calls = corruption_files.corrupt, []
+
+    def killed(images, name, severity, **options):
+        calls.append(name)
+        if (name, severity) == ("defocus_blur", 3):
+            raise KeyboardInterrupt
+        return real(images, name, severity, **options)
+
+    monkeypatch.setattr(corruption_files, "corrupt", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "c")
+    before = states(tmp_path / "c")
+    assert set(before) == {"gaussian_noise", "shot_noise", "impulse_noise"}
+    assert not list((tmp_path / "c").glob(".*.part"))
+    assert read(tmp_path / "c", "shot_noise") is not None
+    assert read(tmp_path / "c", "defocus_blur") is None
+
+    monkeypatch.setattr(corruption_files, "corrupt", real)
+    write(tmp_path / "c")
+    after = states(tmp_path / "c")
+    assert {name: after[name] for name in before} == before
+    for name in OPERATIONS:
+        file = f"{name}.npy"
+        assert (tmp_path / "c" / file).read_bytes() == (written / file).read_bytes()
+
+
+def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
+    """Another seed, or other images, are an error that says what differs; nothing changes on disk."""
+    before = states(folder)
+    with pytest.raises(UserError, match="seed there 5, here 6"):
+        write(folder, seed=6)
+    with pytest.raises(UserError, match="source_sha256 there"):
+        write_files(DIGITS[::-1], folder, "digits", seed=5, threads=1)
+    assert states(folder) == before
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"files": 1}'])
+def test_a_damaged_manifest_is_named(folder: Path, text: str) -> None:
+    """Reader and writer stop at a manifest that is none."""
+    (folder / MANIFEST).write_text(text)
+    for action in (read, write):
+        with pytest.raises(UserError, match=r"manifest\.json' is damaged: .*; move it away"):
+            action(folder)
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    """A file in the folder's place is one line, not a traceback."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write corruptions into"):
+        write(tmp_path / "file")
+
+
+def test_images_that_the_generator_does_not_take_leave_nothing(tmp_path: Path) -> None:
+    """Wrong images are refused before anything is written."""
+    with pytest.raises(ValueError, match="no gaussian_noise constants for image side 7"):
+        write_files(DIGITS[:, :7, :7], tmp_path / "c", "digits", seed=0, threads=1)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_file_is_hashed_once(folder: Path, monkeypatch) -> None:
+    """Severities of one file do not read it again for its hash."""
+    corruption_files._file_sha256.cache_clear()
+    for severity in SEVERITY_LEVELS:
+        read(folder, "fog", severity)
+    assert corruption_files._file_sha256.cache_info().misses == 1
+
+
+def test_progress_counts_to_the_end(tmp_path: Path) -> None:
+    """Progress is reported after every corruption and ends at the total."""
+    seen = []
+    write(tmp_path / "c", progress=lambda stage, done, total, note="": seen.append((done, total, note)))
+    assert [note for _, _, note in seen] == list(OPERATIONS)
+    assert seen[-1][:2] == (95, 95)
+    assert sorted(seen) == seen
+
+
+def test_hash_ignores_the_memory_layout() -> None:
+    """The same pixels in another order of memory are the same images; another shape is not."""
+    assert images_sha256(np.asfortranarray(DIGITS)) == SOURCE
+    assert images_sha256(DIGITS.reshape(COUNT, 4, 16, 1)) != SOURCE
