@@ -144,4 +144,4 @@ def dataset_info(name: str) -> DatasetInfo:
 
 def load(name: str, directory: Path) -> "Dataset":
     """Dataset `name`, read from `directory` where it needs files. Raises `UserError` on bad data."""
-    return _LOADERS[dataset_info(name).name](directory)
+    return replace(_LOADERS[dataset_info(name).name](directory), directory=directory)

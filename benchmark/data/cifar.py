@@ -1,40 +1,221 @@
-"""CIFAR-10 through torchvision: its download, its integrity check, held in memory as uint8."""
+"""CIFAR-10 and CIFAR-100: the official files, or others whose content is the official one.
 
+Files that torchvision's checksums accept are read by torchvision. Others (pickled again, or with rows
+in another order) are read by `cifar_batches`, which runs nothing that a file holds, and are accepted
+only if the hash of their content, which does not depend on the order, is the official one or one that
+the user accepted by `python -m benchmark data accept`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from benchmark.data import DatasetInfo
+from benchmark.data.archives import archive
+from benchmark.data.cifar_batches import read_split
+from benchmark.data.content import content_sha256
+from benchmark.data.download import settle, staging, unpack, verify_archive, writing
 from benchmark.data.images import Dataset, Split
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
+
+ACCEPTED = "accepted.json"
+SIZES = {"train": 50_000, "test": 10_000}
+"""Images of a split, the same number of every class (https://www.cs.toronto.edu/~kriz/cifar.html)."""
+
+KNOWN_CONTENT: dict[str, tuple[str, str]] = {
+    "cifar10": (
+        "dec5f6d589952c86afa6fd8d52856708140ae44ade6e6f6e0616fd36ff981037",
+        "44b0c80e1b75671a06d08160e0c03c6c4c797bc131570a6f44e459378ebec261",
+    ),
+    "cifar100": (
+        "1601886e5ca2fe605304b991743eda604eda52f5a912b4fd7280d2f451cac258",
+        "ab426eaa246916c79faa4a0b56cfae9b09d1b1809b8731da9d515061d39d303f",
+    ),
+}
+"""`content_sha256` of the training and the test split, images as (H, W, C). That of CIFAR-10 was taken
+from files that torchvision's checksums accept; that of CIFAR-100 (fine labels) from a copy whose rows
+stand partly in another order, so that it rests on that copy's images and labels being the official
+ones."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The files of each split and the key of the labels in them."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labels: str
+
+
+_LAYOUTS = {
+    "cifar10": _Layout(tuple(f"data_batch_{k}" for k in range(1, 6)), ("test_batch",), "labels"),
+    "cifar100": _Layout(("train",), ("test",), "fine_labels"),
+}
 
 
 def load(info: DatasetInfo, directory: Path) -> Dataset:
     """50,000 training and 10,000 test images of 32x32x3 from `directory`, downloaded if missing.
 
-    Raises `UserError` when the files are neither there nor to be had.
+    Images are in the order of the files. Raises `UserError` when the files are neither there nor to be
+    had, are damaged, contain code, or have a content that is neither official nor accepted.
     """
+    found = _official(info, directory)
+    if found is None and not present(info, directory):
+        _obtain(info, directory)
+        found = _official(info, directory)
+    return _recognised(info, directory)[0] if found is None else found
+
+
+def present(info: DatasetInfo, directory: Path) -> bool:
+    """Whether every batch of `info` is in `directory`, whatever it holds."""
+    layout, folder = _LAYOUTS[info.name], _folder(info, directory)
+    return all((folder / name).is_file() for name in layout.train + layout.test)
+
+
+def verify(info: DatasetInfo, directory: Path) -> str:
+    """How the files of `info` in `directory` are known to be right, in a few words.
+
+    Raises `UserError` as `load`, and when they are not there; never downloads.
+    """
+    if not present(info, directory):
+        raise UserError(f"{info.label} is not complete under '{directory}'")
+    if _official(info, directory) is not None:
+        return "official files"
+    return _recognised(info, directory)[1]
+
+
+def content(info: DatasetInfo, directory: Path) -> str:
+    """The one hash for both splits of the files in `directory`; `known_content` is the official one.
+
+    Raises `UserError` if they are damaged, contain code or are not of the right shape and counts.
+    """
+    return _joined(_hashes(*_read(info, directory)))
+
+
+def known_content(info: DatasetInfo) -> str:
+    """The official value of `content`."""
+    return _joined(KNOWN_CONTENT[info.name])
+
+
+def accept(info: DatasetInfo, directory: Path, accepted: str) -> None:
+    """Let `load` take the files of `info` in `directory`, whose `content` must be `accepted`.
+
+    Written beside the batches; a later change of them is refused again. Raises `UserError` if their
+    content is another, or as `content`.
+    """
+    found = content(info, directory)
+    if found != accepted:
+        raise UserError(
+            f"the content hash of {info.label} under '{directory}' is {found}, not {accepted}"
+        )
+    note, folder = {"content_sha256": accepted}, _folder(info, directory)
+    with writing(folder):
+        write_atomically(folder / ACCEPTED, (json.dumps(note) + "\n").encode())
+
+
+def _folder(info: DatasetInfo, directory: Path) -> Path:
+    return directory / archive(info.name).gives
+
+
+def _torchvision(info: DatasetInfo) -> Any:
+    return {"cifar10": CIFAR10, "cifar100": CIFAR100}[info.name]
+
+
+def _official(info: DatasetInfo, directory: Path) -> Dataset | None:
+    """The dataset as torchvision reads it; None where it is not there or not byte for byte official."""
+
+    def split(train: bool) -> Split:
+        source = _torchvision(info)(directory, train=train, download=False)
+        images = torch.from_numpy(np.ascontiguousarray(source.data))
+        return Split(images, torch.tensor(source.targets, dtype=torch.int64))
+
     try:
-        return Dataset(info, *(_read(directory, train, download=False) for train in (True, False)))
+        return Dataset(info, split(train=True), split(train=False))
     except (OSError, RuntimeError):
-        pass  # not there, or not whole: torchvision has checked every file's hash
+        return None
+
+
+def _obtain(info: DatasetInfo, directory: Path) -> None:
+    """Unpack the archive in `directory`, downloaded by torchvision if it is not there."""
+    source = archive(info.name)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / ".cifar10.lock"):
-            return Dataset(info, *(_read(directory, train, download=True) for train in (True, False)))
+        with FileLock(directory / f".{info.name}.lock"):
+            if present(info, directory):
+                return  # another process was faster
+            by_hand = directory / source.file
+            if by_hand.exists():
+                verify_archive(source, by_hand)
+                unpack(source, by_hand, directory)
+                return
+            with staging(directory, f"{info.name}-download") as part:
+                _torchvision(info)(part, train=True, download=True)
+                settle(part / source.gives, directory / source.gives)
     except (OSError, RuntimeError, HTTPException) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"CIFAR-10 is not complete under '{directory}' and cannot be downloaded ({reason}); put "
-            "the official cifar-10-python.tar.gz there or name another folder by --data-dir"
+            f"{info.label} is not complete under '{directory}' and cannot be downloaded ({reason}); "
+            f"put the official {source.file} ({source.urls[0]}, md5 {source.md5}) there or name "
+            "another folder by --data-dir"
         ) from error
 
 
-def _read(directory: Path, train: bool, download: bool) -> Split:
-    source = CIFAR10(directory, train=train, download=download)
-    images = torch.from_numpy(np.ascontiguousarray(source.data))
-    return Split(images, torch.tensor(source.targets, dtype=torch.int64))
+def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
+    """The dataset from files that are not the official ones, and by what their content is known."""
+    folder = _folder(info, directory)
+    try:
+        train, test = _read(info, directory)
+    except UserError as error:
+        raise UserError(
+            f"{error}; move '{folder}' away and get it anew: python -m benchmark data get {info.name} "
+            f"--data-dir {directory}"
+        ) from error
+    found, known = _hashes(train, test), KNOWN_CONTENT[info.name]
+    if found == known:
+        return Dataset(info, train, test), "official content in files of another layout"
+    if _joined(found) == _accepted(folder):
+        return Dataset(info, train, test), f"content that you accepted ({ACCEPTED})"
+    differing = [name for name, one, other in zip(SIZES, found, known, strict=True) if one != other]
+    raise UserError(
+        f"{info.label} in '{folder}' is well formed but its content is not the official one "
+        f"({' and '.join(differing)}): content hash {_joined(found)}, official {_joined(known)}; to "
+        f"use it all the same: python -m benchmark data accept {info.name} {_joined(found)} --data-dir "
+        f"{directory}"
+    )
+
+
+def _hashes(train: Split, test: Split) -> tuple[str, str]:
+    one, other = (content_sha256(split.images, split.labels) for split in (train, test))
+    return one, other
+
+
+def _joined(hashes: tuple[str, str]) -> str:
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def _accepted(folder: Path) -> str | None:
+    try:
+        note = json.loads((folder / ACCEPTED).read_bytes())
+        return str(note["content_sha256"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{folder / ACCEPTED}' cannot be read ({error}); delete it") from error
+
+
+def _read(info: DatasetInfo, directory: Path) -> tuple[Split, Split]:
+    layout, folder = _LAYOUTS[info.name], _folder(info, directory)
+    train, test = (
+        read_split(info, [folder / file for file in files], layout.labels, SIZES[name])
+        for name, files in (("train", layout.train), ("test", layout.test))
+    )
+    return train, test

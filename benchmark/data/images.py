@@ -1,7 +1,8 @@
 """Images in memory: uint8 tensors, batches augmented by one gather, pixels in [0,1] on the way out."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -41,14 +42,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test split of one dataset."""
+    """Training and test split of one dataset, and the data folder it was read from."""
 
     info: DatasetInfo
     train: Split
     test: Split
+    directory: Path | None = None
 
     def to(self, device: torch.device) -> "Dataset":
-        return Dataset(self.info, self.train.to(device), self.test.to(device))
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
 def pixels(images: Tensor) -> Tensor:

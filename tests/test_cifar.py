@@ -1,0 +1,325 @@
+"""CIFAR in a folder: official files, other files of known content, and files that are refused."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data import CIFAR10, CIFAR100, cifar
+from benchmark.data.archives import ARCHIVES
+from benchmark.data.cifar_batches import read_split
+from benchmark.data.content import content_sha256
+from benchmark.errors import UserError
+
+SIZES = {"train": 200, "test": 100}
+
+
+def rows(size, seed, classes=100):
+    """Random rows as the batches have them and labels, the same number of every class, shuffled."""
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(0, 256, (size, 3072), dtype=np.uint8)
+    return pixels, generator.permutation(np.arange(size) % classes)
+
+
+def as_images(pixels):
+    """Rows of colour planes as (N, H, W, C), written with an index for each axis."""
+    planes = pixels.reshape(-1, 3, 32, 32)
+    return np.stack([planes[:, channel] for channel in range(3)], axis=-1)
+
+
+def write(path, pixels, labels, key="fine_labels", protocol=2):
+    """A batch file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    batch = {"data": pixels, key: [int(label) for label in labels], "batch_label": "a batch"}
+    path.write_bytes(pickle.dumps(batch, protocol=protocol))
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A data directory with a CIFAR-100 of few images, whose content is known."""
+    monkeypatch.setattr(cifar, "SIZES", SIZES)
+    splits = {name: rows(size, seed) for seed, (name, size) in enumerate(SIZES.items())}
+    hashes = [content_sha256(as_images(pixels), labels) for pixels, labels in splits.values()]
+    monkeypatch.setitem(cifar.KNOWN_CONTENT, "cifar100", tuple(hashes))
+    for name, (pixels, labels) in splits.items():
+        write(tmp_path / "cifar-100-python" / name, pixels, labels)
+    return tmp_path, splits
+
+
+class TestContentHash:
+    """A hash of labelled images that forgets their order."""
+
+    def test_order_does_not_matter(self):
+        """Any permutation of the rows has the same hash, and so has a tensor of them."""
+        pixels, labels = rows(50, 0)
+        images = as_images(pixels)
+        order = np.random.default_rng(1).permutation(50)
+        expected = content_sha256(images, labels)
+        assert content_sha256(images[order], labels[order]) == expected
+        assert content_sha256(torch.from_numpy(images), torch.from_numpy(labels)) == expected
+        assert content_sha256(np.asfortranarray(images), labels.astype(np.uint8)) == expected
+
+    def test_everything_else_does(self):
+        """Swapped labels, a changed pixel, a lost, a doubled, another shape: all differ."""
+        pixels, labels = rows(50, 0)
+        images = as_images(pixels)
+        swapped, changed = labels.copy(), images.copy()
+        one, other = 0, int(np.flatnonzero(labels != labels[0])[0])
+        swapped[[one, other]] = swapped[[other, one]]
+        changed[7, 3, 2, 1] ^= 1
+        double = np.r_[np.arange(50), 3]
+        others = [
+            (images, swapped),
+            (changed, labels),
+            (images[1:], labels[1:]),
+            (images[double], labels[double]),
+            (images.reshape(50, 64, 16, 3), labels),
+            (images[:0], labels[:0]),
+        ]
+        hashes = {content_sha256(*pair) for pair in [(images, labels), *others]}
+        assert len(hashes) == 1 + len(others)
+
+    @pytest.mark.parametrize(
+        ("images", "labels"),
+        [
+            (np.zeros((3, 2, 2, 1), np.float32), np.zeros(3, int)),
+            (np.zeros((3, 2, 2, 1), np.uint8), np.zeros(4, int)),
+            (np.zeros((3, 2, 2, 1), np.uint8), np.zeros(3)),
+        ],
+        ids=["floats", "lengths", "labels"],
+    )
+    def test_what_is_not_labelled_images_is_refused(self, images, labels):
+        """Other types and lengths are an error of the program."""
+        with pytest.raises(ValueError, match="not uint8"):
+            content_sha256(images, labels)
+
+
+class TestOtherFiles:
+    """Files that torchvision's sums refuse."""
+
+    def test_known_content_is_loaded_in_the_order_of_the_files(self, small):
+        """Pixels and labels are those that were written, row by row."""
+        directory, splits = small
+        data = cifar.load(CIFAR100, directory)
+        for split, (pixels, labels) in zip((data.train, data.test), splits.values(), strict=True):
+            assert np.array_equal(split.images.numpy(), as_images(pixels))
+            assert np.array_equal(split.labels.numpy(), labels)
+            assert split.images.dtype == torch.uint8 and split.images.is_contiguous()
+            assert split.labels.dtype == torch.int64
+        assert data.info is CIFAR100
+        assert cifar.verify(CIFAR100, directory) == "official content in files of another layout"
+
+    def test_rows_in_another_order_are_known_too(self, small):
+        """A permutation of the training rows is the same content."""
+        directory, splits = small
+        pixels, labels = splits["train"]
+        order = np.random.default_rng(5).permutation(len(labels))
+        write(directory / "cifar-100-python" / "train", pixels[order], labels[order])
+        data = cifar.load(CIFAR100, directory)
+        assert np.array_equal(data.train.labels.numpy(), labels[order])
+        assert np.array_equal(data.train.images.numpy(), as_images(pixels[order]))
+
+    def test_another_content_is_refused_until_accepted(self, small):
+        """The message gives the hash found, the official one and the command that accepts it."""
+        directory, splits = small
+        pixels, labels = splits["test"]
+        changed = pixels.copy()
+        changed[0, 0] ^= 1
+        write(directory / "cifar-100-python" / "test", changed, labels)
+        found = cifar.content(CIFAR100, directory)
+        with pytest.raises(UserError) as refused:
+            cifar.load(CIFAR100, directory)
+        message = str(refused.value)
+        assert "(test)" in message
+        assert f"content hash {found}" in message
+        assert cifar.known_content(CIFAR100) in message
+        assert message.endswith(f"data accept cifar100 {found} --data-dir {directory}")
+        with pytest.raises(UserError, match="not " + "0" * 64):
+            cifar.accept(CIFAR100, directory, "0" * 64)
+        cifar.accept(CIFAR100, directory, found)
+        assert np.array_equal(cifar.load(CIFAR100, directory).test.images.numpy(), as_images(changed))
+        assert "accepted" in cifar.verify(CIFAR100, directory)
+        changed[0, 0] ^= 2
+        write(directory / "cifar-100-python" / "test", changed, labels)
+        with pytest.raises(UserError, match="not the official one"):
+            cifar.load(CIFAR100, directory)
+
+    @pytest.mark.parametrize("note", ["", "[]", "{}", "nonsense"])
+    def test_damaged_acceptance(self, small, note):
+        """An accepted.json that cannot be read is named, and nothing is accepted."""
+        directory, _ = small
+        write(directory / "cifar-100-python" / "test", *rows(100, 9))
+        (directory / "cifar-100-python" / "accepted.json").write_text(note)
+        with pytest.raises(UserError, match=r"accepted\.json' cannot be read"):
+            cifar.load(CIFAR100, directory)
+
+    @pytest.mark.parametrize("cut", [0, 1, 1000, 200_000])
+    def test_truncated_batch(self, small, cut):
+        """A cut file is one line that names it and what to do."""
+        directory, _ = small
+        path = directory / "cifar-100-python" / "test"
+        path.write_bytes(path.read_bytes()[:cut])
+        with pytest.raises(UserError) as refused:
+            cifar.load(CIFAR100, directory)
+        assert f"'{path}' is damaged" in str(refused.value)
+        assert "data get cifar100" in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "content",
+        [[1, 2], {"fine_labels": [1]}, {"data": "text", "fine_labels": [1]}, {"data": None}],
+        ids=["list", "no-data", "text", "none"],
+    )
+    def test_batch_of_something_else(self, small, content):
+        """A sound pickle of other things is a damaged batch."""
+        directory, _ = small
+        (directory / "cifar-100-python" / "test").write_bytes(pickle.dumps(content, protocol=2))
+        with pytest.raises(UserError, match="test' is damaged"):
+            cifar.load(CIFAR100, directory)
+
+    def test_wrong_numbers_are_told(self, small):
+        """A class too many, a missing image, a negative label, rows too short: each is named."""
+        directory, splits = small
+        pixels, labels = splits["test"]
+        path = directory / "cifar-100-python" / "test"
+
+        def message(pixels, labels):
+            write(path, pixels, labels)
+            with pytest.raises(UserError) as refused:
+                cifar.load(CIFAR100, directory)
+            return str(refused.value)
+
+        assert "labels from 0 to 100, not 0 to 99" in message(pixels, np.r_[100, labels[1:] * 0])
+        assert "labels from -1 to" in message(pixels, np.r_[-1, labels[1:]])
+        assert "0 to 2 images of a class, not 1" in message(pixels, np.r_[labels[1], labels[1:]])
+        assert "99 images, not 100" in message(pixels[1:], labels[1:])
+        assert "200 images, not 100" in message(np.r_[pixels, pixels], np.r_[labels, labels])
+        assert "not uint8(N, 3072)" in message(pixels[:, :-1], labels)
+        assert "not uint8(N, 3072)" in message(pixels.astype(np.int16), labels)
+        assert "and labels (99,)" in message(pixels, labels[1:])
+        assert "values of kind 'f4'" in message(pixels.astype(np.float32), labels)
+
+
+class TestUnpickling:
+    """Reading what may be hostile."""
+
+    @pytest.mark.parametrize("protocol", range(2, 6))
+    @pytest.mark.parametrize("order", ["C", "F"])
+    def test_every_protocol_and_memory_order(self, tmp_path, protocol, order):
+        """What numpy pickles, in either order, is read as it was."""
+        pixels, labels = rows(100, 0)
+        write(tmp_path / "batch", np.array(pixels, order=order), labels, protocol=protocol)
+        split = read_split(CIFAR100, [tmp_path / "batch"], "fine_labels", 100)
+        assert np.array_equal(split.images.numpy(), as_images(pixels))
+
+    def test_names_of_either_numpy_and_arrays_of_labels(self, tmp_path):
+        """Old and new module names are read, and labels of any whole type and byte order."""
+        pixels, labels = rows(100, 0)
+        for kind in ("<i8", ">i4", "u1"):
+            content = pickle.dumps({"data": pixels, "fine_labels": labels.astype(kind)}, protocol=2)
+            for module in (b"numpy.core.", b"numpy._core."):
+                other = content.replace(b"numpy._core.", b"numpy.core.").replace(b"numpy.core.", module)
+                (tmp_path / "batch").write_bytes(other)
+                split = read_split(CIFAR100, [tmp_path / "batch"], "fine_labels", 100)
+                assert np.array_equal(split.images.numpy(), as_images(pixels))
+                assert np.array_equal(split.labels.numpy(), labels)
+
+    @pytest.mark.parametrize("protocol", [2, 5])
+    def test_code_is_refused_and_not_run(self, small, protocol):
+        """A pickle that would make a file when read makes none, wherever in the batch it is."""
+        directory, splits = small
+        witness = directory / "was-here"
+
+        class Malicious:
+            def __reduce__(self):
+                return Path.touch, (witness,)
+
+        class Sneaky:
+            def __reduce__(self):
+                return eval, (f"open({str(witness)!r}, 'w')",)
+
+        pixels, labels = splits["test"]
+        for batch in (
+            Malicious(),
+            {"data": pixels, "fine_labels": Malicious()},
+            {"data": Sneaky(), "fine_labels": labels.tolist()},
+            {"data": pixels, "fine_labels": labels.tolist(), "more": [{"deep": Sneaky()}]},
+        ):
+            path = directory / "cifar-100-python" / "test"
+            path.write_bytes(pickle.dumps(batch, protocol=protocol))
+            with pytest.raises(UserError, match="contains code") as refused:
+                cifar.load(CIFAR100, directory)
+            assert str(path) in str(refused.value)
+            assert not witness.exists()
+        pickle.loads(pickle.dumps(Sneaky(), protocol=protocol)).close()
+        assert witness.exists()  # so it would have been seen
+
+    def test_numpy_is_not_reached(self, tmp_path):
+        """Objects in an array, through which numpy's own loader would take anything, are refused."""
+        objects = np.array([None, [1]], dtype=object)
+        (tmp_path / "batch").write_bytes(pickle.dumps({"data": objects}, protocol=2))
+        with pytest.raises(UserError, match="values of kind 'O8'"):
+            read_split(CIFAR100, [tmp_path / "batch"], "fine_labels", 100)
+
+    def test_several_batches_are_joined_in_order(self, tmp_path):
+        """CIFAR-10's five batches follow each other."""
+        pixels, labels = rows(50, 0, classes=10)
+        files = [tmp_path / f"batch{k}" for k in range(5)]
+        for k, file in enumerate(files):
+            part = slice(10 * k, 10 * k + 10)
+            write(file, pixels[part], labels[part], key="labels")
+        split = read_split(CIFAR10, files, "labels", 50)
+        assert np.array_equal(split.images.numpy(), as_images(pixels))
+        assert np.array_equal(split.labels.numpy(), labels)
+
+
+class TestMissing:
+    """Files that are not there."""
+
+    @pytest.fixture(autouse=True)
+    def offline(self, monkeypatch):
+        """No download succeeds."""
+
+        def download(*args, **kwargs):
+            raise OSError("no route")
+
+        monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", download)
+
+    @pytest.mark.parametrize("info", [CIFAR10, CIFAR100], ids=lambda info: info.name)
+    def test_what_to_do_is_told(self, tmp_path, info):
+        """Address, sum, file and folder are in the one line."""
+        with pytest.raises(UserError) as refused:
+            cifar.load(info, tmp_path)
+        message, listed = str(refused.value), ARCHIVES[info.name]
+        for part in (info.label, str(tmp_path), "no route", listed.file, listed.md5, listed.urls[0]):
+            assert part in message
+        assert "\n" not in message
+        assert not list(tmp_path.glob(".*.part"))
+
+    def test_archive_put_there_by_hand_is_verified(self, tmp_path):
+        """Another file under the archive's name is refused by its sum, not unpacked."""
+        (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"something")
+        with pytest.raises(UserError, match="expected md5 eb9058c3a382ffc7106e4002c42a8d85"):
+            cifar.load(CIFAR100, tmp_path)
+
+    def test_verify_does_not_download(self, tmp_path):
+        """Checking what is not there is told as such."""
+        with pytest.raises(UserError, match="is not complete under"):
+            cifar.verify(CIFAR100, tmp_path)
+
+
+@pytest.mark.parametrize("info", [CIFAR10, CIFAR100], ids=lambda info: info.name)
+def test_real_files(info):
+    """The files that BENCHMARK_DATA names have the official content and equal classes."""
+    named = os.environ.get("BENCHMARK_DATA")
+    if named is None or not cifar.present(info, Path(named)):
+        pytest.skip(f"BENCHMARK_DATA names no folder that holds {ARCHIVES[info.name].gives}")
+    data = cifar.load(info, Path(named))
+    hashes = [content_sha256(split.images, split.labels) for split in (data.train, data.test)]
+    assert tuple(hashes) == cifar.KNOWN_CONTENT[info.name]
+    for split, size in zip((data.train, data.test), (50_000, 10_000), strict=True):
+        assert split.images.shape == (size, 32, 32, 3)
+        assert torch.bincount(split.labels).tolist() == [size // info.classes] * info.classes

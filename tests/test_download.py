@@ -1,0 +1,381 @@
+"""Fetching and unpacking archives: mirrors, damage, kills, and members that mean harm."""
+
+import hashlib
+import http.server
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+import benchmark.data.download
+from benchmark.data.archives import Archive
+from benchmark.data.download import fetch, md5, settle, unpack, verify_archive
+from benchmark.errors import UserError
+
+FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40}
+
+
+def tarred(files, mode="w:gz"):
+    """A tar file's bytes; a value that is a TarInfo is put in as it is."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+        for name, content in files.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+            else:
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zipped(files):
+    """A zip file's bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return buffer.getvalue()
+
+
+def archive_of(content, file="set.tar.gz", urls=("http://127.0.0.1:9/set.tar.gz",), size=None):
+    """An archive whose right bytes are `content`."""
+    return Archive("set", file, "A set", hashlib.md5(content).hexdigest(), size, tuple(urls), "set")
+
+
+def tree(folder):
+    """Every file under `folder` that is not hidden, by its relative name."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.relative_to(folder).parts[0].startswith(".")
+    }
+
+
+@pytest.fixture
+def serve():
+    """A web server of this process: give it answers by path, get its address and what was asked."""
+    answers, asked = {}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            status, content, length = answers.get(self.path, (404, b"", 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            """Be silent."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+
+    def answer(path, content, status=200, length=None):
+        answers[path] = (status, content, len(content) if length is None else length)
+        return address + path
+
+    answer.asked = asked
+    yield answer
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class TestFetch:
+    """Mirrors and what they may send."""
+
+    def test_first_mirror_that_has_the_file_is_used(self, serve, tmp_path):
+        """A mirror that fails is passed over, those after a good one are not asked."""
+        content = tarred(FILES)
+        urls = [
+            serve("/gone", b"", status=404),
+            serve("/other", b"another file"),
+            serve("/cut", content[:100], length=len(content)),
+            serve("/good", content),
+            serve("/spare", content),
+        ]
+        path = fetch(archive_of(content, urls=urls), tmp_path / "data")
+        assert path == tmp_path / "data" / "set.tar.gz"
+        assert path.read_bytes() == content
+        assert serve.asked == ["/gone", "/other", "/cut", "/good"]
+        assert tree(tmp_path / "data") == {"set.tar.gz": content}
+        assert not list((tmp_path / "data").glob(".*.part"))
+
+    def test_all_mirrors_fail(self, serve, tmp_path):
+        """One line gives every address with its reason, the sum, and the place for the file."""
+        content = tarred(FILES)
+        urls = [
+            serve("/gone", b"", status=404),
+            serve("/broken", b"", status=503),
+            serve("/other", b"another file"),
+            serve("/cut", content[:100], length=len(content)),
+            "http://127.0.0.1:9/closed",
+        ]
+        wanted = archive_of(content, urls=urls)
+        with pytest.raises(UserError) as refused:
+            fetch(wanted, tmp_path)
+        message = str(refused.value)
+        other = hashlib.md5(b"another file").hexdigest()
+        for url, reason in zip(
+            urls,
+            (
+                "HTTP 404",
+                "HTTP 503",
+                f"sent another file (md5 {other})",
+                "connection broken off",
+                "no connection",
+            ),
+            strict=True,
+        ):
+            assert f"{url}: {reason}" in message
+        assert f"md5 {wanted.md5}" in message
+        assert f"'{tmp_path / 'set.tar.gz'}' by hand" in message
+        assert "\n" not in message
+        assert tree(tmp_path) == {}
+
+    def test_progress_reaches_the_total(self, serve, tmp_path):
+        """Bytes only rise, up to the file's length; the mirror is named."""
+        content = os.urandom(3_000_000)
+        told = []
+        url = serve("/big", content)
+        fetch(archive_of(content, urls=[url]), tmp_path, progress=lambda *what: told.append(what))
+        assert {what[0] for what in told} == {"set.tar.gz"}
+        assert {what[2] for what in told} == {3_000_000}
+        assert {what[3] for what in told} == {url.split("/")[2]}
+        done = [what[1] for what in told]
+        assert done == sorted(done)
+        assert len(done) > 2
+        assert done[-1] == 3_000_000
+
+    def test_file_that_is_there_is_verified_and_not_downloaded(self, tmp_path):
+        """A good file is returned as it is; a cut and a changed one are refused and stay."""
+        content = tarred(FILES)
+        wanted, path = archive_of(content, size=len(content)), tmp_path / "set.tar.gz"
+        path.write_bytes(content)
+        assert fetch(wanted, tmp_path, downloader=forbidden) == path
+        path.write_bytes(content[:-7])
+        with pytest.raises(UserError, match=f"truncated: expected {len(content)} bytes, found "):
+            fetch(wanted, tmp_path, downloader=forbidden)
+        changed = content[:-1] + bytes([content[-1] ^ 1])
+        path.write_bytes(changed)
+        with pytest.raises(UserError) as refused:
+            fetch(wanted, tmp_path, downloader=forbidden)
+        assert f"expected md5 {wanted.md5}" in str(refused.value)
+        assert f"found {hashlib.md5(changed).hexdigest()}" in str(refused.value)
+        assert path.read_bytes() == changed
+
+    def test_another_process_was_faster(self, tmp_path):
+        """Threads that want the same file at once download it once."""
+        content, calls = tarred(FILES), []
+
+        def downloader(url, output, _pooch):
+            calls.append(url)
+            Path(output).write_bytes(content)
+
+        wanted, found = archive_of(content), []
+        threads = [
+            threading.Thread(
+                target=lambda: found.append(fetch(wanted, tmp_path, downloader=downloader))
+            )
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [tmp_path / "set.tar.gz"] * 4
+        assert len(calls) == 1
+
+    def test_kill_leaves_a_part_only_and_the_next_call_succeeds(self, tmp_path):
+        """A process that ends amid a download leaves no file of the archive's name."""
+        content = tarred(FILES)
+        code = (
+            "import os, sys\n"
+            "from pathlib import Path\n"
+            "from benchmark.data.archives import Archive\n"
+            "from benchmark.data.download import fetch\n"
+            "def dies(url, output, pooch):\n"
+            "    Path(output).write_bytes(b'half')\n"
+            "    os._exit(9)\n"
+            "urls = ('http://127.0.0.1:9/',)\n"
+            "wanted = Archive('set', 'set.tar.gz', '', '0' * 32, None, urls, 'set')\n"
+            "fetch(wanted, Path(sys.argv[1]), downloader=dies)\n"
+        )
+        killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+        assert killed.returncode == 9
+        assert tree(tmp_path) == {}
+        assert [path.name for path in tmp_path.glob(".*.part")] == [".set.tar.gz.part"]
+
+        def downloader(url, output, _pooch):
+            Path(output).write_bytes(content)
+
+        path = fetch(archive_of(content), tmp_path, downloader=downloader)
+        assert path.read_bytes() == content
+        assert not list(tmp_path.glob(".*.part"))
+
+    @pytest.mark.parametrize("known", [True, False], ids=["size-listed", "size-sent"])
+    def test_a_full_disk_is_told_before_the_download(self, serve, tmp_path, monkeypatch, known):
+        """A file larger than the free space is refused, whether its size is listed or sent."""
+        content = tarred(FILES)
+        usage = namedtuple("usage", "total used free")(10**9, 10**9 - 5, 5)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+        wanted = archive_of(
+            content, urls=[serve("/set", content)], size=len(content) if known else None
+        )
+        with pytest.raises(UserError, match=r"set\.tar\.gz needs 0\.0 GB and .* 0\.0 GB free"):
+            fetch(wanted, tmp_path)
+        assert serve.asked == ([] if known else ["/set"])
+        assert tree(tmp_path) == {}
+
+    def test_a_folder_that_is_a_file(self, tmp_path):
+        """A file in the place of the data directory is a user's error."""
+        (tmp_path / "data").write_text("")
+        with pytest.raises(UserError, match="--data-dir"):
+            fetch(archive_of(b"x"), tmp_path / "data", downloader=forbidden)
+
+
+def forbidden(*_):
+    """Stand in for a download that must not be."""
+    raise AssertionError("nothing is to be downloaded")
+
+
+def test_verify_archive_names_a_missing_file(tmp_path):
+    """A file that is not there is a user's error."""
+    with pytest.raises(UserError, match="is not there"):
+        verify_archive(archive_of(b"x"), tmp_path / "set.tar.gz")
+
+
+def test_md5_is_that_of_hashlib(tmp_path):
+    """The sum of a file is the sum of its bytes."""
+    (tmp_path / "file").write_bytes(b"content" * 1000)
+    assert md5(tmp_path / "file") == hashlib.md5(b"content" * 1000).hexdigest()
+
+
+PACKERS = [("set.tar", lambda files: tarred(files, "w")), ("set.tar.gz", tarred), ("set.zip", zipped)]
+
+
+@pytest.mark.parametrize(("file", "packed"), PACKERS, ids=[file for file, _ in PACKERS])
+class TestUnpack:
+    """The same for every kind of archive."""
+
+    def put(self, tmp_path, file, content):
+        """The archive of `content` and its path, beside an empty data directory."""
+        (tmp_path / file).write_bytes(content)
+        (tmp_path / "data").mkdir()
+        return archive_of(content, file), tmp_path / file, tmp_path / "data"
+
+    def test_files_arrive(self, tmp_path, file, packed):
+        """Every member is in the folder that the archive gives, and nothing else is left."""
+        wanted, path, data = self.put(tmp_path, file, packed(FILES))
+        unpack(wanted, path, data)
+        assert tree(data) == FILES
+        assert not list(data.glob(".*.part"))
+
+    @pytest.mark.parametrize("top", ["", "Other-Name/"])
+    def test_folder_gets_its_name(self, tmp_path, file, packed, top):
+        """Whatever an archive calls its folder, and if it has none, the content is in `gives`."""
+        bare = {name.removeprefix("set/"): content for name, content in FILES.items()}
+        wanted, path, data = self.put(
+            tmp_path, file, packed({top + name: content for name, content in bare.items()})
+        )
+        unpack(wanted, path, data)
+        assert tree(data) == FILES
+
+    def test_other_files_in_the_folder_stay(self, tmp_path, file, packed):
+        """Unpacking again mends what is damaged or lost, and leaves alone what is not of it."""
+        wanted, path, data = self.put(tmp_path, file, packed(FILES))
+        unpack(wanted, path, data)
+        (data / "set/deep/b.bin").write_bytes(b"damaged")
+        (data / "set/a.txt").unlink()
+        (data / "set/deep/mine").write_bytes(b"mine")
+        unpack(wanted, path, data)
+        assert tree(data) == FILES | {"set/deep/mine": b"mine"}
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+    def test_truncated_file(self, tmp_path, file, packed, share):
+        """A cut archive is named, and leaves nothing."""
+        files = FILES | {"set/noise": os.urandom(50_000)}
+        content = packed(files)
+        wanted, path, data = self.put(tmp_path, file, content[: int(share * len(content))])
+        with pytest.raises(UserError) as refused:
+            unpack(wanted, path, data)
+        assert f"'{path}' is damaged or truncated" in str(refused.value)
+        assert "\n" not in str(refused.value)
+        assert tree(data) == {}
+        assert not list(data.glob(".*.part"))
+
+    @pytest.mark.parametrize("name", ["../evil", "set/../../evil"])
+    def test_members_that_lead_out_are_refused(self, tmp_path, file, packed, name):
+        """A path out of the folder is refused, and the members before it are not put in place."""
+        wanted, path, data = self.put(tmp_path, file, packed(FILES | {name: b"evil"}))
+        with pytest.raises(UserError, match="evil"):
+            unpack(wanted, path, data)
+        assert tree(data) == {}
+        assert not list(tmp_path.rglob("evil"))
+
+    def test_absolute_members_do_not_reach_their_place(self, tmp_path, file, packed):
+        """An absolute name writes nothing to that place."""
+        evil = tmp_path / "elsewhere" / "evil"
+        evil.parent.mkdir()
+        wanted, path, data = self.put(tmp_path, file, packed(FILES | {str(evil): b"evil"}))
+        try:
+            unpack(wanted, path, data)
+        except UserError as error:
+            assert "evil" in str(error)  # noqa: PT017 - tarfile makes the name relative, which is safe too
+        assert not evil.exists()
+
+    def test_what_a_kill_left_is_cleared(self, tmp_path, file, packed):
+        """The folder of an earlier attempt neither stays nor gets into the result."""
+        wanted, path, data = self.put(tmp_path, file, packed(FILES))
+        (data / ".set.part" / "set").mkdir(parents=True)
+        (data / ".set.part" / "set" / "half").write_bytes(b"half")
+        unpack(wanted, path, data)
+        assert tree(data) == FILES
+        assert not (data / ".set.part").exists()
+
+    def test_too_little_room(self, tmp_path, file, packed, monkeypatch):
+        """An archive that cannot fit is refused."""
+        wanted, path, data = self.put(tmp_path, file, packed(FILES))
+        usage = namedtuple("usage", "total used free")(10**9, 10**9 - 5, 5)
+        monkeypatch.setattr(benchmark.data.download.shutil, "disk_usage", lambda path: usage)
+        with pytest.raises(UserError, match="free; make room"):
+            unpack(wanted, path, data)
+        assert tree(data) == {}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_links_and_pipes_are_refused(tmp_path, kind):
+    """Members that are no files or folders are refused, wherever they lead."""
+    link = tarfile.TarInfo("set/link")
+    link.type, link.linkname = kind, "a.txt"
+    content = tarred(FILES | {"set/link": link})
+    (tmp_path / "set.tar.gz").write_bytes(content)
+    with pytest.raises(UserError, match="'set/link' is a link"):
+        unpack(archive_of(content), tmp_path / "set.tar.gz", tmp_path / "data")
+    assert tree(tmp_path / "data") == {}
+
+
+def test_settle_into_a_new_place_is_one_rename(tmp_path, monkeypatch):
+    """A folder whose target is new is moved as a whole, so that no kill can leave half of it."""
+    moves = []
+    replace = Path.replace
+    monkeypatch.setattr(
+        Path, "replace", lambda self, target: (moves.append(self), replace(self, target))
+    )
+    (tmp_path / "from" / "deep").mkdir(parents=True)
+    (tmp_path / "from" / "deep" / "file").write_bytes(b"x")
+    settle(tmp_path / "from", tmp_path / "to")
+    assert moves == [tmp_path / "from"]
+    assert tree(tmp_path / "to") == {"deep/file": b"x"}

@@ -1,0 +1,516 @@
+"""Tiny-ImageNet: labels and order against torchvision's ImageFolder, the cache, and damaged files."""
+
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from benchmark.data import TINY_IMAGENET, jpegs, tiny_imagenet
+from benchmark.data import load as load_dataset
+from benchmark.data.archives import ARCHIVES
+from benchmark.data.tiny_imagenet import FILES, class_names, load, prepare, present
+from benchmark.data.tiny_imagenet_source import Layout
+from benchmark.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+WNIDS = ("n03", "n01", "n02")  # as in the published file, not sorted
+LAYOUT = Layout(classes=3, train_per_class=12, test_per_class=4, side=8)
+CACHE = "tiny-imagenet-cache"
+ANNOTATIONS = "val/val_annotations.txt"
+
+
+def write_jpeg(path, seed, mode="RGB", side=8):
+    """A picture of noise of its own."""
+    shape = (side, side) if mode == "L" else (side, side, 3)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, "JPEG")
+
+
+def decoded(path):
+    """RGB values by Pillow's own words."""
+    with Image.open(path) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """An unpacked set of three classes, as the published one is laid out."""
+    root = tmp_path / "data" / "tiny-imagenet-200"
+    for number, wnid in enumerate(WNIDS):
+        for k in range(12):
+            write_jpeg(root / "train" / wnid / "images" / f"{wnid}_{k}.JPEG", 100 * number + k)
+        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text(f"{wnid}_0.JPEG\t0\t0\t7\t7\n")
+    labels = [WNIDS[(5 * k) % 3] for k in range(12)]
+    lines = []
+    for k, wnid in enumerate(labels):
+        write_jpeg(root / "val" / "images" / f"val_{k}.JPEG", 1000 + k)
+        lines.append(f"val_{k}.JPEG\t{wnid}\t0\t1\t6\t7\n")
+    (root / ANNOTATIONS).write_text("".join(lines))
+    (root / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in WNIDS))
+    write_jpeg(root / "test" / "images" / "test_0.JPEG", 2000)
+    return root
+
+
+@pytest.fixture
+def data(tree):
+    """The data folder that `tree` lies in."""
+    return tree.parent
+
+
+@pytest.fixture
+def publish(monkeypatch):
+    """A function that makes a zip of a folder's parent the one whose md5 is published."""
+
+    def make(tree):
+        file = Path(shutil.make_archive(str(tree), "zip", tree.parent, tree.name))
+        declare(monkeypatch, file)
+        return file
+
+    return make
+
+
+def declare(monkeypatch, file):
+    """Let the content of `file` be the published one."""
+    about = {"md5": hashlib.md5(file.read_bytes()).hexdigest(), "size": file.stat().st_size}
+    monkeypatch.setitem(ARCHIVES, "tiny-imagenet", replace(ARCHIVES["tiny-imagenet"], **about))
+
+
+def same(one, other):
+    """Whether two datasets have the same images and labels in the same order."""
+    return all(
+        torch.equal(getattr(getattr(one, part), what), getattr(getattr(other, part), what))
+        for part in ("train", "test")
+        for what in ("images", "labels")
+    )
+
+
+def refused(data, match):
+    """Check that loading fails with one line that says `match`, and leaves no cache."""
+    with pytest.raises(UserError, match=match) as error:
+        load(data, LAYOUT)
+    assert "\n" not in str(error.value)
+    assert not [path.name for path in data.iterdir() if "cache" in path.name and path.is_dir()]
+
+
+class TestContent:
+    """Which image is where and of which class."""
+
+    def test_the_published_numbers(self):
+        """By default there are 200 classes of 500 and 50 images of 64x64, as the suite's facts say."""
+        layout = tiny_imagenet.OFFICIAL
+        assert (layout.classes, layout.side) == (TINY_IMAGENET.classes, TINY_IMAGENET.side)
+        assert layout.classes * layout.train_per_class == 100_000
+        assert layout.test_images == 10_000
+
+    def test_training_part_is_image_folders(self, tree, data):
+        """Numbers of classes, order and pixels are those of torchvision's ImageFolder on train/."""
+        folder = ImageFolder(tree / "train")
+        train = load(data, LAYOUT).train
+        assert train.labels.tolist() == [label for _, label in folder.samples]
+        pixels = np.stack([decoded(path) for path, _ in folder.samples])
+        np.testing.assert_array_equal(train.images.numpy(), pixels)
+        assert dict(zip(class_names(data), range(3), strict=True)) == folder.class_to_idx
+
+    def test_test_part_is_as_annotated(self, tree, data):
+        """Image k is val_k.JPEG, and its class the annotated one by ImageFolder's numbers of train/."""
+        numbers = ImageFolder(tree / "train").class_to_idx
+        annotated = dict(line.split("\t")[:2] for line in (tree / ANNOTATIONS).read_text().splitlines())
+        test = load(data, LAYOUT).test
+        for k in range(12):
+            pixels = decoded(tree / "val" / "images" / f"val_{k}.JPEG")
+            np.testing.assert_array_equal(test.images[k].numpy(), pixels)
+            assert test.labels[k] == numbers[annotated[f"val_{k}.JPEG"]]
+
+    def test_types(self, data):
+        """Images are contiguous uint8 (N, H, W, C), labels int64, and both can be written to."""
+        loaded = load(data, LAYOUT)
+        for split, count in ((loaded.train, 36), (loaded.test, 12)):
+            assert split.images.shape == (count, 8, 8, 3)
+            assert split.images.dtype == torch.uint8
+            assert split.images.is_contiguous()
+            assert split.labels.shape == (count,)
+            assert split.labels.dtype == torch.int64
+            split.images[0], split.labels[0] = 0, 0
+
+    def test_order_of_annotations_does_not_matter(self, tree, data):
+        """Shuffled annotations give the same images with the same labels."""
+        before = load(data, LAYOUT)
+        shutil.rmtree(data / CACHE)
+        lines = (tree / ANNOTATIONS).read_text().splitlines(keepends=True)
+        random.Random(1).shuffle(lines)
+        (tree / ANNOTATIONS).write_text("".join(lines))
+        assert same(load(data, LAYOUT), before)
+
+    @pytest.mark.parametrize("inner", ["images", ""], ids=["with-images-folder", "flat"])
+    def test_reorganised_val(self, tree, data, inner):
+        """A val/ that was sorted into classes for ImageFolder gives the same as the published one."""
+        before = load(data, LAYOUT)
+        shutil.rmtree(data / CACHE)
+        for line in (tree / ANNOTATIONS).read_text().splitlines():
+            file, wnid, *_ = line.split("\t")
+            target = tree / "val" / wnid / inner / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (tree / "val" / "images" / file).rename(target)
+        assert same(load(data, LAYOUT), before)
+
+    def test_zip_and_tree_are_the_same(self, tree, data, publish):
+        """The zip gives the same as its unpacked folder, and the manifest says which it was."""
+        unpacked = load(data, LAYOUT)
+        manifest = json.loads((data / CACHE / "manifest.json").read_text())
+        assert (manifest["source"], manifest["md5"]) == ("tree", None)
+        shutil.rmtree(data / CACHE)
+        file = publish(tree)
+        assert same(load(data, LAYOUT), unpacked)
+        manifest = json.loads((data / CACHE / "manifest.json").read_text())
+        md5 = hashlib.md5(file.read_bytes()).hexdigest()
+        assert (manifest["source"], manifest["md5"]) == ("zip", md5)
+
+    def test_grey_picture(self, tree, data):
+        """A grey JPEG gets three equal channels of its own values."""
+        path = tree / "train" / "n01" / "images" / "n01_0.JPEG"
+        write_jpeg(path, 5, mode="L")
+        with Image.open(path) as picture:
+            assert picture.mode == "L"
+            grey = np.array(picture)
+        first = load(data, LAYOUT).train.images[0].numpy()
+        np.testing.assert_array_equal(first, np.stack([grey] * 3, axis=2))
+
+    def test_other_files_do_not_count(self, tree, data):
+        """What file managers leave in folders is passed over."""
+        before = load(data, LAYOUT)
+        shutil.rmtree(data / CACHE)
+        for folder in ("train", "train/n01/images", "val/images"):
+            (tree / folder / ".DS_Store").write_bytes(b"\0")
+            (tree / folder / "._n01_0.JPEG").write_bytes(b"\0")
+        assert same(load(data, LAYOUT), before)
+
+
+def rewrite(name, old, new):
+    """A change of the text file `name`."""
+
+    def change(tree):
+        text = (tree / name).read_text()
+        assert old in text
+        (tree / name).write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def remove(name):
+    """Removes a file."""
+    return lambda tree: (tree / name).unlink()
+
+
+def put(name, content):
+    """Replaces a file's content."""
+    return lambda tree: (tree / name).write_bytes(content)
+
+
+def move(name, target):
+    """Moves a file."""
+
+    def change(tree):
+        (tree / target).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).rename(tree / target)
+
+    return change
+
+
+def cut(name, count):
+    """Loses the last bytes of a file."""
+    return lambda tree: (tree / name).write_bytes((tree / name).read_bytes()[:-count])
+
+
+def png():
+    """A PNG file, as some people rename them."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+FIRST, VAL = "train/n01/images/n01_0.JPEG", "val/images/val_3.JPEG"
+WRONG = {
+    "too few classes": (rewrite("wnids.txt", "n02\n", ""), "wnids.txt .* 2 entries"),
+    "a class twice": (rewrite("wnids.txt", "n02\n", "n01\n"), "3 entries, 2 of them different"),
+    "a class too many": (rewrite("wnids.txt", "n02\n", "n02\nn09\n"), "wnids.txt .* 4 entries"),
+    "another class": (rewrite("wnids.txt", "n02\n", "n09\n"), "train/n02 .* not a class of wnids"),
+    "not text": (put("wnids.txt", b"\xff\n"), "wnids.txt .* not plain text"),
+    "a training image missing": (remove(FIRST), "train/n01/images .* 11 images; 12 are right"),
+    "a training image of another class": (
+        move(FIRST, "train/n01/images/n02_99.JPEG"),
+        "n02_99.JPEG .* not of that class",
+    ),
+    "no annotations": (remove(ANNOTATIONS), "no val/val_annotations.txt"),
+    "an unknown class annotated": (
+        rewrite(ANNOTATIONS, "val_4.JPEG\tn02", "val_4.JPEG\tn77"),
+        "line 5 of .* names 'n77'",
+    ),
+    "an image annotated twice": (
+        rewrite(ANNOTATIONS, "val_4.JPEG", "val_3.JPEG"),
+        "line 5 of .* val_3.JPEG a second time",
+    ),
+    "an image not annotated": (
+        rewrite(ANNOTATIONS, "val_3.JPEG\tn03\t0\t1\t6\t7\n", ""),
+        "names 11 images; 12 are right",
+    ),
+    "annotations without tabs": (
+        rewrite(ANNOTATIONS, "val_0.JPEG\tn03\t0\t1\t6\t7", "val_0.JPEG n03"),
+        "line 1 of .* tab",
+    ),
+    "classes of unequal size": (
+        rewrite(ANNOTATIONS, "val_0.JPEG\tn03", "val_0.JPEG\tn01"),
+        "names 5 images of n01; 4 are right",
+    ),
+    "a test image missing": (remove(VAL), "val_3.JPEG .* neither in val/images nor in val/n03"),
+    "a test image in another class": (
+        move(VAL, "val/n01/val_3.JPEG"),
+        "val_3.JPEG .* neither in val/images nor in val/n03",
+    ),
+    "not an image": (put(FIRST, b"<html>"), f"'{FIRST}' cannot be decoded .*not a JPEG"),
+    "an image cut off": (cut(VAL, 20), f"'{VAL}' cannot be decoded .*truncated"),
+    "an image cut off in its header": (cut(VAL, 300), f"'{VAL}' cannot be decoded"),
+    "an empty image": (put(VAL, b""), f"'{VAL}' cannot be decoded"),
+    "another format": (put(VAL, png()), f"'{VAL}' cannot be decoded .*not a JPEG"),
+    "another size": (
+        lambda tree: write_jpeg(tree / FIRST, 0, side=9),
+        f"'{FIRST}' has 9x9 pixels; 8x8 are right",
+    ),
+}
+
+
+class TestWrongSource:
+    """What is not the published set is refused in one line, and leaves no cache."""
+
+    @pytest.mark.parametrize("name", WRONG)
+    def test_wrong_tree(self, name, tree, data):
+        """Each thing that can be wrong with an unpacked folder is named."""
+        change, match = WRONG[name]
+        change(tree)
+        refused(data, match)
+
+    @pytest.mark.parametrize("name", ["no annotations", "an image cut off", "another size"])
+    def test_wrong_zip(self, name, tree, data, publish):
+        """A zip is looked at as closely as a folder."""
+        change, match = WRONG[name]
+        change(tree)
+        publish(tree)
+        refused(data, match)
+
+    def test_truncated_zip(self, tree, data, publish):
+        """A zip that was cut off is refused by its name, though the unpacked folder is there too."""
+        file = publish(tree)
+        file.write_bytes(file.read_bytes()[:-100])
+        refused(data, r"tiny-imagenet-200\.zip' is truncated")
+
+    def test_wrong_md5_is_found_first(self, tree, data, publish, monkeypatch):
+        """Nothing is decoded from a zip of another md5."""
+        file = publish(tree)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        monkeypatch.setattr(jpegs, "decode", lambda *_: pytest.fail("decoded"))
+        refused(data, "md5")
+
+    def test_no_zip_at_all(self, data, publish, tree, monkeypatch):
+        """A file of the right md5 that is no zip is a user's error too."""
+        file = publish(tree)
+        file.write_bytes(file.read_bytes()[:-100])
+        declare(monkeypatch, file)
+        refused(data, "not a whole zip")
+
+    def test_damaged_member(self, data, publish, tree, monkeypatch):
+        """A member whose checksum is wrong is named."""
+        file = publish(tree)
+        content = file.read_bytes()
+        at = content.index(f"tiny-imagenet-200/{FIRST}".encode()) + 200
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        declare(monkeypatch, file)
+        refused(data, f"cannot read '{FIRST}' in")
+
+    def test_data_folder_that_is_a_file(self, tree, tmp_path):
+        """A file in the place of the data folder is a user's error."""
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UserError, match="--data-dir"):
+            prepare(tree, tmp_path / "file", LAYOUT)
+
+
+class TestCache:
+    """Decoded once, whole or not there, and checked by hash."""
+
+    def test_files_are_plain_arrays(self, data):
+        """numpy reads the files as they were loaded, and their hashes are those of the manifest."""
+        loaded = load(data, LAYOUT)
+        hashes = json.loads((data / CACHE / "manifest.json").read_text())["sha256"]
+        assert set(hashes) == set(FILES)
+        for name in FILES:
+            path, (part, what) = data / CACHE / name, name.removesuffix(".npy").split("_")
+            array = np.load(path, allow_pickle=False)
+            np.testing.assert_array_equal(array, getattr(getattr(loaded, part), what).numpy())
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == hashes[name]
+
+    def test_source_is_not_needed_again(self, tree, data):
+        """With the cache there, neither zip nor folder is looked at."""
+        before = load(data, LAYOUT)
+        shutil.rmtree(tree)
+        assert same(load(data, LAYOUT), before)
+
+    def test_large_arrays_are_read_in_blocks(self, data, monkeypatch):
+        """Blocks that do not divide the file give the same array and hash."""
+        before = load(data, LAYOUT)
+        monkeypatch.setattr("benchmark.data.image_cache.BLOCK", 1000)
+        monkeypatch.setattr(tiny_imagenet, "BLOCK", 7)
+        assert same(load(data, LAYOUT), before)
+        shutil.rmtree(data / CACHE)
+        assert same(load(data, LAYOUT), before)
+
+    def test_a_whole_cache_is_left_alone(self, tree, data):
+        """Preparing a second time changes nothing, even from a source that is wrong by now."""
+        load(data, LAYOUT)
+        before = {path.name: path.stat().st_mtime_ns for path in (data / CACHE).iterdir()}
+        (tree / "wnids.txt").unlink()
+        prepare(tree, data, LAYOUT)
+        assert {path.name: path.stat().st_mtime_ns for path in (data / CACHE).iterdir()} == before
+
+    @pytest.mark.parametrize("nth", [1, 3, 5])
+    def test_interrupted(self, nth, tree, data, monkeypatch):
+        """Stopped on the way, it leaves nothing that looks whole, and the next call succeeds."""
+        calls, real = [], tiny_imagenet.decode_all
+
+        def stopping(*arguments):
+            calls.append(arguments)
+            if len(calls) == nth:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tiny_imagenet, "BLOCK", 10)
+            patch.setattr(tiny_imagenet, "decode_all", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                load(data, LAYOUT)
+        assert len(calls) == nth
+        assert not [path for path in data.iterdir() if path.is_dir() and path != tree]
+        load(data, LAYOUT)
+        assert (data / CACHE / "manifest.json").is_file()
+
+    def test_killed(self, data):
+        """What a killed process left beside the cache is not used, and is cleared away."""
+        left = data / f".{CACHE}.part"
+        left.mkdir()
+        (left / FILES[0]).write_bytes(b"half")
+        load(data, LAYOUT)
+        assert not left.exists()
+
+    @pytest.mark.parametrize("name", FILES)
+    @pytest.mark.parametrize("at", [0, 20, 60, -1])
+    def test_flipped_bit(self, name, at, data):
+        """One wrong bit, in the header or in the array, is found and the file and folder are named."""
+        load(data, LAYOUT)
+        path = data / CACHE / name
+        content = bytearray(path.read_bytes())
+        content[at] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}' is damaged; delete the folder '.*{CACHE}'"):
+            load(data, LAYOUT)
+
+    @pytest.mark.parametrize("change", [lambda c: c[:-1], lambda c: c + b"\0", lambda c: b""])
+    def test_other_length(self, change, data):
+        """A file that is shorter or longer than written is found."""
+        load(data, LAYOUT)
+        path = data / CACHE / FILES[2]
+        path.write_bytes(change(path.read_bytes()))
+        with pytest.raises(UserError, match=f"{FILES[2]}' is damaged"):
+            load(data, LAYOUT)
+
+    def test_objects_are_not_unpickled(self, data):
+        """A cache file of Python objects is refused, even with its own hash in the manifest."""
+        load(data, LAYOUT)
+        path, manifest = data / CACHE / FILES[3], data / CACHE / "manifest.json"
+        old = hashlib.sha256(path.read_bytes()).hexdigest()
+        np.save(path, np.array([print] * 12, dtype=object), allow_pickle=True)
+        new = hashlib.sha256(path.read_bytes()).hexdigest()
+        manifest.write_text(manifest.read_text().replace(old, new))
+        with pytest.raises(UserError, match=f"{FILES[3]}' is damaged"):
+            load(data, LAYOUT)
+
+    @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"schema_version": 2}'])
+    def test_damaged_manifest(self, content, data):
+        """A manifest that is none is named."""
+        load(data, LAYOUT)
+        (data / CACHE / "manifest.json").write_bytes(content)
+        with pytest.raises(UserError, match=r"manifest.json' is damaged; delete the folder"):
+            load(data, LAYOUT)
+
+    @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+    def test_incomplete_cache_is_made_anew(self, name, data):
+        """A cache that lacks a file is none."""
+        before = load(data, LAYOUT)
+        (data / CACHE / name).unlink()
+        assert same(load(data, LAYOUT), before)
+
+    def test_progress(self, tree, data, monkeypatch):
+        """The images done are reported up to the last one of each part."""
+        monkeypatch.setattr(tiny_imagenet, "BLOCK", 10)
+        seen = []
+        prepare(tree, data, LAYOUT, progress=lambda *told: seen.append(told[1:3]))
+        assert seen == [(10, 36), (20, 36), (30, 36), (36, 36), (10, 12), (12, 12)]
+
+
+class TestWhere:
+    """Which of several sources is used."""
+
+    def test_present(self, tree, data, publish):
+        """The cache, the zip and the folder each count, and nothing else does."""
+        assert present(data)
+        file = publish(tree)
+        shutil.rmtree(tree)
+        assert present(data)
+        load(data, LAYOUT)
+        file.unlink()
+        assert present(data)
+        (data / CACHE / FILES[0]).unlink()
+        assert not present(data)
+        assert class_names(data) is None
+
+    def test_zip_before_tree(self, tree, data, publish):
+        """Where both are there, the zip is used, whose hash is known."""
+        publish(tree)
+        (tree / "wnids.txt").write_text("")
+        load(data, LAYOUT)
+        assert class_names(data) == tuple(sorted(WNIDS))
+
+    def test_download(self, tree, tmp_path, publish, monkeypatch):
+        """With nothing there, the zip is downloaded into the data folder."""
+        file, empty, asked = publish(tree), tmp_path / "empty", []
+
+        def fetch(archive, directory, **_):
+            asked.append((archive.name, directory))
+            directory.mkdir()
+            return Path(shutil.copy(file, directory))
+
+        monkeypatch.setattr("benchmark.data.download.fetch", fetch)
+        assert not present(empty)
+        loaded = load(empty, LAYOUT)
+        assert asked == [("tiny-imagenet", empty)]
+        assert same(loaded, load(tree.parent, LAYOUT))
+
+    def test_real_set(self):
+        """The decoded published set has 100,000 and 10,000 images of 200 equal classes."""
+        named = os.environ.get("BENCHMARK_DATA")
+        if named is None or not (Path(named) / CACHE / "manifest.json").is_file():
+            pytest.skip(f"BENCHMARK_DATA names no folder that holds {CACHE}")
+        data = load_dataset("tiny-imagenet", Path(named))
+        for split, count in ((data.train, 100_000), (data.test, 10_000)):
+            assert split.images.shape == (count, 64, 64, 3)
+            assert torch.bincount(split.labels).tolist() == [count // 200] * 200
