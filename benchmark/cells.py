@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from benchmark.errors import UserError
 
 BASE = "none"
+OWN = "own"  # stands for the scale in keys of models that were made elsewhere
 PART = r"[a-z0-9][a-z0-9.-]*"
 
 

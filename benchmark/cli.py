@@ -19,10 +19,22 @@ from rich.table import Table as Listing
 from baselines import METHODS
 from benchmark import scales
 from benchmark.cells import BASE, Cell
-from benchmark.console import ArtifactsOption, DataOption, ResultsOption, guarded, say
+from benchmark.console import (
+    WORK,
+    ArtifactsOption,
+    DataOption,
+    DeviceOption,
+    ResultsOption,
+    ThreadsOption,
+    guarded,
+    listed_evaluations,
+    say,
+)
 from benchmark.data import DATASETS
+from benchmark.data_commands import app as data_app
 from benchmark.display import display
 from benchmark.errors import UserError
+from benchmark.evaluate_command import evaluate
 from benchmark.evaluation import EVALUATIONS
 from benchmark.files import write_atomically
 from benchmark.models import RESNETS, WIDE_RESNETS
@@ -49,6 +61,7 @@ Every command can be stopped at any moment; the same command continues.""",
     epilog="Cells are named SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
     "for example quick/digits/resnet18-w16/pgd-at/rift/seed0.",
 )
+app.add_typer(data_app, name="data", rich_help_panel="Data")
 
 
 class Format(StrEnum):
@@ -60,13 +73,13 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-WORK = "How to work"
 ScaleOption = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="What the tables cost: `quick` (digits, minutes), `narrow` (CIFAR-10 on a CPU, hours), "
-        "or the path of a TOML file with a scale of your own.",
+        help="What the tables cost: `quick` (digits, minutes), `narrow` (real images on a CPU, hours), "
+        "`short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path of a TOML "
+        "file with a scale of your own.",
     ),
 ]
 OnlyOption = Annotated[
@@ -81,6 +94,15 @@ SeedsOption = Annotated[
         "--seeds",
         metavar="LIST",
         help="Seeds instead of the scale's, e.g. 0,1,2; the table is printed, not written.",
+    ),
+]
+EvaluationsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--evaluations",
+        metavar="LIST",
+        help="Evaluations (columns) instead of the scale's, see `list`; the table is printed, not "
+        "written.",
     ),
 ]
 CollectOption = Annotated[
@@ -103,18 +125,6 @@ JobsOption = Annotated[
         help="Base models worked on at once. Default: what cores and free memory allow.",
     ),
 ]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        min=1,
-        rich_help_panel=WORK,
-        help="Threads per process. Default: the scale's. Other values may change the last bits.",
-    ),
-]
-DeviceOption = Annotated[
-    str, typer.Option("--device", rich_help_panel=WORK, help="cpu, cuda, cuda:1, mps, ...")
-]
 
 
 def _table_command(name: str) -> None:
@@ -131,6 +141,7 @@ def _table_command(name: str) -> None:
         scale: ScaleOption = "quick",
         only: OnlyOption = None,
         seeds: SeedsOption = None,
+        evaluations: EvaluationsOption = None,
         collect: CollectOption = False,
         dry_run: DryRunOption = False,
         redo_stale: RedoOption = False,
@@ -142,8 +153,10 @@ def _table_command(name: str) -> None:
         artifacts: ArtifactsOption = Path("artifacts"),
         data_dir: DataOption = Path("data"),
     ) -> None:
-        chosen, store = _scale(scale, seeds), Store(results, artifacts)
-        cells = _matching(spec.cells(chosen), only)
+        chosen, store = _scale(scale, seeds, evaluations), Store(results, artifacts)
+        if not (cells := spec.cells(chosen)):
+            raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
+        cells = _matching(cells, only)
         failures: list[Failure] = []
         if dry_run:
             _show_states(store, chosen, cells)
@@ -152,7 +165,8 @@ def _table_command(name: str) -> None:
             options = _options(store, chosen, data_dir, device, threads)
             failures = _make(cells, chosen, options, jobs, redo_stale)
         refused = any(failure.user for failure in failures)
-        _render(name, Reader(store, chosen), format, write=seeds is None and not refused)
+        own = seeds is not None or evaluations is not None
+        _render(name, Reader(store, chosen), format, write=not own and not refused)
         _finish(failures)
 
 
@@ -252,8 +266,13 @@ def list_names() -> None:
             typer.echo(f"  {name:<24} {summary}")
 
 
-def _scale(name: str, seeds: str | None) -> Scale:
+app.command("evaluate", rich_help_panel="Cells")(evaluate)
+
+
+def _scale(name: str, seeds: str | None, evaluations: str | None = None) -> Scale:
     chosen = scales.scale(name)
+    if evaluations is not None:
+        chosen = dataclasses.replace(chosen, evaluations=listed_evaluations(evaluations))
     if seeds is None:
         return chosen
     parts = seeds.split(",")
@@ -333,7 +352,7 @@ def _show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
         for name in scale.evaluations:
             record = store.record(cell, name)
             if record is not None:
-                typer.echo(f"{cell.key}  {name}  {record.count.percent} ({record.k} of {record.n})")
+                typer.echo(f"{cell.key}  {record.summary}")
 
 
 def _finish(failures: Sequence[Failure]) -> None:

@@ -8,8 +8,21 @@ from typing import Annotated, ParamSpec
 import typer
 
 from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
 
-PLACES = "Places"
+WORK, PLACES = "How to work", "Places"
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        rich_help_panel=WORK,
+        help="Threads per process. Default: the scale's. Other values may change the last bits.",
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", rich_help_panel=WORK, help="cpu, cuda, cuda:1, mps, ...")
+]
 ResultsOption = Annotated[
     Path,
     typer.Option(
@@ -56,6 +69,14 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(130) from None
 
     return wrapper
+
+
+def listed_evaluations(text: str) -> tuple[str, ...]:
+    """The evaluations named in a comma-separated list. Raises `UserError` for an unknown one."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        evaluation(name)
+    return names
 
 
 def say(message: str) -> None:

@@ -65,9 +65,9 @@ class Bars:
 
 
 def _short(key: str) -> str:
-    """A key without what all cells of most commands share."""
-    _, _, arch, _, finetune, seed = key.split("/")
-    return f"{arch} {finetune} {seed}:"
+    """A key without what all cells of a command share, the method, which few differ in, last."""
+    _, _, arch, method, finetune, seed = key.split("/")
+    return f"{arch} {finetune} {seed} {method}:"
 
 
 class Lines:

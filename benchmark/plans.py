@@ -121,3 +121,28 @@ class Plan:
         if chosen is None:
             return None
         return {"type": "record", "version": 1, "model": self.spec, "evaluation": chosen}
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """A model that was made elsewhere: the sha256 of its tensors is all that is known of its making."""
+
+    cell: Cell
+    info: DatasetInfo
+    arch: Arch
+    weights_sha256: str
+
+    def evaluation_spec(self, name: str) -> Spec | None:
+        """What the record of evaluation `name` depends on; None if the dataset has no such data."""
+        chosen = evaluation(name).spec(self.info)
+        if chosen is None:
+            return None
+        model: Spec = {
+            "type": "checkpoint",
+            "version": 1,
+            "key": self.cell.key,
+            "dataset": self.info.spec,
+            "arch": spec_of(self.arch),
+            "weights_sha256": self.weights_sha256,
+        }
+        return {"type": "record", "version": 1, "model": model, "evaluation": chosen}

@@ -161,7 +161,8 @@ class Record(_File):
     `parts` are the counts that the value is made of (per run, per corruption and severity);
     `bits_sha256` is the hash of the file of per-image correctness beside it. `same_as` is the key of
     a cell with the very same weights (interpolation that ends at alpha = 0 or 1) whose evaluation
-    was taken over instead of being repeated.
+    was taken over instead of being repeated. `sources` are sha256 by name of files that were read
+    beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know of them.
     """
 
     evaluation: str
@@ -171,6 +172,8 @@ class Record(_File):
     parts: dict[str, Count]
     bits_sha256: Sha256
     same_as: str | None = None
+    sources: dict[str, Sha256] = Field(default_factory=dict)
+    remarks: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
@@ -181,6 +184,11 @@ class Record(_File):
     @property
     def count(self) -> Count:
         return Count(k=self.k, n=self.n)
+
+    @property
+    def summary(self) -> str:
+        """For messages, like `Count.percent`."""
+        return f"{self.evaluation}  {self.count.percent} ({self.k} of {self.n})"
 
 
 F = TypeVar("F", bound=_File)

@@ -2,7 +2,7 @@
 
     adversarial weights -> criticality -> selection -> fine-tuning -> interpolation -> evaluation
 
-Each step has one home (`benchmark.base`, `benchmark.rift.*`, `benchmark.evaluation`), continues
+Each step has one home (`benchmark.base`, `benchmark.rift.*`, `benchmark.evaluate`), continues
 where a killed run stopped, and writes its result once.
 """
 
@@ -24,11 +24,11 @@ from benchmark.base import (
     kept_weights,
     new_model,
 )
-from benchmark.cells import BASE
+from benchmark.cells import BASE, Cell
 from benchmark.data.images import Dataset
+from benchmark.evaluate import Evaluating
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.counting import clean_count, journaled_pgd_bits
-from benchmark.evaluation.evaluation import Outcome
 from benchmark.evaluation.pgd import run_seed
 from benchmark.plans import Plan
 from benchmark.progress import Progress
@@ -41,16 +41,15 @@ from benchmark.records import (
     Finetuning,
     Making,
     ModuleCriticality,
-    Record,
     hashed,
 )
 from benchmark.rift.criticality import criticality, criticality_modules
 from benchmark.rift.finetune import CleanTraining, trainable_parameters
 from benchmark.rift.interpolate import best_alpha, interpolate
 from benchmark.rift.presets import ALPHA_1
-from benchmark.specs import Spec, spec_hash
+from benchmark.specs import spec_hash
 from benchmark.states import is_fresh
-from benchmark.store import Journal, Store, pack_bits
+from benchmark.store import Journal, Store
 from benchmark.training import best_epoch, fit
 from benchmark.weights import load_tensors, save_tensors
 
@@ -89,11 +88,22 @@ def run_cell(run: Run, evaluations: Sequence[str]) -> None:
     ]
     if not wanted:
         return
+    for name in wanted:
+        evaluation(name).check(run.data)
     theta_at = base_weights(run.plan.base, run.data, run.store, run.progress)
     weights = theta_at if run.plan.finetune is None else finetuned_weights(run, theta_at)
-    model = run.model(weights.state)
+    model, twins = run.model(weights.state), same_weights(run.plan)
+    evaluating = Evaluating(run.plan, model, weights, run.data, run.store, run.progress, twins)
     for name in wanted:
-        evaluate(run, model, weights, name)
+        evaluating.record(name)
+
+
+def same_weights(plan: Plan) -> list[Cell]:
+    """Cells that have the weights of a fine-tuned one where interpolation ends at alpha = 0 or 1."""
+    if plan.finetune is None:
+        return []
+    tuning = plan.finetune.tuning
+    return [replace(plan.cell, finetune=name) for name in (BASE, tuning, tuning + ALPHA_1)]
 
 
 def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
@@ -230,57 +240,3 @@ def choose_alpha(
     reference = robust(0.0)
     alpha, curve = best_alpha(rule.grid, clean, robust, reference, rule.tolerance)
     return alpha, reference, curve
-
-
-def evaluate(run: Run, model: nn.Module, weights: Weights, name: str) -> None:
-    """Run one evaluation chunk by chunk and write its record."""
-    plan, started = run.plan, datetime.now(UTC)
-    spec = plan.evaluation_spec(name)
-    assert spec is not None
-    journal = run.journal(f"evaluation-{name}", f"{spec_hash(spec)} {weights.sha256}")
-    resumed, data = not journal.empty, run.data.test.sha256()
-    run.progress(name, 0, 1)
-    twin = same_evaluation(run, weights, name, spec, data)
-    if twin is None:
-        info, base = plan.base.info, plan.cell.base
-        outcome = evaluation(name).run(model, run.data.test, info, base, journal, run.progress)
-    else:
-        outcome = Outcome(twin.count, twin.parts, run.store.bits(twin))
-    packed, bits_sha256 = pack_bits(outcome.bits)
-    made = provenance(started, device=run.device, weights=weights.sha256, data=data, resumed=resumed)
-    record = Record(
-        cell=CellName.of(plan.cell),
-        evaluation=name,
-        value=outcome.value.fraction,
-        k=outcome.value.k,
-        n=outcome.value.n,
-        parts=outcome.parts,
-        bits_sha256=bits_sha256,
-        same_as=None if twin is None else twin.cell.cell.key,
-        provenance=made,
-        **hashed(spec),
-    )
-    run.store.write_record(record, packed)
-    journal.remove()
-
-
-def same_evaluation(run: Run, weights: Weights, name: str, spec: Spec, data: str) -> Record | None:
-    """The record of the same evaluation of the same weights and data by a cell of the same base.
-
-    That is so where interpolation ended at alpha = 0 (the base model) or at alpha = 1. Seeds derive
-    from the base model, hence the outcome would be the same bit by bit.
-    """
-    plan = run.plan
-    if plan.finetune is None:
-        return None
-    tuning = plan.finetune.tuning
-    for finetune in (BASE, tuning, tuning + ALPHA_1):
-        record = run.store.record(replace(plan.cell, finetune=finetune), name)
-        if (
-            record is not None
-            and record.provenance.weights_sha256 == weights.sha256
-            and record.provenance.data_sha256 == data
-            and record.spec["evaluation"] == spec["evaluation"]
-        ):
-            return record
-    return None

@@ -1,4 +1,4 @@
-"""Tables 1, 3 and 4 of the paper as declarations over records (no torch; nothing is computed here
+"""Tables 1 to 4 of the paper as declarations over records (no torch; nothing is computed here
 but means and differences over seeds).
 
 A number is the mean over all seeds of its scale or it is missing: never a mean over some of them.
@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from baselines import method
 from benchmark.cells import BASE, Cell
-from benchmark.data import dataset_info
+from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import arch
@@ -111,13 +112,18 @@ class TableSpec:
 
 
 def grid(
-    scale: Scale, datasets: Sequence[str], archs: Sequence[str], finetunes: Sequence[str]
+    scale: Scale,
+    datasets: Sequence[str],
+    archs: Sequence[str],
+    finetunes: Sequence[str],
+    methods: Sequence[str] | None = None,
 ) -> list[Cell]:
-    """Cells of the scale's first method, all seeds."""
+    """Cells of `methods` (None: the scale's first), all seeds."""
     return [
-        Cell(scale.name, dataset, name, scale.methods[0], finetune, seed)
+        Cell(scale.name, dataset, name, chosen, finetune, seed)
         for dataset in datasets
         for name in archs
+        for chosen in methods or scale.methods[:1]
         for finetune in finetunes
         for seed in scale.seeds
     ]
@@ -146,31 +152,32 @@ def columns(scale: Scale) -> tuple[str, ...]:
     return tuple(evaluation(name).label for name in scale.evaluations)
 
 
-# --- Table 1: every dataset and network, with and without RiFT -----------------------------------
+# --- Tables 1 and 2: with and without RiFT ---------------------------------------------------------
 
-_TABLE_1 = (BASE, "rift")
+_WITHOUT_AND_WITH = (BASE, "rift")
 
 
 def table_1_cells(scale: Scale) -> list[Cell]:
-    """Every network with and without RiFT."""
-    return grid(scale, scale.datasets, scale.archs, _TABLE_1)
+    """Every dataset and network with and without RiFT, under the first method."""
+    return grid(scale, scale.datasets, scale.archs, _WITHOUT_AND_WITH)
 
 
 def table_1(reader: Reader) -> Table:
     """Rows: network x (AT, AT+RiFT, difference), then their average, for each dataset."""
     scale, rows = reader.scale, []
+    used = scale.methods[0]
     for dataset in scale.datasets:
         label = dataset_info(dataset).label
         blocks = []
         for name in scale.archs:
-            numbers = [_numbers(reader, dataset, name, finetune) for finetune in _TABLE_1]
+            numbers = _without_and_with(reader, dataset, name, used)
             blocks.append(numbers)
-            rows += _three_rows(label, arch(name).label, *numbers)
+            rows += _three_rows((label, arch(name).label), used, *numbers)
         if len(blocks) > 1:
             base, rift = (
                 [average(c) for c in zip(*part, strict=True)] for part in zip(*blocks, strict=True)
             )
-            rows += _three_rows(label, AVERAGE, base, rift)
+            rows += _three_rows((label, AVERAGE), used, base, rift)
     cells = table_1_cells(scale)
     return Table(
         "table1",
@@ -178,23 +185,65 @@ def table_1(reader: Reader) -> Table:
         ("dataset", "network", "method"),
         columns(scale),
         tuple(rows),
-        (*_notes(reader, cells), *_chosen(reader, cells, "rift", "AT+RiFT")),
+        (*_notes(reader, cells), *_chosen(reader, cells, "rift", f"{method(used).label}+RiFT")),
     )
 
 
-def _numbers(reader: Reader, dataset: str, name: str, finetune: str) -> list[Number | None]:
-    cells = grid(reader.scale, [dataset], [name], [finetune])
+def table_2_cells(scale: Scale) -> list[Cell]:
+    """Every further method with and without RiFT: first two datasets, first network."""
+    others = scale.methods[1:]
+    cells = grid(scale, scale.datasets[:2], scale.archs[:1], _WITHOUT_AND_WITH, others or ["-"])
+    return cells if others else []
+
+
+def table_2(reader: Reader) -> Table:
+    """Rows: method x (without, with RiFT, difference) for each dataset."""
+    scale, rows = reader.scale, []
+    network = scale.archs[0]
+    cells, picks = table_2_cells(scale), []
+    for dataset in scale.datasets[:2]:
+        label = dataset_info(dataset).label
+        for name in scale.methods[1:]:
+            numbers = _without_and_with(reader, dataset, network, name)
+            rows += _three_rows((label,), name, *numbers)
+            own = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, name)]
+            picks += _chosen(reader, own, "rift", f"{label}, {method(name).label}+RiFT")
+    return Table(
+        "table2",
+        f"Table 2: other adversarial training methods with and without RiFT, {arch(network).label}",
+        ("dataset", "method"),
+        columns(scale),
+        tuple(rows),
+        (*_notes(reader, cells), *picks),
+    )
+
+
+def _numbers(
+    reader: Reader, dataset: str, name: str, finetune: str, used: str | None = None
+) -> list[Number | None]:
+    cells = grid(reader.scale, [dataset], [name], [finetune], used and [used])
     return [reader.number(cells, wanted) for wanted in reader.scale.evaluations]
 
 
+def _without_and_with(
+    reader: Reader, dataset: str, name: str, used: str
+) -> tuple[list[Number | None], list[Number | None]]:
+    base, rift = (_numbers(reader, dataset, name, finetune, used) for finetune in _WITHOUT_AND_WITH)
+    return base, rift
+
+
 def _three_rows(
-    dataset: str, name: str, base: Sequence[Number | None], rift: Sequence[Number | None]
+    place: tuple[str, ...],
+    used: str,
+    base: Sequence[Number | None],
+    rift: Sequence[Number | None],
 ) -> list[Row]:
     change = tuple(difference(b, a) for a, b in zip(base, rift, strict=True))
+    label = method(used).label
     return [
-        Row((dataset, name, "AT"), tuple(base)),
-        Row((dataset, name, "AT+RiFT"), tuple(rift)),
-        Row((dataset, name, "difference"), change, signed=True, ends_block=True),
+        Row((*place, label), tuple(base)),
+        Row((*place, f"{label}+RiFT"), tuple(rift)),
+        Row((*place, "difference"), change, signed=True, ends_block=True),
     ]
 
 
@@ -282,20 +331,11 @@ def _notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
     ]
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         info = dataset_info(dataset)
-        threat, parts = info.threat, []
-        if "pgd10x3" in scale.evaluations:
-            parts.append(
-                f"Adv is the worst of three PGD-{threat.steps} runs, L-infinity, "
-                f"eps {_pixel(threat.eps)}, step {_pixel(threat.step_size)}"
-            )
-        if "corruptions-15" in scale.evaluations:
-            parts.append(
-                f"OOD is made by this suite's generator {info.corruptions}"
-                if info.corruptions
-                else f"OOD (official {info.label}-C) is not part of this version and stays missing"
-            )
-        if parts:
+        said = (evaluation(name).note(info) for name in scale.evaluations if _has(info, name))
+        if parts := [note for note in said if note]:
             notes.append(f"{info.label}: {'; '.join(parts)}")
+        if missing := [name for name in scale.evaluations if not _has(info, name)]:
+            notes.append(f"{info.label} has no {', '.join(missing)}")
     if stale := reader.stale(cells):
         notes.append(f"stale records left out: {stale}; `status` lists them")
     return notes
@@ -309,6 +349,7 @@ def _shortened(scale: Scale) -> list[str]:
         "criticality": scale.criticality,
     }
     parts |= {f"training of {name}": overrides for name, overrides in scale.networks.items()}
+    parts |= {f"training by {method(n).label}": overrides for n, overrides in scale.recipes.items()}
     changes = [
         f"{part} {', '.join(f'{name} {value}' for name, value in overrides.items())}"
         for part, overrides in parts.items()
@@ -317,9 +358,8 @@ def _shortened(scale: Scale) -> list[str]:
     return [f"unlike the paper: {'; '.join(changes)}"] if changes else []
 
 
-def _pixel(value: float) -> str:
-    grey = value * 255
-    return f"{grey:.0f}/255" if abs(grey - round(grey)) < 1e-6 else f"{value:g}"
+def _has(info: DatasetInfo, name: str) -> bool:
+    return evaluation(name).spec(info) is not None
 
 
 def _chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
@@ -341,6 +381,7 @@ TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
         TableSpec("table1", "AT with and without RiFT, every network", table_1_cells, table_1),
+        TableSpec("table2", "TRADES, MART, AWP, SCORE with and without RiFT", table_2_cells, table_2),
         TableSpec("table3", "which modules are fine-tuned", table_3_cells, table_3),
         TableSpec("table4", "how many modules are fine-tuned", table_4_cells, table_4),
     )

@@ -28,16 +28,7 @@ class Worker:
 
     @cached_property
     def device(self) -> torch.device:
-        """The device asked for. Raises `UserError` if this machine does not have it."""
-        try:
-            device = torch.device(self.options.device)
-            torch.zeros(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"device '{self.options.device}' is not to be had ({reason}); try --device cpu"
-            ) from error
-        return device
+        return torch_device(self.options.device)
 
     def dataset(self, name: str) -> Dataset:
         if name not in self.loaded:
@@ -84,6 +75,17 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
                 failures.append(failure(cell.key, error))
         return failures
+
+
+def torch_device(name: str) -> torch.device:
+    """The device called `name`. Raises `UserError` if this machine does not have it."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{name}' is not to be had ({reason}); try --device cpu") from error
+    return device
 
 
 def failure(key: str, error: Exception) -> Failure:

@@ -191,7 +191,7 @@ def test_status_shows_every_state(
     assert rows["tiny/digits/resnet18-w8/pgd-at/none/seed0"] == ["done"] * 3
     assert rows["tiny/digits/resnet18-w8/pgd-at/rift/seed0"] == ["done"] * 3
     assert rows["tiny/digits/resnet18-w8/pgd-at/rift/seed1"] == ["missing"] * 3
-    assert len(rows) == 2 * (1 + 2 * 7)
+    assert len(rows) == 2 * (1 + 2 * 7) + 2 * 2 * 4
     assert totals == f"2 done, {len(rows) - 2} missing"
     answer = command("status", "--scale", str(TINY), "--only", "*/rift/*")
     assert answer.stdout.splitlines()[-1] == "1 done, 1 missing"
@@ -337,7 +337,7 @@ seeds = [0]
             "unknown dataset 'mnist'; known: digits",
         ),
         (("run", "narrow/digits/vgg/pgd-at/rift/seed0"), "unknown architecture 'vgg'; known: resnet18"),
-        (("run", "narrow/digits/resnet18/trades/rift/seed0"), "unknown AT method 'trades'; known: "),
+        (("run", "narrow/digits/resnet18/fgsm/rift/seed0"), "unknown AT method 'fgsm'; known: "),
         (
             ("run", "narrow/digits/resnet18/pgd-at/lora/seed0"),
             "unknown fine-tuning 'lora'; known: none",
@@ -365,7 +365,7 @@ def test_wrong_input_is_refused_in_one_line(
     [
         ("digits", "mnist", "unknown dataset 'mnist'"),
         ("resnet18-w8", "vgg", "unknown architecture 'vgg'"),
-        ("seeds", 'methods = ["trades"]\nseeds', "unknown AT method 'trades'"),
+        ("seeds", 'methods = ["fgsm"]\nseeds', "unknown AT method 'fgsm'"),
         ("seeds", 'evaluations = ["autoattack"]\nseeds', "unknown evaluation 'autoattack'"),
         ("[0]", "[0]\n[training]\nspeed = 2", "scale 'mine', training: unknown field 'speed'"),
         ("[0]", "[0]\n[finetuning]\nlr = 'low'", "scale 'mine', finetuning: lr: "),
@@ -601,7 +601,8 @@ def test_data_that_is_not_to_be_had_is_told(
 
     monkeypatch.setattr(benchmark.data.cifar, "CIFAR10", offline)
     data = tmp_path / "data"
-    answer = command("table1", "--scale", "narrow", "--only", "*w16*", "--data-dir", str(data))
+    wanted = ("--scale", "narrow", "--only", "*/cifar10/*w16*")
+    answer = command("table1", *wanted, "--data-dir", str(data))
     assert answer.exit_code == 2
     assert "—" in answer.stdout
     lines = failures(answer)

@@ -1,20 +1,31 @@
 """Evaluations against naive counts, their seeds, and continuing after an interruption."""
 
+import dataclasses
+import hashlib
 import itertools
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import benchmark.data.corruptions
 from benchmark.attacks import example_starts
 from benchmark.cells import Cell, derive_seed
 from benchmark.data import CIFAR10, DIGITS
-from benchmark.data.corruptions import CORRUPTIONS_15, corrupt
+from benchmark.data.corruption_files import write_files
+from benchmark.data.corruptions import CORRUPTIONS_15, CORRUPTIONS_18, corrupt
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, counting, evaluation
+from benchmark.evaluation.corruptions import (
+    GeneratedCorruptions,
+    corruption_seed,
+    generated_folder,
+)
 from benchmark.evaluation.pgd import run_seed
 from benchmark.progress import silent
 from benchmark.records import Count
+from benchmark.specs import spec_hash
 from benchmark.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -31,34 +42,38 @@ def model(network, learned):
 
 
 @pytest.fixture(scope="module")
-def split(digits):
-    """The first test images; one object, so that its corrupted copies are made once."""
-    return digits.test.first(IMAGES)
+def data(digits):
+    """Digits with the first test images; one object, so that corrupted copies are made once."""
+    return dataclasses.replace(digits, test=digits.test.first(IMAGES))
+
+
+@pytest.fixture(scope="module")
+def split(data):
+    """The test images."""
+    return data.test
 
 
 @pytest.fixture
-def evaluate(model, split, tmp_path):
+def evaluate(model, data, tmp_path):
     """A function that runs an evaluation by name with a journal of its own or a named one."""
     fresh = itertools.count()
 
     def run(name, folder=None, progress=silent):
         journal = Journal(tmp_path / (folder or f"fresh-{next(fresh)}"), "of this test")
-        return evaluation(name).run(model, split, DIGITS, CELL, journal, progress)
+        return evaluation(name).run(model, data, CELL, journal, progress)
 
     return run
 
 
 @pytest.fixture(scope="module")
-def undisturbed(make_network, learned, split, tmp_path_factory):
+def undisturbed(make_network, learned, data, tmp_path_factory):
     """The outcome of every evaluation by name, made once and in one go."""
     model = make_network()
     model.load_state_dict(learned)
     folder = tmp_path_factory.mktemp("undisturbed")
     return {
-        name: evaluation(name).run(
-            model, split, DIGITS, CELL, Journal(folder / name, "of this test"), silent
-        )
-        for name in EVALUATIONS
+        name: evaluation(name).run(model, data, CELL, Journal(folder / name, "of this test"), silent)
+        for name in ("clean", "pgd10x3", "corruptions-15-gen-v1")
     }
 
 
@@ -199,7 +214,7 @@ class TestCorruptions:
 
     def test_equals_a_naive_count(self, model, split, undisturbed):
         """Each part is the accuracy on the corrupted copies, the value their mean."""
-        outcome = undisturbed["corruptions-15"]
+        outcome = undisturbed["corruptions-15-gen-v1"]
         seed = derive_seed("digits", "corruptions", "gen-v1")
         ids = np.arange(IMAGES)
         assert len(outcome.parts) == 75
@@ -217,38 +232,123 @@ class TestCorruptions:
         assert outcome.value.fraction == pytest.approx(mean, abs=1e-12)
         assert list(outcome.bits) == list(outcome.parts)
 
-    def test_images_do_not_depend_on_the_model(self, split, make_network, tmp_path, undisturbed):
+    def test_images_do_not_depend_on_the_model(self, data, make_network, tmp_path, undisturbed):
         """Another model of another cell meets the same copies."""
-        expected = undisturbed["corruptions-15"]
+        expected = undisturbed["corruptions-15-gen-v1"]
         untrained = make_network()
         cell = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "none", 7)
         journal = Journal(tmp_path / "other", "x")
-        outcome = evaluation("corruptions-15").run(untrained, split, DIGITS, cell, journal, silent)
+        outcome = evaluation("corruptions-15-gen-v1").run(untrained, data, cell, journal, silent)
         assert outcome.parts.keys() == expected.parts.keys()
         assert outcome.value.k < expected.value.k
 
     @pytest.mark.parametrize("finished", [1, 40, 75])
     def test_killed_between_parts(self, evaluate, monkeypatch, finished, undisturbed):
         """Parts that were kept are not judged again, and the bits are the same."""
-        expected = undisturbed["corruptions-15"]
+        expected = undisturbed["corruptions-15-gen-v1"]
 
         def stops(stage, done, total, note=""):
-            assert (stage, total) == ("corruptions-15", 75)
+            assert (stage, total) == ("corruptions", 75)
             if done == finished:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            evaluate("corruptions-15", "shared", stops)
+            evaluate("corruptions-15-gen-v1", "shared", stops)
         honest, judged = counting.clean_bits, []
         monkeypatch.setattr(counting, "clean_bits", lambda *args: judged.append(args) or honest(*args))
-        assert same(evaluate("corruptions-15", "shared"), expected)
+        assert same(evaluate("corruptions-15-gen-v1", "shared"), expected)
         assert len(judged) == 75 - finished
 
     def test_order_is_that_of_the_paper(self, undisturbed):
         """Parts run through the corruptions and, within each, through the severities."""
-        names = list(undisturbed["corruptions-15"].parts)
+        names = list(undisturbed["corruptions-15-gen-v1"].parts)
         assert names[:6] == [f"gaussian_noise-{s}" for s in (1, 2, 3, 4, 5)] + ["shot_noise-1"]
         assert names[-1] == "jpeg_compression-5"
+
+
+class TestGenerated:
+    """Copies that this suite makes."""
+
+    def test_files_on_disk_are_read_and_change_nothing(self, model, data, tmp_path, undisturbed):
+        """With the files of `data generate` the bits are the same, and no copy is made."""
+        write_files(
+            data.test.images.numpy(),
+            generated_folder(tmp_path, DIGITS),
+            "digits",
+            seed=corruption_seed(DIGITS),
+            threads=1,
+        )
+        stored = dataclasses.replace(data, directory=tmp_path)
+        journal = Journal(tmp_path / "journal", "of this test")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(benchmark.data.corruptions, "corrupt", None)
+            outcome = evaluation("corruptions-15-gen-v1").run(model, stored, CELL, journal, silent)
+        assert same(outcome, undisturbed["corruptions-15-gen-v1"])
+
+    def test_frost_pictures_change_frost_alone(self, model, data, tmp_path, undisturbed):
+        """With the user's pictures only frost is other, and their hash is told."""
+        chosen, pictures = evaluation("corruptions-15-gen-v1-pictures"), tmp_path / "frost"
+        stored = dataclasses.replace(data, directory=tmp_path)
+        with pytest.raises(UserError, match="frost"):
+            chosen.check(stored)
+        pictures.mkdir()
+        noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(pictures / "one.png")
+        chosen.check(stored)
+        outcome = chosen.run(model, stored, CELL, Journal(tmp_path / "j", "x"), silent)
+        expected = undisturbed["corruptions-15-gen-v1"].bits
+        other = {name for name in expected if not np.array_equal(expected[name], outcome.bits[name])}
+        assert other
+        assert {name.rsplit("-", 1)[0] for name in other} == {"frost"}
+        assert list(outcome.sources) == ["frost"]
+
+
+class TestOfficial:
+    """Published copies, here hand-made ones of the first digits."""
+
+    @pytest.fixture
+    def published(self, data, tmp_path):
+        """Digits as a dataset with published copies: each severity of a file is shifted further."""
+        folder = tmp_path / "CIFAR-10-C"
+        folder.mkdir()
+        images = data.test.images.numpy()
+        for place, name in enumerate({*CORRUPTIONS_15, *CORRUPTIONS_18}):
+            copies = [np.roll(images, (severity, place), (1, 2)) for severity in range(5)]
+            np.save(folder / f"{name}.npy", np.concatenate(copies))
+        np.save(folder / "labels.npy", np.tile(data.test.labels.numpy().astype(np.uint8), 5))
+        info = dataclasses.replace(DIGITS, corruptions="CIFAR-10-C")
+        return dataclasses.replace(data, info=info, directory=tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "parts"),
+        [("corruptions-15", 75), ("corruptions-18", 90), ("corruptions-18-severity-1", 18)],
+    )
+    def test_equals_a_naive_count(self, model, published, tmp_path, name, parts):
+        """Every part is the accuracy on the images of its file and severity; hashes are told."""
+        chosen = evaluation(name)
+        chosen.check(published)
+        outcome = chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), silent)
+        assert len(outcome.parts) == parts
+        for part, bits in outcome.bits.items():
+            corruption, severity = part.rsplit("-", 1)
+            path = tmp_path / "CIFAR-10-C" / f"{corruption}.npy"
+            images = np.load(path)[(int(severity) - 1) * IMAGES :][:IMAGES]
+            assert np.array_equal(bits, naive_bits(model, images, published.test.labels)), part
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            assert outcome.sources[corruption] == digest
+        assert len(outcome.sources) == len({part.rsplit("-", 1)[0] for part in outcome.parts})
+        assert any("of the user's own" in remark for remark in outcome.remarks)
+
+    def test_what_is_missing_is_told_before_anything_runs(self, data, published, tmp_path):
+        """A missing file or folder stops a cell before it is trained."""
+        (tmp_path / "CIFAR-10-C" / "fog.npy").unlink()
+        with pytest.raises(UserError, match=r"fog\.npy' is missing"):
+            evaluation("corruptions-15").check(published)
+        elsewhere = dataclasses.replace(published, directory=tmp_path / "elsewhere")
+        with pytest.raises(UserError, match="data get cifar10-c"):
+            evaluation("corruptions-18").check(elsewhere)
+        with pytest.raises(UserError, match="--data-dir"):
+            evaluation("corruptions-18").check(dataclasses.replace(published, directory=None))
 
 
 class TestRegistry:
@@ -257,12 +357,25 @@ class TestRegistry:
     def test_specs_name_what_numbers_depend_on(self):
         """The attack is part of a PGD record, the source of the images of an OOD record."""
         assert evaluation("pgd10x3").spec(DIGITS)["attack"]["eps"] == DIGITS.threat.eps
-        assert evaluation("corruptions-15").spec(DIGITS)["source"] == "gen-v1"
-        assert evaluation("corruptions-15").spec(CIFAR10) is None
+        assert evaluation("corruptions-15-gen-v1").spec(DIGITS)["source"]["type"] == "gen-v1"
+        assert evaluation("corruptions-15").spec(CIFAR10)["source"] == "CIFAR-10-C"
+        assert evaluation("corruptions-15").spec(DIGITS) is None
         assert evaluation("clean").spec(CIFAR10) == evaluation("clean").spec(DIGITS)
+
+    def test_no_two_evaluations_share_a_spec_or_a_label(self):
+        """Numbers of different evaluations can be told apart in a file and in a table."""
+        specs = {spec_hash(evaluation(name).spec(CIFAR10)) for name in EVALUATIONS}
+        labels = {evaluation(name).label for name in EVALUATIONS}
+        assert len(specs) == len(labels) == len(EVALUATIONS)
+
+    def test_generated_copies_are_never_called_official(self):
+        """Name, label, summary, spec and note of a generated set say `gen-v1`."""
+        for name, chosen in EVALUATIONS.items():
+            texts = [name, chosen.label, chosen.summary, str(chosen.spec(CIFAR10))]
+            told = ["gen-v1" in text for text in (*texts, chosen.note(CIFAR10) or "gen-v1")]
+            assert all(told) if isinstance(chosen, GeneratedCorruptions) else not any(told[:-1])
 
     def test_unknown_name_is_refused(self):
         """An unknown evaluation is a user's error that lists the known ones."""
-        with pytest.raises(UserError, match="'aa'; known: clean, corruptions-15, pgd10x3"):
+        with pytest.raises(UserError, match="'aa'; known: clean, corruptions-15, "):
             evaluation("aa")
-        assert {evaluation(name).label for name in EVALUATIONS} == {"Std", "OOD", "Adv"}

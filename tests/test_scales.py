@@ -90,7 +90,7 @@ def test_a_scale_is_read_from_a_file() -> None:
     tiny = scale(str(TINY))
     assert tiny.name == "tiny"
     assert tiny.seeds == (0, 1)
-    assert tiny.methods == ("pgd-at",)
+    assert tiny.methods == ("pgd-at", "trades", "mart", "awp", "score")
     plan = Plan.of(Cell("tiny", "digits", "resnet18-w8", "pgd-at", "rift", 0), tiny)
     assert plan.base.recipe == dataclasses.replace(
         Recipe(),
@@ -167,7 +167,7 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
         (MINE.replace("[0]", "[0.5]"), "is not a scale: seeds.0: "),
         (MINE.replace('["digits"]', '"digits"'), "is not a scale: datasets: "),
         (MINE + "training = 3", "is not a scale: training: "),
-        (MINE.replace("mine", "narrow"), "calls itself 'narrow', the name of a built-in scale"),
+        (MINE.replace("mine", "narrow"), "calls itself 'narrow', which is taken"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
@@ -246,7 +246,7 @@ def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]
         ({"dataset": "mnist"}, "unknown dataset 'mnist'; known: digits, cifar10"),
         ({"arch": "vgg16"}, "unknown architecture 'vgg16'; known: resnet18"),
         ({"arch": "resnet50"}, "unknown architecture 'resnet50'"),
-        ({"method": "trades"}, "unknown AT method 'trades'; known: pgd-at"),
+        ({"method": "fgsm"}, "unknown AT method 'fgsm'; known: pgd-at, trades, mart, awp, score"),
         ({"finetune": "lora"}, "unknown fine-tuning 'lora'; known: none (the base model), rift, "),
     ],
 )

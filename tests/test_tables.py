@@ -6,9 +6,8 @@ import shutil
 import pytest
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
 
-from benchmark.cells import Cell
 from benchmark.errors import UserError
-from benchmark.scales import Scale
+from benchmark.scales import SCALES, Scale
 from benchmark.store import Store
 from benchmark.tables import TABLES, Number, Reader, Row, Table, average, difference, table_spec
 
@@ -82,7 +81,7 @@ def test_what_lacks_a_part_is_missing() -> None:
 def test_table_1_by_hand(tables_by_hand: dict[str, Table]) -> None:
     """Every mean, spread, difference and average of Table 1 is what pencil and paper give."""
     table = tables_by_hand["table1"]
-    assert table.columns == ("Std", "OOD", "Adv")
+    assert table.columns == ("Std", "OOD (gen-v1)", "Adv")
     small, large, mean = "ResNet18 (width 8)", "ResNet34 (width 8)", "average"
     root = pytest.approx
     expected = {
@@ -156,27 +155,38 @@ def test_stale_makings_are_left_out(own: Store, name: str) -> None:
 
 def test_an_empty_store_gives_a_whole_table_of_nothing(store: Store) -> None:
     """Without records every number is missing and every label is there."""
-    for name, rows in (("table1", 9), ("table3", 9), ("table4", 9)):
+    for name, rows in (("table1", 9), ("table2", 6), ("table3", 9), ("table4", 9)):
         table = built(name, store)
         assert len(table.rows) == rows
         assert all(number is None for line in table.rows for number in line.numbers)
         assert not store.results.exists()
 
 
-def test_cifar_10_has_no_ood_number_and_says_so(store: Store) -> None:
-    """OOD of CIFAR-10 stays missing beside its other numbers, and a note says why."""
-    scale = dataclasses.replace(BY_HAND, datasets=("cifar10",), archs=("resnet18-w8",), seeds=(0,))
+def test_a_dataset_without_an_evaluation_says_so(store: Store) -> None:
+    """There is no published corrupted set of digits: the number stays missing and a note says why."""
+    official = ("clean", "corruptions-15", "pgd10x3")
+    scale = dataclasses.replace(BY_HAND, archs=("resnet18-w8",), seeds=(0,), evaluations=official)
     for finetune in ("none", "rift"):
-        cell = Cell("by-hand", "cifar10", "resnet18-w8", "pgd-at", finetune, 0)
-        write_records(store, cell, {"clean": 800, "pgd10x3": 400}, scale=scale)
+        write_records(store, cell_at(finetune), {"clean": 800, "pgd10x3": 400}, scale=scale)
     table = built("table1", store, scale)
     assert percents(table.rows[1]) == [(80, 0), None, (40, 0)]
     assert percents(table.rows[2]) == [(0, 0), None, (0, 0)]
-    (note,) = [note for note in table.notes if "OOD" in note]
+    assert "Digits has no corruptions-15" in table.notes
+
+
+def test_the_notes_tell_generated_from_published_corruptions(store: Store) -> None:
+    """Under a table stands which images its OOD column is of."""
+    scale = dataclasses.replace(BY_HAND, datasets=("cifar10",))
+    (note,) = [note for note in built("table1", store, scale).notes if "OOD" in note]
     assert note == (
-        "CIFAR-10: Adv is the worst of three PGD-10 runs, L-infinity, eps 8/255, step 2/255; "
-        "OOD (official CIFAR-10-C) is not part of this version and stays missing"
+        "CIFAR-10: OOD (gen-v1) is the mean over 15 corruptions at 5 severities, made by this suite's "
+        "generator gen-v1 with procedural frost, not the published CIFAR-10-C; "
+        "Adv is the worst of three PGD-10 runs, L-infinity, eps 8/255, step 2/255"
     )
+    official = dataclasses.replace(scale, evaluations=("corruptions-18",))
+    (note,) = [note for note in built("table1", store, official).notes if "OOD" in note]
+    what = "the mean over 18 corruptions at 5 severities of the published CIFAR-10-C"
+    assert note == f"CIFAR-10: OOD (18) is {what}"
 
 
 def test_two_datasets_are_averaged_apart(store: Store) -> None:
@@ -208,6 +218,44 @@ def test_the_notes_are_about_the_columns_shown(written_by_hand: Store) -> None:
     table = built("table1", written_by_hand, clean)
     assert table.columns == ("Std",)
     assert not [note for note in table.notes if "OOD" in note or "PGD" in note]
+
+
+# --- table 2 ----------------------------------------------------------------------------------------
+
+
+def test_table_2_by_hand(tables_by_hand: dict[str, Table]) -> None:
+    """Each further method has its rows with and without RiFT, and their difference by seed."""
+    table, root = tables_by_hand["table2"], pytest.approx
+    expected = {
+        "TRADES": [(89, 1), (70, 0), (52.5, 0.5)],
+        "TRADES+RiFT": [(89.5, root(1.75**0.5)), (70.5, 0.2), (52.4, 0.5)],
+        "MART": [(85, 0), (66, 1), (56, 2)],
+        "MART+RiFT": [(85, 0), (66, 1), (56, 2)],
+    }
+    for label, numbers in expected.items():
+        assert percents(row(table, "Digits", label)) == numbers
+    labels = ["TRADES", "TRADES+RiFT", "difference", "MART", "MART+RiFT", "difference"]
+    assert [line.labels[1] for line in table.rows] == labels
+    assert percents(table.rows[2]) == [(0.5, 0.5), (0.5, 0.2), (-0.1, 0)]
+    assert percents(table.rows[5]) == [(0, 0)] * 3
+    assert [note for note in table.notes if "MART+RiFT" in note] == [
+        "Digits, MART+RiFT, ResNet18 (width 8): layer4.1.conv2 (3 of 3 seeds); "
+        "alpha* by seed 0.00, 0.00, 0.00"
+    ]
+
+
+def test_table_2_is_of_the_first_network_and_two_datasets() -> None:
+    """As in the paper: ResNet18, CIFAR-10 and CIFAR-100, every method but the first."""
+    cells = TABLES["table2"].cells(SCALES["paper"])
+    assert {cell.arch for cell in cells} == {"resnet18"}
+    assert {cell.dataset for cell in cells} == {"cifar10", "cifar100"}
+    assert {cell.method for cell in cells} == {"trades", "mart", "awp", "score"}
+    assert len(cells) == 2 * 4 * 2 * 3
+
+
+def test_a_scale_of_one_method_has_no_table_2() -> None:
+    """There is nothing to compare with."""
+    assert TABLES["table2"].cells(dataclasses.replace(BY_HAND, methods=("trades",))) == []
 
 
 # --- tables 3 and 4 ---------------------------------------------------------------------------------
@@ -288,5 +336,5 @@ def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
 
 def test_an_unknown_table_lists_the_known_ones() -> None:
     """A table that does not exist is refused with those that do."""
-    with pytest.raises(UserError, match="unknown table 'table2'; known: table1, table3, table4"):
-        table_spec("table2")
+    with pytest.raises(UserError, match="'table5'; known: table1, table2, table3, table4"):
+        table_spec("table5")

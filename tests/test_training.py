@@ -484,8 +484,8 @@ class TestPgdAt:
     def test_registered_recipe_is_the_published_one(self):
         """Any dataset gets the paper's recipe."""
         assert method("pgd-at").recipe("digits") == method("pgd-at").recipe("cifar10") == Recipe()
-        with pytest.raises(UserError, match="unknown AT method 'trades'; known: pgd-at"):
-            method("trades")
+        with pytest.raises(UserError, match="unknown AT method 'fgsm'; known: pgd-at"):
+            method("fgsm")
 
     def test_inner_uses_training_statistics(self, network, batch):
         """Crafting moves the statistics once per step and leaves the flags as they were."""

@@ -13,7 +13,7 @@ from benchmark.store import Journal
 if TYPE_CHECKING:
     from torch import nn
 
-    from benchmark.data.images import Split
+    from benchmark.data.images import Dataset
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,9 @@ class Clean(Evaluation):
         return spec
 
     def run(
-        self,
-        model: "nn.Module",
-        split: "Split",
-        info: DatasetInfo,
-        base: Cell,
-        journal: Journal,
-        progress: Progress,
+        self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
         from benchmark.evaluation.counting import clean_bits
 
-        bits = clean_bits(model, split).numpy()
+        bits = clean_bits(model, data.test).numpy()
         return Outcome(counted(bits), {}, {"clean": bits})

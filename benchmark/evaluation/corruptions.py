@@ -1,13 +1,21 @@
-"""Accuracy under 15 common corruptions at five severities (column OOD; paper, Section 5.1)."""
+"""Mean accuracy under common corruptions (column OOD; paper, Section 5.1).
 
-import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+Two sources that are never mixed: the published corrupted test sets (CIFAR-10-C, CIFAR-100-C,
+Tiny-ImageNet-C), and copies made on the spot by this suite's generator `gen-v1` for those who do not
+have them. What the generator makes is another distribution, so that it has names of its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from benchmark.cells import Cell, derive_seed
 from benchmark.data import DatasetInfo
+from benchmark.errors import UserError
 from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
 from benchmark.progress import Progress
 from benchmark.records import Count
@@ -17,21 +25,92 @@ from benchmark.store import Journal
 if TYPE_CHECKING:
     from torch import nn
 
-    from benchmark.data.images import Split
+    from benchmark.data.images import Dataset, Split
+
+SEVERITIES = (1, 2, 3, 4, 5)
+KEPT_VALUES = 2**26
+"""Copies of test sets of up to so many pixel values are kept in memory for the next model."""
+
+
+@dataclass
+class Copies:
+    """Corrupted copies of one test set; `sources` is filled with the hashes of what was read."""
+
+    make: Callable[[str, int], "Split"]
+    sources: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Corruptions15(Evaluation):
-    """Mean accuracy over the 75 corrupted copies of the test split.
+class Corruptions(Evaluation):
+    """Mean accuracy over corruptions and severities.
 
-    The copies are made on the spot by the dataset's generator from a seed that depends on the
-    dataset alone: every model of a dataset meets the same images.
+    `suite` is 15 (the paper's, with glass_blur) or 18 (the released code's, Immortalise/RiFT,
+    utils.py: four extra corruptions, no glass_blur).
     """
 
-    type_name: ClassVar[str] = "corruptions-15"
+    type_name: ClassVar[str] = "corruptions"
     version: ClassVar[int] = 1
-    label: ClassVar[str] = "OOD"
-    summary: ClassVar[str] = "mean accuracy over 15 corruptions at 5 severities"
+    suite: Literal[15, 18] = 15
+    severities: tuple[int, ...] = SEVERITIES
+
+    @property
+    def label(self) -> str:
+        marks = [] if self.suite == 15 else [str(self.suite)]
+        return f"OOD{self._marks(marks)}"
+
+    @property
+    def summary(self) -> str:
+        return f"mean accuracy over {self._what}"
+
+    @property
+    def _what(self) -> str:
+        at = "5 severities" if self.severities == SEVERITIES else f"severity {self.severities[0]} only"
+        return f"{self.suite} corruptions at {at}"
+
+    def _marks(self, marks: list[str]) -> str:
+        if self.severities != SEVERITIES:
+            marks = [*marks, f"severity {self.severities[0]}"]
+        return f" ({', '.join(marks)})" if marks else ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The corruptions in their order."""
+        from benchmark.data.corruptions import CORRUPTIONS_15, CORRUPTIONS_18
+
+        return CORRUPTIONS_15 if self.suite == 15 else CORRUPTIONS_18
+
+    def copies(self, data: "Dataset") -> Copies:
+        """Where the corrupted copies of the test split of `data` come from."""
+        raise NotImplementedError
+
+    def run(
+        self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
+    ) -> Outcome:
+        from benchmark.evaluation.counting import clean_bits
+
+        wanted = [(name, severity) for name in self.names for severity in self.severities]
+        copies, bits = self.copies(data), {}
+        for done, (name, severity) in enumerate(wanted, start=1):
+            part = f"{name}-{severity}"
+            if (kept := journal.get(part)) is None:
+                kept = {"bits": clean_bits(model, copies.make(name, severity)).numpy()}
+                journal.put(part, **kept)
+            bits[part] = kept["bits"]
+            progress("corruptions", done, len(wanted), part)
+        parts = {name: counted(part_bits) for name, part_bits in bits.items()}
+        total = Count(k=sum(c.k for c in parts.values()), n=sum(c.n for c in parts.values()))
+        return Outcome(total, parts, bits, copies.sources, tuple(copies.remarks))
+
+
+@dataclass(frozen=True)
+class OfficialCorruptions(Corruptions):
+    """On the published corrupted copies of the test set, read from the data folder.
+
+    The labels are those of the published files.
+    """
+
+    type_name: ClassVar[str] = "official-corruptions"
 
     def spec(self, info: DatasetInfo) -> Spec | None:
         if info.corruptions is None:
@@ -39,42 +118,131 @@ class Corruptions15(Evaluation):
         spec: Spec = spec_of(self)
         return spec | {"source": info.corruptions}
 
-    def run(
-        self,
-        model: "nn.Module",
-        split: "Split",
-        info: DatasetInfo,
-        base: Cell,
-        journal: Journal,
-        progress: Progress,
-    ) -> Outcome:
-        from benchmark.data.corruptions import CORRUPTIONS_15, SEVERITY_LEVELS
-        from benchmark.evaluation.counting import clean_bits
+    def note(self, info: DatasetInfo) -> str | None:
+        return f"{self.label} is the mean over {self._what} of the published {info.corruptions}"
 
-        seed = derive_seed(info.name, "corruptions", info.corruptions)
-        names = [(name, severity) for name in CORRUPTIONS_15 for severity in SEVERITY_LEVELS]
-        bits = {}
-        for done, (name, severity) in enumerate(names, start=1):
-            part = f"{name}-{severity}"
-            if (kept := journal.get(part)) is None:
-                copy = corrupted(split, name, severity, seed)
-                kept = {"bits": clean_bits(model, copy).numpy()}
-                journal.put(part, **kept)
-            bits[part] = kept["bits"]
-            progress("corruptions-15", done, len(names), part)
-        parts = {name: counted(part_bits) for name, part_bits in bits.items()}
-        total = Count(k=sum(c.k for c in parts.values()), n=sum(c.n for c in parts.values()))
-        return Outcome(total, parts, bits)
+    def check(self, data: "Dataset") -> None:
+        self.copies(data)
+
+    def copies(self, data: "Dataset") -> Copies:
+        import torch
+
+        from benchmark.data.images import Split
+        from benchmark.data.official_corruptions import official
+
+        if data.directory is None:
+            raise UserError(f"{data.info.label} was loaded from no folder; name one by --data-dir")
+        labels, images = data.test.labels.cpu().numpy(), len(data.test)
+        files = official(data.info, data.directory, labels, images=images)
+        device = data.test.images.device
+
+        def make(name: str, severity: int) -> Split:
+            images, labels = files.copy(name, severity, threads=torch.get_num_threads())
+            copies.sources[name] = files.sha256(name)
+            return Split(torch.from_numpy(images), torch.from_numpy(labels)).to(device)
+
+        if missing := [name for name in self.names if name not in files.names]:
+            files.sha256(missing[0])  # says what is missing and how to get it
+        copies = Copies(make)
+        if not files.verified:
+            copies.remarks.append(
+                f"{data.info.corruptions}: files of the user's own, not from an archive whose hash "
+                "was checked"
+            )
+        return copies
 
 
-@functools.lru_cache(maxsize=75)
-def corrupted(split: "Split", name: str, severity: int, seed: int) -> "Split":
-    """`split` under one corruption; the copies of one test set are kept for the next model."""
+@dataclass(frozen=True)
+class GeneratedCorruptions(Corruptions):
+    """On copies made by this suite's generator, seeded by the dataset alone: every model of a dataset
+    meets the same images. Files written by `data generate` are read instead where they are there;
+    they hold the same bytes.
+
+    `frost` is `procedural`, or `pictures` for the user's own in the folder `frost` of the data.
+    """
+
+    type_name: ClassVar[str] = "generated-corruptions"
+    frost: Literal["procedural", "pictures"] = "procedural"
+
+    @property
+    def label(self) -> str:
+        marks = ["gen-v1"] if self.suite == 15 else [str(self.suite), "gen-v1"]
+        return f"OOD{self._marks(marks if self.frost == 'procedural' else [*marks, 'frost pictures'])}"
+
+    @property
+    def summary(self) -> str:
+        frost = "procedural frost" if self.frost == "procedural" else "frost from pictures"
+        return f"mean accuracy over {self._what} made by generator gen-v1 ({frost})"
+
+    def spec(self, info: DatasetInfo) -> Spec | None:
+        spec: Spec = spec_of(self)
+        return spec | {"source": {"type": "gen-v1", "version": 1}}
+
+    def note(self, info: DatasetInfo) -> str | None:
+        official = f", not the published {info.corruptions}" if info.corruptions else ""
+        frost = "procedural frost" if self.frost == "procedural" else "frost from the user's pictures"
+        return (
+            f"{self.label} is the mean over {self._what}, made by this suite's generator gen-v1 with "
+            f"{frost}{official}"
+        )
+
+    def check(self, data: "Dataset") -> None:
+        self.copies(data)
+
+    def copies(self, data: "Dataset") -> Copies:
+        from benchmark.data.corruptions import load_frost
+
+        values = data.test.images.numel() * 19 * len(SEVERITIES)
+        make = _kept_copy if values <= KEPT_VALUES else generated_copy
+        copies = Copies(lambda name, severity: make(data, self.frost, name, severity))
+        if self.frost == "pictures":
+            _, copies.sources["frost"] = load_frost(frost_folder(data), data.info.side)
+        return copies
+
+
+def corruption_seed(info: DatasetInfo) -> int:
+    """Seed of the generated copies of a dataset's test split."""
+    return derive_seed(info.name, "corruptions", "gen-v1")
+
+
+def generated_folder(directory: Path, info: DatasetInfo) -> Path:
+    """Where `data generate` keeps the copies of a dataset under the data folder."""
+    return directory / "gen-v1" / info.name
+
+
+def frost_folder(data: "Dataset") -> Path:
+    """Where the user's frost pictures are. Raises `UserError` without a data folder."""
+    if data.directory is None:
+        raise UserError("frost pictures are read from the folder 'frost' of --data-dir; name one")
+    return data.directory / "frost"
+
+
+def generated_copy(data: "Dataset", frost: str, name: str, severity: int) -> "Split":
+    """The test split of `data` under one corruption, from disk where it was written, else made."""
     import torch
 
-    from benchmark.data.corruptions import corrupt
+    from benchmark.data.corruption_files import images_sha256, read_file
+    from benchmark.data.corruptions import corrupt, load_frost
     from benchmark.data.images import Split
 
-    ids = np.arange(len(split), dtype=np.int64)
-    copies = corrupt(split.images.cpu().numpy(), name, severity, seed=seed, ids=ids)
-    return Split(torch.from_numpy(copies).to(split.images.device), split.labels)
+    test, seed = data.test, corruption_seed(data.info)
+    pictures, copies = None, None
+    if frost == "pictures" and name == "frost":
+        pictures, _ = load_frost(frost_folder(data), data.info.side)
+    elif data.directory and (folder := generated_folder(data.directory, data.info)).is_dir():
+        source = images_sha256(test.images.cpu().numpy())
+        copies = read_file(folder, name, severity, len(test), seed=seed, source_sha256=source)
+    if copies is None:
+        copies = corrupt(
+            test.images.cpu().numpy(),
+            name,
+            severity,
+            seed=seed,
+            ids=np.arange(len(test), dtype=np.int64),
+            frost=pictures,
+            threads=torch.get_num_threads(),
+        )
+    return Split(torch.from_numpy(copies).to(test.images.device), test.labels)
+
+
+_kept_copy = lru_cache(maxsize=19 * len(SEVERITIES))(generated_copy)

@@ -15,7 +15,10 @@ from benchmark.store import Journal
 if TYPE_CHECKING:
     from torch import nn
 
-    from benchmark.data.images import Split
+    from benchmark.data.images import Dataset
+
+
+_WORDS = {2: "two", 3: "three"}
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,13 @@ class Pgd10x3(Evaluation):
         spec: Spec = spec_of(self)
         return spec | {"attack": spec_of(info.threat)}
 
+    def note(self, info: DatasetInfo) -> str | None:
+        runs = f"{_WORDS.get(self.runs, self.runs)} PGD-{info.threat.steps} runs"
+        ball = f"eps {_pixel(info.threat.eps)}, step {_pixel(info.threat.step_size)}"
+        return f"Adv is the worst of {runs}, L-infinity, {ball}"
+
     def run(
-        self,
-        model: "nn.Module",
-        split: "Split",
-        info: DatasetInfo,
-        base: Cell,
-        journal: Journal,
-        progress: Progress,
+        self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
         from benchmark.evaluation.counting import journaled_pgd_bits
 
@@ -54,7 +56,7 @@ class Pgd10x3(Evaluation):
                 progress("pgd10x3", run * total + done, self.runs * total, note)
 
             bits[f"run{run}"] = journaled_pgd_bits(
-                model, split, info.threat, run_seed(base, run), journal, f"run{run}", show
+                model, data.test, data.info.threat, run_seed(base, run), journal, f"run{run}", show
             )
         parts = {name: counted(run_bits) for name, run_bits in bits.items()}
         worst = min(parts.values(), key=lambda count: count.k)
@@ -65,3 +67,8 @@ class Pgd10x3(Evaluation):
 def run_seed(base: Cell, run: int) -> int:
     """Seed of the random starts of one run against the models made from `base`."""
     return base.seed_for("pgd10x3", run)
+
+
+def _pixel(value: float) -> str:
+    grey = value * 255
+    return f"{grey:.0f}/255" if abs(grey - round(grey)) < 1e-6 else f"{value:g}"

@@ -1,0 +1,113 @@
+"""The whole evaluation of a model that was trained elsewhere, from its checkpoint to its records."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from benchmark.base import Weights
+from benchmark.cells import BASE, OWN, PART, Cell
+from benchmark.checkpoints import load_checkpoint
+from benchmark.data import DatasetInfo, load
+from benchmark.errors import UserError
+from benchmark.evaluate import Evaluating
+from benchmark.evaluation import evaluation
+from benchmark.models import arch, build
+from benchmark.plans import CheckpointPlan
+from benchmark.progress import Progress
+from benchmark.records import Record
+from benchmark.specs import spec_hash
+from benchmark.store import Store
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A checkpoint, and what must be known to run it.
+
+    `mean` and `std` of `info` are applied inside the network; a model that takes plain pixels has
+    0 and 1. `name` stands in the key of its records (None: the file's name and the start of the
+    hash of its tensors). `entry` and `drop` are those of `load_checkpoint`.
+    """
+
+    weights: Path
+    arch: str
+    info: DatasetInfo
+    name: str | None = None
+    entry: str | None = None
+    drop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not re.fullmatch(PART, self.name):
+            raise UserError(
+                f"--name '{self.name}' is part of a path: lower-case letters, digits, dots and dashes"
+            )
+
+    def cell(self, name: str) -> Cell:
+        """The cell of its records under `name`."""
+        return Cell(OWN, self.info.name, self.arch, name, BASE, 0)
+
+    @property
+    def stem(self) -> str:
+        """The name of its file as it may stand in a key."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.weights.stem.lower()).strip("-.") or "model"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The records of an own model by evaluation, and what was done to its file."""
+
+    cell: Cell
+    records: dict[str, Record]
+    notes: tuple[str, ...]
+
+
+def evaluate_own(
+    own: OwnModel,
+    evaluations: Sequence[str],
+    *,
+    directory: Path,
+    store: Store,
+    device: torch.device,
+    progress: Progress,
+) -> Evaluated:
+    """Records of `evaluations` of a checkpoint; those on file already are not made again.
+
+    Everything that can be wrong is checked before the first evaluation. Raises `UserError` for it.
+    """
+    model = build(own.arch, own.info)
+    loaded = load_checkpoint(own.weights, model, drop=own.drop, entry=own.entry)
+    model.load_state_dict(loaded.state)
+    model = model.to(device).to(memory_format=torch.channels_last).eval()
+    weights = Weights.of(loaded.state)
+    cell = own.cell(own.name or f"{own.stem}-{weights.sha256[:8]}")
+    plan = CheckpointPlan(cell, own.info, arch(own.arch), weights.sha256)
+    missing = [wanted for wanted in evaluations if not _on_file(store, plan, wanted)]
+    if missing:
+        data = replace(load(own.info.name, directory).to(device), info=own.info)
+        for wanted in missing:
+            evaluation(wanted).check(data)
+        sources = {own.weights.name: loaded.file_sha256}
+        evaluating = Evaluating(plan, model, weights, data, store, progress, (), sources, loaded.notes)
+        with store.lock(cell):
+            for wanted in missing:
+                if not _on_file(store, plan, wanted):  # another process may just have made it
+                    evaluating.record(wanted)
+    records = {wanted: store.record(cell, wanted) for wanted in evaluations}
+    found = {wanted: record for wanted, record in records.items() if record is not None}
+    return Evaluated(cell, found, loaded.notes)
+
+
+def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:
+    """Whether a record is there. Raises `UserError` if it is another's, or there cannot be one."""
+    spec = plan.evaluation_spec(name)
+    if spec is None:
+        raise UserError(f"{plan.info.label} has no '{name}'; choose others by --evaluations")
+    record = store.record(plan.cell, name)
+    if record is not None and record.spec_hash != spec_hash(spec):
+        raise UserError(
+            f"'{plan.cell.key}' has a {name} record of other weights, settings or normalisation; "
+            "choose another --name"
+        )
+    return record is not None
