@@ -263,7 +263,7 @@ def list_names() -> None:
     for title, names in sections.items():
         typer.echo(title)
         for name, summary in names.items():
-            typer.echo(f"  {name:<24} {summary}")
+            typer.echo(f"  {name:<31} {summary}")
 
 
 app.command("evaluate", rich_help_panel="Cells")(evaluate)

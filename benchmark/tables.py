@@ -6,7 +6,7 @@ A number is the mean over all seeds of its scale or it is missing: never a mean 
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from baselines import method
@@ -325,7 +325,7 @@ def _notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
     spread = "mean ± standard deviation over seeds" if len(scale.seeds) > 1 else "one seed, no spread"
     notes = [
         f"scale {scale.name}: {scale.summary}",
-        *_shortened(scale),
+        *_shortened(scale, {cell.method for cell in cells}),
         f"accuracy in percent; seeds {seeds}: {spread}",
         "epochs and alpha* are chosen on test images, as the paper does",
     ]
@@ -341,15 +341,16 @@ def _notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
     return notes
 
 
-def _shortened(scale: Scale) -> list[str]:
-    """What the scale changes against the published recipes."""
+def _shortened(scale: Scale, methods: Collection[str]) -> list[str]:
+    """What the scale changes against the published recipes of `methods`."""
     parts = {
         "training": scale.training,
         "fine-tuning": scale.finetuning,
         "criticality": scale.criticality,
     }
     parts |= {f"training of {name}": overrides for name, overrides in scale.networks.items()}
-    parts |= {f"training by {method(n).label}": overrides for n, overrides in scale.recipes.items()}
+    own = {name: overrides for name, overrides in scale.recipes.items() if name in methods}
+    parts |= {f"training by {method(name).label}": overrides for name, overrides in own.items()}
     changes = [
         f"{part} {', '.join(f'{name} {value}' for name, value in overrides.items())}"
         for part, overrides in parts.items()
@@ -380,7 +381,9 @@ def _chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> l
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
-        TableSpec("table1", "AT with and without RiFT, every network", table_1_cells, table_1),
+        TableSpec(
+            "table1", "AT with and without RiFT, every dataset and network", table_1_cells, table_1
+        ),
         TableSpec("table2", "TRADES, MART, AWP, SCORE with and without RiFT", table_2_cells, table_2),
         TableSpec("table3", "which modules are fine-tuned", table_3_cells, table_3),
         TableSpec("table4", "how many modules are fine-tuned", table_4_cells, table_4),

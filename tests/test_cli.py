@@ -285,6 +285,33 @@ def test_seeds_of_the_command_line(mini: Store, store: Store, idle: None) -> Non
     assert not (store.results / "tables").exists()
 
 
+def test_evaluations_of_the_command_line(own_mini: Store, command: Command) -> None:
+    """`--evaluations` replaces the scale's columns, adds records, and such a table is not written."""
+    (own_mini.results / "tables" / "table1-mini.md").unlink()
+    options = ("--scale", str(MINI), "--seeds", "0", "--only", "*/none/*")
+    answer = command("table1", *options, "--evaluations", " corruptions-15-gen-v1 , clean")
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.splitlines()[2].split()[-3:] == ["OOD", "(gen-v1)", "Std"]
+    assert own_mini.record(Cell.parse(BASE_0), "corruptions-15-gen-v1") is not None
+    assert not (own_mini.results / "tables" / "table1-mini.md").exists()
+
+
+def test_what_an_evaluation_needs_is_told_before_training(command: Command, tmp_path: Path) -> None:
+    """Without frost pictures their evaluation fails at once, not after the base models are trained."""
+    options = ("--scale", str(MINI), "--seeds", "0", "--data-dir", str(tmp_path))
+    answer = command("table1", *options, "--evaluations", "clean,corruptions-15-gen-v1-pictures")
+    assert answer.exit_code == 2
+    assert all("frost" in line for line in failures(answer).values())
+    assert not list(command.store.artifacts.rglob("*.safetensors"))
+
+
+def test_a_scale_of_one_method_has_no_table_2(command: Command) -> None:
+    """Table 2 compares further methods; a scale that names none is told so."""
+    answer = command("table2", "--scale", str(MINI))
+    assert answer.exit_code == 2
+    assert answer.stderr == ("error: scale 'mini' has nothing for table2: it names one method only\n")
+
+
 def test_places_are_read_from_the_environment(
     mini: Store, monkeypatch: pytest.MonkeyPatch, idle: None
 ) -> None:
@@ -328,6 +355,7 @@ seeds = [0]
         (("table1", "--seeds", "0,x"), "--seeds '0,x' is not a list of whole numbers"),
         (("table1", "--seeds", "-1"), "--seeds '-1' is not a list of whole numbers"),
         (("table1", "--seeds", ""), "--seeds '' is not a list of whole numbers"),
+        (("table1", "--evaluations", "clean,aa"), "unknown evaluation 'aa'; known: clean"),
         (("table1", "--only", "*/lora/*"), "no cell matches --only '*/lora/*'; a key of this scale"),
         (("status", "--only", "x"), "no cell matches --only 'x'"),
         (("run", "rift"), "'rift' is not a cell key; a key reads SCALE/DATASET/"),

@@ -112,6 +112,10 @@ class OfficialCorruptions(Corruptions):
 
     type_name: ClassVar[str] = "official-corruptions"
 
+    @property
+    def summary(self) -> str:
+        return f"mean accuracy over {self._what} of the published test set"
+
     def spec(self, info: DatasetInfo) -> Spec | None:
         if info.corruptions is None:
             return None
