@@ -47,7 +47,7 @@ DataOption = Annotated[
         "--data-dir",
         envvar="BENCHMARK_DATA",
         rich_help_panel=PLACES,
-        help="Where datasets are, or are downloaded to (cifar-10-batches-py/ for CIFAR-10).",
+        help="Where datasets are, or are downloaded to; `data list` says what is there.",
     ),
 ]
 
