@@ -29,7 +29,8 @@ class Awp(Method):
 
     Wrapped here is PGD-AT, as in RiFT ("AT-AWP"), with its clean pass after the step. Recipe,
     AT_AWP/train_cifar10.py and train_cifar100.py: 200 epochs from 0.1, divided by 10 at 100 and 150,
-    weight decay 5e-4, 10 steps of 2/255, gamma 0.01, no warm-up (TRADES-AWP: 0.005 and 10). The RiFT
+    weight decay 5e-4, 10 steps of 2/255, gamma 0.01, no warm-up (TRADES-AWP: 0.005 and 10, and the
+    attacked batch before the clean one). The RiFT
     paper does not say whether it shortened this to its 110 epochs. The authors' CIFAR-100 script also
     rotates images; here the dataset's augmentation is kept. In their CIFAR-10 script the first batch
     of an epoch is attacked in evaluation mode (nothing sets the training mode before it); their
@@ -90,7 +91,9 @@ class Awp(Method):
         weights = perturbed_weights(model)
         before = [(buffer, buffer.clone()) for buffer in model.buffers()]
         loss = self.method.outer(model, x, x_adv, labels)
-        gradients = torch.autograd.grad(loss, list(weights.values()))
+        gradients = torch.autograd.grad(
+            loss, list(weights.values()), allow_unused=True, materialize_grads=True
+        )
         with torch.no_grad():
             for buffer, value in before:
                 buffer.copy_(value)
@@ -104,9 +107,9 @@ class Awp(Method):
 
 
 def perturbed_weights(model: "nn.Module") -> "dict[str, nn.Parameter]":
-    """Weights of convolutions and linear layers by name: all with more than one axis."""
+    """Trainable weights of convolutions and linear layers by name: those of more than one axis."""
     return {
         name: parameter
         for name, parameter in model.named_parameters()
-        if name.endswith("weight") and parameter.ndim > 1
+        if name.endswith("weight") and parameter.ndim > 1 and parameter.requires_grad
     }
