@@ -193,7 +193,7 @@ def test_status_shows_every_state(
     assert rows["tiny/digits/resnet18-w8/pgd-at/rift/seed1"] == ["missing"] * 3
     assert len(rows) == 2 * (1 + 2 * 7) + 2 * 2 * 4
     assert totals == f"2 done, {len(rows) - 2} missing"
-    answer = command("status", "--scale", str(TINY), "--only", "*/rift/*")
+    answer = command("status", "--scale", str(TINY), "--only", "*/pgd-at/rift/*")
     assert answer.stdout.splitlines()[-1] == "1 done, 1 missing"
 
 
