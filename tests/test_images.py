@@ -202,7 +202,7 @@ class TestDigits:
 
     def test_unknown_dataset_is_refused(self):
         """An unknown name is a user's error that lists the known ones."""
-        with pytest.raises(UserError, match=r"'mnist'; known: digits, cifar10, cifar100, tiny-imagenet$"):
+        with pytest.raises(UserError, match=r"known: digits, cifar10, cifar100, tiny-imagenet$"):
             dataset_info("mnist")
 
 
