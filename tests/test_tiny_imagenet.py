@@ -323,6 +323,19 @@ class TestWrongSource:
         monkeypatch.setattr(jpegs, "decode", lambda *_: pytest.fail("decoded"))
         refused(data, "md5")
 
+    def test_another_md5_can_be_accepted(self, tree, tmp_path):
+        """A zip whose md5 the user vouches for is decoded, and the manifest tells that md5."""
+        file = Path(shutil.make_archive(str(tmp_path / "mine"), "zip", tree.parent, tree.name))
+        md5 = hashlib.md5(file.read_bytes()).hexdigest()
+        folder = tmp_path / "accepted"
+        folder.mkdir()
+        with pytest.raises(UserError, match=r"mine\.zip'"):
+            tiny_imagenet.prepare(file, folder, LAYOUT, accepted=["0" * 32])
+        assert not tiny_imagenet.present(folder)
+        tiny_imagenet.prepare(file, folder, LAYOUT, accepted=[md5])
+        manifest = json.loads((folder / "tiny-imagenet-cache" / "manifest.json").read_text())
+        assert (manifest["source"], manifest["md5"]) == ("zip", md5)
+
     def test_no_zip_at_all(self, data, publish, tree, monkeypatch):
         """A file of the right md5 that is no zip is a user's error too."""
         file = publish(tree)

@@ -142,16 +142,11 @@ class TinyImageNet:
         tiny_imagenet.load(directory)
         return "decoded images as their manifest says"
 
-    def place(
-        self,
-        source: Path,
-        directory: Path,
-        accepted: Sequence[str],  # noqa: ARG002 - no hash of an unpacked folder is published
-        progress: Progress,
-    ) -> None:
+    def place(self, source: Path, directory: Path, accepted: Sequence[str], progress: Progress) -> None:
         from benchmark.data import tiny_imagenet
 
-        tiny_imagenet.prepare(_inner(source, self.archive), directory, progress=progress)
+        inner = _inner(source, self.archive)
+        tiny_imagenet.prepare(inner, directory, progress=progress, accepted=accepted)
 
     def _cache(self, directory: Path) -> Path:
         return directory / "tiny-imagenet-cache"

@@ -5,7 +5,7 @@ Its val/ is the test part, since the labels of its test/ were never published.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +45,16 @@ def load(directory: Path, layout: Layout = OFFICIAL) -> Dataset:
 
 
 def prepare(
-    source: Path, directory: Path, layout: Layout = OFFICIAL, progress: Progress = silent
+    source: Path,
+    directory: Path,
+    layout: Layout = OFFICIAL,
+    progress: Progress = silent,
+    accepted: Collection[str] = (),
 ) -> None:
     """Decode the published zip or unpacked folder `source` into the cache under `directory`.
 
-    Leaves a whole cache as it is. The md5 of a zip is checked before anything is decoded. For an
+    Leaves a whole cache as it is. The md5 of a zip is checked before anything is decoded: it has to
+    be the published one or one of `accepted`, and the manifest tells it. For an
     unpacked folder no hash is published: its structure is checked, and the manifest calls it a
     `tree`. A process killed on the way leaves no cache; only one at a time works on it.
     Raises `UserError` that names the first thing wrong with `source`, or if 1.4 GB cannot be written.
@@ -59,7 +64,7 @@ def prepare(
     cache = _cache(directory)
     with writing(directory), FileLock(directory / ".tiny-imagenet-cache.lock"):
         if not cache.whole:  # another process may have made it in the meantime
-            _make(cache, source, layout, progress)
+            _make(cache, source, layout, progress, accepted)
 
 
 def present(directory: Path) -> bool:
@@ -92,13 +97,20 @@ def _source(directory: Path) -> Path:
     return fetch(ARCHIVES["tiny-imagenet"], directory)
 
 
-def _make(cache: ImageCache, place: Path, layout: Layout, progress: Progress) -> None:
+def _checked_md5(place: Path, accepted: Collection[str]) -> str:
     from benchmark.data.archives import ARCHIVES
-    from benchmark.data.download import verify_archive
+    from benchmark.data.download import md5, verify_archive
 
-    archive = None if place.is_dir() else ARCHIVES["tiny-imagenet"]
-    if archive is not None:
-        verify_archive(archive, place)
+    if accepted and (found := md5(place)) in accepted:
+        return found
+    verify_archive(ARCHIVES["tiny-imagenet"], place)
+    return ARCHIVES["tiny-imagenet"].md5
+
+
+def _make(
+    cache: ImageCache, place: Path, layout: Layout, progress: Progress, accepted: Collection[str]
+) -> None:
+    md5 = None if place.is_dir() else _checked_md5(place, accepted)
     with opened(place) as source:
         found = index(source, layout)
         parts = {"train": found.train, "test": found.test}
@@ -112,8 +124,8 @@ def _make(cache: ImageCache, place: Path, layout: Layout, progress: Progress) ->
                 hashes[labels] = writer.array(labels, (count,), np.int64, [part.labels])
             writer.manifest(
                 Manifest(
-                    source="tree" if archive is None else "zip",
-                    md5=None if archive is None else archive.md5,
+                    source="tree" if md5 is None else "zip",
+                    md5=md5,
                     classes=found.classes,
                     images={name: len(part.labels) for name, part in parts.items()},
                     decoder=decoder(),
