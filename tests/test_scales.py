@@ -70,6 +70,41 @@ def test_table_1_has_every_network_with_and_without_rift() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["narrow", "short", "paper"])
+def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name: str) -> None:
+    """Three datasets times three networks in Table 1, four further methods on both CIFARs in Table 2."""
+    blocks = {(cell.dataset, cell.arch) for cell in TABLES["table1"].cells(SCALES[name])}
+    assert len(blocks) == 9
+    assert {dataset for dataset, _ in blocks} == {"cifar10", "cifar100", "tiny-imagenet"}
+    others = {(cell.dataset, cell.method) for cell in TABLES["table2"].cells(SCALES[name])}
+    assert others == {
+        (dataset, method)
+        for dataset in ("cifar10", "cifar100")
+        for method in ("trades", "mart", "awp", "score")
+    }
+
+
+def test_a_method_overrides_training(tmp_path: Path) -> None:
+    """`recipes` changes the recipe of one method, over what the scale and the network say."""
+    overrides = """
+[training]
+lr = 0.2
+epochs = 3
+[networks.resnet18-w8]
+lr = 0.3
+[recipes.mart]
+lr = 0.4
+"""
+    (tmp_path / "mine.toml").write_text(MINE + overrides)
+    mine = scale(str(tmp_path / "mine.toml"))
+    for method, lr in (("mart", 0.4), ("trades", 0.3)):
+        recipe = Plan.of(Cell("mine", "digits", "resnet18-w8", method, "none", 0), mine).base.recipe
+        assert (recipe.lr, recipe.epochs) == (lr, 3)
+    (tmp_path / "mine.toml").write_text(MINE + "[recipes.fgsm]\nlr = 0.4\n")
+    with pytest.raises(UserError, match="recipes names 'fgsm', which is not one of methods"):
+        scale(str(tmp_path / "mine.toml"))
+
+
 @pytest.mark.parametrize(
     ("table", "tunings"),
     [
