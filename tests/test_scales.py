@@ -72,7 +72,7 @@ def test_table_1_has_every_network_with_and_without_rift() -> None:
 
 @pytest.mark.parametrize("name", ["narrow", "short", "paper"])
 def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name: str) -> None:
-    """Three datasets times three networks in Table 1, four further methods on both CIFARs in Table 2."""
+    """Table 1 is three datasets by three networks, Table 2 four further methods on both CIFARs."""
     blocks = {(cell.dataset, cell.arch) for cell in TABLES["table1"].cells(SCALES[name])}
     assert len(blocks) == 9
     assert {dataset for dataset, _ in blocks} == {"cifar10", "cifar100", "tiny-imagenet"}
