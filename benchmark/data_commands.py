@@ -128,7 +128,7 @@ def generate(
     Evaluations read them instead of making them for every model; the numbers are the same. What a
     stopped run has written is kept.
     """
-    from benchmark.data.corruption_files import write_files
+    from benchmark.corruptions.files import write_files
     from benchmark.evaluation.corruptions import corruption_seed, generated_folder
 
     info = dataset_info(name)

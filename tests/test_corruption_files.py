@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from benchmark.data import corruption_files
-from benchmark.data.corruption_files import MANIFEST, images_sha256, read_file, write_files
-from benchmark.data.corruptions import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.corruptions import files
+from benchmark.corruptions.files import MANIFEST, images_sha256, read_file, write_files
+from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
 from benchmark.errors import UserError
 
 COUNT = 12
@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_not_read(written: Path, changes: dict) -> None:
 def test_files_of_another_generator_are_not_read(folder: Path, monkeypatch) -> None:
     """When the generator's version rises, older files no longer serve."""
     newer = generator_spec() | {"version": 2}
-    monkeypatch.setattr(corruption_files, "generator_spec", lambda: newer)
+    monkeypatch.setattr(files, "generator_spec", lambda: newer)
     assert read(folder) is None
 
 
@@ -140,7 +140,7 @@ def test_writing_again_mends_a_damaged_file_only(folder: Path, harm: str) -> Non
 
 def test_a_killed_writer_goes_on_where_it_was(written: Path, tmp_path: Path, monkeypatch) -> None:
     """What was whole before the kill is kept, no part is left behind, the result is the same."""
-    real, calls = corruption_files.corrupt, []
+    real, calls = files.corrupt, []
 
     def killed(images, name, severity, **options):
         calls.append(name)
@@ -148,7 +148,7 @@ def test_a_killed_writer_goes_on_where_it_was(written: Path, tmp_path: Path, mon
             raise KeyboardInterrupt
         return real(images, name, severity, **options)
 
-    monkeypatch.setattr(corruption_files, "corrupt", killed)
+    monkeypatch.setattr(files, "corrupt", killed)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "c")
     before = states(tmp_path / "c")
@@ -157,7 +157,7 @@ def test_a_killed_writer_goes_on_where_it_was(written: Path, tmp_path: Path, mon
     assert read(tmp_path / "c", "shot_noise") is not None
     assert read(tmp_path / "c", "defocus_blur") is None
 
-    monkeypatch.setattr(corruption_files, "corrupt", real)
+    monkeypatch.setattr(files, "corrupt", real)
     write(tmp_path / "c")
     after = states(tmp_path / "c")
     assert {name: after[name] for name in before} == before
@@ -201,10 +201,10 @@ def test_images_that_the_generator_does_not_take_leave_nothing(tmp_path: Path) -
 
 def test_a_file_is_hashed_once(folder: Path, monkeypatch) -> None:
     """Severities of one file do not read it again for its hash."""
-    corruption_files._file_sha256.cache_clear()
+    files._file_sha256.cache_clear()
     for severity in SEVERITY_LEVELS:
         read(folder, "fog", severity)
-    assert corruption_files._file_sha256.cache_info().misses == 1
+    assert files._file_sha256.cache_info().misses == 1
 
 
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:

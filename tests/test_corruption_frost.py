@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from benchmark.data.corruption_frost import SCALES, PhotographedFrost, least_picture_side
-from benchmark.data.corruptions import CONSTANTS, corrupt, load_frost
+from benchmark.corruptions.frost import SCALES, PhotographedFrost, least_picture_side
+from benchmark.corruptions.generator import CONSTANTS, corrupt, load_frost
 from benchmark.errors import UserError
 
 RNG = np.random.default_rng(0)

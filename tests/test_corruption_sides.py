@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.data import corruptions
-from benchmark.data.corruption_blur import overwriting
-from benchmark.data.corruption_colour import luma
-from benchmark.data.corruptions import OPERATIONS, SEVERITY_LEVELS, corrupt
+from benchmark.corruptions import generator
+from benchmark.corruptions.blur import overwriting
+from benchmark.corruptions.colour import luma
+from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt
 
 every_corruption = pytest.mark.parametrize("name", OPERATIONS)
 every_side = pytest.mark.parametrize("side", [32, 64])
@@ -47,9 +47,9 @@ def test_result_does_not_depend_on_the_batch(name: str, side: int) -> None:
 def test_threads_and_pieces_do_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three threads on pieces of two images give the same bits as one thread on the whole."""
     images, names = pictures(11, 32), ids(11)
-    monkeypatch.setattr(corruptions, "_CHUNK", images.size)
+    monkeypatch.setattr(generator, "_CHUNK", images.size)
     whole = corrupt(images, name, 4, seed=0, ids=names)
-    monkeypatch.setattr(corruptions, "_CHUNK", 2 * images[0].size)
+    monkeypatch.setattr(generator, "_CHUNK", 2 * images[0].size)
     np.testing.assert_array_equal(corrupt(images, name, 4, seed=0, ids=names, threads=3), whole)
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from benchmark.data.corruptions import (
+from benchmark.corruptions.filters import convolve, gaussian_blur, sample, trail_blur, zoom
+from benchmark.corruptions.generator import (
     CONSTANTS,
     CORRUPTIONS_15,
     CORRUPTIONS_18,
@@ -25,8 +26,7 @@ from benchmark.data.corruptions import (
     corrupt,
     generator_spec,
 )
-from benchmark.data.image_filters import convolve, gaussian_blur, sample, trail_blur, zoom
-from benchmark.data.plasma import plasma, plasma_noise_side
+from benchmark.corruptions.plasma import plasma, plasma_noise_side
 
 COUNT = 200
 DIGITS = np.rint(load_digits().images[:COUNT] * 255 / 16).astype(np.uint8)[..., None]

@@ -16,10 +16,10 @@ from invoking import said
 from rich.console import Console
 
 from benchmark import data_commands
+from benchmark.corruptions.generator import OPERATIONS, corrupt
 from benchmark.data import CIFAR100, DIGITS, cifar, load
 from benchmark.data.archives import ARCHIVES
 from benchmark.data.content import content_sha256
-from benchmark.data.corruptions import OPERATIONS, corrupt
 from benchmark.data.holdings import HOLDINGS, Corruptions
 from benchmark.evaluation.corruptions import corruption_seed
 

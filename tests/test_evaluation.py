@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-import benchmark.data.corruptions
+import benchmark.corruptions.generator
 from benchmark.attacks import example_starts
 from benchmark.cells import Cell, derive_seed
+from benchmark.corruptions.files import write_files
+from benchmark.corruptions.generator import CORRUPTIONS_15, CORRUPTIONS_18, corrupt
 from benchmark.data import CIFAR10, DIGITS
-from benchmark.data.corruption_files import write_files
-from benchmark.data.corruptions import CORRUPTIONS_15, CORRUPTIONS_18, corrupt
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, counting, evaluation
 from benchmark.evaluation.corruptions import (
@@ -281,7 +281,7 @@ class TestGenerated:
         stored = dataclasses.replace(data, directory=tmp_path)
         journal = Journal(tmp_path / "journal", "of this test")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(benchmark.data.corruptions, "corrupt", None)
+            patch.setattr(benchmark.corruptions.generator, "corrupt", None)
             outcome = evaluation("corruptions-15-gen-v1").run(model, stored, CELL, journal, silent)
         assert same(outcome, undisturbed["corruptions-15-gen-v1"])
 

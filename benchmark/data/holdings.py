@@ -171,20 +171,20 @@ class Corruptions:
         return self.archive.gives
 
     def status(self, directory: Path) -> Status:
-        from benchmark.data import official_corruptions
+        from benchmark.corruptions import official
 
         folder = directory / self.archive.gives
-        note = official_corruptions.describe(self.title, directory)
+        note = official.describe(self.title, directory)
         if note is None or not self._there(directory):
             return Status(State.MISSING, "", folder)
         return Status(State.PRESENT if self._listed(folder) else State.UNVERIFIED, note, folder)
 
     def verify(self, directory: Path) -> str | None:
-        from benchmark.data import official_corruptions
+        from benchmark.corruptions import official
 
         if not self._there(directory):
             return None
-        official_corruptions.verify(self.title, directory)
+        official.verify(self.title, directory)
         return "files as they were unpacked"
 
     def place(
@@ -194,13 +194,13 @@ class Corruptions:
         accepted: Sequence[str],
         progress: Progress,  # noqa: ARG002 - nothing is decoded
     ) -> None:
-        from benchmark.data import official_corruptions
+        from benchmark.corruptions import official
 
         if source.is_dir():
             self._place_folder(source, directory, accepted)
         else:
             unpack(self.archive, source, directory)
-        official_corruptions.record_hashes(self.title, directory)
+        official.record_hashes(self.title, directory)
 
     def _place_folder(self, source: Path, directory: Path, accepted: Sequence[str]) -> None:
         from benchmark.data import sha256sums

@@ -76,7 +76,7 @@ class Corruptions(Evaluation):
     @property
     def names(self) -> tuple[str, ...]:
         """The corruptions in their order."""
-        from benchmark.data.corruptions import CORRUPTIONS_15, CORRUPTIONS_18
+        from benchmark.corruptions.generator import CORRUPTIONS_15, CORRUPTIONS_18
 
         return CORRUPTIONS_15 if self.suite == 15 else CORRUPTIONS_18
 
@@ -131,8 +131,8 @@ class OfficialCorruptions(Corruptions):
     def copies(self, data: "Dataset") -> Copies:
         import torch
 
+        from benchmark.corruptions.official import official
         from benchmark.data.images import Split
-        from benchmark.data.official_corruptions import official
 
         if data.directory is None:
             raise UserError(f"{data.info.label} was loaded from no folder; name one by --data-dir")
@@ -194,7 +194,7 @@ class GeneratedCorruptions(Corruptions):
         self.copies(data)
 
     def copies(self, data: "Dataset") -> Copies:
-        from benchmark.data.corruptions import load_frost
+        from benchmark.corruptions.generator import load_frost
 
         values = data.test.images.numel() * 19 * len(SEVERITIES)
         make = _kept_copy if values <= KEPT_VALUES else generated_copy
@@ -225,8 +225,8 @@ def generated_copy(data: "Dataset", frost: str, name: str, severity: int) -> "Sp
     """The test split of `data` under one corruption, from disk where it was written, else made."""
     import torch
 
-    from benchmark.data.corruption_files import images_sha256, read_file
-    from benchmark.data.corruptions import corrupt, load_frost
+    from benchmark.corruptions.files import images_sha256, read_file
+    from benchmark.corruptions.generator import corrupt, load_frost
     from benchmark.data.images import Split
 
     test, seed = data.test, corruption_seed(data.info)

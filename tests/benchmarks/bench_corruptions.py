@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmark.data.corruptions import CORRUPTIONS_15, OPERATIONS, SEVERITY_LEVELS, corrupt
+from benchmark.corruptions.generator import CORRUPTIONS_15, OPERATIONS, SEVERITY_LEVELS, corrupt
 
 COUNT = {32: 100, 64: 25}
 ROUNDS = 3

@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmark.data.image_filters import FloatArray
+from benchmark.corruptions.filters import FloatArray
 
 Streams = Sequence[np.random.Generator]
 

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmark.data.corruption_colour import luma
-from benchmark.data.corruption_constants import Constants
-from benchmark.data.corruption_streams import Streams, per_image
-from benchmark.data.image_filters import FloatArray, convolve, gaussian_blur
+from benchmark.corruptions.colour import luma
+from benchmark.corruptions.constants import Constants
+from benchmark.corruptions.filters import FloatArray, convolve, gaussian_blur
+from benchmark.corruptions.streams import Streams, per_image
 
 WATER = np.array([175, 238, 238]) / 255  # pale turquoise
 MUD = np.array([63, 42, 20]) / 255  # brown

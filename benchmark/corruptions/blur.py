@@ -3,16 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data import image_filters
-from benchmark.data.corruption_constants import Constants
-from benchmark.data.corruption_streams import Streams, per_image
-from benchmark.data.image_filters import FloatArray, IntArray
+from benchmark.corruptions import filters
+from benchmark.corruptions.constants import Constants
+from benchmark.corruptions.filters import FloatArray, IntArray
+from benchmark.corruptions.streams import Streams, per_image
 
 
 def defocus_blur(x: FloatArray, _streams: Streams, constants: Constants) -> FloatArray:
     """Blur with a softened disc. Constants: disc radius and softening sigma, in pixels."""
     radius, smoothing = constants
-    return image_filters.convolve(x, image_filters.disc_kernel(radius, smoothing), "reflect")
+    return filters.convolve(x, filters.disc_kernel(radius, smoothing), "reflect")
 
 
 def glass_blur(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:
@@ -29,11 +29,11 @@ def glass_blur(x: FloatArray, streams: Streams, constants: Constants) -> FloatAr
     offsets = np.stack([stream.integers(-delta, delta, (2, *size)) for stream in streams])
     moved = per_image(streams, lambda stream: stream.random(size)) < share
     first = np.arange(count)[:, None, None] * (height * width)
-    out = image_filters.gaussian_blur(x, sigma, "edge", 4).reshape(-1, channels)
+    out = filters.gaussian_blur(x, sigma, "edge", 4).reshape(-1, channels)
     for pass_ in range(rounds):
         steps = np.where(moved[:, pass_], offsets[:, 0, pass_] * width + offsets[:, 1, pass_], 0)
         out = np.take(out, first + overwriting(steps, delta), axis=0).reshape(-1, channels)
-    return image_filters.gaussian_blur(out.reshape(x.shape), sigma, "edge", 4)
+    return filters.gaussian_blur(out.reshape(x.shape), sigma, "edge", 4)
 
 
 def overwriting(steps: NDArray[np.int64], margin: int) -> IntArray:
@@ -63,7 +63,7 @@ def motion_blur(x: FloatArray, streams: Streams, constants: Constants) -> FloatA
     """Smear along an angle drawn from -45..45 degrees. Constants: radius and sigma, in pixels."""
     radius, sigma = constants
     angles = per_image(streams, lambda stream: stream.uniform(-45, 45))
-    return image_filters.trail_blur(x, angles, int(radius), sigma)
+    return filters.trail_blur(x, angles, int(radius), sigma)
 
 
 def zoom_blur(x: FloatArray, _streams: Streams, constants: Constants) -> FloatArray:
@@ -78,7 +78,7 @@ def zoom_blur(x: FloatArray, _streams: Streams, constants: Constants) -> FloatAr
     together = np.ascontiguousarray(x.transpose(1, 2, 3, 0)).reshape(1, height, width, -1)
     total = together.copy()
     for factor in factors:
-        total += image_filters.zoom(together, float(factor))
+        total += filters.zoom(together, float(factor))
     total /= len(factors) + 1
     return total.reshape(height, width, x.shape[3], len(x)).transpose(3, 0, 1, 2)
 
@@ -86,4 +86,4 @@ def zoom_blur(x: FloatArray, _streams: Streams, constants: Constants) -> FloatAr
 def gaussian_blur(x: FloatArray, _streams: Streams, constants: Constants) -> FloatArray:
     """Blur with a Gaussian, edge pixels repeated. Constants: its sigma, in pixels."""
     (sigma,) = constants
-    return image_filters.gaussian_blur(x, sigma, "edge", 4)
+    return filters.gaussian_blur(x, sigma, "edge", 4)

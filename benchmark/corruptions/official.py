@@ -10,9 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
-from benchmark.data.cifar_c import CifarCorruptions
-from benchmark.data.corrupted_set import (
+from benchmark.corruptions.cifar_c import CifarCorruptions
+from benchmark.corruptions.corrupted_set import (
     LABELS,
     SUFFIX,
     OfficialCorruptions,
@@ -21,8 +20,9 @@ from benchmark.data.corrupted_set import (
     how_to_get,
     how_to_mend,
 )
+from benchmark.corruptions.tiny_imagenet_c import TinyCorruptions
+from benchmark.data import DatasetInfo
 from benchmark.data.sha256sums import NAME, read_sums, sha256_of, write_sums
-from benchmark.data.tiny_imagenet_c import TinyCorruptions
 from benchmark.errors import UserError
 
 TEST_IMAGES = 10_000

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from benchmark.data.corruption_colour import luma
-from benchmark.data.corruption_constants import Constants
-from benchmark.data.corruption_streams import Streams
-from benchmark.data.corruption_weather import clouds
-from benchmark.data.image_filters import FloatArray, sample
+from benchmark.corruptions.colour import luma
+from benchmark.corruptions.constants import Constants
+from benchmark.corruptions.filters import FloatArray, sample
+from benchmark.corruptions.streams import Streams
+from benchmark.corruptions.weather import clouds
 from benchmark.errors import UserError
 
 Picture = NDArray[np.uint8] | NDArray[np.floating]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmark.data.image_filters import FloatArray
+from benchmark.corruptions.filters import FloatArray
 
 
 def plasma_noise_side(side: int) -> int:

@@ -1,14 +1,14 @@
 """Corruptions that add noise to every value on its own.
 
 Each takes x, (N, H, W, C) with values in [0, 1], one random stream per image and the constants of
-its severity (benchmark/data/corruption_constants.py), and returns the same shape before clipping.
+its severity (benchmark/corruptions/constants.py), and returns the same shape before clipping.
 """
 
 import numpy as np
 
-from benchmark.data.corruption_constants import Constants
-from benchmark.data.corruption_streams import Streams, per_image
-from benchmark.data.image_filters import FloatArray
+from benchmark.corruptions.constants import Constants
+from benchmark.corruptions.filters import FloatArray
+from benchmark.corruptions.streams import Streams, per_image
 
 
 def gaussian_noise(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:

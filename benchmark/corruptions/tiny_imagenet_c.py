@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.data.corrupted_set import Labels, OfficialCorruptions, how_to_mend
+from benchmark.corruptions.corrupted_set import Labels, OfficialCorruptions, how_to_mend
 from benchmark.data.jpegs import Pixels, decode_all
 from benchmark.errors import UserError
 

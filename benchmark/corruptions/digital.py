@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.data.corruption_constants import Constants
-from benchmark.data.corruption_streams import Streams, per_image
-from benchmark.data.image_filters import FloatArray, gaussian_blur, sample
+from benchmark.corruptions.constants import Constants
+from benchmark.corruptions.filters import FloatArray, gaussian_blur, sample
+from benchmark.corruptions.streams import Streams, per_image
 
 
 def elastic_transform(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:

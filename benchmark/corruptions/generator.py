@@ -28,22 +28,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.corruption_blur import (
+from benchmark.corruptions.blur import (
     defocus_blur,
     gaussian_blur,
     glass_blur,
     motion_blur,
     zoom_blur,
 )
-from benchmark.data.corruption_colour import brightness, contrast, saturate
-from benchmark.data.corruption_constants import CONSTANTS, SEVERITY_LEVELS, Constants
-from benchmark.data.corruption_digital import elastic_transform, jpeg_compression, pixelate
-from benchmark.data.corruption_frost import PhotographedFrost, Picture, frost, load_frost
-from benchmark.data.corruption_noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
-from benchmark.data.corruption_spatter import spatter
-from benchmark.data.corruption_streams import ImageStreams, Streams
-from benchmark.data.corruption_weather import fog, snow
-from benchmark.data.image_filters import FloatArray
+from benchmark.corruptions.colour import brightness, contrast, saturate
+from benchmark.corruptions.constants import CONSTANTS, SEVERITY_LEVELS, Constants
+from benchmark.corruptions.digital import elastic_transform, jpeg_compression, pixelate
+from benchmark.corruptions.filters import FloatArray
+from benchmark.corruptions.frost import PhotographedFrost, Picture, frost, load_frost
+from benchmark.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from benchmark.corruptions.spatter import spatter
+from benchmark.corruptions.streams import ImageStreams, Streams
+from benchmark.corruptions.weather import fog, snow
 
 __all__ = [
     "CONSTANTS",

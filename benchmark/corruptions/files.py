@@ -20,7 +20,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchmark.data.corruptions import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.progress import Progress

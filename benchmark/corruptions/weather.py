@@ -5,11 +5,11 @@ Arguments as in corruption_noise.py.
 
 import numpy as np
 
-from benchmark.data.corruption_colour import luma
-from benchmark.data.corruption_constants import Constants
-from benchmark.data.corruption_streams import Streams, per_image
-from benchmark.data.image_filters import FloatArray, trail_blur, zoom
-from benchmark.data.plasma import plasma, plasma_noise_side
+from benchmark.corruptions.colour import luma
+from benchmark.corruptions.constants import Constants
+from benchmark.corruptions.filters import FloatArray, trail_blur, zoom
+from benchmark.corruptions.plasma import plasma, plasma_noise_side
+from benchmark.corruptions.streams import Streams, per_image
 
 
 def snow(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:

@@ -6,9 +6,9 @@ channels, and the result is the luma of what becomes of that picture.
 
 import numpy as np
 
-from benchmark.data.corruption_constants import Constants
-from benchmark.data.corruption_streams import Streams
-from benchmark.data.image_filters import FloatArray
+from benchmark.corruptions.constants import Constants
+from benchmark.corruptions.filters import FloatArray
+from benchmark.corruptions.streams import Streams
 
 
 def luma(x: FloatArray) -> FloatArray:

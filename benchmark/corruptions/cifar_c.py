@@ -6,8 +6,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.corruptions.corrupted_set import (
+    LABELS,
+    SEVERITIES,
+    Labels,
+    OfficialCorruptions,
+    how_to_mend,
+)
 from benchmark.data import DatasetInfo
-from benchmark.data.corrupted_set import LABELS, SEVERITIES, Labels, OfficialCorruptions, how_to_mend
 from benchmark.data.jpegs import Pixels
 from benchmark.data.npy_files import read_header
 from benchmark.errors import UserError
