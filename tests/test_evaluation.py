@@ -339,6 +339,22 @@ class TestOfficial:
         assert len(outcome.sources) == len({part.rsplit("-", 1)[0] for part in outcome.parts})
         assert any("of the user's own" in remark for remark in outcome.remarks)
 
+    def test_hashes_are_told_of_what_was_judged_before_a_kill_too(self, model, published, tmp_path):
+        """A resumed evaluation ends with the parts, bits and hashes of one that was not stopped."""
+        chosen = evaluation("corruptions-15")
+        whole = chosen.run(model, published, CELL, Journal(tmp_path / "whole", "x"), silent)
+
+        def stops(stage, done, total, note=""):
+            if done == 40:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), stops)
+        resumed = chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), silent)
+        assert same(resumed, whole)
+        assert resumed.sources == whole.sources
+        assert len(whole.sources) == 15
+
     def test_what_is_missing_is_told_before_anything_runs(self, data, published, tmp_path):
         """A missing file or folder stops a cell before it is trained."""
         (tmp_path / "CIFAR-10-C" / "fog.npy").unlink()

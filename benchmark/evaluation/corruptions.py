@@ -6,8 +6,8 @@ have them. What the generator makes is another distribution, so that it has name
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -32,13 +32,13 @@ KEPT_VALUES = 2**26
 """Copies of test sets of up to so many pixel values are kept in memory for the next model."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Copies:
-    """Corrupted copies of one test set; `sources` is filled with the hashes of what was read."""
+    """Corrupted copies of one test set: `make(name, severity)`; `sources()` hashes what was read."""
 
     make: Callable[[str, int], "Split"]
-    sources: dict[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
+    sources: Callable[[], dict[str, str]] = dict
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Corruptions(Evaluation):
             progress("corruptions", done, len(wanted), part)
         parts = {name: counted(part_bits) for name, part_bits in bits.items()}
         total = Count(k=sum(c.k for c in parts.values()), n=sum(c.n for c in parts.values()))
-        return Outcome(total, parts, bits, copies.sources, tuple(copies.remarks))
+        return Outcome(total, parts, bits, copies.sources(), copies.remarks)
 
 
 @dataclass(frozen=True)
@@ -140,20 +140,20 @@ class OfficialCorruptions(Corruptions):
         files = official(data.info, data.directory, labels, images=images)
         device = data.test.images.device
 
-        def make(name: str, severity: int) -> Split:
-            images, labels = files.copy(name, severity, threads=torch.get_num_threads())
-            copies.sources[name] = files.sha256(name)
-            return Split(torch.from_numpy(images), torch.from_numpy(labels)).to(device)
-
         if missing := [name for name in self.names if name not in files.names]:
             files.sha256(missing[0])  # says what is missing and how to get it
-        copies = Copies(make)
-        if not files.verified:
-            copies.remarks.append(
-                f"{data.info.corruptions}: files of the user's own, not from an archive whose hash "
-                "was checked"
-            )
-        return copies
+
+        def make(name: str, severity: int) -> Split:
+            images, labels = files.copy(name, severity, threads=torch.get_num_threads())
+            return Split(torch.from_numpy(images), torch.from_numpy(labels)).to(device)
+
+        title = data.info.corruptions
+        unknown = f"{title}: files of the user's own, not from an archive whose hash was checked"
+        return Copies(
+            make,
+            lambda: {name: files.sha256(name) for name in self.names},
+            () if files.verified else (unknown,),
+        )
 
 
 @dataclass(frozen=True)
@@ -197,11 +197,11 @@ class GeneratedCorruptions(Corruptions):
         from benchmark.corruptions.generator import load_frost
 
         values = data.test.images.numel() * 19 * len(SEVERITIES)
-        make = _kept_copy if values <= KEPT_VALUES else generated_copy
-        copies = Copies(lambda name, severity: make(data, self.frost, name, severity))
+        copy = _kept_copy if values <= KEPT_VALUES else generated_copy
+        sources = {}
         if self.frost == "pictures":
-            _, copies.sources["frost"] = load_frost(frost_folder(data), data.info.side)
-        return copies
+            _, sources["frost"] = load_frost(frost_folder(data), data.info.side)
+        return Copies(partial(copy, data, self.frost), lambda: sources)
 
 
 def corruption_seed(info: DatasetInfo) -> int:
