@@ -131,11 +131,15 @@ def check_repeatable(making: Making | None, device: torch.device) -> None:
     """Raise `UserError` if weights behind records are to be made again where that cannot work."""
     if making is None:
         return
-    here = (machine_versions(), device_name(device), torch.get_num_threads())
-    there = making.provenance
-    if here != (there.versions, there.device, there.threads):
+    there, here = making.provenance, (machine_versions(), device_name(device))
+    if here != (there.versions, there.device):
         raise UserError(
             f"{making.cell.cell.key} has records made on another machine, with weights that are not "
             "here and that this one would not repeat bit by bit; bring its weights.safetensors to "
             "artifacts/, or use another --results for a run of your own"
+        )
+    if (threads := torch.get_num_threads()) != there.threads:
+        raise UserError(
+            f"{making.cell.cell.key} has records made with weights that are not here, and {threads} "
+            f"threads would not repeat them bit by bit; they were made with --threads {there.threads}"
         )

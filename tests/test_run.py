@@ -2,14 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
+from handmade import cell_at, write_making
 from invoking import MINI
 
+from benchmark.base import check_repeatable
 from benchmark.cells import Cell
 from benchmark.data.images import Dataset, Split
+from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
 from benchmark.plans import Plan
 from benchmark.progress import silent
+from benchmark.provenance import device_name, machine_versions
 from benchmark.rift import interpolate as step_3
 from benchmark.run import Run, run_cell
 from benchmark.scales import scale
@@ -72,3 +77,26 @@ def test_a_second_run_makes_nothing(make, monkeypatch):
 
     monkeypatch.setattr("benchmark.run.base_weights", never)
     assert make("none") == first
+
+
+def test_weights_are_not_made_again_where_they_would_differ(store, monkeypatch):
+    """Another machine, or another number of threads, is told before anything is trained."""
+    cpu = torch.device("cpu")
+    made = write_making(store, cell_at())
+    same = made.provenance.model_copy(
+        update={
+            "versions": machine_versions(),
+            "device": device_name(cpu),
+            "threads": torch.get_num_threads(),
+        }
+    )
+    check_repeatable(None, cpu)
+    check_repeatable(made.model_copy(update={"provenance": same}), cpu)
+    with pytest.raises(UserError, match="made on another machine"):
+        check_repeatable(made, cpu)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    message = (
+        f"7 threads would not repeat them bit by bit; they were made with --threads {same.threads}"
+    )
+    with pytest.raises(UserError, match=message):
+        check_repeatable(made.model_copy(update={"provenance": same}), cpu)
