@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from benchmark.corruptions import files
 from benchmark.corruptions.files import MANIFEST, images_sha256, read_file, write_files
 from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.data import sha256sums
 from benchmark.errors import UserError
 
 COUNT = 12
@@ -201,10 +202,10 @@ def test_images_that_the_generator_does_not_take_leave_nothing(tmp_path: Path) -
 
 def test_a_file_is_hashed_once(folder: Path, monkeypatch) -> None:
     """Severities of one file do not read it again for its hash."""
-    files._file_sha256.cache_clear()
+    sha256sums._known.cache_clear()
     for severity in SEVERITY_LEVELS:
         read(folder, "fog", severity)
-    assert files._file_sha256.cache_info().misses == 1
+    assert sha256sums._known.cache_info().misses == 1
 
 
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:

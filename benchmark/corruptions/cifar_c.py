@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from benchmark.corruptions.corrupted_set import (
     LABELS,
     SEVERITIES,
+    CorruptedSet,
     Labels,
-    OfficialCorruptions,
     how_to_mend,
 )
 from benchmark.data import DatasetInfo
@@ -19,7 +19,7 @@ from benchmark.data.npy_files import read_header
 from benchmark.errors import UserError
 
 
-class CifarCorruptions(OfficialCorruptions):
+class CifarCorruptions(CorruptedSet):
     """CIFAR-10-C and CIFAR-100-C: the five severities of the whole test set one after the other.
 
     The labels, those of the test set in its order five times over, are checked at once, against

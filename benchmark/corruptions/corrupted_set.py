@@ -19,7 +19,7 @@ LABELS = "labels.npy"
 Labels = NDArray[np.int64]
 
 
-class OfficialCorruptions(ABC):
+class CorruptedSet(ABC):
     """Corrupted copies, `images` at each severity, of the test set of `info`, in `folder`.
 
     Where `SHA256SUMS` stands beside the files, each is checked against it, once per process, before

@@ -11,7 +11,6 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.data.sha256sums import known_sha256
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.progress import Progress
@@ -179,16 +179,9 @@ def _difference(manifest: Manifest, fresh: Manifest) -> str:
 def _is_whole(path: Path, sha256: str) -> bool:
     """Whether `path` has that content; hashed again only if the file has changed since."""
     try:
-        state = path.stat()
+        return known_sha256(path) == sha256
     except OSError:
         return False
-    return _file_sha256(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns) == sha256
-
-
-@lru_cache(maxsize=256)
-def _file_sha256(path: Path, _inode: int, _size: int, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(images: NDArray[np.uint8], path: Path, name: str, seed: int, threads: int) -> str:

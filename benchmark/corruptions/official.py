@@ -14,7 +14,7 @@ from benchmark.corruptions.cifar_c import CifarCorruptions
 from benchmark.corruptions.corrupted_set import (
     LABELS,
     SUFFIX,
-    OfficialCorruptions,
+    CorruptedSet,
     compare_hash,
     corruption_paths,
     how_to_get,
@@ -34,7 +34,7 @@ def official(
     test_labels: NDArray[Any] | None = None,
     *,
     images: int = TEST_IMAGES,
-) -> OfficialCorruptions:
+) -> CorruptedSet:
     """The published corrupted copies of the test set of `info` under the data folder `directory`.
 
     `test_labels` (N,) are those of the test set; where rows of the copies correspond to it (CIFAR),

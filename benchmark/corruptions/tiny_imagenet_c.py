@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.corruptions.corrupted_set import Labels, OfficialCorruptions, how_to_mend
+from benchmark.corruptions.corrupted_set import CorruptedSet, Labels, how_to_mend
 from benchmark.data.jpegs import Pixels, decode_all
 from benchmark.errors import UserError
 
 
-class TinyCorruptions(OfficialCorruptions):
+class TinyCorruptions(CorruptedSet):
     """Tiny-ImageNet-C: `<corruption>/<severity>/<class>/*.JPEG`, as many images of each class.
 
     Classes are numbered in the order of their sorted names, as those of Tiny-ImageNet, and images

@@ -50,13 +50,13 @@ def sha256_of(path: Path) -> str:
 
 
 def known_sha256(path: Path) -> str:
-    """`sha256_of(path)`, once per process, and again for a file whose size or time has changed."""
+    """`sha256_of(path)`, once per process, and again for a file that has been replaced or changed."""
     about = path.stat()
-    return _known(path.resolve(), about.st_size, about.st_mtime_ns)
+    return _known(path.resolve(), about.st_ino, about.st_size, about.st_mtime_ns)
 
 
 @functools.cache
-def _known(path: Path, _size: int, _changed: int) -> str:
+def _known(path: Path, _inode: int, _size: int, _changed: int) -> str:
     return sha256_of(path)
 
 
