@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmark.data.images import Dataset
+from benchmark.data.hold_out import Material
 from benchmark.errors import UserError
 from benchmark.evaluation.counting import pgd_count
 from benchmark.models import build
@@ -47,11 +47,11 @@ def new_model(plan: BasePlan, device: torch.device) -> nn.Module:
     return model.to(device).to(memory_format=torch.channels_last)
 
 
-def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress) -> Weights:
+def base_weights(plan: BasePlan, material: Material, store: Store, progress: Progress) -> Weights:
     """The weights that adversarial training ends with, from disk if they were made by this plan.
 
-    Selection: the epoch with the highest test robust accuracy (paper, Section 5.1), by one PGD-10
-    run from fixed starts. Raises `UserError` before training if records exist whose weights are not
+    Selection: the epoch with the highest robust accuracy on the images that judge (test images in the
+    paper, Section 5.1), by one PGD-10 run from fixed starts. Raises `UserError` before training if records exist whose weights are not
     here and cannot be made again bit by bit on this machine.
     """
     path = store.work(plan.cell) / WEIGHTS
@@ -59,14 +59,14 @@ def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress
     if (kept := kept_weights(store, path, fingerprint)) is not None:
         return kept
     started = datetime.now(UTC)
-    device = data.train.images.device
+    device = material.train.images.device
     checkpoint = path.with_name("training.safetensors")
     check_repeatable(store.making(plan.cell), device)
     model = new_model(plan, device)
-    judged = data.test.first(plan.recipe.select_images)
+    judged = material.judge.first(plan.recipe.select_images)
     fitted = fit(
         model,
-        data.train,
+        material.train,
         plan.info,
         plan.method,
         plan.recipe,
@@ -82,7 +82,7 @@ def base_weights(plan: BasePlan, data: Dataset, store: Store, progress: Progress
         started,
         device=device,
         weights=weights.sha256,
-        data=data.train.sha256(),
+        data=material.train.sha256(),
         resumed=fitted.resumed,
         seconds=fitted.seconds,
     )

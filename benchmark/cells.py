@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from benchmark.errors import UserError
 
 BASE = "none"
+HELD_OUT = "-held-out"  # ends names of what chooses on a hold-out, and of the base model made for it
+BASES = (BASE, BASE + HELD_OUT)
 OWN = "own"  # stands for the scale in keys of models that were made elsewhere
 PART = r"[a-z0-9][a-z0-9.-]*"
 
@@ -22,7 +24,10 @@ def derive_seed(*parts: object) -> int:
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One model: an adversarially trained base (`finetune="none"`) or a fine-tuned version of it."""
+    """One model: an adversarially trained base or a fine-tuned version of it.
+
+    `finetune` of a base is `none`, or `none-held-out` if it was trained without the hold-out.
+    """
 
     scale: str
     dataset: str
@@ -39,12 +44,15 @@ class Cell:
 
     @property
     def base(self) -> "Cell":
-        """The adversarially trained model that this cell starts from (itself for a base)."""
-        return replace(self, finetune=BASE)
+        """The adversarially trained model that this cell starts from (itself for a base).
+
+        What chooses on a hold-out starts from a model that has not been trained on it either.
+        """
+        return replace(self, finetune=BASE + HELD_OUT if HELD_OUT in self.finetune else BASE)
 
     @property
     def is_base(self) -> bool:
-        return self.finetune == BASE
+        return self.finetune in BASES
 
     def seed_for(self, stage: str, *parts: object) -> int:
         """Seed of one stage (`"train"`, `"pgd10x3"`, ...), refined by `parts` such as the epoch."""

@@ -8,25 +8,31 @@ from functools import cached_property
 
 from baselines import method
 from baselines.method import Method
-from benchmark.cells import Cell
+from benchmark.cells import HELD_OUT, Cell
 from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data.hold_out import HoldOut
+from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch
-from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe
-from benchmark.rift.presets import Finetune, finetune
+from benchmark.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
+from benchmark.rift.presets import PAPER, Criticality, Finetune, finetune
 from benchmark.scales import Scale, shortened
 from benchmark.specs import Spec, spec_of
 
 
 @dataclass(frozen=True)
 class BasePlan:
-    """How the adversarially trained model of a cell is made."""
+    """How the adversarially trained model of a cell is made.
+
+    `hold_out` is what it is not trained on but judged by; None: it is judged on test images.
+    """
 
     cell: Cell
     info: DatasetInfo
     arch: Arch
     method: Method
     recipe: Recipe
+    hold_out: HoldOut | None = None
 
     @classmethod
     def of(cls, cell: Cell, scale: Scale) -> "BasePlan":
@@ -35,7 +41,8 @@ class BasePlan:
         own = scale.networks.get(cell.arch, {}) | scale.recipes.get(cell.method, {})
         overrides = scale.training | own
         recipe = shortened(chosen.recipe(cell.dataset), overrides, f"scale '{scale.name}', training")
-        return cls(cell.base, dataset_info(cell.dataset), arch(cell.arch), chosen, recipe)
+        info, hold_out = dataset_info(cell.dataset), HoldOut() if HELD_OUT in cell.finetune else None
+        return cls(cell.base, info, arch(cell.arch), chosen, recipe, hold_out)
 
     @cached_property
     def spec(self) -> Spec:
@@ -48,7 +55,7 @@ class BasePlan:
             "arch": spec_of(self.arch),
             "method": spec_of(self.method),
             "recipe": spec_of(self.recipe),
-        }
+        } | ({"hold_out": spec_of(self.hold_out)} if self.hold_out else {})
 
 
 @dataclass(frozen=True)
@@ -59,20 +66,29 @@ class Plan:
     base: BasePlan
     finetune: Finetune | None
     recipe: Recipe
-    criticality: CriticalitySettings
+    criticality: Criticality
 
     @classmethod
     def of(cls, cell: Cell, scale: Scale) -> "Plan":
         """The plan of `cell` at `scale`. Raises `UserError` for an unknown name in the cell."""
-        base = BasePlan.of(cell, scale)
-        where = f"scale '{scale.name}'"
-        return cls(
-            cell,
-            base,
-            None if cell.is_base else finetune(cell.finetune),
-            shortened(FINETUNE_RECIPE, scale.finetuning, f"{where}, finetuning"),
-            shortened(CriticalitySettings(), scale.criticality, f"{where}, criticality"),
-        )
+        base, where = BasePlan.of(cell, scale), f"scale '{scale.name}'"
+        chosen = None if cell.is_base else finetune(cell.finetune)
+        protocol = chosen.protocol if chosen else PAPER
+        settings = protocol.criticality(cell.dataset)
+        recipe = shortened(FINETUNE_RECIPE, scale.finetuning, f"{where}, finetuning")
+        criticality = shortened(settings, scale.criticality, f"{where}, criticality")
+        if chosen and (criticality.split == "hold-out") != (protocol.selects_on == "hold-out"):
+            raise UserError(
+                f"{where}, criticality: {chosen.name} cannot measure it on the split "
+                f"'{criticality.split}'; leave 'split' out"
+            )
+        return cls(cell, base, chosen, recipe, criticality)
+
+    @cached_property
+    def attack(self) -> LinfAttack:
+        """The attack that criticality and alpha* are judged by."""
+        threat = self.base.info.threat
+        return self.finetune.protocol.interpolation.attack(threat) if self.finetune else threat
 
     @cached_property
     def criticality_spec(self) -> Spec:
@@ -82,12 +98,16 @@ class Plan:
             "version": 1,
             "base": self.base.spec,
             "settings": spec_of(self.criticality),
-            "attack": spec_of(self.base.info.threat),
+            "attack": spec_of(self.attack),
         }
 
     @cached_property
     def tuning_spec(self) -> Spec:
-        """What the fine-tuned weights depend on, before interpolation."""
+        """What the fine-tuned weights depend on, before interpolation.
+
+        Choices that were added later are named where they are not what there was before, so that
+        older records keep their hash.
+        """
         if self.finetune is None:
             raise ValueError(f"{self.cell.key} is not fine-tuned")
         needed = self.finetune.selector.needs_criticality
@@ -99,7 +119,7 @@ class Plan:
             "criticality": self.criticality_spec if needed else None,
             "selector": spec_of(self.finetune.selector),
             "recipe": spec_of(self.recipe),
-        }
+        } | ({"bn": self.finetune.bn} if self.finetune.bn != "training" else {})
 
     @cached_property
     def spec(self) -> Spec:
@@ -113,7 +133,7 @@ class Plan:
             "tuning": self.tuning_spec,
             "interpolation": spec_of(self.finetune.interpolation),
             "selects_on": self.finetune.selects_on,
-        }
+        } | ({"whole_curve": True} if self.finetune.whole_curve else {})
 
     def evaluation_spec(self, name: str) -> Spec | None:
         """What the record of evaluation `name` depends on; None if the dataset has no such data."""

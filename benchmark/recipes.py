@@ -80,7 +80,8 @@ class CriticalitySettings:
     stopped at the constraint ||dW|| = `radius` ||W|| (Sections 3.3 and Appendix D).
 
     `batch_size` is the batch whose mean gradients are summed over an epoch (512 as the released
-    code; the paper does not say). `images` takes the first so many training images (None: all).
+    code; the paper does not say). `split` names the data, which the paper calls D_std without saying
+    which split that is; `images` takes its first so many images (None: all).
     """
 
     type_name: ClassVar[str] = "algorithm1"
@@ -89,5 +90,27 @@ class CriticalitySettings:
     lr: float = 1.0
     steps: Positive = 10
     batch_size: Positive = 512
-    split: Literal["train"] = "train"
+    split: Literal["train", "test", "hold-out"] = "train"
+    images: Positive | None = None
+
+
+@dataclass(frozen=True)
+class OfficialCriticality:
+    """Module robust criticality as the released code measures it (Immortalise/RiFT, main.py):
+    `steps` epochs of SGD at rate `lr` on shuffled batches of `batch_size`, the last one smaller.
+
+    Unlike Algorithm 1, every batch's gradient is taken at the current weights and steps them at once;
+    an epoch that ends outside ||dW|| = `radius` ||W|| is projected onto that sphere without stopping
+    the ascent; and MRC is taken at the epoch with the largest loss rather than at the last. `split`
+    names the data: there the test images of CIFAR-10 and CIFAR-100, and the training images of
+    Tiny-ImageNet. `images` takes its first so many images (None: all).
+    """
+
+    type_name: ClassVar[str] = "official"
+    version: ClassVar[int] = 1
+    radius: float = 0.1
+    lr: float = 1.0
+    steps: Positive = 10
+    batch_size: Positive = 512
+    split: Literal["train", "test", "hold-out"] = "test"
     images: Positive | None = None

@@ -4,9 +4,10 @@ Accuracies are counts k of n; `value` = k / n is kept beside them for readers of
 that does not fit is refused with its path and the first thing that is wrong.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from benchmark.cells import Cell
 from benchmark.errors import UserError
@@ -93,15 +94,47 @@ class EpochLog(_Model):
 
 
 class ModuleCriticality(_Model):
-    """MRC of one module: rise of the mean robust loss, drop of robust accuracy (fraction), reached
-    ||dW||/||W|| and the epochs of ascent; `constrained` is False if the ball was never left."""
+    """MRC of one module: rise of the mean robust loss, drop of robust accuracy (fraction) and
+    ||dW||/||W|| where that loss was taken; `epochs` is the number of epochs of ascent.
+
+    The three values are None if the ascent diverged, which counts as most critical. `constrained`
+    says whether the constraint on ||dW|| was ever active.
+    """
 
     module: str
-    mrc: float
-    accuracy_drop: float
-    norm_ratio: float
+    mrc: FiniteFloat | None
+    accuracy_drop: FiniteFloat | None
+    norm_ratio: FiniteFloat | None
     epochs: int
     constrained: bool
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        if len({value is None for value in (self.mrc, self.accuracy_drop, self.norm_ratio)}) != 1:
+            raise ValueError("mrc, accuracy_drop and norm_ratio are all numbers or all null")
+        return self
+
+    @property
+    def diverged(self) -> bool:
+        return self.mrc is None
+
+    @property
+    def remark(self) -> str | None:
+        """What a reader of the values should know; None if there is nothing."""
+        if self.diverged:
+            return "the ascent diverged: counts as most critical"
+        if not self.constrained:
+            return "the constraint was never active: MRC is under-estimated"
+        return None
+
+
+def flagged(entries: Iterable[ModuleCriticality]) -> list[str]:
+    """Names of the modules whose constraint was never active, in the order of `entries`.
+
+    Their ascent ended inside the ball, so that MRC is under-estimated and may make them look less
+    critical than they are. A module whose ascent diverged has no MRC and is not among them.
+    """
+    return [entry.module for entry in entries if not (entry.constrained or entry.diverged)]
 
 
 class CurvePoint(_Model):

@@ -9,6 +9,7 @@ where a killed run stopped, and writes its result once.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,8 +25,9 @@ from benchmark.base import (
     kept_weights,
     new_model,
 )
-from benchmark.cells import BASE, Cell
-from benchmark.data.images import Dataset
+from benchmark.cells import Cell
+from benchmark.data.hold_out import Material, material
+from benchmark.data.images import Dataset, Split
 from benchmark.evaluate import Evaluating
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.counting import clean_count, journaled_pgd_bits
@@ -46,24 +48,35 @@ from benchmark.records import (
 from benchmark.rift.criticality import criticality, criticality_modules
 from benchmark.rift.finetune import CleanTraining, trainable_parameters
 from benchmark.rift.interpolate import best_alpha, interpolate
-from benchmark.rift.presets import ALPHA_1
-from benchmark.specs import spec_hash
+from benchmark.rift.presets import ALPHA_1, CURVE
+from benchmark.rift.selection import Candidates
+from benchmark.specs import Spec, spec_hash, spec_of
 from benchmark.states import is_fresh
 from benchmark.store import Journal, Store
 from benchmark.training import best_epoch, fit
 from benchmark.weights import load_tensors, save_tensors
 
 EPOCH_LOGS = TypeAdapter(list[EpochLog])
+STAGES = {"algorithm1": "criticality", "official": "criticality-official"}
+"""Definitions of MRC, and what their seeds and journals are called: they never mix."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the steps of one cell share."""
+    """What the steps of one cell share.
+
+    The making of a model sees `material` only; test images come in through it if the protocol chooses
+    on them, and else only when everything has been chosen.
+    """
 
     plan: Plan
     data: Dataset
     store: Store
     progress: Progress
+
+    @cached_property
+    def material(self) -> Material:
+        return material(self.data, self.plan.base.hold_out)
 
     @property
     def device(self) -> torch.device:
@@ -74,9 +87,6 @@ class Run:
         model = new_model(self.plan.base, self.device)
         model.load_state_dict(state)
         return model.eval()
-
-    def journal(self, name: str, fingerprint: str) -> Journal:
-        return Journal(self.store.work(self.plan.cell) / name, fingerprint)
 
 
 def run_cell(run: Run, evaluations: Sequence[str]) -> None:
@@ -90,7 +100,7 @@ def run_cell(run: Run, evaluations: Sequence[str]) -> None:
         return
     for name in wanted:
         evaluation(name).check(run.data)
-    theta_at = base_weights(run.plan.base, run.data, run.store, run.progress)
+    theta_at = base_weights(run.plan.base, run.material, run.store, run.progress)
     weights = theta_at if run.plan.finetune is None else finetuned_weights(run, theta_at)
     model, twins = run.model(weights.state), same_weights(run.plan)
     evaluating = Evaluating(run.plan, model, weights, run.data, run.store, run.progress, twins)
@@ -102,8 +112,9 @@ def same_weights(plan: Plan) -> list[Cell]:
     """Cells that have the weights of a fine-tuned one where interpolation ends at alpha = 0 or 1."""
     if plan.finetune is None:
         return []
-    tuning = plan.finetune.tuning
-    return [replace(plan.cell, finetune=name) for name in (BASE, tuning, tuning + ALPHA_1)]
+    names = (plan.finetune.tuning + ending for ending in ("", ALPHA_1, CURVE))
+    cells = [plan.cell.base, *(replace(plan.cell, finetune=name) for name in names)]
+    return [cell for cell in cells if cell != plan.cell]
 
 
 def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
@@ -118,7 +129,15 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
     check_repeatable(run.store.making(plan.cell), run.device)
 
     measured = measure_criticality(run, theta_at) if plan.finetune.selector.needs_criticality else None
-    modules = plan.finetune.selector.select(criticality_modules(run.model(theta_at.state)), measured)
+    modules = plan.finetune.selector.select(
+        Candidates(
+            criticality_modules(run.model(theta_at.state)),
+            measured,
+            plan.cell.dataset,
+            plan.cell.arch,
+            replace(plan.cell, finetune=plan.finetune.tuning).seed_for("select"),
+        )
+    )
     theta_ft, log, resumed = tune(run, theta_at, modules)
     best = best_epoch(log)
     assert best is not None
@@ -133,7 +152,7 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
         started,
         device=run.device,
         weights=weights.sha256,
-        data=run.data.train.sha256(),
+        data=run.material.train.sha256(),
         resumed=resumed,
     )
     details = Finetuning(
@@ -152,18 +171,25 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
 
 
 def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticality]:
-    """Step 1 (Algorithm 1). The values stay in the base model's journal for other fine-tunings."""
-    base = run.plan.base
+    """Step 1. The values stay in the base model's journals, one per definition of MRC, for other
+    fine-tunings."""
+    base, settings = run.plan.base, run.plan.criticality
     fingerprint = f"{spec_hash(run.plan.criticality_spec)} {theta_at.sha256}"
+    stage = STAGES[settings.type_name]
     return criticality(
         run.model(theta_at.state),
-        run.data.train,
-        base.info.threat,
-        run.plan.criticality,
-        seed=base.cell.seed_for("criticality"),
-        journal=Journal(run.store.work(base.cell) / "criticality", fingerprint),
+        criticality_images(run, settings.split),
+        run.plan.attack,
+        settings,
+        seed=base.cell.seed_for(stage),
+        journal=Journal(run.store.work(base.cell) / stage, fingerprint),
         progress=run.progress,
     )
+
+
+def criticality_images(run: Run, split: str) -> Split:
+    """The images that criticality is measured on."""
+    return {"train": run.material.train, "test": run.data.test, "hold-out": run.material.judge}[split]
 
 
 def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> tuple[Weights, list[EpochLog], bool]:
@@ -182,13 +208,13 @@ def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> tuple[Weights, 
         if metadata.get("fingerprint") == fingerprint:
             return Weights.of(state), EPOCH_LOGS.validate_json(metadata["log"]), False
     model = run.model(theta_at.state)
-    judged = run.data.test.first(plan.recipe.select_images)
+    judged = run.material.judge.first(plan.recipe.select_images)
     checkpoint = folder / "finetuning.safetensors"
     fitted = fit(
         model,
-        run.data.train,
+        run.material.train,
         plan.base.info,
-        CleanTraining(),
+        CleanTraining(plan.finetune.bn),
         plan.recipe,
         seed=cell.seed_for("finetune"),
         select=lambda tuned: clean_count(tuned, judged),
@@ -211,9 +237,11 @@ def choose_alpha(
     plan = run.plan
     assert plan.finetune is not None and plan.finetune.interpolation is not None
     rule, base = plan.finetune.interpolation, plan.base
-    judged = run.data.test.first(plan.recipe.select_images)
-    fingerprint = f"{spec_hash(plan.spec)} {theta_at.sha256} {theta_ft.sha256}"
-    journal = run.journal("interpolation", fingerprint)
+    judged = run.material.judge.first(plan.recipe.select_images)
+    points: Spec = {"attack": spec_of(plan.attack), "images": len(judged)}
+    fingerprint = f"{spec_hash(points)} {theta_at.sha256} {theta_ft.sha256}"
+    folder = run.store.work(replace(plan.cell, finetune=plan.finetune.tuning))
+    journal = Journal(folder / "interpolation", fingerprint)  # shared with the whole curve
     model = run.model(theta_at.state)
 
     def at(alpha: float) -> nn.Module:
@@ -234,9 +262,10 @@ def choose_alpha(
             run.progress("interpolation: robust", done, total, f"alpha {alpha:.2f}")
 
         name, seed = f"robust-{alpha:.4f}", run_seed(base.cell, 0)
-        bits = journaled_pgd_bits(at(alpha), judged, base.info.threat, seed, journal, name, show)
+        bits = journaled_pgd_bits(at(alpha), judged, plan.attack, seed, journal, name, show)
         return Count(k=int(bits.sum()), n=len(bits))
 
     reference = robust(0.0)
-    alpha, curve = best_alpha(rule.grid, clean, robust, reference, rule.tolerance)
+    whole = plan.finetune.whole_curve
+    alpha, curve = best_alpha(rule.grid, clean, robust, reference, rule.tolerance, whole=whole)
     return alpha, reference, curve

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from benchmark.cells import OWN, PART
 from benchmark.errors import UserError
-from benchmark.recipes import CriticalitySettings, Recipe
+from benchmark.recipes import CriticalitySettings, OfficialCriticality, Recipe
 
 Overrides = Mapping[str, Any]
 
@@ -34,8 +34,8 @@ Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)]
 class Scale:
     """Datasets, networks and seeds of the tables, and what of the published recipes is shortened.
 
-    `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE` and
-    `CriticalitySettings`; everything they leave out is as published. `networks` overrides `training`
+    `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE`,
+    `CriticalitySettings` and `OfficialCriticality`; everything they leave out is as published. `networks` overrides `training`
     further for single networks, and `recipes` for single methods (the paper, too, tunes the learning
     rate). Table 1 is of the first of `methods`, Table 2 of the others on the first two of `datasets`;
     Tables 2 to 4 are of the first of `archs`, Tables 3 and 4 of the first of `datasets`. `threads` is
@@ -188,9 +188,9 @@ def scale(name: str) -> Scale:
     return read
 
 
-R = TypeVar("R", Recipe, CriticalitySettings)
+R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, CriticalitySettings | OfficialCriticality)
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings)
+    kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings, OfficialCriticality)
 }
 
 

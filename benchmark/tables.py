@@ -14,6 +14,7 @@ from benchmark.cells import BASE, Cell
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
+from benchmark.intervals import Interval, PValues
 from benchmark.models import arch
 from benchmark.plans import Plan
 from benchmark.records import Finetuning
@@ -44,12 +45,15 @@ class Number:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
+Entry = Number | Interval | PValues | None
+
+
 @dataclass(frozen=True)
 class Row:
-    """One line: labels, then a number (None: missing) per column. `signed` marks differences."""
+    """One line: labels, then an entry (None: missing) per column. `signed` marks differences."""
 
     labels: tuple[str, ...]
-    numbers: tuple[Number | None, ...]
+    numbers: tuple[Entry, ...]
     signed: bool = False
     ends_block: bool = False
 

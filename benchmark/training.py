@@ -86,15 +86,16 @@ def fit(
     """Train `model` on `split` by `method` and `recipe`; return the best epoch's weights.
 
     `select(model)` judges the last `recipe.select_last` epochs (more correct is better, the earlier
-    epoch on a tie). `trainable` names the parameters that move (None: all); BN is in training mode
-    throughout. State goes to `checkpoint` after every epoch; a state left there under the same
+    epoch on a tie). `trainable` names the parameters that move (None: all; none of them: there are
+    forward passes only, which move the statistics of BN); BN is in training mode unless the method
+    says otherwise. State goes to `checkpoint` after every epoch; a state left there under the same
     `fingerprint` is continued, any other is ignored. Raises `TrainingFailed` on a non-finite loss.
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
     parameters = _freeze_all_but(model, trainable)
     optimizer = torch.optim.SGD(
-        parameters.values(),
+        [{"params": [*parameters.values()]}],  # a group may be empty
         lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -161,9 +162,10 @@ def _step(
     x_adv = method.inner(model, x, labels, attack, generator)
     with method.hold(model, x, x_adv, labels, epoch):
         loss = method.outer(model, x, x_adv, labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        if loss.requires_grad:
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
     method.after_step(model, x)
     return loss.detach()
 
@@ -225,8 +227,9 @@ def _resume(
     for name, buffer in momentum.items():
         parameter = parameters[name]
         optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+    device = next(model.parameters()).device
     best = {
-        name: tensor.to(next(iter(parameters.values())).device)
+        name: tensor.to(device)
         for name, tensor in part("best.").items()
     }
     log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]

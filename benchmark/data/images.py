@@ -27,6 +27,11 @@ class Split:
         """The first `count` images (None: all)."""
         return self if count is None else Split(self.images[:count], self.labels[:count])
 
+    def at(self, places: Tensor) -> "Split":
+        """The images at `places`, int64 indices."""
+        places = places.to(self.labels.device)
+        return Split(self.images[places], self.labels[places])
+
     def batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images `start` to `stop` as pixels and their labels."""
         return pixels(self.images[start:stop]), self.labels[start:stop]
@@ -42,12 +47,20 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test split of one dataset, and the data folder it was read from."""
+    """Training and test split of one dataset, and the data folder it was read from.
+
+    Evaluations look at the first `limit` test images (None: all), which are `judged`.
+    """
 
     info: DatasetInfo
     train: Split
     test: Split
     directory: Path | None = None
+    limit: int | None = None
+
+    @property
+    def judged(self) -> Split:
+        return self.test.first(self.limit)
 
     def to(self, device: torch.device) -> "Dataset":
         return replace(self, train=self.train.to(device), test=self.test.to(device))

@@ -37,9 +37,15 @@ def satisfies(robust: Count, reference: Count, tolerance: float) -> bool:
 
 
 def best_alpha(
-    grid: Sequence[float], clean: Accuracy, robust: Accuracy, reference: Count, tolerance: float
+    grid: Sequence[float],
+    clean: Accuracy,
+    robust: Accuracy,
+    reference: Count,
+    tolerance: float,
+    *,
+    whole: bool = False,
 ) -> tuple[float, list[CurvePoint]]:
-    """alpha* and the points looked at.
+    """alpha* and the points looked at; all of them if `whole`.
 
     Clean accuracy is cheap and is taken at every alpha; robust accuracy is taken in order of
     falling clean accuracy (smaller alpha first on a tie) until one satisfies the constraint, which
@@ -55,5 +61,7 @@ def best_alpha(
         if satisfies(robusts[alpha], reference, tolerance):
             best = alpha
             break
+    if whole:
+        robusts = {alpha: robusts[alpha] if alpha in robusts else robust(alpha) for alpha in grid}
     points = [CurvePoint(alpha=alpha, clean=cleans[alpha], robust=robusts.get(alpha)) for alpha in grid]
     return best, points

@@ -4,27 +4,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import numpy as np
+
+from benchmark.errors import UserError
+from benchmark.official_code import readme_module
 from benchmark.records import ModuleCriticality
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """What there is to select from, and what a selection may go by.
+
+    `modules` are the names of all Conv/Linear modules, input first; `criticality` is None unless the
+    selector needs it; `seed` is for selectors that draw.
+    """
+
+    modules: Sequence[str]
+    criticality: Sequence[ModuleCriticality] | None
+    dataset: str
+    arch: str
+    seed: int
+
+    @property
+    def ranked(self) -> list[str]:
+        """Module names from least to most critical; the module nearer the input first on a tie.
+
+        A module whose ascent diverged is the most critical.
+        """
+        if self.criticality is None:
+            raise ValueError("this selection needs the criticality of every module")
+        order = sorted(self.criticality, key=lambda entry: np.inf if entry.mrc is None else entry.mrc)
+        return [entry.module for entry in order]
+
+
 class Selector(Protocol):
-    """A frozen dataclass; `needs_criticality` says whether MRC has to be measured first."""
+    """A frozen dataclass; `needs_criticality` says whether MRC has to be measured first,
+    `everything` that all parameters are trained, those outside of modules too."""
 
     version: ClassVar[int]
-    needs_criticality: ClassVar[bool]
-    everything: ClassVar[bool]
+    needs_criticality: ClassVar[bool] = False
+    everything: ClassVar[bool] = False
 
-    def select(
-        self, modules: Sequence[str], criticality: Sequence[ModuleCriticality] | None
-    ) -> list[str]:
-        """Names among `modules` (all Conv/Linear modules, input first)."""
-
-
-def ranked(criticality: Sequence[ModuleCriticality] | None) -> list[str]:
-    """Module names from least to most critical; the module nearer the input first on a tie."""
-    if criticality is None:
-        raise ValueError("this selection needs the criticality of every module")
-    return [entry.module for entry in sorted(criticality, key=lambda entry: entry.mrc)]
+    def select(self, given: Candidates) -> list[str]:
+        """Names among `given.modules`."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +55,10 @@ class LeastCritical(Selector):
 
     version: ClassVar[int] = 1
     needs_criticality: ClassVar[bool] = True
-    everything: ClassVar[bool] = False
     count: int = 1
 
-    def select(
-        self, modules: Sequence[str], criticality: Sequence[ModuleCriticality] | None
-    ) -> list[str]:
-        return ranked(criticality)[: self.count]
+    def select(self, given: Candidates) -> list[str]:
+        return given.ranked[: self.count]
 
 
 @dataclass(frozen=True)
@@ -48,12 +67,22 @@ class MostCritical(Selector):
 
     version: ClassVar[int] = 1
     needs_criticality: ClassVar[bool] = True
-    everything: ClassVar[bool] = False
 
-    def select(
-        self, modules: Sequence[str], criticality: Sequence[ModuleCriticality] | None
-    ) -> list[str]:
-        return ranked(criticality)[-1:]
+    def select(self, given: Candidates) -> list[str]:
+        return given.ranked[-1:]
+
+
+@dataclass(frozen=True)
+class ReadmeModule(Selector):
+    """The layer that the README of the released code names, or the least critical one for a dataset
+    or network that it does not know (Immortalise/RiFT, README.md)."""
+
+    version: ClassVar[int] = 1
+    needs_criticality: ClassVar[bool] = True
+
+    def select(self, given: Candidates) -> list[str]:
+        named = readme_module(given.dataset, given.arch)
+        return given.ranked[:1] if named is None else [named]
 
 
 @dataclass(frozen=True)
@@ -61,13 +90,9 @@ class LastLayer(Selector):
     """The classifier, weight and bias (Table 3, last layer; linear probing)."""
 
     version: ClassVar[int] = 1
-    needs_criticality: ClassVar[bool] = False
-    everything: ClassVar[bool] = False
 
-    def select(
-        self, modules: Sequence[str], criticality: Sequence[ModuleCriticality] | None
-    ) -> list[str]:
-        return [modules[-1]]
+    def select(self, given: Candidates) -> list[str]:
+        return [given.modules[-1]]
 
 
 @dataclass(frozen=True)
@@ -78,10 +103,44 @@ class AllLayers(Selector):
     """
 
     version: ClassVar[int] = 1
-    needs_criticality: ClassVar[bool] = False
     everything: ClassVar[bool] = True
 
-    def select(
-        self, modules: Sequence[str], criticality: Sequence[ModuleCriticality] | None
-    ) -> list[str]:
-        return list(modules)
+    def select(self, given: Candidates) -> list[str]:
+        return list(given.modules)
+
+
+@dataclass(frozen=True)
+class NoModule(Selector):
+    """None: what remains of fine-tuning are its passes over clean images in training mode."""
+
+    version: ClassVar[int] = 1
+
+    def select(self, given: Candidates) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class RandomModule(Selector):
+    """One module, all equally likely, drawn from the cell's seed: what choosing by MRC is worth."""
+
+    version: ClassVar[int] = 1
+
+    def select(self, given: Candidates) -> list[str]:
+        draw = np.random.Generator(np.random.Philox(given.seed))
+        return [given.modules[int(draw.integers(len(given.modules)))]]
+
+
+@dataclass(frozen=True)
+class NamedModule(Selector):
+    """The module called `module`, compared in lower case because names of cells are."""
+
+    version: ClassVar[int] = 1
+    module: str
+
+    def select(self, given: Candidates) -> list[str]:
+        found = [name for name in given.modules if name.lower() == self.module]
+        if not found:
+            raise UserError(
+                f"{given.arch} has no module '{self.module}'; it has {', '.join(given.modules)}"
+            )
+        return found

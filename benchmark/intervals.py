@@ -1,0 +1,100 @@
+"""Paired comparisons of two models: exact tests, and intervals over images and over seeds (no torch).
+
+Two models that were evaluated on the same images are compared image by image, which is far sharper
+than comparing two accuracies with an error bar each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+_DRAWN_AT_ONCE = 2**22  # numbers held in memory while resampling
+_DIGITS = 12  # sums of fractions that differ by rounding only are the same
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of a difference of accuracies (fractions)."""
+
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """+1 if the interval lies above zero, -1 if below, 0 if it contains zero."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+@dataclass(frozen=True)
+class PValues:
+    """p-values of one test per seed."""
+
+    values: tuple[float, ...]
+
+
+def mcnemar(b: int, c: int) -> float:
+    """Exact two-sided p of McNemar's test: `b` images that only one model gets right, `c` that only
+    the other does.
+
+    If both are equally good, `b` is binomial(b + c, 1/2) (McNemar 1947, in its exact form); 1.0 if no
+    image tells them apart. Raises `ValueError` for a negative count.
+    """
+    from scipy.stats import binomtest
+
+    if min(b, c) < 0:
+        raise ValueError(f"counts of images are not negative: {b}, {c}")
+    return float(binomtest(b, b + c).pvalue) if b + c else 1.0
+
+
+def over_images(differences: ArrayLike, seed: int, level: float = LEVEL) -> Interval:
+    """Percentile bootstrap over test images of the mean difference of two models.
+
+    `differences` are (N,) values per image, first model minus second (-1, 0, 1, or fractions where an
+    evaluation has several trials per image), or (S, N) for S seeds. Seeds share the test images, so
+    that an image is one unit of resampling with the mean of its S differences; what training another
+    time would change is not part of this interval. `RESAMPLES` resamples are drawn with `seed`;
+    swapping the models mirrors the interval exactly.
+
+    How often each distinct value occurs in a resample of images is multinomial, and drawing those
+    counts costs little where images take few values. Raises `ValueError` for what is not a non-empty
+    array of one or two dimensions.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim not in (1, 2) or not values.size:
+        raise ValueError(f"differences are (N,) or (S, N), not of shape {values.shape}")
+    images = np.sort((values if values.ndim == 1 else values.mean(axis=0)).round(_DIGITS))
+    # Of the two orders of the models always the same one is resampled.
+    swapped = -images[::-1]
+    apart = np.flatnonzero(images != swapped)
+    mirrored = bool(apart.size) and bool(swapped[apart[0]] < images[apart[0]])
+    distinct, counts = np.unique(swapped if mirrored else images, return_counts=True)
+    rng, shares = np.random.default_rng(seed), counts / len(images)
+    at_once = max(1, _DRAWN_AT_ONCE // len(distinct))
+    means = [
+        rng.multinomial(len(images), shares, size=min(at_once, RESAMPLES - done)) @ distinct
+        for done in range(0, RESAMPLES, at_once)
+    ]
+    resampled = (np.concatenate(means) / len(images)).round(_DIGITS)
+    low, high = (float(end) for end in np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2]))
+    if mirrored:
+        low, high = -high, -low
+    return Interval(low + 0.0, high + 0.0)  # no negative zero
+
+
+def over_seeds(differences: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Student's t interval of the mean of one difference per seed (standard deviation with ddof = 1).
+
+    None for fewer than two seeds, which say nothing of the spread. Unlike `over_images` it includes
+    what training another time changes.
+    """
+    from scipy.stats import t
+
+    if (seeds := len(differences)) < 2:
+        return None
+    half = t.ppf((1 + level) / 2, seeds - 1) * np.std(differences, ddof=1) / np.sqrt(seeds)
+    mean = np.mean(differences)
+    return Interval(float(mean - half), float(mean + half))

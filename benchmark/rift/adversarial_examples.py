@@ -1,0 +1,74 @@
+"""The adversarial examples of a criticality measurement: crafted once at the weights theta_AT, then
+fixed while weights move (Algorithm 1 of the paper, lines 1-5; the released code does the same)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.data.images import Split
+from benchmark.evaluation.counting import adversarial_batch
+from benchmark.progress import Progress, silent
+from benchmark.recipes import LinfAttack
+from benchmark.store import Journal
+
+CHUNK = 256
+"""Most examples that go through a network at once; larger batches are sums over chunks."""
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialSet:
+    """Adversarial examples (N, C, H, W) in [0,1] with labels (N,)."""
+
+    x_adv: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: slice | Tensor) -> "AdversarialSet":
+        """The examples of a slice (without copying) or of an index tensor (B,), in that order."""
+        return AdversarialSet(self.x_adv[rows], self.labels[rows])
+
+    def batches(self, size: int) -> "list[AdversarialSet]":
+        """The examples in order, `size` at a time; the last batch may be smaller."""
+        return [self.take(slice(start, start + size)) for start in range(0, len(self), size)]
+
+    def chunks(self) -> "list[AdversarialSet]":
+        """The examples in order, at most `CHUNK` at a time."""
+        return self.batches(CHUNK)
+
+
+def adversarial_set(
+    model: nn.Module,
+    split: Split,
+    attack: LinfAttack,
+    seed: int,
+    journal: Journal,
+    progress: Progress = silent,
+) -> AdversarialSet:
+    """PGD examples for every image of `split`, crafted in evaluation mode, kept chunk by chunk."""
+    chunks = []
+    for start in range(0, len(split), CHUNK):
+        name = f"x_adv-{start:06d}"
+        if (kept := journal.get(name)) is None:
+            stop = min(start + CHUNK, len(split))
+            x_adv, _ = adversarial_batch(model, split, start, stop, attack, seed)
+            kept = {"x_adv": x_adv.cpu().numpy()}
+            journal.put(name, **kept)
+        chunks.append(torch.from_numpy(kept["x_adv"]))
+        progress("criticality: adversarial examples", min(start + CHUNK, len(split)), len(split))
+    x_adv = torch.cat(chunks).to(split.labels.device, memory_format=torch.channels_last)
+    return AdversarialSet(x_adv, split.labels)
+
+
+@torch.no_grad()
+def robust_loss(model: nn.Module, examples: AdversarialSet) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (fraction) of `model` as it is on `examples`."""
+    total, hits = 0.0, 0
+    for chunk in examples.chunks():
+        logits = model(chunk.x_adv)
+        total += float(F.cross_entropy(logits, chunk.labels, reduction="sum"))
+        hits += int((logits.argmax(1) == chunk.labels).sum())
+    return total / len(examples), hits / len(examples)
