@@ -10,13 +10,13 @@ from torch import nn
 from benchmark.base import Weights
 from benchmark.cells import Cell
 from benchmark.data.images import Dataset
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.evaluation import Outcome
 from benchmark.progress import Progress
 from benchmark.provenance import provenance
 from benchmark.records import CellName, Record, hashed
 from benchmark.specs import Spec, spec_hash
-from benchmark.store import Journal, Store, pack_bits
+from benchmark.store import Bits, Journal, Store, pack_bits
 
 
 class Subject(Protocol):
@@ -33,7 +33,8 @@ class Evaluating:
     """What all evaluations of one model share.
 
     `twins` are cells of the same base model that may have the same weights; an evaluation of theirs
-    is taken over. `sources` and `remarks` are added to those of every record.
+    is taken over. `sources` and `remarks` are added to those of every record, and so is what
+    `sanity` finds.
     """
 
     subject: Subject
@@ -63,6 +64,8 @@ class Evaluating:
         else:
             bits, remarks = self.store.bits(twin), tuple(twin.remarks)
             outcome = Outcome(twin.count, twin.parts, bits, twin.sources, remarks)
+        others, classes = self.comparable(name, spec, data), self.data.info.classes
+        warnings = sanity.warnings(name, outcome.bits, outcome.parts, classes, others)
         packed, bits_sha256 = pack_bits(outcome.bits)
         record = Record(
             cell=CellName.of(cell),
@@ -74,7 +77,7 @@ class Evaluating:
             bits_sha256=bits_sha256,
             same_as=None if twin is None else twin.cell.cell.key,
             sources=dict(self.sources) | outcome.sources,
-            remarks=[*self.remarks, *outcome.remarks],
+            remarks=list(dict.fromkeys((*self.remarks, *outcome.remarks, *warnings))),
             provenance=provenance(
                 started,
                 device=self.data.test.images.device,
@@ -103,3 +106,19 @@ class Evaluating:
             ):
                 return record
         return None
+
+    def comparable(self, name: str, spec: Spec, data: str) -> dict[str, Bits]:
+        """Bits of attacks on the same model and data, on record, that `name` can be held against."""
+        cell, found = self.subject.cell, {}
+        for path in sorted(self.store.record_path(cell, name).parent.glob("*.json")):
+            if not sanity.comparable(name, path.stem):
+                continue
+            record = self.store.record(cell, path.stem)
+            if (
+                record is not None
+                and record.provenance.weights_sha256 == self.weights.sha256
+                and record.provenance.data_sha256 == data
+                and spec_hash(record.spec["model"]) == spec_hash(spec["model"])
+            ):
+                found[path.stem] = self.store.bits(record)
+        return found

@@ -4,11 +4,16 @@ An evaluation is a frozen dataclass; its fields and version are part of every re
 is imported where it is used, so that tables and `status` start without it.
 """
 
+import re
+
 from benchmark.errors import UserError
+from benchmark.evaluation.autoattack import Apgd, AutoAttack
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.corruptions import GeneratedCorruptions, OfficialCorruptions
 from benchmark.evaluation.evaluation import Evaluation
+from benchmark.evaluation.first import FIRST, First
 from benchmark.evaluation.pgd import Pgd10x3
+from benchmark.evaluation.pgd_official_code import Pgd10OfficialCode
 
 EVALUATIONS: dict[str, Evaluation] = {
     "clean": Clean(),
@@ -21,13 +26,21 @@ EVALUATIONS: dict[str, Evaluation] = {
     "corruptions-15-gen-v1-pictures": GeneratedCorruptions(15, frost="pictures"),
     "corruptions-18-gen-v1-pictures": GeneratedCorruptions(18, frost="pictures"),
     "pgd10x3": Pgd10x3(),
+    "pgd10-official-code": Pgd10OfficialCode(),
+    "apgd": Apgd(),
+    "autoattack": AutoAttack(),
 }
 """`severity-1` is what the released code evaluates on Tiny-ImageNet-C (Immortalise/RiFT, utils.py and
 dataloader.py, `level=1`), although the paper's numbers look like all five."""
 
 
 def evaluation(name: str) -> Evaluation:
-    """The evaluation called `name`. Raises `UserError` if there is none."""
-    if name not in EVALUATIONS:
-        raise UserError(f"unknown evaluation '{name}'; known: {', '.join(EVALUATIONS)}")
-    return EVALUATIONS[name]
+    """The evaluation called `name`; `NAME-first-N` is on the first N test images only. Raises
+    `UserError` if there is none."""
+    whole, limit, images = name.partition(FIRST)
+    if whole not in EVALUATIONS or (limit and not re.fullmatch(r"[1-9][0-9]*", images)):
+        raise UserError(
+            f"unknown evaluation '{name}'; known: {', '.join(EVALUATIONS)}, and NAME{FIRST}N on the "
+            "first N test images"
+        )
+    return First(EVALUATIONS[whole], int(images)) if limit else EVALUATIONS[whole]

@@ -34,5 +34,5 @@ class Clean(Evaluation):
     ) -> Outcome:
         from benchmark.evaluation.counting import clean_bits
 
-        bits = clean_bits(model, data.test).numpy()
+        bits = clean_bits(model, data.judged).numpy()
         return Outcome(counted(bits), {}, {"clean": bits})

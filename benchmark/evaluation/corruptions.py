@@ -94,7 +94,8 @@ class Corruptions(Evaluation):
         for done, (name, severity) in enumerate(wanted, start=1):
             part = f"{name}-{severity}"
             if (kept := journal.get(part)) is None:
-                kept = {"bits": clean_bits(model, copies.make(name, severity)).numpy()}
+                made = copies.make(name, severity).first(data.limit)
+                kept = {"bits": clean_bits(model, made).numpy()}
                 journal.put(part, **kept)
             bits[part] = kept["bits"]
             progress("corruptions", done, len(wanted), part)
@@ -196,7 +197,7 @@ class GeneratedCorruptions(Corruptions):
     def copies(self, data: "Dataset") -> Copies:
         from benchmark.corruptions.generator import load_frost
 
-        values = data.test.images.numel() * 19 * len(SEVERITIES)
+        values = data.judged.images.numel() * 19 * len(SEVERITIES)
         copy = _kept_copy if values <= KEPT_VALUES else generated_copy
         sources = {}
         if self.frost == "pictures":
@@ -229,13 +230,14 @@ def generated_copy(data: "Dataset", frost: str, name: str, severity: int) -> "Sp
     from benchmark.corruptions.generator import corrupt, load_frost
     from benchmark.data.images import Split
 
-    test, seed = data.test, corruption_seed(data.info)
+    test, seed = data.judged, corruption_seed(data.info)
     pictures, copies = None, None
     if frost == "pictures" and name == "frost":
         pictures, _ = load_frost(frost_folder(data), data.info.side)
     elif data.directory and (folder := generated_folder(data.directory, data.info)).is_dir():
-        source = images_sha256(test.images.cpu().numpy())
-        copies = read_file(folder, name, severity, len(test), seed=seed, source_sha256=source)
+        source = images_sha256(data.test.images.cpu().numpy())
+        whole = read_file(folder, name, severity, len(data.test), seed=seed, source_sha256=source)
+        copies = None if whole is None else whole[: len(test)]
     if copies is None:
         copies = corrupt(
             test.images.cpu().numpy(),

@@ -1,5 +1,6 @@
 """What an evaluation is to the runner."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -64,6 +65,15 @@ class Evaluation(Protocol):
         Seeds derive from `base`, so that a base model and its fine-tuned versions meet the same
         random starts and can be compared image by image. Finished chunks go to `journal`.
         """
+
+    def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
+        """The share of each image's trials that were right, from the bits of an `Outcome`; (N,).
+
+        Its mean over images is the value of the record, so that two models can be compared image by
+        image. This is the mean over all arrays; an evaluation whose value is not says which counts.
+        """
+        shares: NDArray[np.float64] = np.mean(list(bits.values()), axis=0, dtype=np.float64)
+        return shares
 
 
 def counted(bits: "NDArray[Any]") -> Count:

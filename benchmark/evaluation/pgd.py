@@ -1,14 +1,17 @@
 """PGD-10 three times, worst case (column Adv; paper, Section 5.1)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
 from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
 from benchmark.progress import Progress
+from benchmark.recipes import LinfAttack
 from benchmark.specs import Spec, spec_of
 from benchmark.store import Journal
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from benchmark.data.images import Dataset
 
 
-_WORDS = {2: "two", 3: "three"}
+_WORDS = {1: "a", 2: "two", 3: "three"}
 
 
 @dataclass(frozen=True)
@@ -37,31 +40,40 @@ class Pgd10x3(Evaluation):
 
     def spec(self, info: DatasetInfo) -> Spec | None:
         spec: Spec = spec_of(self)
-        return spec | {"attack": spec_of(info.threat)}
+        return spec | {"attack": spec_of(self.attack(info))}
+
+    def attack(self, info: DatasetInfo) -> LinfAttack:
+        """The attack of each run."""
+        return info.threat
 
     def note(self, info: DatasetInfo) -> str | None:
-        runs = f"{_WORDS.get(self.runs, self.runs)} PGD-{info.threat.steps} runs"
-        ball = f"eps {_pixel(info.threat.eps)}, step {_pixel(info.threat.step_size)}"
-        return f"Adv is the worst of {runs}, L-infinity, {ball}"
+        attack, many = self.attack(info), self.runs > 1
+        runs = f"{_WORDS.get(self.runs, self.runs)} PGD-{attack.steps} run{'s' if many else ''}"
+        ball = f"eps {_pixel(attack.eps)}, step {_pixel(attack.step_size)}"
+        return f"{self.label} is {'the worst of ' if many else ''}{runs}, L-infinity, {ball}"
 
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
         from benchmark.evaluation.counting import journaled_pgd_bits
 
-        bits = {}
+        attack, bits = self.attack(data.info), {}
         for run in range(self.runs):
 
             def show(_stage: str, done: int, total: int, note: str = "", run: int = run) -> None:
-                progress("pgd10x3", run * total + done, self.runs * total, note)
+                progress(self.type_name, run * total + done, self.runs * total, note)
 
             bits[f"run{run}"] = journaled_pgd_bits(
-                model, data.test, data.info.threat, run_seed(base, run), journal, f"run{run}", show
+                model, data.judged, attack, run_seed(base, run), journal, f"run{run}", show
             )
         parts = {name: counted(run_bits) for name, run_bits in bits.items()}
         worst = min(parts.values(), key=lambda count: count.k)
         survivors = np.logical_and.reduce(list(bits.values()))
         return Outcome(worst, parts | {"per-image-worst": counted(survivors)}, bits)
+
+    def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
+        """Correctness under the run that the value is of, the first of them on a tie; 0 or 1."""
+        return min(bits.values(), key=np.count_nonzero).astype(np.float64)
 
 
 def run_seed(base: Cell, run: int) -> int:

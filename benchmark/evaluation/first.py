@@ -1,0 +1,77 @@
+"""An evaluation on the first images of the test split only: named so, and never taken for the whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.cells import Cell
+from benchmark.data import DatasetInfo
+from benchmark.errors import UserError
+from benchmark.evaluation.evaluation import Evaluation, Outcome
+from benchmark.progress import Progress
+from benchmark.specs import Spec
+from benchmark.store import Journal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchmark.data.images import Dataset
+
+FIRST = "-first-"
+
+
+@dataclass(frozen=True)
+class First(Evaluation):
+    """`whole` on the first `images` test images: the same random draws per image, fewer of them."""
+
+    type_name: ClassVar[str] = "first"
+    version: ClassVar[int] = 1
+    whole: Evaluation
+    images: int
+
+    @property
+    def label(self) -> str:
+        return self._marked(self.whole.label)
+
+    @property
+    def summary(self) -> str:
+        return f"{self.whole.summary}; first {self.images} test images"
+
+    def _marked(self, label: str) -> str:
+        mark = f"first {self.images}"
+        return f"{label[:-1]}, {mark})" if label.endswith(")") else f"{label} ({mark})"
+
+    def spec(self, info: DatasetInfo) -> Spec | None:
+        whole = self.whole.spec(info)
+        if whole is None:
+            return None
+        return {"type": self.type_name, "version": self.version, "images": self.images, "whole": whole}
+
+    def note(self, info: DatasetInfo) -> str | None:
+        note = self.whole.note(info)
+        said = f"{self.label} is of the first {self.images} test images"
+        return said if note is None else f"{said} ({note})"
+
+    def check(self, data: "Dataset") -> None:
+        if self.images >= len(data.test):
+            raise UserError(
+                f"{data.info.label} has {len(data.test)} test images; to evaluate the first "
+                f"{self.images} is to evaluate all: leave the limit out"
+            )
+        self.whole.check(data)
+
+    def run(
+        self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
+    ) -> Outcome:
+        return self.whole.run(model, replace(data, limit=self.images), base, journal, progress)
+
+    def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
+        return self.whole.per_image(bits)
+
+
+def limited(name: str, images: int) -> str:
+    """The name of evaluation `name` on the first `images` images."""
+    return f"{name}{FIRST}{images}"

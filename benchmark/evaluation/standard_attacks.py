@@ -1,0 +1,130 @@
+"""One attack of pyautoattack on one chunk of images, without a trace on anything else."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+from pyautoattack.fab_pt import FABAttack_PT
+from pyautoattack.square import SquareAttack
+from torch import Tensor, nn
+
+from benchmark.attacks import summed_cross_entropy, training_mode
+from benchmark.evaluation.counting import correct
+
+TOLERANCE = 1e-6
+"""How far rounding may lead out of the ball, in pixels of [0,1]."""
+
+_SILENT = logging.Logger("pyautoattack", level=logging.CRITICAL + 1)
+"""Takes what the attacks would say to the user: zero gradients, which are counted here."""
+
+_ATTACKS = {
+    "apgd-ce": APGDAttack,
+    "apgd-t": APGDAttack_targeted,
+    "fab-t": FABAttack_PT,
+    "square": SquareAttack,
+}
+
+
+def judge_clean(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[Any]]:
+    """`right`: which of x (B, C, H, W) in [0,1] are classified as `labels` (B,), bool (B,).
+
+    `zero_gradients`: at how many of them the gradient of the cross-entropy is zero in every pixel.
+    """
+    x = x.contiguous()
+    leaf = x.clone().requires_grad_(True)
+    with _frozen(model):
+        loss = summed_cross_entropy(model(leaf), labels)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+    zero = (gradient == 0).flatten(1).all(1)
+    return {
+        "right": correct(model, x, labels).cpu().numpy(),
+        "zero_gradients": np.array(int(zero.sum())),
+    }
+
+
+def attack_survivors(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    survivors: NDArray[np.bool_],
+    attack: str,
+    parameters: Mapping[str, Any],
+    eps: float,
+    seed: int,
+) -> dict[str, NDArray[Any]]:
+    """`survivors` (B,) among x (B, C, H, W) after `attack`, and how many examples were `illegal`.
+
+    The survivors are one batch. An example that is outside the ball of radius `eps` or [0,1] breaks
+    nothing, and neither does one that the model gets right when it is asked again.
+    """
+    after, illegal = survivors.copy(), 0
+    if survivors.any():
+        alive = torch.from_numpy(survivors).to(x.device)
+        x, labels = x[alive].contiguous(), labels[alive]
+        x_adv = adversarial_examples(model, x, labels, attack, parameters, eps, seed)
+        legal = is_legal(x_adv, x, eps)
+        broken = legal & ~correct(model, x_adv, labels)
+        after[survivors] = ~broken.cpu().numpy()
+        illegal = int((~legal).sum())
+    return {"survivors": after, "illegal": np.array(illegal)}
+
+
+def adversarial_examples(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    attack: str,
+    parameters: Mapping[str, Any],
+    eps: float,
+    seed: int,
+) -> Tensor:
+    """What `attack` makes of x (B, C, H, W) in [0,1], in evaluation mode; same shape.
+
+    x is in contiguous memory order, since pyautoattack flattens by `view`. `seed` fixes all draws,
+    given the shape of x. Parameters receive no gradient, and no random state is changed.
+    """
+    with _own_randomness(x.device), _frozen(model), torch.no_grad():
+        x_adv: Tensor = attacker(model, attack, parameters, eps, seed).perturb(x, labels)
+    return x_adv
+
+
+def attacker(
+    model: nn.Module, attack: str, parameters: Mapping[str, Any], eps: float, seed: int
+) -> APGDAttack | FABAttack_PT | SquareAttack:
+    """pyautoattack's object for `attack` in the L-infinity ball of radius `eps`."""
+    said = {"logger": _SILENT} if attack.startswith("apgd") else {}
+    return _ATTACKS[attack](model, norm="Linf", eps=eps, seed=seed, **parameters, **said)
+
+
+def is_legal(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:
+    """Which of x_adv (B, C, H, W) are in [0,1] and within `eps` of x, bool (B,); NaN is not."""
+    inside = ((x_adv - x).abs() <= eps + TOLERANCE) & (x_adv >= 0) & (x_adv <= 1)
+    return inside.flatten(1).all(1)
+
+
+def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """Random states of the processor and, for work on one, of CUDA devices are put back afterwards."""
+    devices = range(torch.cuda.device_count()) if device.type == "cuda" else ()
+    return torch.random.fork_rng(devices)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients for parameters inside the block, as before afterwards.
+
+    FAB calls `backward`, which would otherwise add to `grad` of every parameter.
+    """
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with training_mode(model, False):
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in learning:
+                parameter.requires_grad_(True)

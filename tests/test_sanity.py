@@ -1,0 +1,190 @@
+"""Warnings of the numbers of attacks, on bits written by hand, and that records keep them."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from benchmark.base import Weights
+from benchmark.cells import Cell
+from benchmark.data import DIGITS
+from benchmark.evaluate import Evaluating
+from benchmark.evaluation import EVALUATIONS
+from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
+from benchmark.evaluation.sanity import attack_of, comparable, survivors, warnings
+from benchmark.models import arch
+from benchmark.plans import CheckpointPlan
+from benchmark.progress import silent
+from benchmark.records import Count
+from benchmark.specs import spec_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CELL = Cell("own", "digits", "resnet18-w4", "mine", "none", 0)
+OTHER_WEIGHTS = "f" * 64
+
+
+def bits(**rows):
+    """Bits by name from texts such as `1101`."""
+    return {name: np.array([mark == "1" for mark in row]) for name, row in rows.items()}
+
+
+# PGD's runs leave 6, 5 and 6 of 8 images, and 3, 4 and 3 of the first 4.
+PGD = bits(run0="11101110", run1="11110001", run2="11100111")
+WEAK = bits(clean="11111111", first="11111110", last="11110110")  # leaves 6, and 4 of the first 4
+STRONG = bits(clean="11111111", first="11111110", last="11100110")  # leaves 5, and 3 of the first 4
+
+
+class TestAbovePgd:
+    """A stronger attack that breaks fewer images than PGD."""
+
+    def test_more_survivors_than_the_worst_run_of_pgd_are_told(self):
+        """The warning names both counts, and is the same whichever of the two records is written."""
+        (said,) = warnings("autoattack", WEAK, {}, 10, {"pgd10x3": PGD})
+        assert said.startswith(
+            "warning: 6 of the first 8 images survive autoattack and only 5 survive pgd10x3,"
+        )
+        assert warnings("pgd10x3", PGD, {}, 10, {"autoattack": WEAK}) == [said]
+
+    def test_as_many_survivors_are_as_it_should_be(self):
+        """Five of eight against PGD's five is no reason to warn."""
+        assert warnings("autoattack", STRONG, {}, 10, {"pgd10x3": PGD}) == []
+        assert warnings("pgd10x3", PGD, {}, 10, {"autoattack": STRONG}) == []
+
+    def test_the_first_images_are_compared_where_one_has_no_more(self):
+        """On the first four, four survive the attack and three PGD's worst run there."""
+        first = {name: row[:4] for name, row in WEAK.items()}
+        (said,) = warnings("autoattack-first-4", first, {}, 10, {"pgd10x3": PGD})
+        assert "4 of the first 4 images survive autoattack and only 3 survive pgd10x3" in said
+        assert warnings("pgd10x3", PGD, {}, 10, {"autoattack-first-4": first}) == [said]
+        short = {name: row[:4] for name, row in STRONG.items()}
+        assert warnings("autoattack-first-4", short, {}, 10, {"pgd10x3": PGD}) == []
+
+    def test_every_pair_is_told_once(self):
+        """PGD is compared with both; records that say the same are not told twice."""
+        one, two = warnings("pgd10x3", PGD, {}, 10, {"autoattack": WEAK, "apgd": WEAK})
+        assert "survive autoattack and" in one
+        assert "survive apgd and" in two
+        others = {"pgd10x3": PGD, "pgd10x3-first-8": PGD}
+        assert len(warnings("apgd", WEAK, {}, 10, others)) == 1
+
+    def test_only_attacks_of_other_strength_are_compared(self):
+        """Neither two of a kind nor what is no attack."""
+        assert comparable("apgd-first-20", "pgd10x3")
+        assert comparable("pgd10-official-code", "autoattack-first-3")
+        for one, other in (
+            ("apgd", "autoattack"),
+            ("pgd10x3", "pgd10-official-code"),
+            ("pgd10x3", "clean"),
+            ("corruptions-15", "autoattack"),
+            ("pgd10x3", "making"),
+        ):
+            assert not comparable(one, other)
+            assert not comparable(other, one)
+            assert not any("first" in text for text in warnings(one, WEAK, {}, 10, {other: PGD}))
+
+    def test_names(self):
+        """A limit is no part of an attack's name, and no attack is guessed."""
+        assert attack_of("autoattack-first-100") == attack_of("autoattack") == "autoattack"
+        assert attack_of("clean") is attack_of("pgd100x3") is attack_of("autoattack-2") is None
+
+    def test_survivors(self):
+        """Of PGD's runs the worst counts, of an attack series what survives all."""
+        assert survivors("pgd10x3", PGD) == Count(k=5, n=8)
+        assert survivors("apgd", PGD) == Count(k=3, n=8)
+        assert survivors("pgd10x3", PGD, 4) == Count(k=3, n=4)
+
+
+class TestBelowChance:
+    """Less robust than an answer that never changes."""
+
+    @pytest.mark.parametrize("name", ["pgd10x3", "apgd", "autoattack-first-8", "pgd10-official-code"])
+    def test_below_one_in_classes(self, name):
+        """One of eight is below chance with four classes and with seven, not with eight or ten."""
+        one = bits(only="00100000")
+        for classes in (4, 7):
+            (said,) = warnings(name, one, {}, classes, {})
+            assert said.startswith(f"warning: 1 of 8 images survive {attack_of(name)}, fewer than")
+            assert f"(1 of {classes})" in said
+            assert "normal for a network without adversarial training" in said
+        for classes in (8, 10):
+            assert warnings(name, one, {}, classes, {}) == []
+
+    def test_clean_accuracy_is_not_judged(self):
+        """An untrained network is below chance without being attacked."""
+        assert warnings("clean", bits(clean="00000000"), {}, 10, {}) == []
+
+
+class TestMasking:
+    """Gradients that are exactly zero."""
+
+    @pytest.mark.parametrize(("zero", "told"), [(0, False), (10, False), (11, True), (1000, True)])
+    def test_more_than_one_in_a_hundred(self, zero, told):
+        """Ten of a thousand are let pass, eleven are not."""
+        parts = {"zero-gradients": Count(k=zero, n=1000)}
+        said = warnings("apgd", STRONG, parts, 10, {})
+        assert len(said) == told
+        assert all(f"zero at {zero} of 1000 images (masking)" in text for text in said)
+
+
+@dataclass(frozen=True)
+class Written(Evaluation):
+    """An evaluation whose outcome is given."""
+
+    version: ClassVar[int] = 1
+    label: ClassVar[str] = "by hand"
+    summary: ClassVar[str] = "by hand"
+    name: str
+
+    def spec(self, info):
+        return spec_of(self)
+
+    def run(self, model, data, base, journal, progress):
+        rows = {"pgd10x3": PGD, "autoattack": WEAK}[self.name]
+        last = list(rows.values())[-1]
+        return Outcome(counted(last), {}, rows, remarks=("of its own", "of the model"))
+
+
+class TestRecords:
+    """Warnings are stored with the record that is written later."""
+
+    @pytest.fixture
+    def evaluating(self, store, digits, monkeypatch):
+        """A function that gives what records are made of, with any weights."""
+        for name in ("pgd10x3", "autoattack"):
+            monkeypatch.setitem(EVALUATIONS, name, Written(name))
+
+        def make(sha256="a" * 64, cell=CELL, info=DIGITS, **more):
+            plan = CheckpointPlan(cell, info, arch(CELL.arch), sha256)
+            return Evaluating(plan, None, Weights({}, sha256), digits, store, silent, **more)
+
+        return make
+
+    @pytest.mark.parametrize("order", [("pgd10x3", "autoattack"), ("autoattack", "pgd10x3")])
+    def test_the_later_record_carries_the_warning(self, evaluating, store, order):
+        """The first has nothing to be held against; remarks of two sources are told once."""
+        writer = evaluating(remarks=("of the model",))
+        first, second = (writer.record(name) for name in order)
+        assert first.remarks == ["of the model", "of its own"]
+        assert second.remarks[:2] == first.remarks
+        assert "6 of the first 8 images survive autoattack" in second.remarks[2]
+        assert store.record(CELL, order[1]) == second
+
+    @pytest.mark.parametrize(
+        "other", [{"sha256": OTHER_WEIGHTS}, {"info": replace(DIGITS, mean=(0.0,), std=(1.0,))}]
+    )
+    def test_records_of_other_weights_or_settings_are_not_compared(self, evaluating, other):
+        """A record that another model left under the same key says nothing of this one."""
+        evaluating(**other).record("pgd10x3")
+        assert not any("warning" in text for text in evaluating().record("autoattack").remarks)
+
+    def test_what_a_twin_was_warned_of_is_told_once(self, evaluating):
+        """A record taken over from a cell of the same weights keeps its warnings, each once."""
+        tuned = Cell("own", "digits", "resnet18-w4", "mine", "rift", 0)
+        original, twin = evaluating(), evaluating(cell=tuned, twins=(CELL,))
+        for name in ("pgd10x3", "autoattack"):
+            expected, taken = original.record(name), twin.record(name)
+            assert taken.same_as == CELL.key
+            assert taken.remarks == expected.remarks
+        assert sum("warning" in text for text in taken.remarks) == 1
