@@ -20,7 +20,8 @@ from benchmark.console import (
 from benchmark.data import CIFAR10, TINY_IMAGENET, DatasetInfo, dataset_info
 from benchmark.display import display
 from benchmark.errors import UserError
-from benchmark.models import arch
+from benchmark.models import Arch, arch
+from benchmark.robustbench_adapter import PREFIX, ZooArch, named_zoo_arch
 from benchmark.store import Store
 from benchmark.sweep import cores
 
@@ -45,7 +46,13 @@ def evaluate(
         ),
     ],
     arch_name: Annotated[
-        str, typer.Option("--arch", metavar="A", help="Its network, such as resnet18; see `list`.")
+        str,
+        typer.Option(
+            "--arch",
+            metavar="A",
+            help="Its network, such as resnet18; see `list`. Or one of RobustBench's zoo by its id, as "
+            "robustbench:Rice2020Overfitting; ids for L2 as robustbench:L2/ID.",
+        ),
     ],
     dataset: Annotated[
         str, typer.Option("--dataset", metavar="D", help="The dataset it was trained on; see `list`.")
@@ -57,7 +64,7 @@ def evaluate(
             metavar="N",
             help="What the network does to pixels in [0,1] first: `dataset` (what this suite trains "
             "with), `none` (the checkpoints of TRADES, MART), `cifar10`, `cifar100`, `imagenet`, or "
-            "mean/std as in 0.5,0.5,0.5/0.25,0.25,0.25.",
+            "mean/std as in 0.5,0.5,0.5/0.25,0.25,0.25. Networks of RobustBench normalise themselves.",
         ),
     ] = DATASETS_OWN,
     evaluations: Annotated[
@@ -98,9 +105,9 @@ def evaluate(
     from benchmark.own_model import OwnModel, evaluate_own
     from benchmark.work import torch_device
 
-    info = _normalised(dataset_info(dataset), normalization)
+    network, info = _network(arch_name, dataset_info(dataset), normalization)
     wanted = _evaluations(evaluations, info, data_dir)
-    own = OwnModel(weights, arch(arch_name).name, info, name, entry, tuple(drop or ()))
+    own = OwnModel(weights, network, info, name, entry, tuple(drop or ()))
     store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
     torch.set_num_threads(threads or cores())
     with display(Console(stderr=True), 1, 1) as shown:
@@ -126,6 +133,18 @@ def evaluate(
             if remark not in evaluated.notes:
                 say(f"{record.evaluation}: {remark}")
     say(f"records: {store.results / 'records' / evaluated.cell.key}")
+
+
+def _network(name: str, info: DatasetInfo, normalization: str) -> tuple[Arch | ZooArch, DatasetInfo]:
+    """The architecture of that name, and `info` with what is done to pixels before they enter it."""
+    if not name.startswith(PREFIX):
+        return arch(name), _normalised(info, normalization)
+    if normalization != DATASETS_OWN:
+        raise UserError(
+            f"--normalization '{normalization}': networks of RobustBench normalise pixels themselves; "
+            "leave it out"
+        )
+    return named_zoo_arch(name, info.name), _normalised(info, "none")
 
 
 def _evaluations(named: str | None, info: DatasetInfo, data_dir: Path) -> tuple[str, ...]:

@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmark.base import Weights
 from benchmark.cells import BASE, OWN, PART, Cell
-from benchmark.checkpoints import load_checkpoint
+from benchmark.checkpoints import Loaded, load_checkpoint
 from benchmark.data import DatasetInfo, load
 from benchmark.errors import UserError
 from benchmark.evaluate import Evaluating
 from benchmark.evaluation import evaluation
-from benchmark.models import arch, build
+from benchmark.models import Arch, build
 from benchmark.plans import CheckpointPlan
 from benchmark.progress import Progress
 from benchmark.records import Record
+from benchmark.robustbench_adapter import ZooArch, load_zoo_checkpoint, zoo_model
 from benchmark.specs import spec_hash
 from benchmark.store import Store
 
@@ -26,13 +28,14 @@ from benchmark.store import Store
 class OwnModel:
     """A checkpoint, and what must be known to run it.
 
-    `mean` and `std` of `info` are applied inside the network; a model that takes plain pixels has
-    0 and 1. `name` stands in the key of its records (None: the file's name and the start of the
-    hash of its tensors). `entry` and `drop` are those of `load_checkpoint`.
+    `mean` and `std` of `info` are applied inside the network; a model that takes plain pixels, as
+    one of RobustBench's zoo does, has 0 and 1. `name` stands in the key of its records (None: the
+    file's name and the start of the hash of its tensors). `entry` and `drop` are those of
+    `load_checkpoint`.
     """
 
     weights: Path
-    arch: str
+    arch: Arch | ZooArch
     info: DatasetInfo
     name: str | None = None
     entry: str | None = None
@@ -46,7 +49,7 @@ class OwnModel:
 
     def cell(self, name: str) -> Cell:
         """The cell of its records under `name`."""
-        return Cell(OWN, self.info.name, self.arch, name, BASE, 0)
+        return Cell(OWN, self.info.name, self.arch.name, name, BASE, 0)
 
     @property
     def stem(self) -> str:
@@ -76,13 +79,12 @@ def evaluate_own(
 
     Everything that can be wrong is checked before the first evaluation. Raises `UserError` for it.
     """
-    model = build(own.arch, own.info)
-    loaded = load_checkpoint(own.weights, model, drop=own.drop, entry=own.entry)
+    model, loaded = _network(own)
     model.load_state_dict(loaded.state)
     model = model.to(device).to(memory_format=torch.channels_last).eval()
     weights = Weights.of(loaded.state)
     cell = own.cell(own.name or f"{own.stem}-{weights.sha256[:8]}")
-    plan = CheckpointPlan(cell, own.info, arch(own.arch), weights.sha256)
+    plan = CheckpointPlan(cell, own.info, own.arch, weights.sha256)
     missing = [wanted for wanted in evaluations if not _on_file(store, plan, wanted)]
     if missing:
         data = replace(load(own.info.name, directory).to(device), info=own.info)
@@ -97,6 +99,15 @@ def evaluate_own(
     records = {wanted: store.record(cell, wanted) for wanted in evaluations}
     found = {wanted: record for wanted, record in records.items() if record is not None}
     return Evaluated(cell, found, loaded.notes)
+
+
+def _network(own: OwnModel) -> tuple[nn.Module, Loaded]:
+    """Its network, not yet with the weights, and these. Raises `UserError` where they do not fit."""
+    if isinstance(own.arch, ZooArch):
+        model = zoo_model(own.arch.zoo_id, own.arch.dataset, own.arch.threat)
+        return model, load_zoo_checkpoint(own.weights, own.arch, model, drop=own.drop, entry=own.entry)
+    model = build(own.arch.name, own.info)
+    return model, load_checkpoint(own.weights, model, drop=own.drop, entry=own.entry)
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:

@@ -11,6 +11,7 @@ from benchmark.data import DIGITS
 from benchmark.evaluate import Evaluating
 from benchmark.models import build
 from benchmark.store import Store
+from benchmark.weights import weights_sha256
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -74,6 +75,26 @@ def test_a_record_of_every_evaluation(evaluate, store, weights, digits) -> None:
         answer.stdout.splitlines()[0] == f"{KEY.key}  clean  {clean.count.percent} ({clean.k} of 500)"
     )
     assert not (store.artifacts / KEY.key / "evaluation-clean").exists()
+
+
+def test_the_spec_of_a_checkpoint_stays(evaluate, store, weights) -> None:
+    """A record says these things of the model and no others, so that older records stay its own."""
+    evaluate("--name", "mine")
+    assert store.record(KEY, "clean").spec["model"] == {
+        "type": "checkpoint",
+        "version": 1,
+        "key": KEY.key,
+        "dataset": DIGITS.spec,
+        "arch": {
+            "type": "Arch",
+            "version": 1,
+            "name": ARCH,
+            "family": "resnet",
+            "blocks": [2, 2, 2, 2],
+            "width": 4,
+        },
+        "weights_sha256": weights_sha256(weights),
+    }
 
 
 @pytest.mark.parametrize(
