@@ -1,6 +1,7 @@
 """Records and makings with chosen counts, for tests of what reads them (no torch, no training)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from benchmark.records import (
     hashed,
 )
 from benchmark.scales import Scale
-from benchmark.store import Store, pack_bits
+from benchmark.store import Bits, Store, pack_bits
 
 BY_HAND = Scale(
     name="by-hand",
@@ -56,11 +57,13 @@ def cell_at(
     return Cell(scale.name, dataset, arch, method, finetune, seed)
 
 
-def record_and_bits(plan: Plan, evaluation: str, k: int, n: int) -> tuple[Record, bytes]:
-    """A fresh record of `k` correct of `n`: the first k images are right."""
+def record_and_bits(
+    plan: Plan, evaluation: str, k: int, n: int, bits: Bits | None = None
+) -> tuple[Record, bytes]:
+    """A fresh record of `k` correct of `n`: the first k images are right unless `bits` say which."""
     spec = plan.evaluation_spec(evaluation)
     assert spec is not None
-    packed, bits_sha256 = pack_bits({evaluation: np.arange(n) < k})
+    packed, bits_sha256 = pack_bits({evaluation: np.arange(n) < k} if bits is None else bits)
     record = Record(
         cell=CellName.of(plan.cell),
         evaluation=evaluation,
@@ -76,11 +79,17 @@ def record_and_bits(plan: Plan, evaluation: str, k: int, n: int) -> tuple[Record
 
 
 def write_record(
-    store: Store, cell: Cell, evaluation: str, k: int, n: int = 1000, scale: Scale = BY_HAND
+    store: Store,
+    cell: Cell,
+    evaluation: str,
+    k: int,
+    n: int = 1000,
+    scale: Scale = BY_HAND,
+    bits: Bits | None = None,
 ) -> Record:
     """Put a fresh record of `k` of `n` into `store`."""
-    record, bits = record_and_bits(Plan.of(cell, scale), evaluation, k, n)
-    store.write_record(record, bits)
+    record, packed = record_and_bits(Plan.of(cell, scale), evaluation, k, n, bits)
+    store.write_record(record, packed)
     return record
 
 
@@ -221,3 +230,94 @@ def write_every_table(store: Store) -> None:
             cell = cell_at(finetune, seed, method=method)
             write_records(store, cell, {name: ks[seed] for name, ks in evaluations.items()})
             write_making(store, cell, 0.0 if method == "mart" else ALPHAS["rift"][seed], [DEEP])
+
+
+# Which of 1000 images are right, as (first, behind the last), by seed; see `audit_bits`.
+AUDIT_BY_HAND = replace(BY_HAND, archs=("resnet18-w8",), methods=("pgd-at",))
+Bands = tuple[tuple[int, int], ...]
+CLEAN, OOD, ADV = AUDIT_BY_HAND.evaluations
+AUDIT: dict[str, dict[str, Bands]] = {
+    "none": {
+        CLEAN: ((0, 900), (0, 910), (0, 920)),
+        OOD: ((0, 700), (0, 720), (0, 740)),
+        ADV: ((0, 500), (0, 510), (0, 520)),
+    },
+    "rift": {
+        CLEAN: ((4, 916), (4, 924), (4, 934)),
+        OOD: ((0, 690), (0, 710), (0, 730)),
+        ADV: ((3, 506), (0, 510), (5, 522)),
+    },
+    "rift-official-code": {
+        CLEAN: ((0, 900), (0, 910), (0, 920)),
+        OOD: ((0, 700), (0, 720), (0, 740)),
+        ADV: ((0, 500), (0, 510), (0, 520)),
+    },
+    "bn-only": {
+        CLEAN: ((0, 908), (0, 918), (0, 926)),
+        OOD: ((0, 704), (0, 724), (0, 744)),
+        ADV: ((0, 494), (0, 510), (0, 514)),
+    },
+    "rift-bn-frozen": {
+        CLEAN: ((0, 902), (0, 910), (0, 921)),
+        OOD: ((0, 700), (0, 721), (0, 740)),
+        ADV: ((0, 500), (0, 510), (0, 519)),
+    },
+    "random-layer": {
+        CLEAN: ((6, 916), (6, 926), (6, 936)),
+        OOD: ((10, 700), (10, 720), (10, 740)),
+        ADV: ((0, 480), (0, 500), (0, 510)),
+    },
+    "all-layers": {
+        CLEAN: ((0, 940), (0, 950), (0, 960)),
+        OOD: ((0, 720), (0, 740), (0, 760)),
+        ADV: ((0, 460), (0, 470), (0, 480)),
+    },
+    "none-held-out": {
+        CLEAN: ((0, 880), (0, 890), (0, 900)),
+        OOD: ((0, 690), (0, 710), (0, 730)),
+        ADV: ((0, 490), (0, 500), (0, 510)),
+    },
+    "rift-held-out": {
+        CLEAN: ((4, 887), (4, 893), (4, 906)),
+        OOD: ((0, 690), (0, 710), (0, 730)),
+        ADV: ((0, 492), (0, 500), (0, 509)),
+    },
+}
+AUDIT_MADE = {
+    "rift": ((0.5, 0.6, 0.7), ([DEEP], [DEEP], [SHORTCUT])),
+    "rift-official-code": ((0.0, 0.0, 0.0), ([SHALLOW],) * 3),
+    "bn-only": ((0.25, 0.3, 0.35), ([],) * 3),
+    "rift-bn-frozen": ((1.0, 0.95, 1.0), ([DEEP], [DEEP], [SHORTCUT])),
+    "random-layer": ((0.4, 0.5, 0.1), ([SHALLOW], ["conv1"], [DEEP])),
+    "all-layers": ((0.1, 0.1, 0.1), ([DEEP, SHALLOW, SHORTCUT, "conv1"],) * 3),
+    "rift-held-out": ((0.3, 0.2, 0.25), ([DEEP],) * 3),
+}
+
+
+def audit_bits(evaluation: str, start: int, stop: int) -> tuple[Bits, int, int]:
+    """Bits of 1000 images, `start` to `stop` right, and the k and n of their record.
+
+    OOD has two corruptions, the second with 100 images less, so that its value is of 2000 trials. Adv
+    has three runs of which the second, with the band as given, has the fewest right.
+    """
+    images = np.arange(1000)
+    band = (start <= images) & (images < stop)
+    if evaluation == OOD:
+        worse = (start <= images) & (images < stop - 100)
+        return {"fog-1": band, "fog-5": worse}, int(band.sum() + worse.sum()), 2000
+    if evaluation == ADV:
+        runs = {"run0": band | (images == stop), "run1": band, "run2": band | (images == 999)}
+        return runs, int(band.sum()), 1000
+    return {evaluation: band}, int(band.sum()), 1000
+
+
+def write_audit(store: Store, scale: Scale = AUDIT_BY_HAND) -> None:
+    """Put every record and making of `AUDIT` into `store`."""
+    for finetune, evaluations in AUDIT.items():
+        for seed in scale.seeds:
+            cell = cell_at(finetune, seed, scale=scale)
+            for evaluation in scale.evaluations:
+                bits, k, n = audit_bits(evaluation, *evaluations[evaluation][seed])
+                write_record(store, cell, evaluation, k, n, scale, bits)
+            alphas, modules = AUDIT_MADE.get(finetune, ((0.0,) * 3, ([],) * 3))
+            write_making(store, cell, alphas[seed], modules[seed], scale)

@@ -7,18 +7,31 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from handmade import BY_HAND
+from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit
 from pytest_regressions.file_regression import FileRegressionFixture
 
-from benchmark.render import FILES, FORMATS, MISSING, percent
+from benchmark.audit import audit
+from benchmark.intervals import Interval, PValues
+from benchmark.render import FILES, FORMATS, MISSING, entry, percent
+from benchmark.reports import REPORTS
 from benchmark.store import Store
-from benchmark.tables import TABLES, Number, Reader, Row, Table
+from benchmark.tables import DEFAULT_PROTOCOLS, Number, Reader, Row, Table
 
 GOLDENS = Path(__file__).parent / "goldens"
 SUFFIXES = {"text": "txt"} | FILES
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.fixture(scope="module")
+def audit_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """The audit of `handmade.AUDIT`, with one Adv of `random-layer` missing."""
+    root = tmp_path_factory.mktemp("audit")
+    store = Store(root / "results", root / "artifacts")
+    write_audit(store)
+    store.record_path(cell_at("random-layer", 1, scale=AUDIT_BY_HAND), "pgd10x3").unlink()
+    return audit(Reader(store, AUDIT_BY_HAND))
+
+
+@pytest.mark.parametrize("name", [name for name in REPORTS if name != "audit"])
 @pytest.mark.parametrize("how", FORMATS)
 def test_rendered_tables(
     tables_by_hand: dict[str, Table], file_regression: FileRegressionFixture, name: str, how: str
@@ -32,9 +45,20 @@ def test_rendered_tables(
     )
 
 
+@pytest.mark.parametrize("how", FORMATS)
+def test_rendered_audit(audit_by_hand: Table, file_regression: FileRegressionFixture, how: str) -> None:
+    """The audit in each format is, to the letter, what is in the goldens."""
+    file_regression.check(
+        FORMATS[how](audit_by_hand),
+        fullpath=GOLDENS / f"audit.{SUFFIXES[how]}",
+        encoding="utf-8",
+        newline="\n",
+    )
+
+
 def test_an_empty_table(store: Store, file_regression: FileRegressionFixture) -> None:
     """A table without any record shows its labels, dashes and notes."""
-    table = TABLES["table1"].build(Reader(store, BY_HAND))
+    table = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
     file_regression.check(
         FORMATS["text"](table), fullpath=GOLDENS / "table1-empty.txt", encoding="utf-8", newline="\n"
     )
@@ -70,6 +94,39 @@ def test_percent_has_no_negative_zero(values: tuple[float, ...]) -> None:
     assert percent(Number(values), signed=True).startswith("+0.00")
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (-0.002, 0.028, "[-0.20, +2.80]"),
+        (0.0, 0.0, "[+0.00, +0.00]"),
+        (-0.00001, 0.00004, "[+0.00, +0.00]"),
+        (-0.123456, -0.1, "[-12.35, -10.00]"),
+    ],
+)
+def test_intervals_are_in_percentage_points(low: float, high: float, shown: str) -> None:
+    """Both ends have two decimals and a sign, in rows of differences and elsewhere."""
+    assert entry(Interval(low, high), signed=True) == entry(Interval(low, high), signed=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((0.03125, 1.0, 0.5), "0.031 1.000 0.500"),
+        ((0.00099, 0.001, 0.0), "<0.001 0.001 <0.001"),
+        ((0.0494,), "0.049"),
+    ],
+)
+def test_p_values_have_three_decimals(values: tuple[float, ...], shown: str) -> None:
+    """They stand side by side, and one that would be rounded to nothing is bounded instead."""
+    assert entry(PValues(values), signed=False) == shown
+
+
+def test_an_entry_that_is_a_number_is_a_percent() -> None:
+    """Numbers and what is missing are shown as before."""
+    assert entry(Number((0.5,)), signed=True) == "+50.00"
+    assert entry(None, signed=False) == MISSING
+
+
 def test_text_leaves_out_repeated_labels_only(tables_by_hand: dict[str, Table]) -> None:
     """In text a label stands once per block; in Markdown and CSV every row can stand alone."""
     table = tables_by_hand["table1"]
@@ -91,6 +148,40 @@ def test_text_is_aligned(tables_by_hand: dict[str, Table]) -> None:
     assert not [line for line in lines if line != line.rstrip()]
 
 
+def test_long_heads_are_broken_in_text() -> None:
+    """A head longer than its numbers and than 17 signs takes two lines, and nothing else changes."""
+    heads = ("Std", "Adv (AutoAttack, first 100)")
+    rows = tuple(Row((name,), (Number((0.5,)),) * 2, ends_block=True) for name in ("a", "b"))
+    lines = FORMATS["text"](Table("t", "title", ("model",), heads, rows, ("note",))).splitlines()
+    assert lines == [
+        "title",
+        "",
+        "model      Std    Adv (AutoAttack,",
+        "                        first 100)",
+        "-------  -----  ------------------",
+        "a        50.00               50.00",
+        "",
+        "b        50.00               50.00",
+        "-------  -----  ------------------",
+        "  note",
+    ]
+
+
+def test_csv_of_intervals_and_p_values() -> None:
+    """Tables that compare have three more columns: fractions, and one p per seed; others do not."""
+    numbers = Row(("a", "n"), (Number((0.25, 0.75), ("x", "y")), None))
+    compared = Row(("a", "c"), (Interval(-0.1, 0.2), PValues((0.5, 1e-9))))
+    table = Table("t", "t", ("of", "what"), ("c", "d"), (numbers, compared))
+    assert FORMATS["csv"](table).splitlines() == [
+        "of,what,column,mean,sd,seeds,sources,low,high,p",
+        "a,n,c,0.5,0.3535533906,2,x y,,,",
+        "a,n,d,,,0,,,,",
+        "a,c,c,,,,,-0.1,0.2,",
+        "a,c,d,,,2,,,,0.5 1e-09",
+    ]
+    assert "low" not in FORMATS["csv"](Table("t", "t", ("of", "what"), ("c", "d"), (numbers,)))
+
+
 def test_csv_reads_back(tables_by_hand: dict[str, Table]) -> None:
     """The CSV has one line per number with fractions, and its sources are keys of cells."""
     table = tables_by_hand["table1"]
@@ -108,15 +199,17 @@ def test_csv_reads_back(tables_by_hand: dict[str, Table]) -> None:
 
 def test_csv_of_missing_numbers(store: Store) -> None:
     """A missing number has an empty mean and spread, no seeds and no sources."""
-    table = TABLES["table1"].build(Reader(store, BY_HAND))
+    table = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
     for line in csv.DictReader(io.StringIO(FORMATS["csv"](table))):
         assert (line["mean"], line["sd"], line["seeds"], line["sources"]) == ("", "", "0", "")
 
 
-def test_latex_is_made_of_what_latex_knows(tables_by_hand: dict[str, Table], store: Store) -> None:
+def test_latex_is_made_of_what_latex_knows(
+    tables_by_hand: dict[str, Table], audit_by_hand: Table, store: Store
+) -> None:
     """No sign outside ASCII is left in the tabular, and environments and braces are balanced."""
-    empty = TABLES["table1"].build(Reader(store, BY_HAND))
-    for table in (*tables_by_hand.values(), empty):
+    empty = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
+    for table in (*tables_by_hand.values(), audit_by_hand, empty):
         tex = FORMATS["latex"](table)
         body = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
         assert body.isascii()

@@ -1,0 +1,205 @@
+"""Tests and intervals of paired comparisons against scipy, closed forms and their symmetries."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from benchmark.intervals import RESAMPLES, Interval, mcnemar, over_images, over_seeds
+
+COUNTS = st.integers(0, 300)
+SIGNS = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=60)
+SEEDS = st.integers(0, 2**63 - 1)
+
+
+# --- McNemar ----------------------------------------------------------------------------------------
+
+
+@given(COUNTS, COUNTS)
+@example(0, 0)
+def test_mcnemar_is_a_two_sided_binomial_test(b: int, c: int) -> None:
+    """The p-value is twice the smaller binomial tail at 1/2, at most 1, counted out here."""
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert mcnemar(b, c) == pytest.approx(min(1.0, 2 * tail), rel=1e-9)
+
+
+@pytest.mark.parametrize(("b", "c"), [(5, 0), (10, 2), (7, 7), (120, 80), (3, 9)])
+def test_mcnemar_agrees_with_scipy(b: int, c: int) -> None:
+    """It is scipy's exact binomial test of b among b + c, whichever model comes first."""
+    assert mcnemar(b, c) == mcnemar(c, b) == stats.binomtest(b, b + c, 0.5).pvalue
+
+
+def test_mcnemar_of_models_that_never_differ() -> None:
+    """Without a discordant image there is no evidence, and with one there is none either."""
+    assert mcnemar(0, 0) == mcnemar(0, 1) == mcnemar(1, 0) == 1.0
+    assert mcnemar(0, 6) == 2 / 64
+
+
+def test_mcnemar_refuses_negative_counts() -> None:
+    """A negative count of images is a mistake of the caller."""
+    with pytest.raises(ValueError, match="not negative: 3, -1"):
+        mcnemar(3, -1)
+
+
+# --- over images ------------------------------------------------------------------------------------
+
+
+def bootstrap_by_scipy(differences: np.ndarray) -> Interval:
+    """The percentile bootstrap that draws image by image."""
+    found = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=500,
+        method="percentile",
+        rng=np.random.default_rng(7),
+    ).confidence_interval
+    return Interval(found.low, found.high)
+
+
+@pytest.mark.parametrize("kind", ["signs", "seventy-fifths", "continuous"])
+def test_over_images_agrees_with_scipy(kind: str) -> None:
+    """Drawing counts of distinct values gives the interval that drawing images gives, up to the noise
+    of the resampling (a fiftieth of the standard error or so)."""
+    rng = np.random.default_rng(3)
+    differences = {
+        "signs": rng.choice([-1.0, 0.0, 1.0], size=300, p=[0.1, 0.75, 0.15]),
+        "seventy-fifths": rng.integers(-5, 9, size=300) / 75,
+        "continuous": rng.exponential(size=300) - 0.9,
+    }[kind]
+    ours, theirs = over_images(differences, seed=11), bootstrap_by_scipy(differences)
+    error = differences.std() / math.sqrt(len(differences))
+    assert ours.low == pytest.approx(theirs.low, abs=0.15 * error)
+    assert ours.high == pytest.approx(theirs.high, abs=0.15 * error)
+
+
+@given(st.integers(20, 10_000), st.floats(0.02, 0.98), SEEDS)
+def test_over_images_of_one_kind_of_change_is_binomial(n: int, share: float, seed: int) -> None:
+    """If k images are gained and none lost, a resample gains binomial(n, k / n) of them: the ends are
+    its quantiles, within the noise of drawing."""
+    k = round(share * n)
+    found = over_images(np.arange(n) < k, seed)
+    slack = 1 + 0.2 * math.sqrt(k * (1 - k / n))
+    low, high = stats.binom.ppf([0.025, 0.975], n, k / n)
+    assert n * found.low == pytest.approx(low, abs=slack)
+    assert n * found.high == pytest.approx(high, abs=slack)
+
+
+@given(st.integers(1, 500), st.integers(1, 4), SEEDS)
+def test_over_images_without_any_difference_is_zero(images: int, seeds: int, seed: int) -> None:
+    """Models that answer alike have the interval [0, 0], without a sign."""
+    found = over_images(np.zeros((seeds, images)), seed)
+    assert found == Interval(0.0, 0.0)
+    assert found.sign == 0
+    assert math.copysign(1, found.low) == math.copysign(1, found.high) == 1
+
+
+@given(SIGNS, SEEDS)
+def test_swapping_the_models_mirrors_the_interval(differences: list[float], seed: int) -> None:
+    """B minus A is A minus B the other way round, exactly."""
+    there, back = over_images(differences, seed), over_images([-d for d in differences], seed)
+    assert (back.low, back.high) == (-there.high, -there.low)
+    assert back.sign == -there.sign
+
+
+@given(SIGNS, SEEDS)
+def test_over_images_depends_on_values_and_seed_only(differences: list[float], seed: int) -> None:
+    """The same differences in another order give the same interval, within their range."""
+    found = over_images(differences, seed)
+    assert found == over_images(sorted(differences), seed)
+    assert min(differences) <= found.low <= found.high <= max(differences)
+
+
+def test_over_images_of_other_resamples_differs() -> None:
+    """The seed reaches the resampling."""
+    differences = np.random.default_rng(0).normal(size=200)
+    assert over_images(differences, 0) != over_images(differences, 1)
+
+
+def test_an_image_of_several_seeds_is_one_unit() -> None:
+    """Several seeds count as the mean of each image, not as more images: three copies of one seed give
+    the interval of that seed, and seeds that cancel out give nothing."""
+    one = np.random.default_rng(1).choice([-1.0, 0.0, 1.0], size=250)
+    assert over_images(np.stack([one, one, one]), 5) == over_images(one, 5)
+    assert over_images(np.stack([one, -one]), 5) == Interval(0.0, 0.0)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=12), SEEDS)
+def test_rounding_moves_no_end_across_zero(trials: list[int], seed: int) -> None:
+    """Fractions, whose sums are rounded, exclude zero where their whole numerators do."""
+    whole, fractions = over_images(trials, seed), over_images([k / 75 for k in trials], seed)
+    assert fractions.sign == whole.sign
+    assert (75 * fractions.low, 75 * fractions.high) == pytest.approx((whole.low, whole.high), abs=1e-9)
+
+
+def test_a_wider_level_is_a_wider_interval() -> None:
+    """99 % holds 95 %, which holds 50 %."""
+    differences = np.random.default_rng(2).normal(size=400)
+    half, usual, wide = (over_images(differences, 0, level) for level in (0.5, 0.95, 0.99))
+    assert wide.low < usual.low < half.low < half.high < usual.high < wide.high
+
+
+def test_over_images_covers_the_truth() -> None:
+    """Of intervals from samples of one population about 95 % hold its mean (here 0.05)."""
+    rng = np.random.default_rng(4)
+    held = 0
+    for seed in range(100):
+        found = over_images(rng.choice([-1.0, 0.0, 1.0], size=400, p=[0.1, 0.75, 0.15]), seed)
+        held += found.low <= 0.05 <= found.high
+    assert 89 <= held <= 99
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (2, 3, 4), ()])
+def test_over_images_refuses_other_shapes(shape: tuple[int, ...]) -> None:
+    """No images, or arrays of another rank, are a mistake of the caller."""
+    with pytest.raises(ValueError, match=r"\(N,\) or \(S, N\)"):
+        over_images(np.zeros(shape), 0)
+
+
+# --- over seeds -------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=8).filter(lambda v: len(set(v)) > 1))
+def test_over_seeds_agrees_with_scipy(thousandths: list[int]) -> None:
+    """It is the confidence interval of scipy's one-sample t test."""
+    differences = [value / 1000 for value in thousandths]
+    theirs = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    found = over_seeds(differences)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_over_two_seeds_by_hand() -> None:
+    """For two seeds half the width is the t quantile of one degree of freedom, tan(0.475 pi), times
+    half their distance."""
+    found = over_seeds([0.01, 0.03])
+    assert found is not None
+    half = math.tan(0.475 * math.pi) * 0.01
+    assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half))
+
+
+def test_over_seeds_needs_two() -> None:
+    """One seed says nothing of the spread over seeds."""
+    assert over_seeds([0.5]) is None
+    assert over_seeds([]) is None
+
+
+def test_over_equal_seeds_is_a_point() -> None:
+    """Seeds without any spread give an interval of no width, zero among them."""
+    assert over_seeds([0.25, 0.25, 0.25]) == Interval(0.25, 0.25)
+    assert over_seeds([0.0, 0.0]) == Interval(0.0, 0.0)
+
+
+# --- the sign ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sign"),
+    [(0.1, 0.2, 1), (-0.2, -0.1, -1), (-0.1, 0.1, 0), (0.0, 0.1, 0), (-0.1, 0.0, 0), (0.0, 0.0, 0)],
+)
+def test_an_interval_that_touches_zero_contains_it(low: float, high: float, sign: int) -> None:
+    """Only an interval wholly on one side of zero has a sign."""
+    assert Interval(low, high).sign == sign
