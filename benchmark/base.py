@@ -51,8 +51,8 @@ def base_weights(plan: BasePlan, material: Material, store: Store, progress: Pro
     """The weights that adversarial training ends with, from disk if they were made by this plan.
 
     Selection: the epoch with the highest robust accuracy on the images that judge (test images in the
-    paper, Section 5.1), by one PGD-10 run from fixed starts. Raises `UserError` before training if records exist whose weights are not
-    here and cannot be made again bit by bit on this machine.
+    paper, Section 5.1), by one PGD-10 run from fixed starts. Raises `UserError` before training if
+    records exist whose weights are not here and cannot be made again bit by bit on this machine.
     """
     path = store.work(plan.cell) / WEIGHTS
     fingerprint = spec_hash(plan.spec)

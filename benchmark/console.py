@@ -9,6 +9,7 @@ import typer
 
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
+from benchmark.files import write_atomically
 
 WORK, PLACES = "How to work", "Places"
 ThreadsOption = Annotated[
@@ -82,3 +83,13 @@ def listed_evaluations(text: str) -> tuple[str, ...]:
 def say(message: str) -> None:
     """Write `message` to standard error; standard output is for results."""
     typer.echo(message, err=True)
+
+
+def write_result(path: Path, content: bytes) -> None:
+    """Write a table or a figure. Raises `UserError` where that is not possible."""
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(
+            f"cannot write '{path}' ({error.strerror}); name another folder by --results"
+        ) from error

@@ -1,4 +1,4 @@
-"""Facts about the code released with the paper (Immortalise/RiFT) where it is not the paper (no torch)."""
+"""What the code released with the paper (Immortalise/RiFT) does differently from it (no torch)."""
 
 from dataclasses import replace
 from typing import Literal

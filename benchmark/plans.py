@@ -5,6 +5,7 @@ A record is stale when its spec hash is not that of today's plan.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from baselines import method
 from baselines.method import Method
@@ -18,6 +19,9 @@ from benchmark.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
 from benchmark.rift.presets import PAPER, Criticality, Finetune, finetune
 from benchmark.scales import Scale, shortened
 from benchmark.specs import Spec, spec_of
+
+if TYPE_CHECKING:
+    from benchmark.robustbench_adapter import ZooArch
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ class CheckpointPlan:
 
     cell: Cell
     info: DatasetInfo
-    arch: Arch
+    arch: "Arch | ZooArch"
     weights_sha256: str
 
     def evaluation_spec(self, name: str) -> Spec | None:

@@ -35,12 +35,13 @@ class Scale:
     """Datasets, networks and seeds of the tables, and what of the published recipes is shortened.
 
     `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE`,
-    `CriticalitySettings` and `OfficialCriticality`; everything they leave out is as published. `networks` overrides `training`
-    further for single networks, and `recipes` for single methods (the paper, too, tunes the learning
-    rate). Table 1 is of the first of `methods`, Table 2 of the others on the first two of `datasets`;
-    Tables 2 to 4 are of the first of `archs`, Tables 3 and 4 of the first of `datasets`. `threads` is
-    the number of threads of each process (0: all cores): it is fixed by the scale, because it can
-    change the last bits of a sum, while the number of processes cannot.
+    `CriticalitySettings` and `OfficialCriticality`; everything they leave out is as published.
+    `networks` overrides `training` further for single networks, and `recipes` for single methods (the
+    paper, too, tunes the learning rate). Table 1 is of the first of `methods`, Table 2 of the others on
+    the first two of `datasets`; Tables 2 to 4 are of the first of `archs`, Tables 3 and 4 of the first
+    of `datasets`. `threads` is the number of threads of each process (0: all cores): it is fixed by the
+    scale, because it can change the last bits of a sum, while the number of processes cannot. `audit`
+    names the evaluations of the audit (None: `evaluations` and AutoAttack).
     """
 
     name: Annotated[str, Field(pattern=rf"^{PART}$")]
@@ -58,6 +59,12 @@ class Scale:
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15-gen-v1", "pgd10x3")
+    audit: Names | None = None
+
+    @property
+    def for_audit(self) -> tuple[str, ...]:
+        """The evaluations that the audit shows."""
+        return self.audit or (*self.evaluations, "autoattack")
 
     @model_validator(mode="after")
     def _overrides_are_of_its_own(self) -> Self:
@@ -88,6 +95,7 @@ QUICK = Scale(
     criticality={"images": 256},
     networks={"resnet18-w16": {"epochs": 6}, "wrn-34-1": {"lr": 0.1, "epochs": 8}},
     recipes={"awp": {"epochs": 12, "lr": 0.2}},
+    audit=("clean", "corruptions-15-gen-v1", "pgd10x3", "autoattack-first-100"),
 )
 """The default: everything the paper does, on images that come with a library.
 
@@ -188,7 +196,9 @@ def scale(name: str) -> Scale:
     return read
 
 
-R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, CriticalitySettings | OfficialCriticality)
+R = TypeVar(
+    "R", Recipe, CriticalitySettings, OfficialCriticality, CriticalitySettings | OfficialCriticality
+)
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
     kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings, OfficialCriticality)
 }

@@ -6,19 +6,19 @@ A number is the mean over all seeds of its scale or it is missing: never a mean 
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from baselines import method
-from benchmark.cells import BASE, Cell
+from benchmark.cells import BASE, BASES, HELD_OUT, Cell
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.intervals import Interval, PValues
 from benchmark.models import arch
 from benchmark.plans import Plan
-from benchmark.records import Finetuning
-from benchmark.rift.presets import ALPHA_1, FINETUNES
+from benchmark.records import Finetuning, flagged
+from benchmark.rift.presets import ALPHA_1, PROTOCOLS, finetune
 from benchmark.scales import Scale
 from benchmark.states import State, is_of, record_state
 from benchmark.store import Store
@@ -46,6 +46,8 @@ class Number:
 
 
 Entry = Number | Interval | PValues | None
+Numbers = tuple[Number | None, ...]
+DEFAULT_PROTOCOLS = ("rift",)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,16 @@ class Reader:
         details = making.details
         return details if isinstance(details, Finetuning) else None
 
+    def remarks(self, cell: Cell) -> list[str]:
+        """What the fresh records of `cell` remark, such as signs of gradient masking."""
+        plan, said = Plan.of(cell, self.scale), dict[str, None]()
+        for name in self.scale.evaluations:
+            if record_state(self.store, plan, name) is State.DONE:
+                record = self.store.record(cell, name)
+                assert record is not None
+                said |= dict.fromkeys(record.remarks)
+        return list(said)
+
     def stale(self, cells: Iterable[Cell]) -> int:
         """How many records of `cells` are stale."""
         return sum(
@@ -107,12 +119,24 @@ class Reader:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What a table is called, which cells it needs, and how it is laid out."""
+    """What a table is called, which cells it needs, and how it is laid out, for some fine-tunings.
+
+    Tables 1 and 2 put any of them side by side, Tables 3 and 4 protocols (`rift`, `rift-held-out`).
+    Columns are the scale's evaluations, or those of its audit if `audited`.
+    """
 
     name: str
     summary: str
-    cells: Callable[[Scale], list[Cell]]
-    build: Callable[[Reader], Table]
+    cells: Callable[[Scale, Sequence[str]], list[Cell]]
+    build: Callable[[Reader, Sequence[str]], Table]
+    defaults: tuple[str, ...] = DEFAULT_PROTOCOLS
+    audited: bool = False
+
+    @property
+    def heading(self) -> str:
+        return (
+            f"The paper's Table {self.name[-1]}" if self.name.startswith("table") else self.name.title()
+        )
 
 
 def grid(
@@ -158,97 +182,132 @@ def columns(scale: Scale) -> tuple[str, ...]:
 
 # --- Tables 1 and 2: with and without RiFT ---------------------------------------------------------
 
-_WITHOUT_AND_WITH = (BASE, "rift")
+
+def table_1_cells(scale: Scale, finetunes: Sequence[str]) -> list[Cell]:
+    """Every dataset and network without and with each of `finetunes`, under the first method."""
+    return grid(scale, scale.datasets, scale.archs, with_bases(finetunes))
 
 
-def table_1_cells(scale: Scale) -> list[Cell]:
-    """Every dataset and network with and without RiFT, under the first method."""
-    return grid(scale, scale.datasets, scale.archs, _WITHOUT_AND_WITH)
-
-
-def table_1(reader: Reader) -> Table:
+def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
     """Rows: network x (AT, AT+RiFT, difference), then their average, for each dataset."""
     scale, rows = reader.scale, []
     used = scale.methods[0]
+    names = with_bases(finetunes)
     for dataset in scale.datasets:
         label = dataset_info(dataset).label
-        blocks = []
-        for name in scale.archs:
-            numbers = _without_and_with(reader, dataset, name, used)
-            blocks.append(numbers)
-            rows += _three_rows((label, arch(name).label), used, *numbers)
-        if len(blocks) > 1:
-            base, rift = (
-                [average(c) for c in zip(*part, strict=True)] for part in zip(*blocks, strict=True)
-            )
-            rows += _three_rows((label, AVERAGE), used, base, rift)
-    cells = table_1_cells(scale)
+        networks = [_by_finetune(reader, dataset, name, used, names) for name in scale.archs]
+        for name, numbers in zip(scale.archs, networks, strict=True):
+            rows += _without_and_with((label, arch(name).label), used, finetunes, numbers)
+        if len(networks) > 1:
+            averages = {
+                name: tuple(average(c) for c in zip(*(n[name] for n in networks), strict=True))
+                for name in names
+            }
+            rows += _without_and_with((label, AVERAGE), used, finetunes, averages)
+    cells = table_1_cells(scale, finetunes)
+    picks = [
+        note for name in finetunes for note in chosen(reader, cells, name, _with_label(used, name))
+    ]
     return Table(
         "table1",
-        "Table 1: adversarial training with and without RiFT",
+        f"Table 1: adversarial training with and without RiFT{_chosen_on(finetunes)}",
         ("dataset", "network", "method"),
         columns(scale),
         tuple(rows),
-        (*_notes(reader, cells), *_chosen(reader, cells, "rift", f"{method(used).label}+RiFT")),
+        (*notes(reader, cells), *picks),
     )
 
 
-def table_2_cells(scale: Scale) -> list[Cell]:
-    """Every further method with and without RiFT: first two datasets, first network."""
+def table_2_cells(scale: Scale, finetunes: Sequence[str]) -> list[Cell]:
+    """Every further method without and with `finetunes`: first two datasets, first network."""
     others = scale.methods[1:]
-    cells = grid(scale, scale.datasets[:2], scale.archs[:1], _WITHOUT_AND_WITH, others or ["-"])
+    cells = grid(scale, scale.datasets[:2], scale.archs[:1], with_bases(finetunes), others or ["-"])
     return cells if others else []
 
 
-def table_2(reader: Reader) -> Table:
+def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
     """Rows: method x (without, with RiFT, difference) for each dataset."""
     scale, rows = reader.scale, []
-    network = scale.archs[0]
-    cells, picks = table_2_cells(scale), []
+    network, names = scale.archs[0], with_bases(finetunes)
+    cells, picks = table_2_cells(scale, finetunes), []
     for dataset in scale.datasets[:2]:
         label = dataset_info(dataset).label
-        for name in scale.methods[1:]:
-            numbers = _without_and_with(reader, dataset, network, name)
-            rows += _three_rows((label,), name, *numbers)
-            own = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, name)]
-            picks += _chosen(reader, own, "rift", f"{label}, {method(name).label}+RiFT")
+        for used in scale.methods[1:]:
+            numbers = _by_finetune(reader, dataset, network, used, names)
+            rows += _without_and_with((label,), used, finetunes, numbers)
+            own = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, used)]
+            for name in finetunes:
+                picks += chosen(reader, own, name, f"{label}, {_with_label(used, name)}")
     return Table(
         "table2",
-        f"Table 2: other adversarial training methods with and without RiFT, {arch(network).label}",
+        f"Table 2: other adversarial training methods with and without RiFT, {arch(network).label}"
+        f"{_chosen_on(finetunes)}",
         ("dataset", "method"),
         columns(scale),
         tuple(rows),
-        (*_notes(reader, cells), *picks),
+        (*notes(reader, cells), *picks),
     )
+
+
+def base_name(finetune: str) -> str:
+    """The name of the base model that `finetune` starts from, in its place in a key."""
+    return BASES[HELD_OUT in finetune]
+
+
+def with_bases(finetunes: Iterable[str]) -> list[str]:
+    """Each base model that `finetunes` start from, before the first of them."""
+    return list(dict.fromkeys(part for name in finetunes for part in (base_name(name), name)))
 
 
 def _numbers(
     reader: Reader, dataset: str, name: str, finetune: str, used: str | None = None
-) -> list[Number | None]:
+) -> Numbers:
     cells = grid(reader.scale, [dataset], [name], [finetune], used and [used])
-    return [reader.number(cells, wanted) for wanted in reader.scale.evaluations]
+    return tuple(reader.number(cells, wanted) for wanted in reader.scale.evaluations)
+
+
+def _by_finetune(
+    reader: Reader, dataset: str, name: str, used: str, finetunes: Sequence[str]
+) -> dict[str, Numbers]:
+    return {chosen: _numbers(reader, dataset, name, chosen, used) for chosen in finetunes}
 
 
 def _without_and_with(
-    reader: Reader, dataset: str, name: str, used: str
-) -> tuple[list[Number | None], list[Number | None]]:
-    base, rift = (_numbers(reader, dataset, name, finetune, used) for finetune in _WITHOUT_AND_WITH)
-    return base, rift
-
-
-def _three_rows(
-    place: tuple[str, ...],
-    used: str,
-    base: Sequence[Number | None],
-    rift: Sequence[Number | None],
+    place: tuple[str, ...], used: str, finetunes: Sequence[str], numbers: Mapping[str, Numbers]
 ) -> list[Row]:
-    change = tuple(difference(b, a) for a, b in zip(base, rift, strict=True))
-    label = method(used).label
-    return [
-        Row((*place, label), tuple(base)),
-        Row((*place, f"{label}+RiFT"), tuple(rift)),
-        Row((*place, "difference"), change, signed=True, ends_block=True),
-    ]
+    """A base model, and each fine-tuning of it with its difference; then the next base model."""
+    rows = []
+    for base in dict.fromkeys(base_name(name) for name in finetunes):
+        rows.append(Row((*place, method(used).label + _ON[base]), numbers[base]))
+        for name in (name for name in finetunes if base_name(name) == base):
+            change = tuple(difference(b, a) for a, b in zip(numbers[base], numbers[name], strict=True))
+            rows.append(Row((*place, _with_label(used, name)), numbers[name]))
+            rows.append(Row((*place, "difference"), change, signed=True, ends_block=True))
+    return rows
+
+
+_ON = {BASE: "", BASE + HELD_OUT: " (held-out)"}
+_RIFT = {
+    "rift": "RiFT",
+    "rift-official-code": "RiFT (official code)",
+    "rift-held-out": "RiFT (held-out)",
+}
+
+
+def _with_label(used: str, finetune: str) -> str:
+    return f"{method(used).label}+{_RIFT.get(finetune, finetune)}"
+
+
+def _chosen_on(finetunes: Sequence[str]) -> str:
+    """For a title: which data chose epochs and alpha*."""
+    data = {name: _SELECTS_ON[finetune(name).selects_on] for name in finetunes}
+    if len(set(data.values())) == 1:
+        return f" (epochs and alpha* chosen on {data[finetunes[0]]})"
+    said = "; ".join(f"{name}: {on}" for name, on in data.items())
+    return f" (epochs and alpha* chosen on: {said})"
+
+
+_SELECTS_ON = {"test": "test images", "hold-out": "a hold-out of the training images"}
 
 
 # --- Tables 3 and 4: which and how many modules are fine-tuned ------------------------------------
@@ -262,33 +321,52 @@ _TABLE_3 = {
 _TABLE_4 = {"rift": "top 1", "top-2": "top 2", "top-3": "top 3", "top-5": "top 5"}
 
 
-def _ablation_cells(scale: Scale, tunings: Iterable[str]) -> list[Cell]:
-    names = [BASE, *(name for tuning in tunings for name in (tuning + ALPHA_1, tuning))]
+def _suffixes(protocols: Sequence[str]) -> dict[str, str]:
+    """Suffix of the fine-tunings of each protocol. Raises `UserError` for what is none."""
+    if unknown := [name for name in protocols if name not in PROTOCOLS]:
+        raise UserError(
+            f"'{unknown[0]}' is a fine-tuning, not a protocol, and Tables 3 and 4 are of all "
+            f"fine-tunings of a protocol; choose among {', '.join(PROTOCOLS)}"
+        )
+    return {name: PROTOCOLS[name].suffix for name in protocols}
+
+
+def _ablation_cells(scale: Scale, tunings: Iterable[str], protocols: Sequence[str]) -> list[Cell]:
+    names = []
+    for suffix in _suffixes(protocols).values():
+        own = [tuning + suffix + end for tuning in tunings for end in (ALPHA_1, "")]
+        names += with_bases(own)
     return grid(scale, scale.datasets[:1], scale.archs[:1], names)
 
 
-def _ablation(reader: Reader, name: str, title: str, tunings: dict[str, str]) -> Table:
-    """Rows: the base model, then each tuning as fine-tuned and at its own alpha*."""
-    scale = reader.scale
+def _ablation(
+    reader: Reader, name: str, title: str, tunings: dict[str, str], protocols: Sequence[str]
+) -> Table:
+    """Rows: the base model, then each tuning as fine-tuned and at its own alpha*; by protocol."""
+    scale, rows, picks = reader.scale, [], []
     dataset, network = scale.datasets[0], scale.archs[0]
-    rows = [Row(("none (AT)", ""), tuple(_numbers(reader, dataset, network, BASE)), ends_block=True)]
-    for tuning, label in tunings.items():
-        for finetune in (tuning + ALPHA_1, tuning):
-            numbers = tuple(_numbers(reader, dataset, network, finetune))
-            alpha = "1" if finetune.endswith(ALPHA_1) else _alpha(reader, dataset, network, tuning)
-            rows.append(Row((label, alpha), numbers))
-        rows[-1] = replace(rows[-1], ends_block=True)
-    cells = _ablation_cells(scale, tunings)
+    cells = _ablation_cells(scale, tunings, protocols)
+    for protocol, suffix in _suffixes(protocols).items():
+        place = (protocol,) if len(protocols) > 1 else ()
+        base = _numbers(reader, dataset, network, base_name(protocol))
+        rows.append(Row((*place, "none (AT)", ""), base, ends_block=True))
+        for tuning, label in tunings.items():
+            for chosen_name in (tuning + suffix + ALPHA_1, tuning + suffix):
+                numbers = _numbers(reader, dataset, network, chosen_name)
+                own = chosen_name.endswith(ALPHA_1)
+                alpha = "1" if own else _alpha(reader, dataset, network, chosen_name)
+                rows.append(Row((*place, label, alpha), numbers))
+            rows[-1] = replace(rows[-1], ends_block=True)
+            picks += chosen(reader, cells, tuning + suffix, label + (f" ({protocol})" if place else ""))
     where = f"{arch(network).label} on {dataset_info(dataset).label}"
-    picks = [note for item in tunings.items() for note in _chosen(reader, cells, *item)]
     both = "each tuning as fine-tuned (alpha 1) and at its own alpha* (mean over seeds); the paper "
     return Table(
         name,
-        f"{title}, {where}",
-        ("fine-tuned modules", "alpha"),
+        f"{title}, {where}{_chosen_on(protocols)}",
+        (*(("protocol",) if len(protocols) > 1 else ()), "fine-tuned modules", "alpha"),
         columns(scale),
         tuple(rows),
-        (*_notes(reader, cells), both + "does not say which of the two it shows", *picks),
+        (*notes(reader, cells), both + "does not say which of the two it shows", *picks),
     )
 
 
@@ -298,51 +376,60 @@ def _alpha(reader: Reader, dataset: str, network: str, tuning: str) -> str:
     return f"alpha* {statistics.fmean(known):.2f}" if len(known) == len(cells) else "alpha*"
 
 
-def table_3_cells(scale: Scale) -> list[Cell]:
+def table_3_cells(scale: Scale, protocols: Sequence[str]) -> list[Cell]:
     """The first network under each tuning of Table 3."""
-    return _ablation_cells(scale, _TABLE_3)
+    return _ablation_cells(scale, _TABLE_3, protocols)
 
 
-def table_3(reader: Reader) -> Table:
+def table_3(reader: Reader, protocols: Sequence[str]) -> Table:
     """All layers, last layer, most and least critical module."""
-    return _ablation(reader, "table3", "Table 3: fine-tuning different modules", _TABLE_3)
+    title = "Table 3: fine-tuning different modules"
+    return _ablation(reader, "table3", title, _TABLE_3, protocols)
 
 
-def table_4_cells(scale: Scale) -> list[Cell]:
+def table_4_cells(scale: Scale, protocols: Sequence[str]) -> list[Cell]:
     """The first network under each tuning of Table 4."""
-    return _ablation_cells(scale, _TABLE_4)
+    return _ablation_cells(scale, _TABLE_4, protocols)
 
 
-def table_4(reader: Reader) -> Table:
+def table_4(reader: Reader, protocols: Sequence[str]) -> Table:
     """The 1, 2, 3 and 5 least critical modules."""
-    return _ablation(
-        reader, "table4", "Table 4: fine-tuning several non-robust-critical modules", _TABLE_4
-    )
+    title = "Table 4: fine-tuning several non-robust-critical modules"
+    return _ablation(reader, "table4", title, _TABLE_4, protocols)
 
 
 # --- notes under a table ----------------------------------------------------------------------------
 
 
-def _notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
+def notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
+    """What a reader of a table of `cells` has to know."""
     scale = reader.scale
     seeds = ", ".join(str(seed) for seed in scale.seeds)
     spread = "mean ± standard deviation over seeds" if len(scale.seeds) > 1 else "one seed, no spread"
-    notes = [
+    lines = [
         f"scale {scale.name}: {scale.summary}",
         *_shortened(scale, {cell.method for cell in cells}),
         f"accuracy in percent; seeds {seeds}: {spread}",
-        "epochs and alpha* are chosen on test images, as the paper does",
+        *_readings(cells),
     ]
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         info = dataset_info(dataset)
         said = (evaluation(name).note(info) for name in scale.evaluations if _has(info, name))
         if parts := [note for note in said if note]:
-            notes.append(f"{info.label}: {'; '.join(parts)}")
+            lines.append(f"{info.label}: {'; '.join(parts)}")
         if missing := [name for name in scale.evaluations if not _has(info, name)]:
-            notes.append(f"{info.label} has no {', '.join(missing)}")
+            lines.append(f"{info.label} has no {', '.join(missing)}")
     if stale := reader.stale(cells):
-        notes.append(f"stale records left out: {stale}; `status` lists them")
-    return notes
+        lines.append(f"stale records left out: {stale}; `status` lists them")
+    remarks = Counter(remark for cell in cells for remark in reader.remarks(cell))
+    lines += [f"{remark} ({n} of {len(cells)} models)" for remark, n in remarks.items()]
+    return lines
+
+
+def _readings(cells: Iterable[Cell]) -> list[str]:
+    """Who chose what on which data, for each protocol among `cells`."""
+    used = {finetune(cell.finetune).protocol.suffix for cell in cells if not cell.is_base}
+    return [f"{name}: {p.summary}" for name, p in PROTOCOLS.items() if p.suffix in used]
 
 
 def _shortened(scale: Scale, methods: Collection[str]) -> list[str]:
@@ -367,36 +454,26 @@ def _has(info: DatasetInfo, name: str) -> bool:
     return evaluation(name).spec(info) is not None
 
 
-def _chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
-    """Which modules the row `label` fine-tuned on each network, and its alpha* by seed."""
+def chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
+    """Which modules the row `label` fine-tuned on each network, and its alpha* by seed.
+
+    Also in how many modules' ascent the constraint was never reached: their MRC is a lower estimate.
+    """
     lines = []
     for name in dict.fromkeys(cell.arch for cell in cells):
         picked = [c for c in cells if c.arch == name and c.finetune == tuning]
         makings = [making for cell in picked if (making := reader.making(cell)) is not None]
-        if not makings or FINETUNES[tuning].selector.everything:
+        if not makings or finetune(tuning).selector.everything:
             continue
-        modules = Counter(", ".join(sorted(making.modules)) for making in makings)
+        modules = Counter(", ".join(sorted(making.modules)) or "no module" for making in makings)
         which = "; ".join(f"{m} ({n} of {len(makings)} seeds)" for m, n in modules.most_common())
         alphas = ", ".join(f"{making.alpha:.2f}" for making in makings)
         lines.append(f"{label}, {arch(name).label}: {which}; alpha* by seed {alphas}")
+        loose = [flagged(making.criticality or []) for making in makings]
+        if any(loose):
+            counts = ", ".join(str(len(modules)) for modules in loose)
+            total = len(makings[0].criticality or [])
+            lines[-1] += (
+                f"; MRC a lower estimate for {counts} of {total} modules (constraint not reached)"
+            )
     return lines
-
-
-TABLES: dict[str, TableSpec] = {
-    spec.name: spec
-    for spec in (
-        TableSpec(
-            "table1", "AT with and without RiFT, every dataset and network", table_1_cells, table_1
-        ),
-        TableSpec("table2", "TRADES, MART, AWP, SCORE with and without RiFT", table_2_cells, table_2),
-        TableSpec("table3", "which modules are fine-tuned", table_3_cells, table_3),
-        TableSpec("table4", "how many modules are fine-tuned", table_4_cells, table_4),
-    )
-}
-
-
-def table_spec(name: str) -> TableSpec:
-    """The table called `name`. Raises `UserError` if there is none."""
-    if name not in TABLES:
-        raise UserError(f"unknown table '{name}'; known: {', '.join(TABLES)}")
-    return TABLES[name]

@@ -228,9 +228,6 @@ def _resume(
         parameter = parameters[name]
         optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
     device = next(model.parameters()).device
-    best = {
-        name: tensor.to(device)
-        for name, tensor in part("best.").items()
-    }
+    best = {name: tensor.to(device) for name, tensor in part("best.").items()}
     log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]
     return _State(int(metadata["epoch"]), log, best, float(metadata.get("seconds", 0)))

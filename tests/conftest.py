@@ -8,8 +8,9 @@ from handmade import BY_HAND, write_every_table
 from hypothesis import settings
 from invoking import MINI, TINY, Command, Said
 
+from benchmark.reports import REPORTS
 from benchmark.store import Store
-from benchmark.tables import TABLES, Reader, Table
+from benchmark.tables import Reader, Table
 
 settings.register_profile("steady", deadline=None)  # a busy machine is no failure
 settings.load_profile("steady")
@@ -34,7 +35,9 @@ def written_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def tables_by_hand(written_by_hand: Store) -> dict[str, Table]:
     """Every table of `written_by_hand` by its name."""
     reader = Reader(written_by_hand, BY_HAND)
-    return {name: spec.build(reader) for name, spec in TABLES.items()}
+    return {
+        name: spec.build(reader, spec.defaults) for name, spec in REPORTS.items() if not spec.audited
+    }
 
 
 @pytest.fixture

@@ -14,16 +14,17 @@ from handmade import BY_HAND
 from invoking import MINI, TINY, Command, Said, said
 
 import benchmark.base
-import benchmark.cli
+import benchmark.cell_commands
+import benchmark.console
 import benchmark.data.cifar
 from benchmark.cells import Cell
 from benchmark.errors import UserError
 from benchmark.recipes import Recipe
 from benchmark.records import Finetuning, Training
+from benchmark.reports import REPORTS
 from benchmark.scales import SCALES
 from benchmark.store import Store
 from benchmark.sweep import Options
-from benchmark.tables import TABLES
 from benchmark.training import TrainingFailed
 from benchmark.work import Worker
 
@@ -45,7 +46,7 @@ def forbidden(*arguments: Any, **options: Any) -> NoReturn:
 @pytest.fixture
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on any attempt to make a cell."""
-    monkeypatch.setattr(benchmark.cli, "sweep", forbidden)
+    monkeypatch.setattr(benchmark.cell_commands, "sweep", forbidden)
     monkeypatch.setattr(Worker, "do", forbidden)
 
 
@@ -65,7 +66,9 @@ def test_a_table_is_made_from_nothing(made: tuple[Store, Path, Said]) -> None:
     """One command trains, fine-tunes, evaluates, prints the table and writes it three times."""
     store, _, first = made
     assert first.exit_code == 0
-    assert first.stdout.startswith("Table 1: adversarial training with and without RiFT\n")
+    assert first.stdout.startswith(
+        "Table 1: adversarial training with and without RiFT (epochs and alpha* chosen"
+    )
     assert re.search(r"^Digits +ResNet18 \(width 8\) +AT( +\d+\.\d\d){2}$", first.stdout, re.M)
     assert re.search(r"^ +difference( +[+-]\d+\.\d\d){2}$", first.stdout, re.M)
     assert "—" not in first.stdout
@@ -212,7 +215,8 @@ def test_list_names_everything(idle: None) -> None:
     assert answer.exit_code == 0
     heads = [line for line in answer.stdout.splitlines() if not line.startswith(" ")]
     assert heads == [
-        *("scales", "datasets", "networks", "methods", "fine-tunings", "evaluations", "tables")
+        *("scales", "datasets", "networks", "methods", "fine-tunings", "protocols"),
+        *("evaluations", "tables", "figures"),
     ]
     for name in (
         *SCALES,
@@ -223,7 +227,7 @@ def test_list_names_everything(idle: None) -> None:
         "rift",
         "top-5",
         "pgd10x3",
-        *TABLES,
+        *REPORTS,
     ):
         assert re.search(rf"^  {name} +\S", answer.stdout, re.M)
 
@@ -232,7 +236,7 @@ def test_help_names_every_command() -> None:
     """`--help` shows the commands and what a key looks like."""
     answer = said("--help")
     assert answer.exit_code == 0
-    for name in (*TABLES, "run", "status", "list"):
+    for name in (*REPORTS, "run", "status", "list"):
         assert f" {name} " in answer.stdout
     assert "seed0" in answer.stdout
 
@@ -240,7 +244,7 @@ def test_help_names_every_command() -> None:
 # --- without running ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", REPORTS)
 def test_collecting_an_empty_store(command: Command, idle: None, name: str) -> None:
     """`--collect` runs nothing: without records the table is made of dashes."""
     answer = command(name, "--scale", str(TINY), "--collect")
@@ -329,7 +333,7 @@ def test_options_reach_the_workers(
     """Device, data folder and threads go to the workers; threads are the scale's if not given."""
     got: list[Options] = []
     monkeypatch.setattr(
-        benchmark.cli, "sweep", lambda tasks, scale, options, *rest: got.append(options) or []
+        benchmark.cell_commands, "sweep", lambda tasks, scale, options, *rest: got.append(options) or []
     )
     command("table1", "--scale", str(TINY), "--data-dir", "/some/where", "--device", "cuda:1", *options)
     assert got == [Options(command.store, Path("/some/where"), "cuda:1", threads)]
@@ -394,7 +398,7 @@ def test_wrong_input_is_refused_in_one_line(
         ("digits", "mnist", "unknown dataset 'mnist'"),
         ("resnet18-w8", "vgg", "unknown architecture 'vgg'"),
         ("seeds", 'methods = ["fgsm"]\nseeds', "unknown AT method 'fgsm'"),
-        ("seeds", 'evaluations = ["autoattack"]\nseeds', "unknown evaluation 'autoattack'"),
+        ("seeds", 'evaluations = ["carlini-wagner"]\nseeds', "unknown evaluation 'carlini-wagner'"),
         ("[0]", "[0]\n[training]\nspeed = 2", "scale 'mine', training: unknown field 'speed'"),
         ("[0]", "[0]\n[finetuning]\nlr = 'low'", "scale 'mine', finetuning: lr: "),
         ("[0]", "[]", ""),
@@ -461,7 +465,7 @@ def test_a_table_that_cannot_be_written_is_still_printed(
     def read_only(path: Path, content: bytes) -> NoReturn:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(benchmark.cli, "write_atomically", read_only)
+    monkeypatch.setattr(benchmark.console, "write_atomically", read_only)
     answer = Command(mini)("table1", "--scale", str(MINI), "--collect")
     assert answer.exit_code == 2
     assert answer.stdout.startswith("Table 1")
@@ -489,7 +493,7 @@ def test_control_c_says_how_to_go_on(command: Command, monkeypatch: pytest.Monke
     def interrupted(*arguments: Any) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(benchmark.cli, "sweep", interrupted)
+    monkeypatch.setattr(benchmark.cell_commands, "sweep", interrupted)
     answer = command("table1", "--scale", str(TINY))
     assert answer.exit_code == 130
     assert answer.stderr.endswith("stopped; the same command continues where this one was\n")

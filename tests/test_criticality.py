@@ -4,20 +4,18 @@ import copy
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
+import benchmark.rift.adversarial_examples as crafted
+import benchmark.rift.algorithm1 as ascending
 import benchmark.rift.criticality as measured
 from benchmark.data import DIGITS
 from benchmark.models import build
 from benchmark.recipes import CriticalitySettings
-from benchmark.rift.criticality import (
-    AdversarialSet,
-    adversarial_set,
-    criticality,
-    criticality_modules,
-    module_criticality,
-    robust_loss,
-)
+from benchmark.records import ModuleCriticality, flagged
+from benchmark.rift.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
+from benchmark.rift.criticality import criticality, criticality_modules, module_criticality
 from benchmark.store import Journal
 from benchmark.training import TrainingFailed
 from benchmark.weights import weights_sha256
@@ -56,6 +54,12 @@ def examples(model, split, journal):
 def measure(model, split, journal, settings=SETTINGS, **more):
     """Criticality of all modules of `model`."""
     return criticality(model, split, DIGITS.threat, settings, seed=SEED, journal=journal, **more)
+
+
+def measure_one(model, module, examples, settings=SETTINGS):
+    """Criticality of one module of `model`."""
+    reference = robust_loss(model, examples)
+    return module_criticality(model, module, examples, settings, reference, SEED)
 
 
 def lines(entries):
@@ -125,7 +129,7 @@ class TestOracle:
 
     def test_accuracy_drop_is_that_of_the_perturbed_model(self, model, examples):
         """The drop is the difference of the accuracies on the adversarial examples."""
-        entry = module_criticality(model, "conv1", examples, SETTINGS, robust_loss(model, examples))
+        entry = measure_one(model, "conv1", examples)
         hits = entry.accuracy_drop * IMAGES
         assert hits == pytest.approx(round(hits), abs=1e-6)
         assert hits > 0
@@ -151,7 +155,9 @@ class TestConstraint:
     """The ball around the weights."""
 
     def test_radius_zero_means_no_criticality(self, model, split, journal):
-        """Without room to move MRC is exactly 0 for every module."""
+        """Without room to move MRC is exactly 0, also where the gradient is 0 and nothing moves."""
+        with torch.no_grad():
+            model.layer3[0].bn2.weight.zero_()
         settings = CriticalitySettings(radius=0.0, lr=1.0, steps=3, batch_size=64)
         for entry in measure(model, split, journal, settings):
             assert (entry.mrc, entry.accuracy_drop, entry.norm_ratio) == (0.0, 0.0, 0.0)
@@ -160,10 +166,9 @@ class TestConstraint:
     @pytest.mark.parametrize("radius", [0.01, 0.1, 0.5])
     def test_shift_never_exceeds_the_radius(self, model, examples, radius):
         """||dW|| is the radius if the ball was left, and less if not."""
-        reference = robust_loss(model, examples)
         settings = CriticalitySettings(radius=radius, lr=0.5, steps=3, batch_size=64)
         for module in ("conv1", "layer2.0.conv2", "layer3.0.conv1", "linear"):
-            entry = module_criticality(model, module, examples, settings, reference)
+            entry = measure_one(model, module, examples, settings)
             assert entry.norm_ratio <= radius * (1 + 1e-6)
             if entry.constrained:
                 assert entry.norm_ratio == pytest.approx(radius, rel=1e-6)
@@ -174,9 +179,7 @@ class TestConstraint:
     def test_small_steps_never_reach_the_ball(self, model, examples):
         """With a tiny learning rate all epochs are made and nothing is projected."""
         settings = CriticalitySettings(radius=0.1, lr=1e-4, steps=4, batch_size=64)
-        entry = module_criticality(
-            model, "layer2.0.conv2", examples, settings, robust_loss(model, examples)
-        )
+        entry = measure_one(model, "layer2.0.conv2", examples, settings)
         assert (entry.constrained, entry.epochs) == (False, 4)
         assert 0 < entry.norm_ratio < 0.1
         assert entry.mrc > 0
@@ -184,9 +187,7 @@ class TestConstraint:
     def test_large_steps_reach_the_ball_at_once(self, model, examples):
         """With a large learning rate the first epoch ends on the sphere."""
         settings = CriticalitySettings(radius=0.1, lr=1e3, steps=4, batch_size=64)
-        entry = module_criticality(
-            model, "layer2.0.conv2", examples, settings, robust_loss(model, examples)
-        )
+        entry = measure_one(model, "layer2.0.conv2", examples, settings)
         assert (entry.constrained, entry.epochs) == (True, 1)
 
 
@@ -208,42 +209,52 @@ class TestModel:
 
     def test_only_one_weight_is_free(self, model, examples, monkeypatch):
         """During the ascent of a module its weight alone needs a gradient (line 6)."""
-        honest, free = measured._epoch_gradient, set()
+        honest, free = ascending.add_gradient, set()
 
-        def noted(model, *rest):
+        def noted(total, model, *rest):
             free.add(tuple(n for n, p in model.named_parameters() if p.requires_grad))
-            return honest(model, *rest)
+            honest(total, model, *rest)
 
-        monkeypatch.setattr(measured, "_epoch_gradient", noted)
-        module_criticality(model, "linear", examples, SETTINGS, robust_loss(model, examples))
+        monkeypatch.setattr(ascending, "add_gradient", noted)
+        measure_one(model, "linear", examples)
         assert free == {("linear.weight",)}
 
-    @pytest.mark.parametrize("lr", [float("nan"), float("inf")])
-    def test_divergence_raises_and_restores(self, model, examples, lr):
-        """An ascent that ends in no number fails, with the weights and flags as before."""
+    def test_a_frozen_weight_is_measured_and_stays_frozen(self, model, examples):
+        """A weight that needed no gradient before has the same MRC, and needs none afterwards."""
+        expected = measure_one(model, "layer2.0.conv2", examples)
+        model.requires_grad_(False)
+        assert measure_one(model, "layer2.0.conv2", examples) == expected
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+class TestDivergence:
+    """What becomes no number is never least critical."""
+
+    @pytest.mark.parametrize("lr", [float("nan"), float("inf"), 1e30])
+    def test_diverged_modules_have_no_values(self, model, examples, lr):
+        """A weight that is no number or whose norm overflows gives None, and is put back."""
         before = weights_sha256(model.state_dict())
         settings = CriticalitySettings(lr=lr, steps=2, batch_size=64)
-        with pytest.raises(TrainingFailed, match=r"criticality of layer2\.0\.conv2"):
-            module_criticality(
-                model, "layer2.0.conv2", examples, settings, robust_loss(model, examples)
-            )
+        entry = measure_one(model, "layer2.0.conv2", examples, settings)
+        assert (entry.mrc, entry.accuracy_drop, entry.norm_ratio) == (None, None, None)
+        assert (entry.epochs, entry.diverged) == (1, True)
         assert weights_sha256(model.state_dict()) == before
         assert all(parameter.requires_grad for parameter in model.parameters())
 
-    def test_overflowing_norm_does_not_look_uncritical(self, model, examples):
-        """A finite step whose norm overflows fails too, instead of counting as MRC 0."""
-        settings = CriticalitySettings(lr=1e30, steps=2, batch_size=64)
-        with pytest.raises(TrainingFailed):
-            module_criticality(
-                model, "layer2.0.conv2", examples, settings, robust_loss(model, examples)
-            )
+    @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+    def test_a_loss_that_is_no_number_has_no_value(self, model, examples, monkeypatch, loss):
+        """A finite weight does not help if the loss at the end is not finite."""
+        monkeypatch.setattr(ascending, "robust_loss", lambda *given: (loss, 0.5))
+        entry = measure_one(model, "linear", examples)
+        assert (entry.diverged, entry.constrained) == (True, True)
 
-    def test_weights_that_are_no_numbers_raise(self, model, examples):
-        """A broken model has no criticality."""
+    def test_a_base_model_that_is_no_number_raises(self, model, split, journal):
+        """A broken model has no criticality, and its examples are no measurement."""
         with torch.no_grad():
             model.conv1.weight[0] = float("nan")
-        with pytest.raises(TrainingFailed, match="criticality of linear: the ascent diverged"):
-            module_criticality(model, "linear", examples, SETTINGS, (1.0, 0.5))
+        with pytest.raises(TrainingFailed, match="the robust loss of the base model is nan"):
+            measure(model, split, journal)
+        assert journal.get("conv1") is None
 
 
 class TestJournal:
@@ -271,7 +282,7 @@ class TestJournal:
             "module_criticality",
             lambda model, module, *rest: again.append(module) or honest(model, module, *rest),
         )
-        monkeypatch.setattr(measured, "adversarial_batch", None)
+        monkeypatch.setattr(crafted, "adversarial_batch", None)
         resumed = measure(model, split, Journal(folder, "x"))
         assert lines(resumed) == expected
         assert seen + again == criticality_modules(model)
@@ -296,7 +307,7 @@ class TestJournal:
     def test_interrupted_examples_are_continued(self, model, split, tmp_path, monkeypatch):
         """Adversarial examples are kept chunk by chunk and do not depend on the chunk size."""
         expected = adversarial_set(model, split, DIGITS.threat, SEED, Journal(tmp_path / "whole", "x"))
-        monkeypatch.setattr(measured, "CHUNK", 40)
+        monkeypatch.setattr(crafted, "CHUNK", 40)
 
         def stops(stage, done, total, note=""):
             if done == 80:
@@ -305,13 +316,13 @@ class TestJournal:
         folder = tmp_path / "parts"
         with pytest.raises(KeyboardInterrupt):
             adversarial_set(model, split, DIGITS.threat, SEED, Journal(folder, "x"), stops)
-        honest, made = measured.adversarial_batch, []
+        honest, made = crafted.adversarial_batch, []
 
         def noted(model, split, start, stop, *rest):
             made.append((start, stop))
             return honest(model, split, start, stop, *rest)
 
-        monkeypatch.setattr(measured, "adversarial_batch", noted)
+        monkeypatch.setattr(crafted, "adversarial_batch", noted)
         resumed = adversarial_set(model, split, DIGITS.threat, SEED, Journal(folder, "x"))
         assert made == [(80, 96)]
         assert torch.equal(resumed.x_adv, expected.x_adv)
@@ -320,7 +331,7 @@ class TestJournal:
     def test_chunk_size_does_not_matter(self, model, split, tmp_path, monkeypatch):
         """Batches cut into chunks give the same gradients up to rounding."""
         whole = measure(model, split, Journal(tmp_path / "whole", "x"))
-        monkeypatch.setattr(measured, "CHUNK", 25)
+        monkeypatch.setattr(crafted, "CHUNK", 25)
         parts = measure(model, split, Journal(tmp_path / "parts", "x"))
         for one, other in zip(whole, parts, strict=True):
             assert one.mrc == pytest.approx(other.mrc, rel=1e-5, abs=1e-6)
@@ -336,12 +347,84 @@ class TestJournal:
         assert shown == [("criticality", i + 1, 10, name) for i, name in enumerate(names)]
 
 
-def test_chunks_cover_a_range(monkeypatch):
-    """Chunks are contiguous, at most `CHUNK` long and end with the examples."""
-    monkeypatch.setattr(measured, "CHUNK", 4)
-    held = AdversarialSet(torch.arange(10).float(), torch.arange(10))
-    for start, stop in [(0, 10), (0, 4), (3, 9), (8, 20)]:
-        chunks = held.chunks(start, stop)
-        assert torch.cat([labels for _, labels in chunks]).tolist() == list(range(10)[start:stop])
-        assert all(len(labels) <= 4 for _, labels in chunks)
-        assert all(torch.equal(x, labels.float()) for x, labels in chunks)
+class TestExamples:
+    """Cutting the examples."""
+
+    @pytest.mark.parametrize(("size", "lengths"), [(4, [4, 4, 2]), (5, [5, 5]), (20, [10])])
+    def test_batches_cover_all_examples_in_order(self, size, lengths):
+        """Only the last batch is smaller; labels stay with their images."""
+        held = AdversarialSet(torch.arange(10).float(), torch.arange(10))
+        batches = held.batches(size)
+        assert [len(batch) for batch in batches] == lengths
+        assert torch.cat([batch.labels for batch in batches]).tolist() == list(range(10))
+        assert all(torch.equal(batch.x_adv, batch.labels.float()) for batch in batches)
+
+    def test_chunks_are_batches_of_bounded_size(self, monkeypatch):
+        """At most `CHUNK` examples at once."""
+        monkeypatch.setattr(crafted, "CHUNK", 4)
+        held = AdversarialSet(torch.arange(10).float(), torch.arange(10))
+        assert [len(chunk) for chunk in held.chunks()] == [4, 4, 2]
+
+    def test_rows_are_taken_in_the_order_asked_for(self):
+        """An index tensor chooses examples and their order."""
+        held = AdversarialSet(torch.arange(10).float(), torch.arange(10))
+        taken = held.take(torch.tensor([7, 0, 3]))
+        assert taken.x_adv.tolist() == [7.0, 0.0, 3.0]
+        assert taken.labels.tolist() == [7, 0, 3]
+
+
+def entry(module="conv1", mrc=0.5, constrained=True):
+    """A measurement written by hand; `mrc` None is one that diverged."""
+    rest = None if mrc is None else 0.1
+    return ModuleCriticality(
+        module=module,
+        mrc=mrc,
+        accuracy_drop=rest,
+        norm_ratio=rest,
+        epochs=10,
+        constrained=constrained,
+    )
+
+
+class TestEntry:
+    """What is kept of a module."""
+
+    def test_entries_of_earlier_records_are_read(self):
+        """An entry as it stands in the first committed record."""
+        text = (
+            '{"module": "conv1", "mrc": 0.21773757934570304, "accuracy_drop": 0.04999999999999999,'
+            '"norm_ratio": 0.10000001186629909, "epochs": 2, "constrained": true}'
+        )
+        read = ModuleCriticality.model_validate_json(text)
+        assert (read.mrc, read.diverged, read.remark) == (0.21773757934570304, False, None)
+
+    def test_diverged_entries_survive_the_file(self):
+        """None is written as null and read as None."""
+        diverged = entry(mrc=None)
+        assert '"mrc":null' in diverged.model_dump_json()
+        assert ModuleCriticality.model_validate_json(diverged.model_dump_json()) == diverged
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"mrc": None}, {"accuracy_drop": None}, {"mrc": float("nan")}, {"norm_ratio": float("inf")}],
+    )
+    def test_half_an_entry_is_refused(self, wrong):
+        """The values are all finite or all missing."""
+        with pytest.raises(ValidationError):
+            ModuleCriticality.model_validate(entry().model_dump() | wrong)
+
+    def test_inactive_constraints_are_flagged(self):
+        """Modules that never left the ball, in order; not those that diverged."""
+        entries = [
+            entry("conv1", constrained=False),
+            entry("layer1.0.conv1"),
+            entry("layer1.0.conv2", mrc=None, constrained=False),
+            entry("linear", mrc=0.0, constrained=False),
+        ]
+        assert flagged(entries) == ["conv1", "linear"]
+        assert [each.remark and each.remark.split(":")[0] for each in entries] == [
+            "the constraint was never active",
+            None,
+            "the ascent diverged",
+            "the constraint was never active",
+        ]

@@ -43,7 +43,9 @@ def make(store, digits, one_thread):
 def test_equal_weights_are_evaluated_once(make, monkeypatch, store):
     """A cell whose alpha* is 0 takes over the base model's outcome, and says so."""
     base = make("none")
-    monkeypatch.setattr("benchmark.run.best_alpha", lambda *args: (0.0, step_3.best_alpha(*args)[1]))
+    monkeypatch.setattr(
+        "benchmark.run.best_alpha", lambda *args, whole: (0.0, step_3.best_alpha(*args)[1])
+    )
 
     def never(*args, **kwargs):
         raise AssertionError("evaluated the same weights again")

@@ -9,9 +9,9 @@ from benchmark.cells import BASE, Cell
 from benchmark.errors import UserError
 from benchmark.plans import Plan
 from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe
+from benchmark.reports import REPORTS
 from benchmark.scales import SCALES, Scale, scale, shortened
 from benchmark.specs import spec_hash
-from benchmark.tables import TABLES
 
 TINY = Path(__file__).parent / "tiny.toml"
 MINE = """
@@ -24,10 +24,10 @@ seeds = [0]
 
 
 @pytest.mark.parametrize("name", SCALES)
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", REPORTS)
 def test_every_cell_of_a_built_in_scale_has_a_plan(name: str, table: str) -> None:
     """Every cell of every table can be made, has a key that reads back, and specs to hash."""
-    cells = TABLES[table].cells(SCALES[name])
+    cells = REPORTS[table].cells(SCALES[name], REPORTS[table].defaults)
     assert cells
     for cell in cells:
         plan = Plan.of(cell, SCALES[name])
@@ -48,11 +48,11 @@ def test_built_in_scales_are_found_by_their_own_names(name: str) -> None:
     assert SCALES[name].summary
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", REPORTS)
 def test_cells_of_a_table_are_listed_once(table: str) -> None:
     """No table asks for a cell twice, and every fine-tuned cell comes with its base model."""
     for known in SCALES.values():
-        cells = TABLES[table].cells(known)
+        cells = REPORTS[table].cells(known, REPORTS[table].defaults)
         assert len(set(cells)) == len(cells)
         assert {cell.base for cell in cells} <= set(cells)
         assert {cell.seed for cell in cells} == set(known.seeds)
@@ -61,7 +61,7 @@ def test_cells_of_a_table_are_listed_once(table: str) -> None:
 def test_table_1_has_every_network_with_and_without_rift() -> None:
     """Table 1 is datasets x networks x (AT, RiFT) x seeds."""
     known = SCALES["narrow"]
-    cells = TABLES["table1"].cells(known)
+    cells = REPORTS["table1"].cells(known, REPORTS["table1"].defaults)
     assert {(c.dataset, c.arch, c.finetune) for c in cells} == {
         (dataset, arch, tuning)
         for dataset in known.datasets
@@ -73,10 +73,16 @@ def test_table_1_has_every_network_with_and_without_rift() -> None:
 @pytest.mark.parametrize("name", ["narrow", "short", "paper"])
 def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name: str) -> None:
     """Table 1 is three datasets by three networks, Table 2 four further methods on both CIFARs."""
-    blocks = {(cell.dataset, cell.arch) for cell in TABLES["table1"].cells(SCALES[name])}
+    blocks = {
+        (cell.dataset, cell.arch)
+        for cell in REPORTS["table1"].cells(SCALES[name], REPORTS["table1"].defaults)
+    }
     assert len(blocks) == 9
     assert {dataset for dataset, _ in blocks} == {"cifar10", "cifar100", "tiny-imagenet"}
-    others = {(cell.dataset, cell.method) for cell in TABLES["table2"].cells(SCALES[name])}
+    others = {
+        (cell.dataset, cell.method)
+        for cell in REPORTS["table2"].cells(SCALES[name], REPORTS["table2"].defaults)
+    }
     assert others == {
         (dataset, method)
         for dataset in ("cifar10", "cifar100")
@@ -115,7 +121,7 @@ lr = 0.4
 def test_ablations_have_both_ends_of_every_tuning(table: str, tunings: set[str]) -> None:
     """Tables 3 and 4 show each tuning at alpha 1 and at its own alpha*, on the first network."""
     known = SCALES["narrow"]
-    cells = TABLES[table].cells(known)
+    cells = REPORTS[table].cells(known, REPORTS[table].defaults)
     assert {c.finetune for c in cells} == {BASE} | tunings | {f"{name}-alpha-1" for name in tunings}
     assert {(c.dataset, c.arch) for c in cells} == {(known.datasets[0], known.archs[0])}
 
@@ -252,7 +258,7 @@ def test_a_scale_that_names_no_cells_is_refused(tmp_path: Path, old: str, new: s
         ("criticality", {"eps": 3}, "scale 'mine', criticality: unknown field 'eps'; known: "),
         ("training", {"epochs": "many"}, "scale 'mine', training: epochs: "),
         ("training", {"schedule": "cosine"}, "scale 'mine', training: schedule: "),
-        ("criticality", {"split": "test"}, "scale 'mine', criticality: split: "),
+        ("criticality", {"split": "elsewhere"}, "scale 'mine', criticality: split: "),
     ],
 )
 def test_a_bad_override_is_refused_in_one_line(

@@ -21,10 +21,10 @@ from invoking import MINI, TINY, Command
 import benchmark.sweep
 from benchmark.cells import Cell
 from benchmark.errors import UserError
+from benchmark.reports import REPORTS
 from benchmark.scales import Scale, scale
 from benchmark.store import Store
 from benchmark.sweep import Failure, Options, Task, default_jobs, sweep, tasks_for
-from benchmark.tables import TABLES
 
 GIB = 2**30
 ROOT = Path(__file__).parent.parent
@@ -110,7 +110,7 @@ def test_there_is_a_core() -> None:
 
 def test_a_task_is_a_base_model_with_its_cells(store: Store) -> None:
     """Every missing cell is in the task of its base model, once; larger networks come first."""
-    cells = TABLES["table1"].cells(BY_HAND)
+    cells = REPORTS["table1"].cells(BY_HAND, REPORTS["table1"].defaults)
     tasks = tasks_for(store, BY_HAND, [*cells, *cells])
     large, small = ("resnet34-w8", "resnet18-w8")
     assert [(task.base.arch, task.base.seed) for task in tasks] == [
@@ -138,7 +138,7 @@ def test_stale_cells_stop_a_sweep(store: Store) -> None:
     with pytest.raises(
         UserError, match=f"the records of {cell_at('rift').key} are stale.*--redo-stale"
     ):
-        tasks_for(store, BY_HAND, TABLES["table1"].cells(BY_HAND))
+        tasks_for(store, BY_HAND, REPORTS["table1"].cells(BY_HAND, REPORTS["table1"].defaults))
 
 
 def test_a_stale_base_model_stops_a_sweep_of_its_fine_tunings(store: Store) -> None:
@@ -323,7 +323,7 @@ def test_every_table_of_the_tiny_scale(command: Command, tmp_path: Path) -> None
     path = tmp_path / "whole.toml"
     one_seed = TINY.read_text().replace("seeds = [0, 1]", "seeds = [0]")
     path.write_text(re.sub("evaluations = .*", "", one_seed))
-    for name in TABLES:
+    for name in REPORTS:
         said = command(name, "--scale", str(path))
         assert said.exit_code == 0, said.stderr
         assert "—" not in said.stdout

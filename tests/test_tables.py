@@ -4,19 +4,28 @@ import dataclasses
 import shutil
 
 import pytest
-from handmade import BY_HAND, cell_at, write_making, write_record, write_records
+from handmade import (
+    AUDIT_BY_HAND,
+    BY_HAND,
+    cell_at,
+    write_audit,
+    write_making,
+    write_record,
+    write_records,
+)
 
 from benchmark.errors import UserError
+from benchmark.reports import REPORTS
 from benchmark.scales import SCALES, Scale
 from benchmark.store import Store
-from benchmark.tables import TABLES, Number, Reader, Row, Table, average, difference, table_spec
+from benchmark.tables import Number, Reader, Row, Table, average, difference
 
 ALL = dict.fromkeys(BY_HAND.evaluations, 500)
 
 
 def built(name: str, store: Store, scale: Scale = BY_HAND) -> Table:
     """Table `name` of what is in `store`."""
-    return TABLES[name].build(Reader(store, scale))
+    return REPORTS[name].build(Reader(store, scale), REPORTS[name].defaults)
 
 
 def row(table: Table, *labels: str) -> Row:
@@ -144,7 +153,7 @@ def test_stale_records_are_left_out_with_a_note(own: Store) -> None:
     assert not [note for note in built("table1", own).notes if "stale" in note]
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", REPORTS)
 def test_stale_makings_are_left_out(own: Store, name: str) -> None:
     """The alpha* and the modules of an older version are not shown beside empty numbers."""
     changed = dataclasses.replace(BY_HAND, finetuning={"lr": 0.5})
@@ -246,7 +255,7 @@ def test_table_2_by_hand(tables_by_hand: dict[str, Table]) -> None:
 
 def test_table_2_is_of_the_first_network_and_two_datasets() -> None:
     """As in the paper: ResNet18, CIFAR-10 and CIFAR-100, every method but the first."""
-    cells = TABLES["table2"].cells(SCALES["paper"])
+    cells = REPORTS["table2"].cells(SCALES["paper"], REPORTS["table2"].defaults)
     assert {cell.arch for cell in cells} == {"resnet18"}
     assert {cell.dataset for cell in cells} == {"cifar10", "cifar100"}
     assert {cell.method for cell in cells} == {"trades", "mart", "awp", "score"}
@@ -255,7 +264,12 @@ def test_table_2_is_of_the_first_network_and_two_datasets() -> None:
 
 def test_a_scale_of_one_method_has_no_table_2() -> None:
     """There is nothing to compare with."""
-    assert TABLES["table2"].cells(dataclasses.replace(BY_HAND, methods=("trades",))) == []
+    assert (
+        REPORTS["table2"].cells(
+            dataclasses.replace(BY_HAND, methods=("trades",)), REPORTS["table2"].defaults
+        )
+        == []
+    )
 
 
 # --- tables 3 and 4 ---------------------------------------------------------------------------------
@@ -334,7 +348,69 @@ def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
     assert made.alpha == 0.25
 
 
-def test_an_unknown_table_lists_the_known_ones() -> None:
-    """A table that does not exist is refused with those that do."""
-    with pytest.raises(UserError, match="'table5'; known: table1, table2, table3, table4"):
-        table_spec("table5")
+# --- protocols side by side -------------------------------------------------------------------------
+
+
+def audited(store: Store, name: str, *finetunes: str) -> Table:
+    """Table `name` of `finetunes`, over the records of the audit."""
+    write_audit(store)
+    return REPORTS[name].build(Reader(store, AUDIT_BY_HAND), finetunes)
+
+
+def test_protocols_stand_side_by_side(store: Store) -> None:
+    """Each base model comes before its fine-tunings, and each difference is to the row's own base."""
+    table = audited(store, "table1", "rift", "rift-held-out", "bn-only")
+    assert [row.labels[-1] for row in table.rows] == [
+        *("AT", "AT+RiFT", "difference", "AT+bn-only", "difference"),
+        *("AT (held-out)", "AT+RiFT (held-out)", "difference"),
+    ]
+    for base, tuned, change in ((0, 1, 2), (0, 3, 4), (5, 6, 7)):
+        below, above, between = (table.rows[place].numbers for place in (base, tuned, change))
+        for a, b, c in zip(below, above, between, strict=True):
+            assert isinstance(a, Number) and isinstance(b, Number) and isinstance(c, Number)
+            assert c.values == pytest.approx([y - x for x, y in zip(a.values, b.values, strict=True)])
+    assert table.rows[0].numbers != table.rows[5].numbers
+
+
+def test_a_title_says_which_data_chose(store: Store) -> None:
+    """One kind of data is named once; several, by fine-tuning; and the notes explain each protocol."""
+    mixed = audited(store, "table1", "rift", "rift-held-out")
+    assert mixed.title.endswith(
+        "(epochs and alpha* chosen on: rift: test images; "
+        "rift-held-out: a hold-out of the training images)"
+    )
+    assert any(note.startswith("rift-held-out: no test image chooses") for note in mixed.notes)
+    alone = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift", "bn-only"])
+    assert alone.title.endswith("(epochs and alpha* chosen on test images)")
+    assert not any(note.startswith("rift-held-out") for note in alone.notes)
+
+
+@pytest.mark.parametrize("name", ["table3", "table4"])
+def test_ablations_under_several_protocols(store: Store, name: str) -> None:
+    """A block per protocol, of that protocol's fine-tunings and base model."""
+    protocols = ("rift", "rift-official-code", "rift-held-out")
+    table = REPORTS[name].build(Reader(store, BY_HAND), protocols)
+    assert table.label_heads == ("protocol", "fine-tuned modules", "alpha")
+    assert [row.labels[0] for row in table.rows] == [p for p in protocols for _ in range(9)]
+    keys = {cell.finetune for cell in REPORTS[name].cells(BY_HAND, protocols)}
+    assert {"none", "none-held-out", "rift-held-out-alpha-1", "rift-official-code"} <= keys
+    assert len(keys) == 2 + 8 * 3
+
+
+def test_an_ablation_is_of_protocols(store: Store) -> None:
+    """Tables 3 and 4 cannot be of a single control, and say what they can be of."""
+    with pytest.raises(UserError, match=r"'bn-only' is a fine-tuning, not a protocol.*rift-held-out"):
+        REPORTS["table3"].cells(BY_HAND, ["rift", "bn-only"])
+
+
+def test_remarks_of_records_are_notes(store: Store) -> None:
+    """What a record remarks, such as a sign of gradient masking, is printed with every table of it."""
+    table = audited(store, "table1", "rift")
+    assert not any("masking" in note for note in table.notes)
+    cell = cell_at("rift", scale=AUDIT_BY_HAND)
+    path = store.record_path(cell, "pgd10x3")
+    record = store.record(cell, "pgd10x3")
+    assert record is not None
+    path.write_text(record.model_copy(update={"remarks": ["warning: masking"]}).model_dump_json())
+    table = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift"])
+    assert "warning: masking (1 of 6 models)" in table.notes

@@ -46,9 +46,7 @@ def material(data: "Dataset", hold_out: HoldOut | None) -> Material:
     return Material(data.train.at(kept), data.train.at(held))
 
 
-def held_out_places(
-    labels: NDArray[np.int64], share: float, dataset: str
-) -> NDArray[np.bool_]:
+def held_out_places(labels: NDArray[np.int64], share: float, dataset: str) -> NDArray[np.bool_]:
     """Which of `labels` (N,) are held out: of each class `share` of its images, rounded; bool (N,).
 
     Drawn class by class from a seed of the dataset's name.

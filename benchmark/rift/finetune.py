@@ -3,8 +3,8 @@
 The loop is `benchmark.training.fit`, with clean images in place of adversarial ones. Batch
 normalisation is in training mode, so that every running statistic of the network moves to clean
 batches although its parameters are frozen; the paper does not say, the released code does so
-(Immortalise/RiFT, main.py). With `bn="frozen"` it is in evaluation mode and the statistics stay. Of a chosen module all parameters are trained, as there: the classifier's
-bias too.
+(Immortalise/RiFT, main.py). With `bn="frozen"` it is in evaluation mode and the statistics stay.
+Of a chosen module all parameters are trained, as there: the classifier's bias too.
 """
 
 from collections.abc import Iterator, Sequence

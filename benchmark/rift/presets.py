@@ -108,8 +108,8 @@ OFFICIAL_CODE = Protocol(
 )
 HOLDING_OUT = Protocol(
     HELD_OUT,
-    "no test image chooses anything: a tenth of the training images, which is never trained on, chooses "
-    "epochs, module and alpha*",
+    "no test image chooses anything: a tenth of the training images, never trained on, chooses epochs, "
+    "module and alpha*",
     "hold-out",
     lambda _dataset: CriticalitySettings(split="hold-out"),
 )
@@ -151,7 +151,7 @@ TUNINGS: dict[str, Tuning] = {tuning.name: tuning for tuning in _TUNINGS}
 class Finetune:
     """One way to turn adversarially trained weights into better ones: a tuning under a protocol.
 
-    `interpolation` None means alpha = 1; `whole_curve`, that robust accuracy is measured at every alpha.
+    `interpolation` None means alpha = 1; `whole_curve`, that robust accuracy is taken at every alpha.
     """
 
     version: ClassVar[int] = 1

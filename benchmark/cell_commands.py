@@ -1,0 +1,198 @@
+"""What the commands that make cells share: their flags, and the way from flags to a sweep."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Listing
+
+from benchmark import scales
+from benchmark.cells import Cell
+from benchmark.console import WORK, listed_evaluations, say
+from benchmark.display import display
+from benchmark.errors import UserError
+from benchmark.evaluation.first import FIRST, limited
+from benchmark.plans import Plan
+from benchmark.rift.presets import finetune
+from benchmark.scales import Scale
+from benchmark.states import State, cell_state, record_state, supersede_stale
+from benchmark.store import Store
+from benchmark.sweep import Failure, Options, cores, default_jobs, sweep, tasks_for
+
+MEGABYTES = 500
+
+ScaleOption = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        help="What the tables cost: `quick` (digits, minutes), `narrow` (real images on a CPU, hours), "
+        "`short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path of a TOML "
+        "file with a scale of your own.",
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--only", metavar="GLOB", help="Make only cells whose key matches, such as `*/rift/*`."
+    ),
+]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="LIST",
+        help="Seeds instead of the scale's, e.g. 0,1,2; the table is printed, not written.",
+    ),
+]
+EvaluationsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--evaluations",
+        metavar="LIST",
+        help="Evaluations (columns) instead of the scale's, see `list`; NAME-first-N is on the first N "
+        "test images. A table is then printed, not written.",
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        min=1,
+        help="Evaluate on the first N test images only. The records and columns are named so and are "
+        "never taken for whole ones.",
+    ),
+]
+CollectOption = Annotated[
+    bool, typer.Option("--collect", help="Run nothing; render what the records hold.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Run and write nothing; say what would be made.")
+]
+RedoOption = Annotated[
+    bool,
+    typer.Option("--redo-stale", help="Move stale records to results/superseded and make them again."),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        rich_help_panel=WORK,
+        help="Base models worked on at once. Default: what cores and free memory allow.",
+    ),
+]
+
+
+def chosen_scale(
+    name: str,
+    seeds: str | None = None,
+    evaluations: str | None = None,
+    limit: int | None = None,
+    *,
+    audited: bool = False,
+) -> Scale:
+    """The scale called `name` with what the flags change, and the audit's evaluations if `audited`."""
+    chosen = scales.scale(name)
+    wanted = chosen.for_audit if audited else chosen.evaluations
+    if evaluations is not None:
+        wanted = listed_evaluations(evaluations)
+    if limit is not None:
+        wanted = tuple(part if FIRST in part else limited(part, limit) for part in wanted)
+    chosen = dataclasses.replace(chosen, evaluations=wanted)
+    if seeds is None:
+        return chosen
+    parts = seeds.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise UserError(f"--seeds '{seeds}' is not a list of whole numbers such as 0,1,2")
+    numbers = tuple(dict.fromkeys(int(part) for part in parts))
+    return dataclasses.replace(chosen, seeds=numbers)
+
+
+def listed_finetunes(text: str | None, default: Sequence[str]) -> tuple[str, ...]:
+    """The fine-tunings named in a comma-separated list. Raises `UserError` for an unknown one."""
+    if text is None:
+        return tuple(default)
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        finetune(name)
+    return names
+
+
+def matching_cells(cells: Sequence[Cell], only: str | None) -> list[Cell]:
+    """The cells whose key matches the glob `only`. Raises `UserError` if there are none."""
+    chosen = [cell for cell in cells if only is None or fnmatchcase(cell.key, only)]
+    if not chosen:
+        raise UserError(f"no cell matches --only '{only}'; a key of this scale reads {cells[0].key}")
+    return chosen
+
+
+def working_options(
+    store: Store, scale: Scale, data: Path, device: str, threads: int | None
+) -> Options:
+    """How to work, as the flags say or else the scale."""
+    return Options(store, data, device, threads or scale.threads or cores())
+
+
+def make_cells(
+    cells: Sequence[Cell], scale: Scale, options: Options, jobs: int | None, redo_stale: bool
+) -> list[Failure]:
+    """Make what is missing of `cells` and say so; returns what failed."""
+    store, began = options.store, time.monotonic()
+    if redo_stale:
+        for part in dict.fromkeys(part for cell in cells for part in (cell.base, cell)):
+            supersede_stale(store, Plan.of(part, scale), scale.evaluations)
+    tasks = tasks_for(store, scale, cells)
+    if not tasks:
+        return []
+    store.check_writable(MEGABYTES)
+    workers = min(jobs or default_jobs(options.device, options.threads, len(tasks)), len(tasks))
+    count = sum(len(task.cells) for task in tasks)
+    say(
+        f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
+        f"{options.threads}; stop at any moment, the same command continues"
+    )
+    with display(Console(stderr=True), workers, len(tasks)) as shown:
+        failures = sweep(tasks, scale, options, workers, shown)
+    made = count - len({failure.key for failure in failures})
+    say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")
+    return failures
+
+
+def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
+    """Print which cells are done, missing, stale or running."""
+    listing = Listing("cell", "state", *scale.evaluations, box=None, pad_edge=False)
+    totals = dict.fromkeys(State, 0)
+    for cell in cells:
+        plan = Plan.of(cell, scale)
+        state = cell_state(store, plan, scale.evaluations)
+        totals[state] += 1
+        records = [record_state(store, plan, name).value for name in scale.evaluations]
+        listing.add_row(cell.key, state.value, *records)
+    Console(width=max(140, Console().width)).print(listing)
+    typer.echo(", ".join(f"{count} {state}" for state, count in totals.items() if count))
+
+
+def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
+    """Print the records of `cells`."""
+    for cell in cells:
+        for name in scale.evaluations:
+            record = store.record(cell, name)
+            if record is not None:
+                typer.echo(f"{cell.key}  {record.summary}")
+
+
+def finish(failures: Sequence[Failure]) -> None:
+    """Say what failed, each reason once, and end with the exit code for it."""
+    if not failures:
+        return
+    say(f"failed: {len(failures)}")
+    for message in dict.fromkeys(failure.message for failure in failures):
+        keys = [failure.key for failure in failures if failure.message == message]
+        say(f"  {', '.join(keys)}: {message}")
+    raise typer.Exit(2 if any(failure.user for failure in failures) else 1)

@@ -1,0 +1,92 @@
+"""`figure1`, `figure3`, ...: make the cells of a figure, draw it and write it."""
+
+import dataclasses
+from pathlib import Path
+
+import typer
+
+from benchmark.cell_commands import (
+    CollectOption,
+    DryRunOption,
+    JobsOption,
+    OnlyOption,
+    RedoOption,
+    ScaleOption,
+    SeedsOption,
+    chosen_scale,
+    finish,
+    make_cells,
+    matching_cells,
+    show_states,
+    working_options,
+)
+from benchmark.console import (
+    ArtifactsOption,
+    DataOption,
+    DeviceOption,
+    ResultsOption,
+    ThreadsOption,
+    guarded,
+    say,
+    write_result,
+)
+from benchmark.figures import FIGURES
+from benchmark.store import Store
+from benchmark.sweep import Failure
+from benchmark.tables import Reader
+
+CHEAPEST = ("clean",)
+"""A cell is made by being evaluated, also for a figure that shows how cells were made."""
+
+
+def add_figure_commands(app: typer.Typer) -> None:
+    """A command for each figure of `FIGURES`."""
+    for name in FIGURES:
+        _add(app, name)
+
+
+def _add(app: typer.Typer, name: str) -> None:
+    spec = FIGURES[name]
+
+    @app.command(
+        name,
+        help=f"{spec.summary}.\n\nMakes what is missing, then writes the figure to results/figures/ as "
+        "PNG and SVG, with the numbers it shows as CSV, and prints what it shows.",
+        rich_help_panel="Figures",
+    )
+    @guarded
+    def command(
+        scale: ScaleOption = "quick",
+        only: OnlyOption = None,
+        seeds: SeedsOption = None,
+        collect: CollectOption = False,
+        dry_run: DryRunOption = False,
+        redo_stale: RedoOption = False,
+        jobs: JobsOption = None,
+        threads: ThreadsOption = None,
+        device: DeviceOption = "cpu",
+        results: ResultsOption = Path("results"),
+        artifacts: ArtifactsOption = Path("artifacts"),
+        data_dir: DataOption = Path("data"),
+    ) -> None:
+        chosen = dataclasses.replace(
+            chosen_scale(scale, seeds), evaluations=spec.evaluations or CHEAPEST
+        )
+        store, cells = Store(results, artifacts), matching_cells(spec.cells(chosen), only)
+        failures: list[Failure] = []
+        if dry_run:
+            show_states(store, chosen, cells)
+            return
+        if not collect:
+            options = working_options(store, chosen, data_dir, device, threads)
+            failures = make_cells(cells, chosen, options, jobs, redo_stale)
+        if any(failure.user for failure in failures):
+            finish(failures)
+        reader, own = Reader(store, chosen), "" if seeds is None else f".seeds-{seeds}"
+        stem = store.results / "figures" / f"{name}-{chosen.name}{own}"
+        drawn = spec.draw(reader)
+        for suffix, content in drawn.items():
+            write_result(stem.with_name(f"{stem.name}.{suffix}"), content)
+        typer.echo(spec.caption(reader))
+        say(f"written to {stem}.{{{','.join(drawn)}}}")
+        finish(failures)

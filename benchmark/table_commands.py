@@ -1,0 +1,125 @@
+"""`table1` to `table4` and `audit`: make the cells of a table, print it and write it."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cell_commands import (
+    CollectOption,
+    DryRunOption,
+    EvaluationsOption,
+    JobsOption,
+    LimitOption,
+    OnlyOption,
+    RedoOption,
+    ScaleOption,
+    SeedsOption,
+    chosen_scale,
+    finish,
+    listed_finetunes,
+    make_cells,
+    matching_cells,
+    show_states,
+    working_options,
+)
+from benchmark.console import (
+    ArtifactsOption,
+    DataOption,
+    DeviceOption,
+    ResultsOption,
+    ThreadsOption,
+    guarded,
+    say,
+    write_result,
+)
+from benchmark.errors import UserError
+from benchmark.render import FILES, FORMATS
+from benchmark.reports import REPORTS
+from benchmark.store import Store
+from benchmark.sweep import Failure
+from benchmark.tables import Reader, Table
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    CSV = "csv"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the table.")]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="LIST",
+        help="Which readings of the paper to show side by side: rift (its text), rift-official-code, "
+        "rift-held-out. Tables 1, 2 and the audit take any fine-tuning, see `list`.",
+    ),
+]
+
+
+def add_table_commands(app: typer.Typer) -> None:
+    """A command for each table of `REPORTS`."""
+    for name in REPORTS:
+        _add(app, name)
+
+
+def _add(app: typer.Typer, name: str) -> None:
+    spec = REPORTS[name]
+
+    @app.command(
+        name,
+        help=f"{spec.heading}: {spec.summary}.\n\nMakes what is missing, then prints the table and "
+        "writes it to results/tables/ as Markdown, LaTeX and CSV.",
+        rich_help_panel="Tables",
+    )
+    @guarded
+    def command(
+        scale: ScaleOption = "quick",
+        protocol: ProtocolOption = None,
+        only: OnlyOption = None,
+        seeds: SeedsOption = None,
+        evaluations: EvaluationsOption = None,
+        limit: LimitOption = None,
+        collect: CollectOption = False,
+        dry_run: DryRunOption = False,
+        redo_stale: RedoOption = False,
+        format: FormatOption = Format.TEXT,  # noqa: A002 - the flag's name
+        jobs: JobsOption = None,
+        threads: ThreadsOption = None,
+        device: DeviceOption = "cpu",
+        results: ResultsOption = Path("results"),
+        artifacts: ArtifactsOption = Path("artifacts"),
+        data_dir: DataOption = Path("data"),
+    ) -> None:
+        chosen = chosen_scale(scale, seeds, evaluations, limit, audited=spec.audited)
+        finetunes, store = listed_finetunes(protocol, spec.defaults), Store(results, artifacts)
+        if not (cells := spec.cells(chosen, finetunes)):
+            raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
+        cells = matching_cells(cells, only)
+        failures: list[Failure] = []
+        if dry_run:
+            show_states(store, chosen, cells)
+            return
+        if not collect:
+            options = working_options(store, chosen, data_dir, device, threads)
+            failures = make_cells(cells, chosen, options, jobs, redo_stale)
+        table = spec.build(Reader(store, chosen), finetunes)
+        typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
+        refused = any(failure.user for failure in failures)
+        if not refused and seeds is None and evaluations is None and limit is None:
+            shown = "" if finetunes == tuple(spec.defaults) else f".{'+'.join(finetunes)}"
+            _write(table, store, f"{name}-{chosen.name}{shown}")
+        finish(failures)
+
+
+def _write(table: Table, store: Store, stem: str) -> None:
+    folder = store.results / "tables"
+    for kind, suffix in FILES.items():
+        write_result(folder / f"{stem}.{suffix}", FORMATS[kind](table).encode())
+    say(f"written to {folder / stem}.{{{','.join(FILES.values())}}}")

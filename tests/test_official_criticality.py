@@ -1,0 +1,311 @@
+"""Module robust criticality as the released code defines it, against plain loops and torch's SGD."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import benchmark.rift.adversarial_examples as crafted
+import benchmark.rift.criticality as measured
+import benchmark.rift.official_ascent as ascending
+from benchmark.cells import derive_seed
+from benchmark.data import DIGITS
+from benchmark.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.records import flagged
+from benchmark.rift.criticality import criticality, criticality_modules
+from benchmark.specs import spec_of
+from benchmark.store import Journal
+from benchmark.weights import weights_sha256
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+IMAGES, SEED = 40, 11
+SETTINGS = OfficialCriticality(steps=2, batch_size=16)
+
+
+@pytest.fixture
+def model(network, learned):
+    """A network that has learned something, in evaluation mode."""
+    network.load_state_dict(learned)
+    return network
+
+
+@pytest.fixture
+def split(digits):
+    """Two batches and a half of test images."""
+    return digits.test.first(IMAGES)
+
+
+@pytest.fixture
+def measure(model, split, tmp_path):
+    """Criticality of all modules of `model` by settings, in a journal of each call's own."""
+    calls = iter(range(100))
+
+    def measure(settings=SETTINGS, *, seed=SEED, journal=None, **more):
+        journal = journal or Journal(tmp_path / str(next(calls)), "x")
+        return criticality(model, split, DIGITS.threat, settings, seed=seed, journal=journal, **more)
+
+    return measure
+
+
+def lines(entries):
+    """What is kept of a measurement, as text."""
+    return [entry.model_dump_json() for entry in entries]
+
+
+def released(model, module, x_adv, labels, settings):
+    """The ascent of one module: (loss, accuracy, ||dW|| / ||W||) after each epoch, was it projected."""
+    network = copy.deepcopy(model)
+    weight = network.get_submodule(module).weight
+    start = weight.detach().clone()
+    optimizer = torch.optim.SGD([weight], lr=settings.lr, maximize=True)
+    ends, projected = [], False
+    for epoch in range(settings.steps):
+        shuffle = torch.Generator().manual_seed(derive_seed(SEED, "order", module, epoch))
+        order = torch.randperm(len(labels), generator=shuffle)
+        while len(order):
+            batch, order = order[: settings.batch_size], order[settings.batch_size :]
+            optimizer.zero_grad()
+            cross_entropy(network(x_adv[batch]), labels[batch]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            ratio = (weight - start).norm() / start.norm()
+            if ratio > settings.radius:
+                weight.data = start + (weight - start) / ratio * settings.radius
+                projected = True
+            logits = network(x_adv)
+            loss = float(cross_entropy(logits, labels))
+            accuracy = float((logits.argmax(1) == labels).double().mean())
+            ends.append((loss, accuracy, float((weight - start).norm() / start.norm())))
+    return ends, projected
+
+
+class TestOracle:
+    """The measurement and the released code's algorithm."""
+
+    @pytest.mark.parametrize(("lr", "chunk", "some_stay_inside"), [(1.0, 256, False), (0.01, 12, True)])
+    def test_all_modules_agree(
+        self, model, split, measure, plain_pgd, monkeypatch, lr, chunk, some_stay_inside
+    ):
+        """MRC, accuracy drop and norm are those of the epoch with the largest loss, for all modules."""
+        monkeypatch.setattr(crafted, "CHUNK", chunk)
+        settings = OfficialCriticality(lr=lr, steps=4, batch_size=16)
+        x_adv = plain_pgd(model, split, DIGITS.threat, SEED)
+        with torch.no_grad():
+            logits = model(x_adv)
+        origin = float(cross_entropy(logits, split.labels))
+        right = float((logits.argmax(1) == split.labels).double().mean())
+        entries = measure(settings)
+        assert [entry.module for entry in entries] == criticality_modules(model)
+        peaks = []
+        for entry in entries:
+            ends, projected = released(model, entry.module, x_adv, split.labels, settings)
+            peak = max(range(settings.steps), key=lambda epoch: ends[epoch][0])
+            loss, accuracy, ratio = ends[peak]
+            assert entry.mrc == pytest.approx(loss - origin, rel=1e-3, abs=1e-5)
+            assert entry.mrc >= ends[-1][0] - origin - 1e-5
+            assert entry.accuracy_drop == pytest.approx(right - accuracy)
+            assert entry.norm_ratio == pytest.approx(ratio, rel=1e-3)
+            assert (entry.epochs, entry.constrained) == (settings.steps, projected)
+            peaks.append(peak)
+        assert any(entry.constrained for entry in entries)
+        assert any(not entry.constrained for entry in entries) == some_stay_inside
+        assert settings.steps - 1 in peaks
+        if not some_stay_inside:
+            assert any(peak < settings.steps - 1 for peak in peaks)
+
+    def test_more_epochs_never_lower_it(self, measure):
+        """The maximum is over all epochs, and the first ones do not depend on how many follow."""
+        values = [
+            [entry.mrc for entry in measure(OfficialCriticality(steps=steps, batch_size=16))]
+            for steps in (1, 2, 3)
+        ]
+        for fewer, more in zip(values[:-1], values[1:], strict=True):
+            assert all(one <= other for one, other in zip(fewer, more, strict=True))
+        assert values[0] != values[-1]
+
+    def test_one_step_is_the_same_in_both_definitions(self, measure):
+        """With one epoch of one batch there is nothing that they could differ in."""
+        one = measure(OfficialCriticality(steps=1, batch_size=IMAGES))
+        other = measure(CriticalitySettings(steps=1, batch_size=IMAGES))
+        assert all(entry.constrained for entry in one)
+        for official, algorithm1 in zip(one, other, strict=True):
+            assert official.mrc == pytest.approx(algorithm1.mrc, rel=1e-4, abs=1e-5)
+            assert official.norm_ratio == pytest.approx(algorithm1.norm_ratio, rel=1e-6)
+
+    def test_defaults_are_the_released_codes(self):
+        """What stands in main.py, as it goes into a spec."""
+        assert spec_of(OfficialCriticality()) == {
+            "type": "official",
+            "version": 1,
+            "radius": 0.1,
+            "lr": 1.0,
+            "steps": 10,
+            "batch_size": 512,
+            "split": "test",
+            "images": None,
+        }
+
+
+class TestConstraint:
+    """The ball around the weights, which is never left and never stops the ascent."""
+
+    def test_small_steps_are_flagged(self, model, measure):
+        """With a tiny learning rate no constraint is ever active, and all modules are flagged."""
+        entries = measure(OfficialCriticality(lr=1e-6, steps=2, batch_size=16))
+        assert flagged(entries) == criticality_modules(model)
+        assert all(0 < entry.norm_ratio < 0.1 for entry in entries)
+
+    def test_large_steps_are_projected_every_time(self, measure):
+        """With a large learning rate every epoch ends on the sphere, and all epochs are made."""
+        entries = measure(OfficialCriticality(lr=100.0, steps=2, batch_size=16))
+        assert flagged(entries) == []
+        for entry in entries:
+            assert entry.norm_ratio == pytest.approx(0.1, rel=1e-5)
+            assert entry.epochs == 2
+
+    def test_radius_zero_means_no_criticality(self, measure):
+        """Without room to move MRC is exactly 0 for every module."""
+        for entry in measure(OfficialCriticality(radius=0.0, steps=1, batch_size=16)):
+            assert (entry.mrc, entry.accuracy_drop, entry.norm_ratio) == (0.0, 0.0, 0.0)
+            assert entry.constrained
+
+    @pytest.mark.parametrize("kind", [CriticalitySettings, OfficialCriticality])
+    def test_a_weight_of_zeros_has_no_room_either(self, model, measure, kind):
+        """The ball of a zero weight is a point: MRC 0, without a division by zero."""
+        with torch.no_grad():
+            model.layer2[0].conv2.weight.zero_()
+        entries = {entry.module: entry for entry in measure(kind(steps=2, batch_size=16))}
+        zero = entries["layer2.0.conv2"]
+        assert (zero.mrc, zero.accuracy_drop, zero.norm_ratio) == (0.0, 0.0, 0.0)
+        assert zero.constrained
+        assert entries["linear"].mrc > 0
+
+
+class TestDivergence:
+    """What becomes no number is never least critical, and stops nothing else."""
+
+    @pytest.mark.parametrize("kind", [CriticalitySettings, OfficialCriticality])
+    def test_other_modules_are_still_measured(self, model, measure, tmp_path, kind):
+        """A block that nothing gets through stays put; all others diverge, and are on record."""
+        with torch.no_grad():
+            model.layer3[0].bn2.weight.zero_()
+        before = weights_sha256(model.state_dict())
+        settings, folder = kind(lr=1e30, steps=2, batch_size=16), tmp_path / "huge"
+        entries = measure(settings, journal=Journal(folder, "x"))
+        finite = ["layer3.0.conv1", "layer3.0.conv2"]
+        assert [entry.module for entry in entries] == criticality_modules(model)
+        assert [entry.module for entry in entries if not entry.diverged] == finite
+        assert [entry.module for entry in entries if entry.mrc == 0.0] == finite
+        assert flagged(entries) == finite
+        for entry in entries:
+            if entry.diverged:
+                assert (entry.mrc, entry.accuracy_drop, entry.norm_ratio) == (None, None, None)
+                assert entry.remark == "the ascent diverged: counts as most critical"
+        assert measure(settings, journal=Journal(folder, "x")) == entries
+        assert weights_sha256(model.state_dict()) == before
+
+    def test_one_lost_epoch_voids_the_others(self, measure, monkeypatch):
+        """A last loss that is no number is not hidden by the maximum of the earlier ones."""
+        honest, calls = ascending.robust_loss, []
+
+        def broken(*given):
+            calls.append(given)
+            return (math.nan, 0.5) if len(calls) == 2 * SETTINGS.steps else honest(*given)
+
+        monkeypatch.setattr(ascending, "robust_loss", broken)
+        entries = measure()
+        assert [entry.diverged for entry in entries] == [False, True] + [False] * 8
+
+
+class TestModel:
+    """What a measurement leaves behind."""
+
+    def test_weights_and_flags_are_restored(self, model, measure):
+        """All bits, requires_grad and training flags are as before, and no gradient is left."""
+        model.layer2.train()
+        model.linear.bias.requires_grad_(False)
+        flags = [module.training for module in model.modules()]
+        before = weights_sha256(model.state_dict())
+        measure()
+        assert weights_sha256(model.state_dict()) == before
+        assert [module.training for module in model.modules()] == flags
+        for name, parameter in model.named_parameters():
+            assert parameter.requires_grad == (name != "linear.bias")
+            assert parameter.grad is None
+
+
+class TestOrder:
+    """The shuffled batches."""
+
+    def test_only_the_seed_decides(self, measure):
+        """The global generator neither matters nor moves; another seed gives other values."""
+        first = measure()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(123)
+            state = torch.get_rng_state()
+            assert lines(measure()) == lines(first)
+            assert torch.equal(torch.get_rng_state(), state)
+
+    def test_order_is_that_of_seed_module_and_epoch(self, measure, monkeypatch):
+        """Every epoch of a module takes each example once, in an order of its own."""
+        honest, taken = crafted.AdversarialSet.take, []
+
+        def noted(examples, rows):
+            if isinstance(rows, torch.Tensor):
+                taken.append(rows.tolist())
+            return honest(examples, rows)
+
+        monkeypatch.setattr(crafted.AdversarialSet, "take", noted)
+        entries = measure()
+        batches = math.ceil(IMAGES / SETTINGS.batch_size)
+        assert len(taken) == len(entries) * SETTINGS.steps * batches
+        assert [len(rows) for rows in taken[:batches]] == [16, 16, 8]
+        orders = [
+            [row for rows in taken[at : at + batches] for row in rows]
+            for at in range(0, len(taken), batches)
+        ]
+        assert all(sorted(order) == list(range(IMAGES)) for order in orders)
+        assert len({tuple(order) for order in orders}) == len(orders)
+
+    def test_another_seed_gives_another_order(self, model, split, tmp_path, measure, monkeypatch):
+        """On the same examples the values depend on the seed of the order."""
+        x_adv = crafted.adversarial_set(model, split, DIGITS.threat, SEED, Journal(tmp_path / "x", "x"))
+        monkeypatch.setattr(measured, "adversarial_set", lambda *given: x_adv)
+        assert lines(measure()) != lines(measure(seed=SEED + 1))
+
+
+class TestJournal:
+    """Continuing after an interruption."""
+
+    @pytest.mark.parametrize("finished", [1, 6])
+    def test_resumed_equals_uninterrupted(self, measure, tmp_path, finished):
+        """Stopped behind some modules, the rest is measured to the same bytes."""
+
+        def stops(stage, done, total, note=""):
+            if (stage, done) == ("criticality", finished):
+                raise KeyboardInterrupt
+
+        folder = tmp_path / "interrupted"
+        with pytest.raises(KeyboardInterrupt):
+            measure(journal=Journal(folder, "x"), progress=stops)
+        assert len(list(folder.glob("l*.npz"))) == finished - 1  # `conv1` is the first
+        assert lines(measure(journal=Journal(folder, "x"))) == lines(measure())
+
+    def test_two_definitions_do_not_disturb_each_other(self, measure, tmp_path, monkeypatch):
+        """Each is read back from its own journal after the other has been measured."""
+        kinds = {
+            "algorithm1": CriticalitySettings(steps=2, batch_size=16),
+            "official": SETTINGS,
+        }
+        first = {
+            name: lines(measure(settings, journal=Journal(tmp_path / "base" / name, name)))
+            for name, settings in kinds.items()
+        }
+        assert all(one != other for one, other in zip(*first.values(), strict=True))
+        monkeypatch.setattr(measured, "module_criticality", None)
+        for name, settings in kinds.items():
+            journal = Journal(tmp_path / "base" / name, name)
+            assert lines(measure(settings, journal=journal)) == first[name]
