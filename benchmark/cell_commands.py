@@ -13,10 +13,9 @@ from rich.table import Table as Listing
 
 from benchmark import scales
 from benchmark.cells import Cell
-from benchmark.console import WORK, listed_evaluations, say
+from benchmark.console import WORK, limited_evaluations, listed_evaluations, say
 from benchmark.display import display
 from benchmark.errors import UserError
-from benchmark.evaluation.first import FIRST, limited
 from benchmark.plans import Plan
 from benchmark.rift.presets import finetune
 from benchmark.scales import Scale
@@ -58,16 +57,6 @@ EvaluationsOption = Annotated[
         "test images. A table is then printed, not written.",
     ),
 ]
-LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        metavar="N",
-        min=1,
-        help="Evaluate on the first N test images only. The records and columns are named so and are "
-        "never taken for whole ones.",
-    ),
-]
 CollectOption = Annotated[
     bool, typer.Option("--collect", help="Run nothing; render what the records hold.")
 ]
@@ -102,9 +91,7 @@ def chosen_scale(
     wanted = chosen.for_audit if audited else chosen.evaluations
     if evaluations is not None:
         wanted = listed_evaluations(evaluations)
-    if limit is not None:
-        wanted = tuple(part if FIRST in part else limited(part, limit) for part in wanted)
-    chosen = dataclasses.replace(chosen, evaluations=wanted)
+    chosen = dataclasses.replace(chosen, evaluations=limited_evaluations(wanted, limit))
     if seeds is None:
         return chosen
     parts = seeds.split(",")

@@ -1,6 +1,6 @@
 """What the commands share: where things are, messages on standard error, and errors as one line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, ParamSpec
@@ -9,6 +9,7 @@ import typer
 
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import FIRST, limited
 from benchmark.files import write_atomically
 
 WORK, PLACES = "How to work", "Places"
@@ -52,6 +53,17 @@ DataOption = Annotated[
     ),
 ]
 
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        min=1,
+        help="Evaluate on the first N test images only. The records and columns are named so and are "
+        "never taken for whole ones.",
+    ),
+]
+
 P = ParamSpec("P")
 
 
@@ -78,6 +90,13 @@ def listed_evaluations(text: str) -> tuple[str, ...]:
     for name in names:
         evaluation(name)
     return names
+
+
+def limited_evaluations(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
+    """`names`, each on the first `limit` test images unless it says otherwise (None: on all)."""
+    if limit is None:
+        return tuple(names)
+    return tuple(name if FIRST in name else limited(name, limit) for name in names)
 
 
 def say(message: str) -> None:

@@ -11,9 +11,11 @@ from benchmark.console import (
     ArtifactsOption,
     DataOption,
     DeviceOption,
+    LimitOption,
     ResultsOption,
     ThreadsOption,
     guarded,
+    limited_evaluations,
     listed_evaluations,
     say,
 )
@@ -76,6 +78,7 @@ def evaluate(
             "the published files are there, else corruptions-15-gen-v1.",
         ),
     ] = None,
+    limit: LimitOption = None,
     name: Annotated[
         str | None,
         typer.Option("--name", help="What to call the model in results/. Default: file name and hash."),
@@ -106,7 +109,7 @@ def evaluate(
     from benchmark.work import torch_device
 
     network, info = _network(arch_name, dataset_info(dataset), normalization)
-    wanted = _evaluations(evaluations, info, data_dir)
+    wanted = limited_evaluations(_evaluations(evaluations, info, data_dir), limit)
     own = OwnModel(weights, network, info, name, entry, tuple(drop or ()))
     store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
     torch.set_num_threads(threads or cores())

@@ -82,7 +82,8 @@ def _add(app: typer.Typer, name: str) -> None:
             failures = make_cells(cells, chosen, options, jobs, redo_stale)
         if any(failure.user for failure in failures):
             finish(failures)
-        reader, own = Reader(store, chosen), "" if seeds is None else f".seeds-{seeds}"
+        reader = Reader(store, chosen)
+        own = "" if seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
         stem = store.results / "figures" / f"{name}-{chosen.name}{own}"
         drawn = spec.draw(reader)
         for suffix, content in drawn.items():

@@ -71,6 +71,26 @@ def test_a_limit_that_is_none(own_mini: Store, command: Command) -> None:
     assert not list(own_mini.results.rglob("*first*"))
 
 
+def test_a_limit_on_a_checkpoint(mini: Store, store: Store) -> None:
+    """`evaluate --limit N` too looks at N images and says so."""
+    weights = mini.artifacts / KEY / "none/seed0/weights.safetensors"
+    places = ("--results", str(store.results), "--artifacts", str(store.artifacts))
+    model = ("--arch", "resnet18-w4", "--dataset", "digits", "--name", "mine")
+    answer = said(
+        "evaluate",
+        "--weights",
+        str(weights),
+        *model,
+        *places,
+        "--evaluations",
+        "clean",
+        "--limit",
+        "10",
+    )
+    assert answer.exit_code == 0, answer.stderr
+    assert re.search(r"mine/none/seed0  clean-first-10  \d+\.\d\d % \(\d+ of 10\)", answer.stdout)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -21,7 +21,7 @@ from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
-from benchmark.evaluation.pgd import _pixel
+from benchmark.evaluation.pgd import pixel_units
 from benchmark.progress import Progress
 from benchmark.records import Count
 from benchmark.specs import Spec, spec_of
@@ -245,4 +245,4 @@ def _journaled(
 
 
 def _ball(info: DatasetInfo) -> str:
-    return f"L-infinity, eps {_pixel(info.threat.eps)}"
+    return f"L-infinity, eps {pixel_units(info.threat.eps)}"

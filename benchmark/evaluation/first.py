@@ -25,7 +25,11 @@ FIRST = "-first-"
 
 @dataclass(frozen=True)
 class First(Evaluation):
-    """`whole` on the first `images` test images: the same random draws per image, fewer of them."""
+    """`whole` on the first `images` test images.
+
+    What is drawn image by image (PGD's starts, corruptions) is the same as among all images. What
+    is drawn by batch (AutoAttack) is so for every full chunk of `whole`: 250 images, or 500, ...
+    """
 
     type_name: ClassVar[str] = "first"
     version: ClassVar[int] = 1

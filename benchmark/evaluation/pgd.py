@@ -49,7 +49,7 @@ class Pgd10x3(Evaluation):
     def note(self, info: DatasetInfo) -> str | None:
         attack, many = self.attack(info), self.runs > 1
         runs = f"{_WORDS.get(self.runs, self.runs)} PGD-{attack.steps} run{'s' if many else ''}"
-        ball = f"eps {_pixel(attack.eps)}, step {_pixel(attack.step_size)}"
+        ball = f"eps {pixel_units(attack.eps)}, step {pixel_units(attack.step_size)}"
         return f"{self.label} is {'the worst of ' if many else ''}{runs}, L-infinity, {ball}"
 
     def run(
@@ -81,6 +81,7 @@ def run_seed(base: Cell, run: int) -> int:
     return base.seed_for("pgd10x3", run)
 
 
-def _pixel(value: float) -> str:
+def pixel_units(value: float) -> str:
+    """`8/255` for a whole number of grey levels, else the number."""
     grey = value * 255
     return f"{grey:.0f}/255" if abs(grey - round(grey)) < 1e-6 else f"{value:g}"
