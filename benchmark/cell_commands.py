@@ -166,12 +166,14 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
 
 
 def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print the records of `cells`."""
+    """Print the records of `cells`, and say what they remark."""
     for cell in cells:
         for name in scale.evaluations:
             record = store.record(cell, name)
             if record is not None:
                 typer.echo(f"{cell.key}  {record.summary}")
+                for remark in record.remarks:
+                    say(f"{cell.key}  {name}: {remark}")
 
 
 def finish(failures: Sequence[Failure]) -> None:
