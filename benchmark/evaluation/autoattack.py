@@ -76,8 +76,8 @@ class SurvivedAttacks(Evaluation):
     pixels is exactly zero.
 
     The same bits come out on one machine whenever a run is stopped and continued. Other hardware may
-    differ in last bits, which a search of 5,000 queries amplifies; on CUDA some sums (`cumsum` in FAB) have
-    no fixed order, and repeatability there has not been checked.
+    differ in last bits, which a search of 5,000 queries amplifies; on CUDA some sums (`cumsum` in FAB)
+    have no fixed order, and repeatability there has not been checked.
 
     The spec does not hold the version of pyautoattack: an upgrade that changes no number should not
     void GPU days, and what is stale should not depend on what is installed. Records name it in a
