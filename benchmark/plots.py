@@ -61,7 +61,8 @@ STYLE: dict[str, Any] = {
     "ytick.minor.size": 1.5,
     "lines.linewidth": 1.1,
     "hatch.linewidth": 0.6,
-    "savefig.dpi": 200,
+    "figure.dpi": 200,  # widths of text depend on it: the layout is found at what is saved
+    "savefig.dpi": "figure",
     "svg.fonttype": "path",
     "svg.hashsalt": "rift-benchmark",
 }
@@ -69,14 +70,21 @@ STYLE: dict[str, Any] = {
 
 def draw(picture: Picture) -> dict[str, bytes]:
     """`picture` as the contents of a `png` (200 dpi) and an `svg`."""
+    figure = laid_out(picture)
     with _style():
-        figure = figure_of(picture)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # both files have the layout found now
         return {
             "png": _saved(figure, "png", {"Software": None}),
             "svg": _saved(figure, "svg", {"Date": None, "Creator": None}),
         }
+
+
+def laid_out(picture: Picture) -> Figure:
+    """`picture` with everything in the place where both files have it."""
+    with _style():
+        figure = figure_of(picture)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figure
 
 
 def figure_of(picture: Picture) -> Figure:

@@ -483,6 +483,23 @@ def test_every_kind_of_picture_can_be_drawn_twice_alike(kind: str) -> None:
     assert draw(picture) == draw(picture)
 
 
+@pytest.mark.parametrize("count", [21, 34])
+def test_no_name_is_cut_off(count: int) -> None:
+    """Names of modules, the highlighted one in bold among them, lie inside the picture as saved."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from benchmark.plots import laid_out
+
+    names = [f"layer{place}.0.shortcut.0" for place in range(10, 10 + count)]
+    modules = [replace(measured(1.0 + place, 2.0), module=name) for place, name in enumerate(names)]
+    figure = laid_out(replace(BARS, modules=tuple(modules)))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    labels = figure.axes[1].get_xticklabels()
+    assert [label.get_text() for label in labels] == names
+    assert {label.get_weight() for label in labels} == {"bold", "normal"}
+    assert all(label.get_window_extent(renderer).y0 >= 0 for label in labels)
+
+
 def test_bars_are_the_means_and_flags_are_seen() -> None:
     """A bar is as high as its mean; hatched if unconstrained, a cross instead of it if diverged."""
     from benchmark.plots import LEAST, MOST, figure_of
