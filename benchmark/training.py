@@ -162,7 +162,7 @@ def _step(
     x_adv = method.inner(model, x, labels, attack, generator)
     with method.hold(model, x, x_adv, labels, epoch):
         loss = method.outer(model, x, x_adv, labels)
-        if loss.requires_grad:
+        if any(group["params"] for group in optimizer.param_groups):
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -578,3 +578,32 @@ class TestPgdAt:
         chosen = trainable_parameters(network, LastLayer(), modules)
         assert chosen == {"layer2.0.conv2.weight", "linear.weight", "linear.bias"}
         assert trainable_parameters(network, AllLayers(), modules) is None
+
+
+def test_a_loss_without_gradient_is_no_training(network, digits, tmp_path):
+    """A method whose loss does not reach the weights fails; only training nothing needs no gradient."""
+
+    class Cut(CleanTraining):
+        def outer(self, model, x, x_adv, labels):
+            return super().outer(model, x, x_adv, labels).detach()
+
+    recipe = Recipe(epochs=1, select_last=1, milestones=())
+    few = digits.train.first(64)
+
+    def trained(method, trainable):
+        return fit(
+            network,
+            few,
+            digits.info,
+            method,
+            recipe,
+            seed=0,
+            select=lambda model: Count(k=1, n=1),
+            checkpoint=tmp_path / "state",
+            fingerprint=str(trainable),
+            trainable=trainable,
+        )
+
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        trained(Cut(), None)
+    assert trained(CleanTraining(), set()).epochs[0].loss > 0
