@@ -4,6 +4,7 @@ but means and differences over seeds).
 A number is the mean over all seeds of its scale or it is missing: never a mean over some of them.
 """
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -421,9 +422,20 @@ def notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
             lines.append(f"{info.label} has no {', '.join(missing)}")
     if stale := reader.stale(cells):
         lines.append(f"stale records left out: {stale}; `status` lists them")
-    remarks = Counter(remark for cell in cells for remark in reader.remarks(cell))
-    lines += [f"{remark} ({n} of {len(cells)} models)" for remark, n in remarks.items()]
-    return lines
+    return [*lines, *_remarks(reader, cells)]
+
+
+def _remarks(reader: Reader, cells: Sequence[Cell]) -> list[str]:
+    """Remarks of records; of those that differ in numbers only the first stands for all."""
+    alike: dict[str, list[str]] = {}
+    for cell in cells:
+        for remark in reader.remarks(cell):
+            alike.setdefault(re.sub(r"\d+", "#", remark), []).append(remark)
+    return [
+        f"{said[0]} ({len(said)} of {len(cells)} models"
+        + ("; numbers of the first)" if len(set(said)) > 1 else ")")
+        for said in alike.values()
+    ]
 
 
 def _readings(cells: Iterable[Cell]) -> list[str]:

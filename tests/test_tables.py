@@ -412,5 +412,12 @@ def test_remarks_of_records_are_notes(store: Store) -> None:
     record = store.record(cell, "pgd10x3")
     assert record is not None
     path.write_text(record.model_copy(update={"remarks": ["warning: masking"]}).model_dump_json())
-    table = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift"])
-    assert "warning: masking (1 of 6 models)" in table.notes
+    reader = Reader(store, AUDIT_BY_HAND)
+    assert "warning: masking (1 of 6 models)" in REPORTS["table1"].build(reader, ["rift"]).notes
+    other = cell_at("none", scale=AUDIT_BY_HAND)
+    for place, k in ((cell, 3), (other, 4)):
+        path, record = store.record_path(place, "pgd10x3"), store.record(place, "pgd10x3")
+        assert record is not None
+        path.write_text(record.model_copy(update={"remarks": [f"warning: {k} of 9"]}).model_dump_json())
+    remarks = [n for n in REPORTS["table1"].build(reader, ["rift"]).notes if n.startswith("warning")]
+    assert remarks == ["warning: 4 of 9 (2 of 6 models; numbers of the first)"]
