@@ -31,6 +31,7 @@ from benchmark.tables import (
     Table,
     base_name,
     chosen,
+    chosen_on,
     columns,
     difference,
     grid,
@@ -94,7 +95,7 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
     return Table(
         "audit",
         f"Audit: where does the gain come from? {arch(scale.archs[0]).label} on "
-        f"{dataset_info(scale.datasets[0]).label}",
+        f"{dataset_info(scale.datasets[0]).label}{chosen_on(finetunes)}",
         ("fine-tuning", "alpha*", "what"),
         heads,
         tuple(rows),

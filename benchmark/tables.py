@@ -211,7 +211,7 @@ def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
     ]
     return Table(
         "table1",
-        f"Table 1: adversarial training with and without RiFT{_chosen_on(finetunes)}",
+        f"Table 1: adversarial training with and without RiFT{chosen_on(finetunes)}",
         ("dataset", "network", "method"),
         columns(scale),
         tuple(rows),
@@ -242,7 +242,7 @@ def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
     return Table(
         "table2",
         f"Table 2: other adversarial training methods with and without RiFT, {arch(network).label}"
-        f"{_chosen_on(finetunes)}",
+        f"{chosen_on(finetunes)}",
         ("dataset", "method"),
         columns(scale),
         tuple(rows),
@@ -299,16 +299,19 @@ def _with_label(used: str, finetune: str) -> str:
     return f"{method(used).label}+{_RIFT.get(finetune, finetune)}"
 
 
-def _chosen_on(finetunes: Sequence[str]) -> str:
+def chosen_on(finetunes: Sequence[str]) -> str:
     """For a title: which data chose epochs and alpha*."""
-    data = {name: _SELECTS_ON[finetune(name).selects_on] for name in finetunes}
+    data = {name: finetune(name).selects_on for name in finetunes}
     if len(set(data.values())) == 1:
-        return f" (epochs and alpha* chosen on {data[finetunes[0]]})"
-    said = "; ".join(f"{name}: {on}" for name, on in data.items())
-    return f" (epochs and alpha* chosen on: {said})"
+        return f" (epochs and alpha* chosen on {_SELECTS_ON[data[finetunes[0]]]})"
+    said = (
+        f"on {label}: {', '.join(name for name in finetunes if data[name] == key)}"
+        for key, label in _SELECTS_ON.items()
+    )
+    return f" (epochs and alpha* chosen {'; '.join(said)})"
 
 
-_SELECTS_ON = {"test": "test images", "hold-out": "a hold-out of the training images"}
+_SELECTS_ON = {"test": "test images", "hold-out": "a hold-out"}
 
 
 # --- Tables 3 and 4: which and how many modules are fine-tuned ------------------------------------
@@ -363,7 +366,7 @@ def _ablation(
     both = "each tuning as fine-tuned (alpha 1) and at its own alpha* (mean over seeds); the paper "
     return Table(
         name,
-        f"{title}, {where}{_chosen_on(protocols)}",
+        f"{title}, {where}{chosen_on(protocols)}",
         (*(("protocol",) if len(protocols) > 1 else ()), "fine-tuned modules", "alpha"),
         columns(scale),
         tuple(rows),

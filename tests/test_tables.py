@@ -376,8 +376,7 @@ def test_a_title_says_which_data_chose(store: Store) -> None:
     """One kind of data is named once; several, by fine-tuning; and the notes explain each protocol."""
     mixed = audited(store, "table1", "rift", "rift-held-out")
     assert mixed.title.endswith(
-        "(epochs and alpha* chosen on: rift: test images; "
-        "rift-held-out: a hold-out of the training images)"
+        "(epochs and alpha* chosen on test images: rift; on a hold-out: rift-held-out)"
     )
     assert any(note.startswith("rift-held-out: no test image chooses") for note in mixed.notes)
     alone = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift", "bn-only"])
