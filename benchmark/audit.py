@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines import method
-from benchmark.cells import Cell, derive_seed
+from benchmark.cells import Cell, base_name, derive_seed
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.intervals import RESAMPLES, Interval, PValues, mcnemar, over_images, over_seeds
@@ -29,7 +29,6 @@ from benchmark.tables import (
     Reader,
     Row,
     Table,
-    base_name,
     chosen,
     chosen_on,
     columns,

@@ -17,7 +17,6 @@ from benchmark.console import WORK, limited_evaluations, listed_evaluations, say
 from benchmark.display import display
 from benchmark.errors import UserError
 from benchmark.plans import Plan
-from benchmark.rift.presets import finetune
 from benchmark.scales import Scale
 from benchmark.states import State, cell_state, record_state, supersede_stale
 from benchmark.store import Store
@@ -101,16 +100,6 @@ def chosen_scale(
     return dataclasses.replace(chosen, seeds=numbers)
 
 
-def listed_finetunes(text: str | None, default: Sequence[str]) -> tuple[str, ...]:
-    """The fine-tunings named in a comma-separated list. Raises `UserError` for an unknown one."""
-    if text is None:
-        return tuple(default)
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for name in names:
-        finetune(name)
-    return names
-
-
 def matching_cells(cells: Sequence[Cell], only: str | None) -> list[Cell]:
     """The cells whose key matches the glob `only`. Raises `UserError` if there are none."""
     chosen = [cell for cell in cells if only is None or fnmatchcase(cell.key, only)]
@@ -124,6 +113,23 @@ def working_options(
 ) -> Options:
     """How to work, as the flags say or else the scale."""
     return Options(store, data, device, threads or scale.threads or cores())
+
+
+def work_on(
+    cells: Sequence[Cell],
+    scale: Scale,
+    options: Options,
+    *,
+    jobs: int | None,
+    redo_stale: bool,
+    dry_run: bool,
+    collect: bool = False,
+) -> list[Failure] | None:
+    """Make `cells` unless the flags say otherwise; returns what failed, None after a dry run."""
+    if dry_run:
+        show_states(options.store, scale, cells)
+        return None
+    return [] if collect else make_cells(cells, scale, options, jobs, redo_stale)
 
 
 def make_cells(

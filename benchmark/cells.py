@@ -16,6 +16,14 @@ OWN = "own"  # stands for the scale in keys of models that were made elsewhere
 PART = r"[a-z0-9][a-z0-9.-]*"
 
 
+def base_name(finetune: str) -> str:
+    """What stands for `finetune` in the cell of the base model that it starts from.
+
+    What chooses on a hold-out starts from a model that has not been trained on it either.
+    """
+    return BASE + HELD_OUT if HELD_OUT in finetune else BASE
+
+
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed from the text of `parts`; the only source of seeds in the suite."""
     text = "|".join(str(part) for part in parts)
@@ -44,11 +52,8 @@ class Cell:
 
     @property
     def base(self) -> "Cell":
-        """The adversarially trained model that this cell starts from (itself for a base).
-
-        What chooses on a hold-out starts from a model that has not been trained on it either.
-        """
-        return replace(self, finetune=BASE + HELD_OUT if HELD_OUT in self.finetune else BASE)
+        """The adversarially trained model that this cell starts from (itself for a base)."""
+        return replace(self, finetune=base_name(self.finetune))
 
     @property
     def is_base(self) -> bool:

@@ -21,10 +21,10 @@ from benchmark.cell_commands import (
     SeedsOption,
     chosen_scale,
     finish,
-    make_cells,
     matching_cells,
     show_states,
     show_values,
+    work_on,
     working_options,
 )
 from benchmark.cells import BASE, HELD_OUT, Cell
@@ -100,11 +100,10 @@ def run(
     cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
     for cell in cells:
         Plan.of(cell, chosen)
-    if dry_run:
-        show_states(store, chosen, cells)
-        return
     options = working_options(store, chosen, data_dir, device, threads)
-    failures = make_cells(cells, chosen, options, jobs, redo_stale)
+    failures = work_on(cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run)
+    if failures is None:
+        return
     show_values(store, chosen, cells)
     finish(failures)
 

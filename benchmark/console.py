@@ -86,9 +86,14 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 def listed_evaluations(text: str) -> tuple[str, ...]:
     """The evaluations named in a comma-separated list. Raises `UserError` for an unknown one."""
+    return listed(text, evaluation)
+
+
+def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:
+    """The names in a comma-separated list, each once; `known` raises `UserError` for an unknown one."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
-        evaluation(name)
+        known(name)
     return names
 
 

@@ -100,8 +100,7 @@ class Evaluating:
             record = self.store.record(cell, name)
             if (
                 record is not None
-                and record.provenance.weights_sha256 == self.weights.sha256
-                and record.provenance.data_sha256 == data
+                and self.same_model(record, data)
                 and record.spec["evaluation"] == spec["evaluation"]
             ):
                 return record
@@ -116,9 +115,13 @@ class Evaluating:
             record = self.store.record(cell, path.stem)
             if (
                 record is not None
-                and record.provenance.weights_sha256 == self.weights.sha256
-                and record.provenance.data_sha256 == data
+                and self.same_model(record, data)
                 and spec_hash(record.spec["model"]) == spec_hash(spec["model"])
             ):
                 found[path.stem] = self.store.bits(record)
         return found
+
+    def same_model(self, record: Record, data: str) -> bool:
+        """Whether `record` is of these weights and of the test images with the hash `data`."""
+        made = record.provenance
+        return made.weights_sha256 == self.weights.sha256 and made.data_sha256 == data

@@ -15,9 +15,8 @@ from benchmark.cell_commands import (
     SeedsOption,
     chosen_scale,
     finish,
-    make_cells,
     matching_cells,
-    show_states,
+    work_on,
     working_options,
 )
 from benchmark.console import (
@@ -32,7 +31,6 @@ from benchmark.console import (
 )
 from benchmark.figures import FIGURES
 from benchmark.store import Store
-from benchmark.sweep import Failure
 from benchmark.tables import Reader
 
 CHEAPEST = ("clean",)
@@ -73,21 +71,20 @@ def _add(app: typer.Typer, name: str) -> None:
             chosen_scale(scale, seeds), evaluations=spec.evaluations or CHEAPEST
         )
         store, cells = Store(results, artifacts), matching_cells(spec.cells(chosen), only)
-        failures: list[Failure] = []
-        if dry_run:
-            show_states(store, chosen, cells)
+        options = working_options(store, chosen, data_dir, device, threads)
+        failures = work_on(
+            cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
+        )
+        if failures is None:
             return
-        if not collect:
-            options = working_options(store, chosen, data_dir, device, threads)
-            failures = make_cells(cells, chosen, options, jobs, redo_stale)
         if any(failure.user for failure in failures):
             finish(failures)
-        reader = Reader(store, chosen)
         own = "" if seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
         stem = store.results / "figures" / f"{name}-{chosen.name}{own}"
-        drawn = spec.draw(reader)
+        picture = spec.build(Reader(store, chosen))
+        drawn = picture.files()
         for suffix, content in drawn.items():
             write_result(stem.with_name(f"{stem.name}.{suffix}"), content)
-        typer.echo(spec.caption(reader))
+        typer.echo(picture.caption)
         say(f"written to {stem}.{{{','.join(drawn)}}}")
         finish(failures)

@@ -30,7 +30,7 @@ from benchmark.pictures import (
     ranked,
 )
 from benchmark.plans import Plan
-from benchmark.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.recipes import Criticality, OfficialCriticality
 from benchmark.records import Finetuning
 from benchmark.rift.presets import ALPHA_1, CURVE, MODULE, finetune
 from benchmark.scales import SCALES, Scale
@@ -44,6 +44,7 @@ class FigureSpec:
     """What a figure is called, which cells it needs with which evaluations, and what it shows.
 
     Every figure needs how its cells were made; `evaluations` are the records it needs besides.
+    `build` raises `UserError` if no part of the figure is complete.
     """
 
     name: str
@@ -51,20 +52,6 @@ class FigureSpec:
     cells: Callable[[Scale], list[Cell]]
     evaluations: tuple[str, ...]
     build: Callable[[Reader], Picture]
-
-    def draw(self, reader: Reader) -> dict[str, bytes]:
-        """Contents of the figure's files by suffix: `png`, `svg` and `csv` (the numbers shown).
-
-        Raises `UserError` if no part of the figure is complete.
-        """
-        from benchmark.plots import draw
-
-        picture = self.build(reader)
-        return {**draw(picture), "csv": picture.csv().encode()}
-
-    def caption(self, reader: Reader) -> str:
-        """What is printed. Raises `UserError` if no part of the figure is complete."""
-        return self.build(reader).caption
 
 
 # --- what all figures share ---------------------------------------------------------------------------
@@ -281,7 +268,7 @@ def _measured(makings: Sequence[Finetuning]) -> tuple[MeasuredModule, ...]:
     )
 
 
-def _definition(settings: CriticalitySettings | OfficialCriticality) -> str:
+def _definition(settings: Criticality) -> str:
     """How and on which images MRC was measured."""
     if isinstance(settings, OfficialCriticality):
         how = f"as the released code measures it, the largest loss of {settings.steps} projected epochs"

@@ -35,6 +35,12 @@ class Picture:
         """What is printed with the picture: title, model, and a note per line."""
         return "\n".join([f"{self.title}, {self.model}", "", *(f"  {note}" for note in self.notes), ""])
 
+    def files(self) -> dict[str, bytes]:
+        """Contents of its files by suffix: `png`, `svg` and `csv` (the numbers shown)."""
+        from benchmark.plots import draw
+
+        return {**draw(self), "csv": self.csv().encode()}
+
     def rows(self) -> Rows:
         """The numbers behind the picture, accuracies as fractions; `seed` is `mean` for a mean."""
         raise NotImplementedError

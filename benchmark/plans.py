@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from baselines import method
 from baselines.method import Method
-from benchmark.cells import HELD_OUT, Cell
+from benchmark.cells import BASE, Cell
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.data.hold_out import HoldOut
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch
-from benchmark.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
-from benchmark.rift.presets import PAPER, Criticality, Finetune, finetune
+from benchmark.recipes import FINETUNE_RECIPE, Criticality, LinfAttack, Recipe
+from benchmark.rift.presets import PAPER, Finetune, finetune
 from benchmark.scales import Scale, shortened
 from benchmark.specs import Spec, spec_of
 
@@ -45,8 +45,9 @@ class BasePlan:
         own = scale.networks.get(cell.arch, {}) | scale.recipes.get(cell.method, {})
         overrides = scale.training | own
         recipe = shortened(chosen.recipe(cell.dataset), overrides, f"scale '{scale.name}', training")
-        info, hold_out = dataset_info(cell.dataset), HoldOut() if HELD_OUT in cell.finetune else None
-        return cls(cell.base, info, arch(cell.arch), chosen, recipe, hold_out)
+        base, info = cell.base, dataset_info(cell.dataset)
+        hold_out = None if base.finetune == BASE else HoldOut()
+        return cls(base, info, arch(cell.arch), chosen, recipe, hold_out)
 
     @cached_property
     def spec(self) -> Spec:

@@ -114,3 +114,7 @@ class OfficialCriticality:
     batch_size: Positive = 512
     split: Literal["train", "test", "hold-out"] = "test"
     images: Positive | None = None
+
+
+Criticality = CriticalitySettings | OfficialCriticality
+"""Settings of either definition of MRC."""

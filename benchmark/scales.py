@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from benchmark.cells import OWN, PART
 from benchmark.errors import UserError
-from benchmark.recipes import CriticalitySettings, OfficialCriticality, Recipe
+from benchmark.recipes import Criticality, CriticalitySettings, OfficialCriticality, Recipe
 
 Overrides = Mapping[str, Any]
 
@@ -203,9 +203,7 @@ def scale(name: str) -> Scale:
     return read
 
 
-R = TypeVar(
-    "R", Recipe, CriticalitySettings, OfficialCriticality, CriticalitySettings | OfficialCriticality
-)
+R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, Criticality)
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
     kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings, OfficialCriticality)
 }

@@ -17,10 +17,8 @@ from benchmark.cell_commands import (
     SeedsOption,
     chosen_scale,
     finish,
-    listed_finetunes,
-    make_cells,
     matching_cells,
-    show_states,
+    work_on,
     working_options,
 )
 from benchmark.console import (
@@ -31,14 +29,15 @@ from benchmark.console import (
     ResultsOption,
     ThreadsOption,
     guarded,
+    listed,
     say,
     write_result,
 )
 from benchmark.errors import UserError
 from benchmark.render import FILES, FORMATS
 from benchmark.reports import REPORTS
+from benchmark.rift.presets import finetune
 from benchmark.store import Store
-from benchmark.sweep import Failure
 from benchmark.tables import Reader, Table
 
 
@@ -98,22 +97,22 @@ def _add(app: typer.Typer, name: str) -> None:
         data_dir: DataOption = Path("data"),
     ) -> None:
         chosen = chosen_scale(scale, seeds, evaluations, limit, audited=spec.audited)
-        finetunes, store = listed_finetunes(protocol, spec.defaults), Store(results, artifacts)
+        finetunes = spec.defaults if protocol is None else listed(protocol, finetune)
+        store = Store(results, artifacts)
         if not (cells := spec.cells(chosen, finetunes)):
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
         cells = matching_cells(cells, only)
-        failures: list[Failure] = []
-        if dry_run:
-            show_states(store, chosen, cells)
+        options = working_options(store, chosen, data_dir, device, threads)
+        failures = work_on(
+            cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
+        )
+        if failures is None:
             return
-        if not collect:
-            options = working_options(store, chosen, data_dir, device, threads)
-            failures = make_cells(cells, chosen, options, jobs, redo_stale)
         table = spec.build(Reader(store, chosen), finetunes)
         typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
         refused = any(failure.user for failure in failures)
         if not refused and seeds is None and evaluations is None and limit is None:
-            shown = "" if finetunes == tuple(spec.defaults) else f".{'+'.join(finetunes)}"
+            shown = "" if finetunes == spec.defaults else f".{'+'.join(finetunes)}"
             _write(table, store, f"{name}-{chosen.name}{shown}")
         finish(failures)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from baselines import method
-from benchmark.cells import BASE, BASES, HELD_OUT, Cell
+from benchmark.cells import BASE, HELD_OUT, Cell, base_name
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
@@ -248,11 +248,6 @@ def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
         tuple(rows),
         (*notes(reader, cells), *picks),
     )
-
-
-def base_name(finetune: str) -> str:
-    """The name of the base model that `finetune` starts from, in its place in a key."""
-    return BASES[HELD_OUT in finetune]
 
 
 def with_bases(finetunes: Iterable[str]) -> list[str]:

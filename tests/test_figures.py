@@ -161,7 +161,7 @@ def test_one_seed_has_no_mean(store: Store) -> None:
     write_curves(store)
     one = replace(TWO, seeds=(1,))
     assert {row["seed"] for row in rows_of(FIGURES["figure1"], store, one)} == {"1"}
-    assert "seed 1: one seed, no spread" in FIGURES["figure1"].caption(Reader(store, one))
+    assert "seed 1: one seed, no spread" in FIGURES["figure1"].build(Reader(store, one)).caption
 
 
 def test_seeds_are_moved_as_a_whole(store: Store) -> None:
@@ -189,7 +189,9 @@ def test_a_tuning_of_some_seeds_is_left_out_by_name(store: Store) -> None:
         write_making(store, cell, curve=curve((1, 2, 3), (1, gap, 3)))
     spec = FIGURES["figure1"]
     assert {row["tuning"] for row in rows_of(spec, store)} == {"rift", "last-layer"}
-    (note,) = [line for line in spec.caption(Reader(store, TWO)).splitlines() if "left out" in line]
+    (note,) = [
+        line for line in spec.build(Reader(store, TWO)).caption.splitlines() if "left out" in line
+    ]
     place = "by-hand/digits/resnet18-w8/pgd-at"
     assert note == (
         f"  left out, because cells are missing or stale: {place}/robust-critical-curve/seed0, "
@@ -208,7 +210,7 @@ def test_stale_makings_are_left_out(store: Store) -> None:
 def test_the_caption_of_curves(store: Store) -> None:
     """It says which scale, seeds and images, what the marks are, and which modules were fine-tuned."""
     write_curves(store)
-    lines = FIGURES["figure1"].caption(Reader(store, TWO)).splitlines()
+    lines = FIGURES["figure1"].build(Reader(store, TWO)).caption.splitlines()
     assert lines[0].startswith("Figure 1: ")
     assert lines[0].endswith("ResNet18 (width 8) on Digits")
     assert "  scale by-hand: numbers written by hand" in lines
@@ -224,7 +226,10 @@ def test_the_caption_names_a_part_of_the_test_images(store: Store) -> None:
     scale = replace(TWO, seeds=(0,), finetuning={"select_images": 500})
     cell = cell_at("rift-curve", scale=scale)
     write_making(store, cell, scale, curve=curve((1, 2, 3), (1, 2, 3)))
-    assert "accuracies of the first 500 test images" in FIGURES["figure1"].caption(Reader(store, scale))
+    assert (
+        "accuracies of the first 500 test images"
+        in FIGURES["figure1"].build(Reader(store, scale)).caption
+    )
 
 
 # --- criticality ------------------------------------------------------------------------------------
@@ -238,7 +243,7 @@ def test_criticality_by_hand(store: Store) -> None:
     assert [float(row["mrc"]) for row in only(rows, seed="1")] == list(MRC[1])
     assert [float(row["mrc"]) for row in only(rows, seed="mean")] == [0.6, 0.03, 1.5, 0.4]
     assert [float(row["accuracy_drop"]) for row in only(rows, seed="mean")] == [0.06, 0.003, 0.15, 0.04]
-    caption = FIGURES["figure3"].caption(Reader(store, TWO))
+    caption = FIGURES["figure3"].build(Reader(store, TWO)).caption
     assert "least critical: layer1.0.conv1; most critical: layer4.1.conv2" in caption
     assert "fine-tuned by rift: linear (2 of 2 seeds)" in caption
     assert "on the first 64 training images" in caption
@@ -259,7 +264,7 @@ def test_unconstrained_and_diverged_modules_are_named(store: Store) -> None:
     for seed, mrc in enumerate(((0.5, 0.02, None, 0.3), (0.7, 0.04, 1.0, 0.5))):
         entries = criticality(mrc, active[seed])
         write_making(store, cell_at("rift", seed, scale=TWO), criticality=entries)
-    caption = FIGURES["figure3"].caption(Reader(store, TWO))
+    caption = FIGURES["figure3"].build(Reader(store, TWO)).caption
     assert "most critical: layer4.1.conv2" in caption
     assert "counts as most critical (crosses): layer4.1.conv2\n" in caption
     assert "under-estimated (hatched): layer1.0.conv1, linear\n" in caption
@@ -272,7 +277,7 @@ def test_official_criticality_is_a_figure_of_its_own(store: Store) -> None:
     write_criticality(store, "rift-official-code")
     with pytest.raises(UserError):
         FIGURES["figure3"].build(Reader(store, TWO))
-    caption = FIGURES["figure3-official"].caption(Reader(store, TWO))
+    caption = FIGURES["figure3-official"].build(Reader(store, TWO)).caption
     assert caption.startswith("Figure 3: module robust criticality as the released code measures it, ")
     assert "projected epochs" in caption
     assert "on the first 64 test images" in caption
@@ -322,7 +327,7 @@ def test_damage_by_hand(store: Store) -> None:
     assert [float(row["adv_loss"]) for row in means] == [0.002, 0.006, 0.0, 0.004]
     assert {row["std_gain"] for row in rows} == {"0.01"}
     assert [float(row["adv_loss"]) for row in only(rows, seed="1")] == [0.003, 0.009, 0.0, 0.006]
-    caption = FIGURES["figure-damage"].caption(Reader(store, TWO))
+    caption = FIGURES["figure-damage"].build(Reader(store, TWO)).caption
     assert "over 4 modules: Adv lost rho = 0.00 (p = 1.000); Std gained not defined" in caption
     assert "within each seed: rho = " in caption
     assert "left out" not in caption
@@ -410,11 +415,11 @@ def test_figures_are_of_the_papers_datasets_and_networks() -> None:
 def test_a_smaller_scale_lends_its_last(store: Store) -> None:
     """Where a scale has no second dataset or third network the last stands in, and it says so."""
     write_criticality(store)
-    caption = FIGURES["figure-c2"].caption(Reader(store, TWO))
+    caption = FIGURES["figure-c2"].build(Reader(store, TWO)).caption
     assert caption.startswith("Figure C.2: ")
     assert "the scale has no third dataset: Digits, its last, stands in" in caption
     assert "the scale has no third network: ResNet18 (width 8), its last, stands in" in caption
-    assert "stands in" not in FIGURES["figure3"].caption(Reader(store, TWO))
+    assert "stands in" not in FIGURES["figure3"].build(Reader(store, TWO)).caption
 
 
 def test_an_unknown_figure_lists_the_known_ones() -> None:
@@ -460,9 +465,9 @@ def test_equal_numbers_give_equal_bytes_whatever_the_settings(store: Store) -> N
 
     write_curves(store)
     spec, reader = FIGURES["figure1"], Reader(store, TWO)
-    once = spec.draw(reader)
+    once = spec.build(reader).files()
     with matplotlib.rc_context({"font.size": 20, "svg.hashsalt": None, "axes.grid": True}):
-        again = spec.draw(reader)
+        again = spec.build(reader).files()
         assert matplotlib.rcParams["font.size"] == 20
     assert set(once) == {"png", "svg", "csv"}
     assert once == again

@@ -16,7 +16,7 @@ from torch import nn
 from benchmark.attacks import training_mode
 from benchmark.data.images import Split
 from benchmark.progress import Progress, silent
-from benchmark.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.recipes import Criticality, CriticalitySettings, LinfAttack, OfficialCriticality
 from benchmark.records import ModuleCriticality
 from benchmark.rift.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
 from benchmark.rift.algorithm1 import algorithm1
@@ -25,9 +25,7 @@ from benchmark.rift.official_ascent import official_ascent
 from benchmark.store import Journal
 from benchmark.training import TrainingFailed
 
-Settings = CriticalitySettings | OfficialCriticality
-
-_ASCENTS: dict[type[Settings], Callable[..., Ascent]] = {
+_ASCENTS: dict[type[Criticality], Callable[..., Ascent]] = {
     CriticalitySettings: algorithm1,
     OfficialCriticality: official_ascent,
 }
@@ -42,7 +40,7 @@ def module_criticality(
     model: nn.Module,
     module: str,
     examples: AdversarialSet,
-    settings: Settings,
+    settings: Criticality,
     reference: tuple[float, float],
     seed: int,
 ) -> ModuleCriticality:
@@ -68,7 +66,7 @@ def criticality(
     model: nn.Module,
     split: Split,
     attack: LinfAttack,
-    settings: Settings,
+    settings: Criticality,
     *,
     seed: int,
     journal: Journal,

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 from benchmark import official_code
 from benchmark.cells import HELD_OUT
 from benchmark.errors import UserError
-from benchmark.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.recipes import Criticality, CriticalitySettings, LinfAttack, OfficialCriticality
 from benchmark.rift.selection import (
     AllLayers,
     LastLayer,
@@ -32,7 +32,6 @@ from benchmark.rift.selection import (
 
 ALPHA_1, CURVE = "-alpha-1", "-curve"
 MODULE = "module-"
-Criticality = CriticalitySettings | OfficialCriticality
 
 
 @dataclass(frozen=True)
