@@ -79,6 +79,9 @@ def over_images(differences: ArrayLike, seed: int, level: float = LEVEL) -> Inte
         for done in range(0, RESAMPLES, at_once)
     ]
     resampled = (np.concatenate(means) / len(images)).round(_DIGITS)
+    if not apart.size:  # gains and losses are alike: neither order is first, the ends are opposite
+        high = float(np.quantile(np.concatenate([resampled, -resampled]), (1 + level) / 2))
+        return Interval(0.0 - high, high + 0.0)
     low, high = (float(end) for end in np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2]))
     if mirrored:
         low, high = -high, -low

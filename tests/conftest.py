@@ -12,7 +12,10 @@ from benchmark.reports import REPORTS
 from benchmark.store import Store
 from benchmark.tables import Reader, Table
 
-settings.register_profile("steady", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure, and the same commit passes or fails each time; `--hypothesis-profile
+# explore` looks further, elsewhere each time.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("steady")
 
 
