@@ -56,7 +56,7 @@ class Mart(Method):
     ) -> "Tensor":
         from benchmark.attacks import gaussian_start, linf_pgd
 
-        start = gaussian_start(x.shape, self.start_std, generator).to(x.device)
+        start = gaussian_start(x, self.start_std, generator)
         return linf_pgd(model, x, labels, attack, start)
 
     def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":

@@ -44,7 +44,7 @@ class PgdAt(Method):
     ) -> "Tensor":
         from benchmark.attacks import linf_pgd, uniform_start
 
-        start = uniform_start(x.shape, attack.eps, generator).to(x.device)
+        start = uniform_start(x, attack.eps, generator)
         return linf_pgd(model, x, labels, attack, start, bn_training=True)
 
     def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":

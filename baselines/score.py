@@ -49,7 +49,7 @@ class Score(Method):
         from benchmark.attacks import evaluated, gaussian_start, linf_pgd
 
         target = evaluated(model, x).softmax(1)
-        start = gaussian_start(x.shape, self.start_std, generator).to(x.device)
+        start = gaussian_start(x, self.start_std, generator)
         return linf_pgd(
             model,
             x,

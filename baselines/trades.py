@@ -56,7 +56,7 @@ class Trades(Method):
         from benchmark.attacks import evaluated, gaussian_start, linf_pgd
 
         target = evaluated(model, x).log_softmax(1)
-        start = gaussian_start(x.shape, self.start_std, generator).to(x.device)
+        start = gaussian_start(x, self.start_std, generator)
         return linf_pgd(
             model, x, labels, attack, start, objective=lambda logits, _: summed_kl(target, logits)
         )

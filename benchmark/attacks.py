@@ -2,11 +2,12 @@
 
     x_0 = clip(x + start),  x_{t+1} = clip(P_eps(x_t + step_size * sign(grad L(f(x_t), y))))
 
-Objective, start and BN mode are arguments; methods and evaluations differ in nothing else.
+Objective, start and BN mode are arguments; methods and evaluations differ in nothing else. With BN in
+evaluation mode the gradient is that of a cheaper copy (`benchmark.attack_copy`).
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.attack_copy import cheaper
 from benchmark.cells import derive_seed
 from benchmark.recipes import LinfAttack
 
@@ -39,6 +41,19 @@ def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = flag
 
 
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter of `model` asks for a gradient inside the block; afterwards as before."""
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
+
+
 def linf_pgd(
     model: nn.Module,
     x: Tensor,
@@ -52,37 +67,45 @@ def linf_pgd(
     """Adversarial images for `x` (B, C, H, W) in [0,1]: same shape, in [0,1], within `attack.eps`.
 
     `start` is the initial perturbation (same shape, pixel units). `bn_training` runs the model in
-    training mode while crafting, which uses and updates batch statistics. `objective(logits,
-    labels)` is ascended. Parameters receive no gradient.
+    training mode while crafting, which uses and updates batch statistics; otherwise the attack runs
+    against `cheaper(model)`. `objective(logits, labels)` is ascended. Parameters receive no gradient.
     """
     low, high = (x - attack.eps).clamp_(0, 1), (x + attack.eps).clamp_(0, 1)
     x_adv = torch.clamp(x + start, low, high)
-    with training_mode(model, bn_training):
+    with ExitStack() as crafting:
+        crafting.enter_context(training_mode(model, bn_training))
+        crafting.enter_context(frozen(model))
+        attacked = model if bn_training else cheaper(model, x.device)
         for _ in range(attack.steps):
             x_adv.requires_grad_(True)
-            loss = objective(model(x_adv), labels)
+            loss = objective(attacked(x_adv), labels)
             (gradient,) = torch.autograd.grad(loss, x_adv)
             x_adv = x_adv.detach().add_(gradient.sign_(), alpha=attack.step_size)
             x_adv = torch.clamp(x_adv, low, high)
     return x_adv
 
 
-def uniform_start(shape: torch.Size, eps: float, generator: torch.Generator) -> Tensor:
-    """Perturbation of `shape` drawn from U(-eps, eps) on the CPU."""
-    return torch.empty(shape).uniform_(-eps, eps, generator=generator)
+def uniform_start(x: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    """Perturbation for `x` from U(-eps, eps), drawn on the CPU: the same on every device."""
+    return _drawn_for(x, lambda start: start.uniform_(-eps, eps, generator=generator))
 
 
-def gaussian_start(shape: torch.Size, std: float, generator: torch.Generator) -> Tensor:
-    """Perturbation of `shape` drawn from N(0, std^2) on the CPU."""
-    return torch.empty(shape).normal_(0, std, generator=generator)
+def gaussian_start(x: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """Perturbation for `x` from N(0, std^2), drawn on the CPU: the same on every device."""
+    return _drawn_for(x, lambda start: start.normal_(0, std, generator=generator))
+
+
+def _drawn_for(x: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
+    # From pinned memory the copy waits for nothing that the device still has to do.
+    start = draw(torch.empty(x.shape, pin_memory=x.is_cuda))
+    return start.to(x.device, non_blocking=True)
 
 
 @torch.no_grad()
 def evaluated(model: nn.Module, x: Tensor) -> Tensor:
-    """Logits (B, K) of `x` in evaluation mode, without gradient; the model's mode is put back."""
+    """Logits (B, K) of `x`, in evaluation mode, of the model that an attack on `model` sees."""
     with training_mode(model, False):
-        logits: Tensor = model(x)
-    return logits
+        return cheaper(model, x.device)(x)
 
 
 def example_starts(seed: int, start: int, stop: int, shape: tuple[int, ...], eps: float) -> Tensor:

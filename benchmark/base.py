@@ -74,6 +74,7 @@ def base_weights(plan: BasePlan, material: Material, store: Store, progress: Pro
         select=lambda m: pgd_count(m, judged, plan.info.threat, plan.cell.seed_for("select")),
         checkpoint=checkpoint,
         fingerprint=fingerprint,
+        mixed=True,
         stage="adversarial training",
         progress=progress,
     )

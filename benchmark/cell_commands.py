@@ -17,6 +17,7 @@ from benchmark.console import WORK, limited_evaluations, listed_evaluations, say
 from benchmark.display import display
 from benchmark.errors import UserError
 from benchmark.plans import Plan
+from benchmark.precision import Precision
 from benchmark.scales import Scale
 from benchmark.states import State, cell_state, record_state, supersede_stale
 from benchmark.store import Store
@@ -109,10 +110,17 @@ def matching_cells(cells: Sequence[Cell], only: str | None) -> list[Cell]:
 
 
 def working_options(
-    store: Store, scale: Scale, data: Path, device: str, threads: int | None
+    store: Store,
+    scale: Scale,
+    data: Path,
+    device: str,
+    threads: int | None,
+    precision: Precision,
+    memory: float | None,
 ) -> Options:
-    """How to work, as the flags say or else the scale."""
-    return Options(store, data, device, threads or scale.threads or cores())
+    """How to work, as the flags say or else the scale; `memory` is in GiB."""
+    held = None if memory is None else int(memory * 2**30)
+    return Options(store, data, device, threads or scale.threads or cores(), precision, held)
 
 
 def work_on(

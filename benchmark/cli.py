@@ -30,9 +30,12 @@ from benchmark.cell_commands import (
 from benchmark.cells import BASE, HELD_OUT, Cell
 from benchmark.console import (
     ArtifactsOption,
+    CompileOption,
     DataOption,
     DeviceOption,
     LimitOption,
+    MemoryOption,
+    PrecisionOption,
     ResultsOption,
     ThreadsOption,
     guarded,
@@ -47,6 +50,7 @@ from benchmark.figure_commands import add_figure_commands
 from benchmark.figures import FIGURES
 from benchmark.models import RESNETS, WIDE_RESNETS
 from benchmark.plans import Plan
+from benchmark.precision import Precision
 from benchmark.reports import REPORTS
 from benchmark.rift.presets import ALPHA_1, CURVE, MODULE, PROTOCOLS, TUNINGS
 from benchmark.store import Store
@@ -84,6 +88,9 @@ def run(
     jobs: JobsOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = "auto",
+    compiled: CompileOption = False,
+    memory: MemoryOption = None,
     results: ResultsOption = Path("results"),
     artifacts: ArtifactsOption = Path("artifacts"),
     data_dir: DataOption = Path("data"),
@@ -100,7 +107,9 @@ def run(
     cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
     for cell in cells:
         Plan.of(cell, chosen)
-    options = working_options(store, chosen, data_dir, device, threads)
+    options = working_options(
+        store, chosen, data_dir, device, threads, Precision(precision, compiled), memory
+    )
     failures = work_on(cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run)
     if failures is None:
         return

@@ -22,6 +22,36 @@ ThreadsOption = Annotated[
         help="Threads per process. Default: the scale's. Other values may change the last bits.",
     ),
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        rich_help_panel=WORK,
+        help="Of attacks and adversarial training: auto (bf16 where the hardware has it), fp32, bf16. "
+        "What is counted is always counted in fp32.",
+    ),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        rich_help_panel=WORK,
+        help="Compile networks for attacks and adversarial training; takes a minute or so per model "
+        "before it is faster, and a C++ compiler.",
+    ),
+]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        metavar="GIB",
+        min=0,
+        rich_help_panel=WORK,
+        help="Activations a process may hold while it measures criticality. Less takes longer and "
+        "changes no number. Default: no limit.",
+    ),
+]
 DeviceOption = Annotated[
     str, typer.Option("--device", rich_help_panel=WORK, help="cpu, cuda, cuda:1, mps, ...")
 ]

@@ -12,6 +12,7 @@ from benchmark.cells import Cell
 from benchmark.data.images import Dataset
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.evaluation import Outcome
+from benchmark.precision import used
 from benchmark.progress import Progress
 from benchmark.provenance import provenance
 from benchmark.records import CellName, Record, hashed
@@ -52,8 +53,10 @@ class Evaluating:
         started, cell = datetime.now(UTC), self.subject.cell
         spec = self.subject.evaluation_spec(name)
         assert spec is not None
+        device = self.data.test.images.device
         journal = Journal(
-            self.store.work(cell) / f"evaluation-{name}", f"{spec_hash(spec)} {self.weights.sha256}"
+            self.store.work(cell) / f"evaluation-{name}",
+            f"{spec_hash(spec)} {self.weights.sha256}{used().mark(device)}",
         )
         resumed, data = not journal.empty, self.data.test.sha256()
         self.progress(name, 0, 1)
@@ -80,7 +83,7 @@ class Evaluating:
             remarks=list(dict.fromkeys((*self.remarks, *outcome.remarks, *warnings))),
             provenance=provenance(
                 started,
-                device=self.data.test.images.device,
+                device=device,
                 weights=self.weights.sha256,
                 data=data,
                 resumed=resumed,

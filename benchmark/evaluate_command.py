@@ -9,9 +9,11 @@ from rich.console import Console
 
 from benchmark.console import (
     ArtifactsOption,
+    CompileOption,
     DataOption,
     DeviceOption,
     LimitOption,
+    PrecisionOption,
     ResultsOption,
     ThreadsOption,
     guarded,
@@ -23,6 +25,7 @@ from benchmark.data import CIFAR10, TINY_IMAGENET, DatasetInfo, dataset_info
 from benchmark.display import display
 from benchmark.errors import UserError
 from benchmark.models import Arch, arch
+from benchmark.precision import Precision, use
 from benchmark.robustbench_adapter import PREFIX, ZooArch, named_zoo_arch
 from benchmark.store import Store
 from benchmark.sweep import cores
@@ -95,6 +98,8 @@ def evaluate(
     ] = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = "auto",
+    compiled: CompileOption = False,
     results: ResultsOption = Path("results"),
     artifacts: ArtifactsOption = Path("artifacts"),
     data_dir: DataOption = Path("data"),
@@ -113,6 +118,7 @@ def evaluate(
     own = OwnModel(weights, network, info, name, entry, tuple(drop or ()))
     store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
     torch.set_num_threads(threads or cores())
+    use(Precision(precision, compiled))
     with display(Console(stderr=True), 1, 1) as shown:
 
         def progress(stage: str, done: int, total: int, note: str = "") -> None:

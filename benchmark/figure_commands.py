@@ -21,8 +21,11 @@ from benchmark.cell_commands import (
 )
 from benchmark.console import (
     ArtifactsOption,
+    CompileOption,
     DataOption,
     DeviceOption,
+    MemoryOption,
+    PrecisionOption,
     ResultsOption,
     ThreadsOption,
     guarded,
@@ -30,6 +33,7 @@ from benchmark.console import (
     write_result,
 )
 from benchmark.figures import FIGURES
+from benchmark.precision import Precision
 from benchmark.store import Store
 from benchmark.tables import Reader
 
@@ -63,6 +67,9 @@ def _add(app: typer.Typer, name: str) -> None:
         jobs: JobsOption = None,
         threads: ThreadsOption = None,
         device: DeviceOption = "cpu",
+        precision: PrecisionOption = "auto",
+        compiled: CompileOption = False,
+        memory: MemoryOption = None,
         results: ResultsOption = Path("results"),
         artifacts: ArtifactsOption = Path("artifacts"),
         data_dir: DataOption = Path("data"),
@@ -71,7 +78,9 @@ def _add(app: typer.Typer, name: str) -> None:
             chosen_scale(scale, seeds), evaluations=spec.evaluations or CHEAPEST
         )
         store, cells = Store(results, artifacts), matching_cells(spec.cells(chosen), only)
-        options = working_options(store, chosen, data_dir, device, threads)
+        options = working_options(
+            store, chosen, data_dir, device, threads, Precision(precision, compiled), memory
+        )
         failures = work_on(
             cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
         )

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, versions, device, threads."""
+"""Where a number comes from: commit, versions, device, threads, precision."""
 
 import functools
 import platform
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from benchmark.precision import used
 from benchmark.records import Provenance
 
-PRECISION = "fp32"
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
 
 
@@ -33,7 +33,7 @@ def provenance(
         versions=machine_versions(),
         device=device_name(device),
         threads=torch.get_num_threads(),
-        precision=PRECISION,
+        precision=used().label(device),
         started=started.isoformat(timespec="seconds"),
         seconds=round(elapsed if seconds is None else seconds, 2),
         resumed=resumed,

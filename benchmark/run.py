@@ -33,6 +33,7 @@ from benchmark.evaluation import evaluation
 from benchmark.evaluation.counting import clean_count, journaled_pgd_bits
 from benchmark.evaluation.pgd import run_seed
 from benchmark.plans import Plan
+from benchmark.precision import used
 from benchmark.progress import Progress
 from benchmark.provenance import provenance
 from benchmark.records import (
@@ -66,13 +67,14 @@ class Run:
     """What the steps of one cell share.
 
     The making of a model sees `material` only; test images come in through it if the protocol chooses
-    on them, and else only when everything has been chosen.
+    on them, and else only when everything has been chosen. `memory` is that of `criticality`.
     """
 
     plan: Plan
     data: Dataset
     store: Store
     progress: Progress
+    memory: int | None = None
 
     @cached_property
     def material(self) -> Material:
@@ -174,7 +176,7 @@ def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticali
     """Step 1. The values stay in the base model's journals, one per definition of MRC, for other
     fine-tunings."""
     base, settings = run.plan.base, run.plan.criticality
-    fingerprint = f"{spec_hash(run.plan.criticality_spec)} {theta_at.sha256}"
+    fingerprint = f"{spec_hash(run.plan.criticality_spec)} {theta_at.sha256}{used().mark(run.device)}"
     stage = STAGES[settings.type_name]
     return criticality(
         run.model(theta_at.state),
@@ -183,6 +185,7 @@ def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticali
         settings,
         seed=base.cell.seed_for(stage),
         journal=Journal(run.store.work(base.cell) / stage, fingerprint),
+        memory=run.memory,
         progress=run.progress,
     )
 
@@ -239,7 +242,7 @@ def choose_alpha(
     rule, base = plan.finetune.interpolation, plan.base
     judged = run.material.judge.first(plan.recipe.select_images)
     points: Spec = {"attack": spec_of(plan.attack), "images": len(judged)}
-    fingerprint = f"{spec_hash(points)} {theta_at.sha256} {theta_ft.sha256}"
+    fingerprint = f"{spec_hash(points)} {theta_at.sha256} {theta_ft.sha256}{used().mark(run.device)}"
     folder = run.store.work(replace(plan.cell, finetune=plan.finetune.tuning))
     journal = Journal(folder / "interpolation", fingerprint)  # shared with the whole curve
     model = run.model(theta_at.state)

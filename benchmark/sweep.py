@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +23,7 @@ from filelock import Timeout
 from benchmark.cells import Cell
 from benchmark.errors import UserError
 from benchmark.plans import Plan
+from benchmark.precision import Precision
 from benchmark.scales import Scale
 from benchmark.states import State, cell_state
 from benchmark.store import Store
@@ -43,12 +44,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Options:
-    """How to work: where things are, on what device, with how many threads per process."""
+    """How to work: where things are, on what device, with how many threads per process.
+
+    `memory` is what a process may hold of activations while it measures criticality, in bytes.
+    """
 
     store: Store
     data: Path
     device: str
     threads: int
+    precision: Precision = field(default_factory=Precision)
+    memory: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,12 @@ from benchmark.cell_commands import (
 )
 from benchmark.console import (
     ArtifactsOption,
+    CompileOption,
     DataOption,
     DeviceOption,
     LimitOption,
+    MemoryOption,
+    PrecisionOption,
     ResultsOption,
     ThreadsOption,
     guarded,
@@ -34,6 +37,7 @@ from benchmark.console import (
     write_result,
 )
 from benchmark.errors import UserError
+from benchmark.precision import Precision
 from benchmark.render import FILES, FORMATS
 from benchmark.reports import REPORTS
 from benchmark.rift.presets import finetune
@@ -92,6 +96,9 @@ def _add(app: typer.Typer, name: str) -> None:
         jobs: JobsOption = None,
         threads: ThreadsOption = None,
         device: DeviceOption = "cpu",
+        precision: PrecisionOption = "auto",
+        compiled: CompileOption = False,
+        memory: MemoryOption = None,
         results: ResultsOption = Path("results"),
         artifacts: ArtifactsOption = Path("artifacts"),
         data_dir: DataOption = Path("data"),
@@ -102,7 +109,9 @@ def _add(app: typer.Typer, name: str) -> None:
         if not (cells := spec.cells(chosen, finetunes)):
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
         cells = matching_cells(cells, only)
-        options = working_options(store, chosen, data_dir, device, threads)
+        options = working_options(
+            store, chosen, data_dir, device, threads, Precision(precision, compiled), memory
+        )
         failures = work_on(
             cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
         )

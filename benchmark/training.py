@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from baselines.method import Method
+from benchmark.attack_copy import trained
 from benchmark.cells import derive_seed
 from benchmark.data import DatasetInfo
 from benchmark.data.images import Split, augment
 from benchmark.errors import UserError
+from benchmark.precision import used
 from benchmark.progress import Progress, silent
 from benchmark.recipes import LinfAttack, Recipe
 from benchmark.records import Count, EpochLog
@@ -80,6 +82,7 @@ def fit(
     checkpoint: Path,
     fingerprint: str,
     trainable: Collection[str] | None = None,
+    mixed: bool = False,
     stage: str = "train",
     progress: Progress = silent,
 ) -> Fitted:
@@ -88,8 +91,10 @@ def fit(
     `select(model)` judges the last `recipe.select_last` epochs (more correct is better, the earlier
     epoch on a tie). `trainable` names the parameters that move (None: all; none of them: there are
     forward passes only, which move the statistics of BN); BN is in training mode unless the method
-    says otherwise. State goes to `checkpoint` after every epoch; a state left there under the same
-    `fingerprint` is continued, any other is ignored. Raises `TrainingFailed` on a non-finite loss.
+    says otherwise. `mixed` trains in the precision of the process (`benchmark.precision`), which is
+    otherwise that of attacks alone. State goes to `checkpoint` after every epoch; a state left there
+    under the same `fingerprint` is continued, any other is ignored. Raises `TrainingFailed` on a
+    non-finite loss.
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
@@ -100,27 +105,34 @@ def fit(
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
+    device = next(model.parameters()).device
+    fingerprint += used().mark(device) if mixed else ""
+    network = trained(model, device) if mixed else model
+    said = used().mark(device) if mixed else ""
     state = _resume(checkpoint, fingerprint, model, parameters, optimizer)
     resumed = state.epoch > 0
     attack = recipe.training_attack(info.threat)
-    device = next(model.parameters()).device
     steps = math.ceil(len(split) / recipe.batch_size)
     for epoch in range(state.epoch, recipe.epochs):
         started = time.monotonic()
         generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
         order = torch.randperm(len(split), generator=generator).to(device)
         total = torch.zeros((), device=device)
-        model.train()
+        network.train()
         for step, rows in enumerate(torch.split(order, recipe.batch_size)):
             lr = recipe.lr_at(epoch * steps + step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             x = augment(split.images[rows], info.augmentation, generator)
-            loss = _step(model, x, split.labels[rows], epoch, method, attack, optimizer, generator)
+            loss = training_step(
+                network, x, split.labels[rows], epoch, method, attack, optimizer, generator
+            )
             total += loss * len(rows)
             if step % 10 == 0 or step + 1 == steps:
                 _check_finite(loss, stage, epoch)
-                progress(stage, epoch * steps + step + 1, recipe.epochs * steps, f"loss {loss:.3f}")
+                progress(
+                    stage, epoch * steps + step + 1, recipe.epochs * steps, f"loss {loss:.3f}{said}"
+                )
         selection = None
         if epoch >= recipe.epochs - recipe.select_last:
             selection = select(model)
@@ -149,7 +161,7 @@ def fit(
     return Fitted(state.log, best.epoch, best.selection, state.best, state.seconds, resumed)
 
 
-def _step(
+def training_step(
     model: nn.Module,
     x: Tensor,
     labels: Tensor,
@@ -159,6 +171,10 @@ def _step(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> Tensor:
+    """One step of `method` on x (B, C, H, W) in [0,1] and `labels` (B,) in `epoch`, counted from 0.
+
+    Returns the loss, a scalar on the device. Starts are drawn from `generator`.
+    """
     x_adv = method.inner(model, x, labels, attack, generator)
     with method.hold(model, x, x_adv, labels, epoch):
         loss = method.outer(model, x, x_adv, labels)

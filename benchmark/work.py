@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from filelock import FileLock, Timeout
 
+from benchmark import precision
 from benchmark.base import WeightsDiffer
 from benchmark.data import load
 from benchmark.data.images import Dataset
@@ -23,6 +24,7 @@ class Worker:
 
     def __init__(self, scale: Scale, options: Options, report: Report) -> None:
         torch.set_num_threads(options.threads)
+        precision.use(options.precision)
         self.scale, self.options, self.report = scale, options, report
         self.loaded: dict[str, Dataset] = {}
 
@@ -71,7 +73,8 @@ class Worker:
                 ) -> None:
                     self.report(key, stage, done, total, note)
 
-                run_cell(Run(plan, self.dataset(cell.dataset), store, progress), self.scale.evaluations)
+                run = Run(plan, self.dataset(cell.dataset), store, progress, self.options.memory)
+                run_cell(run, self.scale.evaluations)
             except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
                 failures.append(failure(cell.key, error))
         return failures

@@ -71,7 +71,7 @@ class TestBall:
         x = torch.rand((6, *SHAPE), generator=generator)
         x[0], x[1] = 0, 1
         x[2] = x[2].round()
-        start = far * uniform_start(x.shape, eps, generator)
+        start = far * uniform_start(x, eps, generator)
         labels = torch.arange(6) % 3
         x_adv = linf_pgd(model, x, labels, LinfAttack(eps, step_size, steps), start)
         assert x_adv.shape == x.shape
@@ -97,7 +97,7 @@ class TestBall:
     def test_arguments_are_left_alone(self, network, digits):
         """Images and start are not written to."""
         x, labels = digits.test.batch(0, 8)
-        start = uniform_start(x.shape, 0.1, torch.Generator().manual_seed(0))
+        start = uniform_start(x, 0.1, torch.Generator().manual_seed(0))
         before = x.clone(), start.clone()
         linf_pgd(network, x, labels, DIGITS.threat, start)
         assert torch.equal(x, before[0])
@@ -233,7 +233,7 @@ class TestStarts:
     def test_uniform_start_is_reproducible(self):
         """The same generator state gives the same perturbation inside the ball."""
         one, two = (
-            uniform_start(torch.Size((50, *SHAPE)), 0.1, torch.Generator().manual_seed(9))
+            uniform_start(torch.empty(50, *SHAPE), 0.1, torch.Generator().manual_seed(9))
             for _ in range(2)
         )
         assert torch.equal(one, two)

@@ -29,7 +29,7 @@ def model(make_network, learned):
 def batch(digits):
     """Images, noisy images and labels."""
     x, labels = digits.train.batch(0, 24)
-    noise = uniform_start(x.shape, DIGITS.threat.eps, torch.Generator().manual_seed(0))
+    noise = uniform_start(x, DIGITS.threat.eps, torch.Generator().manual_seed(0))
     return x.double(), (x + noise).clamp(0, 1).double(), labels
 
 

@@ -16,6 +16,7 @@ from benchmark.recipes import CriticalitySettings
 from benchmark.records import ModuleCriticality, flagged
 from benchmark.rift.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
 from benchmark.rift.criticality import criticality, criticality_modules, module_criticality
+from benchmark.rift.rolling import Tail
 from benchmark.store import Journal
 from benchmark.training import TrainingFailed
 from benchmark.weights import weights_sha256
@@ -59,7 +60,7 @@ def measure(model, split, journal, settings=SETTINGS, **more):
 def measure_one(model, module, examples, settings=SETTINGS):
     """Criticality of one module of `model`."""
     reference = robust_loss(model, examples)
-    return module_criticality(model, module, examples, settings, reference, SEED)
+    return module_criticality(model, module, Tail(model, examples), settings, reference, SEED)
 
 
 def lines(entries):
@@ -209,13 +210,13 @@ class TestModel:
 
     def test_only_one_weight_is_free(self, model, examples, monkeypatch):
         """During the ascent of a module its weight alone needs a gradient (line 6)."""
-        honest, free = ascending.add_gradient, set()
+        honest, free = ascending.add_gradients, set()
 
-        def noted(total, model, *rest):
+        def noted(*given):
             free.add(tuple(n for n, p in model.named_parameters() if p.requires_grad))
-            honest(total, model, *rest)
+            return honest(*given)
 
-        monkeypatch.setattr(ascending, "add_gradient", noted)
+        monkeypatch.setattr(ascending, "add_gradients", noted)
         measure_one(model, "linear", examples)
         assert free == {("linear.weight",)}
 

@@ -232,9 +232,9 @@ class Crafting:
             clean = proxy(x)
         proxy.train(self.training)
         if self.gaussian:
-            start = gaussian_start(x.shape, 0.001, seeded(seed))
+            start = gaussian_start(x, 0.001, seeded(seed))
         else:
-            start = uniform_start(x.shape, attack.eps, seeded(seed))
+            start = uniform_start(x, attack.eps, seeded(seed))
         x_adv = (x + start.clamp(-attack.eps, attack.eps)).clamp(0, 1)
         for _ in range(attack.steps):
             leaf = x_adv.clone().requires_grad_(True)

@@ -508,7 +508,7 @@ class TestPgdAt:
         x, labels = batch
         attack = LinfAttack(0.12, 0.03, 0)
         x_adv = PgdAt().inner(network, x, labels, attack, torch.Generator().manual_seed(7))
-        start = uniform_start(x.shape, 0.12, torch.Generator().manual_seed(7))
+        start = uniform_start(x, 0.12, torch.Generator().manual_seed(7))
         torch.testing.assert_close(x_adv, (x + start).clamp(0, 1), rtol=0, atol=1e-7)
 
     def test_inner_uses_the_batch_statistics(self, network, batch):
@@ -516,7 +516,7 @@ class TestPgdAt:
         x, labels = batch
         attack = LinfAttack(0.12, 0.03, 1)
         x_adv = PgdAt().inner(network, x, labels, attack, torch.Generator().manual_seed(0))
-        start = uniform_start(x.shape, 0.12, torch.Generator().manual_seed(0))
+        start = uniform_start(x, 0.12, torch.Generator().manual_seed(0))
         steps = {}
         for training in (True, False):
             leaf = (x + start).clamp(0, 1).requires_grad_(True)

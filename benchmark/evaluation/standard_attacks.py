@@ -1,8 +1,8 @@
 """One attack of pyautoattack on one chunk of images, without a trace on anything else."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from benchmark.attacks import summed_cross_entropy, training_mode
+from benchmark.attack_copy import cheaper
+from benchmark.attacks import frozen, summed_cross_entropy, training_mode
 from benchmark.evaluation.counting import correct
 
 TOLERANCE = 1e-6
@@ -37,7 +38,7 @@ def judge_clean(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArra
     """
     x = x.contiguous()
     leaf = x.clone().requires_grad_(True)
-    with _frozen(model):
+    with training_mode(model, False), frozen(model):
         loss = summed_cross_entropy(model(leaf), labels)
         (gradient,) = torch.autograd.grad(loss, leaf)
     zero = (gradient == 0).flatten(1).all(1)
@@ -85,16 +86,24 @@ def adversarial_examples(
 ) -> Tensor:
     """What `attack` makes of x (B, C, H, W) in [0,1], in evaluation mode; same shape.
 
-    x is in contiguous memory order, since pyautoattack flattens by `view`. `seed` fixes all draws,
-    given the shape of x. Parameters receive no gradient, and no random state is changed.
+    It runs against `cheaper(model)`. x is in contiguous memory order, since pyautoattack flattens by
+    `view`. `seed` fixes all draws, given the shape of x. Parameters receive no gradient, and no random
+    state is changed.
     """
-    with _own_randomness(x.device), _frozen(model), torch.no_grad():
-        x_adv: Tensor = attacker(model, attack, parameters, eps, seed).perturb(x, labels)
+    # FAB calls `backward`, which would otherwise add to `grad` of every parameter.
+    with (
+        _own_randomness(x.device),
+        training_mode(model, False),
+        frozen(model),
+        torch.no_grad(),
+    ):
+        attacked = cheaper(model, x.device)
+        x_adv: Tensor = attacker(attacked, attack, parameters, eps, seed).perturb(x, labels)
     return x_adv
 
 
 def attacker(
-    model: nn.Module, attack: str, parameters: Mapping[str, Any], eps: float, seed: int
+    model: Callable[[Tensor], Tensor], attack: str, parameters: Mapping[str, Any], eps: float, seed: int
 ) -> APGDAttack | FABAttack_PT | SquareAttack:
     """pyautoattack's object for `attack` in the L-infinity ball of radius `eps`."""
     said = {"logger": _SILENT} if attack.startswith("apgd") else {}
@@ -111,20 +120,3 @@ def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
     """Random states of the processor and, for work on one, of CUDA devices are put back afterwards."""
     devices = range(torch.cuda.device_count()) if device.type == "cuda" else ()
     return torch.random.fork_rng(devices)
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for parameters inside the block, as before afterwards.
-
-    FAB calls `backward`, which would otherwise add to `grad` of every parameter.
-    """
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with training_mode(model, False):
-        for parameter in learning:
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter in learning:
-                parameter.requires_grad_(True)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
+from benchmark.models.segments import Segment
 
 if TYPE_CHECKING:
     from benchmark.data import DatasetInfo
@@ -73,9 +74,26 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(inputs * max(side // WINDOW, 1) ** 2, info.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(self.normalize(x))), inplace=True)
+        out = self._stem(x)
         for stage in range(self.stages):
             out = self.get_submodule(f"layer{stage + 1}")(out)
+        return self._head(out)
+
+    def segments(self) -> list[Segment]:
+        """Stem, every residual block and head, input first."""
+        names = [f"layer{stage + 1}" for stage in range(self.stages)]
+        blocks = [
+            Segment((f"{name}.{position}",), block)
+            for name in names
+            for position, block in self.get_submodule(name).named_children()
+        ]
+        stem = Segment(("normalize", "conv1", "bn1"), self._stem)
+        return [stem, *blocks, Segment(("linear",), self._head)]
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn1(self.conv1(self.normalize(x))), inplace=True)
+
+    def _head(self, out: Tensor) -> Tensor:
         whole = out.shape[2] <= WINDOW
         means = out.mean((2, 3)) if whole else F.avg_pool2d(out, WINDOW).flatten(1)
         logits: Tensor = self.linear(means)

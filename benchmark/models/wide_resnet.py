@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
+from benchmark.models.segments import Segment
 
 if TYPE_CHECKING:
     from benchmark.data import DatasetInfo
@@ -82,7 +83,23 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.block3(self.block2(self.block1(self.conv1(self.normalize(x)))))
+        return self._head(self.block3(self.block2(self.block1(self._stem(x)))))
+
+    def segments(self) -> list[Segment]:
+        """Stem, every block and head with its batch normalisation, input first."""
+        blocks = [
+            Segment((f"{name}.{position}",), block)
+            for name in ("block1.layer", "block2.layer", "block3.layer")
+            for position, block in self.get_submodule(name).named_children()
+        ]
+        stem = Segment(("normalize", "conv1"), self._stem)
+        return [stem, *blocks, Segment(("bn1", "fc"), self._head)]
+
+    def _stem(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv1(self.normalize(x))
+        return out
+
+    def _head(self, out: Tensor) -> Tensor:
         out = F.relu(self.bn1(out), inplace=True)
         whole = out.shape[2] <= WINDOW
         means = out.mean((2, 3)) if whole else F.avg_pool2d(out, WINDOW).flatten(1)

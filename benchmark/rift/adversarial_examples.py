@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.data.images import Split
 from benchmark.evaluation.counting import adversarial_batch
+from benchmark.models.segments import Network
 from benchmark.progress import Progress, silent
 from benchmark.recipes import LinfAttack
 from benchmark.store import Journal
@@ -19,7 +20,8 @@ CHUNK = 256
 
 @dataclass(frozen=True, eq=False)
 class AdversarialSet:
-    """Adversarial examples (N, C, H, W) in [0,1] with labels (N,)."""
+    """Adversarial examples (N, C, H, W) in [0,1] with labels (N,), or their activations (N, ...) at a
+    cut through a network (`benchmark.rift.rolling`)."""
 
     x_adv: Tensor
     labels: Tensor
@@ -63,12 +65,30 @@ def adversarial_set(
     return AdversarialSet(x_adv, split.labels)
 
 
+@dataclass
+class Tally:
+    """Cross-entropy and correct answers, summed chunk by chunk."""
+
+    loss: float = 0.0
+    hits: int = 0
+    examples: int = 0
+
+    @torch.no_grad()
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a chunk of logits (B, K) with labels (B,)."""
+        self.loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        self.hits += int((logits.argmax(1) == labels).sum())
+        self.examples += len(labels)
+
+    def means(self) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy (fraction)."""
+        return self.loss / self.examples, self.hits / self.examples
+
+
 @torch.no_grad()
-def robust_loss(model: nn.Module, examples: AdversarialSet) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (fraction) of `model` as it is on `examples`."""
-    total, hits = 0.0, 0
+def robust_loss(network: Network, examples: AdversarialSet) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (fraction) of `network` as it is on `examples`."""
+    tally = Tally()
     for chunk in examples.chunks():
-        logits = model(chunk.x_adv)
-        total += float(F.cross_entropy(logits, chunk.labels, reduction="sum"))
-        hits += int((logits.argmax(1) == chunk.labels).sum())
-    return total / len(examples), hits / len(examples)
+        tally.add(network(chunk.x_adv), chunk.labels)
+    return tally.means()

@@ -1,6 +1,6 @@
 """What both definitions of criticality share: one weight that moves, its gradient, where it got to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.attacks import training_mode
+from benchmark.models.segments import Network
 from benchmark.rift.adversarial_examples import AdversarialSet
 
 
@@ -65,29 +66,54 @@ class Ascent:
     constrained: bool
 
 
+def weight_of(model: nn.Module, module: str) -> nn.Parameter:
+    """The weight W of the module of this name."""
+    return model.get_submodule(module).get_parameter("weight")
+
+
+@contextmanager
+def only_free(model: nn.Module, weights: Sequence[Tensor]) -> Iterator[None]:
+    """Inside the block `model` is in evaluation mode and no parameters but `weights` need a gradient.
+
+    Afterwards every mode and `requires_grad` has its old value.
+    """
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(any(parameter is weight for weight in weights))
+    try:
+        with training_mode(model, False):
+            yield
+    finally:
+        for parameter, flag in before:
+            parameter.requires_grad_(flag)
+
+
 @contextmanager
 def moving_weight(model: nn.Module, module: str) -> Iterator[MovingWeight]:
     """Inside the block `model` is in evaluation mode and the weight of `module` alone is free.
 
     Afterwards the weight has its old bits, and every mode and `requires_grad` its old value.
     """
-    weight = model.get_submodule(module).get_parameter("weight")
+    weight = weight_of(model, module)
     original = weight.detach().clone()
-    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    for parameter, _ in before:
-        parameter.requires_grad_(parameter is weight)
-    try:
-        with training_mode(model, False):
+    with only_free(model, [weight]):
+        try:
             yield MovingWeight(module, weight, original, float(original.norm()))
-    finally:
-        with torch.no_grad():
-            weight.copy_(original)
-        for parameter, flag in before:
-            parameter.requires_grad_(flag)
+        finally:
+            with torch.no_grad():
+                weight.copy_(original)
 
 
-def add_gradient(total: Tensor, model: nn.Module, weight: Tensor, batch: AdversarialSet) -> None:
-    """Add to `total` the gradient of the mean cross-entropy over `batch` with respect to `weight`."""
+def add_gradients(
+    totals: Sequence[Tensor], network: Network, weights: Sequence[Tensor], batch: AdversarialSet
+) -> list[Tensor]:
+    """Add to each of `totals` the gradient of the mean cross-entropy over `batch` with respect to one
+    of `weights`. Returns the logits (B, K) of each of the batch's chunks."""
+    seen = []
     for chunk in batch.chunks():
-        loss = F.cross_entropy(model(chunk.x_adv), chunk.labels, reduction="sum") / len(batch)
-        total += torch.autograd.grad(loss, weight)[0]
+        logits = network(chunk.x_adv)
+        loss = F.cross_entropy(logits, chunk.labels, reduction="sum") / len(batch)
+        for total, gradient in zip(totals, torch.autograd.grad(loss, weights), strict=True):
+            total += gradient
+        seen.append(logits.detach())
+    return seen

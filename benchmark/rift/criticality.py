@@ -5,30 +5,30 @@ module, never its bias, then ascends the mean cross-entropy on them, starting at
 <= `radius` ||W||; the network stays in evaluation mode. MRC is the rise of that loss over all examples.
 How W ascends and which loss counts is what the definitions differ in: `algorithm1` and
 `official_ascent`. Their values are not comparable.
+
+Work whose result is known is left out, and the values keep their bits: what is in front of the moving
+module is run once (`benchmark.rift.rolling`), and Algorithm 1's first epoch takes the gradients of all
+modules in one pass.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.attacks import training_mode
 from benchmark.data.images import Split
 from benchmark.progress import Progress, silent
-from benchmark.recipes import Criticality, CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.recipes import Criticality, CriticalitySettings, LinfAttack
 from benchmark.records import ModuleCriticality
-from benchmark.rift.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
-from benchmark.rift.algorithm1 import algorithm1
-from benchmark.rift.ascent import Ascent, moving_weight
+from benchmark.rift.adversarial_examples import adversarial_set, robust_loss
+from benchmark.rift.algorithm1 import algorithm1, first_gradients
+from benchmark.rift.ascent import moving_weight
 from benchmark.rift.official_ascent import official_ascent
+from benchmark.rift.rolling import Rolling, Tail, same_in_any_batch
 from benchmark.store import Journal
 from benchmark.training import TrainingFailed
-
-_ASCENTS: dict[type[Criticality], Callable[..., Ascent]] = {
-    CriticalitySettings: algorithm1,
-    OfficialCriticality: official_ascent,
-}
 
 
 def criticality_modules(model: nn.Module) -> list[str]:
@@ -39,18 +39,24 @@ def criticality_modules(model: nn.Module) -> list[str]:
 def module_criticality(
     model: nn.Module,
     module: str,
-    examples: AdversarialSet,
+    tail: Tail,
     settings: Criticality,
     reference: tuple[float, float],
     seed: int,
+    first: Tensor | None = None,
 ) -> ModuleCriticality:
     """MRC of `module` in the definition of `settings`. Restores the weight bit by bit.
 
-    `reference` is `robust_loss` of the unperturbed model, `seed` that of the measurement. The values
-    are None if the weight or a loss stopped being a finite number.
+    `tail` is a part of `model` that holds `module`, or `Tail(model, images)`; `reference` is
+    `robust_loss` of the unperturbed model, `seed` that of the measurement. `first` is the module's own
+    of `first_gradients`, which Algorithm 1 computes again if it is None. The values are None if the
+    weight or a loss stopped being a finite number.
     """
     with moving_weight(model, module) as moving:
-        ascent = _ASCENTS[type(settings)](model, moving, examples, settings, seed)
+        if isinstance(settings, CriticalitySettings):
+            ascent = algorithm1(moving, tail, settings, first)
+        else:
+            ascent = official_ascent(moving, tail, settings, seed)
     reached = ascent.reached
     return ModuleCriticality(
         module=module,
@@ -71,29 +77,54 @@ def criticality(
     seed: int,
     journal: Journal,
     progress: Progress = silent,
+    memory: int | None = None,
 ) -> Sequence[ModuleCriticality]:
     """MRC of every module of `model` on the first `settings.images` images of `split`, input first.
 
     Finished modules are read from `journal`, whose folder and fingerprint belong to these settings
-    alone. A module whose ascent diverges has no values and the others are still measured. Raises
-    `TrainingFailed` if the robust loss of `model` itself is not finite.
+    alone. Continuing costs one pass from the images to the first missing module, and one from there
+    with gradients (Algorithm 1) or without. A module whose ascent diverges has no values and the others
+    are still measured. `memory` bounds the bytes of activations kept from one module to the next
+    (`Rolling`), not those of the passes, which go by `CHUNK` examples. Raises `TrainingFailed` if the
+    robust loss of `model` itself is not finite.
     """
     modules = criticality_modules(model)
-    done = [_from_journal(journal, module) for module in modules]
-    if any(entry is None for entry in done):
+    done = {module: _from_journal(journal, module) for module in modules}
+    if missing := [module for module in modules if done[module] is None]:
         examples = adversarial_set(model, split.first(settings.images), attack, seed, journal, progress)
-        with training_mode(model, False):
-            reference = robust_loss(model, examples)
+        exact = same_in_any_batch(examples, settings.batch_size)
+        rolling = Rolling(model, examples, memory if exact else 0)
+        gradients, reference = _start(model, missing, rolling, settings, progress)
         if not math.isfinite(reference[0]):
             raise TrainingFailed(f"criticality: the robust loss of the base model is {reference[0]}")
         for index, module in enumerate(modules):
-            if done[index] is None:
-                entry = module_criticality(model, module, examples, settings, reference, seed)
+            if module in missing:
+                first = gradients.pop(module, None)
+                # The tail has no name here, so that its activations go when those of the next cut come.
+                entry = module_criticality(
+                    model, module, rolling.to(module), settings, reference, seed, first
+                )
                 journal.put(module, entry=np.frombuffer(entry.model_dump_json().encode(), np.uint8))
-                done[index] = entry
+                done[module] = entry
             progress("criticality", index + 1, len(modules), module)
         journal.drop("x_adv-*")
-    return [entry for entry in done if entry is not None]
+    return [entry for entry in done.values() if entry is not None]
+
+
+def _start(
+    model: nn.Module,
+    missing: Sequence[str],
+    rolling: Rolling,
+    settings: Criticality,
+    progress: Progress,
+) -> tuple[dict[str, Tensor], tuple[float, float]]:
+    """What the ascents of the `missing` modules start from: gradients, if the definition has any that
+    are known beforehand, and the robust loss of `model`."""
+    tail = rolling.to(missing[0])
+    if isinstance(settings, CriticalitySettings):
+        return first_gradients(model, missing, tail, settings.batch_size, progress)
+    with training_mode(model, False):
+        return {}, robust_loss(tail.network, tail.examples)
 
 
 def _from_journal(journal: Journal, module: str) -> ModuleCriticality | None:

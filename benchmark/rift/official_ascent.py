@@ -10,26 +10,23 @@ ascent has diverged.
 import math
 
 import torch
-from torch import nn
 
 from benchmark.cells import derive_seed
 from benchmark.recipes import OfficialCriticality
-from benchmark.rift.adversarial_examples import AdversarialSet, robust_loss
-from benchmark.rift.ascent import Ascent, MovingWeight, Reached, add_gradient
+from benchmark.rift.adversarial_examples import robust_loss
+from benchmark.rift.ascent import Ascent, MovingWeight, Reached, add_gradients
+from benchmark.rift.rolling import Tail
 
 
 def official_ascent(
-    model: nn.Module,
-    moving: MovingWeight,
-    examples: AdversarialSet,
-    settings: OfficialCriticality,
-    seed: int,
+    moving: MovingWeight, tail: Tail, settings: OfficialCriticality, seed: int
 ) -> Ascent:
     """`settings.steps` epochs of projected ascent of `moving`, and the peak among their ends.
 
     The order of an epoch (counted from 0) is fixed by `seed`, the module's name and the epoch. Of
     equal losses the earlier epoch is the peak.
     """
+    network, examples = tail.network, tail.examples
     bound = settings.radius * moving.original_norm
     constrained = False
     peak: Reached | None = None
@@ -38,7 +35,7 @@ def official_ascent(
         order = torch.randperm(len(examples), generator=generator).to(examples.labels.device)
         for rows in torch.split(order, settings.batch_size):
             gradient = torch.zeros_like(moving.weight)
-            add_gradient(gradient, model, moving.weight, examples.take(rows))
+            add_gradients([gradient], network, [moving.weight], examples.take(rows))
             moving.ascend(gradient, settings.lr)
         length = moving.distance()
         if not math.isfinite(length):
@@ -46,7 +43,7 @@ def official_ascent(
         if length > bound:
             constrained = True
             moving.shrink(bound / length)
-        loss, accuracy = robust_loss(model, examples)
+        loss, accuracy = robust_loss(network, examples)
         if not math.isfinite(loss):
             return Ascent(None, epoch + 1, constrained)
         if peak is None or loss > peak.loss:

@@ -1,0 +1,49 @@
+"""Networks as segments that run one after another, for work that starts in the middle of one."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+Network = Callable[[Tensor], Tensor]
+"""What gives logits (B, K) for images or activations (B, ...): a module or a part of one."""
+
+
+class Segment(NamedTuple):
+    """Some of a network's submodules, by name, and what they make of their input (B, ...).
+
+    `run` leaves its input as it is.
+    """
+
+    parts: tuple[str, ...]
+    run: Network
+
+    def holds(self, module: str) -> bool:
+        """Whether the module of this dotted name runs in the segment."""
+        return any(f"{module}.".startswith(f"{part}.") for part in self.parts)
+
+
+@runtime_checkable
+class Segmented(Protocol):
+    """A network that can be cut. Its segments, run in order, are its `forward` to the last bit, and
+    hold its modules in the order of `named_modules`."""
+
+    def segments(self) -> list[Segment]: ...
+
+
+def segments_of(model: nn.Module) -> list[Segment]:
+    """The segments of `model`; a network that cannot be cut is one segment."""
+    if isinstance(model, Segmented):
+        return model.segments()
+    return [Segment(tuple(name for name, _ in model.named_children()), model)]
+
+
+def in_sequence(segments: Sequence[Segment]) -> Network:
+    """`segments` one after another as one function."""
+
+    def run(x: Tensor) -> Tensor:
+        for segment in segments:
+            x = segment.run(x)
+        return x
+
+    return run

@@ -1,0 +1,82 @@
+"""In which numbers gradients of attacks are computed; what is counted is always computed in fp32.
+
+bf16 has 8 bits of mantissa: enough for the sign of a gradient, which is all that an attack takes from
+it, and too few to count correct answers, which it shifts by tenths of a point. Hence an example may be
+crafted in bf16 and is always judged in fp32. `auto` takes bf16 where the hardware multiplies bf16
+matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX512-BF16), and fp32
+elsewhere, where bf16 is emulated and slower. The choice depends on the hardware's features alone and
+never on a timing, so that the same machine always makes the same numbers.
+
+Like torch's own switches this is a setting of the process; `use` sets it.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+NAMES = AUTO, FP32, BF16 = "auto", "fp32", "bf16"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """`name` of the numbers that attacks are computed in, and whether `compiled` kernels compute them.
+
+    Raises `UserError` for a name that is none of `auto`, `fp32` and `bf16`.
+    """
+
+    name: str = AUTO
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise UserError(f"unknown precision '{self.name}'; known: {', '.join(NAMES)}")
+
+    def attack_dtype(self, device: "torch.device") -> "torch.dtype":
+        """The type of weights and activations while attacks craft on `device`."""
+        import torch
+
+        if self.name == BF16 or (self.name == AUTO and has_bf16_units(device)):
+            return torch.bfloat16
+        return torch.float32
+
+    def label(self, device: "torch.device") -> str:
+        """What a record says: `fp32`, or that bf16 or compiled kernels were part of it."""
+        import torch
+
+        made = FP32 if self.attack_dtype(device) == torch.float32 else "bf16, scored in fp32"
+        return f"{made}, compiled" if self.compiled else made
+
+    def mark(self, device: "torch.device") -> str:
+        """What tells unfinished work in this precision from work in plain fp32, which has no mark."""
+        label = self.label(device)
+        return "" if label == FP32 else f" {label}"
+
+
+_used = Precision()
+
+
+def use(precision: Precision) -> None:
+    """Compute in `precision` from now on, in this process."""
+    global _used
+    _used = precision
+
+
+def used() -> Precision:
+    """The precision that this process computes in."""
+    return _used
+
+
+def has_bf16_units(device: "torch.device") -> bool:
+    """Whether `device` multiplies bf16 matrices faster than fp32 ones."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("amx_bf16") or features.get("avx512_bf16"))

@@ -1,0 +1,194 @@
+"""The cheaper copy that attacks run against: same function, same gradients, always up to date."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.attack_copy import AttackCopy, MixedPrecision, _copies, cheaper, trained
+from benchmark.attacks import example_starts, linf_pgd, training_mode
+from benchmark.data import DatasetInfo, dataset_info
+from benchmark.models import build
+from benchmark.precision import Precision, use, used
+from benchmark.recipes import LinfAttack
+
+CPU = torch.device("cpu")
+NETWORKS = [
+    ("resnet18-w8", "digits"),
+    ("resnet34-w8", "digits"),
+    ("wrn-34-1", "digits"),
+    ("resnet18-w8", "cifar10"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _put_back() -> Iterator[None]:
+    before = used()
+    use(Precision("fp32"))
+    yield
+    use(before)
+
+
+def network(arch: str, info: DatasetInfo, seed: int = 0) -> nn.Module:
+    """A network in training mode whose batch norms have statistics and weights of their own."""
+    torch.manual_seed(seed)
+    model = build(arch, info)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 2.0),
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.3, 0.3),
+            ):
+                assert tensor is not None
+                nn.init.uniform_(tensor, low, high)
+    return model.to(memory_format=torch.channels_last)
+
+
+def pictures(info: DatasetInfo, count: int = 6) -> Tensor:
+    """Random pixels in channels-last order."""
+    x = torch.rand(count, info.channels, info.side, info.side)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def gradient(model: nn.Module | AttackCopy, x: Tensor, labels: Tensor) -> Tensor:
+    """Of the summed cross-entropy by the pixels."""
+    x = x.clone().requires_grad_(True)
+    return torch.autograd.grad(F.cross_entropy(model(x), labels, reduction="sum"), x)[0]
+
+
+@pytest.mark.parametrize(("arch", "dataset"), NETWORKS)
+def test_the_copy_is_the_same_function(arch: str, dataset: str) -> None:
+    """Logits and gradients by pixels are those of the network in evaluation mode, but for rounding, and
+    at most WRN's first norms of a block remain."""
+    info = dataset_info(dataset)
+    model, x = network(arch, info), pictures(info)
+    labels = torch.arange(len(x)) % info.classes
+    copied = AttackCopy(model, torch.float32)
+    kept = [n for n, m in copied.network.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(name.endswith("bn1") for name in kept) and (arch.startswith("wrn") or not kept)
+    with training_mode(model, False):
+        torch.testing.assert_close(copied(x), model(x), rtol=1e-4, atol=1e-5)
+        exact = gradient(model, x, labels)
+    torch.testing.assert_close(gradient(copied, x, labels), exact, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("arch", "dataset"), NETWORKS[:3])
+def test_the_copy_follows_every_tensor(arch: str, dataset: str) -> None:
+    """After any weight or buffer has changed, `follow` gives the bits of a fresh copy."""
+    info = dataset_info(dataset)
+    model, x = network(arch, info, 1), pictures(info)
+    copied = AttackCopy(model, torch.float32)
+    model.load_state_dict(network(arch, info, 2).state_dict())
+    copied.follow(model)
+    assert torch.equal(copied(x), AttackCopy(model, torch.float32)(x))
+
+
+def test_the_copy_leaves_the_network_alone() -> None:
+    """Neither bits, modes nor gradients of the network change, and the copy asks for none."""
+    info = dataset_info("digits")
+    model, x = network("resnet18-w8", info), pictures(info)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    linf_pgd(model, x, labels, LinfAttack(0.1, 0.025, 2), torch.zeros_like(x))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.training and all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert not any(p.requires_grad for p in _copies[model].network.parameters())
+
+
+def test_a_copy_is_made_once_and_goes_with_its_network() -> None:
+    """Attacks on one network share a copy; nothing keeps it when the network is gone."""
+    info = dataset_info("digits")
+    model = network("resnet18-w8", info)
+    copied = cheaper(model, CPU)
+    assert cheaper(model, CPU) is copied
+    use(Precision("bf16"))
+    assert cheaper(model, CPU) is not copied
+    watched = weakref.ref(_copies[model].network)
+    del model, copied
+    gc.collect()
+    assert watched() is None
+
+
+def test_other_makers_networks_run_as_they_are() -> None:
+    """A network that cannot be folded is attacked itself, in bf16 by autocast, with fp32 logits."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)).eval()
+    x = pictures(dataset_info("digits"))
+    assert cheaper(model, CPU) is model
+    use(Precision("bf16"))
+    logits = cheaper(model, CPU)(x)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, model(x), rtol=0.05, atol=0.05)
+    assert not torch.equal(logits, model(x))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("arch", ["resnet18-w8", "wrn-34-1"])
+def test_attacks_do_not_depend_on_the_batch(arch: str, precision: str) -> None:
+    """Examples crafted on the copy are the same bits whatever they share a batch with."""
+    use(Precision(precision))
+    info = dataset_info("digits")
+    model, x = network(arch, info), pictures(info, 24)
+    labels = torch.arange(24) % info.classes
+    start = example_starts(5, 0, 24, tuple(x.shape[1:]), 0.1)
+    start = start.contiguous(memory_format=torch.channels_last)
+    attack = LinfAttack(0.1, 0.025, 3)
+    whole = linf_pgd(model, x, labels, attack, start)
+    for size in (1, 7):
+        parts = [
+            linf_pgd(model, x[i : i + size], labels[i : i + size], attack, start[i : i + size])
+            for i in range(0, 24, size)
+        ]
+        assert torch.equal(torch.cat(parts), whole)
+
+
+def test_bf16_gradients_have_the_signs_of_fp32_ones() -> None:
+    """Signs agree at nearly all pixels; where they do not, the gradient is small."""
+    info = dataset_info("cifar10")
+    model, x = network("resnet18-w8", info).eval(), pictures(info, 8)
+    labels = torch.arange(8) % 10
+    exact, rough = gradient(model, x, labels), gradient(AttackCopy(model, torch.bfloat16), x, labels)
+    differ = exact.sign() != rough.sign()
+    assert 0 < differ.float().mean() < 0.1
+    assert exact[differ].abs().mean() < 0.2 * exact.abs().mean()
+
+
+def test_training_in_fp32_needs_no_wrapper() -> None:
+    """The network itself is trained, and in bf16 a wrapper with its parameters."""
+    model = network("resnet18-w8", dataset_info("digits"))
+    assert trained(model, CPU) is model
+    use(Precision("bf16"))
+    wrapped = trained(model, CPU)
+    assert isinstance(wrapped, MixedPrecision)
+    assert [id(p) for p in wrapped.parameters()] == [id(p) for p in model.parameters()]
+
+
+def test_mixed_precision_keeps_weights_statistics_and_logits_in_fp32() -> None:
+    """Gradients of weights are nearly those in fp32, and a changed weight counts at once: no cast of an
+    old one is kept."""
+    info = dataset_info("digits")
+    model, x = network("resnet18-w8", info), pictures(info, 32)
+    mixed, labels = MixedPrecision(model, torch.bfloat16), torch.arange(32) % 10
+    logits, weight = mixed(x), model.get_parameter("linear.weight")
+    assert logits.dtype == torch.float32
+    assert all(t.dtype == torch.float32 for t in model.buffers() if t.is_floating_point())
+    (rough,) = torch.autograd.grad(F.cross_entropy(logits, labels), weight)
+    (exact,) = torch.autograd.grad(F.cross_entropy(model(x), labels), weight)
+    assert rough.dtype == torch.float32
+    assert F.cosine_similarity(rough.flatten(), exact.flatten(), dim=0) > 0.99
+    with torch.no_grad():
+        model.get_parameter("linear.weight").zero_()
+        model.get_parameter("linear.bias").zero_()
+    assert torch.equal(mixed(x), torch.zeros(32, 10))
+
+
+def test_attacks_see_through_the_wrapper() -> None:
+    """The copy of a wrapped network is that of the network."""
+    model = network("resnet18-w8", dataset_info("digits"))
+    use(Precision("bf16"))
+    assert cheaper(trained(model, CPU), CPU) is cheaper(model, CPU)

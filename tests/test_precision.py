@@ -1,0 +1,75 @@
+"""Which numbers attacks are computed in, and what records and unfinished work say of it."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from benchmark import precision
+from benchmark.errors import UserError
+from benchmark.precision import Precision, has_bf16_units, use, used
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _put_back() -> Iterator[None]:
+    before = used()
+    yield
+    use(before)
+
+
+@pytest.mark.parametrize(
+    ("features", "dtype"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": False}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_auto_follows_the_processor(
+    monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], dtype: torch.dtype
+) -> None:
+    """bf16 where the processor multiplies it, fp32 where it would be emulated or nothing is known."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    assert Precision("auto").attack_dtype(CPU) == dtype
+    assert Precision("fp32").attack_dtype(CPU) == torch.float32
+    assert Precision("bf16").attack_dtype(CPU) == torch.bfloat16
+
+
+@pytest.mark.parametrize(("capability", "units"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_auto_follows_the_cuda_device(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], units: bool
+) -> None:
+    """CUDA devices have bf16 units from compute capability 8.0 on."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert has_bf16_units(torch.device("cuda")) is units
+
+
+def test_other_devices_compute_in_fp32() -> None:
+    """Where nothing is known of bf16 it is not used."""
+    assert Precision("auto").attack_dtype(torch.device("mps")) == torch.float32
+
+
+def test_what_records_say() -> None:
+    """fp32 alone has no mark, so that work begun before there was a choice goes on."""
+    assert Precision("fp32").label(CPU) == "fp32"
+    assert Precision("fp32").mark(CPU) == ""
+    assert Precision("bf16").label(CPU) == "bf16, scored in fp32"
+    assert Precision("bf16").mark(CPU) == " bf16, scored in fp32"
+    assert Precision("fp32", compiled=True).label(CPU) == "fp32, compiled"
+    assert Precision("fp32", compiled=True).mark(CPU) == " fp32, compiled"
+
+
+def test_use_holds_for_the_process() -> None:
+    """What is set is what is used, until something else is."""
+    assert used() == Precision()
+    use(Precision("bf16"))
+    assert precision.used() == Precision("bf16")
+
+
+def test_unknown_precisions_are_refused() -> None:
+    """The message names what there is."""
+    with pytest.raises(UserError, match="unknown precision 'fp16'; known: auto, fp32, bf16"):
+        Precision("fp16")
