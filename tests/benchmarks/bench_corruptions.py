@@ -1,59 +1,93 @@
-"""Cost of every corruption at 32 and 64 pixels, in CPU time of one thread.
+"""Corruptions of `gen-v1`: the generator against the same operations one image at a time.
 
-    tox -e bench
-
-prints, for each side, milliseconds per image by corruption (mean of the five severities) and what
-10,000 images under the 15 corruptions at five severities would cost, and then pytest-benchmark's
-table. Other work on the machine makes CPU time longer too, if less than wall time.
+Each corruption is a race of its own, a round of it all five severities. The row of the table of speeds
+is their sum over the paper's 15, round by round, in milliseconds for the 75 copies of one image.
 """
 
-import time
-from collections.abc import Iterator
+import functools
 
 import numpy as np
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+import torch
+from plain_corruptions import corrupt_one
+from race import Entered, Lane, Race
+from report import PLAIN
 
-from benchmark.corruptions.generator import CORRUPTIONS_15, OPERATIONS, SEVERITY_LEVELS, corrupt
+from benchmark.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS, corrupt
 
-COUNT = {32: 100, 64: 25}
-ROUNDS = 3
-WHOLE = 10_000
+COUNTS = {32: 42, 64: 10}  # two chunks of the generator, so that two threads have work
+ONE, ALL = "one thread", "all threads"
+VARIANTS = (PLAIN, ONE, ALL)
 
-
-@pytest.fixture(scope="module")
-def costs(request: pytest.FixtureRequest) -> Iterator[dict[tuple[int, str], float]]:
-    """Milliseconds per image by side and corruption; printed when all are measured."""
-    found: dict[tuple[int, str], float] = {}
-    yield found
-    lines = []
-    for side in sorted({side for side, _ in found}):
-        here = {name: cost for (of, name), cost in found.items() if of == side}
-        lines += ["", f"{side}x{side}x3, CPU ms per image, mean of five severities"]
-        lines += [f"  {name:<20}{cost:8.3f}" for name, cost in here.items()]
-        if here.keys() >= set(CORRUPTIONS_15):
-            total = sum(here[name] for name in CORRUPTIONS_15) * len(SEVERITY_LEVELS) * WHOLE / 1000
-            lines.append(
-                f"  10,000 images x 15 x 5: {total:.0f} CPU s; {total / 2:.0f} s on two idle cores"
-            )
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\n".join(lines))  # noqa: T201 (a benchmark's result)
+every_side = pytest.mark.parametrize("side", COUNTS)
 
 
-@pytest.mark.benchmark(timer=time.process_time, disable_gc=True, min_rounds=1)
-@pytest.mark.parametrize("side", COUNT)
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_corruption(name: str, side: int, costs: dict, benchmark: BenchmarkFixture) -> None:
-    """One round is all five severities of one corruption."""
+def images_of(side: int) -> np.ndarray:
+    """Noise pictures: no corruption looks at what is in a picture to decide how long it takes."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (COUNT[side], side, side, 3), dtype=np.uint8)
-    ids = np.arange(COUNT[side], dtype=np.int64)
+    return rng.integers(0, 256, (COUNTS[side], side, side, 3), dtype=np.uint8)
 
-    def severities() -> None:
-        for severity in SEVERITY_LEVELS:
-            corrupt(images, name, severity, seed=0, ids=ids)
 
-    benchmark.group = f"{side} pixels, {COUNT[side]} images x 5 severities"
-    benchmark.pedantic(severities, rounds=ROUNDS)
-    per_image = benchmark.stats.stats.median / (COUNT[side] * len(SEVERITY_LEVELS))
-    costs[side, name] = per_image * 1000
+@functools.cache
+def corruption(name: str, side: int) -> Race:
+    """One corruption at all severities."""
+    images = images_of(side)
+    ids = np.arange(len(images), dtype=np.int64)
+
+    def plain() -> np.ndarray:
+        return np.stack(
+            [
+                corrupt_one(image, name, severity, seed=0, image_id=image_id)
+                for severity in SEVERITY_LEVELS
+                for image_id, image in enumerate(images)
+            ]
+        )
+
+    def generated(threads: int) -> np.ndarray:
+        return np.concatenate(
+            [
+                corrupt(images, name, severity, seed=0, ids=ids, threads=threads)
+                for severity in SEVERITY_LEVELS
+            ]
+        )
+
+    def equal() -> str:
+        expected = plain()
+        assert np.array_equal(expected, generated(1))
+        assert np.array_equal(expected, generated(2))
+        return f"{len(expected)} images equal byte for byte"
+
+    race = Race(f"gen-v1 {name}", f"{side}x{side}, {len(images)} images", detail=True)
+    race.variant(PLAIN, plain)
+    race.variant(ONE, lambda: generated(1))
+    if (threads := torch.get_num_threads()) > 1:
+        race.variant(ALL, lambda: generated(threads))
+    else:
+        race.leave_out(ALL, "one thread was asked for")
+    race.check(equal)
+    return race
+
+
+@every_side
+@pytest.mark.parametrize("name", CORRUPTIONS_15)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_corruption(name: str, side: int, variant: str, lane: Lane) -> None:
+    """One corruption."""
+    lane(corruption(name, side), variant)
+
+
+@every_side
+def test_all_corruptions(side: int, entered: Entered) -> None:
+    """The 15 together."""
+    groups = [entered(corruption(name, side)) for name in CORRUPTIONS_15]
+    race = Race(
+        "corruptions gen-v1",
+        f"15 x 5 severities, {side}x{side}, {COUNTS[side]} images",
+        asked={ONE: 3},
+        unit="ms per image",
+    )
+    for place, variant in enumerate(groups[0].variants):
+        rounds = zip(*(group.variants[place].samples for group in groups), strict=True)
+        race.count(variant.name, [1000 * sum(times) / COUNTS[side] for times in rounds])
+    race.check(lambda: f"all {75 * COUNTS[side]:,} images equal byte for byte")
+    entered(race)

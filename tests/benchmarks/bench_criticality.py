@@ -1,0 +1,76 @@
+"""MRC of every module, in both definitions, on examples that are given."""
+
+import functools
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+import torch
+from conftest import Lane
+from plain_criticality import plain_criticality
+from race import Race
+from scipy.stats import spearmanr
+from subjects import in_precision, label, size, subject
+
+from benchmark.data.images import Split
+from benchmark.precision import FP32, Precision
+from benchmark.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.records import ModuleCriticality
+from benchmark.rift.criticality import criticality
+from benchmark.store import Journal
+
+IMAGES = {16: 128, 64: 32}
+SETTINGS = {
+    "algorithm1": CriticalitySettings(steps=10),
+    "official": OfficialCriticality(steps=2),
+}
+NO_ATTACK = LinfAttack(eps=0.0, step_size=0.0, steps=0)
+"""Crafting belongs to another row; the images are taken as they are."""
+
+
+@functools.cache
+def measuring(name: str, width: int) -> Race:
+    """The plain path of the tests against the suite's, in fp32 and in the precision of this machine."""
+    on, settings = subject(width, IMAGES[width]), SETTINGS[name]
+    images = (on.x.permute(0, 2, 3, 1) * 255).to(torch.uint8)
+    split = Split(images, on.labels)
+    x = split.batch(0, len(split))[0]
+
+    def plain() -> list[ModuleCriticality]:
+        return plain_criticality(on.plain, x.contiguous(), on.labels, settings, seed=0)
+
+    def ours() -> list[ModuleCriticality]:
+        journal = Journal(Path(mkdtemp()), "bench")
+        return list(criticality(on.ours, split, NO_ATTACK, settings, seed=0, journal=journal))
+
+    exact, fast = (in_precision(chosen, ours) for chosen in (Precision(FP32), Precision()))
+
+    def agree() -> str:
+        same_order = plain_criticality(on.ours, x, on.labels, settings, seed=0)
+        assert exact() == same_order
+        said = "fp32: bit-identical"
+        if label() != FP32:
+            pairs = [(a.mrc, b.mrc) for a, b in zip(same_order, fast(), strict=True)]
+            order = spearmanr(*zip(*pairs, strict=True)).statistic
+            worst = max(abs(b / a - 1) for a, b in pairs)
+            said += f"; {label()}: rank correlation {order:.4f}, values differ by up to {worst:.1%}"
+        return said
+
+    row = f"MRC, {len(list(on.ours.modules()))} modules, {name}"
+    race = Race(row, size(width, IMAGES[width]), asked={"bit-identical": 1.8, "fast": 4.5}, rounds=3)
+    race.variant("plain", plain)
+    race.variant("bit-identical", exact)
+    if label() == FP32:
+        race.leave_out("fast", "this processor has no bf16 units; fp32 is what it would compute in")
+    else:
+        race.variant("fast", fast)
+    race.check(agree)
+    return race
+
+
+@pytest.mark.parametrize("variant", ["plain", "bit-identical", "fast"])
+@pytest.mark.parametrize("width", [16, 64])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_criticality(name: str, width: int, variant: str, lane: Lane) -> None:
+    """All modules."""
+    lane(measuring(name, width), variant)
