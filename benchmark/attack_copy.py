@@ -12,6 +12,7 @@ network's own in some pixels whose gradient is next to zero. They are judged by 
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -92,24 +93,25 @@ class AttackCopy:
 
 
 class MixedPrecision(nn.Module):
-    """`network` with its convolutions and matrix products in `dtype` and logits in fp32.
+    """`network` with its convolutions and matrix products in the precision of `chosen`.
 
-    Weights stay what they are, and batch normalisation sums in fp32. `compiled` compiles passes in
-    training as well as in evaluation mode, with and without gradients of weights.
+    Logits are in the type of the images. Weights stay what they are, and batch normalisation sums in
+    fp32. If `chosen` says so, passes are compiled, in training as well as in evaluation mode, with and
+    without gradients of weights.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, *, compiled: bool = False) -> None:
+    def __init__(self, network: nn.Module, chosen: precision.Precision) -> None:
         super().__init__()
         self.network = network
-        self.dtype = dtype
+        self.chosen = chosen
         # A method, because a compiled module would be a second submodule with the same parameters.
-        self._run = torch.compile(network.forward, dynamic=False) if compiled else network
+        self._run = torch.compile(network.forward, dynamic=False) if chosen.compiled else network
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of x (B, C, H, W) in [0,1]."""
-        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self.chosen.autocast(x.device):
             logits: Tensor = self._run(x)
-        return logits.float()
+        return logits.to(x.dtype)
 
 
 _copies: WeakKeyDictionary[nn.Module, AttackCopy] = WeakKeyDictionary()
@@ -123,9 +125,9 @@ def cheaper(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor
     """
     network = model.network if isinstance(model, MixedPrecision) else model
     chosen = precision.used()
-    rough = chosen.attack_dtype(device) == torch.bfloat16
+    rough = chosen.rough(device)
     if not foldable(network):
-        return MixedPrecision(network, torch.bfloat16) if rough else network
+        return MixedPrecision(network, replace(chosen, compiled=False)) if rough else network
     dtype = torch.bfloat16 if rough else next(network.parameters()).dtype
     known = _copies.get(network)
     if known is not None and known.fits(dtype, device, compiled=chosen.compiled):
@@ -139,10 +141,9 @@ def cheaper(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor
 def trained(model: nn.Module, device: torch.device) -> nn.Module:
     """What adversarial training runs in place of `model`, with the same weights."""
     chosen = precision.used()
-    dtype = chosen.attack_dtype(device)
-    if dtype == torch.float32 and not chosen.compiled:
+    if not chosen.compiled and not chosen.rough(device):
         return model
-    return MixedPrecision(model, dtype, compiled=chosen.compiled)
+    return MixedPrecision(model, chosen)
 
 
 def foldable(network: nn.Module) -> bool:

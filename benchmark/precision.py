@@ -35,19 +35,19 @@ class Precision:
         if self.name not in NAMES:
             raise UserError(f"unknown precision '{self.name}'; known: {', '.join(NAMES)}")
 
-    def attack_dtype(self, device: "torch.device") -> "torch.dtype":
-        """The type of weights and activations while attacks craft on `device`."""
+    def rough(self, device: "torch.device") -> bool:
+        """Whether gradients of attacks on `device` are in bf16."""
+        return self.name == BF16 or (self.name == AUTO and has_bf16_units(device))
+
+    def autocast(self, device: "torch.device") -> "torch.autocast":
+        """A context in which convolutions and matrix products are in that precision."""
         import torch
 
-        if self.name == BF16 or (self.name == AUTO and has_bf16_units(device)):
-            return torch.bfloat16
-        return torch.float32
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.rough(device))
 
     def label(self, device: "torch.device") -> str:
         """What a record says: `fp32`, or that bf16 or compiled kernels were part of it."""
-        import torch
-
-        made = FP32 if self.attack_dtype(device) == torch.float32 else "bf16, scored in fp32"
+        made = "bf16, scored in fp32" if self.rough(device) else FP32
         return f"{made}, compiled" if self.compiled else made
 
     def mark(self, device: "torch.device") -> str:

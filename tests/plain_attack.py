@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy, kl_div
 
 
 def plain_pgd(model, x, labels, attack, start, clean=None):
-    """PGD from `start` on the mode that `model` is in; on the KL to `clean` log-probabilities, if given."""
+    """PGD from `start` in the mode of `model`; on the KL to `clean` log-probabilities, if given."""
     low, high = (x - attack.eps).clamp(0, 1), (x + attack.eps).clamp(0, 1)
     x_adv = (x + start).clamp(low, high)
     for _ in range(attack.steps):

@@ -173,7 +173,7 @@ def test_mixed_precision_keeps_weights_statistics_and_logits_in_fp32() -> None:
     old one is kept."""
     info = dataset_info("digits")
     model, x = network("resnet18-w8", info), pictures(info, 32)
-    mixed, labels = MixedPrecision(model, torch.bfloat16), torch.arange(32) % 10
+    mixed, labels = MixedPrecision(model, Precision("bf16")), torch.arange(32) % 10
     logits, weight = mixed(x), model.get_parameter("linear.weight")
     assert logits.dtype == torch.float32
     assert all(t.dtype == torch.float32 for t in model.buffers() if t.is_floating_point())

@@ -20,22 +20,22 @@ def _put_back() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("features", "dtype"),
+    ("features", "rough"),
     [
-        ({"amx_bf16": True, "avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": False}, torch.float32),
-        ({}, torch.float32),
+        ({"amx_bf16": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": False}, False),
+        ({}, False),
     ],
 )
 def test_auto_follows_the_processor(
-    monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], rough: bool
 ) -> None:
     """bf16 where the processor multiplies it, fp32 where it would be emulated or nothing is known."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
-    assert Precision("auto").attack_dtype(CPU) == dtype
-    assert Precision("fp32").attack_dtype(CPU) == torch.float32
-    assert Precision("bf16").attack_dtype(CPU) == torch.bfloat16
+    assert Precision("auto").rough(CPU) is rough
+    assert not Precision("fp32").rough(CPU)
+    assert Precision("bf16").rough(CPU)
 
 
 @pytest.mark.parametrize(("capability", "units"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
@@ -49,7 +49,7 @@ def test_auto_follows_the_cuda_device(
 
 def test_other_devices_compute_in_fp32() -> None:
     """Where nothing is known of bf16 it is not used."""
-    assert Precision("auto").attack_dtype(torch.device("mps")) == torch.float32
+    assert not Precision("auto").rough(torch.device("mps"))
 
 
 def test_what_records_say() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from benchmark.precision import used
 from benchmark.progress import Progress, silent
 from benchmark.recipes import CriticalitySettings
 from benchmark.rift.adversarial_examples import Tally, robust_loss
@@ -31,9 +32,9 @@ def first_gradients(
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
     """What the first epoch of every one of `modules` sums up, by module, and `robust_loss` of `model`.
 
-    `tail` holds all of `modules`. The robust loss is counted on the way where batches consist of the
-    very chunks that it is summed over, and is a pass of its own elsewhere. The graph of a chunk is as
-    large as in the ascent of the first of `modules` alone.
+    `tail` holds all of `modules`. The robust loss is counted on the way where gradients are in fp32 and
+    batches consist of the very chunks that it is summed over, and is a pass of its own elsewhere. The
+    graph of a chunk is as large as in the ascent of the first of `modules` alone.
     """
     weights = [weight_of(model, module) for module in modules]
     totals = [torch.zeros_like(weight) for weight in weights]
@@ -46,7 +47,8 @@ def first_gradients(
             progress("criticality: first gradients", tally.examples, len(examples))
         parts = [len(chunk) for batch in examples.batches(batch_size) for chunk in batch.chunks()]
         same = parts == [len(chunk) for chunk in examples.chunks()]
-        reference = tally.means() if same else robust_loss(tail.network, examples)
+        exact = not used().rough(examples.labels.device)
+        reference = tally.means() if same and exact else robust_loss(tail.network, examples)
     return dict(zip(modules, totals, strict=True)), reference
 
 

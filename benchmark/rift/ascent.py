@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.attacks import training_mode
 from benchmark.models.segments import Network
+from benchmark.precision import used
 from benchmark.rift.adversarial_examples import AdversarialSet
 
 
@@ -108,10 +109,16 @@ def add_gradients(
     totals: Sequence[Tensor], network: Network, weights: Sequence[Tensor], batch: AdversarialSet
 ) -> list[Tensor]:
     """Add to each of `totals` the gradient of the mean cross-entropy over `batch` with respect to one
-    of `weights`. Returns the logits (B, K) of each of the batch's chunks."""
+    of `weights`. Returns the logits (B, K) of each of the batch's chunks.
+
+    This is the one place of a measurement that is in the precision of the process: an ascent needs a
+    direction, and the losses that count are taken in fp32 (`robust_loss`).
+    """
     seen = []
     for chunk in batch.chunks():
-        logits = network(chunk.x_adv)
+        with used().autocast(chunk.x_adv.device):
+            logits = network(chunk.x_adv)
+        logits = logits.to(chunk.x_adv.dtype)
         loss = F.cross_entropy(logits, chunk.labels, reduction="sum") / len(batch)
         for total, gradient in zip(totals, torch.autograd.grad(loss, weights), strict=True):
             total += gradient
