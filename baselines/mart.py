@@ -31,7 +31,7 @@ class Mart(Method):
     """
 
     type_name: ClassVar[str] = "mart"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: crafts on a folded copy
     label: ClassVar[str] = "MART"
     beta: float = 5.0
     start_std: float = 0.001

@@ -29,7 +29,7 @@ class Score(Method):
     """
 
     type_name: ClassVar[str] = "score"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: crafts on a folded copy
     label: ClassVar[str] = "SCORE"
     beta: float = 6.0
     smoothing: float = 0.3

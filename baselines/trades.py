@@ -31,7 +31,7 @@ class Trades(Method):
     """
 
     type_name: ClassVar[str] = "trades"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: crafts on a folded copy
     label: ClassVar[str] = "TRADES"
     beta: float = 6.0
     start_std: float = 0.001

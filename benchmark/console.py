@@ -28,8 +28,8 @@ PrecisionOption = Annotated[
         "--precision",
         metavar="NAME",
         rich_help_panel=WORK,
-        help="Of attacks and adversarial training: auto (bf16 where the hardware has it), fp32, bf16. "
-        "What is counted is always counted in fp32.",
+        help="Of attacks and adversarial training: auto (bf16 where the hardware has it), fp32, or "
+        "bf16, which takes in criticality too. What is counted is always counted in fp32.",
     ),
 ]
 CompileOption = Annotated[

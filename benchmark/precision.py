@@ -4,8 +4,9 @@ bf16 has 8 bits of mantissa: enough for the sign of a gradient, which is all tha
 it, and too few to count correct answers, which it shifts by tenths of a point. Hence an example may be
 crafted in bf16 and is always judged in fp32. `auto` takes bf16 where the hardware multiplies bf16
 matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX512-BF16), and fp32
-elsewhere, where bf16 is emulated and slower. The choice depends on the hardware's features alone and
-never on a timing, so that the same machine always makes the same numbers.
+elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`rough_ascent`). The choice
+depends on the hardware's features alone and never on a timing, so that the same machine always makes
+the same numbers.
 
 Like torch's own switches this is a setting of the process; `use` sets it.
 """
@@ -38,6 +39,15 @@ class Precision:
     def rough(self, device: "torch.device") -> bool:
         """Whether gradients of attacks on `device` are in bf16."""
         return self.name == BF16 or (self.name == AUTO and has_bf16_units(device))
+
+    @property
+    def rough_ascent(self) -> bool:
+        """Whether a measurement of criticality takes its gradients in bf16: only if that is asked for.
+
+        Attacks take signs, which rounding leaves alone; an ascent takes the gradient itself, and its
+        values then move by some percent.
+        """
+        return self.name == BF16
 
     def autocast(self, device: "torch.device") -> "torch.autocast":
         """A context in which convolutions and matrix products are in that precision."""

@@ -52,6 +52,11 @@ def test_other_devices_compute_in_fp32() -> None:
     assert not Precision("auto").rough(torch.device("mps"))
 
 
+def test_criticality_is_in_bf16_only_when_asked() -> None:
+    """`auto` leaves its values as they are, on any hardware."""
+    assert [Precision(name).rough_ascent for name in ("auto", "fp32", "bf16")] == [False, False, True]
+
+
 def test_what_records_say() -> None:
     """fp32 alone has no mark, so that work begun before there was a choice goes on."""
     assert Precision("fp32").label(CPU) == "fp32"

@@ -111,12 +111,13 @@ def add_gradients(
     """Add to each of `totals` the gradient of the mean cross-entropy over `batch` with respect to one
     of `weights`. Returns the logits (B, K) of each of the batch's chunks.
 
-    This is the one place of a measurement that is in the precision of the process: an ascent needs a
-    direction, and the losses that count are taken in fp32 (`robust_loss`).
+    This is the one place of a measurement that may be in bf16 (`Precision.rough_ascent`); the losses
+    that count are taken in fp32 (`robust_loss`).
     """
     seen = []
     for chunk in batch.chunks():
-        with used().autocast(chunk.x_adv.device):
+        rough = used().rough_ascent
+        with torch.autocast(chunk.x_adv.device.type, torch.bfloat16, enabled=rough):
             logits = network(chunk.x_adv)
         logits = logits.to(chunk.x_adv.dtype)
         loss = F.cross_entropy(logits, chunk.labels, reduction="sum") / len(batch)
