@@ -288,6 +288,16 @@ class TestMemory:
         else:
             assert max(size for _, size in peaks) <= cap
 
+    def test_the_widest_network_fits_into_24_gib(self):
+        """WRN-34-10 with 10,000 CIFAR images: what is kept at a cut, with the next one where its shape is
+        another, is 10 GB."""
+        examples = AdversarialSet(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.int64))
+        with torch.random.fork_rng():
+            sizes = [10_000 * size for size in bytes_by_cut(build("wrn-34-10", CIFAR10), examples)]
+        at_once = [a + b for a, b in zip(sizes, sizes[1:], strict=False) if a != b]
+        assert max(sizes) == 10_000 * 160 * 32 * 32 * 4
+        assert max(*sizes, *at_once) < 10 * 2**30
+
     def test_the_images_are_left_alone(self, small):
         """Rolling on overwrites activations, never the images, and a way back starts from them."""
         model, examples, _ = small

@@ -17,10 +17,10 @@ BATCH, BATCH_VALUES = 512, 2**18
 
 
 def batch_starts(split: Split) -> range:
-    """Where the batches of `split` begin: at most `BATCH` images and about `BATCH_VALUES` pixel
-    values, which a processor's caches hold the activations of."""
-    size = min(BATCH, max(1, BATCH_VALUES // split.images[0].numel()))
-    return range(0, len(split), size)
+    """Where the batches of `split` begin: at most `BATCH` images, and on a processor about `BATCH_VALUES`
+    pixel values, which its caches hold the activations of."""
+    fitting = BATCH_VALUES // split.images[0].numel() if split.images.device.type == "cpu" else BATCH
+    return range(0, len(split), min(BATCH, max(1, fitting)))
 
 
 @torch.no_grad()

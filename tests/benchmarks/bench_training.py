@@ -19,7 +19,7 @@ from benchmark.precision import Precision
 from benchmark.recipes import Recipe
 from benchmark.training import training_step
 
-IMAGES = {16: 128, 64: 32}
+IMAGES = {16: 128, 64: 16}
 PLAIN = {"pgd-at": plain_pgd_at_step, "trades": plain_trades_step}
 ROWS = {
     "trades": "AT step, attack in evaluation mode (TRADES)",
