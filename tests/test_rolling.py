@@ -289,8 +289,8 @@ class TestMemory:
             assert max(size for _, size in peaks) <= cap
 
     def test_the_widest_network_fits_into_24_gib(self):
-        """WRN-34-10 with 10,000 CIFAR images: what is kept at a cut, with the next one where its shape is
-        another, is 10 GB."""
+        """WRN-34-10 with 10,000 CIFAR images: what is kept at a cut, with the next one where its shape
+        is another, is less than 10 GiB."""
         examples = AdversarialSet(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.int64))
         with torch.random.fork_rng():
             sizes = [10_000 * size for size in bytes_by_cut(build("wrn-34-10", CIFAR10), examples)]

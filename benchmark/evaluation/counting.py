@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from benchmark.attacks import example_starts, linf_pgd, training_mode
 from benchmark.data.images import Split
 from benchmark.evaluation.evaluation import counted
+from benchmark.precision import used
 from benchmark.progress import Progress
 from benchmark.recipes import LinfAttack
 from benchmark.records import Count
@@ -17,8 +18,8 @@ BATCH, BATCH_VALUES = 512, 2**18
 
 
 def batch_starts(split: Split) -> range:
-    """Where the batches of `split` begin: at most `BATCH` images, and on a processor about `BATCH_VALUES`
-    pixel values, which its caches hold the activations of."""
+    """Where the batches of `split` begin: at most `BATCH` images, and on a processor about
+    `BATCH_VALUES` pixel values, which its caches hold the activations of."""
     fitting = BATCH_VALUES // split.images[0].numel() if split.images.device.type == "cpu" else BATCH
     return range(0, len(split), min(BATCH, max(1, fitting)))
 
@@ -81,7 +82,7 @@ def journaled_pgd_bits(
     progress: Progress,
 ) -> NDArray[np.bool_]:
     """Correctness of every image under one PGD run; finished batches are read from `journal`."""
-    batches = []
+    batches, said = [], used().mark(split.labels.device).strip()
     starts = batch_starts(split)
     for start in starts:
         stop = min(start + starts.step, len(split))
@@ -90,5 +91,5 @@ def journaled_pgd_bits(
             kept = {"bits": pgd_bits(model, split, attack, seed, start, stop).numpy()}
             journal.put(chunk, **kept)
         batches.append(kept["bits"])
-        progress(name, stop, len(split))
+        progress(name, stop, len(split), said)
     return np.concatenate(batches)
