@@ -35,7 +35,7 @@ def plain_pgd_at_step(model, x, labels, attack, start, optimizer):
     _descend(loss, optimizer)
     with torch.no_grad():
         model(x)
-    return float(loss)
+    return float(loss.detach())
 
 
 def plain_trades_step(model, x, labels, attack, start, optimizer, beta=6.0):
@@ -53,7 +53,7 @@ def plain_trades_step(model, x, labels, attack, start, optimizer, beta=6.0):
     )
     loss = cross_entropy(logits, labels) + beta * divergence
     _descend(loss, optimizer)
-    return float(loss)
+    return float(loss.detach())
 
 
 def _descend(loss, optimizer):

@@ -21,8 +21,8 @@ from benchmark.store import Journal
 
 IMAGES = {16: 64, 64: 16}
 SETTINGS = {
-    # The paper sums the gradients of 98 batches and is at the constraint after an epoch; so is one batch
-    # at a hundred times the rate.
+    # The paper sums the gradients of 98 batches and is at the constraint after an epoch; so is a single
+    # batch at a hundred times the rate.
     "algorithm1": CriticalitySettings(lr=100.0),
     "official": OfficialCriticality(steps=1),
 }
