@@ -8,6 +8,7 @@ it for other readers and are computed anew.
 
 import os
 import statistics
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -214,7 +215,8 @@ def screen(groups: Sequence[Group]) -> str:
 
 
 def markdown(report: Report) -> str:
-    """The table of a README: a line per fast variant, and below it what it was measured on."""
+    """The table of a README: a line per fast variant in the order of their names, without padding, and
+    below it what it was measured on."""
     head = [
         "step",
         "size",
@@ -226,7 +228,8 @@ def markdown(report: Report) -> str:
         "exactness",
     ]
     lines = []
-    for group in (group for group in report.groups if not group.detail):
+    ordered = sorted(report.groups, key=lambda group: group.key)
+    for group in (group for group in ordered if not group.detail):
         for variant in group.variants[1:]:
             ratio, spread, asked = _ratio(group, variant.name)
             times = [amount(each.median, group.unit) for each in (group.plain, variant)]
@@ -237,6 +240,7 @@ def markdown(report: Report) -> str:
     table = tabulate(
         cells, head, tablefmt="github", colalign=align if cells else None, disable_numparse=True
     )
+    table = re.sub(r" {2,}", " ", re.sub(r"-{4,}", "---", table))
     return f"{table}\n\n{_measured_on(report)}"
 
 
