@@ -61,7 +61,7 @@ class AttackCopy:
     def fits(self, dtype: torch.dtype, device: torch.device, *, compiled: bool) -> bool:
         """Whether this copy is of that kind."""
         here = next(self.network.parameters()).device
-        same = self.dtype == dtype and here.type == device.type
+        same = self.dtype == dtype and here == device
         return same and compiled == (self._compiled is not None)
 
     @torch.no_grad()

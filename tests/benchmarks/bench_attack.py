@@ -1,19 +1,16 @@
 """One of the three PGD-10 runs of `pgd10x3` and its counting; the other two cost the same."""
 
-import copy
 import functools
-import shutil
 
 import pytest
 import torch
 from conftest import Lane
 from plain_attack import plain_pgd, plain_right
 from race import Race
-from subjects import INFO, in_precision, label, size, subject
+from subjects import INFO, enter, label, size, subject
 
 from benchmark.attacks import example_starts, linf_pgd
 from benchmark.evaluation.counting import correct
-from benchmark.precision import Precision
 
 IMAGES = {16: 85, 64: 16}
 RUNS = 1
@@ -44,15 +41,9 @@ def pgd10x3(width: int) -> Race:
         assert differ <= 1 + RUNS * len(on.x) // 1000
         return f"{label()}: {differ} of {RUNS} x {len(on.x)} flags differ"
 
-    eager = in_precision(Precision(), functools.partial(fast, on.ours))
     race = Race("pgd10x3", size(width, IMAGES[width]), asked={"eager": 3.5, "compiled": 5})
     race.variant("plain", plain)
-    race.variant("eager", eager)
-    if shutil.which("c++"):
-        own = copy.deepcopy(on.ours)  # a network has one copy at a time
-        race.variant("compiled", in_precision(Precision(compiled=True), functools.partial(fast, own)))
-    else:
-        race.leave_out("compiled", "no C++ compiler here")
+    eager = enter(race, fast, on.ours)
     race.check(agree)
     return race
 

@@ -4,9 +4,7 @@ The radius is so small that no image breaks: every attack then does all its work
 own loop on the network as it is, in fp32 and contiguous memory.
 """
 
-import copy
 import functools
-import shutil
 import warnings
 
 import numpy as np
@@ -15,11 +13,10 @@ import torch
 from conftest import Lane
 from pyautoattack import AutoAttack as Upstream
 from race import Race
-from subjects import in_precision, label, size, subject
+from subjects import enter, label, size, subject
 
 from benchmark.evaluation.autoattack import PARAMETERS
 from benchmark.evaluation.standard_attacks import attack_survivors
-from benchmark.precision import Precision
 
 IMAGES = {16: 16, 64: 4}
 EPS = 0.1 / 255
@@ -62,15 +59,9 @@ def attacks(width: int) -> Race:
         assert differ <= 1
         return f"{label()}: {differ} of {len(on.x)} robust bits differ"
 
-    eager = in_precision(Precision(), functools.partial(ours, on.ours))
     race = Race("AutoAttack", size(width, IMAGES[width]), asked={"eager": 1.8}, rounds=3)
     race.variant("plain", upstream)
-    race.variant("eager", eager)
-    if shutil.which("c++"):
-        own = copy.deepcopy(on.ours)
-        race.variant("compiled", in_precision(Precision(compiled=True), functools.partial(ours, own)))
-    else:
-        race.leave_out("compiled", "no C++ compiler here")
+    eager = enter(race, ours, on.ours)
     race.check(agree)
     return race
 

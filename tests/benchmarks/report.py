@@ -7,8 +7,8 @@ it for other readers and are computed anew.
 """
 
 import os
-import statistics
 import re
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,10 +6,14 @@ so that there is something to attack.
 """
 
 import copy
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from race import Race
 from torch import Tensor, nn
 
 from benchmark import precision
@@ -61,6 +65,21 @@ def subject(width: int, images: int) -> Subject:
 def label() -> str:
     """What "fast" means on this machine."""
     return Precision().label(torch.device("cpu"))
+
+
+def enter(race: Race, run: Callable[[nn.Module], object], model: nn.Module) -> Callable[[], object]:
+    """Enter `run` on `model` as "eager" and, where there is a compiler, on a copy as "compiled".
+
+    Returns the eager one.
+    """
+    eager = in_precision(Precision(), partial(run, model))
+    race.variant("eager", eager)
+    if shutil.which("c++"):
+        own = copy.deepcopy(model)  # a network has one attack copy at a time
+        race.variant("compiled", in_precision(Precision(compiled=True), partial(run, own)))
+    else:
+        race.leave_out("compiled", "no C++ compiler here")
+    return eager
 
 
 def in_precision(chosen: Precision, run):
