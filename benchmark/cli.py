@@ -50,7 +50,7 @@ from benchmark.figure_commands import add_figure_commands
 from benchmark.figures import FIGURES
 from benchmark.models import RESNETS, WIDE_RESNETS
 from benchmark.plans import Plan
-from benchmark.precision import Precision
+from benchmark.precision import asked
 from benchmark.reports import REPORTS
 from benchmark.rift.presets import ALPHA_1, CURVE, MODULE, PROTOCOLS, TUNINGS
 from benchmark.store import Store
@@ -108,7 +108,7 @@ def run(
     for cell in cells:
         Plan.of(cell, chosen)
     options = working_options(
-        store, chosen, data_dir, device, threads, Precision(precision, compiled), memory
+        store, chosen, data_dir, device, threads, asked(precision, compiled), memory
     )
     failures = work_on(cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run)
     if failures is None:

@@ -25,7 +25,7 @@ from benchmark.data import CIFAR10, TINY_IMAGENET, DatasetInfo, dataset_info
 from benchmark.display import display
 from benchmark.errors import UserError
 from benchmark.models import Arch, arch
-from benchmark.precision import Precision, use
+from benchmark.precision import asked, use
 from benchmark.robustbench_adapter import PREFIX, ZooArch, named_zoo_arch
 from benchmark.store import Store
 from benchmark.sweep import cores
@@ -118,7 +118,7 @@ def evaluate(
     own = OwnModel(weights, network, info, name, entry, tuple(drop or ()))
     store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
     torch.set_num_threads(threads or cores())
-    use(Precision(precision, compiled))
+    use(asked(precision, compiled))
     with display(Console(stderr=True), 1, 1) as shown:
 
         def progress(stage: str, done: int, total: int, note: str = "") -> None:

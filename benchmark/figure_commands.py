@@ -33,7 +33,7 @@ from benchmark.console import (
     write_result,
 )
 from benchmark.figures import FIGURES
-from benchmark.precision import Precision
+from benchmark.precision import asked
 from benchmark.store import Store
 from benchmark.tables import Reader
 
@@ -79,7 +79,7 @@ def _add(app: typer.Typer, name: str) -> None:
         )
         store, cells = Store(results, artifacts), matching_cells(spec.cells(chosen), only)
         options = working_options(
-            store, chosen, data_dir, device, threads, Precision(precision, compiled), memory
+            store, chosen, data_dir, device, threads, asked(precision, compiled), memory
         )
         failures = work_on(
             cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect

@@ -11,6 +11,8 @@ the same numbers.
 Like torch's own switches this is a setting of the process; `use` sets it.
 """
 
+import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,15 @@ class Precision:
         """What tells unfinished work in this precision from work in plain fp32, which has no mark."""
         label = self.label(device)
         return "" if label == FP32 else f" {label}"
+
+
+def asked(name: str, compiled: bool) -> Precision:
+    """The precision that flags ask for. Raises `UserError` if it cannot be had here."""
+    if compiled and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+        raise UserError(
+            "--compile needs a C++ compiler such as g++ on the path; install one or leave it out"
+        )
+    return Precision(name, compiled)
 
 
 _used = Precision()

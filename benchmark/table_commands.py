@@ -37,7 +37,7 @@ from benchmark.console import (
     write_result,
 )
 from benchmark.errors import UserError
-from benchmark.precision import Precision
+from benchmark.precision import asked
 from benchmark.render import FILES, FORMATS
 from benchmark.reports import REPORTS
 from benchmark.rift.presets import finetune
@@ -110,7 +110,7 @@ def _add(app: typer.Typer, name: str) -> None:
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
         cells = matching_cells(cells, only)
         options = working_options(
-            store, chosen, data_dir, device, threads, Precision(precision, compiled), memory
+            store, chosen, data_dir, device, threads, asked(precision, compiled), memory
         )
         failures = work_on(
             cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect

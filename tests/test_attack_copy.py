@@ -1,6 +1,7 @@
 """The cheaper copy that attacks run against: same function, same gradients, always up to date."""
 
 import gc
+import shutil
 import weakref
 from collections.abc import Iterator
 
@@ -192,3 +193,22 @@ def test_attacks_see_through_the_wrapper() -> None:
     model = network("resnet18-w8", dataset_info("digits"))
     use(Precision("bf16"))
     assert cheaper(trained(model, CPU), CPU) is cheaper(model, CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+def test_a_compiled_copy_is_the_same_function() -> None:
+    """Logits and gradients agree with those of the copy as it is, also after it has followed other
+    weights, and another batch shape runs uncompiled."""
+    info = dataset_info("digits")
+    model, x = network("resnet18-w8", info, 1), pictures(info, 8)
+    labels = torch.arange(8) % 10
+    compiled = AttackCopy(model, torch.float32, compiled=True)
+    compiled(x)
+    model.load_state_dict(network("resnet18-w8", info, 2).state_dict())
+    compiled.follow(model)
+    plain = AttackCopy(model, torch.float32)
+    torch.testing.assert_close(compiled(x), plain(x), rtol=1e-4, atol=1e-5)
+    exact = gradient(plain, x, labels)
+    torch.testing.assert_close(gradient(compiled, x, labels), exact, rtol=1e-3, atol=1e-5)
+    assert torch.equal(compiled(x[:3]), plain(x[:3]))

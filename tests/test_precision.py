@@ -7,7 +7,7 @@ import torch
 
 from benchmark import precision
 from benchmark.errors import UserError
-from benchmark.precision import Precision, has_bf16_units, use, used
+from benchmark.precision import Precision, asked, has_bf16_units, use, used
 
 CPU = torch.device("cpu")
 
@@ -78,3 +78,13 @@ def test_unknown_precisions_are_refused() -> None:
     """The message names what there is."""
     with pytest.raises(UserError, match="unknown precision 'fp16'; known: auto, fp32, bf16"):
         Precision("fp16")
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for before anything starts, and only if it is needed."""
+    monkeypatch.setattr(precision.shutil, "which", lambda name: None)
+    assert asked("fp32", compiled=False) == Precision("fp32")
+    with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler such as g\+\+"):
+        asked("fp32", compiled=True)
+    monkeypatch.setattr(precision.shutil, "which", lambda name: "/usr/bin/g++")
+    assert asked("fp32", compiled=True) == Precision("fp32", compiled=True)
