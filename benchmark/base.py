@@ -12,6 +12,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.counting import pgd_count
 from benchmark.models import build
 from benchmark.plans import BasePlan
+from benchmark.precision import used
 from benchmark.progress import Progress
 from benchmark.provenance import device_name, machine_versions, provenance
 from benchmark.records import CellName, Making, Training, hashed, parse_file
@@ -143,4 +144,10 @@ def check_repeatable(making: Making | None, device: torch.device) -> None:
         raise UserError(
             f"{making.cell.cell.key} has records made with weights that are not here, and {threads} "
             f"threads would not repeat them bit by bit; they were made with --threads {there.threads}"
+        )
+    if (precision := used().label(device)) != there.precision:
+        raise UserError(
+            f"{making.cell.cell.key} has records made with weights that are not here, and {precision} "
+            f"would not repeat them bit by bit; they were made in {there.precision} (--precision, "
+            "--compile)"
         )

@@ -13,6 +13,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
 from benchmark.plans import Plan
+from benchmark.precision import used
 from benchmark.progress import silent
 from benchmark.provenance import device_name, machine_versions
 from benchmark.rift import interpolate as step_3
@@ -82,7 +83,7 @@ def test_a_second_run_makes_nothing(make, monkeypatch):
 
 
 def test_weights_are_not_made_again_where_they_would_differ(store, monkeypatch):
-    """Another machine, or another number of threads, is told before anything is trained."""
+    """Another machine, number of threads or precision is told before anything is trained."""
     cpu = torch.device("cpu")
     made = write_making(store, cell_at())
     same = made.provenance.model_copy(
@@ -90,10 +91,14 @@ def test_weights_are_not_made_again_where_they_would_differ(store, monkeypatch):
             "versions": machine_versions(),
             "device": device_name(cpu),
             "threads": torch.get_num_threads(),
+            "precision": used().label(cpu),
         }
     )
     check_repeatable(None, cpu)
     check_repeatable(made.model_copy(update={"provenance": same}), cpu)
+    compiled = same.model_copy(update={"precision": "fp32, compiled"})
+    with pytest.raises(UserError, match=r"they were made in fp32, compiled \(--precision, --compile\)"):
+        check_repeatable(made.model_copy(update={"provenance": compiled}), cpu)
     with pytest.raises(UserError, match="made on another machine"):
         check_repeatable(made, cpu)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
