@@ -13,6 +13,7 @@ Like torch's own switches this is a setting of the process; `use` sets it.
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,11 +71,16 @@ class Precision:
 
 def asked(name: str, compiled: bool) -> Precision:
     """The precision that flags ask for. Raises `UserError` if it cannot be had here."""
-    if compiled and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+    if compiled and not has_compiler():
         raise UserError(
             "--compile needs a C++ compiler such as g++ on the path; install one or leave it out"
         )
     return Precision(name, compiled)
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler for torch to compile with."""
+    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl")))
 
 
 _used = Precision()
@@ -99,5 +105,6 @@ def has_bf16_units(device: "torch.device") -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    features = torch.cpu.get_capabilities()
+    # Releases of torch that do not tell are taken for processors without.
+    features: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(features.get("amx_bf16") or features.get("avx512_bf16"))

@@ -106,9 +106,8 @@ def fit(
         weight_decay=recipe.weight_decay,
     )
     device = next(model.parameters()).device
-    fingerprint += used().mark(device) if mixed else ""
-    network = trained(model, device) if mixed else model
-    said = used().mark(device) if mixed else ""
+    network, said = (trained(model, device), used().mark(device)) if mixed else (model, "")
+    fingerprint += said
     state = _resume(checkpoint, fingerprint, model, parameters, optimizer)
     resumed = state.epoch > 0
     attack = recipe.training_attack(info.threat)

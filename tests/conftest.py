@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from handmade import BY_HAND, write_every_table
 from hypothesis import settings
 from invoking import MINI, TINY, Command, Said
 
+from benchmark import precision
 from benchmark.reports import REPORTS
 from benchmark.store import Store
 from benchmark.tables import Reader, Table
@@ -17,6 +19,14 @@ from benchmark.tables import Reader, Table
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True)
+def _same_precision() -> Iterator[None]:
+    """The precision of the process is that of before a test."""
+    before = precision.used()
+    yield
+    precision.use(before)
 
 
 @pytest.fixture

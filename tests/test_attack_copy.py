@@ -1,9 +1,7 @@
 """The cheaper copy that attacks run against: same function, same gradients, always up to date."""
 
 import gc
-import shutil
 import weakref
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from benchmark.attack_copy import AttackCopy, MixedPrecision, _copies, cheaper, 
 from benchmark.attacks import example_starts, linf_pgd, training_mode
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.models import build
-from benchmark.precision import Precision, use, used
+from benchmark.precision import Precision, has_compiler, use
 from benchmark.recipes import LinfAttack
 
 CPU = torch.device("cpu")
@@ -27,11 +25,8 @@ NETWORKS = [
 
 
 @pytest.fixture(autouse=True)
-def _put_back() -> Iterator[None]:
-    before = used()
+def _in_fp32() -> None:
     use(Precision("fp32"))
-    yield
-    use(before)
 
 
 def network(arch: str, info: DatasetInfo, seed: int = 0) -> nn.Module:
@@ -196,7 +191,7 @@ def test_attacks_see_through_the_wrapper() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler here")
 def test_a_compiled_copy_is_the_same_function() -> None:
     """Logits and gradients agree with those of the copy as it is, also after it has followed other
     weights, and another batch shape runs uncompiled."""

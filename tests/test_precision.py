@@ -1,7 +1,5 @@
 """Which numbers attacks are computed in, and what records and unfinished work say of it."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -10,13 +8,6 @@ from benchmark.errors import UserError
 from benchmark.precision import Precision, asked, has_bf16_units, use, used
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _put_back() -> Iterator[None]:
-    before = used()
-    yield
-    use(before)
 
 
 @pytest.mark.parametrize(

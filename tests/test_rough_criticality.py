@@ -1,43 +1,28 @@
 """Criticality with gradients in bf16: the order of modules stays, and losses are those in fp32."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from committed import committed_network
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from benchmark.data import dataset_info
 from benchmark.data.images import Split
-from benchmark.models import build
-from benchmark.precision import Precision, use, used
+from benchmark.precision import Precision, use
 from benchmark.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
 from benchmark.records import ModuleCriticality
 from benchmark.rift.criticality import criticality
 from benchmark.store import Journal
-from benchmark.weights import load_tensors
 
-COMMITTED = (
-    Path(__file__).parents[1] / "checkpoints/narrow-cifar10-resnet18-w16-pgd-at-seed0.safetensors"
-)
 AS_THEY_ARE = LinfAttack(eps=0.0, step_size=0.0, steps=0)
-
-
-@pytest.fixture(autouse=True)
-def _put_back() -> Iterator[None]:
-    before = used()
-    yield
-    use(before)
 
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
     """The committed adversarially trained network."""
-    network = build("resnet18-w16", dataset_info("cifar10"))
-    network.load_state_dict(load_tensors(COMMITTED)[0])
-    return network.to(memory_format=torch.channels_last).eval()
+    return committed_network().to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module")

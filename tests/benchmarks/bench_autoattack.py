@@ -4,8 +4,10 @@ The radius is so small that no image breaks: every attack then does all its work
 own loop on the network as it is, in fp32 and contiguous memory.
 """
 
+import copy
 import functools
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ import torch
 from conftest import Lane
 from pyautoattack import AutoAttack as Upstream
 from race import Race
-from subjects import enter, label, size, subject
+from subjects import enter, in_precision, label, size, subject
 
 from benchmark.evaluation.autoattack import PARAMETERS
 from benchmark.evaluation.standard_attacks import attack_survivors
+from benchmark.precision import Precision
 
 IMAGES = {16: 16, 64: 4}
 EPS = 0.1 / 255
@@ -46,22 +49,27 @@ def attacks(width: int) -> Race:
         with torch.no_grad():
             return (on.plain(x_adv).argmax(1) == on.labels).numpy()
 
-    def ours(model) -> np.ndarray:
-        survivors = np.ones(len(on.x), dtype=bool)
-        for attack, parameters in SHORT.items():
-            survivors = attack_survivors(model, on.x, on.labels, survivors, attack, parameters, EPS, 0)[
-                "survivors"
-            ]
-        return survivors
+    def ours(chosen: Precision) -> Callable[[], np.ndarray]:
+        model = copy.deepcopy(on.ours)
+
+        def run() -> np.ndarray:
+            survivors = np.ones(len(on.x), dtype=bool)
+            for attack, parameters in SHORT.items():
+                survivors = attack_survivors(
+                    model, on.x, on.labels, survivors, attack, parameters, EPS, 0
+                )["survivors"]
+            return survivors
+
+        return in_precision(chosen, run)
 
     def agree() -> str:
-        differ = int((upstream() != eager()).sum())
+        differ = int((upstream() != ours(Precision())()).sum())
         assert differ <= 1
         return f"{label()}: {differ} of {len(on.x)} robust bits differ"
 
     race = Race("AutoAttack", size(width, IMAGES[width]), asked={"eager": 1.8}, rounds=3)
     race.variant("plain", upstream)
-    eager = enter(race, ours, on.ours)
+    enter(race, ours)
     race.check(agree)
     return race
 

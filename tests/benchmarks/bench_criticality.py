@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -42,8 +42,9 @@ def measuring(name: str, width: int) -> Race:
         return plain_criticality(on.plain, x.contiguous(), on.labels, settings, seed=0)
 
     def ours() -> list[ModuleCriticality]:
-        journal = Journal(Path(mkdtemp()), "bench")
-        return list(criticality(on.ours, split, NO_ATTACK, settings, seed=0, journal=journal))
+        with TemporaryDirectory() as folder:
+            journal = Journal(Path(folder), "bench")
+            return list(criticality(on.ours, split, NO_ATTACK, settings, seed=0, journal=journal))
 
     exact, fast = (in_precision(Precision(name), ours) for name in (FP32, BF16))
 

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import shutil
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from conftest import Lane
 from plain_attack import plain_pgd_at_step, plain_trades_step
 from race import Race
-from subjects import INFO, Subject, in_precision, label, size, subject
+from subjects import INFO, Subject, enter, in_precision, label, size, subject
 
 from baselines import METHODS
 from benchmark.attack_copy import trained
@@ -73,11 +72,7 @@ def training(name: str, width: int) -> Race:
     wanted = {"eager": asked} if asked else {"eager": 3.0, "compiled": 4.0}
     race = Race(ROWS[name], size(width, IMAGES[width]), asked=wanted, rounds=3)
     race.variant("plain", plain_steps(on, name))
-    race.variant("eager", our_steps(on, name, Precision()))
-    if shutil.which("c++"):
-        race.variant("compiled", our_steps(on, name, Precision(compiled=True)))
-    else:
-        race.leave_out("compiled", "no C++ compiler here")
+    enter(race, functools.partial(our_steps, on, name))
 
     def agree() -> str:
         plain, ours = plain_steps(on, name), our_steps(on, name, Precision())

@@ -6,27 +6,20 @@ so that there is something to attack.
 """
 
 import copy
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import torch
+from committed import committed_network
 from race import Race
 from torch import Tensor, nn
 
 from benchmark import precision
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.models import build
-from benchmark.precision import Precision
-from benchmark.weights import load_tensors
+from benchmark.precision import Precision, has_compiler
 
 INFO: DatasetInfo = dataset_info("cifar10")
-COMMITTED = (
-    Path(__file__).parents[2] / "checkpoints/narrow-cifar10-resnet18-w16-pgd-at-seed0.safetensors"
-)
-WIDTHS = {16: "resnet18-w16", 64: "resnet18"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,12 @@ class Subject:
     @property
     def x_ours(self) -> Tensor:
         """`x` in the memory order in which the suite keeps images."""
-        return self.x.contiguous(memory_format=torch.channels_last)
+        return in_their_order(self.x)
+
+
+def in_their_order(images: Tensor) -> Tensor:
+    """`images` in channels-last order."""
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def size(width: int, images: int) -> str:
@@ -52,9 +50,7 @@ def size(width: int, images: int) -> str:
 def subject(width: int, images: int) -> Subject:
     """ResNet18 of `width` and so many images."""
     torch.manual_seed(0)
-    plain = build(WIDTHS[width], INFO).eval()
-    if width == 16:
-        plain.load_state_dict(load_tensors(COMMITTED)[0])
+    plain = committed_network() if width == 16 else build("resnet18", INFO).eval()
     x = torch.rand(images, 3, 32, 32)
     with torch.no_grad():
         labels = plain(x).argmax(1)
@@ -67,19 +63,13 @@ def label() -> str:
     return Precision().label(torch.device("cpu"))
 
 
-def enter(race: Race, run: Callable[[nn.Module], object], model: nn.Module) -> Callable[[], object]:
-    """Enter `run` on `model` as "eager" and, where there is a compiler, on a copy as "compiled".
-
-    Returns the eager one.
-    """
-    eager = in_precision(Precision(), partial(run, model))
-    race.variant("eager", eager)
-    if shutil.which("c++"):
-        own = copy.deepcopy(model)  # a network has one attack copy at a time
-        race.variant("compiled", in_precision(Precision(compiled=True), partial(run, own)))
+def enter(race: Race, fast: Callable[[Precision], Callable[[], object]]) -> None:
+    """Enter `fast` in the precision of this machine as "eager" and, with a compiler, as "compiled"."""
+    race.variant("eager", fast(Precision()))
+    if has_compiler():
+        race.variant("compiled", fast(Precision(compiled=True)))
     else:
         race.leave_out("compiled", "no C++ compiler here")
-    return eager
 
 
 def in_precision(chosen: Precision, run):
