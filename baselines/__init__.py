@@ -11,6 +11,7 @@ from baselines.method import Method
 from baselines.pgd_at import PgdAt
 from baselines.score import Score
 from baselines.trades import Trades
+from baselines.trades_awp import TradesAwp
 from benchmark.errors import UserError
 
 METHODS: dict[str, Method] = {
@@ -19,6 +20,7 @@ METHODS: dict[str, Method] = {
     "mart": Mart(),
     "awp": Awp(),
     "score": Score(),
+    "trades-awp": TradesAwp(),
 }
 
 

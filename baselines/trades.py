@@ -63,13 +63,19 @@ class Trades(Method):
 
     def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":
         import torch
-        from torch.nn.functional import cross_entropy
 
         logits, logits_adv = model(x), model(x_adv)
         with torch.no_grad():
             model(x)
-        divergence = summed_kl(logits.log_softmax(1), logits_adv) / len(x)
-        return cross_entropy(logits, labels) + self.beta * divergence
+        return trades_loss(logits, logits_adv, labels, self.beta)
+
+
+def trades_loss(logits: "Tensor", logits_adv: "Tensor", labels: "Tensor", beta: float) -> "Tensor":
+    """The loss of `Trades` from clean and attacked logits (B, K); scalar."""
+    from torch.nn.functional import cross_entropy
+
+    divergence = summed_kl(logits.log_softmax(1), logits_adv) / len(logits)
+    return cross_entropy(logits, labels) + beta * divergence
 
 
 def summed_kl(target: "Tensor", logits: "Tensor") -> "Tensor":

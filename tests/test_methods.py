@@ -16,6 +16,7 @@ from baselines import METHODS, method
 from baselines.awp import Awp
 from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
+from baselines.trades_awp import AttackedFirst
 from benchmark.attacks import gaussian_start, uniform_start
 from benchmark.data import CIFAR10, CIFAR100, DIGITS
 from benchmark.errors import UserError
@@ -55,8 +56,8 @@ class TestRegistry:
     """What is known about all methods."""
 
     def test_methods_of_the_paper(self):
-        """The table of the paper has these, each under the name that its spec has too."""
-        assert list(METHODS) == ["pgd-at", "trades", "mart", "awp", "score"]
+        """The first five are the paper's; each is under the name that its spec has too."""
+        assert list(METHODS) == ["pgd-at", "trades", "mart", "awp", "score", "trades-awp"]
         assert [spec_of(how)["type"] for how in METHODS.values()] == list(METHODS)
         assert all(method(name) is how for name, how in METHODS.items())
 
@@ -109,6 +110,8 @@ PUBLISHED = {
     "awp": {"epochs": 200, "lr": 0.1, "milestones": (100, 150), "weight_decay": 5e-4},
     # P2333/SCORE, without_DDPM/train_cifar.py with the arguments of its README
     "score": {"epochs": 110, "lr": 0.05, "milestones": (100, 105), "weight_decay": 5e-4},
+    # csdongxian/AWP, trades_AWP/train_trades_cifar.py
+    "trades-awp": {"epochs": 200, "lr": 0.1, "milestones": (100, 150), "weight_decay": 5e-4},
 }
 FIELDS = {
     "pgd-at": {"clean_passes": 1},
@@ -116,10 +119,18 @@ FIELDS = {
     "mart": {"beta": 5.0, "start_std": 0.001},
     "awp": {"method": PgdAt(), "gamma": 0.01, "warmup": 0},
     "score": {"beta": 6.0, "smoothing": 0.3, "start_std": 0.001},
+    "trades-awp": {"method": AttackedFirst(beta=6.0, start_std=0.001), "gamma": 0.005, "warmup": 10},
 }
 ALIKE = {"batch_size": 128, "momentum": 0.9, "schedule": "piecewise", "attack_steps": 10}
 # 10 steps of 2/255 at 8/255; TRADES and MART: of 0.007 at 0.031
-PATHS = {"pgd-at": 2.5, "trades": 2.2581, "mart": 2.2581, "awp": 2.5, "score": 2.5}
+PATHS = {
+    "pgd-at": 2.5,
+    "trades": 2.2581,
+    "mart": 2.2581,
+    "awp": 2.5,
+    "score": 2.5,
+    "trades-awp": 2.5,
+}
 
 
 class TestRecipes:
@@ -250,6 +261,7 @@ CRAFTING = {
     "mart": Crafting(own_cross_entropy, training=False, gaussian=True),
     "awp": Crafting(own_cross_entropy, training=True, gaussian=False),
     "score": Crafting(own_squared_error, training=False, gaussian=True),
+    "trades-awp": Crafting(own_divergence, training=False, gaussian=True),
 }
 
 
@@ -299,7 +311,7 @@ class TestCrafting:
             assert torch.equal(parameter, before[parameter_name])
         assert torch.equal(x, kept)
 
-    @pytest.mark.parametrize("name", ["trades", "mart", "score"])
+    @pytest.mark.parametrize("name", ["trades", "mart", "score", "trades-awp"])
     def test_start_is_gaussian_of_deviation_one_thousandth(self, name):
         """131072 draws: deviation within five of its own, and a Gaussian's fourth moment."""
         count = 128 * 32 * 32
@@ -374,6 +386,7 @@ class TestModes:
             ("mart", ["clean", "adv"]),
             ("awp", ["adv"]),
             ("score", ["adv", "clean"]),
+            ("trades-awp", ["adv", "clean", "clean"]),
         ],
     )
     def test_passes_of_the_loss(self, network, digits, name, order):
@@ -391,7 +404,8 @@ class TestModes:
         assert int(network.bn1.num_batches_tracked) == len(order)
 
     @pytest.mark.parametrize(
-        ("name", "passes"), [("pgd-at", 1), ("trades", 0), ("mart", 0), ("awp", 1), ("score", 0)]
+        ("name", "passes"),
+        [("pgd-at", 1), ("trades", 0), ("mart", 0), ("awp", 1), ("score", 0), ("trades-awp", 0)],
     )
     def test_passes_after_a_step(self, name, passes):
         """PGD-AT, and AWP around it, show the clean batch once more; the others have shown it."""
@@ -406,6 +420,7 @@ class TestModes:
             ("trades", 0.668),  # clean, adv, clean: 0.1 (1 + 0.81) / (1 - 0.729) = 0.181 / 0.271
             ("mart", 0.474),  # clean, adv: 0.1 * 0.9 / (1 - 0.81) = 0.09 / 0.19
             ("score", 0.526),  # adv, clean: 0.1 / 0.19
+            ("trades-awp", 0.701),  # adv, clean, clean: 0.1 (1 + 0.9) / (1 - 0.729) = 0.19 / 0.271
             ("pgd-at", 0.139),  # 10 of the attack, adv, clean: 0.1 / (1 - 0.9^12) = 0.1 / 0.717570
             ("awp", 0.139),  # the same: the pass for the perturbation is taken back
         ],
