@@ -8,31 +8,29 @@ move batch-norm statistics only), `rift-bn-frozen` those statistics, `random-lay
 
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines import method
-from benchmark.cells import Cell, base_name, derive_seed
+from benchmark.cells import Cell, base_name
 from benchmark.data import dataset_info
-from benchmark.evaluation import evaluation
-from benchmark.intervals import RESAMPLES, Interval, PValues, mcnemar, over_images, over_seeds
+from benchmark.estimates import Estimate, PerImage, Records, change, change_over_images, per_image
+from benchmark.intervals import RESAMPLES, Interval, PValues, mcnemar
 from benchmark.models import arch
 from benchmark.rift.presets import PROTOCOLS, finetune
 from benchmark.rift.selection import NoModule
 from benchmark.scales import Scale
+from benchmark.store import Store
 from benchmark.tables import (
     Entry,
-    Number,
     Reader,
     Row,
     Table,
     chosen,
     chosen_on,
     columns,
-    difference,
     grid,
     notes,
     with_bases,
@@ -52,8 +50,6 @@ CONTROLS = ("bn-only", "random-layer")
 that is not does not tell the two apart."""
 
 OVER_SEEDS = "95 % seeds"
-
-PerImage = NDArray[np.float64]
 
 
 def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
@@ -80,11 +76,11 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
     for name in models.names:
         if name == base_name(name):
             label = f"{name} ({method(scale.methods[0]).label})"
-            rows.append(Row((label, "", "accuracy"), models.numbers[name], ends_block=True))
+            rows.append(Row((label, "", "accuracy"), models.numbers(name), ends_block=True))
         else:
             labels = (name, models.alpha(name))
             changes[name] = models.compared(name, base_name(name))
-            rows.append(Row((*labels, "accuracy"), models.numbers[name]))
+            rows.append(Row((*labels, "accuracy"), models.numbers(name)))
             rows += _comparison_rows(labels, changes[name])
     beyond = {f"{name} - {other}": models.compared(name, other) for name, other in _pairs(changes)}
     for label, comparisons in beyond.items():
@@ -112,7 +108,7 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
 class _Comparison:
     """One model minus another under one evaluation; None where something is missing."""
 
-    difference: Number | None = None
+    difference: Estimate | None = None
     images: Interval | None = None
     seeds: Interval | None = None
     p: PValues | None = None
@@ -124,7 +120,6 @@ class _Models:
 
     reader: Reader
     cells: Sequence[Cell]
-    _per_image: dict[tuple[Cell, str], PerImage] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -134,13 +129,17 @@ class _Models:
         return [cell for cell in self.cells if cell.finetune == name]
 
     @cached_property
-    def numbers(self) -> dict[str, tuple[Number | None, ...]]:
-        """Accuracies by name, one number per evaluation of the scale."""
+    def records(self) -> dict[str, tuple[Records | None, ...]]:
+        """Records by name, for each evaluation of the scale."""
         wanted = self.reader.scale.evaluations
         return {
-            name: tuple(self.reader.number(self.of(name), each) for each in wanted)
+            name: tuple(self.reader.records(self.of(name), each) for each in wanted)
             for name in self.names
         }
+
+    def numbers(self, name: str) -> tuple[Entry, ...]:
+        """Accuracies of `name`, one per evaluation of the scale."""
+        return tuple(self.reader.average([records]) for records in self.records[name])
 
     def alpha(self, name: str) -> str:
         """Mean over seeds; empty unless all are known."""
@@ -148,33 +147,23 @@ class _Models:
         known = [making.alpha for making in makings if making is not None]
         return f"{statistics.fmean(known):.2f}" if len(known) == len(makings) else ""
 
-    def per_image(self, cell: Cell, name: str) -> PerImage:
-        """Correctness per image, (N,) in [0, 1], behind the fresh record of `cell`."""
-        if (cell, name) not in self._per_image:
-            record = self.reader.store.record(cell, name)
-            assert record is not None
-            shares = evaluation(name).per_image(self.reader.store.bits(record))
-            if not np.isclose(shares.mean(), record.value, rtol=0, atol=1e-9):
-                raise ValueError(
-                    f"{cell.key} {name}: per_image has the mean {shares.mean()}, not {record.value}"
-                )
-            self._per_image[cell, name] = shares
-        return self._per_image[cell, name]
-
     def compared(self, name: str, other: str) -> list[_Comparison]:
         """`name` minus `other`, for each evaluation of the scale."""
-        cells = list(zip(self.of(name), self.of(other), strict=True))
-        numbers = zip(self.numbers[name], self.numbers[other], strict=True)
-        found = []
-        for each, (ours, theirs) in zip(self.reader.scale.evaluations, numbers, strict=True):
-            if (change := difference(ours, theirs)) is None:
-                found.append(_Comparison())
-                continue
-            pairs = [(self.per_image(one, each), self.per_image(two, each)) for one, two in cells]
-            seed = derive_seed("bootstrap", each, *change.sources)
-            images = over_images(np.stack([one - two for one, two in pairs]), seed)
-            found.append(_Comparison(change, images, over_seeds(change.values), _p_values(pairs)))
-        return found
+        pairs = zip(self.records[name], self.records[other], strict=True)
+        return [_compared(self.reader.store, ours, theirs) for ours, theirs in pairs]
+
+
+def _compared(store: Store, ours: Records | None, theirs: Records | None) -> _Comparison:
+    if ours is None or theirs is None:
+        return _Comparison()
+    difference = change(store, ours, theirs)
+    over_seeds = difference.interval if difference.over == "seeds" else None
+    over_images = change_over_images(store, [ours], [theirs]) if over_seeds else difference.interval
+    shares = [
+        (per_image(store, one), per_image(store, two)) for one, two in zip(ours, theirs, strict=True)
+    ]
+    # The intervals have rows of their own.
+    return _Comparison(replace(difference, interval=None), over_images, over_seeds, _p_values(shares))
 
 
 def _pairs(names: Collection[str]) -> list[tuple[str, str]]:

@@ -1,11 +1,14 @@
-"""Paired comparisons of two models: exact tests, and intervals over images and over seeds (no torch).
+"""Intervals over images and over seeds, and exact tests of two models (no torch).
 
 Two models that were evaluated on the same images are compared image by image, which is far sharper
-than comparing two accuracies with an error bar each.
+than comparing two accuracies with an error bar each. What is shown of records comes from
+`benchmark/estimates.py`, which chooses among these.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +21,7 @@ _DIGITS = 12  # sums of fractions that differ by rounding only are the same
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval of a difference of accuracies (fractions)."""
+    """A confidence interval of an accuracy or of a difference of accuracies (fractions)."""
 
     low: float
     high: float
@@ -36,6 +39,24 @@ class PValues:
     values: tuple[float, ...]
 
 
+def wilson(k: int, n: int, level: float = LEVEL) -> Interval:
+    """Wilson's score interval of a share, `k` of `n`, without continuity correction (Wilson 1927).
+
+    It holds the shares p that a z test of k against n p would not reject. It stays in [0, 1] and has a
+    width at k = 0 and k = n too. Raises `ValueError` unless 0 <= k <= n and n > 0.
+    """
+    if not 0 <= k <= n or n <= 0:
+        raise ValueError(f"not a share: {k} of {n}")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = k / n
+    centre = share + z * z / (2 * n)
+    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # The ends at k = 0 and k = n are exact, and rounding must not lead past them.
+    low = 0.0 if k == 0 else (centre - half) / scale
+    return Interval(low, 1.0 if k == n else (centre + half) / scale)
+
+
 def mcnemar(b: int, c: int) -> float:
     """Exact two-sided p of McNemar's test: `b` images that only one model gets right, `c` that only
     the other does.
@@ -51,13 +72,14 @@ def mcnemar(b: int, c: int) -> float:
 
 
 def over_images(differences: ArrayLike, seed: int, level: float = LEVEL) -> Interval:
-    """Percentile bootstrap over test images of the mean difference of two models.
+    """Percentile bootstrap over test images of the mean difference of two models, or of one accuracy.
 
     `differences` are (N,) values per image, first model minus second (-1, 0, 1, or fractions where an
-    evaluation has several trials per image), or (S, N) for S seeds. Seeds share the test images, so
-    that an image is one unit of resampling with the mean of its S differences; what training another
-    time would change is not part of this interval. `RESAMPLES` resamples are drawn with `seed`;
-    swapping the models mirrors the interval exactly.
+    evaluation has several trials per image; of one model, the share of its trials that were right), or
+    (S, N) for S seeds or networks. These share the test images, so that an image is one unit of
+    resampling with the mean of its S values; what training another time would change is not part of
+    this interval. `RESAMPLES` resamples are drawn with `seed`; swapping the models mirrors the interval
+    exactly.
 
     How often each distinct value occurs in a resample of images is multinomial, and drawing those
     counts costs little where images take few values. Raises `ValueError` for what is not a non-empty
@@ -88,16 +110,17 @@ def over_images(differences: ArrayLike, seed: int, level: float = LEVEL) -> Inte
     return Interval(low + 0.0, high + 0.0)  # no negative zero
 
 
-def over_seeds(differences: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Student's t interval of the mean of one difference per seed (standard deviation with ddof = 1).
+def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Student's t interval of the mean of one value per seed (standard deviation with ddof = 1).
 
     None for fewer than two seeds, which say nothing of the spread. Unlike `over_images` it includes
     what training another time changes.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit  # the quantile of scipy.stats.t, which takes a second to import
 
-    if (seeds := len(differences)) < 2:
+    if (seeds := len(values)) < 2:
         return None
-    half = t.ppf((1 + level) / 2, seeds - 1) * np.std(differences, ddof=1) / np.sqrt(seeds)
-    mean = np.mean(differences)
-    return Interval(float(mean - half), float(mean + half))
+    half = stdtrit(seeds - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(seeds)
+    mean = np.mean(values)
+    low, high = (round(float(end), _DIGITS) + 0.0 for end in (mean - half, mean + half))
+    return Interval(low, high)

@@ -1,5 +1,5 @@
-"""Tables 1 to 4 of the paper as declarations over records (no torch; nothing is computed here
-but means and differences over seeds).
+"""Tables 1 to 4 of the paper as declarations over records (no torch; what is computed from records is
+computed in `benchmark/estimates.py`).
 
 A number is the mean over all seeds of its scale or it is missing: never a mean over some of them.
 """
@@ -9,13 +9,15 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from baselines import method
 from benchmark.cells import BASE, HELD_OUT, Cell, base_name
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
+from benchmark.estimates import Estimate, Records, accuracy, average_accuracy, average_change
 from benchmark.evaluation import evaluation
-from benchmark.intervals import Interval, PValues
+from benchmark.intervals import RESAMPLES, Interval, PValues
 from benchmark.models import arch
 from benchmark.plans import Plan
 from benchmark.records import Finetuning, flagged
@@ -27,27 +29,8 @@ from benchmark.store import Store
 AVERAGE = "average"
 
 
-@dataclass(frozen=True)
-class Number:
-    """Fractions by seed: their mean, and their standard deviation (ddof = 1) if there are several.
-
-    `sources` are the keys of the cells behind the number.
-    """
-
-    values: tuple[float, ...]
-    sources: tuple[str, ...] = ()
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def spread(self) -> float | None:
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-
-Entry = Number | Interval | PValues | None
-Numbers = tuple[Number | None, ...]
+Entry = Estimate | Interval | PValues | None
+Models = Sequence[Records | None]  # of one evaluation; None: records are missing
 DEFAULT_PROTOCOLS = ("rift",)
 
 
@@ -80,16 +63,36 @@ class Reader:
     store: Store
     scale: Scale
 
-    def number(self, cells: Sequence[Cell], name: str) -> Number | None:
-        """The number of evaluation `name` over `cells` (one per seed); None if any is not fresh."""
-        values = []
+    def records(self, cells: Sequence[Cell], name: str) -> Records | None:
+        """The records of evaluation `name` of `cells` (one per seed); None if any is not fresh.
+
+        None for no cells too: no checkpoint is of that model.
+        """
+        found = []
         for cell in cells:
             if record_state(self.store, Plan.of(cell, self.scale), name) is not State.DONE:
                 return None
             record = self.store.record(cell, name)
             assert record is not None
-            values.append(record.value)
-        return Number(tuple(values), tuple(cell.key for cell in cells))
+            found.append(record)
+        return found or None
+
+    def number(self, cells: Sequence[Cell], name: str) -> Estimate | None:
+        """The accuracy under evaluation `name` over `cells` (one per seed); None if any is missing."""
+        records = self.records(cells, name)
+        return None if records is None else accuracy(self.store, records)
+
+    def average(self, models: Models) -> Estimate | None:
+        """Mean accuracy over models, seed by seed; None if any is missing."""
+        known = _all_of(models)
+        return None if known is None else average_accuracy(self.store, known)
+
+    def change(self, ours: Models, theirs: Models) -> Estimate | None:
+        """The mean accuracy of `ours` minus that of `theirs`, seed by seed; None if any is missing."""
+        minuends, subtrahends = _all_of(ours), _all_of(theirs)
+        if minuends is None or subtrahends is None:
+            return None
+        return average_change(self.store, minuends, subtrahends)
 
     def making(self, cell: Cell) -> Finetuning | None:
         """How a fine-tuned cell was made, if that is on disk."""
@@ -147,33 +150,25 @@ def grid(
     finetunes: Sequence[str],
     methods: Sequence[str] | None = None,
 ) -> list[Cell]:
-    """Cells of `methods` (None: the scale's first), all seeds."""
+    """Cells of `methods` (None: the scale's first), all seeds.
+
+    Of a scale that starts from checkpoints only the models that one of them is of: the others are
+    missing and never trained.
+    """
     return [
-        Cell(scale.name, dataset, name, chosen, finetune, seed)
+        Cell(scale.slot(dataset, name, chosen, seed), dataset, name, chosen, finetune, seed)
         for dataset in datasets
         for name in archs
         for chosen in methods or scale.methods[:1]
         for finetune in finetunes
         for seed in scale.seeds
+        if scale.has(dataset, name, chosen, seed)
     ]
 
 
-def difference(minuend: Number | None, subtrahend: Number | None) -> Number | None:
-    """Seed by seed."""
-    if minuend is None or subtrahend is None:
-        return None
-    pairs = zip(minuend.values, subtrahend.values, strict=True)
-    return Number(tuple(a - b for a, b in pairs), minuend.sources + subtrahend.sources)
-
-
-def average(numbers: Sequence[Number | None]) -> Number | None:
-    """Mean over rows, seed by seed; None if any row is missing."""
-    known = [number for number in numbers if number is not None]
-    if len(known) < len(numbers):
-        return None
-    values = zip(*(number.values for number in known), strict=True)
-    sources = tuple(source for number in known for source in number.sources)
-    return Number(tuple(statistics.fmean(column) for column in values), sources)
+def _all_of(models: Models) -> list[Records] | None:
+    known = [records for records in models if records is not None]
+    return known if len(known) == len(models) else None
 
 
 def columns(scale: Scale) -> tuple[str, ...]:
@@ -197,14 +192,14 @@ def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
     for dataset in scale.datasets:
         label = dataset_info(dataset).label
         networks = [_by_finetune(reader, dataset, name, used, names) for name in scale.archs]
-        for name, numbers in zip(scale.archs, networks, strict=True):
-            rows += _without_and_with((label, arch(name).label), used, finetunes, numbers)
+        for name, models in zip(scale.archs, networks, strict=True):
+            rows += _without_and_with(reader, (label, arch(name).label), used, finetunes, models)
         if len(networks) > 1:
-            averages = {
-                name: tuple(average(c) for c in zip(*(n[name] for n in networks), strict=True))
+            together = {
+                name: [list(chain(*m)) for m in zip(*(n[name] for n in networks), strict=True)]
                 for name in names
             }
-            rows += _without_and_with((label, AVERAGE), used, finetunes, averages)
+            rows += _without_and_with(reader, (label, AVERAGE), used, finetunes, together)
     cells = table_1_cells(scale, finetunes)
     picks = [
         note for name in finetunes for note in chosen(reader, cells, name, _with_label(used, name))
@@ -215,7 +210,7 @@ def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
         ("dataset", "network", "method"),
         columns(scale),
         tuple(rows),
-        (*notes(reader, cells), *picks),
+        (*notes(reader, cells, differences=True), *picks),
     )
 
 
@@ -234,8 +229,8 @@ def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
     for dataset in scale.datasets[:2]:
         label = dataset_info(dataset).label
         for used in scale.methods[1:]:
-            numbers = _by_finetune(reader, dataset, network, used, names)
-            rows += _without_and_with((label,), used, finetunes, numbers)
+            models = _by_finetune(reader, dataset, network, used, names)
+            rows += _without_and_with(reader, (label,), used, finetunes, models)
             own = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, used)]
             for name in finetunes:
                 picks += chosen(reader, own, name, f"{label}, {_with_label(used, name)}")
@@ -246,7 +241,7 @@ def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
         ("dataset", "method"),
         columns(scale),
         tuple(rows),
-        (*notes(reader, cells), *picks),
+        (*notes(reader, cells, differences=True), *picks),
     )
 
 
@@ -255,30 +250,40 @@ def with_bases(finetunes: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(part for name in finetunes for part in (base_name(name), name)))
 
 
-def _numbers(
-    reader: Reader, dataset: str, name: str, finetune: str, used: str | None = None
-) -> Numbers:
-    cells = grid(reader.scale, [dataset], [name], [finetune], used and [used])
-    return tuple(reader.number(cells, wanted) for wanted in reader.scale.evaluations)
-
-
 def _by_finetune(
-    reader: Reader, dataset: str, name: str, used: str, finetunes: Sequence[str]
-) -> dict[str, Numbers]:
-    return {chosen: _numbers(reader, dataset, name, chosen, used) for chosen in finetunes}
+    reader: Reader, dataset: str, network: str, used: str, finetunes: Sequence[str]
+) -> dict[str, list[Models]]:
+    """Records by fine-tuning: for each evaluation of the scale those of the one network."""
+    cells = {name: grid(reader.scale, [dataset], [network], [name], [used]) for name in finetunes}
+    return {
+        name: [[reader.records(cells[name], wanted)] for wanted in reader.scale.evaluations]
+        for name in finetunes
+    }
 
 
 def _without_and_with(
-    place: tuple[str, ...], used: str, finetunes: Sequence[str], numbers: Mapping[str, Numbers]
+    reader: Reader,
+    place: tuple[str, ...],
+    used: str,
+    finetunes: Sequence[str],
+    models: Mapping[str, Sequence[Models]],
 ) -> list[Row]:
-    """A base model, and each fine-tuning of it with its difference; then the next base model."""
+    """A base model, and each fine-tuning of it with its difference; then the next base model.
+
+    Of several networks it is the average that is shown.
+    """
+
+    def shown(name: str) -> tuple[Entry, ...]:
+        return tuple(reader.average(networks) for networks in models[name])
+
     rows = []
     for base in dict.fromkeys(base_name(name) for name in finetunes):
-        rows.append(Row((*place, method(used).label + _ON[base]), numbers[base]))
+        rows.append(Row((*place, method(used).label + _ON[base]), shown(base)))
         for name in (name for name in finetunes if base_name(name) == base):
-            change = tuple(difference(b, a) for a, b in zip(numbers[base], numbers[name], strict=True))
-            rows.append(Row((*place, _with_label(used, name)), numbers[name]))
-            rows.append(Row((*place, "difference"), change, signed=True, ends_block=True))
+            pairs = zip(models[name], models[base], strict=True)
+            changes = tuple(reader.change(ours, theirs) for ours, theirs in pairs)
+            rows.append(Row((*place, _with_label(used, name)), shown(name)))
+            rows.append(Row((*place, "difference"), changes, signed=True, ends_block=True))
     return rows
 
 
@@ -369,6 +374,11 @@ def _ablation(
     )
 
 
+def _numbers(reader: Reader, dataset: str, network: str, finetune: str) -> tuple[Entry, ...]:
+    cells = grid(reader.scale, [dataset], [network], [finetune])
+    return tuple(reader.number(cells, wanted) for wanted in reader.scale.evaluations)
+
+
 def _alpha(reader: Reader, dataset: str, network: str, tuning: str) -> str:
     cells = grid(reader.scale, [dataset], [network], [tuning])
     known = [making.alpha for cell in cells if (making := reader.making(cell)) is not None]
@@ -400,8 +410,8 @@ def table_4(reader: Reader, protocols: Sequence[str]) -> Table:
 # --- notes under a table ----------------------------------------------------------------------------
 
 
-def notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
-    """What a reader of a table of `cells` has to know."""
+def notes(reader: Reader, cells: Sequence[Cell], *, differences: bool = False) -> list[str]:
+    """What a reader of a table of `cells` has to know; `differences`: it has rows of them."""
     scale = reader.scale
     seeds = ", ".join(str(seed) for seed in scale.seeds)
     spread = "mean ± standard deviation over seeds" if len(scale.seeds) > 1 else "one seed, no spread"
@@ -409,6 +419,8 @@ def notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
         f"scale {scale.name}: {scale.summary}",
         *_shortened(scale, {cell.method for cell in cells}),
         f"accuracy in percent; seeds {seeds}: {spread}",
+        _brackets(scale),
+        *([_paired(scale)] if differences else []),
         *_readings(cells),
     ]
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
@@ -421,6 +433,29 @@ def notes(reader: Reader, cells: Sequence[Cell]) -> list[str]:
     if stale := reader.stale(cells):
         lines.append(f"stale records left out: {stale}; `status` lists them")
     return [*lines, *_remarks(reader, cells)]
+
+
+def _brackets(scale: Scale) -> str:
+    """What the intervals of accuracies are over, and what they do not say."""
+    if len(scale.seeds) > 1:
+        return (
+            "in brackets: 95 % t interval of the mean over seeds (ddof = 1, cut at 0 and 100): what "
+            "training again changes, on the same test images"
+        )
+    return (
+        "in brackets: 95 % interval over test images (Wilson's where an image is right or wrong, else "
+        f"a percentile bootstrap, {RESAMPLES:,} resamples) for the weights as they are: what training "
+        "again changes is not in it"
+    )
+
+
+def _paired(scale: Scale) -> str:
+    """How the intervals of differences are taken, and what they are for."""
+    how = "seed by seed" if len(scale.seeds) > 1 else "image by image, by a bootstrap over images"
+    return (
+        f"intervals of differences are paired, {how}: compare two rows by their difference, not by "
+        "whether their own intervals overlap"
+    )
 
 
 def _remarks(reader: Reader, cells: Sequence[Cell]) -> list[str]:

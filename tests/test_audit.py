@@ -25,13 +25,14 @@ from hypothesis.extra.numpy import arrays
 
 from benchmark.audit import AUDITED, audit, audit_cells
 from benchmark.errors import UserError
+from benchmark.estimates import Estimate
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.evaluation import counted
 from benchmark.intervals import Interval, PValues, over_images, over_seeds
 from benchmark.rift.presets import PROTOCOLS
 from benchmark.scales import SCALES
 from benchmark.store import Store
-from benchmark.tables import Entry, Number, Reader, Table
+from benchmark.tables import Entry, Reader, Table
 
 DIFFERENCE, IMAGES, SEEDS, P = "difference", "95 % images", "95 % seeds", "McNemar p"
 COMPARED = (*AUDITED, "rift - bn-only", "rift - random-layer")
@@ -67,8 +68,8 @@ def entries(table: Table, name: str, what: str) -> tuple[Entry, ...]:
 
 def percent(entry: Entry) -> list[float]:
     """A number by seed, or the ends of an interval, in percent to nine digits."""
-    assert isinstance(entry, Number | Interval)
-    values = entry.values if isinstance(entry, Number) else (entry.low, entry.high)
+    assert isinstance(entry, Estimate | Interval)
+    values = entry.values if isinstance(entry, Estimate) else (entry.low, entry.high)
     return [round(100 * value, 9) + 0.0 for value in values]
 
 
@@ -144,7 +145,7 @@ def test_differences_are_to_the_own_base_model(table: Table) -> None:
     assert [percent(each) for each in rift] == [[1.2, 1, 1], [-1, -1, -1], [0.3, 0, -0.3]]
     held_out = entries(table, "rift-held-out", DIFFERENCE)
     assert [percent(each) for each in held_out] == [[0.3, -0.1, 0.2], [0, 0, 0], [0.2, 0, -0.1]]
-    assert isinstance(held_out[0], Number)
+    assert isinstance(held_out[0], Estimate)
     assert {source.split("/")[4] for source in held_out[0].sources} == {
         "rift-held-out",
         "none-held-out",
@@ -198,8 +199,23 @@ def test_intervals_over_seeds_are_of_the_differences(table: Table) -> None:
         for number, interval in zip(
             entries(table, name, DIFFERENCE), entries(table, name, SEEDS), strict=True
         ):
-            assert isinstance(number, Number)
+            assert isinstance(number, Estimate)
             assert interval == over_seeds(number.values)
+
+
+def test_intervals_of_differences_have_rows_of_their_own(table: Table, written: Store) -> None:
+    """Accuracies carry their interval, over seeds or of one seed over images; differences carry none
+    beside the rows below them."""
+    for seeds, over in (((0, 1, 2), "seeds"), ((0,), "images")):
+        shown = audit(Reader(written, dataclasses.replace(AUDIT_BY_HAND, seeds=seeds)), ["rift"])
+        for accuracy in entries(shown, "rift", "accuracy"):
+            assert isinstance(accuracy, Estimate)
+            assert accuracy.over == over
+            assert accuracy.interval is not None
+        for difference in entries(shown, "rift", DIFFERENCE):
+            assert isinstance(difference, Estimate)
+            assert difference.interval is None
+        assert None not in entries(shown, "rift", IMAGES)
 
 
 def test_a_model_that_is_its_base_model_differs_in_nothing(table: Table) -> None:
@@ -292,12 +308,13 @@ def test_bits_that_are_not_the_records_are_refused(own: Store) -> None:
 
 
 def test_bits_that_do_not_make_the_value_are_refused(store: Store) -> None:
-    """An evaluation whose `per_image` is not what its value is of is a mistake that is not shown."""
+    """A record whose value is not that of its bits is named instead of being shown."""
     one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
     for finetune, k in (("none", 500), ("rift", 501)):
         bits = {"clean": np.arange(1000) < 500}
         write_record(store, cell_at(finetune, scale=one), CLEAN, k, 1000, one, bits)
-    with pytest.raises(ValueError, match=r"rift/seed0 clean: per_image has the mean 0\.5, not 0\.501"):
+    said = r"rift/seed0/clean\.json' says 0\.501, but its bits per image have the mean 0\.5; restore"
+    with pytest.raises(UserError, match=said):
         audit(Reader(store, one), ["rift"])
 
 

@@ -1,4 +1,4 @@
-"""Tests and intervals of paired comparisons against scipy, closed forms and their symmetries."""
+"""Intervals and tests against scipy, closed forms and their symmetries."""
 
 import math
 
@@ -8,11 +8,55 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.intervals import RESAMPLES, Interval, mcnemar, over_images, over_seeds
+from benchmark.intervals import RESAMPLES, Interval, mcnemar, over_images, over_seeds, wilson
 
 COUNTS = st.integers(0, 300)
 SIGNS = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=60)
 SEEDS = st.integers(0, 2**63 - 1)
+
+
+# --- Wilson ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 20_000), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+@example(1, 0.0, 0.95)
+@example(1, 1.0, 0.95)
+@example(10_000, 0.0, 0.95)
+@example(10_000, 1.0, 0.95)
+def test_wilson_agrees_with_scipy(n: int, share: float, level: float) -> None:
+    """It is scipy's interval of a binomial share by Wilson's method, within [0, 1]."""
+    k = round(share * n)
+    theirs = stats.binomtest(k, n).proportion_ci(level, method="wilson")
+    ours = wilson(k, n, level)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert 0 <= ours.low <= k / n <= ours.high <= 1
+
+
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_the_ends_of_wilson_are_where_a_z_test_begins_to_reject(n: int, share: float) -> None:
+    """|k - n p| is 1.96 standard deviations of the binomial(n, p) at both ends p, unless the share is
+    there itself."""
+    k = round(share * n)
+    found = wilson(k, n)
+    for end, outermost in ((found.low, k == 0), (found.high, k == n)):
+        if not outermost:
+            deviation = math.sqrt(n * end * (1 - end))
+            assert abs(k - n * end) == pytest.approx(1.959964 * deviation, rel=1e-5)
+
+
+def test_wilson_by_hand() -> None:
+    """No image of 100 is right: from 0 to z^2 / (n + z^2); and all of 100 mirror that."""
+    z2 = 1.959963984540054**2
+    assert (wilson(0, 100).low, wilson(100, 100).high) == (0.0, 1.0)
+    assert wilson(0, 100).high == pytest.approx(z2 / (100 + z2))
+    assert wilson(100, 100).low == pytest.approx(100 / (100 + z2))
+
+
+@pytest.mark.parametrize(("k", "n"), [(-1, 5), (6, 5), (0, 0), (1, -1)])
+def test_wilson_refuses_what_is_no_share(k: int, n: int) -> None:
+    """More right than there are, or none to be right, is a mistake of the caller."""
+    with pytest.raises(ValueError, match=f"not a share: {k} of {n}"):
+        wilson(k, n)
 
 
 # --- McNemar ----------------------------------------------------------------------------------------
@@ -192,6 +236,12 @@ def test_over_equal_seeds_is_a_point() -> None:
     """Seeds without any spread give an interval of no width, zero among them."""
     assert over_seeds([0.25, 0.25, 0.25]) == Interval(0.25, 0.25)
     assert over_seeds([0.0, 0.0]) == Interval(0.0, 0.0)
+
+
+def test_over_seeds_rounding_is_no_difference() -> None:
+    """Differences that are zero but for rounding, alike in every seed, do not exclude zero."""
+    assert over_seeds([0.1 + 0.2 - 0.3] * 3) == Interval(0.0, 0.0)
+    assert over_seeds([0.3 - (0.1 + 0.2)] * 3) == Interval(0.0, 0.0)
 
 
 # --- the sign ---------------------------------------------------------------------------------------

@@ -15,10 +15,12 @@ from handmade import (
 )
 
 from benchmark.errors import UserError
+from benchmark.estimates import Estimate, average_accuracy, average_change
+from benchmark.records import Record
 from benchmark.reports import REPORTS
 from benchmark.scales import SCALES, Scale
 from benchmark.store import Store
-from benchmark.tables import Number, Reader, Row, Table, average, difference
+from benchmark.tables import Reader, Row, Table
 
 ALL = dict.fromkeys(BY_HAND.evaluations, 500)
 
@@ -47,41 +49,6 @@ def own(written_by_hand: Store, store: Store) -> Store:
     """A copy of the records written by hand, to be changed."""
     shutil.copytree(written_by_hand.results, store.results)
     return store
-
-
-# --- numbers ----------------------------------------------------------------------------------------
-
-
-def test_the_spread_of_a_number_is_that_of_a_sample() -> None:
-    """The standard deviation divides by n - 1; one seed has none."""
-    assert Number((1.0, 2.0, 4.0)).mean == pytest.approx(7 / 3)
-    assert Number((1.0, 2.0, 4.0)).spread == pytest.approx((7 / 3) ** 0.5)
-    assert Number((0.25,)).mean == 0.25
-    assert Number((0.25,)).spread is None
-
-
-def test_a_difference_is_taken_seed_by_seed() -> None:
-    """The spread of a difference is that of the paired differences, not of the two numbers."""
-    change = difference(Number((0.6, 0.8), ("a", "b")), Number((0.5, 0.7), ("c", "d")))
-    assert change is not None
-    assert change.values == pytest.approx((0.1, 0.1))
-    assert change.spread == pytest.approx(0, abs=1e-12)
-    assert change.sources == ("a", "b", "c", "d")
-
-
-def test_an_average_is_taken_seed_by_seed() -> None:
-    """The average of networks is a number by seed, with a spread over seeds."""
-    mean = average([Number((0.2, 0.4)), Number((0.4, 0.8))])
-    assert mean is not None
-    assert mean.values == pytest.approx((0.3, 0.6))
-
-
-def test_what_lacks_a_part_is_missing() -> None:
-    """No difference and no average is made of some of its parts."""
-    number = Number((0.5,))
-    assert difference(number, None) is None
-    assert difference(None, number) is None
-    assert average([number, None]) is None
 
 
 # --- table 1 ----------------------------------------------------------------------------------------
@@ -121,6 +88,47 @@ def test_numbers_know_their_cells(tables_by_hand: dict[str, Table]) -> None:
     for number in row(table, "Digits", "ResNet18 (width 8)", "AT+RiFT").numbers:
         assert number is not None
         assert number.sources == tuple(cell_at("rift", seed).key for seed in BY_HAND.seeds)
+
+
+def shown(row: Row) -> list[Estimate]:
+    """The numbers of a row, of which none is missing."""
+    numbers = [number for number in row.numbers if isinstance(number, Estimate)]
+    assert len(numbers) == len(row.numbers)
+    return numbers
+
+
+@pytest.mark.parametrize("name", [name for name in REPORTS if name != "audit"])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1), (0, 1, 2)])
+def test_every_number_has_its_interval(
+    written_by_hand: Store, name: str, seeds: tuple[int, ...]
+) -> None:
+    """It holds the mean, and is over seeds if there are several and over images if there is one."""
+    scale = dataclasses.replace(BY_HAND, seeds=seeds)
+    for line in built(name, written_by_hand, scale).rows:
+        for number in shown(line):
+            assert number.over == ("seeds" if len(seeds) > 1 else "images")
+            assert number.interval is not None
+            assert number.interval.low - 1e-12 <= number.mean <= number.interval.high + 1e-12
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_averages_are_of_the_records_of_all_networks(
+    written_by_hand: Store, seeds: tuple[int, ...]
+) -> None:
+    """Rows of averages and of their differences are the estimates from the records of both networks."""
+    table = built("table1", written_by_hand, dataclasses.replace(BY_HAND, seeds=seeds))
+
+    def records(finetune: str, evaluation: str) -> list[list[Record]]:
+        cells = [[cell_at(finetune, seed, arch) for seed in seeds] for arch in BY_HAND.archs]
+        found = [[written_by_hand.record(cell, evaluation) for cell in group] for group in cells]
+        return [[record for record in group if record is not None] for group in found]
+
+    for place, evaluation in enumerate(BY_HAND.evaluations):
+        base, rift = records("none", evaluation), records("rift", evaluation)
+        without, tuned, change = (shown(line)[place] for line in table.rows[-3:])
+        assert without == average_accuracy(written_by_hand, base)
+        assert tuned == average_accuracy(written_by_hand, rift)
+        assert change == average_change(written_by_hand, rift, base)
 
 
 def test_a_table_of_one_network_has_no_average(written_by_hand: Store) -> None:
@@ -219,6 +227,23 @@ def test_the_notes_name_scale_seeds_and_choices(
     assert large.startswith("AT+RiFT, ResNet34 (width 8): ")
     one = dataclasses.replace(BY_HAND, seeds=(0,))
     assert built("table1", written_by_hand, one).notes[1].endswith("seeds 0: one seed, no spread")
+
+
+def test_the_notes_say_what_the_intervals_are_over(written_by_hand: Store) -> None:
+    """One note on accuracies under every table, and one on differences where there are some."""
+    for seeds, said, paired in (
+        ((0,), "95 % interval over test images", "image by image"),
+        ((0, 1, 2), "95 % t interval of the mean over seeds", "seed by seed"),
+    ):
+        scale = dataclasses.replace(BY_HAND, seeds=seeds)
+        for name in REPORTS:
+            notes = built(name, written_by_hand, scale).notes
+            (brackets,) = [note for note in notes if note.startswith("in brackets: ")]
+            assert said in brackets
+            assert ("training again changes is not in it" in brackets) == (len(seeds) == 1)
+            differences = [note for note in notes if note.startswith("intervals of differences")]
+            assert len(differences) == (name in ("table1", "table2"))
+            assert all(f"paired, {paired}" in note for note in differences)
 
 
 def test_the_notes_are_about_the_columns_shown(written_by_hand: Store) -> None:
@@ -367,7 +392,7 @@ def test_protocols_stand_side_by_side(store: Store) -> None:
     for base, tuned, change in ((0, 1, 2), (0, 3, 4), (5, 6, 7)):
         below, above, between = (table.rows[place].numbers for place in (base, tuned, change))
         for a, b, c in zip(below, above, between, strict=True):
-            assert isinstance(a, Number) and isinstance(b, Number) and isinstance(c, Number)
+            assert isinstance(a, Estimate) and isinstance(b, Estimate) and isinstance(c, Estimate)
             assert c.values == pytest.approx([y - x for x, y in zip(a.values, b.values, strict=True)])
     assert table.rows[0].numbers != table.rows[5].numbers
 
