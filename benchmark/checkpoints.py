@@ -6,11 +6,13 @@ have. What is undone is said in notes; what is left must have exactly the networ
 
 A torch file is read by `torch.load(weights_only=True)` and by nothing else, so it is as safe as that
 is: torch before 2.10 has known holes there (CVE-2025-32434, CVE-2026-24747). TorchScript and tar
-archives are refused before torch sees them.
+archives are refused before torch sees them. Nothing is read at all while the environment tells torch to
+unpickle freely (`UNSAFE`): whatever else uses torch in such a process runs what files say.
 """
 
 import hashlib
 import io
+import os
 import pickle
 import re
 import warnings
@@ -36,6 +38,9 @@ ENTRIES = (
 
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.", "1.")
 """What wrappers put before every name: DataParallel, torch.compile, nn.Sequential(Normalize, model)."""
+
+UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+"""The environment variable that switches off torch's protection against code in files."""
 
 LEVELS = 4
 """How deep dicts in dicts are followed."""
@@ -66,20 +71,36 @@ class Loaded:
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, *, drop: Sequence[str] = (), entry: str | None = None
+    path: Path,
+    model: nn.Module,
+    *,
+    drop: Sequence[str] = (),
+    entry: str | None = None,
+    prefix: str | None = None,
+    sha256: str | None = None,
 ) -> Loaded:
     """The weights in `path`, as `model`, which is not changed, would load them.
 
     Reads safetensors and what torch.save writes, told apart by content. `entry` names the entry to open
-    where the file holds several state dicts; `drop` are beginnings of names to leave out, after the
-    prefixes of wrappers are gone. Half and double precision become the network's. Raises `UserError`
-    for a file that is missing, damaged, no checkpoint or holds code; where `entry` or `drop` names
-    nothing; and if names, shapes or types are not the network's or a weight is not finite.
+    where the file holds several state dicts; `prefix` stands before every name and is removed, beside
+    the usual ones of wrappers (`PREFIXES`), which need not be told; `drop` are beginnings of names to
+    leave out, after all prefixes are gone. Half and double precision become the network's. Of a file
+    whose bytes do not have the hash `sha256` (None: any) nothing is taken.
+
+    Raises `UserError` for a file that is missing, damaged, no checkpoint, another file or holds code;
+    where `entry`, `prefix` or `drop` names nothing; if names, shapes or types are not the network's or
+    a weight is not finite; and where the environment switches off torch's protection.
     """
+    refuse_unsafe_environment(f"'{path}'")
     notes: list[str] = []
     network = model.state_dict()
     content = _read(path)
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise UserError(f"'{path}' is another file: expected sha256 {sha256}, found {digest}")
     found = _opened(path, _unpacked(path, content), entry, notes)
+    if prefix:
+        found = _without(path, found, prefix, notes)
     constants = _constants(found, model)
     notes += constants.values()
     kept = {name: tensor for name, tensor in found.items() if name not in constants}
@@ -91,8 +112,25 @@ def load_checkpoint(
     if problem := misfit(shapes_of(kept), shapes_of(network)):
         raise UserError(f"'{path}' does not fit the network: {problem}")
     state = _converted(path, kept, network, notes)
-    digest = hashlib.sha256(content).hexdigest()
     return Loaded(state, digest, (*constants, *dropped), tuple(notes))
+
+
+def refuse_unsafe_environment(what: str) -> None:
+    """Raise `UserError`, of `what` is to be read, if the environment lets torch run what files hold."""
+    if os.environ.get(UNSAFE, "").strip().lower() not in ("", "0", "false", "n", "no", "off"):
+        raise UserError(
+            f"{what} is not read: {UNSAFE} is set, which lets files run code when torch reads them; "
+            "unset it"
+        )
+
+
+def refuse_other_content(path: Path) -> None:
+    """Raise `UserError` unless `path` begins as a checkpoint does; nothing of it is interpreted.
+
+    The message says what it is instead, such as the web page that a download gave.
+    """
+    with path.open("rb") as file:
+        _check_start(path, file.read(512))
 
 
 def _read(path: Path) -> bytes:
@@ -106,11 +144,15 @@ def _read(path: Path) -> bytes:
             raise UserError(f"'{path}' is not a regular file")
         with path.open("rb") as file:
             start = file.read(512)
-            if not (_is_safetensors(start) or start.startswith((_ZIP, _PICKLE))):
-                raise UserError(f"'{path}' {_other_content(start)}")
+            _check_start(path, start)
             return start + file.read()
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
+
+
+def _check_start(path: Path, start: bytes) -> None:
+    if not (_is_safetensors(start) or start.startswith((_ZIP, _PICKLE))):
+        raise UserError(f"'{path}' {_other_content(start)}")
 
 
 def _is_safetensors(start: bytes) -> bool:
@@ -246,6 +288,17 @@ def _constants(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, str
             beside = "" if ours is None or ours.is_meta else f"; the network has {_values(ours)}"
             notes[name] = f"left out {name!r} = {_values(tensor)}, of a normalisation{beside}"
     return notes
+
+
+def _without(
+    path: Path, tensors: dict[str, Tensor], prefix: str, notes: list[str]
+) -> dict[str, Tensor]:
+    """`tensors` with `prefix`, which all names have, removed."""
+    other = next((name for name in tensors if not name.startswith(prefix)), None)
+    if other is not None:
+        raise UserError(f"{other!r} in '{path}' does not begin with the prefix {prefix!r}")
+    notes.append(f"removed {prefix!r} from the front of every name")
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
 def _values(tensor: Tensor) -> str:

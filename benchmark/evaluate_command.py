@@ -1,6 +1,5 @@
-"""`python -m benchmark evaluate`: a user's own checkpoint, evaluated like the suite's own models."""
+"""`python -m benchmark evaluate`: a checkpoint, evaluated like the suite's own models."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,47 +20,50 @@ from benchmark.console import (
     listed_evaluations,
     say,
 )
-from benchmark.data import CIFAR10, TINY_IMAGENET, DatasetInfo, dataset_info
+from benchmark.data import DatasetInfo, dataset_info
 from benchmark.display import display
 from benchmark.errors import UserError
-from benchmark.models import Arch, arch
+from benchmark.networks import AS_THE_DATASET, network
 from benchmark.precision import asked, use
-from benchmark.robustbench_adapter import PREFIX, ZooArch, named_zoo_arch
+from benchmark.registry import checkpoint
+from benchmark.render import summary
 from benchmark.store import Store
 from benchmark.sweep import cores
-
-NORMALISATIONS = {
-    "none": ((0.0,), (1.0,)),
-    "cifar10": (CIFAR10.mean, CIFAR10.std),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "imagenet": (TINY_IMAGENET.mean, TINY_IMAGENET.std),
-}
-DATASETS_OWN = "dataset"
 
 
 @guarded
 def evaluate(
     weights: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--weights",
             metavar="FILE",
             help="A safetensors file, or a state dict that torch.save wrote (.pt, .pth), bare or in a "
             "dict; loaded strictly and without running code.",
         ),
-    ],
+    ] = None,
+    registered: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="NAME",
+            help="Instead of --weights and what says how to read it: a checkpoint of the registry, see "
+            "`checkpoints list`.",
+        ),
+    ] = None,
     arch_name: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--arch",
             metavar="A",
             help="Its network, such as resnet18; see `list`. Or one of RobustBench's zoo by its id, as "
             "robustbench:Rice2020Overfitting; ids for L2 as robustbench:L2/ID.",
         ),
-    ],
+    ] = None,
     dataset: Annotated[
-        str, typer.Option("--dataset", metavar="D", help="The dataset it was trained on; see `list`.")
-    ],
+        str | None,
+        typer.Option("--dataset", metavar="D", help="The dataset it was trained on; see `list`."),
+    ] = None,
     normalization: Annotated[
         str,
         typer.Option(
@@ -71,7 +73,7 @@ def evaluate(
             "with), `none` (the checkpoints of TRADES, MART), `cifar10`, `cifar100`, `imagenet`, or "
             "mean/std as in 0.5,0.5,0.5/0.25,0.25,0.25. Networks of RobustBench normalise themselves.",
         ),
-    ] = DATASETS_OWN,
+    ] = AS_THE_DATASET,
     evaluations: Annotated[
         str | None,
         typer.Option(
@@ -104,18 +106,29 @@ def evaluate(
     artifacts: ArtifactsOption = Path("artifacts"),
     data_dir: DataOption = Path("data"),
 ) -> None:
-    """Evaluate a checkpoint of your own and keep records of it.
+    """Evaluate a checkpoint of your own, or one of the registry, and keep records of it.
 
     Every evaluation continues where a stopped run was; what is on record is not made again.
     """
     import torch
 
-    from benchmark.own_model import OwnModel, evaluate_own
+    from benchmark.own_model import OwnModel, evaluate_own, registered_model
     from benchmark.work import torch_device
 
-    network, info = _network(arch_name, dataset_info(dataset), normalization)
-    wanted = limited_evaluations(_evaluations(evaluations, info, data_dir), limit)
-    own = OwnModel(weights, network, info, name, entry, tuple(drop or ()))
+    if registered is not None:
+        reading = (weights, arch_name, dataset, name, entry, drop or None)
+        if any(value is not None for value in reading) or normalization != AS_THE_DATASET:
+            raise UserError(
+                "--checkpoint says what --weights, --arch, --dataset, --normalization, --name, --entry "
+                "and --drop would say; leave them out"
+            )
+        own = registered_model(checkpoint(registered), data_dir)
+    elif weights is None or arch_name is None or dataset is None:
+        raise UserError("name a file by --weights, --arch and --dataset, or a registered --checkpoint")
+    else:
+        chosen, info = network(arch_name, dataset_info(dataset), normalization)
+        own = OwnModel(weights, chosen, info, name, entry, tuple(drop or ()))
+    wanted = limited_evaluations(_evaluations(evaluations, own.info, data_dir), limit)
     store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
     torch.set_num_threads(threads or cores())
     use(asked(precision, compiled))
@@ -135,25 +148,13 @@ def evaluate(
         )
         shown.finish(0, key, 1)
     for note in evaluated.notes:
-        say(f"{weights.name}: {note}")
+        say(f"{own.weights.name}: {note}")
     for record in evaluated.records.values():
-        typer.echo(f"{evaluated.cell.key}  {record.summary}")
+        typer.echo(f"{evaluated.cell.key}  {summary(store, record)}")
         for remark in record.remarks:
             if remark not in evaluated.notes:
                 say(f"{record.evaluation}: {remark}")
     say(f"records: {store.results / 'records' / evaluated.cell.key}")
-
-
-def _network(name: str, info: DatasetInfo, normalization: str) -> tuple[Arch | ZooArch, DatasetInfo]:
-    """The architecture of that name, and `info` with what is done to pixels before they enter it."""
-    if not name.startswith(PREFIX):
-        return arch(name), _normalised(info, normalization)
-    if normalization != DATASETS_OWN:
-        raise UserError(
-            f"--normalization '{normalization}': networks of RobustBench normalise pixels themselves; "
-            "leave it out"
-        )
-    return named_zoo_arch(name, info.name), _normalised(info, "none")
 
 
 def _evaluations(named: str | None, info: DatasetInfo, data_dir: Path) -> tuple[str, ...]:
@@ -162,25 +163,3 @@ def _evaluations(named: str | None, info: DatasetInfo, data_dir: Path) -> tuple[
     official = info.corruptions is not None and (data_dir / info.corruptions).is_dir()
     corruptions = "corruptions-15" if official else "corruptions-15-gen-v1"
     return "clean", "pgd10x3", corruptions
-
-
-def _normalised(info: DatasetInfo, how: str) -> DatasetInfo:
-    if how == DATASETS_OWN:
-        return info
-    if how in NORMALISATIONS:
-        mean, std = NORMALISATIONS[how]
-    else:
-        try:
-            mean, std = (tuple(float(v) for v in part.split(",")) for part in how.split("/"))
-        except ValueError as error:
-            known = ", ".join((DATASETS_OWN, *NORMALISATIONS))
-            raise UserError(
-                f"--normalization '{how}' is none of {known}, nor mean/std such as 0.5/0.25"
-            ) from error
-    mean, std = (v * info.channels if len(v) == 1 else v for v in (mean, std))
-    if not len(mean) == len(std) == info.channels or not all(0 < value < 100 for value in std):
-        raise UserError(
-            f"--normalization '{how}': {info.label} needs {info.channels} means and as many positive "
-            "standard deviations"
-        )
-    return replace(info, mean=mean, std=std)

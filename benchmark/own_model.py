@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,9 +20,13 @@ from benchmark.models import Arch, build
 from benchmark.plans import CheckpointPlan
 from benchmark.progress import Progress
 from benchmark.records import Record
+from benchmark.registry import Checkpoint, expected_sha256, held
 from benchmark.robustbench_adapter import ZooArch, load_zoo_checkpoint, zoo_model
 from benchmark.specs import spec_hash
 from benchmark.store import Store
+
+EPS_DIGITS = 1e-6
+"""Radii that differ by less are the same number, written with fewer digits."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class OwnModel:
 
     `mean` and `std` of `info` are applied inside the network; a model that takes plain pixels, as
     one of RobustBench's zoo does, has 0 and 1. `name` stands in the key of its records (None: the
-    file's name and the start of the hash of its tensors). `entry` and `drop` are those of
-    `load_checkpoint`.
+    file's name and the start of the hash of its tensors). `entry`, `drop`, `prefix` and `sha256` are
+    those of `load_checkpoint`. `remarks` stand in its records.
     """
 
     weights: Path
@@ -40,6 +45,9 @@ class OwnModel:
     name: str | None = None
     entry: str | None = None
     drop: tuple[str, ...] = ()
+    prefix: str | None = None
+    sha256: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(PART, self.name):
@@ -79,7 +87,8 @@ def evaluate_own(
 
     Everything that can be wrong is checked before the first evaluation. Raises `UserError` for it.
     """
-    model, loaded = _network(own)
+    model, loaded = load_own(own)
+    notes = (*own.remarks, *loaded.notes)
     model.load_state_dict(loaded.state)
     model = model.to(device).to(memory_format=torch.channels_last).eval()
     weights = Weights.of(loaded.state)
@@ -91,23 +100,48 @@ def evaluate_own(
         for wanted in missing:
             evaluation(wanted).check(data)
         sources = {own.weights.name: loaded.file_sha256}
-        evaluating = Evaluating(plan, model, weights, data, store, progress, (), sources, loaded.notes)
+        evaluating = Evaluating(plan, model, weights, data, store, progress, (), sources, notes)
         with store.lock(cell):
             for wanted in missing:
                 if not _on_file(store, plan, wanted):  # another process may just have made it
                     evaluating.record(wanted)
     records = {wanted: store.record(cell, wanted) for wanted in evaluations}
     found = {wanted: record for wanted, record in records.items() if record is not None}
-    return Evaluated(cell, found, loaded.notes)
+    return Evaluated(cell, found, notes)
 
 
-def _network(own: OwnModel) -> tuple[nn.Module, Loaded]:
+def registered_model(found: Checkpoint, directory: Path) -> OwnModel:
+    """The model of an entry of the registry, its file verified; `directory` is the data directory.
+
+    Raises `UserError` where `benchmark.registry.held` does, and for a network of RobustBench's where
+    that is not installed.
+    """
+    path, (network, info) = held(found, directory), found.network
+    remarks = [found.summary]
+    if abs(found.eps_value - info.threat.eps) > EPS_DIGITS:
+        remarks.append(f"trained with eps {found.eps}, attacked here with {info.threat.eps:.6g}")
+    return OwnModel(
+        path,
+        network,
+        info,
+        found.name,
+        found.entry,
+        found.drop,
+        found.prefix,
+        expected_sha256(found, directory),
+        tuple(remarks),
+    )
+
+
+def load_own(own: OwnModel) -> tuple[nn.Module, Loaded]:
     """Its network, not yet with the weights, and these. Raises `UserError` where they do not fit."""
     if isinstance(own.arch, ZooArch):
         model = zoo_model(own.arch.zoo_id, own.arch.dataset, own.arch.threat)
-        return model, load_zoo_checkpoint(own.weights, own.arch, model, drop=own.drop, entry=own.entry)
-    model = build(own.arch.name, own.info)
-    return model, load_checkpoint(own.weights, model, drop=own.drop, entry=own.entry)
+        load = partial(load_zoo_checkpoint, own.weights, own.arch, model)
+    else:
+        model = build(own.arch.name, own.info)
+        load = partial(load_checkpoint, own.weights, model)
+    return model, load(drop=own.drop, entry=own.entry, prefix=own.prefix, sha256=own.sha256)
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -141,7 +142,14 @@ def zoo_model(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> "nn.Modu
 
 
 def load_zoo_checkpoint(
-    path: Path, arch: ZooArch, model: "nn.Module", *, drop: Sequence[str] = (), entry: str | None = None
+    path: Path,
+    arch: ZooArch,
+    model: "nn.Module",
+    *,
+    drop: Sequence[str] = (),
+    entry: str | None = None,
+    prefix: str | None = None,
+    sha256: str | None = None,
 ) -> "Loaded":
     """The weights in `path`, as `model`, the network of `arch`, would load them.
 
@@ -152,14 +160,15 @@ def load_zoo_checkpoint(
     """
     from benchmark.checkpoints import load_checkpoint
 
+    load = partial(load_checkpoint, path, model, drop=drop, entry=entry, prefix=prefix, sha256=sha256)
     stored = {name: tensor for name, tensor in model.state_dict().items() if name in CONSTANTS}
     if not stored or arch.zoo_id not in WITHOUT_CONSTANTS:
-        return load_checkpoint(path, model, drop=drop, entry=entry)
+        return load()
     try:
-        return load_checkpoint(path, model, drop=drop, entry=entry)
+        return load()
     except UserError as refusal:
         with _not_stored(model, stored):
-            loaded = load_checkpoint(path, model, drop=drop, entry=entry)
+            loaded = load()
         there = sorted(name for name in loaded.dropped if name.rpartition(".")[2] in stored)
         if set(there) & stored.keys():
             raise
@@ -174,6 +183,33 @@ def load_zoo_checkpoint(
     }
     note = f"{' and '.join(map(repr, stored))} are not in the file; took those of RobustBench's code"
     return replace(loaded, state=state, notes=(*loaded.notes, note))
+
+
+def drive_id(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> str:
+    """The id on Google Drive of the file that RobustBench takes for a zoo id.
+
+    Raises as `zoo_arch`, and for a network whose weights are not there but with timm.
+    """
+    zoo_arch(name, dataset, threat)
+    found = _entry(name, dataset, threat)["gdrive_id"]
+    if not isinstance(found, str):
+        raise UserError(f"RobustBench has no file for '{name}'; its weights come with timm")
+    return found
+
+
+def download_from_drive(drive_id: str, target: Path, *, quiet: bool) -> None:
+    """Download a file from Google Drive to `target`, by the package that RobustBench does it with.
+
+    What arrives may be a web page instead. Raises `UserError` if nothing does.
+    """
+    gdown = importlib.import_module("gdown")
+    try:
+        written = gdown.download(id=drive_id, output=str(target), quiet=quiet)
+    except Exception as error:  # of requests, of gdown, of the system
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"Google Drive did not give the file {drive_id} ({reason})") from error
+    if written is None or not target.is_file():
+        raise UserError(f"Google Drive did not give the file {drive_id}")
 
 
 @contextmanager

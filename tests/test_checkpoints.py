@@ -576,13 +576,20 @@ class TestCode:
             assert witness.exists()
             witness.rmdir()
 
-    def test_the_environment_does_not_loosen_this(self, fresh, path, save, monkeypatch):
-        """torch's switch back to full unpickling has no say here."""
-        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-        witness = path.with_name("witness")
-        save(Malicious(os.mkdir, str(witness)), path)
-        assert "holds Python code or objects" in refusal(path, fresh)
-        assert not witness.exists()
+    @pytest.mark.parametrize("value", ["1", "y", "Yes", "TRUE", "on"])
+    def test_the_environment_does_not_loosen_this(self, fresh, path, save, monkeypatch, value):
+        """With torch's switch back to full unpickling on, no file is opened."""
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", value)
+        monkeypatch.setattr(Path, "open", lambda *_, **__: pytest.fail("the file was opened"))
+        monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch read the file"))
+        assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set" in refusal(path, fresh)
+
+    @pytest.mark.parametrize("value", ["", "0", "false", "No", "off"])
+    def test_a_switch_that_is_off_is_none(self, fresh, state, path, monkeypatch, value):
+        """The same variable with a false value keeps nothing from being read."""
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", value)
+        save_zip(state, path)
+        assert same(load_checkpoint(path, fresh), state)
 
     @pytest.mark.parametrize("kind", TORCH_KINDS)
     @pytest.mark.parametrize(

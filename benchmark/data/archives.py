@@ -30,6 +30,11 @@ class Archive:
     urls: tuple[str, ...]
     gives: str
 
+    @property
+    def checksum(self) -> str:
+        """The hash as `benchmark.data.download.Remote` has it."""
+        return f"md5:{self.md5}"
+
 
 def _zenodo(record: int, file: str) -> tuple[str, ...]:
     """Both addresses that Zenodo serves a record's file at: of the website and of the interface."""

@@ -1,4 +1,4 @@
-"""Getting archives: downloaded from one of several mirrors, verified, and unpacked whole or not at all.
+"""Getting files: downloaded from one of several mirrors, verified, and unpacked whole or not at all.
 
 Everything is first made in a hidden folder beside its destination and then renamed, so that a killed
 process leaves at most that folder, which the next call removes.
@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from filelock import FileLock
 
@@ -28,55 +29,78 @@ CHUNK = 1 << 20  # bytes
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
 
+class Remote(Protocol):
+    """A file that may be downloaded, such as an `Archive`.
+
+    `file` is its name, `size` its length in bytes (None: not known), `checksum` its hash as
+    `md5:HEX` or `sha256:HEX`, and `urls` where it may be had, best first.
+    """
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def checksum(self) -> str: ...
+    @property
+    def urls(self) -> tuple[str, ...]: ...
+
+
 def fetch(
-    archive: Archive,
+    remote: Remote,
     directory: Path,
     *,
     progress: Progress | None = None,
     downloader: Downloader | None = None,
 ) -> Path:
-    """The verified file of `archive` in `directory`, downloaded from the first mirror that has it.
+    """The verified file of `remote` in `directory`, downloaded from the first mirror that has it.
 
     `progress` is told bytes done, their total (0: unknown) and the mirror. `downloader` stands in for
     pooch's. A file that is there already is verified and used. Processes that want the same file take
     turns. Raises `UserError` for a file of another content, a full disk, and when no mirror serves the
     file: then with every mirror's reason, the hash expected and where to put the file by hand.
     """
-    target = directory / archive.file
+    target = directory / remote.file
     if not target.exists():
-        with writing(directory), FileLock(directory / f".{archive.file}.lock"):
+        with writing(directory), FileLock(directory / f".{remote.file}.lock"):
             if not target.exists():
-                _check_space(directory, archive.size or 0, archive.file)
-                with staging(directory, archive.file) as part:
-                    _download(archive, part, target, progress or silent, downloader)
+                _check_space(directory, remote.size or 0, remote.file)
+                with staging(directory, remote.file) as part:
+                    _download(remote, part, target, progress or silent, downloader)
                 return target
-    verify_archive(archive, target)
+    verify_archive(remote, target)
     return target
 
 
-def verify_archive(archive: Archive, path: Path) -> None:
-    """Raise `UserError` unless the file at `path` has the size and the MD5 sum of `archive`."""
+def verify_archive(remote: Remote, path: Path) -> None:
+    """Raise `UserError` unless the file at `path` has the size and the hash of `remote`."""
     if not path.is_file():
-        raise UserError(f"'{path}' is not there; {archive.file} was expected")
+        raise UserError(f"'{path}' is not there; {remote.file} was expected")
     size = path.stat().st_size
-    if archive.size is not None and size != archive.size:
-        what = "truncated" if size < archive.size else "another file"
+    if remote.size is not None and size != remote.size:
+        what = "truncated" if size < remote.size else "another file"
         raise UserError(
-            f"'{path}' is {what}: expected {archive.size} bytes, found {size}; delete it and get it "
+            f"'{path}' is {what}: expected {remote.size} bytes, found {size}; delete it and get it "
             "again"
         )
-    found = md5(path)
-    if found != archive.md5:
+    kind, _, expected = remote.checksum.partition(":")
+    found = hash_of(path, kind)
+    if found != expected:
         raise UserError(
-            f"'{path}' is truncated or another file: expected md5 {archive.md5}, found {found}; delete "
+            f"'{path}' is truncated or another file: expected {kind} {expected}, found {found}; delete "
             "it and get it again"
         )
 
 
 def md5(path: Path) -> str:
     """The MD5 sum of the file at `path`."""
+    return hash_of(path, "md5")
+
+
+def hash_of(path: Path, kind: str) -> str:
+    """The hash of the file at `path`, in hexadecimal; `kind` is md5 or sha256."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def unpack(archive: Archive, path: Path, directory: Path) -> None:
@@ -156,8 +180,8 @@ def _check_space(directory: Path, size: int, what: str) -> None:
 class _Meter:
     """What pooch takes for a progress bar; the total it states is checked against the free space."""
 
-    def __init__(self, archive: Archive, part: Path, progress: Progress, host: str) -> None:
-        self.archive, self.part, self.progress, self.host = archive, part, progress, host
+    def __init__(self, remote: Remote, part: Path, progress: Progress, host: str) -> None:
+        self.remote, self.part, self.progress, self.host = remote, part, progress, host
         self.size, self.done = 0, 0
 
     @property
@@ -166,13 +190,13 @@ class _Meter:
 
     @total.setter
     def total(self, size: int) -> None:
-        _check_space(self.part, size, self.archive.file)
+        _check_space(self.part, size, self.remote.file)
         self.size = size
 
     def update(self, count: int) -> None:
         self.done += count
         shown = min(self.done, self.size) if self.size else self.done
-        self.progress(self.archive.file, shown, self.size, self.host)
+        self.progress(self.remote.file, shown, self.size, self.host)
 
     def reset(self) -> None:
         self.done = 0
@@ -182,39 +206,40 @@ class _Meter:
 
 
 def _download(
-    archive: Archive, part: Path, target: Path, progress: Progress, downloader: Downloader | None
+    remote: Remote, part: Path, target: Path, progress: Progress, downloader: Downloader | None
 ) -> None:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # progress is the caller's to show
     reasons = []
-    for url in archive.urls:
-        meter = _Meter(archive, part, progress, url.split("/")[2])
+    for url in remote.urls:
+        meter = _Meter(remote, part, progress, url.split("/")[2])
         own = pooch.HTTPDownloader(
             progressbar=meter, chunk_size=CHUNK, headers={"Accept-Encoding": "identity"}
         )
         try:
             pooch.retrieve(
                 url,
-                known_hash=f"md5:{archive.md5}",
-                fname=archive.file,
+                known_hash=remote.checksum,
+                fname=remote.file,
                 path=part,
                 downloader=downloader or own,
             )
         except (OSError, ValueError) as error:  # those of requests are of OSError, a hash of ValueError
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            reasons.append(f"{url}: {_reason(error)}")
+            reasons.append(f"{url}: {_reason(error, remote.checksum)}")
         else:
-            (part / archive.file).replace(target)
+            (part / remote.file).replace(target)
             return
+    kind, _, expected = remote.checksum.partition(":")
     raise UserError(
-        f"{archive.file} cannot be downloaded: {'; '.join(reasons)}; put a file of md5 {archive.md5} "
+        f"{remote.file} cannot be downloaded: {'; '.join(reasons)}; put a file of {kind} {expected} "
         f"at '{target}' by hand"
     )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, checksum: str) -> str:
     """Why a mirror failed, in a few words."""
     import requests
 
@@ -228,7 +253,7 @@ def _reason(error: Exception) -> str:
         return "no connection"
     mismatch = re.search(r"but got (\w+)", str(error))
     if mismatch:
-        return f"sent another file (md5 {mismatch[1]})"
+        return f"sent another file ({checksum.partition(':')[0]} {mismatch[1]})"
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

@@ -1,0 +1,346 @@
+"""The published numbers: that they are the paper's, fit together, and are refused where they do not."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS
+from benchmark.official_code import README_MODULES, readme_module
+from benchmark.published import OTHERS_EVALUATIONS, Change, Published, Row, published
+from benchmark.registry import registry
+from benchmark.shipped import shipped
+
+COLUMNS = ("clean", "corruptions-15", "pgd10x3")
+CIFAR10, CIFAR100, TINY = "cifar10", "cifar100", "tiny-imagenet"
+
+# Std, OOD and Adv in percent, typed from the paper by hand.
+TABLE_1 = {
+    (CIFAR10, "resnet18"): (("81.46", "73.56", "53.63"), ("83.44", "75.69", "53.65")),
+    (CIFAR10, "resnet34"): (("84.23", "75.37", "55.31"), ("85.41", "77.15", "55.34")),
+    (CIFAR10, "wrn-34-10"): (("87.41", "78.75", "55.40"), ("87.89", "79.31", "55.41")),
+    (CIFAR100, "resnet18"): (("57.10", "46.43", "30.15"), ("58.74", "48.06", "30.17")),
+    (CIFAR100, "resnet34"): (("58.67", "48.24", "30.50"), ("60.88", "49.97", "30.58")),
+    (CIFAR100, "wrn-34-10"): (("62.35", "50.61", "31.66"), ("64.56", "52.69", "31.64")),
+    (TINY, "resnet18"): (("49.10", "27.68", "23.28"), ("50.61", "28.73", "23.34")),
+    (TINY, "resnet34"): (("50.96", "27.91", "24.27"), ("52.54", "30.07", "24.37")),
+    (TINY, "wrn-34-10"): (("52.78", "31.81", "26.07"), ("55.31", "33.86", "26.17")),
+}
+TABLE_2 = {
+    (CIFAR10, "trades"): (("81.54", "73.42", "53.31"), ("81.87", "74.09", "53.30")),
+    (CIFAR10, "mart"): (("76.77", "68.62", "56.90"), ("77.14", "69.41", "56.92")),
+    (CIFAR10, "awp"): (("78.40", "70.48", "53.83"), ("78.79", "71.12", "53.84")),
+    (CIFAR10, "score"): (("84.20", "75.82", "54.59"), ("85.65", "77.37", "54.62")),
+    (CIFAR100, "trades"): (("57.44", "47.23", "30.20"), ("57.78", "47.52", "30.22")),
+    (CIFAR100, "mart"): (("51.46", "42.07", "31.47"), ("52.42", "43.35", "31.48")),
+    (CIFAR100, "awp"): (("52.85", "43.10", "31.00"), ("54.89", "45.08", "31.05")),
+    (CIFAR100, "score"): (("54.83", "45.39", "29.49"), ("57.63", "47.77", "29.50")),
+}
+TABLE_3 = {
+    "all-layers": ("83.56", "75.48", "52.66"),
+    "last-layer": ("83.35", "75.16", "52.75"),
+    "robust-critical": ("83.36", "75.42", "52.48"),
+    "rift": ("83.44", "75.69", "53.65"),
+}
+TABLE_4 = {
+    "rift": ("83.44", "75.69", "53.65"),
+    "top-2": ("83.41", "75.61", "52.47"),
+    "top-3": ("83.59", "75.77", "52.22"),
+    "top-5": ("83.70", "75.82", "52.35"),
+}
+
+
+@pytest.fixture(scope="module")
+def numbers() -> Published:
+    """The shipped file."""
+    return published()
+
+
+def fractions(percents: Sequence[str]) -> dict[str, float]:
+    """Three percents as a row's values."""
+    return {name: float(Decimal(p) / 100) for name, p in zip(COLUMNS, percents, strict=True)}
+
+
+def of_paper(numbers: Published, where: str) -> list[Row]:
+    """The rows of one table of the paper."""
+    return [row for row in numbers.rows if row.source == "rift" and row.where == where]
+
+
+def recomputed(numbers: Published, change: Change, name: str) -> Decimal:
+    """The change in the column `name`, in points, from the rows it is of."""
+
+    def mean(ids: Sequence[str]) -> Decimal:
+        return sum(Decimal(str(numbers.row(i).values[name])) for i in ids) / Decimal(len(ids))
+
+    return 100 * (mean(change.after) - mean(change.before))
+
+
+def test_tables_1_and_2_are_those_of_the_paper(numbers: Published) -> None:
+    """Each pair of Tables 1 and 2 is there with three columns, and nothing else is."""
+    for where, table, key in (("Table 1", TABLE_1, "arch"), ("Table 2", TABLE_2, "method")):
+        found = {
+            (row.dataset, getattr(row, key), row.finetunes[0]): row.values
+            for row in of_paper(numbers, where)
+        }
+        expected = {
+            (*place, finetune): fractions(values)
+            for place, pair in table.items()
+            for finetune, values in zip(("none", "rift"), pair, strict=True)
+        }
+        assert found == expected
+    assert {row.method for row in of_paper(numbers, "Table 1")} == {"pgd-at"}
+    assert {row.arch for row in of_paper(numbers, "Table 2")} == {"resnet18"}
+
+
+def test_tables_3_and_4_are_those_of_the_paper(numbers: Published) -> None:
+    """Each row of Tables 3 and 4 is there, of ResNet18 on CIFAR-10, at either alpha but for RiFT's."""
+    for where, table in (("Table 3", TABLE_3), ("Table 4", TABLE_4)):
+        rows = of_paper(numbers, where)
+        found = {row.finetunes[0].removesuffix("-alpha-1"): row.values for row in rows}
+        assert found == {name: fractions(values) for name, values in table.items()}
+        assert {(row.dataset, row.arch, row.method) for row in rows} == {
+            (CIFAR10, "resnet18", "pgd-at")
+        }
+        for row in rows:
+            name = row.finetunes[0].removesuffix("-alpha-1")
+            assert name == "rift" or row.finetunes == (f"{name}-alpha-1", name)
+
+
+def test_rows_of_the_same_model_agree(numbers: Published) -> None:
+    """Non-robust-critical in Table 3 and top 1 in Table 4 are ResNet18 with RiFT in Table 1."""
+    ids = ("table1/cifar10/resnet18/rift", "table3/non-robust-critical", "table4/top-1")
+    first, second, third = (numbers.row(name) for name in ids)
+    assert first.values == second.values == third.values
+    assert first.finetunes == second.finetunes == third.finetunes
+
+
+def test_printed_differences_follow_from_the_rows(numbers: Published) -> None:
+    """All 60 printed differences and averages come out to the last digit, but for two averages."""
+    assert len(numbers.changes) * len(COLUMNS) == 60
+    off = {
+        (change.id, name): (Decimal(str(printed)) * 100, recomputed(numbers, change, name))
+        for change in numbers.changes
+        for name, printed in change.values.items()
+        if abs(recomputed(numbers, change, name) - Decimal(str(printed)) * 100) > Decimal("0.005")
+    }
+    assert {place: (str(p.normalize()), f"{c:.4f}") for place, (p, c) in off.items()} == {
+        ("table1/cifar100/average/difference", "pgd10x3"): ("0.02", "0.0267"),
+        ("table1/tiny-imagenet/average/difference", "pgd10x3"): ("0.08", "0.0867"),
+    }
+    said = " ".join(note.text for note in numbers.notes_on("Table 1"))
+    for printed, correct in off.values():
+        assert f"printed as +{printed.normalize()}" in said
+        assert f"{correct:.4f}" in said
+
+
+def changes_of(numbers: Published, prefix: str, name: str) -> list[Decimal]:
+    """The printed changes of pairs of rows under `prefix`, in points."""
+    return [
+        Decimal(str(change.values[name])) * 100
+        for change in numbers.changes
+        if change.id.startswith(prefix) and len(change.after) == 1
+    ]
+
+
+def test_claims_quote_the_tables(numbers: Published) -> None:
+    """The numbers in the words of the claims are those of the rows."""
+
+    def span(values: Sequence[Decimal]) -> str:
+        return f"{min(values):+.2f} to {max(values):+.2f}"
+
+    for claim, prefix in (("C1", "table1/"), ("C2", "table2/")):
+        said = numbers.claim(claim).numbers or ""
+        for name, label in (("clean", "Std "), ("corruptions-15", "OOD "), ("pgd10x3", "Adv ")):
+            values = changes_of(numbers, prefix, name)
+            assert label + span(values) in said
+            assert f"({sum(v > 0 for v in values)} of {len(values)} up)" in said
+    base = numbers.row("table1/cifar10/resnet18/none").values
+    for claim, where in (("C4", "Table 3"), ("C6", "Table 4")):
+        said = numbers.claim(claim).numbers or ""
+        for row in of_paper(numbers, where):
+            assert f"{100 * (row.values['pgd10x3'] - base['pgd10x3']):+.2f}" in said
+    gains = numbers.claim("C10").numbers or ""
+    for dataset in (CIFAR10, CIFAR100, TINY):
+        assert (
+            ", ".join(f"{v:+.2f}" for v in changes_of(numbers, f"table1/{dataset}/", "clean")) in gains
+        )
+
+
+def test_claims_are_c1_to_c14(numbers: Published) -> None:
+    """All fourteen claims are there in order."""
+    assert [claim.id for claim in numbers.claims] == [f"C{i}" for i in range(1, 15)]
+
+
+def test_modules_are_those_of_the_readme(numbers: Published) -> None:
+    """The modules named by the released code are the ones that its protocol fine-tunes."""
+    assert len(numbers.modules) == len(README_MODULES)
+    for named in numbers.modules:
+        assert readme_module(named.dataset, named.arch) == named.module
+
+
+def test_criticality_is_that_of_figure_3(numbers: Published) -> None:
+    """The three modules whose values the paper prints, and the least critical one is the README's."""
+    found = {m.module: (m.mrc, m.accuracy_drop, m.role) for m in numbers.criticality}
+    assert found == {
+        "layer2.1.conv2": (0.09, 0.0286, "non-robust-critical"),
+        "layer4.1.conv1": (12.94, 0.5303, "robust-critical"),
+        "layer4.0.conv2": (None, 0.5305, None),
+    }
+    assert readme_module(CIFAR10, "resnet18") == "layer2.1.conv2"
+    assert (numbers.alpha.low, numbers.alpha.high, numbers.alpha.lr) == (0.6, 0.9, 0.001)
+
+
+def test_robustbench_rows_agree_with_the_registry(numbers: Published) -> None:
+    """A row of given weights says of them what the entry of the registry says."""
+    rows = [row for row in numbers.rows if row.checkpoint is not None]
+    entries = registry(shipped("checkpoints.toml"))
+    assert rows
+    for row in rows:
+        entry = entries[row.checkpoint or ""]
+        assert (entry.dataset, entry.eps, entry.extra_data) == (row.dataset, row.eps, row.extra_data)
+        shared = set(entry.published) & set(row.values)
+        assert shared == {"clean", "autoattack"}
+        assert {name: entry.published[name] for name in shared} == {n: row.values[n] for n in shared}
+
+
+def test_only_the_same_attack_within_the_same_radius_is_comparable(numbers: Published) -> None:
+    """TRADES attacked within 0.031 leaves clean accuracy, and others' PGD-20 nothing to compare."""
+    trades = numbers.row("robustbench/cifar10/Zhang2019Theoretically")
+    assert set(trades.values) == {"clean", "pgd20", "autoattack"}
+    assert set(trades.comparable) == {"clean"}
+    pgd_at = numbers.row("dat/cifar10/resnet18/pgd-at")
+    assert set(pgd_at.values) - set(pgd_at.comparable) == {"pgd20", "pgd100"}
+    assert not set(OTHERS_EVALUATIONS) & set(EVALUATIONS)
+
+
+def test_rows_of_other_methods_are_told_apart(numbers: Published) -> None:
+    """One id is TRADES-AWP and AT-AWP; TRADES with averaged weights is no method of the suite."""
+    assert numbers.row("robustbench/cifar10/Wu2020Adversarial").method == "trades-awp"
+    assert numbers.row("robustbench/cifar100/Wu2020Adversarial").method == "awp"
+    assert not numbers.row("robustbench/cifar10/Rebuffi2021Fixing_R18_ddpm").ours
+    assert all(row.ours for row in numbers.rows if row.source == "rift")
+
+
+def test_notes_are_found_by_place(numbers: Published) -> None:
+    """A place finds its notes and those of a part of it, and `Section 5` is not `Section 5.1`."""
+    table_4 = {note.id for note in numbers.notes_on("Table 4")}
+    assert {"table-4-called-table-3", "several-modules-do-gain"} <= table_4
+    assert "average-adv-cifar100" in {note.id for note in numbers.notes_on("Table 1")}
+    assert numbers.notes_on("Section 5") == ()
+
+
+SMALL = """
+schema_version = 1
+criticality = []
+modules = []
+claims = []
+notes = []
+
+[sources.paper]
+title = "A paper"
+url = "https://example.org"
+kind = "paper"
+
+[alpha]
+source = "paper"
+where = "Section 1"
+low = 0.6
+high = 0.9
+lr = 0.001
+
+[[groups]]
+source = "paper"
+where = "Table 1"
+dataset = "cifar10"
+arch = "resnet18"
+method = "pgd-at"
+label = "AT"
+finetunes = ["none"]
+protocol = "as usual"
+tolerance = "seeds"
+rows = [
+  { id = "before", values = { clean = 0.81 } },
+  { id = "after", finetunes = ["rift"], values = { clean = 0.83 } },
+]
+changes = [{ id = "change", after = ["after"], before = ["before"], values = { clean = 0.02 } }]
+"""
+
+
+def test_what_a_group_says_holds_for_its_rows(tmp_path: Path) -> None:
+    """A row has the fields of its group but for those that it says anew."""
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    small = published(path)
+    before, after = small.rows
+    assert (before.arch, before.finetunes, before.seeds, before.eps) == (
+        "resnet18",
+        ("none",),
+        None,
+        "8/255",
+    )
+    assert (after.arch, after.finetunes) == ("resnet18", ("rift",))
+    assert (small.changes[0].source, small.changes[0].where) == ("paper", "Table 1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("clean = 0.83", "clean = 83.44", ["rows 'after'", "83.44 is not a fraction"]),
+        ("clean = 0.83", 'clean = "0.83"', ["rows 'after'", "valid number"]),
+        ("clean = 0.83", "clean = nan", ["rows 'after'", "not a fraction"]),
+        ("clean = 0.83", "pgd7 = 0.83", ["rows 'after'", "unknown evaluation 'pgd7'"]),
+        ("clean = 0.02", "clean = 2.0", ["changes 'change'", "not a difference"]),
+        ("clean = 0.02", "pgd10x3 = 0.02", ["change 'change'", "'after' has not"]),
+        ('["rift"]', '["lift"]', ["rows 'after'", "unknown fine-tuning 'lift'"]),
+        ('["rift"]', "[]", ["rows 'after'", "finetunes"]),
+        ('"cifar10"', '"cifar-10"', ["rows 'before'", "unknown dataset 'cifar-10'"]),
+        ('"resnet18"', '"resnet50"', ["rows 'before'", "'resnet50'", "'other:...'"]),
+        ('"resnet18"', '"other:resnet34"', ["rows 'before'", "leave out 'other:'"]),
+        ('"resnet18"', '"other:"', ["rows 'before'", "arch"]),
+        ('"pgd-at"', '"at"', ["rows 'before'", "unknown AT method 'at'"]),
+        ('id = "after"', 'id = "before"', ["row 'before' stands there twice"]),
+        ('after = ["after"]', 'after = ["later"]', ["change 'change'", "'later', which is no row"]),
+        ('source = "paper"\nwhere = "Table 1"', 'source = "x"\nwhere = "T"', ["unknown source 'x'"]),
+        ('tolerance = "seeds"', 'tolerance = "close"', ["rows 'before'", "tolerance"]),
+        ('tolerance = "seeds"', 'tolerance = "same-weights"', ["rows 'before'", "'checkpoint'"]),
+        ('label = "AT"', "", ["rows 'before' label", "required"]),
+        ('label = "AT"', 'label = "AT"\nseed = 3', ["rows 'before' seed", "not permitted"]),
+        ('label = "AT"', 'label = "AT"\neps = "8"', ["rows 'before' eps"]),
+        ('label = "AT"', 'label = "AT"\nseeds = 0', ["rows 'before' seeds"]),
+        ("low = 0.6", "low = 0.95", ["alpha", "above high"]),
+        ('kind = "paper"', 'kind = "rumour"', ["sources paper kind"]),
+        ("https://", "ftp://", ["sources paper url"]),
+        ("schema_version = 1", "schema_version = 2", ["schema_version"]),
+        ("schema_version = 1", "schema_version 1", ["is not TOML"]),
+        ("claims = []", "", ["claims", "required"]),
+        ("[[groups]]", "[groups]", ["groups", "[[groups]]"]),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line(
+    tmp_path: Path, old: str, new: str, said: list[str]
+) -> None:
+    """What does not fit is named with file, entry and reason."""
+    path = tmp_path / "small.toml"
+    assert old in SMALL
+    path.write_text(SMALL.replace(old, new, 1))
+    with pytest.raises(UserError) as error:
+        published(path)
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(part in message for part in (str(path), *said)), message
+
+
+def test_a_missing_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    """A file that is not there is named."""
+    with pytest.raises(UserError, match=r"cannot read .*nowhere\.toml"):
+        published(tmp_path / "nowhere.toml")
+
+
+def test_unknown_names_are_refused(numbers: Published) -> None:
+    """Asking for a row or a claim that is not there says so."""
+    with pytest.raises(UserError, match="no published row is called 'table9'"):
+        numbers.row("table9")
+    with pytest.raises(UserError, match="no published claim is called 'C15'"):
+        numbers.claim("C15")

@@ -1,0 +1,314 @@
+"""The registry of checkpoints: what it holds is true, the broken is refused, files are hashed first."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmark import registry as module
+from benchmark.cells import Cell
+from benchmark.checkpoints import load_checkpoint
+from benchmark.data.sha256sums import write_sums
+from benchmark.errors import UserError
+from benchmark.models import build
+from benchmark.networks import NORMALISATIONS, normalised
+from benchmark.registry import Checkpoint, Source, State, checkpoint, held, registry, state
+from benchmark.shipped import shipped
+from benchmark.store import Store
+from benchmark.weights import weights_sha256
+
+OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
+CONTENT = b"\x80 bytes that nobody reads"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+ENTRY = {
+    "name": "mine",
+    "dataset": "digits",
+    "arch": "resnet18-w4",
+    "method": "pgd-at",
+    "source": "https://example.org/mine.pt",
+    "file": "mine.pt",
+    "sha256": SHA256,
+    "licence": "MIT",
+    "what": "Bytes.",
+    "eps": "0.12",
+    "selects_on": "test",
+}
+LOOSE = {"source": "robustbench:Mine2026", "sha256": None}
+
+
+def toml_of(*entries):
+    """A registry of entries of texts, numbers and lists of texts; None is left out."""
+    lines = ["schema_version = 1"]
+    for entry in entries:
+        lines.append("[[checkpoint]]")
+        lines += [f"{name} = {json.dumps(value)}" for name, value in entry.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function that writes a registry, of `ENTRY` with other fields or of a text, and reads it."""
+
+    def write(text=None, **fields):
+        path = tmp_path / "registry.toml"
+        path.write_text(toml_of(ENTRY | fields) if text is None else text)
+        module._registry.cache_clear()
+        return registry(path)
+
+    yield write
+    module._registry.cache_clear()
+
+
+@pytest.fixture
+def put(tmp_path):
+    """A function that puts bytes where the file of an entry belongs; its data directory."""
+
+    def write(content=CONTENT):
+        path = tmp_path / "data" / "checkpoints" / "mine.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return tmp_path / "data"
+
+    return write
+
+
+class TestShipped:
+    """What `checkpoints.toml` of the repository says."""
+
+    def test_our_own_file_is_verified_offline(self, tmp_path):
+        """The committed file has its hash and size, and nothing has to be fetched for it."""
+        path = held(checkpoint(OURS), tmp_path)
+        assert path == shipped(f"checkpoints/{OURS}.safetensors")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_our_own_file_is_the_cell_of_its_records(self, tmp_path):
+        """Weights and published numbers are those of the committed making and records."""
+        entry, store = checkpoint(OURS), Store(shipped("results/README.md").parent, tmp_path)
+        cell = Cell.parse(entry.cell)
+        network, info = entry.network
+        loaded = load_checkpoint(held(entry, tmp_path), build(network.name, info))
+        assert weights_sha256(loaded.state) == store.making(cell).provenance.weights_sha256
+        assert entry.published
+        for name, value in entry.published.items():
+            assert store.record(cell, name).value == value
+
+    def test_what_ids_do_not_say_is_said(self):
+        """Known surprises: another method, another radius, extra images, an over-fitted epoch."""
+        known = registry()
+        assert "TRADES-AWP" in known["wu2020adversarial-cifar10"].what
+        assert known["wu2020adversarial-cifar100"].what.startswith("AT-AWP")
+        zhang = known["zhang2019theoretically-cifar10"]
+        assert zhang.eps_value == 0.031
+        assert zhang.drop == ("sub_block1.",)
+        wang = known["wang2020improving-cifar10"]
+        assert wang.extra_data
+        assert "WRN-28-10" in wang.what
+        assert "over-fitted" in known["rice2020overfitting-cifar100"].what
+
+    def test_unknown_hashes_are_of_the_zoo_only(self):
+        """Whatever is not of RobustBench's zoo has a hash, and what is has its id under its dataset."""
+        for entry in registry().values():
+            assert (entry.sha256 is not None) or entry.kind is Source.ROBUSTBENCH
+            assert entry.what.endswith(".")
+            if entry.is_zoo:
+                assert entry.arch == entry.source
+
+    def test_zoo_files_fit_the_networks_they_are_given_to(self, monkeypatch):
+        """RobustBench's network and ours are alike in names, shapes, mean and std, bar the dropped."""
+        from benchmark.robustbench_adapter import CONSTANTS, DEFAULT_THREAT, PREFIX, drive_id, zoo_model
+
+        # Only names and shapes matter, and drawing 200 million numbers takes seconds.
+        monkeypatch.setattr(torch.Tensor, "normal_", lambda self, *_, **__: self)
+        for layer in (torch.nn.Conv2d, torch.nn.Linear):
+            monkeypatch.setattr(layer, "reset_parameters", lambda self: None)
+        checked = []
+        for entry in registry().values():
+            if entry.kind is not Source.ROBUSTBENCH:
+                continue
+            zoo_id = entry.source.removeprefix(PREFIX)
+            assert drive_id(zoo_id, entry.dataset, DEFAULT_THREAT)
+            if entry.is_zoo:
+                continue
+            theirs = zoo_model(zoo_id, entry.dataset).state_dict()
+            mean, std = (theirs.pop(name, None) for name in CONSTANTS)
+            network, info = entry.network
+            ours = build(network.name, info).state_dict()
+            kept = {n: t.shape for n, t in theirs.items() if not n.startswith(entry.drop or "\n")}
+            assert kept == {name: tensor.shape for name, tensor in ours.items()}
+            assert all(any(name.startswith(part) for name in theirs) for part in entry.drop)
+            expected = ((0,) * 3, (1,) * 3) if mean is None else (mean.flatten(), std.flatten())
+            for one, other in zip((info.mean, info.std), expected, strict=True):
+                torch.testing.assert_close(torch.tensor(one), torch.as_tensor(other).float())
+            checked.append(entry.name)
+        assert {"zhang2019theoretically-cifar10", "wu2020adversarial-cifar100"} <= set(checked)
+
+    def test_reading_it_needs_no_torch(self):
+        """Commands that only name checkpoints start without torch."""
+        code = "import sys; from benchmark import registry as r; r.registry(); print(*sys.modules)"
+        answer = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert "torch" not in answer.stdout.split()
+
+    def test_an_unknown_name_brings_its_likes(self):
+        """One line with names close to the wrong one."""
+        with pytest.raises(UserError, match=r"close to it: .*wu2020adversarial-cifar10"):
+            checkpoint("Wu2020Adversarial")
+
+
+class TestFile:
+    """What may stand in a registry."""
+
+    @pytest.mark.parametrize(
+        ("fields", "named"),
+        [
+            ({"name": "Mine"}, "name: "),
+            ({"dataset": "mnist"}, "dataset: unknown dataset 'mnist'"),
+            ({"arch": "resnet19"}, "arch: unknown architecture 'resnet19'"),
+            ({"arch": "robustbench:"}, "arch: unknown architecture"),
+            ({"method": "magic"}, "method: "),
+            ({"cell": "quick/digits"}, "cell: 'quick/digits' is not a cell key"),
+            ({"cell": "quick/digits/resnet18-w8/pgd-at/none/seed0"}, "of another dataset"),
+            ({"cell": "quick/digits/resnet18-w4/pgd-at/rift/seed0"}, "none, if fine-tuned"),
+            ({"sha256": "abc"}, "sha256: "),
+            ({"sha256": None}, "sha256 is missing"),
+            ({"size": 0}, "size: "),
+            ({"source": "../mine.pt"}, "is no path below the registry"),
+            ({"source": "/etc/mine.pt"}, "is no path below the registry"),
+            ({"source": "other.pt"}, "is no path below the registry to mine.pt"),
+            ({"source": "mine.pt", "mirrors": ["https://a.org/b"]}, "only an address has mirrors"),
+            ({"mirrors": ["ftp://a.org/b"]}, "'ftp://a.org/b' is no http address"),
+            ({"file": "a/b.pt"}, "file: "),
+            ({"normalization": "mnist"}, "'mnist' is none of dataset, none"),
+            ({"normalization": "cifar10"}, "Digits needs 1 means"),
+            ({"arch": "robustbench:X", "normalization": "none"}, "normalise pixels themselves"),
+            ({"eps": "8 of 255"}, "eps: "),
+            ({"selects_on": "luck"}, "selects_on: "),
+            ({"what": "two\nlines"}, "what: "),
+            ({"licence": None}, "licence: Field required"),
+            ({"hash": "abc"}, "hash: "),
+            ({"root": "/"}, "root: "),
+        ],
+    )
+    def test_a_broken_entry_is_one_line(self, written, tmp_path, fields, named):
+        """The line names the file, the entry and what is wrong with it."""
+        with pytest.raises(UserError) as refused:
+            written(**fields)
+        message = str(refused.value)
+        assert "\n" not in message
+        assert f"'{tmp_path / 'registry.toml'}', checkpoint " in message
+        assert named in message
+
+    @pytest.mark.parametrize(
+        ("text", "named"),
+        [
+            ("[[checkpoint", "is not TOML"),
+            ("", "schema_version = 1"),
+            ("schema_version = 2\n", "schema_version = 1"),
+            ("schema_version = 1\nother = 1\n", "holds 'other'"),
+            ("schema_version = 1\ncheckpoint = 1\n", "holds 'checkpoint'"),
+            (toml_of(ENTRY, ENTRY | {"file": "b.pt"}), "two entries named 'mine'"),
+            (toml_of(ENTRY, ENTRY | {"name": "other"}), "file 'mine.pt' is that of mine too"),
+            (
+                toml_of(ENTRY) + "published = {clean = 66.3}\n",
+                "published.clean",
+            ),
+            (toml_of(ENTRY) + "published = {clear = 0.6}\n", "unknown evaluation 'clear'"),
+        ],
+    )
+    def test_a_broken_file_is_one_line(self, written, tmp_path, text, named):
+        """What is wrong with the file as a whole, and values that are no fractions, are named."""
+        with pytest.raises(UserError) as refused:
+            written(text)
+        assert str(tmp_path / "registry.toml") in str(refused.value)
+        assert named in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+    def test_a_registry_that_is_not_there(self, tmp_path):
+        """A missing file is named."""
+        with pytest.raises(UserError, match=r"nothing\.toml"):
+            registry(tmp_path / "nothing.toml")
+
+    def test_the_environment_names_another(self, written, tmp_path, monkeypatch):
+        """`BENCHMARK_CHECKPOINTS` takes the place of the shipped registry."""
+        written()
+        monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(tmp_path / "registry.toml"))
+        assert list(registry()) == ["mine"]
+        assert checkpoint("mine").urls == ("https://example.org/mine.pt",)
+
+    def test_paths_are_from_the_registry(self, written, tmp_path):
+        """A file beside a registry of one's own is found from there, not from the repository."""
+        entry = written(source="weights/mine.pt")["mine"]
+        (tmp_path / "weights").mkdir()
+        (tmp_path / "weights" / "mine.pt").write_bytes(CONTENT)
+        assert held(entry, tmp_path / "data") == tmp_path / "weights" / "mine.pt"
+
+
+class TestHeld:
+    """A file is handed out only if it is the right one."""
+
+    def test_the_right_bytes(self, written, put):
+        """The path of a file with the registry's hash and size."""
+        entry = written(size=len(CONTENT))["mine"]
+        data = put()
+        assert held(entry, data).read_bytes() == CONTENT
+        assert state(entry, data) is State.VERIFIED
+
+    def test_a_missing_file_says_how_to_get_it(self, written, tmp_path):
+        """The commands that bring it are named."""
+        entry = written()["mine"]
+        with pytest.raises(UserError, match="`checkpoints get mine` downloads it"):
+            held(entry, tmp_path)
+        assert state(entry, tmp_path) is State.MISSING
+
+    @pytest.mark.parametrize("content", [CONTENT + b" ", CONTENT[:-1], b"\x81" + CONTENT[1:], b""])
+    def test_other_bytes_are_refused(self, written, put, content):
+        """A byte more, less or other is another file, and both hashes are told."""
+        entry, data = written()["mine"], put(content)
+        with pytest.raises(UserError) as refused:
+            held(entry, data)
+        assert SHA256 in str(refused.value)
+        assert hashlib.sha256(content).hexdigest() in str(refused.value)
+        assert state(entry, data) is State.DAMAGED
+
+    def test_another_length_is_told_as_such(self, written, put):
+        """Where the registry knows the size, a truncated file is told by it."""
+        entry = written(size=len(CONTENT))["mine"]
+        with pytest.raises(UserError, match=f"expected {len(CONTENT)} bytes, found 3"):
+            held(entry, put(CONTENT[:3]))
+
+    def test_a_file_of_unknown_hash_has_to_be_accepted(self, written, put):
+        """Without a hash on record it is refused with the one it has, and taken once that is noted."""
+        entry, data = written(**LOOSE)["mine"], put()
+        assert state(entry, data) is State.UNACCEPTED
+        with pytest.raises(UserError, match=f"checkpoints get mine --accept-checksum {SHA256}"):
+            held(entry, data)
+        write_sums(data / "checkpoints", {"mine.pt": SHA256})
+        assert held(entry, data).read_bytes() == CONTENT
+        put(CONTENT + b" ")
+        assert state(entry, data) is State.DAMAGED
+
+    def test_what_was_accepted_does_not_outweigh_the_registry(self, written, put):
+        """A hash on record is the only one that counts."""
+        entry, data = written()["mine"], put(b"\x80 other")
+        write_sums(data / "checkpoints", {"mine.pt": hashlib.sha256(b"\x80 other").hexdigest()})
+        assert state(entry, data) is State.DAMAGED
+
+
+@pytest.mark.parametrize(("eps", "value"), [("8/255", 8 / 255), ("0.031", 0.031), ("0.5", 0.5)])
+def test_eps_is_a_number(eps, value):
+    """Quotients and decimals are read as written."""
+    assert Checkpoint(**ENTRY | {"eps": eps}).eps_value == value
+
+
+@pytest.mark.parametrize("how", ["dataset", *NORMALISATIONS, "0.1,0.2,0.3/0.5", "0.25/0.5,0.6,0.7"])
+def test_normalisations_have_a_text(how):
+    """The text of a mean and std makes them again."""
+    from benchmark.data import CIFAR10
+    from benchmark.networks import normalization_of
+
+    info = normalised(CIFAR10, how)
+    assert normalised(CIFAR10, normalization_of(CIFAR10, info.mean, info.std)) == info
