@@ -1,4 +1,5 @@
-"""Step 0 of RiFT: the adversarially trained weights of a base model, trained or read back."""
+"""Step 0 of RiFT: the adversarially trained weights of a base model: trained, read back, or read from a
+checkpoint of the registry."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmark.checkpoints import load_checkpoint
 from benchmark.data.hold_out import Material
 from benchmark.errors import UserError
 from benchmark.evaluation.counting import pgd_count
@@ -15,7 +17,8 @@ from benchmark.plans import BasePlan
 from benchmark.precision import used
 from benchmark.progress import Progress
 from benchmark.provenance import device_name, machine_versions, provenance
-from benchmark.records import CellName, Making, Training, hashed, parse_file
+from benchmark.records import CellName, Checkpoint, Making, Training, hashed, parse_file
+from benchmark.registry import expected_sha256, held
 from benchmark.specs import spec_hash
 from benchmark.store import Store
 from benchmark.training import fit
@@ -48,18 +51,34 @@ def new_model(plan: BasePlan, device: torch.device) -> nn.Module:
     return model.to(device).to(memory_format=torch.channels_last)
 
 
-def base_weights(plan: BasePlan, material: Material, store: Store, progress: Progress) -> Weights:
-    """The weights that adversarial training ends with, from disk if they were made by this plan.
+def base_weights(
+    plan: BasePlan,
+    material: Material,
+    store: Store,
+    progress: Progress,
+    directory: Path = Path("data"),
+) -> Weights:
+    """The weights that the cells of a base model start from, from disk if they were made by this plan.
 
-    Selection: the epoch with the highest robust accuracy on the images that judge (test images in the
-    paper, Section 5.1), by one PGD-10 run from fixed starts. Raises `UserError` before training if
-    records exist whose weights are not here and cannot be made again bit by bit on this machine.
+    They are a checkpoint's, which is looked for in the data directory `directory`, or those that
+    adversarial training ends with. Selection there: the epoch with the highest robust accuracy on the
+    images that judge (test images in the paper, Section 5.1), by one PGD-10 run from fixed starts.
+    Raises `UserError` before training if records exist whose weights are not here and cannot be made
+    again bit by bit on this machine, and if the checkpoint is not the registry's or does not fit.
     """
     path = store.work(plan.cell) / WEIGHTS
     fingerprint = spec_hash(plan.spec)
     if (kept := kept_weights(store, path, fingerprint)) is not None:
         return kept
     started = datetime.now(UTC)
+    if plan.checkpoint is not None:
+        weights, read = _read(plan, directory)
+        data = material.train.sha256()
+        cpu = torch.device("cpu")
+        made = provenance(started, device=cpu, weights=weights.sha256, data=data, resumed=False)
+        making = Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=read)
+        keep_weights(store, path, fingerprint, weights, making)
+        return weights
     device = material.train.images.device
     checkpoint = path.with_name("training.safetensors")
     check_repeatable(store.making(plan.cell), device)
@@ -93,6 +112,30 @@ def base_weights(plan: BasePlan, material: Material, store: Store, progress: Pro
     keep_weights(store, path, fingerprint, weights, making)
     checkpoint.unlink(missing_ok=True)
     return weights
+
+
+def _read(plan: BasePlan, directory: Path) -> tuple[Weights, Checkpoint]:
+    """The tensors of the plan's checkpoint, and what there is to say of them."""
+    found = plan.checkpoint
+    assert found is not None
+    loaded = load_checkpoint(
+        held(found, directory),
+        new_model(plan, torch.device("cpu")),
+        drop=found.drop,
+        entry=found.entry,
+        prefix=found.prefix,
+        sha256=expected_sha256(found, directory),
+    )
+    said = Checkpoint(
+        name=found.name,
+        file_sha256=loaded.file_sha256,
+        source=found.source,
+        licence=found.licence,
+        what=found.what,
+        eps=found.eps,
+        notes=list(loaded.notes),
+    )
+    return Weights.of(loaded.state), said
 
 
 def kept_weights(store: Store, path: Path, fingerprint: str) -> Weights | None:

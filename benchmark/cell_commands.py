@@ -12,12 +12,15 @@ from rich.console import Console
 from rich.table import Table as Listing
 
 from benchmark import scales
-from benchmark.cells import Cell
-from benchmark.console import WORK, limited_evaluations, listed_evaluations, say
+from benchmark.cells import FROM, HELD_OUT, Cell
+from benchmark.console import WORK, limited_evaluations, listed, listed_evaluations, say
 from benchmark.display import display
 from benchmark.errors import UserError
+from benchmark.from_checkpoint import held_out, starting_from
 from benchmark.plans import Plan
 from benchmark.precision import Precision
+from benchmark.registry import checkpoint
+from benchmark.render import summary
 from benchmark.scales import Scale
 from benchmark.states import State, cell_state, record_state, supersede_stale
 from benchmark.store import Store
@@ -46,6 +49,15 @@ SeedsOption = Annotated[
         "--seeds",
         metavar="LIST",
         help="Seeds instead of the scale's, e.g. 0,1,2; the table is printed, not written.",
+    ),
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from-checkpoint",
+        metavar="NAME,...",
+        help="Start from these adversarially trained weights instead of training, see `checkpoints "
+        "list`; only what they are of is made and shown. Keys then read SCALE-from-NAME/...",
     ),
 ]
 EvaluationsOption = Annotated[
@@ -85,9 +97,22 @@ def chosen_scale(
     limit: int | None = None,
     *,
     audited: bool = False,
+    from_checkpoint: str | None = None,
+    beyond_first: bool = False,
 ) -> Scale:
-    """The scale called `name` with what the flags change, and the audit's evaluations if `audited`."""
+    """The scale called `name` with what the flags change, and the audit's evaluations if `audited`.
+
+    `from_checkpoint` is a comma-separated list of checkpoints to start from; `beyond_first` is that of
+    `starting_from`.
+    """
     chosen = scales.scale(name)
+    if from_checkpoint is not None and chosen.checkpoints:
+        raise UserError(f"--scale {name} starts from checkpoints already; leave --from-checkpoint out")
+    names = chosen.checkpoints
+    if from_checkpoint is not None:
+        names = listed(from_checkpoint, checkpoint)
+    if names:
+        chosen = starting_from(chosen, names, beyond_first=beyond_first)
     wanted = chosen.for_audit if audited else chosen.evaluations
     if evaluations is not None:
         wanted = listed_evaluations(evaluations)
@@ -98,7 +123,57 @@ def chosen_scale(
     if not all(part.strip().isdecimal() for part in parts):
         raise UserError(f"--seeds '{seeds}' is not a list of whole numbers such as 0,1,2")
     numbers = tuple(dict.fromkeys(int(part) for part in parts))
+    if chosen.checkpoints and (other := [seed for seed in numbers if seed not in chosen.seeds]):
+        own = ", ".join(str(seed) for seed in chosen.seeds)
+        raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")
     return dataclasses.replace(chosen, seeds=numbers)
+
+
+def scale_of(
+    cells: Sequence[Cell], name: str | None, evaluations: str | None, limit: int | None
+) -> Scale:
+    """The scale that all `cells` are of, called `name` or what their keys say, as the flags change it.
+
+    It starts from the checkpoints that their keys name. Raises `UserError` if one is of another scale.
+    """
+    names = list(dict.fromkeys(cell.checkpoint for cell in cells if cell.checkpoint is not None))
+    chosen = chosen_scale(name or cells[0].scale.partition(FROM)[0], None, evaluations, limit)
+    if names and not chosen.checkpoints:
+        chosen = starting_from(chosen, names)
+    for cell in cells:
+        if cell.scale not in chosen.slots:
+            raise UserError(
+                f"{cell.key} is of scale '{cell.scale}', not '{chosen.stem}'; run one scale at a time"
+            )
+    return chosen
+
+
+def without_held_out(finetunes: Sequence[str], scale: Scale) -> tuple[str, ...]:
+    """`finetunes` but for those on a hold-out, unless the checkpoints of `scale` have not seen it.
+
+    For what is shown by default; what the user asks for by name is refused instead.
+    """
+    if all(held_out(name) for name in scale.checkpoints):
+        return tuple(finetunes)
+    kept = tuple(name for name in finetunes if HELD_OUT not in name)
+    if out := [name for name in finetunes if name not in kept]:
+        say(f"left out, since the checkpoints were trained on what they hold out: {', '.join(out)}")
+    return kept
+
+
+def as_shown(scale: Scale, cells: Sequence[Cell], what: str, *, beyond_first: bool = False) -> Scale:
+    """`scale` with those of its checkpoints that `cells` start from; says which `what` leaves out.
+
+    Raises `UserError` if `cells` are none.
+    """
+    if not cells:
+        raise UserError(f"{what} is of another dataset or network than the checkpoints; see `table1`")
+    names = [name for name in scale.checkpoints if name in {cell.checkpoint for cell in cells}]
+    if len(names) == len(scale.checkpoints):
+        return scale
+    out = ", ".join(name for name in scale.checkpoints if name not in names)
+    say(f"{what} has no place beside {', '.join(names)} for {out}; name it alone")
+    return starting_from(scale, names, beyond_first=beyond_first)
 
 
 def matching_cells(cells: Sequence[Cell], only: str | None) -> list[Cell]:
@@ -175,7 +250,9 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
         totals[state] += 1
         records = [record_state(store, plan, name).value for name in scale.evaluations]
         listing.add_row(cell.key, state.value, *records)
-    Console(width=max(140, Console().width)).print(listing)
+    needed = max((len(cell.key) for cell in cells), default=0)
+    needed += sum(2 + max(len(name), len(State.MISSING)) for name in ("state", *scale.evaluations))
+    Console(width=max(140, needed, Console().width)).print(listing)
     typer.echo(", ".join(f"{count} {state}" for state, count in totals.items() if count))
 
 
@@ -185,7 +262,7 @@ def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
         for name in scale.evaluations:
             record = store.record(cell, name)
             if record is not None:
-                typer.echo(f"{cell.key}  {record.summary}")
+                typer.echo(f"{cell.key}  {summary(store, record)}")
                 for remark in record.remarks:
                     say(f"{cell.key}  {name}: {remark}")
 

@@ -13,6 +13,7 @@ BASE = "none"
 HELD_OUT = "-held-out"  # ends names of what chooses on a hold-out, and of the base model made for it
 BASES = (BASE, BASE + HELD_OUT)
 OWN = "own"  # stands for the scale in keys of models that were made elsewhere
+FROM = "-from-"  # between the scale and the checkpoint that a cell starts from instead of training
 PART = r"[a-z0-9][a-z0-9.-]*"
 
 
@@ -34,7 +35,9 @@ def derive_seed(*parts: object) -> int:
 class Cell:
     """One model: an adversarially trained base or a fine-tuned version of it.
 
-    `finetune` of a base is `none`, or `none-held-out` if it was trained without the hold-out.
+    `finetune` of a base is `none`, or `none-held-out` if it was trained without the hold-out. `scale`
+    is the scale's name, or `SCALE-from-NAME` for what starts from the checkpoint NAME of the registry:
+    it shares no key, no seed and no record with what was trained at that scale.
     """
 
     scale: str
@@ -58,6 +61,11 @@ class Cell:
     @property
     def is_base(self) -> bool:
         return self.finetune in BASES
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Name of the checkpoint that the cell starts from; None if its base model is trained."""
+        return self.scale.partition(FROM)[2] or None
 
     def seed_for(self, stage: str, *parts: object) -> int:
         """Seed of one stage (`"train"`, `"pgd10x3"`, ...), refined by `parts` such as the epoch."""

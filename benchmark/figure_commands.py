@@ -8,11 +8,13 @@ import typer
 from benchmark.cell_commands import (
     CollectOption,
     DryRunOption,
+    FromOption,
     JobsOption,
     OnlyOption,
     RedoOption,
     ScaleOption,
     SeedsOption,
+    as_shown,
     chosen_scale,
     finish,
     matching_cells,
@@ -61,6 +63,7 @@ def _add(app: typer.Typer, name: str) -> None:
         scale: ScaleOption = "quick",
         only: OnlyOption = None,
         seeds: SeedsOption = None,
+        from_checkpoint: FromOption = None,
         collect: CollectOption = False,
         dry_run: DryRunOption = False,
         redo_stale: RedoOption = False,
@@ -75,8 +78,10 @@ def _add(app: typer.Typer, name: str) -> None:
         data_dir: DataOption = Path("data"),
     ) -> None:
         chosen = dataclasses.replace(
-            chosen_scale(scale, seeds), evaluations=spec.evaluations or CHEAPEST
+            chosen_scale(scale, seeds, from_checkpoint=from_checkpoint),
+            evaluations=spec.evaluations or CHEAPEST,
         )
+        chosen = as_shown(chosen, spec.cells(chosen), name)
         store, cells = Store(results, artifacts), matching_cells(spec.cells(chosen), only)
         options = working_options(
             store, chosen, data_dir, device, threads, asked(precision, compiled), memory
@@ -89,7 +94,7 @@ def _add(app: typer.Typer, name: str) -> None:
         if any(failure.user for failure in failures):
             finish(failures)
         own = "" if seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
-        stem = store.results / "figures" / f"{name}-{chosen.name}{own}"
+        stem = store.results / "figures" / f"{name}-{chosen.stem}{own}"
         picture = spec.build(Reader(store, chosen))
         drawn = picture.files()
         for suffix, content in drawn.items():

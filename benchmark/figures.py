@@ -109,6 +109,8 @@ def _listed(cells: Sequence[Cell]) -> str:
 
 def _nothing(name: str, scale: Scale, missing: Sequence[Cell]) -> UserError:
     known = scale.name if scale.name in SCALES else "FILE.toml"
+    if scale.checkpoints:
+        known += f" --from-checkpoint {','.join(scale.checkpoints)}"
     return UserError(
         f"{name} has nothing complete to show: missing or stale {_listed(missing)}; "
         f"`python -m benchmark {name} --scale {known}` makes what is missing"

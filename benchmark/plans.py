@@ -14,8 +14,11 @@ from benchmark.data import DatasetInfo, dataset_info
 from benchmark.data.hold_out import HoldOut
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
+from benchmark.from_checkpoint import start, tensors_of
 from benchmark.models import Arch, arch
+from benchmark.networks import normalised
 from benchmark.recipes import FINETUNE_RECIPE, Criticality, LinfAttack, Recipe
+from benchmark.registry import Checkpoint
 from benchmark.rift.presets import PAPER, Finetune, finetune
 from benchmark.scales import Scale, shortened
 from benchmark.specs import Spec, spec_of
@@ -29,6 +32,8 @@ class BasePlan:
     """How the adversarially trained model of a cell is made.
 
     `hold_out` is what it is not trained on but judged by; None: it is judged on test images.
+    `checkpoint` is where its weights are from; None: they are trained by `method` and `recipe`. `info`
+    has the normalisation that its weights were trained with.
     """
 
     cell: Cell
@@ -37,21 +42,37 @@ class BasePlan:
     method: Method
     recipe: Recipe
     hold_out: HoldOut | None = None
+    checkpoint: Checkpoint | None = None
 
     @classmethod
     def of(cls, cell: Cell, scale: Scale) -> "BasePlan":
-        """The plan of `cell.base` at `scale`. Raises `UserError` for an unknown name in the cell."""
+        """The plan of `cell.base` at `scale`.
+
+        Raises `UserError` for an unknown name in the cell, and as `from_checkpoint.start` does.
+        """
         chosen = method(cell.method)
         own = scale.networks.get(cell.arch, {}) | scale.recipes.get(cell.method, {})
         overrides = scale.training | own
         recipe = shortened(chosen.recipe(cell.dataset), overrides, f"scale '{scale.name}', training")
         base, info = cell.base, dataset_info(cell.dataset)
         hold_out = None if base.finetune == BASE else HoldOut()
-        return cls(base, info, arch(cell.arch), chosen, recipe, hold_out)
+        checkpoint = start(cell, scale)
+        if checkpoint is not None:
+            info = normalised(info, checkpoint.normalization)
+        return cls(base, info, arch(cell.arch), chosen, recipe, hold_out, checkpoint)
 
     @cached_property
     def spec(self) -> Spec:
         """Everything that the trained weights depend on, but for hardware and library versions."""
+        if self.checkpoint is not None:
+            return {
+                "type": "checkpoint",
+                "version": 1,
+                "key": self.cell.key,
+                "dataset": self.info.spec,
+                "arch": spec_of(self.arch),
+                **tensors_of(self.checkpoint),
+            } | ({"hold_out": spec_of(self.hold_out)} if self.hold_out else {})
         return {
             "type": "adversarial-training",
             "version": 1,

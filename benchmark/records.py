@@ -154,6 +154,25 @@ class Training(_Model):
     best: Count
 
 
+class Checkpoint(_Model):
+    """Adversarially trained weights that were not trained here but read from a checkpoint.
+
+    `name` is its name in the registry, which said the rest when it was read: `source` where the file is
+    had from, `what` it really is, `eps` of its training; `file_sha256` is the hash of the file's bytes,
+    and `notes` has a line for each thing done to its state dict. The making's `data_sha256` is of the
+    training images that fine-tuning goes on with; its authors' are not known.
+    """
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    name: str
+    file_sha256: Sha256
+    source: str
+    licence: str
+    what: str
+    eps: str
+    notes: list[str]
+
+
 class Finetuning(_Model):
     """How fine-tuned weights came to be: the modules, the epochs and the interpolation."""
 
@@ -185,7 +204,7 @@ class _File(_Model):
 class Making(_File):
     """One model: how its weights were made. Its file is `<key>/making.json`."""
 
-    details: Training | Finetuning = Field(discriminator="kind")
+    details: Training | Checkpoint | Finetuning = Field(discriminator="kind")
 
 
 class Record(_File):
@@ -217,11 +236,6 @@ class Record(_File):
     @property
     def count(self) -> Count:
         return Count(k=self.k, n=self.n)
-
-    @property
-    def summary(self) -> str:
-        """For messages, like `Count.percent`."""
-        return f"{self.evaluation}  {self.count.percent} ({self.k} of {self.n})"
 
 
 F = TypeVar("F", bound=_File)

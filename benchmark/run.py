@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from benchmark.evaluate import Evaluating
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.counting import clean_count, journaled_pgd_bits
 from benchmark.evaluation.pgd import run_seed
+from benchmark.from_checkpoint import caveats
 from benchmark.plans import Plan
 from benchmark.precision import used
 from benchmark.progress import Progress
@@ -81,6 +83,11 @@ class Run:
         return material(self.data, self.plan.base.hold_out)
 
     @property
+    def directory(self) -> Path:
+        """The data directory, where checkpoints are too."""
+        return self.data.directory or Path("data")
+
+    @property
     def device(self) -> torch.device:
         return self.data.train.images.device
 
@@ -100,12 +107,17 @@ def run_cell(run: Run, evaluations: Sequence[str]) -> None:
     ]
     if not wanted:
         return
+    base = run.plan.base
+    data = replace(run.data, info=base.info)
     for name in wanted:
-        evaluation(name).check(run.data)
-    theta_at = base_weights(run.plan.base, run.material, run.store, run.progress)
+        evaluation(name).check(data)
+    theta_at = base_weights(base, run.material, run.store, run.progress, run.directory)
     weights = theta_at if run.plan.finetune is None else finetuned_weights(run, theta_at)
     model, twins = run.model(weights.state), same_weights(run.plan)
-    evaluating = Evaluating(run.plan, model, weights, run.data, run.store, run.progress, twins)
+    remarks = caveats(base.checkpoint) if base.checkpoint is not None else []
+    evaluating = Evaluating(
+        run.plan, model, weights, data, run.store, run.progress, twins, remarks=remarks
+    )
     for name in wanted:
         evaluating.record(name)
 

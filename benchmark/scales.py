@@ -8,14 +8,16 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from benchmark.cells import OWN, PART
+from benchmark.cells import FROM, OWN, PART
 from benchmark.errors import UserError
+from benchmark.from_checkpoint import Place, place_of, starting_from
 from benchmark.recipes import Criticality, CriticalitySettings, OfficialCriticality, Recipe
 
 Overrides = Mapping[str, Any]
@@ -25,6 +27,12 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise ValueError("nothing may be named twice")
     return values
+
+
+def _of_no_checkpoint(name: str) -> str:
+    if FROM in name:
+        raise ValueError(f"'{FROM}' stands before the checkpoint that cells start from")
+    return name
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)]
@@ -41,10 +49,12 @@ class Scale:
     the first two of `datasets`; Tables 2 to 4 are of the first of `archs`, Tables 3 and 4 of the first
     of `datasets`. `threads` is the number of threads of each process (0: all cores): it is fixed by the
     scale, because it can change the last bits of a sum, while the number of processes cannot. `audit`
-    names the evaluations of the audit (None: `evaluations` and AutoAttack).
+    names the evaluations of the audit (None: `evaluations` and AutoAttack). `checkpoints` names those
+    of the registry that its cells start from (none: they are trained); `starting_from` makes such a
+    scale out of any.
     """
 
-    name: Annotated[str, Field(pattern=rf"^{PART}$")]
+    name: Annotated[str, Field(pattern=rf"^{PART}$"), AfterValidator(_of_no_checkpoint)]
     summary: str
     datasets: Names
     archs: Names
@@ -60,11 +70,43 @@ class Scale:
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15-gen-v1", "pgd10x3")
     audit: Names | None = None
+    checkpoints: Annotated[tuple[str, ...], AfterValidator(_once)] = ()
 
     @property
     def for_audit(self) -> tuple[str, ...]:
         """The evaluations that the audit shows."""
         return self.audit or (*self.evaluations, "autoattack")
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What stands for the scale in the keys of its cells: one for each of `checkpoints`, if any."""
+        return tuple(f"{self.name}{FROM}{name}" for name in self.checkpoints) or (self.name,)
+
+    @property
+    def stem(self) -> str:
+        """What names its tables and figures on disk."""
+        return f"{self.name}{FROM}{'+'.join(self.checkpoints)}" if self.checkpoints else self.name
+
+    @cached_property
+    def _by_place(self) -> dict[Place, str]:
+        pairs = zip(self.checkpoints, self.slots, strict=True)
+        return {place_of(name): slot for name, slot in pairs}
+
+    def has(self, dataset: str, arch: str, method: str, seed: int = 0) -> bool:
+        """Whether there are cells of this model: all that is trained, else that of a checkpoint."""
+        return not self.checkpoints or Place(dataset, arch, method, seed) in self._by_place
+
+    def slot(self, dataset: str, arch: str, method: str, seed: int = 0) -> str:
+        """What stands for the scale in the keys of this model's cells.
+
+        Raises `UserError` if the scale starts from checkpoints and none is of this model.
+        """
+        if not self.checkpoints:
+            return self.name
+        where = Place(dataset, arch, method, seed)
+        if where not in self._by_place:
+            raise UserError(f"none of the checkpoints {', '.join(self.checkpoints)} is of {where}")
+        return self._by_place[where]
 
     @model_validator(mode="after")
     def _overrides_are_of_its_own(self) -> Self:
@@ -178,9 +220,15 @@ SCALES: dict[str, Scale] = {scale.name: scale for scale in (QUICK, NARROW, SHORT
 
 
 def scale(name: str) -> Scale:
-    """The scale called `name`, or read from the TOML file `name`. Raises `UserError` otherwise."""
+    """The scale called `name`, or read from the TOML file `name`. Raises `UserError` otherwise.
+
+    `SCALE-from-NAME` is the scale that starts from the checkpoint NAME.
+    """
     if name in SCALES:
         return SCALES[name]
+    known, _, started_from = name.partition(FROM)
+    if known in SCALES and started_from and not Path(name).is_file():
+        return starting_from(SCALES[known], [started_from])
     if not name.endswith(".toml"):
         raise UserError(f"unknown scale '{name}'; known: {', '.join(SCALES)}, or a .toml file")
     path = Path(name)
@@ -200,7 +248,7 @@ def scale(name: str) -> Scale:
         ) from error
     if read.name in (*SCALES, OWN):
         raise UserError(f"'{name}' calls itself '{read.name}', which is taken; choose another name")
-    return read
+    return starting_from(read, read.checkpoints) if read.checkpoints else read
 
 
 R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, Criticality)

@@ -10,14 +10,17 @@ from benchmark.cell_commands import (
     CollectOption,
     DryRunOption,
     EvaluationsOption,
+    FromOption,
     JobsOption,
     OnlyOption,
     RedoOption,
     ScaleOption,
     SeedsOption,
+    as_shown,
     chosen_scale,
     finish,
     matching_cells,
+    without_held_out,
     work_on,
     working_options,
 )
@@ -43,6 +46,9 @@ from benchmark.reports import REPORTS
 from benchmark.rift.presets import finetune
 from benchmark.store import Store
 from benchmark.tables import Reader, Table
+
+BEYOND_FIRST = "table2"
+"""The table that is of all methods but the first."""
 
 
 class Format(StrEnum):
@@ -87,6 +93,7 @@ def _add(app: typer.Typer, name: str) -> None:
         protocol: ProtocolOption = None,
         only: OnlyOption = None,
         seeds: SeedsOption = None,
+        from_checkpoint: FromOption = None,
         evaluations: EvaluationsOption = None,
         limit: LimitOption = None,
         collect: CollectOption = False,
@@ -103,11 +110,21 @@ def _add(app: typer.Typer, name: str) -> None:
         artifacts: ArtifactsOption = Path("artifacts"),
         data_dir: DataOption = Path("data"),
     ) -> None:
-        chosen = chosen_scale(scale, seeds, evaluations, limit, audited=spec.audited)
-        finetunes = spec.defaults if protocol is None else listed(protocol, finetune)
+        chosen = chosen_scale(
+            scale,
+            seeds,
+            evaluations,
+            limit,
+            audited=spec.audited,
+            from_checkpoint=from_checkpoint,
+            beyond_first=name == BEYOND_FIRST,
+        )
+        defaults = without_held_out(spec.defaults, chosen)
+        finetunes = defaults if protocol is None else listed(protocol, finetune)
         store = Store(results, artifacts)
         if not (cells := spec.cells(chosen, finetunes)):
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
+        chosen = as_shown(chosen, cells, name, beyond_first=name == BEYOND_FIRST)
         cells = matching_cells(cells, only)
         options = working_options(
             store, chosen, data_dir, device, threads, asked(precision, compiled), memory
@@ -121,8 +138,8 @@ def _add(app: typer.Typer, name: str) -> None:
         typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
         refused = any(failure.user for failure in failures)
         if not refused and seeds is None and evaluations is None and limit is None:
-            shown = "" if finetunes == spec.defaults else f".{'+'.join(finetunes)}"
-            _write(table, store, f"{name}-{chosen.name}{shown}")
+            shown = "" if finetunes == defaults else f".{'+'.join(finetunes)}"
+            _write(table, store, f"{name}-{chosen.stem}{shown}")
         finish(failures)
 
 
