@@ -1,0 +1,149 @@
+"""`python -m benchmark check`: records against published numbers, and the paper's claims."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.accepted import (
+    accepted_bytes,
+    accepted_path,
+    accepting,
+    read_accepted,
+    regressions,
+)
+from benchmark.cell_commands import ScaleOption
+from benchmark.cells import OWN
+from benchmark.check_report import CHECK_FORMATS, Check
+from benchmark.claims import claim_findings
+from benchmark.console import ResultsOption, guarded, say, write_result
+from benchmark.errors import UserError
+from benchmark.fresh import Fresh
+from benchmark.published import Published, published
+from benchmark.published_report import PUBLISHED_FORMATS
+from benchmark.registry import registry
+from benchmark.regression import COMPARED, compared, own_compared
+from benchmark.scales import scale as scale_called
+from benchmark.store import Store
+from benchmark.verdicts import Finding
+
+
+class CheckFormat(StrEnum):
+    """How a check is printed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+@guarded
+def check(
+    scale: ScaleOption = "quick",
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only",
+            metavar="GLOB",
+            help="Only verdicts whose id matches, such as `C1*` or `table1/*`.",
+        ),
+    ] = None,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept",
+            help="Keep these verdicts in results/checks/ as what later checks have to reach.",
+        ),
+    ] = False,
+    show_published: Annotated[
+        bool,
+        typer.Option(
+            "--published",
+            help="Print all published numbers, claims and notes instead; needs no records.",
+        ),
+    ] = False,
+    format: Annotated[  # noqa: A002 - the flag's name
+        CheckFormat, typer.Option("--format", help="How to print the verdicts.")
+    ] = CheckFormat.TEXT,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Compare records with published numbers, and judge the paper's claims by them.
+
+    Numbers are compared at the scales `paper` and `short`, and for checkpoints evaluated by
+    `evaluate --checkpoint NAME` (`--scale own`); claims are judged at every other scale too. Ends with
+    exit code 1 if something is no longer a match, within tolerance or holding that was so in
+    results/checks/.
+    """
+    numbers = published()
+    if show_published:
+        typer.echo(PUBLISHED_FORMATS[format](numbers), nl=False)
+        return
+    if accept and only is not None:
+        raise UserError("--accept keeps all verdicts of a scale; leave --only out")
+    store = Store(results, Path("artifacts"))
+    examined = examine(store, scale, numbers)
+    findings = [each for each in examined.findings if only is None or fnmatchcase(each.id, only)]
+    if only is not None and not findings:
+        raise UserError(f"no verdict matches --only '{only}'; an id reads C1/DATASET/ARCH/METHOD/...")
+    before, path = read_accepted(results, examined.name), accepted_path(results, examined.name)
+    worse = [] if before is None else regressions(before, findings, only)
+    shown = Check(
+        examined.title,
+        tuple(findings),
+        tuple(worse),
+        None if before is None else str(path),
+        numbers,
+        examined.notes,
+    )
+    typer.echo(CHECK_FORMATS[format](shown), nl=False)
+    if accept:
+        write_result(path, accepted_bytes(accepting(examined.name, findings)))
+        say(f"accepted: {path}" + (f", with {len(worse)} that got worse" if worse else ""))
+    elif worse:
+        say(f"got worse: {', '.join(each.id for each in worse)}")
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All findings of a scale; `name` is what its file of accepted verdicts is called."""
+
+    name: str
+    title: str
+    findings: list[Finding]
+    notes: tuple[str, ...] = ()
+
+
+def examine(store: Store, scale: str, numbers: Published) -> Examined:
+    """What is to be said of the records of `scale`, a name, a TOML file or `own`.
+
+    Raises `UserError` for an unknown scale and for broken records.
+    """
+    if scale == OWN:
+        title = "Check of checkpoints: evaluated here against published numbers of the same weights"
+        return Examined(OWN, title, own_compared(store, numbers, registry()))
+    fresh = Fresh(store, scale_called(scale), scale)
+    findings = [*compared(fresh, numbers), *claim_findings(fresh, numbers)]
+    title = f"Check of scale {fresh.scale.stem}: {fresh.scale.summary}"
+    return Examined(fresh.scale.stem, title, findings, _notes(fresh))
+
+
+def _notes(fresh: Fresh) -> tuple[str, ...]:
+    notes = [
+        "intervals are 95 %; claims about a method are judged over seeds; one cannot decide them",
+        "a claim fails if one of its cases does; where nothing differs, 1 case in 40 fails by chance",
+    ]
+    if fresh.scale.name not in COMPARED or fresh.scale.checkpoints:
+        others = ", ".join((*COMPARED, OWN))
+        notes.append(
+            f"accuracies of scale {fresh.scale.stem} are not compared with published ones: other "
+            f"networks, recipes or weights; those of {others} are"
+        )
+    elif COMPARED[fresh.scale.name] == "neighbour":
+        notes.append(
+            f"scale {fresh.scale.name} trains by a shorter recipe: its accuracies are neighbours of "
+            "the published ones and never match"
+        )
+    return tuple(notes)

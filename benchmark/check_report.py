@@ -1,0 +1,259 @@
+"""A check as text, Markdown and CSV (no torch)."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from tabulate import tabulate
+
+from benchmark.accepted import Regression
+from benchmark.estimates import Estimate
+from benchmark.published import Published
+from benchmark.render import brackets, percent
+from benchmark.verdicts import Finding, Verdict, badness, worst_first
+
+WIDTH = 118
+INDENT = 4
+_BRIEF = {
+    Verdict.HOLDS: "holds",
+    Verdict.FAILS: "FAILS",
+    Verdict.UNCLEAR: "unclear",
+    Verdict.MATCH: "match",
+    Verdict.WITHIN: "within",
+    Verdict.OFF: "OFF",
+    Verdict.MISSING: "missing",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found at a scale.
+
+    `accepted` is where accepted verdicts are kept, None if there are none; `regressions` is what has
+    got worse since. `notes` say what was not compared and why.
+    """
+
+    title: str
+    findings: tuple[Finding, ...]
+    regressions: tuple[Regression, ...]
+    accepted: str | None
+    published: Published
+    notes: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> list[Finding]:
+        """Findings about published numbers, worst first."""
+        return worst_first(finding for finding in self.findings if not finding.claim)
+
+    @property
+    def claims(self) -> list[tuple[Finding, list[Finding]]]:
+        """Summary and lines of each claim, worst first."""
+        summaries = worst_first(finding for finding in self.findings if finding.is_summary)
+        lines = [finding for finding in self.findings if finding.claim and not finding.is_summary]
+        return [
+            (summary, worst_first(line for line in lines if line.claim == summary.claim))
+            for summary in summaries
+        ]
+
+
+def text(check: Check) -> str:
+    """For a terminal: what got worse, published numbers, claims; what is missing by the command that
+    makes it."""
+    parts = [*_wrapped(check.title, "", "  "), "", *_text_of_regressions(check)]
+    if numbers := check.numbers:
+        parts += ["", f"Published numbers: {_counts(numbers)}"]
+        parts += [line for finding in _present(numbers) for line in _text_of(finding)]
+        parts += _text_of_missing(numbers)
+    if claims := check.claims:
+        parts += ["", f"Claims of the paper: {_counts([summary for summary, _ in claims])}"]
+        for summary, lines in claims:
+            parts += ["", *_text_of_claim(summary, lines, check.published)]
+    if check.notes:
+        parts += ["", *(line for note in check.notes for line in _wrapped(note, "  ", "  "))]
+    return "\n".join([*parts, ""])
+
+
+def _text_of_regressions(check: Check) -> list[str]:
+    if check.accepted is None:
+        return ["No accepted verdicts to hold this against; `check --accept` keeps these."]
+    if not check.regressions:
+        return [f"Nothing has got worse since {check.accepted}."]
+    lines = [f"GOT WORSE since {check.accepted}: {len(check.regressions)}"]
+    for each in sorted(check.regressions, key=lambda each: badness(_now(each))):
+        head = f"{each.id}: {each.before} -> {_now(each)}"
+        lines += _wrapped(f"{head} ({each.now.why if each.now else GONE})", "  ", " " * INDENT)
+    return lines
+
+
+GONE = "nothing judges it any more"
+
+
+def _now(regression: Regression) -> Verdict:
+    return regression.now.verdict if regression.now else Verdict.MISSING
+
+
+def _text_of(finding: Finding) -> list[str]:
+    """One finding: verdict, where, what, numbers, and why."""
+    said = [finding.where, finding.what, *_numbers(finding)]
+    why = finding.why + (f" ({finding.source})" if finding.source else "")
+    head = f"{_BRIEF[finding.verdict]:<8}"
+    return _wrapped(f"{'  '.join(said)}: {why}", f"  {head} ", " " * (INDENT + len(head)))
+
+
+def _numbers(finding: Finding) -> list[str]:
+    """Our value with its interval, the published one, and the difference."""
+    said = []
+    if finding.ours is not None:
+        said.append(_value(finding.ours, finding))
+    if finding.published is not None:
+        said.append(f"published {_point(finding.published, signed=finding.signed)}")
+    if (difference := finding.difference) is not None:
+        said.append(f"difference {_point(difference, signed=True)}")
+    return said
+
+
+def _value(ours: Estimate, finding: Finding) -> str:
+    if finding.plain:
+        return " ".join(f"{value:.2f}" for value in ours.values)
+    value = percent(ours, finding.signed)
+    return value if ours.interval is None else f"{value} {brackets(ours.interval, finding.signed)}"
+
+
+def _point(value: float, *, signed: bool) -> str:
+    return percent(Estimate((value,)), signed)
+
+
+def _text_of_claim(summary: Finding, lines: Sequence[Finding], published: Published) -> list[str]:
+    claim = published.claim(summary.claim)
+    head = f"{summary.verdict.upper() if not summary.good else summary.verdict}  {claim.id}  "
+    out = _wrapped(claim.statement, head, " " * INDENT)
+    out += _wrapped(summary.why, " " * INDENT, " " * INDENT)
+    if claim.numbers:
+        out += _wrapped(f"The paper: {claim.numbers}", " " * INDENT, " " * INDENT)
+    out += [line for finding in _present(lines) for line in _text_of(finding)]
+    return [*out, *_text_of_missing(lines)]
+
+
+def _text_of_missing(findings: Sequence[Finding]) -> list[str]:
+    """What is missing, by the command that makes it."""
+    missing = [finding for finding in findings if finding.verdict is Verdict.MISSING]
+    lines = []
+    for make, times in Counter(finding.make for finding in missing).items():
+        alike = [finding for finding in missing if finding.make == make]
+        said = f"{times} of {len(findings)}: " + (f"`{make}`" if make else alike[0].why)
+        if make and len({finding.why for finding in alike}) == 1:
+            said += f" ({alike[0].why})"
+        lines += _wrapped(said, f"  {_BRIEF[Verdict.MISSING]:<8} ", " " * (INDENT + 8))
+    return lines
+
+
+def _present(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.verdict is not Verdict.MISSING]
+
+
+def _counts(findings: Sequence[Finding]) -> str:
+    counts = Counter(finding.verdict for finding in findings)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=badness))
+
+
+def _wrapped(said: str, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(
+        said,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+_HEADS = (
+    "verdict",
+    "model",
+    "what",
+    "ours",
+    "95 %",
+    "published",
+    "difference",
+    "why",
+    "source",
+    "make",
+)
+
+
+def markdown(check: Check) -> str:
+    """Two pipe tables with every finding, what is missing too; what got worse above them."""
+    parts = [f"**{check.title}**", "", *(f"- {line.strip()}" for line in _text_of_regressions(check))]
+    if numbers := check.numbers:
+        parts += ["", f"**Published numbers**: {_counts(numbers)}", "", _pipes(numbers)]
+    for summary, lines in check.claims:
+        claim = check.published.claim(summary.claim)
+        parts += ["", f"**{claim.id}, {summary.verdict}**: {claim.statement} ({summary.why})"]
+        if lines:
+            parts += ["", _pipes(lines)]
+    if check.notes:
+        parts += ["", *(f"- {note}" for note in check.notes)]
+    return "\n".join([*parts, ""])
+
+
+def _pipes(findings: Sequence[Finding]) -> str:
+    rows = [_row(finding) for finding in findings]
+    used = [place for place, _ in enumerate(_HEADS) if any(row[place] for row in rows)]
+    kept = [[row[place].replace("|", "\\|") for place in used] for row in rows]
+    return tabulate(kept, [_HEADS[place] for place in used], tablefmt="pipe", disable_numparse=True)
+
+
+def _row(finding: Finding) -> list[str]:
+    ours, interval = finding.ours, finding.ours.interval if finding.ours else None
+    value = "" if ours is None else _value(Estimate(ours.values), finding)
+    return [
+        finding.verdict,
+        finding.where,
+        finding.what,
+        value,
+        "" if interval is None else brackets(interval, finding.signed),
+        "" if finding.published is None else _point(finding.published, signed=finding.signed),
+        "" if finding.difference is None else _point(finding.difference, signed=True),
+        finding.why,
+        finding.source,
+        f"`{finding.make}`" if finding.make else "",
+    ]
+
+
+def csv(check: Check) -> str:
+    """One line per finding, fractions, worst first; `accepted` is the verdict that got worse."""
+    before = {each.id: each.before.value for each in check.regressions}
+    lines: list[dict[str, object]] = []
+    for finding in worst_first(check.findings):
+        ours, interval = finding.ours, finding.ours.interval if finding.ours else None
+        lines.append(
+            {
+                "id": finding.id,
+                "verdict": finding.verdict.value,
+                "accepted": before.pop(finding.id, ""),
+                "claim": finding.claim,
+                "model": finding.where,
+                "what": finding.what,
+                "mean": ours and round(ours.mean, 10),
+                "low": interval and round(interval.low, 10),
+                "high": interval and round(interval.high, 10),
+                "over": ours.over if ours and interval else "",
+                "seeds": len(ours.values) if ours else None,
+                "published": finding.published,
+                "difference": None if finding.difference is None else round(finding.difference, 10),
+                "why": finding.why,
+                "source": finding.source,
+                "make": finding.make,
+                "records": " ".join(sorted(finding.behind)),
+            }
+        )
+    lines += [
+        {"id": name, "verdict": Verdict.MISSING.value, "accepted": was, "why": GONE}
+        for name, was in before.items()
+    ]
+    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+
+
+CHECK_FORMATS: dict[str, Callable[[Check], str]] = {"text": text, "markdown": markdown, "csv": csv}
