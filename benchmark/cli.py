@@ -1,7 +1,7 @@
 """The command line: `python -m benchmark COMMAND`. This and its sub-commands are all that prints.
 
-Results go to standard output, progress and messages to standard error. Exit codes: 0 all is well, 1 a
-cell failed, 2 the input was wrong.
+Results go to standard output, progress and messages to standard error. Exit codes: 0 all is well, 1 a cell
+failed or a check found something worse than before, 2 the input was wrong.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from benchmark import scales
 from benchmark.cell_commands import (
     DryRunOption,
     EvaluationsOption,
+    FromOption,
     JobsOption,
     OnlyOption,
     RedoOption,
@@ -22,12 +23,15 @@ from benchmark.cell_commands import (
     chosen_scale,
     finish,
     matching_cells,
+    scale_of,
     show_states,
     show_values,
     work_on,
     working_options,
 )
 from benchmark.cells import BASE, HELD_OUT, Cell
+from benchmark.check_command import check
+from benchmark.checkpoint_commands import app as checkpoints_app
 from benchmark.console import (
     ArtifactsOption,
     CompileOption,
@@ -46,14 +50,17 @@ from benchmark.data_commands import app as data_app
 from benchmark.errors import UserError
 from benchmark.evaluate_command import evaluate
 from benchmark.evaluation import EVALUATIONS
+from benchmark.evidence_command import evidence
 from benchmark.figure_commands import add_figure_commands
 from benchmark.figures import FIGURES
+from benchmark.leaderboard_command import leaderboard_command
 from benchmark.models import RESNETS, WIDE_RESNETS
 from benchmark.plans import Plan
 from benchmark.precision import asked
 from benchmark.reports import REPORTS
 from benchmark.rift.presets import ALPHA_1, CURVE, MODULE, PROTOCOLS, TUNINGS
 from benchmark.store import Store
+from benchmark.submit_command import submit
 from benchmark.table_commands import add_table_commands
 
 app = typer.Typer(
@@ -69,6 +76,7 @@ Every command can be stopped at any moment; the same command continues.""",
     "for example quick/digits/resnet18-w16/pgd-at/rift/seed0.",
 )
 app.add_typer(data_app, name="data", rich_help_panel="Data")
+app.add_typer(checkpoints_app, name="checkpoints", rich_help_panel="Data")
 add_table_commands(app)
 add_figure_commands(app)
 
@@ -97,12 +105,7 @@ def run(
 ) -> None:
     """Make single cells, each with its base model, and print their records."""
     named = [Cell.parse(key) for key in keys]
-    chosen = chosen_scale(scale or named[0].scale, None, evaluations, limit)
-    for cell in named:
-        if cell.scale != chosen.name:
-            raise UserError(
-                f"{cell.key} is of scale '{cell.scale}', not '{chosen.name}'; run one scale at a time"
-            )
+    chosen = scale_of(named, scale, evaluations, limit)
     store = Store(results, artifacts)
     cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
     for cell in cells:
@@ -123,15 +126,17 @@ def status(
     scale: ScaleOption = "quick",
     only: OnlyOption = None,
     seeds: SeedsOption = None,
+    from_checkpoint: FromOption = None,
     results: ResultsOption = Path("results"),
     artifacts: ArtifactsOption = Path("artifacts"),
 ) -> None:
     """Which cells are done, missing, stale or running."""
-    chosen, store = chosen_scale(scale, seeds), Store(results, artifacts)
+    chosen = chosen_scale(scale, seeds, from_checkpoint=from_checkpoint)
+    store = Store(results, artifacts)
     tables = [spec for spec in REPORTS.values() if not spec.audited]
     listed = [cell for spec in tables for cell in spec.cells(chosen, spec.defaults)]
     for key in store.keys_on_disk():
-        if key.startswith(f"{chosen.name}/"):
+        if key.partition("/")[0] in chosen.slots:
             try:
                 cell = Cell.parse(key)
                 Plan.of(cell, chosen)
@@ -179,6 +184,10 @@ def list_names() -> None:
 
 
 app.command("evaluate", rich_help_panel="Cells")(evaluate)
+app.command("evidence", rich_help_panel="Cells")(evidence)
+app.command("check", rich_help_panel="Results")(check)
+app.command("leaderboard", rich_help_panel="Results")(leaderboard_command)
+app.command("submit", rich_help_panel="Results")(submit)
 
 
 def main() -> None:

@@ -178,7 +178,7 @@ def test_run_prints_the_records_of_a_cell(made: tuple[Store, Path, Said], idle: 
     lines = answer.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [key.replace("rift", "none")] * 2 + [key] * 2
     for line in lines:
-        assert re.fullmatch(r"\S+  (clean|pgd10x3)  \d+\.\d\d % \(\d+ of 500\)", line)
+        assert re.fullmatch(r"\S+  (clean|pgd10x3)  \d+\.\d\d % \[[\d., ]+\] \(\d+ of 500\)", line)
 
 
 def test_status_shows_every_state(
@@ -272,8 +272,9 @@ def test_only_some_cells(mini: Store, idle: None) -> None:
     assert answer.exit_code == 0
     lines = answer.stdout.splitlines()
     assert re.search(r"AT +\d+\.\d\d ± \d+\.\d\d$", lines[4])
-    assert re.search(r"AT\+RiFT +—$", lines[5])
-    assert re.search(r"difference +—$", lines[6])
+    assert re.search(r"^ +\[\d+\.\d\d, \d+\.\d\d\]$", lines[5])
+    assert re.search(r"AT\+RiFT +—$", lines[6])
+    assert re.search(r"difference +—$", lines[7])
     keys = {path.parent.relative_to(mini.results / "records") for path in mini.results.rglob("*.npz")}
     assert {key.as_posix() for key in keys} == {BASE_0, BASE_1}
 

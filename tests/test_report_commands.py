@@ -56,7 +56,7 @@ def test_a_limit_names_its_records(own_mini: Store, command: Command) -> None:
     before = (own_mini.results / "records" / KEY / "none/seed0/clean.json").read_bytes()
     answer = command("run", f"{KEY}/none/seed0", "--scale", str(MINI), "--limit", "30")
     assert answer.exit_code == 0, answer.stderr
-    assert re.search(r"clean-first-30  \d+\.\d\d % \(\d+ of 30\)", answer.stdout)
+    assert re.search(r"clean-first-30  \d+\.\d\d % \[.+\] \(\d+ of 30\)", answer.stdout)
     assert (own_mini.results / "records" / KEY / "none/seed0/clean.json").read_bytes() == before
     answer = command("table1", *ONE, "--limit", "30", "--collect")
     assert "Std (first 30)" in answer.stdout
@@ -88,7 +88,9 @@ def test_a_limit_on_a_checkpoint(mini: Store, store: Store) -> None:
         "10",
     )
     assert answer.exit_code == 0, answer.stderr
-    assert re.search(r"mine/none/seed0  clean-first-10  \d+\.\d\d % \(\d+ of 10\)", answer.stdout)
+    assert re.search(
+        r"mine/none/seed0  clean-first-10  \d+\.\d\d % \[.+\] \(\d+ of 10\)", answer.stdout
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""Which generated files records are shown in, as the commands that make these again (no torch)."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from benchmark.cells import FROM, Cell
+from benchmark.figures import FIGURES
+from benchmark.filing.entries import RECORDS
+from benchmark.filing.placing import SCALES
+from benchmark.filing.today import Today
+from benchmark.reports import REPORTS
+from benchmark.scales import SCALES as BUILT_IN
+
+
+def commands(cells: Collection[Cell], today: Today, results: Path) -> list[str]:
+    """Commands for what shows some of `cells`: tables that are on file or complete, figures on file.
+
+    `cells` are in the tree `results`, and none of models from elsewhere, which stand in no table.
+    """
+    made, place = [], "" if results == Path("results") else f" --results {results}"
+    for name in dict.fromkeys(cell.scale for cell in cells):
+        scale, own = today.scale(name), {cell for cell in cells if cell.scale == name}
+        stem, _, checkpoint = name.partition(FROM)
+        options = f"--scale {stem if stem in BUILT_IN else results / SCALES / f'{stem}.toml'}"
+        options += f" --from-checkpoint {checkpoint}" if checkpoint else ""
+        options += f" --collect{place}"
+        for report, spec in REPORTS.items():
+            shown = replace(scale, evaluations=scale.for_audit) if spec.audited else scale
+            wanted = spec.cells(shown, spec.defaults)
+            written = (results / "tables" / f"{report}-{name}.csv").exists()
+            if not own.isdisjoint(wanted) and (
+                written or all(_is_there(results, each) for each in wanted)
+            ):
+                made.append(f"python -m benchmark {report} {options}")
+        for figure in FIGURES:
+            if (results / "figures" / f"{figure}-{name}.csv").exists():
+                made.append(f"python -m benchmark {figure} {options}")
+    return [*made, f"python -m benchmark leaderboard{place}", f"python -m benchmark check{place}"]
+
+
+def _is_there(results: Path, cell: Cell) -> bool:
+    return (results / RECORDS / cell.key).is_dir()

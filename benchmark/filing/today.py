@@ -1,0 +1,116 @@
+"""What this checkout would make of a cell that is handed in (no torch)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchmark.cells import BASE, FROM, OWN, Cell
+from benchmark.data import DatasetInfo, dataset_info
+from benchmark.errors import UserError
+from benchmark.from_checkpoint import starting_from
+from benchmark.models import Arch, arch
+from benchmark.plans import CheckpointPlan, Plan
+from benchmark.records import Making, Record
+from benchmark.robustbench_adapter import ZooArch
+from benchmark.scales import Scale, scale
+from benchmark.specs import Spec
+
+
+@dataclass(frozen=True)
+class Today:
+    """Plans under the scales of the suite and `scales`, further ones by name."""
+
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    _plans: dict[Cell, Plan] = field(default_factory=dict, repr=False)
+
+    def scale(self, name: str) -> Scale:
+        """The scale that keys call `name`. Raises `UserError` if it is not known here."""
+        if name in self.scales:
+            return self.scales[name]
+        known, _, checkpoint = name.partition(FROM)
+        if known in self.scales and checkpoint:
+            return starting_from(self.scales[known], [checkpoint])
+        try:
+            if not name.endswith(".toml"):  # a key reads no file
+                return scale(name)
+        except UserError as error:
+            if checkpoint:
+                raise
+            raise UserError(f"{error}; name the file of a scale of your own by --scale") from error
+        raise UserError(f"'{name}' is no name of a scale; name its file by --scale")
+
+    def plan(self, cell: Cell) -> Plan:
+        """The plan of a cell that is not from elsewhere. Raises `UserError` for unknown names in it."""
+        if cell not in self._plans:
+            self._plans[cell] = Plan.of(cell, self.scale(cell.scale))
+        return self._plans[cell]
+
+    def spec(self, file: Record | Making) -> Spec | None:
+        """The spec that `file` would have today; None if its dataset has no such evaluation.
+
+        Raises `UserError` for names that are not known, and a making of a model from elsewhere.
+        """
+        cell = file.cell.cell
+        if isinstance(file, Making):
+            if cell.scale == OWN:
+                raise UserError("a model from elsewhere has no making; leave it out")
+            return self.plan(cell).spec
+        plan = self.plan(cell) if cell.scale != OWN else own_plan(file)
+        return plan.evaluation_spec(file.evaluation)
+
+
+def own_plan(record: Record) -> CheckpointPlan:
+    """The plan of a record of `evaluate`: its weights, and its normalisation, may be any.
+
+    Raises `UserError` if its cell is none of such a model.
+    """
+    cell, model = record.cell.cell, record.spec.get("model")
+    model = model if isinstance(model, dict) else {}
+    if (cell.finetune, cell.seed) != (BASE, 0):
+        raise UserError(
+            f"a model from elsewhere has the key {replace(cell, finetune=BASE, seed=0).key}"
+        )
+    known: Arch | ZooArch = _zoo_arch(cell, model.get("arch")) or arch(cell.arch)
+    info = _normalised(dataset_info(cell.dataset), model.get("dataset"))
+    return CheckpointPlan(cell, info, known, record.provenance.weights_sha256)
+
+
+def _zoo_arch(cell: Cell, there: Any) -> ZooArch | None:
+    """The architecture of RobustBench that a spec names, if that is the cell's."""
+    names = ("zoo_id", "dataset", "threat", "package")
+    if not isinstance(there, dict) or not all(isinstance(there.get(name), str) for name in names):
+        return None
+    named = ZooArch(*(there[name] for name in names))
+    return named if named.name == cell.arch else None
+
+
+def _normalised(info: DatasetInfo, there: Any) -> DatasetInfo:
+    """`info` with mean and standard deviation of a spec, if that has them for so many channels."""
+    if not isinstance(there, dict):
+        return info
+    mean, std = there.get("mean"), there.get("std")
+    for values in (mean, std):
+        if not isinstance(values, list) or len(values) != info.channels:
+            return info
+        if not all(isinstance(value, float) for value in values):
+            return info
+    return replace(info, mean=tuple(mean or ()), std=tuple(std or ()))
+
+
+def first_difference(there: Any, here: Any, place: str = "spec") -> tuple[str, Any, Any] | None:
+    """Where two specs differ first, in the order of `here`: place and both values; None if nowhere."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in [*here, *(name for name in there if name not in here)]:
+            found = first_difference(
+                there.get(name, "nothing"), here.get(name, "nothing"), f"{place}.{name}"
+            )
+            if found is not None:
+                return found
+        return None
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for index, (one, other) in enumerate(zip(there, here, strict=True)):
+            if (found := first_difference(one, other, f"{place}.{index}")) is not None:
+                return found
+        return None
+    # True is 1 in Python and not in JSON.
+    return None if (type(there), there) == (type(here), here) else (place, there, here)
