@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, first_problem
 from benchmark.verdicts import GOOD, Finding, Verdict
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -104,10 +104,8 @@ def read_accepted(results: Path, scale: str) -> Accepted | None:
     try:
         found = Accepted.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
         raise UserError(
-            f"'{path}' holds no accepted verdicts of schema {SCHEMA_VERSION}: {where}: {first['msg']}; "
+            f"'{path}' holds no accepted verdicts of schema {SCHEMA_VERSION}: {first_problem(error)}; "
             "restore it from version control, or move it away and accept again"
         ) from error
     if found.scale != scale:

@@ -1,5 +1,21 @@
 """Errors that a user can mend: printed as one line, exit code 2."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class UserError(Exception):
     """What is wrong and what would be right, in one line."""
+
+
+def first_problem(error: "ValidationError", whole: str = "file") -> str:
+    """The first thing that does not fit and its place, such as `cell.seed: Field required`.
+
+    `whole` stands for the place of what is wrong with all of it.
+    """
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
+    return f"{where}: {message}"

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from benchmark.cells import Cell
-from benchmark.errors import UserError
+from benchmark.errors import UserError, first_problem
 from benchmark.plans import Plan
 from benchmark.records import ModuleCriticality, Provenance, Sha256
 from benchmark.scales import Scale
@@ -201,10 +201,8 @@ def evidence(results: Path, scale: str) -> Evidence | None:
     try:
         found = Evidence.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
         raise UserError(
-            f"'{path}' is not evidence of schema {SCHEMA_VERSION}: {where}: {first['msg']}; restore it "
+            f"'{path}' is not evidence of schema {SCHEMA_VERSION}: {first_problem(error)}; restore it "
             "from version control or move it away to make it again"
         ) from error
     if found.scale != scale:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from benchmark.cells import Cell
-from benchmark.errors import UserError
+from benchmark.errors import UserError, first_problem
 from benchmark.specs import Spec, spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -246,11 +246,9 @@ def parse_file(kind: type[F], text: str | bytes, path: object) -> F:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
         raise UserError(
-            f"'{path}' is not a {kind.__name__.lower()} of schema {SCHEMA_VERSION}: {where}: "
-            f"{first['msg']}; restore it from version control or move it away to make it again"
+            f"'{path}' is not a {kind.__name__.lower()} of schema {SCHEMA_VERSION}: "
+            f"{first_problem(error)}; restore it from version control or move it away to make it again"
         ) from error
 
 

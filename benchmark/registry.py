@@ -30,7 +30,7 @@ from baselines import method
 from benchmark.cells import PART, Cell
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.data.sha256sums import known_sha256, read_sums
-from benchmark.errors import UserError
+from benchmark.errors import UserError, first_problem
 from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch
 from benchmark.networks import check_zoo_normalization, is_zoo, network, normalised
@@ -335,7 +335,4 @@ def _entry(path: Path, number: int, fields: dict[str, Any]) -> Checkpoint:
     try:
         return Checkpoint(**fields, root=path.parent)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
-        raise UserError(f"'{path}', {which}: {where + ': ' if where else ''}{message}") from error
+        raise UserError(f"'{path}', {which}: {first_problem(error, 'entry')}") from error

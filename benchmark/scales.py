@@ -16,7 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from benchmark.cells import FROM, OWN, PART
-from benchmark.errors import UserError
+from benchmark.errors import UserError, first_problem
 from benchmark.from_checkpoint import Place, place_of, starting_from
 from benchmark.recipes import Criticality, CriticalitySettings, OfficialCriticality, Recipe
 
@@ -240,11 +240,9 @@ def scale(name: str) -> Scale:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"'{name}' is not TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
         fields = ", ".join(f.name for f in dataclasses.fields(Scale))
         raise UserError(
-            f"'{name}' is not a scale: {where}: {first['msg']}; its fields are {fields}"
+            f"'{name}' is not a scale: {first_problem(error)}; its fields are {fields}"
         ) from error
     if read.name in (*SCALES, OWN):
         raise UserError(f"'{name}' calls itself '{read.name}', which is taken; choose another name")
@@ -267,6 +265,5 @@ def shortened(published: R, overrides: Overrides, where: str) -> R:
     try:
         checked: R = _ADAPTERS[type(published)].validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{where}: {first['loc'][0]}: {first['msg']}") from error
+        raise UserError(f"{where}: {first_problem(error)}") from error
     return checked

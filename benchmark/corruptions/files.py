@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
 from benchmark.data.sha256sums import known_sha256
-from benchmark.errors import UserError
+from benchmark.errors import UserError, first_problem
 from benchmark.files import write_atomically
 from benchmark.progress import Progress
 
@@ -161,10 +161,8 @@ def _manifest(folder: Path) -> Manifest | None:
     except OSError as error:
         raise UserError(f"'{path}' cannot be read ({error.strerror}); make it readable") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
         raise UserError(
-            f"'{path}' is damaged: {where}: {first['msg']}; move it away and write the corruption "
+            f"'{path}' is damaged: {first_problem(error)}; move it away and write the corruption "
             "files again"
         ) from error
 
