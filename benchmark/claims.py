@@ -26,7 +26,7 @@ from benchmark.bounds import KEEPS, LOSES, LOWERED, NOT_HURT, RAISED, ROUNDED, J
 from benchmark.cells import BASE
 from benchmark.claim_case import Case
 from benchmark.estimates import Estimate
-from benchmark.evidence import RescaledModule, SeedEvidence, evidence, stale
+from benchmark.evidence import SAME, RescaledModule, SeedEvidence, evidence, stale
 from benchmark.fresh import Fresh, Lacking, Place
 from benchmark.intervals import over_seeds, wilson
 from benchmark.plans import Plan
@@ -42,8 +42,6 @@ AT_FIRST = 0.5
 """The first half of the way from the adversarially trained to the fine-tuned weights."""
 SMALL = 0.1
 """An MRC is small against another if it is at most so much of it."""
-INVARIANT = 0.01
-"""Two values of MRC whose ratio is 1 within this are the same."""
 
 PGD_AT = "pgd-at"
 RIFT, RIFT_1 = "rift", f"rift{ALPHA_1}"
@@ -352,12 +350,19 @@ def _module_invariant(module: RescaledModule) -> Judgement:
     ratios = {
         each.factor: each.criticality.mrc and each.criticality.mrc / mrc for each in module.rescaled
     }
-    same = all(ratio is not None and abs(ratio - 1) <= INVARIANT for ratio in ratios.values())
+    same = all(_same(each.criticality.mrc, mrc) for each in module.rescaled)
     said = ", ".join(
         f"{'diverged' if ratio is None else f'{ratio:.2f}'} at {factor:g}"
         for factor, ratio in ratios.items()
     )
-    return (Verdict.HOLDS if same else Verdict.FAILS), f"{module.module}: MRC times {said}"
+    said = f"{module.module}: MRC times {said}"
+    if not same and all(_same(each.mrc_with_lr, mrc) for each in module.rescaled):
+        said += "; the same throughout if the ascent's rate is multiplied by the square of the factor"
+    return (Verdict.HOLDS if same else Verdict.FAILS), said
+
+
+def _same(value: float | None, mrc: float) -> bool:
+    return value is not None and abs(value / mrc - 1) <= SAME
 
 
 def c14(case: Case) -> list[Finding]:

@@ -29,6 +29,9 @@ TUNED = "rift"
 FACTORS = (0.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 """What modules are multiplied by. Powers of two, by which floating-point numbers scale without
 rounding, so that a different MRC is the estimator's doing and not that of last bits."""
+SAME = 0.01
+"""Two MRC that differ by no more than this share are called the same: other versions and thread counts
+move a value by a few hundredths of a percent, an estimator that depends on the scale by several."""
 Point = Literal["fine-tuned", "interpolated", "sphere"]
 Role = Literal["tuned", "most critical"]
 ROUNDING = 1e-5

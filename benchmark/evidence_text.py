@@ -2,12 +2,9 @@
 
 from tabulate import tabulate
 
-from benchmark.evidence import Evidence, Move, Rescaled, RescaledModule, SeedEvidence
+from benchmark.evidence import SAME, Evidence, Move, Rescaled, RescaledModule, SeedEvidence
 from benchmark.models import arch
 from benchmark.records import ModuleCriticality
-
-ROUNDED = 1e-4
-"""Two MRC that differ by no more than this share are called equal."""
 
 
 def text(found: Evidence) -> str:
@@ -76,7 +73,7 @@ def _rescaling(found: Evidence) -> list[str]:
                 lines.append(f"  seed {each.seed}: {module.module} is not rescaled: {module.reason}")
     return [
         _table(heads, rows),
-        f"  MRC as without rescaling: {kept.count(True)} of {len(kept)}",
+        f"  MRC as without rescaling, within {100 * SAME:g} %: {kept.count(True)} of {len(kept)}",
         f"  the same with the ascent's rate times factor^2 (own rate): {relative.count(True)} of "
         f"{len(relative)}",
         "  reached: whether the ascent reached the sphere",
@@ -122,7 +119,7 @@ def _loss(value: float | None) -> str:
 def _equal(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
-    return abs(one - other) <= ROUNDED * max(abs(one), abs(other))
+    return abs(one - other) <= SAME * max(abs(one), abs(other))
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
