@@ -20,12 +20,13 @@ from benchmark.cells import OWN
 from benchmark.check_report import CHECK_FORMATS, Check
 from benchmark.claims import claim_findings
 from benchmark.console import ResultsOption, guarded, say, write_result
+from benchmark.criticality_check import FACTOR, NEAR, criticality_compared
 from benchmark.errors import UserError
 from benchmark.fresh import Fresh
 from benchmark.published import Published, published
 from benchmark.published_report import PUBLISHED_FORMATS
 from benchmark.registry import registry
-from benchmark.regression import COMPARED, compared, own_compared
+from benchmark.regression import COMPARED, compared, is_compared, own_compared
 from benchmark.scales import scale as scale_called
 from benchmark.store import Store
 from benchmark.verdicts import Finding
@@ -125,7 +126,11 @@ def examine(store: Store, scale: str, numbers: Published) -> Examined:
         title = "Check of checkpoints: evaluated here against published numbers of the same weights"
         return Examined(OWN, title, own_compared(store, numbers, registry()))
     fresh = Fresh(store, scale_called(scale), scale)
-    findings = [*compared(fresh, numbers), *claim_findings(fresh, numbers)]
+    findings = [
+        *compared(fresh, numbers),
+        *criticality_compared(fresh, numbers),
+        *claim_findings(fresh, numbers),
+    ]
     title = f"Check of scale {fresh.scale.stem}: {fresh.scale.summary}"
     return Examined(fresh.scale.stem, title, findings, _notes(fresh))
 
@@ -135,15 +140,20 @@ def _notes(fresh: Fresh) -> tuple[str, ...]:
         "intervals are 95 %; claims about a method are judged over seeds; one cannot decide them",
         "a claim fails if one of its cases does; where nothing differs, 1 case in 40 fails by chance",
     ]
-    if fresh.scale.name not in COMPARED or fresh.scale.checkpoints:
+    if not is_compared(fresh.scale):
         others = ", ".join((*COMPARED, OWN))
         notes.append(
-            f"accuracies of scale {fresh.scale.stem} are not compared with published ones: other "
+            f"numbers of scale {fresh.scale.stem} are not compared with published ones: other "
             f"networks, recipes or weights; those of {others} are"
         )
-    elif COMPARED[fresh.scale.name] == "neighbour":
+        return tuple(notes)
+    notes.append(
+        f"MRC, by seed, is within tolerance up to a factor of {FACTOR:g}, the least critical module if it "
+        f"is among the first {NEAR} in every seed"
+    )
+    if COMPARED[fresh.scale.name] == "neighbour":
         notes.append(
-            f"scale {fresh.scale.name} trains by a shorter recipe: its accuracies are neighbours of "
-            "the published ones and never match"
+            f"scale {fresh.scale.name} trains by a shorter recipe: its numbers are neighbours of the "
+            "published ones and never match"
         )
     return tuple(notes)

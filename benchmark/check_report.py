@@ -108,21 +108,28 @@ def _numbers(finding: Finding) -> list[str]:
     if finding.ours is not None:
         said.append(_value(finding.ours, finding))
     if finding.published is not None:
-        said.append(f"published {_point(finding.published, signed=finding.signed)}")
-    if (difference := finding.difference) is not None:
-        said.append(f"difference {_point(difference, signed=True)}")
+        said.append(f"published {_point(finding.published, finding)}")
+    if difference := _difference(finding):
+        said.append(f"difference {difference}")
     return said
 
 
 def _value(ours: Estimate, finding: Finding) -> str:
     if finding.plain:
-        return " ".join(f"{value:.2f}" for value in ours.values)
+        return " ".join(_point(value, finding) for value in ours.values)
     value = percent(ours, finding.signed)
     return value if ours.interval is None else f"{value} {brackets(ours.interval, finding.signed)}"
 
 
-def _point(value: float, *, signed: bool) -> str:
-    return percent(Estimate((value,)), signed)
+def _point(value: float, finding: Finding) -> str:
+    return f"{value:.2f}" if finding.plain else percent(Estimate((value,)), finding.signed)
+
+
+def _difference(finding: Finding) -> str:
+    """Ours minus the published value; empty where that says nothing, as for ratios."""
+    if finding.difference is None or finding.plain:
+        return ""
+    return percent(Estimate((finding.difference,)), signed=True)
 
 
 def _text_of_claim(summary: Finding, lines: Sequence[Finding], published: Published) -> list[str]:
@@ -214,8 +221,8 @@ def _row(finding: Finding) -> list[str]:
         finding.what,
         value,
         "" if interval is None else brackets(interval, finding.signed),
-        "" if finding.published is None else _point(finding.published, signed=finding.signed),
-        "" if finding.difference is None else _point(finding.difference, signed=True),
+        "" if finding.published is None else _point(finding.published, finding),
+        _difference(finding),
         finding.why,
         finding.source,
         f"`{finding.make}`" if finding.make else "",
@@ -223,7 +230,8 @@ def _row(finding: Finding) -> list[str]:
 
 
 def csv(check: Check) -> str:
-    """One line per finding, fractions, worst first; `accepted` is the verdict that got worse."""
+    """One line per finding, worst first, with fractions (what is no accuracy as it is); `values` are
+    ours by seed, `accepted` is the verdict that got worse."""
     before = {each.id: each.before.value for each in check.regressions}
     lines: list[dict[str, object]] = []
     for finding in worst_first(check.findings):
@@ -241,6 +249,7 @@ def csv(check: Check) -> str:
                 "high": interval and round(interval.high, 10),
                 "over": ours.over if ours and interval else "",
                 "seeds": len(ours.values) if ours else None,
+                "values": " ".join(f"{value:.10g}" for value in ours.values) if ours else "",
                 "published": finding.published,
                 "difference": None if finding.difference is None else round(finding.difference, 10),
                 "why": finding.why,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,18 @@ class _Source:
 
 @lru_cache(maxsize=_KEPT)
 def _read(source: _Source) -> PerImage:
-    shares = evaluation(source.evaluation).per_image(source.store.bits(source.record))
+    try:
+        bits = source.store.bits(source.record)
+        if not bits:
+            raise ValueError("it has no arrays")
+        shares = evaluation(source.evaluation).per_image(bits)
+    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+        # The hash fits: the file is what its record was written with, and of something else.
+        path = source.store.record_path(source.record.cell.cell, source.evaluation).with_suffix(".npz")
+        raise UserError(
+            f"'{path}' does not hold the bits of {source.evaluation} ({' '.join(str(error).split())}); "
+            "restore it and its record from version control or move both away to make them again"
+        ) from error
     shares.flags.writeable = False
     return shares
 

@@ -34,6 +34,7 @@ from benchmark.fresh import Fresh, Lacking, Place, hashes
 from benchmark.published import Change, Published, Row
 from benchmark.records import Record
 from benchmark.registry import Checkpoint
+from benchmark.scales import Scale
 from benchmark.store import Store
 from benchmark.verdicts import Finding, Verdict
 
@@ -53,6 +54,12 @@ _EXACT = 1e-9  # of fractions that differ by the rounding of floating-point numb
 
 COMPARED: Mapping[str, Kind | None] = {"paper": None, "short": "neighbour"}
 """Scales that are compared, and the kind that holds for all rows there (None: each row's own)."""
+
+
+def is_compared(scale: Scale) -> bool:
+    """Whether numbers of `scale` are held against published ones at all: not of weights that it did not
+    train."""
+    return scale.name in COMPARED and not scale.checkpoints
 
 
 def judge(
@@ -110,7 +117,7 @@ def compared(fresh: Fresh, published: Published) -> list[Finding]:
     A row that several fine-tunings may be a reading of has one for each. What is not on record is
     missing if a table of the scale shows it, and not mentioned else.
     """
-    if fresh.scale.name not in COMPARED or fresh.scale.checkpoints:
+    if not is_compared(fresh.scale):
         return []
     rows = [row for row in published.rows if _in_scale(row, fresh)]
     findings = [
