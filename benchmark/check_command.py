@@ -148,8 +148,8 @@ def _notes(fresh: Fresh) -> tuple[str, ...]:
         )
         return tuple(notes)
     notes.append(
-        f"MRC, by seed, is within tolerance up to a factor of {FACTOR:g}, the least critical module if it "
-        f"is among the first {NEAR} in every seed"
+        f"MRC is shown by seed and within tolerance up to a factor of {FACTOR:g}; a named module is if "
+        f"it is among the {NEAR} least (or most) critical in every seed"
     )
     if COMPARED[fresh.scale.name] == "neighbour":
         notes.append(

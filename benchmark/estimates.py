@@ -139,20 +139,27 @@ class _Source:
 
 @lru_cache(maxsize=_KEPT)
 def _read(source: _Source) -> PerImage:
+    # The hash can fit and the file be of something else all the same.
     try:
         bits = source.store.bits(source.record)
-        if not bits:
-            raise ValueError("it has no arrays")
-        shares = evaluation(source.evaluation).per_image(bits)
     except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
-        # The hash fits: the file is what its record was written with, and of something else.
-        path = source.store.record_path(source.record.cell.cell, source.evaluation).with_suffix(".npz")
-        raise UserError(
-            f"'{path}' does not hold the bits of {source.evaluation} ({' '.join(str(error).split())}); "
-            "restore it and its record from version control or move both away to make them again"
-        ) from error
+        raise _no_bits(source, "it is no file of bits") from error
+    if not bits:
+        raise _no_bits(source, "it has no arrays")
+    try:
+        shares = evaluation(source.evaluation).per_image(bits)
+    except KeyError as error:
+        raise _no_bits(source, f"it has no {error.args[0]}") from error
     shares.flags.writeable = False
     return shares
+
+
+def _no_bits(source: _Source, why: str) -> UserError:
+    path = source.store.record_path(source.record.cell.cell, source.evaluation).with_suffix(".npz")
+    return UserError(
+        f"'{path}' does not hold the bits of {source.evaluation}: {why}; restore it and its record "
+        "from version control or move both away to make them again"
+    )
 
 
 def _of_images(store: Store, models: Sequence[Records]) -> Interval | None:

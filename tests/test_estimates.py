@@ -1,5 +1,7 @@
 """Estimates from records with chosen bits: against scipy, loops written out here, and by hand."""
 
+import hashlib
+import io
 import math
 from typing import Any
 
@@ -332,3 +334,39 @@ def test_damaged_bits_are_refused(store: Store) -> None:
     other = Store(store.results, store.artifacts / "elsewhere")  # nothing of it has been read before
     with pytest.raises(UserError, match=r"seed0/clean\.npz' is missing or not what"):
         accuracy(other, [record])
+
+
+def packed(**arrays: np.ndarray | int) -> bytes:
+    """The bytes of an npz."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+EIGHT = np.array([0b11110000], dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (packed(n=8, clean=EIGHT, run0=EIGHT), "it has no apgd-t"),
+        (packed(n=8), "it has no arrays"),
+        (packed(clean=EIGHT), "it is no file of bits"),
+        (packed(n=8, clean=EIGHT.astype(np.float64)), "it is no file of bits"),
+        (packed(n=8, clean=np.array([{}])), "it is no file of bits"),
+        (b"PK not an archive", "it is no file of bits"),
+        (b"", "it is no file of bits"),
+    ],
+    ids=["another evaluation's", "no arrays", "no n", "no bits", "pickled", "no npz", "empty"],
+)
+def test_bits_of_something_else_are_refused(store: Store, content: bytes, why: str) -> None:
+    """A file whose hash is that of its record, but which holds other things, is named in one line."""
+    record = written(store, np.arange(8) < 4, evaluation="apgd")
+    path = store.record_path(record.cell.cell, "apgd").with_suffix(".npz")
+    path.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    with pytest.raises(UserError) as error:
+        accuracy(store, [record.model_copy(update={"bits_sha256": sha256})])
+    said = str(error.value)
+    assert said.startswith(f"'{path}' does not hold the bits of apgd: {why}; restore it")
+    assert "\n" not in said
