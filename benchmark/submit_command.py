@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from benchmark import scales
-from benchmark.cells import FROM, OWN
+from benchmark.cells import FROM
 from benchmark.console import ResultsOption, guarded, say
 from benchmark.errors import UserError
 from benchmark.filing.checks import examine
 from benchmark.filing.entries import RECORDS, Entry, Reading, read
-from benchmark.filing.findings import Finding
+from benchmark.filing.findings import Finding, grouped
 from benchmark.filing.placing import SCALES, conflicts, place, sort
 from benchmark.filing.refresh import commands
 from benchmark.filing.today import Today
@@ -49,7 +49,8 @@ def submit(
         bool,
         typer.Option(
             "--allow-dirty",
-            help="Take what was made from a checkout with uncommitted changes. It says so for good.",
+            help="Take what was made from a checkout with uncommitted changes. It says so for good, "
+            "and --check passes it with this option only.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -172,12 +173,12 @@ def _scale_files(
 
 
 def _say_all(word: str, findings: Sequence[Finding]) -> None:
-    for finding in findings:
-        say(f"{word}: {finding.line}")
+    for line in grouped(findings):
+        say(f"{word}: {line}")
 
 
 def _say_refresh(entries: Sequence[Entry], today: Today, results: Path) -> None:
-    cells = {entry.cell for entry in entries if entry.cell.scale != OWN}
+    cells = {entry.cell for entry in entries}
     say("what is made from records is now out of date; make it again:")
     for command in commands(sorted(cells), today, results):
         say(f"  {command}")

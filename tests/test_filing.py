@@ -1,10 +1,12 @@
 """Checks of records: each kind of mistake and tampering is found and named."""
 
 import copy
+import hashlib
 import io
 import json
 import re
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,18 +31,23 @@ from submitting import (
     drop,
     edit,
     lines,
+    looked_at,
     put,
     put_bits,
 )
 
 from benchmark.cells import Cell
 from benchmark.data import DIGITS
+from benchmark.errors import UserError
 from benchmark.filing.checks import examine
+from benchmark.filing.commits import missing_commits
 from benchmark.filing.entries import read
 from benchmark.filing.today import Today, first_difference
 from benchmark.models import arch
 from benchmark.plans import CheckpointPlan
 from benchmark.records import CellName, Making, Record, hashed
+from benchmark.registry import FILE, VARIABLE
+from benchmark.shipped import shipped
 from benchmark.specs import spec_hash
 from benchmark.store import pack_bits
 
@@ -59,6 +66,12 @@ def at(tree: Path, key: str, name: str) -> Path:
     if name == OOD and not (tree / "records" / key / f"{name}.json").exists():
         copied(tree, (BASE, RIFT), [OOD])
     return tree / "records" / key / f"{name}.json"
+
+
+@pytest.fixture(autouse=True)
+def _every_commit_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkout that is tested may have no history."""
+    monkeypatch.setattr("benchmark.filing.checks.missing_commits", lambda _: frozenset())
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +113,7 @@ RECORD: list[tuple[str, Change, str]] = [
     (OOD, put("parts/fog-1/k", 0), r"parts.fog-1 is 0 of 1000, but the bits say \d+ of 1000"),
     ("clean", put("provenance/dirty", True), r"provenance.dirty is true: tracked files differed"),
     ("clean", put("provenance/commit", "HEAD"), r"provenance.commit is HEAD, not 40 hex digits"),
+    ("clean", put("provenance/commit", "0" * 40), r"provenance.commit is all zeros, which names no"),
     ("clean", put("provenance/commit", None), r"provenance.dirty is False, but a commit is not named"),
     (
         "clean",
@@ -291,11 +305,34 @@ def test_all_mistakes_are_reported(tree: Path) -> None:
 # --- files and bits ---------------------------------------------------------------------------------
 
 
+READ_OTHERWISE: list[tuple[Callable[[bytes], bytes], str]] = [
+    (lambda content: b"\xef\xbb\xbf" + content, "Unexpected UTF-8 BOM"),
+    (lambda content: content.decode().encode("utf-16"), "codec can't decode"),
+    (lambda content: content.replace(b'"k":', b'"k": 1, "k":', 1), "k stands twice in one object"),
+    (lambda content: content.replace(b'"device": "', b'"device": "\\ud800'), "Invalid JSON: "),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), READ_OTHERWISE, ids=["BOM", "UTF-16", "twice", "surrogate"]
+)
+def test_json_that_readers_disagree_on(
+    tree: Path, change: Callable[[bytes], bytes], message: str
+) -> None:
+    """What Python's reader of JSON takes and the suite's may not, or otherwise, is refused."""
+    path = at(tree, RIFT, "clean")
+    before = path.read_bytes()
+    path.write_bytes(change(before))
+    assert path.read_bytes() != before
+    (line,) = [line for line in lines(tree) if line.startswith(f"{RIFT}/clean.json: ")]
+    assert message in line
+
+
 def test_a_changed_bit(tree: Path) -> None:
     """A bit more than the record counts is found although the file's hash fits."""
     path = at(tree, RIFT, "clean")
     bits = bits_of(path)
-    bits["clean"][np.flatnonzero(~bits["clean"])[0]] = True
+    bits["clean"][np.flatnonzero(~bits["clean"])[-1]] = True
     put_bits(path, bits)
     assert lines(tree) == [f"{RIFT}/clean.json: k is 6629 of 10000, but the bits say 6630"]
 
@@ -415,6 +452,138 @@ def test_weights_of_another_seed(tree: Path) -> None:
         edit(path, put("spec/model/key" if path.stem != "making" else "spec/key", key))
     said = f"provenance.weights_sha256 is that of {BASE} too, whose training had other seeds"
     assert f"{key}/making.json: {said}" in lines(tree)
+
+
+def test_a_fabricated_seed(tree: Path) -> None:
+    """Files of one seed that were given the names of another are found by whatever seeds decide."""
+    for key in (BASE, RIFT, TWIN):
+        shutil.copytree(tree / "records" / key, tree / "records" / key.replace("seed0", "seed1"))
+        for path in (tree / "records" / key.replace("seed0", "seed1")).glob("*.json"):
+            raw = json.loads(path.read_text().replace("/seed0", "/seed1"))
+            raw["cell"]["seed"], raw["spec_hash"] = 1, spec_hash(raw["spec"])
+            weights = raw["provenance"]["weights_sha256"]
+            raw["provenance"]["weights_sha256"] = hashlib.sha256(weights.encode()).hexdigest()
+            path.write_text(json.dumps(raw))
+    entries = read([tree]).entries
+    handed = [entry for entry in entries if entry.cell.seed == 1]
+    on_file = [entry for entry in entries if entry.cell.seed == 0]
+    found = examine(handed, on_file, Today()).findings
+    records = {(key, name, "bits") for key in (BASE, RIFT, TWIN) for name in ("clean", PGD, ATTACK)}
+    makings = {(key, "making", "details.epochs") for key in (BASE, RIFT, TWIN)}
+    expected = records | makings | {(RIFT, "making", "details.criticality")}
+    said = {
+        (finding.path.parent.relative_to(tree / "records").as_posix(), finding.path.stem, finding.field)
+        for finding in found
+    }
+    assert said == {(key.replace("seed0", "seed1"), name, field) for key, name, field in expected}
+    assert all("are to the last digit those of narrow/" in finding.text for finding in found)
+
+
+def test_models_of_one_base_model_may_agree(tree: Path) -> None:
+    """Bits of the base model are no copy in its fine-tuning, which may have changed no answer."""
+    path = at(tree, RIFT, OOD)
+    bits = bits_of(at(tree, BASE, OOD))
+    put_bits(path, bits, sum(int(array.sum()) for array in bits.values()))
+    assert lines(tree) == []
+
+
+def flipped(path: Path, array: str, count: int) -> None:
+    """`count` wrong bits of an array, among those of the first images, become right, consistently."""
+    bits = bits_of(path)
+    bits[array][np.flatnonzero(~bits[array])[:count]] = True
+    put_bits(path, bits, min(int(each.sum()) for each in bits.values()))
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "array", "place"),
+    [
+        (RIFT, "clean", "clean", r"curve\.\d+\.clean"),
+        (RIFT, PGD, "run0", r"curve\.\d+\.robust"),
+        (BASE, "clean", "clean", r"curve\.0\.clean"),
+        (BASE, PGD, "run0", "reference"),
+    ],
+)
+def test_counts_that_chose(tree: Path, key: str, name: str, array: str, place: str) -> None:
+    """Images that chose alpha* are as often right in the record of the same weights."""
+    flipped(at(tree, key, name), array, 20)
+    start = f"{key}/{name}.json: bits of {array} make "
+    text = rf"\d+ of the first 1000 images right, but by details\.{place} of \S+ it is \d+"
+    assert any(re.fullmatch(re.escape(start) + text, line) for line in lines(tree)), lines(tree)
+
+
+@pytest.mark.parametrize(
+    ("device", "flips", "wrong"),
+    [(None, 1, True), ("NVIDIA H100", 10, False), ("NVIDIA H100", 11, True)],
+)
+def test_counts_of_another_machine(tree: Path, device: str | None, flips: int, wrong: bool) -> None:
+    """On one machine the counts are equal; on another they may differ by one image in a hundred."""
+    path = at(tree, RIFT, "clean")
+    flipped(path, "clean", flips)
+    if device is not None:
+        edit(path, put("provenance/device", device))
+    assert (lines(tree) != []) == wrong
+
+
+def test_a_making_unlike_the_records_on_file(tree: Path) -> None:
+    """A count that chose is held against records on file, and then named in the making."""
+    path = at(tree, RIFT, "making")
+    edit(path, lambda raw: raw["details"]["reference"].update(k=raw["details"]["reference"]["k"] + 1))
+    entries = read([tree]).entries
+    handed = [entry for entry in entries if entry.path == path]
+    found = examine(handed, [entry for entry in entries if entry.path != path], Today()).findings
+    assert any(
+        finding.field == "details.reference" and f"but {BASE} {PGD} has" in finding.text
+        for finding in found
+    )
+
+
+def test_a_private_checkpoint(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that only a registry of somebody's own has, or has otherwise, is refused."""
+    name, given = "narrow-cifar10-resnet18-w16-pgd-at-seed0", shipped(FILE).read_text()
+    for key in (BASE, RIFT):
+        edit(at(tree, key, "clean"), put("cell/scale", "narrow-from-mine"))
+    said = f"{RIFT}/clean.json: cell.scale is narrow-from-mine: checkpoint 'mine' is not in the "
+    assert any(line.startswith(said) for line in lines(tree))
+    own = tmp_path / "own.toml"
+    own.write_text(given.replace(f'name = "{name}"', 'name = "mine"'))
+    monkeypatch.setenv(VARIABLE, str(own))
+    assert any(line.startswith(said) for line in lines(tree))
+    other = tmp_path / "other.toml"
+    other.write_text(given.replace('sha256 = "9', 'sha256 = "8'))
+    monkeypatch.setenv(VARIABLE, str(other))
+    with pytest.raises(UserError, match=f"'{name}' is another in the repository's {FILE}"):
+        Today().scale(f"narrow-from-{name}")
+
+
+def test_commits_that_the_repository_lacks(tmp_path: Path) -> None:
+    """A commit of the repository is known, and any other hash is missing; without git nothing is."""
+
+    def git(*arguments: str) -> str:
+        names = [f"user.{each}=somebody" for each in ("name", "email")]
+        options = [part for name in names for part in ("-c", name)]
+        command = ["git", "-C", str(tmp_path), *options, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    other = "1" * 40
+    assert missing_commits([other], tmp_path) == frozenset()
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "one")
+    head, tree = git("rev-parse", "HEAD", "HEAD^{tree}").split()
+    assert missing_commits([head, other, tree], tmp_path) == {other, tree}
+
+
+def test_a_remark_on_a_missing_commit(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that the repository lacks is no mistake, and is remarked on."""
+    other = "1" * 40
+    edit(at(tree, RIFT, "clean"), put("provenance/commit", other))
+    monkeypatch.setattr(
+        "benchmark.filing.checks.missing_commits", lambda named: frozenset({other} & set(named))
+    )
+    _, examined = looked_at(tree)
+    assert examined.findings == ()
+    (remark,) = examined.remarks
+    assert remark.path == at(tree, RIFT, "clean")
+    assert remark.text.startswith(f"is {other}, which this repository does not have")
 
 
 def test_another_value_of_the_same_weights(tree: Path) -> None:

@@ -10,6 +10,9 @@ from invoking import MINI, Said
 from invoking import said as command
 from submitting import ATTACK, BASE, PGD, RESULTS, RIFT, TWIN, contents, copied, edit, put, said
 
+from benchmark.cells import Cell
+from benchmark.filing.refresh import commands
+from benchmark.filing.today import Today
 from benchmark.scales import scale
 from benchmark.store import Store
 
@@ -22,6 +25,12 @@ def theirs(tmp_path: Path) -> Path:
     (tmp_path / "theirs" / "tables").mkdir(parents=True)
     (tmp_path / "theirs" / "tables" / "notes.txt").write_text("not a record")
     return copied(tmp_path / "theirs")
+
+
+@pytest.fixture(autouse=True)
+def _every_commit_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkout that is tested may have no history."""
+    monkeypatch.setattr("benchmark.filing.checks.missing_commits", lambda _: frozenset())
 
 
 @pytest.fixture
@@ -52,7 +61,10 @@ def test_a_tree_is_filed_byte_for_byte(theirs: Path, ours: Path) -> None:
     assert len(lines) == 12
     assert all(line.startswith("filed  narrow/") for line in lines)
     assert f"filed  {RIFT}  clean  66.29 % [65.36, 67.21] (6629 of 10000)" in lines
-    assert f"  python -m benchmark leaderboard --results {ours}" in answer.stderr.splitlines()
+    assert answer.stderr.splitlines()[-2:] == [
+        f"  python -m benchmark leaderboard --results {ours}",
+        f"  python -m benchmark check --scale narrow --results {ours}",
+    ]
 
 
 def test_what_is_there_already(theirs: Path, ours: Path) -> None:
@@ -183,6 +195,17 @@ def test_dirty_records(theirs: Path, ours: Path, options: tuple[str, ...]) -> No
         assert (ours / "records" / RIFT / "clean.json").read_bytes() == path.read_bytes()
 
 
+def test_what_many_files_have_is_said_once(theirs: Path) -> None:
+    """One line stands for a mistake of many files; dirty records of a tree pass if that is allowed."""
+    for path in (theirs / "records").rglob("*.json"):
+        edit(path, put("provenance/dirty", True))
+    line, last = submitted("--check", theirs).stderr.splitlines()
+    assert line.startswith(f"wrong: 12 files, such as {theirs}/records/narrow/")
+    assert "provenance.dirty is true" in line
+    assert last == f"12 mistakes in 12 files of '{theirs}'"
+    assert submitted("--check", "--allow-dirty", theirs).exit_code == 0
+
+
 # --- the tree itself --------------------------------------------------------------------------------
 
 
@@ -236,6 +259,19 @@ def workplace(own_mini: Store, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_checks_of_what_was_filed(tmp_path: Path) -> None:
+    """Each scale with new records is checked, and so are models from elsewhere and from checkpoints."""
+    name, rest = "narrow-cifar10-resnet18-w16-pgd-at-seed0", "cifar10/resnet18-w16/pgd-at/none/seed0"
+    keys = (f"mini/digits/{rest.partition('/')[2]}", f"narrow-from-{name}/{rest}", f"own/{rest}")
+    mini = scale(str(MINI))
+    made = commands([Cell.parse(key) for key in keys], Today({"mini": mini}), tmp_path)
+    assert [line for line in made if " check " in line] == [
+        f"python -m benchmark check --scale {tmp_path}/scales/mini.toml --results {tmp_path}",
+        f"python -m benchmark check --scale narrow --from-checkpoint {name} --results {tmp_path}",
+        f"python -m benchmark check --scale own --results {tmp_path}",
+    ]
+
+
 def test_a_scale_of_ones_own(workplace: Path) -> None:
     """Its file is asked for, filed with the records, and then known; another of its name is refused."""
     assert "unknown scale 'mini'" in said("mine", "--allow-dirty").stderr
@@ -275,7 +311,7 @@ def test_the_page_for_outsiders(workplace: Path) -> None:
 
 def test_links_of_the_page() -> None:
     """The files that the page names are there."""
-    for target in ("../results/README.md", "../CONTRIBUTING.md"):
+    for target in ("../results/README.md", "../CONTRIBUTING.md", "../checkpoints/README.md"):
         assert f"({target})" in PAGE.read_text()
         assert (PAGE.parent / target).is_file()
 

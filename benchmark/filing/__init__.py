@@ -1,6 +1,7 @@
 """Checking records that somebody else made, and filing them into `results/`.
 
-    files -> `entries` (parsed) -> `files`, `makings` (each alone) -> `together` -> `placing` (written)
+    files -> `entries` (parsed) -> `origin`, `recount`, `makings` (each alone)
+          -> `together`, `copies`, `choices` (with one another) -> `placing` (written)
 
 `examine` in `checks` is the whole way up to the last step. It serves submissions and the results tree
 alike. What is found is a `Finding`: one line that names file and field, what is there and what would be

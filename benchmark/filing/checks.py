@@ -10,12 +10,15 @@ from benchmark.evaluation import evaluation
 from benchmark.evaluation.corruptions import OfficialCorruptions
 from benchmark.evaluation.evaluation import Evaluation
 from benchmark.evaluation.first import First
+from benchmark.filing.choices import unlike_choices
+from benchmark.filing.commits import missing_commits
+from benchmark.filing.copies import copied
 from benchmark.filing.entries import Entry
 from benchmark.filing.findings import Finding, Wrong, shown
 from benchmark.filing.known import KNOWN_DATA
 from benchmark.filing.library import Library
 from benchmark.filing.makings import wrong_making
-from benchmark.filing.origin import unknown_commit, wrong_data, wrong_provenance
+from benchmark.filing.origin import named_commits, unknown_commit, wrong_data, wrong_provenance
 from benchmark.filing.recount import has_arrays, whole, wrong_counts
 from benchmark.filing.today import Today, first_difference
 from benchmark.filing.together import wrong_together
@@ -52,8 +55,12 @@ def examine(
     findings += _twice(entries)
     understood = [known for entry in entries if (known := _understood(entry, today)) is not None]
     others = [known for entry in on_file if (known := _understood(entry, today)) is not None]
-    findings += wrong_together(understood, Library.of(understood, others))
-    said = ((entry, unknown_commit(entry.file)) for entry in entries)
+    library = Library.of(understood, others)
+    findings += wrong_together(understood, library)
+    findings += copied(understood, library)
+    findings += unlike_choices(understood, library, today)
+    missing = missing_commits(named_commits(entry.file for entry in entries))
+    said = ((entry, unknown_commit(entry.file, missing)) for entry in entries)
     remarks = [Finding(entry.path, "provenance.commit", text) for entry, text in said if text]
     return Examined(tuple(dict.fromkeys(findings)), tuple(remarks))
 
@@ -62,6 +69,12 @@ def _alone(entry: Entry, today: Today, allow_dirty: bool, now: datetime) -> Wron
     """What is wrong with an entry by itself."""
     file, plan = entry.file, None
     yield from wrong_provenance(file.provenance, allow_dirty=allow_dirty, now=now)
+    if entry.cell.scale != OWN:
+        try:
+            today.scale(entry.cell.scale)
+        except UserError as error:
+            yield "cell.scale", f"is {entry.cell.scale}: {error}"
+            return
     try:
         spec = today.spec(file)
         if file.cell.scale != OWN:

@@ -143,20 +143,29 @@ F = TypeVar("F", Record, Making)
 def _parsed(kind: type[F], content: bytes, wrong: list[tuple[str, str]]) -> F | None:
     """`content` as a `kind`; None if it is none. Hashes and values are mended to find what else is."""
     try:
-        raw = json.loads(content, parse_constant=_finite, parse_float=_finite)
+        raw = json.loads(
+            content.decode(),  # as UTF-8: bytes would be read in other encodings too
+            parse_constant=_finite,
+            parse_float=_finite,
+            object_pairs_hook=_once,
+        )
     except (ValueError, RecursionError) as error:
         wrong.append(("file", f"is not JSON ({shown(error)})"))
         return None
     if not isinstance(raw, dict):
         wrong.append(("file", f"is not a {kind.__name__.lower()}: not a JSON object"))
         return None
-    wrong += _mended(raw)
+    mended = list(_mended(raw))
+    wrong += mended
     try:
-        return kind.model_validate_json(json.dumps(raw), strict=True)
+        # The bytes themselves where they can be, for they are what every command will read.
+        return kind.model_validate_json(json.dumps(raw) if mended else content, strict=True)
     except ValidationError as error:
         for each in error.errors():
             place = ".".join(str(part) for part in each["loc"]) or "file"
-            there = "" if each["type"] == "missing" else f", not {shown(each['input'])}"
+            there = (
+                "" if each["type"] in ("missing", "json_invalid") else f", not {shown(each['input'])}"
+            )
             wrong.append((place, f"does not fit schema 1: {shown(each['msg'])}{there}"))
         return None
 
@@ -165,6 +174,16 @@ def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text} is not a finite number")
     return number
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which every reader finds the same: no name stands twice."""
+    found: dict[str, Any] = {}
+    for name, value in members:
+        if name in found:
+            raise ValueError(f"{shown(name)} stands twice in one object")
+        found[name] = value
+    return found
 
 
 def _mended(raw: dict[str, Any]) -> Wrong:

@@ -1,6 +1,6 @@
 """What is wrong with a file, as a line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,17 @@ class Finding:
     @property
     def line(self) -> str:
         return f"{self.path}: {self.field} {self.text}"
+
+
+def grouped(findings: Iterable[Finding]) -> list[str]:
+    """Lines of `findings`, in order; where several files have the same, one names the first of them."""
+    same: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        same.setdefault((finding.field, finding.text), []).append(finding)
+    return [
+        each[0].line if len(each) == 1 else f"{len(each)} files, such as {each[0].line}"
+        for each in same.values()
+    ]
 
 
 def shown(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Whether a file says where its number comes from, and could be true (no torch)."""
 
 import re
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
 from benchmark.data import dataset_info
@@ -18,6 +19,7 @@ CLOCKS_DIFFER = timedelta(days=1)
 
 LONGEST = timedelta(days=366)
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _PRECISION = re.compile(rf"({FP32}|bf16, scored in fp32)(, compiled)?")
 
 
@@ -27,8 +29,10 @@ def wrong_provenance(made: Provenance, *, allow_dirty: bool, now: datetime) -> W
         if not re.match(r"\d", made.versions.get(name, "")):
             there = shown(made.versions.get(name, "nothing"))
             yield f"provenance.versions.{name}", f"is {there}, not a version such as 1.2.3"
-    if made.commit is not None and not re.fullmatch(r"[0-9a-f]{40}", made.commit):
+    if made.commit is not None and not _COMMIT.fullmatch(made.commit):
         yield "provenance.commit", f"is {shown(made.commit)}, not 40 hex digits, nor null for unknown"
+    elif made.commit is not None and not made.commit.strip("0"):
+        yield "provenance.commit", "is all zeros, which names no commit; null stands for unknown"
     if (made.commit is None) != (made.dirty is None):
         yield (
             "provenance.dirty",
@@ -88,8 +92,24 @@ def wrong_data(file: Record | Making, plan: Plan | None) -> Wrong:
         yield "provenance.data_sha256", f"is {there}, but the {what} of {label} are {right}"
 
 
-def unknown_commit(file: Record | Making) -> str | None:
-    """A remark where a file does not know its commit."""
-    if file.provenance.commit is not None:
-        return None
-    return "is null: it was made outside of a git checkout, and the code behind it is not known"
+def same_machine(one: Provenance, other: Provenance) -> bool:
+    """Whether the same work gives the same bits: on one kind of processor, with the same versions."""
+    names = ("versions", "device", "threads", "precision")
+    same = all(getattr(one, name) == getattr(other, name) for name in names)
+    return same and one.device.startswith("cpu")
+
+
+def named_commits(files: Iterable[Record | Making]) -> set[str]:
+    """Commits that `files` name."""
+    named = {file.provenance.commit for file in files}
+    return {commit for commit in named if commit is not None and _COMMIT.fullmatch(commit)}
+
+
+def unknown_commit(file: Record | Making, missing: Collection[str]) -> str | None:
+    """A remark where the code behind a file is not known: no commit, or one that is `missing` here."""
+    commit = file.provenance.commit
+    if commit is None:
+        return "is null: it was made outside of a git checkout, and the code behind it is not known"
+    if commit in missing:
+        return f"is {commit}, which this repository does not have: the code behind it is not known here"
+    return None

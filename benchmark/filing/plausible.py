@@ -16,6 +16,7 @@ from benchmark.evaluation.first import FIRST
 from benchmark.filing.entries import Entry
 from benchmark.filing.findings import Wrong
 from benchmark.filing.library import Library
+from benchmark.filing.origin import same_machine
 from benchmark.intervals import mcnemar
 from benchmark.records import Record
 
@@ -159,14 +160,8 @@ def _differ(entry: Entry, other: Entry, ours: Shares, theirs: Shares) -> bool:
 
 def _repeatable(entry: Entry, other: Entry) -> bool:
     """Whether both would have the same bits: the same random draws and the same processor."""
-    one, two = entry.file.provenance, other.file.provenance
-    same = all(
-        getattr(one, name) == getattr(two, name)
-        for name in ("versions", "device", "threads", "precision")
-    )
     return (
-        same
-        and one.device.startswith("cpu")
+        same_machine(entry.file.provenance, other.file.provenance)
         and entry.name == other.name
         and entry.cell.base == other.cell.base
     )

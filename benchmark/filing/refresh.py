@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.cells import FROM, Cell
+from benchmark.cells import FROM, OWN, Cell
 from benchmark.figures import FIGURES
 from benchmark.filing.entries import RECORDS
 from benchmark.filing.placing import SCALES
@@ -16,14 +16,20 @@ from benchmark.scales import SCALES as BUILT_IN
 def commands(cells: Collection[Cell], today: Today, results: Path) -> list[str]:
     """Commands for what shows some of `cells`: tables that are on file or complete, figures on file.
 
-    `cells` are in the tree `results`, and none of models from elsewhere, which stand in no table.
+    `cells` are in the tree `results`; those of models from elsewhere stand in no table.
     """
-    made, place = [], "" if results == Path("results") else f" --results {results}"
+    made: list[str] = []
+    checks: list[str] = []
+    place = "" if results == Path("results") else f" --results {results}"
     for name in dict.fromkeys(cell.scale for cell in cells):
+        if name == OWN:
+            checks.append(f"python -m benchmark check --scale {OWN}{place}")
+            continue
         scale, own = today.scale(name), {cell for cell in cells if cell.scale == name}
         stem, _, checkpoint = name.partition(FROM)
         options = f"--scale {stem if stem in BUILT_IN else results / SCALES / f'{stem}.toml'}"
         options += f" --from-checkpoint {checkpoint}" if checkpoint else ""
+        checks.append(f"python -m benchmark check {options}{place}")
         options += f" --collect{place}"
         for report, spec in REPORTS.items():
             shown = replace(scale, evaluations=scale.for_audit) if spec.audited else scale
@@ -36,7 +42,7 @@ def commands(cells: Collection[Cell], today: Today, results: Path) -> list[str]:
         for figure in FIGURES:
             if (results / "figures" / f"{figure}-{name}.csv").exists():
                 made.append(f"python -m benchmark {figure} {options}")
-    return [*made, f"python -m benchmark leaderboard{place}", f"python -m benchmark check{place}"]
+    return [*made, f"python -m benchmark leaderboard{place}", *checks]
 
 
 def _is_there(results: Path, cell: Cell) -> bool:

@@ -7,12 +7,14 @@ from typing import Any
 from benchmark.cells import BASE, FROM, OWN, Cell
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
-from benchmark.from_checkpoint import starting_from
+from benchmark.from_checkpoint import starting_from, tensors_of
 from benchmark.models import Arch, arch
 from benchmark.plans import CheckpointPlan, Plan
 from benchmark.records import Making, Record
+from benchmark.registry import FILE, registry
 from benchmark.robustbench_adapter import ZooArch
 from benchmark.scales import Scale, scale
+from benchmark.shipped import shipped
 from benchmark.specs import Spec
 
 
@@ -24,10 +26,16 @@ class Today:
     _plans: dict[Cell, Plan] = field(default_factory=dict, repr=False)
 
     def scale(self, name: str) -> Scale:
-        """The scale that keys call `name`. Raises `UserError` if it is not known here."""
+        """The scale that keys call `name`.
+
+        Raises `UserError` if it is not known here, or starts from a checkpoint that only a registry of
+        somebody's own has: others could not tell which weights it names.
+        """
         if name in self.scales:
             return self.scales[name]
         known, _, checkpoint = name.partition(FROM)
+        if checkpoint:
+            _check_published(checkpoint)
         if known in self.scales and checkpoint:
             return starting_from(self.scales[known], [checkpoint])
         try:
@@ -57,6 +65,18 @@ class Today:
             return self.plan(cell).spec
         plan = self.plan(cell) if cell.scale != OWN else own_plan(file)
         return plan.evaluation_spec(file.evaluation)
+
+
+def _check_published(name: str) -> None:
+    ours, used = registry(shipped(FILE)).get(name), registry().get(name)
+    if ours is None:
+        raise UserError(
+            f"checkpoint '{name}' is not in the repository's {FILE}; add its entry there first"
+        )
+    if used is not None and tensors_of(used) != tensors_of(ours):
+        raise UserError(
+            f"checkpoint '{name}' is another in the repository's {FILE}; add yours by another name"
+        )
 
 
 def own_plan(record: Record) -> CheckpointPlan:
