@@ -11,6 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from benchmark.errors import UserError, first_problem
+from benchmark.files import read_if_there
 from benchmark.verdicts import GOOD, Finding, Verdict
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -96,13 +97,13 @@ def accepted_bytes(accepted: Accepted) -> bytes:
 def read_accepted(results: Path, scale: str) -> Accepted | None:
     """What was accepted for the scale called `scale`; None if nothing was.
 
-    Raises `UserError` for a file that is broken or of another scale.
+    Raises `UserError` for a file that is broken, of another scale or cannot be read.
     """
     path = accepted_path(results, scale)
-    if not path.exists():
+    if (content := read_if_there(path)) is None:
         return None
     try:
-        found = Accepted.model_validate_json(path.read_bytes())
+        found = Accepted.model_validate_json(content)
     except ValidationError as error:
         raise UserError(
             f"'{path}' holds no accepted verdicts of schema {SCHEMA_VERSION}: {first_problem(error)}; "

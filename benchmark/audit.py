@@ -157,8 +157,9 @@ def _compared(store: Store, ours: Records | None, theirs: Records | None) -> _Co
     if ours is None or theirs is None:
         return _Comparison()
     difference = change(store, ours, theirs)
-    over_seeds = difference.interval if difference.over == "seeds" else None
-    over_images = change_over_images(store, [ours], [theirs]) if over_seeds else difference.interval
+    over_seeds, over_images = None, difference.interval
+    if difference.over == "seeds":
+        over_seeds, over_images = difference.interval, change_over_images(store, [ours], [theirs])
     shares = [
         (per_image(store, one), per_image(store, two)) for one, two in zip(ours, theirs, strict=True)
     ]
@@ -214,7 +215,12 @@ def _how(rows: Sequence[Row], names: Iterable[str], seeds: int) -> list[str]:
         f"95 % images: percentile bootstrap over test images, {RESAMPLES:,} resamples{averaged}",
         "McNemar p: exact, two-sided, one per seed; none where an image has several trials, as in OOD",
         "95 % images and McNemar p take the trained weights as given and do not say what training "
-        "again would change" + (f"; {OVER_SEEDS}, a t interval (ddof = 1), does" if seeds > 1 else ""),
+        "again would change"
+        + (
+            f"; {OVER_SEEDS}, a t interval (ddof = 1), does; none where all seeds agree exactly"
+            if seeds > 1
+            else ""
+        ),
     ]
     if favoured := [name for name in names if finetune(name).selects_on == "test"]:
         lines.append(

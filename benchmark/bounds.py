@@ -28,7 +28,9 @@ class Bound:
     def judge(self, change: Estimate) -> Judgement:
         """Verdict on a change by its interval, and why."""
         if change.interval is None:
-            return Verdict.UNCLEAR, "one seed: no interval"
+            several = len(change.values) > 1
+            why = "all seeds agree exactly" if several else "one seed"
+            return Verdict.UNCLEAR, f"{why}: no interval"
         side = self._side(change.interval)
         said = {1: self.words, -1: self.opposite, 0: f"open whether {self.words}"}[side]
         if change.over == "images":

@@ -226,6 +226,10 @@ def make_cells(
     tasks = tasks_for(store, scale, cells)
     if not tasks:
         return []
+    if scale.checkpoints:
+        from benchmark.checkpoints import refuse_unsafe_environment
+
+        refuse_unsafe_environment("a checkpoint")
     store.check_writable(MEGABYTES)
     workers = min(jobs or default_jobs(options.device, options.threads, len(tasks)), len(tasks))
     count = sum(len(task.cells) for task in tasks)

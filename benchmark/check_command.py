@@ -15,18 +15,19 @@ from benchmark.accepted import (
     read_accepted,
     regressions,
 )
-from benchmark.cell_commands import ScaleOption
 from benchmark.cells import OWN
 from benchmark.check_report import CHECK_FORMATS, Check
 from benchmark.claims import claim_findings
-from benchmark.console import ResultsOption, guarded, say, write_result
+from benchmark.console import ResultsOption, guarded, listed, say, write_result
 from benchmark.criticality_check import FACTOR, NEAR, criticality_compared
 from benchmark.errors import UserError
 from benchmark.fresh import Fresh
+from benchmark.from_checkpoint import starting_from
 from benchmark.published import Published, published
 from benchmark.published_report import PUBLISHED_FORMATS
-from benchmark.registry import registry
+from benchmark.registry import checkpoint, registry
 from benchmark.regression import COMPARED, compared, is_compared, own_compared
+from benchmark.scales import SCALES, Scale, filed
 from benchmark.scales import scale as scale_called
 from benchmark.store import Store
 from benchmark.verdicts import Finding
@@ -42,7 +43,23 @@ class CheckFormat(StrEnum):
 
 @guarded
 def check(
-    scale: ScaleOption = "quick",
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            help="A scale by name (default: `quick`), by the path of its TOML file, or by the name "
+            "under which one is kept in results/scales/; `SCALE-from-NAME` for its cells that start "
+            "from the checkpoint NAME; or `own`, checkpoints evaluated by `evaluate --checkpoint`.",
+        ),
+    ] = None,
+    from_checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--from-checkpoint",
+            metavar="NAME,...",
+            help="Judge the cells that start from these checkpoints, as in `table1 --from-checkpoint`.",
+        ),
+    ] = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -79,12 +96,18 @@ def check(
     """
     numbers = published()
     if show_published:
+        if accept or any(each is not None for each in (scale, from_checkpoint, only)):
+            raise UserError(
+                "--published prints everything and judges nothing; leave --scale, --from-checkpoint, "
+                "--only and --accept out"
+            )
         typer.echo(PUBLISHED_FORMATS[format](numbers), nl=False)
         return
     if accept and only is not None:
         raise UserError("--accept keeps all verdicts of a scale; leave --only out")
     store = Store(results, Path("artifacts"))
-    examined = examine(store, scale, numbers)
+    _check_records(store)
+    examined = examine(store, "quick" if scale is None else scale, numbers, from_checkpoint)
     findings = [each for each in examined.findings if only is None or fnmatchcase(each.id, only)]
     if only is not None and not findings:
         raise UserError(f"no verdict matches --only '{only}'; an id reads C1/DATASET/ARCH/METHOD/...")
@@ -117,15 +140,21 @@ class Examined:
     notes: tuple[str, ...] = ()
 
 
-def examine(store: Store, scale: str, numbers: Published) -> Examined:
-    """What is to be said of the records of `scale`, a name, a TOML file or `own`.
+def examine(
+    store: Store, scale: str, numbers: Published, from_checkpoint: str | None = None
+) -> Examined:
+    """What is to be said of the records of `scale`, a name, a TOML file or `own`; of those that start
+    from the comma-separated checkpoints `from_checkpoint`, if given.
 
     Raises `UserError` for an unknown scale and for broken records.
     """
     if scale == OWN:
+        if from_checkpoint is not None:
+            raise UserError(f"--scale {OWN} is of checkpoints as they are; leave --from-checkpoint out")
         title = "Check of checkpoints: evaluated here against published numbers of the same weights"
         return Examined(OWN, title, own_compared(store, numbers, registry()))
-    fresh = Fresh(store, scale_called(scale), scale)
+    chosen, argument = _chosen(scale, from_checkpoint, store.results)
+    fresh = Fresh(store, chosen, argument)
     findings = [
         *compared(fresh, numbers),
         *criticality_compared(fresh, numbers),
@@ -135,9 +164,35 @@ def examine(store: Store, scale: str, numbers: Published) -> Examined:
     return Examined(fresh.scale.stem, title, findings, _notes(fresh))
 
 
+def _check_records(store: Store) -> None:
+    """A mistyped --results would have nothing to lose, and so pass for ever."""
+    folder = store.results / "records"
+    if not folder.is_dir():
+        raise UserError(
+            f"there is no folder '{folder}'; name the results tree by --results, or make records: "
+            "`python -m benchmark table1 --scale quick`"
+        )
+
+
+def _chosen(scale: str, from_checkpoint: str | None, results: Path) -> tuple[Scale, str]:
+    """The scale, and what makes other commands take the same one behind `--scale`."""
+    chosen, file = scale_called(scale, results), scale
+    if not scale.endswith(".toml") and chosen.name not in SCALES:
+        file = str(filed(chosen.name, results))
+        if chosen.stem != chosen.name:
+            file += f" --from-checkpoint {','.join(chosen.checkpoints)}"
+    if from_checkpoint is None:
+        return chosen, file
+    if chosen.checkpoints:
+        raise UserError(f"--scale {scale} starts from checkpoints already; leave --from-checkpoint out")
+    names = listed(from_checkpoint, checkpoint)
+    return starting_from(chosen, names), f"{file} --from-checkpoint {','.join(names)}"
+
+
 def _notes(fresh: Fresh) -> tuple[str, ...]:
     notes = [
-        "intervals are 95 %; claims about a method are judged over seeds; one cannot decide them",
+        "intervals are 95 %; claims about a method are judged over seeds; one, or several that agree "
+        "exactly, cannot decide them",
         "a claim fails if one of its cases does; where nothing differs, 1 case in 40 fails by chance",
     ]
     if not is_compared(fresh.scale):

@@ -1,6 +1,6 @@
 """A check as text, Markdown and CSV (no torch)."""
 
-import textwrap
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from benchmark.estimates import Estimate
 from benchmark.published import Published
 from benchmark.render import brackets, percent
 from benchmark.verdicts import Finding, Verdict, badness, worst_first
+from benchmark.wrapping import wrapped
 
-WIDTH = 118
 INDENT = 4
 _BRIEF = {
     Verdict.HOLDS: "holds",
@@ -61,29 +61,34 @@ class Check:
 def text(check: Check) -> str:
     """For a terminal: what got worse, published numbers, claims; what is missing by the command that
     makes it."""
-    parts = [*_wrapped(check.title, "", "  "), "", *_text_of_regressions(check)]
+    parts = [*wrapped(check.title, "", "  "), "", *_text_of_regressions(check)]
     if numbers := check.numbers:
-        parts += ["", f"Published numbers: {_counts(numbers)}"]
+        parts += ["", *wrapped(f"Published numbers: {_counts(numbers)}", "", "  ")]
         parts += [line for finding in _present(numbers) for line in _text_of(finding)]
         parts += _text_of_missing(numbers)
     if claims := check.claims:
-        parts += ["", f"Claims of the paper: {_counts([summary for summary, _ in claims])}"]
-        for summary, lines in claims:
+        counts = _counts([summary for summary, _ in claims])
+        parts += ["", *wrapped(f"Claims of the paper: {counts}", "", "  ")]
+        for summary, lines in _on_record(claims):
             parts += ["", *_text_of_claim(summary, lines, check.published)]
+        if missing := _lines_of_missing_claims(claims):
+            parts += ["", *wrapped(NOTHING, "MISSING  ", " " * INDENT)]
+            parts += [line for said in missing for line in wrapped(said, "  ", " " * 2 * INDENT)]
     if check.notes:
-        parts += ["", *(line for note in check.notes for line in _wrapped(note, "  ", "  "))]
+        parts += ["", *(line for note in check.notes for line in wrapped(note, "  ", "  "))]
     return "\n".join([*parts, ""])
 
 
 def _text_of_regressions(check: Check) -> list[str]:
     if check.accepted is None:
-        return ["No accepted verdicts to hold this against; `check --accept` keeps these."]
+        said = "No accepted verdicts to hold this against; `check --accept` keeps these."
+        return wrapped(said, "", "  ")
     if not check.regressions:
-        return [f"Nothing has got worse since {check.accepted}."]
+        return wrapped(f"Nothing has got worse since {check.accepted}.", "", "  ")
     lines = [f"GOT WORSE since {check.accepted}: {len(check.regressions)}"]
     for each in sorted(check.regressions, key=lambda each: badness(_now(each))):
         head = f"{each.id}: {each.before} -> {_now(each)}"
-        lines += _wrapped(f"{head} ({each.now.why if each.now else GONE})", "  ", " " * INDENT)
+        lines += wrapped(f"{head} ({each.now.why if each.now else GONE})", "  ", " " * INDENT)
     return lines
 
 
@@ -99,7 +104,7 @@ def _text_of(finding: Finding) -> list[str]:
     said = [finding.where, finding.what, *_numbers(finding)]
     why = finding.why + (f" ({finding.source})" if finding.source else "")
     head = f"{_BRIEF[finding.verdict]:<8}"
-    return _wrapped(f"{'  '.join(said)}: {why}", f"  {head} ", " " * (INDENT + len(head)))
+    return wrapped(f"{'  '.join(said)}: {why}", f"  {head} ", " " * (INDENT + len(head)))
 
 
 def _numbers(finding: Finding) -> list[str]:
@@ -135,25 +140,61 @@ def _difference(finding: Finding) -> str:
 def _text_of_claim(summary: Finding, lines: Sequence[Finding], published: Published) -> list[str]:
     claim = published.claim(summary.claim)
     head = f"{summary.verdict.upper() if not summary.good else summary.verdict}  {claim.id}  "
-    out = _wrapped(claim.statement, head, " " * INDENT)
-    out += _wrapped(summary.why, " " * INDENT, " " * INDENT)
+    out = wrapped(summary.what, head, " " * INDENT)
+    out += wrapped(summary.why, " " * INDENT, " " * INDENT)
     if claim.numbers:
-        out += _wrapped(f"The paper: {claim.numbers}", " " * INDENT, " " * INDENT)
+        out += wrapped(f"The paper: {claim.numbers}", " " * INDENT, " " * INDENT)
     out += [line for finding in _present(lines) for line in _text_of(finding)]
     return [*out, *_text_of_missing(lines)]
 
 
 def _text_of_missing(findings: Sequence[Finding]) -> list[str]:
     """What is missing, by the command that makes it."""
-    missing = [finding for finding in findings if finding.verdict is Verdict.MISSING]
+    head, rest = f"  {_BRIEF[Verdict.MISSING]:<8} ", " " * (INDENT + 8)
+    return [line for said in _missing(findings) for line in wrapped(said, head, rest)]
+
+
+_OF_CHECKPOINT = re.compile(r"(?<=--checkpoint )(\S+)")
+
+
+def _missing(findings: Sequence[Finding]) -> list[str]:
+    """One line per command that makes something missing; for all checkpoints together."""
+    alike: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.verdict is Verdict.MISSING:
+            alike.setdefault(_OF_CHECKPOINT.sub("NAME", finding.make), []).append(finding)
     lines = []
-    for make, times in Counter(finding.make for finding in missing).items():
-        alike = [finding for finding in missing if finding.make == make]
-        said = f"{times} of {len(findings)}: " + (f"`{make}`" if make else alike[0].why)
-        if make and len({finding.why for finding in alike}) == 1:
-            said += f" ({alike[0].why})"
-        lines += _wrapped(said, f"  {_BRIEF[Verdict.MISSING]:<8} ", " " * (INDENT + 8))
+    for make, missing in alike.items():
+        said = f"{len(missing)} of {len(findings)}: " + (f"`{make}`" if make else missing[0].why)
+        found = (_OF_CHECKPOINT.search(finding.make) for finding in missing)
+        if names := dict.fromkeys(match.group() for match in found if match):
+            said += f"; NAME: {', '.join(names)}"
+        elif make and len({finding.why for finding in missing}) == 1:
+            said += f" ({missing[0].why})"
+        lines.append(said)
     return lines
+
+
+Claims = Sequence[tuple[Finding, list[Finding]]]
+NOTHING = "nothing is on record for these claims (`check --published` prints them), by command"
+
+
+def _on_record(claims: Claims) -> Claims:
+    """The claims that there is something to say of."""
+    return [each for each in claims if each[0].verdict is not Verdict.MISSING]
+
+
+def _lines_of_missing_claims(claims: Claims) -> list[str]:
+    """Commands, and the claims that nothing is on record for without them."""
+    needed: dict[str, dict[str, None]] = {}
+    for summary, lines in claims:
+        if summary.verdict is Verdict.MISSING:
+            for line in lines or [summary]:
+                needed.setdefault(line.make, {})[summary.claim] = None
+    return [
+        f"{', '.join(names)}: " + (f"`{make}`" if make else "see the scale")
+        for make, names in needed.items()
+    ]
 
 
 def _present(findings: Iterable[Finding]) -> list[Finding]:
@@ -163,17 +204,6 @@ def _present(findings: Iterable[Finding]) -> list[Finding]:
 def _counts(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.verdict for finding in findings)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=badness))
-
-
-def _wrapped(said: str, first: str, rest: str) -> list[str]:
-    return textwrap.wrap(
-        said,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 _HEADS = (
@@ -186,23 +216,31 @@ _HEADS = (
     "difference",
     "why",
     "source",
-    "make",
 )
 
 
 def markdown(check: Check) -> str:
-    """Two pipe tables with every finding, what is missing too; what got worse above them."""
+    """Pipe tables of the findings, below them what is missing by the command that makes it; what got
+    worse above them."""
     parts = [f"**{check.title}**", "", *(f"- {line.strip()}" for line in _text_of_regressions(check))]
     if numbers := check.numbers:
-        parts += ["", f"**Published numbers**: {_counts(numbers)}", "", _pipes(numbers)]
-    for summary, lines in check.claims:
-        claim = check.published.claim(summary.claim)
-        parts += ["", f"**{claim.id}, {summary.verdict}**: {claim.statement} ({summary.why})"]
-        if lines:
-            parts += ["", _pipes(lines)]
+        parts += ["", f"**Published numbers**: {_counts(numbers)}", *_tabulated(numbers)]
+    for summary, lines in _on_record(check.claims):
+        parts += ["", f"**{summary.claim}, {summary.verdict}**: {summary.what} ({summary.why})"]
+        parts += _tabulated(lines)
+    if missing := _lines_of_missing_claims(check.claims):
+        parts += ["", f"**Missing**: {NOTHING}", "", *(f"- {line}" for line in missing)]
     if check.notes:
         parts += ["", *(f"- {note}" for note in check.notes)]
     return "\n".join([*parts, ""])
+
+
+def _tabulated(findings: Sequence[Finding]) -> list[str]:
+    """A table of what is there and a list of what is missing."""
+    parts = ["", _pipes(present)] if (present := _present(findings)) else []
+    if missing := _missing(findings):
+        parts += ["", *(f"- missing {line}" for line in missing)]
+    return parts
 
 
 def _pipes(findings: Sequence[Finding]) -> str:
@@ -225,13 +263,12 @@ def _row(finding: Finding) -> list[str]:
         _difference(finding),
         finding.why,
         finding.source,
-        f"`{finding.make}`" if finding.make else "",
     ]
 
 
 def csv(check: Check) -> str:
-    """One line per finding, worst first, with fractions (what is no accuracy as it is); `values` are
-    ours by seed, `accepted` is the verdict that got worse."""
+    """One line per finding, also of what is missing, worst first, with fractions (what is no accuracy
+    as it is); `values` are ours by seed, `accepted` is the verdict that got worse."""
     before = {each.id: each.before.value for each in check.regressions}
     lines: list[dict[str, object]] = []
     for finding in worst_first(check.findings):

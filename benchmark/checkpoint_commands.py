@@ -24,6 +24,7 @@ from benchmark.estimates import Estimate
 from benchmark.registry import Checkpoint, Source, State, checkpoint, place, registry, state
 from benchmark.render import MISSING, percent
 from benchmark.store import Store
+from benchmark.wrapping import wrapped
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,17 +41,15 @@ NamesArgument = Annotated[
 @guarded
 def list_checkpoints(data_dir: DataOption = Path("data")) -> None:
     """Every registered checkpoint: what it really is, published numbers, and whether it is here."""
-    heads = ("name", "here", "dataset", "network", "method", "eps", "Std", "AA", "MB", "licence")
-    entries = registry().values()
-    rows = [(*_row(entry, state(entry, data_dir)),) for entry in entries]
-    align = ("left",) * 6 + ("right",) * 3 + ("left",)
+    heads, indent, entries = ("name", "here", "Std", "AA", "MB"), " " * 4, registry().values()
+    rows = [_row(entry, state(entry, data_dir)) for entry in entries]
+    align = ("left", "left", "right", "right", "right")
     lines = tabulate(rows, heads, "plain", disable_numparse=True, colalign=align).splitlines()
     typer.echo(lines[0])
     for entry, line in zip(entries, lines[1:], strict=True):
         typer.echo(line)
-        extra = " Extra data." if entry.extra_data else ""
-        typer.echo(f"    {entry.what}{extra}")
-    say("Std and AA (AutoAttack) are what was published, in percent, AA at the eps of the row.")
+        typer.echo("\n".join(wrapped(_what(entry), indent, indent)))
+    say("Std and AA (AutoAttack) are what was published, in percent, AA at the eps of the entry.")
 
 
 @app.command()
@@ -140,16 +139,20 @@ def export_cell(
     artifacts: ArtifactsOption = Path("artifacts"),
 ) -> None:
     """Write the weights of a cell with a model card, and print its entry for checkpoints.toml."""
-    from benchmark.export import export, exported_paths, toml_block
+    from benchmark.export import export, exported_paths, source_of, toml_block
 
     cell = Cell.parse(key)
     path, card = exported_paths(out)
+    source = source_of(path)
     stem = re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
-    made = export(cell, path.name, Store(results, artifacts), name=name or stem, licence=licence)
+    made = export(
+        cell, source or path.name, Store(results, artifacts), name=name or stem, licence=licence
+    )
     write_result(path, made.content)
     write_result(card, made.card.encode())
     typer.echo(toml_block(made.entry), nl=False)
-    say(f"wrote {path} and {card}; the table above goes into checkpoints.toml, with source where it is")
+    beside = f"a registry in '{path.parent}', and into another with the path from there as its source"
+    say(f"wrote {path} and {card}; the table above goes into {'the registry' if source else beside}")
 
 
 @app.command("card")
@@ -168,14 +171,16 @@ def _row(entry: Checkpoint, held: State) -> list[str]:
     return [
         entry.name,
         held.value,
-        entry.dataset,
-        entry.arch,
-        entry.method or MISSING,
-        entry.eps,
         *(_percent(entry.published.get(name)) for name in ("clean", "autoattack")),
         MISSING if entry.size is None else f"{entry.size / 1e6:.1f}",
-        entry.licence,
     ]
+
+
+def _what(entry: Checkpoint) -> str:
+    """`cifar10, wrn-34-10, trades, eps 0.031, licence MIT. TRADES with beta 6.`"""
+    method = entry.method or "no method of this suite"
+    facts = f"{entry.dataset}, {entry.arch}, {method}, eps {entry.eps}, licence {entry.licence}."
+    return " ".join([facts, entry.what, *(["Extra data."] if entry.extra_data else [])])
 
 
 def _percent(fraction: float | None) -> str:

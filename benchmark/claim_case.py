@@ -1,6 +1,7 @@
 """Lines of a claim from what is on record (no torch)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.bounds import Bound
@@ -18,8 +19,24 @@ class Case:
     published: Published
     claim: str
 
-    def line(self, place: Place | str, what: str, verdict: Verdict, why: str) -> Finding:
-        """A line without a number."""
+    def line(
+        self,
+        place: Place | str,
+        what: str,
+        verdict: Verdict,
+        why: str,
+        warnings: Sequence[str] = (),
+    ) -> Finding:
+        """A line without a number.
+
+        Where there are `warnings`, or the base models of `place` have some, nothing holds or fails: a
+        direction of a model whose training failed, or whose gradients are masked, says nothing.
+        """
+        base = self.fresh.warnings(place) if isinstance(place, Place) else ()
+        warned = list(dict.fromkeys((*base, *warnings)))
+        if warned and verdict is not Verdict.MISSING:
+            more = f" (and {len(warned) - 1} more)" if len(warned) > 1 else ""
+            verdict, why = Verdict.UNCLEAR, f"{why}; WARNING, {warned[0]}{more}"
         name = f"{self.claim}/{place}/{re.sub('[^A-Za-z0-9.*]+', '-', what)}"
         return Finding(name, verdict, str(place), what, why, claim=self.claim)
 
@@ -37,5 +54,5 @@ class Case:
         verdict, why = bound.judge(found.estimate)
         if found.label != role:
             why += f"; {role} is {found.name}"
-        line = self.line(place, what, verdict, why)
+        line = self.line(place, what, verdict, why, found.warnings)
         return replace(line, ours=found.estimate, signed=True, behind=found.behind)

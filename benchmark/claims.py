@@ -6,7 +6,10 @@ network; its summary is about all of them.
 
 - A line about accuracies holds or fails only where the 95 % interval over *seeds* lies on one side of
   the bound: a claim about a method is about training again. With one seed there is an interval over
-  test images only, so that the line is unclear, whatever that interval says; `why` says it.
+  test images only, so that the line is unclear, whatever that interval says; `why` says it. Seeds that
+  all agree exactly have no interval and decide nothing either.
+- Where an attack on a model warns that its training failed or its gradients are masked, lines about
+  that model are unclear. The theorems are about any network.
 - *Raises* and *loses* mean more than nothing; *keeps Adv* means not lower by more than 0.1 points,
   which is the paper's own rule for alpha* (Section 4, step 3).
 - Lines about modules (C7, C8) and about theorems (C13, C14) are counts or comparisons of measured
@@ -302,7 +305,8 @@ def c10(case: Case) -> list[Finding]:
         ]
         growth = _of_seeds(values, small.estimate.sources + large.estimate.sources)
         verdict, why = (RAISED if GROWTH[dataset] > 0 else LOWERED).judge(growth)
-        line = case.line(where, what, verdict, why)
+        warned = [warning for place in ends for warning in case.fresh.warnings(place)]
+        line = case.line(where, what, verdict, why, warned)
         behind = {**small.behind, **large.behind}
         lines.append(replace(line, ours=growth, signed=True, behind=behind))
     return lines
@@ -345,20 +349,30 @@ def _invariant(seed: SeedEvidence) -> Judgement:
 
 def _module_invariant(module: RescaledModule) -> Judgement:
     mrc = module.criticality.mrc
-    if module.reason is not None or not mrc:
+    if module.reason is not None or mrc is None:
         return Verdict.UNCLEAR, f"{module.module}: {module.reason or 'has no MRC to compare with'}"
-    ratios = {
-        each.factor: each.criticality.mrc and each.criticality.mrc / mrc for each in module.rescaled
-    }
+    if mrc <= 0:
+        return Verdict.UNCLEAR, f"{module.module}: {_no_rise(mrc)}"
     same = all(_same(each.criticality.mrc, mrc) for each in module.rescaled)
     said = ", ".join(
-        f"{'diverged' if ratio is None else f'{ratio:.2f}'} at {factor:g}"
-        for factor, ratio in ratios.items()
+        f"{_times(each.criticality.mrc, mrc)} at {each.factor:g}" for each in module.rescaled
     )
-    said = f"{module.module}: MRC times {said}"
+    said = f"{module.module}: Algorithm 1's MRC times {said}"
     if not same and all(_same(each.mrc_with_lr, mrc) for each in module.rescaled):
         said += "; the same throughout if the ascent's rate is multiplied by the square of the factor"
     return (Verdict.HOLDS if same else Verdict.FAILS), said
+
+
+def _no_rise(mrc: float) -> str:
+    return (
+        f"Algorithm 1 found no rise: its MRC is {mrc:.3f}, and the maximum over the ball is at least 0"
+    )
+
+
+def _times(value: float | None, mrc: float) -> str:
+    if value is None:
+        return "diverged"
+    return f"{value / mrc:.2f}" if value > 0 else "no rise"
 
 
 def _same(value: float | None, mrc: float) -> bool:
@@ -376,6 +390,8 @@ def c14(case: Case) -> list[Finding]:
 def _bounded(seed: SeedEvidence) -> Judgement:
     if seed.mrc is None:
         return Verdict.UNCLEAR, f"the ascent of {seed.module} diverged: there is no MRC"
+    if seed.mrc <= 0:
+        return Verdict.UNCLEAR, f"{seed.module}: {_no_rise(seed.mrc)}"
     inside = [move for move in seed.moves if seed.inside(move)]
     if not inside:
         ratio = min(move.norm_ratio for move in seed.moves)
@@ -445,29 +461,32 @@ def every(lines: Sequence[Finding], _published: Published) -> Judgement:
 
 @dataclass(frozen=True)
 class ClaimCheck:
-    """How a claim is judged: its lines, what they come to, and what the paper judged it on."""
+    """How a claim is judged: its lines, what they come to, what the paper rests it on (a sentence's end
+    behind "the paper"), and what is judged if that is not the claim itself."""
 
     lines: Callable[[Case], list[Finding]]
     extent: str
     summary: Callable[[Sequence[Finding], Published], Judgement] = every
+    instead: str = ""
 
 
-_TABLE_1, _FIRST = "on 3 datasets with 3 networks", "on CIFAR-10 with ResNet18"
+_TABLE_1, _FIRST = "judges it on 3 datasets with 3 networks", "judges it on CIFAR-10 with ResNet18"
+_ESTIMATE = "Algorithm 1's estimate is judged, not the theorem"
 CLAIMS: dict[str, ClaimCheck] = {
     "C1": ClaimCheck(c1, _TABLE_1),
-    "C2": ClaimCheck(c2, "on 2 datasets with ResNet18 and 4 methods"),
-    "C3": ClaimCheck(c3, "on 2 datasets with ResNet18"),
+    "C2": ClaimCheck(c2, "judges it on 2 datasets with ResNet18 and 4 methods"),
+    "C3": ClaimCheck(c3, "judges it on 2 datasets with ResNet18"),
     "C4": ClaimCheck(c4, _FIRST),
     "C5": ClaimCheck(c5, _FIRST),
     "C6": ClaimCheck(c6, _FIRST),
-    "C7": ClaimCheck(c7, "on 3 datasets with ResNet18, on one each with the others"),
+    "C7": ClaimCheck(c7, "judges it on 3 datasets with ResNet18, on one each with the others"),
     "C8": ClaimCheck(c8, _FIRST),
-    "C9": ClaimCheck(c9, "on models that it does not name", c9_summary),
+    "C9": ClaimCheck(c9, "judges it on models that it does not name", c9_summary),
     "C10": ClaimCheck(c10, _TABLE_1),
-    "C11": ClaimCheck(c11, f"{_TABLE_1}; other tunings {_FIRST}"),
-    "C12": ClaimCheck(c12, "without a number"),
-    "C13": ClaimCheck(c13, "by a proof"),
-    "C14": ClaimCheck(c14, "by a proof"),
+    "C11": ClaimCheck(c11, f"{_TABLE_1}, other tunings on CIFAR-10 with ResNet18"),
+    "C12": ClaimCheck(c12, "gives no number for it"),
+    "C13": ClaimCheck(c13, "proves it", instead=_ESTIMATE),
+    "C14": ClaimCheck(c14, "proves it", instead=_ESTIMATE),
 }
 """How each claim of `results/published.toml` is judged; a new claim is an entry there and a line
 here."""
@@ -482,12 +501,12 @@ def claim_findings(fresh: Fresh, published: Published) -> list[Finding]:
         verdict, why = check.summary(lines, published)
         judged = {line.where for line in lines if line.verdict is not Verdict.MISSING}
         if judged:
-            why += f"; judged here on {', '.join(sorted(judged))}; in the paper {check.extent}"
+            why += f"; judged here on {', '.join(sorted(judged))}; the paper {check.extent}"
         summary = Finding(
             claim.id,
             verdict,
             "",
-            claim.statement,
+            claim.statement + (f" ({check.instead})" if check.instead else ""),
             why,
             source=claim.where,
             behind={name: sha for line in lines for name, sha in line.behind.items()},

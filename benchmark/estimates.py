@@ -1,9 +1,9 @@
 """Statistics of every number that is shown: accuracies and differences with 95 % intervals (no torch).
 
 Over several seeds an interval is Student's t over them, which says what training again changes on the
-same test images. One seed says nothing of that; its interval is over test images and takes the weights
-as given: Wilson's for one trial per image, else, and for averages and paired differences, a percentile
-bootstrap over images.
+same test images; seeds that all agree exactly do not say it and have none. The interval of
+one seed is over test images and takes the weights as given: Wilson's for one trial per image, else, and
+for averages and paired differences, a percentile bootstrap over images.
 """
 
 import statistics
@@ -33,7 +33,8 @@ class Estimate:
     """Fractions by seed (of a change: differences of fractions) and the 95 % interval of their mean.
 
     `over` says what the interval is over: seeds, or the test images that one seed was judged on. It is
-    None where neither can be said. `sources` are the keys of the cells behind the number.
+    None where neither can be said, as of seeds that all agree exactly. `sources` are the keys of the
+    cells behind the number.
     """
 
     values: tuple[float, ...]

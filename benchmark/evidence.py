@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from benchmark.cells import Cell
 from benchmark.errors import UserError, first_problem
+from benchmark.files import read_if_there
 from benchmark.plans import Plan
 from benchmark.records import ModuleCriticality, Provenance, Sha256
 from benchmark.scales import Scale
@@ -196,13 +197,13 @@ def evidence_path(results: Path, scale: str) -> Path:
 def evidence(results: Path, scale: str) -> Evidence | None:
     """The evidence of the scale called `scale` below `results`, fresh or stale; None if there is none.
 
-    Raises `UserError` for a file that is broken or of another scale.
+    Raises `UserError` for a file that is broken, of another scale or cannot be read.
     """
     path = evidence_path(results, scale)
-    if not path.exists():
+    if (content := read_if_there(path)) is None:
         return None
     try:
-        found = Evidence.model_validate_json(path.read_bytes())
+        found = Evidence.model_validate_json(content)
     except ValidationError as error:
         raise UserError(
             f"'{path}' is not evidence of schema {SCHEMA_VERSION}: {first_problem(error)}; restore it "

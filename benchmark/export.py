@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import safetensors.torch
@@ -20,7 +21,8 @@ from benchmark.models import arch
 from benchmark.networks import normalization_of
 from benchmark.records import Checkpoint as FromCheckpoint
 from benchmark.records import Finetuning, Making, Record, Training
-from benchmark.registry import Checkpoint, registry
+from benchmark.registry import FILE, VARIABLE, Checkpoint, registry
+from benchmark.shipped import shipped
 from benchmark.store import MAKING, Store
 from benchmark.weights import load_tensors, weights_sha256
 
@@ -36,9 +38,10 @@ class Exported:
     card: str
 
 
-def export(cell: Cell, file: str, store: Store, *, name: str, licence: str | None = None) -> Exported:
-    """The network of `cell` as the file `file` and the checkpoint `name`; nothing is written.
+def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | None = None) -> Exported:
+    """The network of `cell` as the checkpoint `name`; nothing is written.
 
+    `source` is the path of the file from the folder of the registry that the entry is for.
     The same cell gives the same bytes each time. `licence` is MIT unless the weights started from a
     checkpoint of another. Raises `UserError` if the cell is not finished, if its weights are not here
     or not those of its records, and if `name` cannot stand in a key.
@@ -53,7 +56,7 @@ def export(cell: Cell, file: str, store: Store, *, name: str, licence: str | Non
     origin = _origin(cell, store)
     chosen = licence or (origin.licence if origin else "MIT")
     content = packed(state, _metadata(making, records, chosen, metadata.get("fingerprint")))
-    entry = _entry(making, records, origin, content, file, name, chosen)
+    entry = _entry(making, records, origin, content, source, name, chosen)
     return Exported(content, entry, model_card(entry, making, records, store))
 
 
@@ -151,7 +154,7 @@ def _entry(
     records: list[Record],
     origin: FromCheckpoint | None,
     content: bytes,
-    file: str,
+    source: str,
     name: str,
     licence: str,
 ) -> Checkpoint:
@@ -166,8 +169,8 @@ def _entry(
             method=cell.method if cell.is_base else None,
             seed=cell.seed,
             cell=cell.key,
-            source=f"checkpoints/{file}",
-            file=file,
+            source=source,
+            file=PurePosixPath(source).name,
             sha256=hashlib.sha256(content).hexdigest(),
             size=len(content),
             normalization=normalization_of(info, tuple(data["mean"]), tuple(data["std"])),
@@ -180,7 +183,7 @@ def _entry(
         )
     except ValueError as error:  # of pydantic: the name or the file's
         raise UserError(
-            f"'{name}' in the file '{file}' cannot be named in a registry; names are lower-case "
+            f"'{name}' in the file '{source}' cannot be named in a registry; names are lower-case "
             "letters, digits, dots and dashes"
         ) from error
 
@@ -213,6 +216,14 @@ def _eps(value: float) -> str:
     """A radius as its authors write it: 8/255 where it is a whole number of grey levels."""
     levels = value * 255
     return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-9 else f"{value:g}"
+
+
+def source_of(path: Path) -> str | None:
+    """`path` from the folder of the registry in use; None unless it lies below that."""
+    named = os.environ.get(VARIABLE)
+    folder = (Path(named) if named else shipped(FILE)).resolve().parent
+    found = path.resolve()
+    return found.relative_to(folder).as_posix() if found.is_relative_to(folder) else None
 
 
 def exported_paths(out: Path) -> tuple[Path, Path]:

@@ -1,8 +1,11 @@
-"""Writing files so that a killed process leaves either the old file, the new one, or none."""
+"""Writing files so that a killed process leaves either the old file, the new one, or none; and reading
+those that may not be there."""
 
 import os
 import tempfile
 from pathlib import Path
+
+from benchmark.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -19,3 +22,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def read_if_there(path: Path) -> bytes | None:
+    """The bytes of `path`, None if nothing is there.
+
+    Raises `UserError` for what is there and cannot be read, such as a folder.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read '{path}' ({error.strerror}); move it away or mend it") from error

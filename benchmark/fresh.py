@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from benchmark.cells import BASE, Cell
+from benchmark.cells import BASE, FROM, Cell
 from benchmark.data import dataset_info
 from benchmark.estimates import Estimate, accuracy, change
 from benchmark.evaluation import evaluation
@@ -26,6 +26,9 @@ ROLES = {
 }
 """Columns that claims speak of, and the evaluations that can stand in them. Whatever stands there is
 named; a claim is about a direction, which images of another kind or fewer of them can show too."""
+
+WARNING = "warning: "
+"""Begins the remarks of records that are warnings (benchmark/evaluation/sanity.py)."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,13 @@ class Lacking:
 
 @dataclass(frozen=True)
 class Found:
-    """A number under the evaluation called `name`, and the spec hashes behind it."""
+    """A number under the evaluation called `name`, the spec hashes behind it, and what its records warn
+    of."""
 
     name: str
     estimate: Estimate
     behind: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -64,7 +69,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Fresh:
-    """What is on record at `scale`, which is called `argument` on the command line.
+    """What is on record at `scale`, which `--scale` and `argument` name on the command line.
 
     A number is of all seeds of the scale, or it is lacking.
     """
@@ -115,7 +120,7 @@ class Fresh:
         """`record_state`, without a plan where there is no record to hold against it."""
         if evaluation(name).spec(dataset_info(cell.dataset)) is None:
             return State.ABSENT
-        if not self.store.record_path(cell, name).exists():
+        if self.store.record(cell, name) is None:
             return State.MISSING
         return record_state(self.store, self._plan(cell), name)
 
@@ -142,7 +147,7 @@ class Fresh:
         records = self.records(cells, name)
         if isinstance(records, Lacking):
             return records
-        return Found(name, accuracy(self.store, records), hashes(records))
+        return Found(name, accuracy(self.store, records), hashes(records), warnings(records))
 
     def change(self, place: Place, ours: str, theirs: str, role: str) -> Found | Lacking:
         """Accuracy of the fine-tuning `ours` minus that of `theirs`, in the column `role` of `ROLES`.
@@ -157,7 +162,8 @@ class Fresh:
                 first = first or lacking[0]
                 continue
             one, two = (each for each in pair if not isinstance(each, Lacking))
-            return Found(name, change(self.store, one, two), hashes((*one, *two)))
+            both = (*one, *two)
+            return Found(name, change(self.store, one, two), hashes(both), warnings(both))
         return first or Lacking(f"scale '{self.scale.name}' does not evaluate {role}")
 
     def evaluations(self, role: str) -> list[str]:
@@ -165,6 +171,22 @@ class Fresh:
         names = dict.fromkeys((*self.scale.evaluations, *self.scale.for_audit))
         fitting = [name for name in names if name.partition(FIRST)[0] in ROLES[role]]
         return sorted(fitting, key=lambda name: FIRST in name)
+
+    def warnings(self, place: Place) -> tuple[str, ...]:
+        """What the attacks on the base models of `place` warn of, such as a training that failed."""
+        if place not in self._warnings:
+            cells, names = (
+                self.cells(place, BASE),
+                (*self.evaluations("Adv"), *self.evaluations("AutoAttack")),
+            )
+            found = (self.records([cell], name) for name in names for cell in cells)
+            records = [each for some in found if not isinstance(some, Lacking) for each in some]
+            self._warnings[place] = warnings(records)
+        return self._warnings[place]
+
+    @cached_property
+    def _warnings(self) -> dict[Place, tuple[str, ...]]:
+        return {}
 
     # --- makings -------------------------------------------------------------------------------------
 
@@ -202,7 +224,8 @@ class Fresh:
             if name in evaluations and set(cells) <= made:
                 return self._command(report)
         keys = " ".join(cell.key for cell in cells)
-        own = "" if self.argument in SCALES else f" --scale {self.argument}"
+        file = self.argument.partition(" ")[0]  # keys say which checkpoint they start from
+        own = "" if file.partition(FROM)[0] in SCALES else f" --scale {file}"
         return f"python -m benchmark run {keys}{own} --evaluations {name}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:
@@ -232,3 +255,13 @@ class Fresh:
 def hashes(records: Sequence[Record]) -> dict[str, str]:
     """Spec hashes by `<key>/<evaluation>`."""
     return {f"{each.cell.cell.key}/{each.evaluation}": each.spec_hash for each in records}
+
+
+def warnings(records: Sequence[Record]) -> tuple[str, ...]:
+    """What the attacks behind `records` warn of, each with the model that it is about."""
+    return tuple(
+        f"{record.cell.finetune}, seed {record.cell.seed}: {remark.removeprefix(WARNING)}"
+        for record in records
+        for remark in record.remarks
+        if remark.startswith(WARNING)
+    )

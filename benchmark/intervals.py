@@ -113,12 +113,13 @@ def over_images(differences: ArrayLike, seed: int, level: float = LEVEL) -> Inte
 def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval | None:
     """Student's t interval of the mean of one value per seed (standard deviation with ddof = 1).
 
-    None for fewer than two seeds, which say nothing of the spread. Unlike `over_images` it includes
-    what training another time changes.
+    None for fewer than two seeds, and for seeds that all agree exactly: both say nothing of the spread
+    (on a grid of 1 / images a tie of a few seeds is common, and no certainty). Unlike `over_images` it
+    includes what training another time changes.
     """
     from scipy.special import stdtrit  # the quantile of scipy.stats.t, which takes a second to import
 
-    if (seeds := len(values)) < 2:
+    if (seeds := len(values)) < 2 or np.ptp(values) < 10**-_DIGITS:
         return None
     half = stdtrit(seeds - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(seeds)
     mean = np.mean(values)

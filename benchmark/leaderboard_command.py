@@ -1,20 +1,22 @@
 """`python -m benchmark leaderboard`: the leaderboard from the records, as JSON, Markdown and HTML."""
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmark import scales
-from benchmark.cells import OWN
-from benchmark.console import ResultsOption, guarded, say, write_result
+from benchmark.cells import FROM, OWN
+from benchmark.console import ResultsOption, guarded, say
 from benchmark.errors import UserError
+from benchmark.files import read_if_there, write_atomically
 from benchmark.leaderboard.boards import kept_scales, leaderboard
 from benchmark.leaderboard.markdown import markdown
 from benchmark.leaderboard.page import html
 from benchmark.leaderboard.schema import Leaderboard
 from benchmark.registry import registry
-from benchmark.scales import Scale
 from benchmark.store import Store
 
 
@@ -30,30 +32,37 @@ def rendered(shown: Leaderboard) -> dict[str, bytes]:
 def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, bytes]:
     """What the leaderboard of the records in `results` is, by path of its file.
 
-    `scale` None: all scales on disk but `quick`; else a scale by name or TOML file, or `own`. Raises
-    `UserError` for a broken record, and if there is none at all.
+    `scale` None: all scales on disk but `quick`; else a scale by name, also of one that is filed in
+    `results`, or by TOML file, or `own`. Raises `UserError` for a broken record, and if there is none.
     """
     store, stem = Store(results, Path("artifacts")), "leaderboard"  # artifacts are not read
     if scale is None:
         chosen, left_out = kept_scales(store)
     else:
-        chosen, left_out = _named(scale), []
-        stem += f"-{OWN if scale == OWN else scales.scale(scale).stem}"
+        known = None if scale == OWN else scales.scale(scale, results)
+        chosen, left_out = dict.fromkeys((OWN,) if known is None else known.slots, known), []
+        stem += f"-{OWN if known is None else known.stem}"
     shown = leaderboard(store, chosen, registry(), left_out)
     if not shown.boards:
         where = "" if scale is None else f" of scale '{scale}'"
         raise UserError(
-            f"'{results / 'records'}' holds no record{where} to make a leaderboard of; `table1 --scale "
-            "narrow` makes some, and `--scale quick` shows those of the scale quick"
+            f"'{results / 'records'}' holds no record{where} to make a leaderboard of; "
+            f"{_source(scale, results)}"
         )
     return {results / f"{stem}.{suffix}": content for suffix, content in rendered(shown).items()}
 
 
-def _named(scale: str) -> dict[str, Scale | None]:
+def _source(scale: str | None, results: Path) -> str:
+    """What makes records of `scale`, in words."""
+    if scale is None:
+        return "`table1 --scale narrow` makes some, and `--scale quick` shows those of the scale quick"
     if scale == OWN:
-        return {OWN: None}
-    known = scales.scale(scale)
-    return dict.fromkeys(known.slots, known)
+        return "`evaluate` makes some"
+    name, _, checkpoint = scale.partition(FROM)
+    if name not in scales.SCALES and not scale.endswith(".toml"):  # filed, which `table1` takes by path
+        start = f" --from-checkpoint {checkpoint}" if checkpoint else ""
+        scale = f"{scales.filed(name, results)}{start}"
+    return f"`table1 --scale {scale}` makes some"
 
 
 @guarded
@@ -62,8 +71,9 @@ def leaderboard_command(
         str | None,
         typer.Option(
             "--scale",
-            help="One scale, by name or TOML file, or `own` for models from elsewhere; written to "
-            "leaderboard-SCALE.*. Default: all scales on disk but `quick`.",
+            help="One scale: by name, also SCALE-from-CHECKPOINT and those in results/scales/; by TOML "
+            "file; or `own` for models from elsewhere. Written to leaderboard-SCALE.*. Default: all "
+            "scales on disk but `quick`.",
         ),
     ] = None,
     check: Annotated[
@@ -80,20 +90,33 @@ def leaderboard_command(
     """
     files = leaderboard_files(results, scale)
     if check:
-        old = [path for path, content in files.items() if _content(path) != content]
+        old = [path for path, content in files.items() if read_if_there(path) != content]
         for path in old:
             say(f"{path} is {'not up to date' if path.exists() else 'missing'}")
         if old:
             say(f"`python -m benchmark leaderboard{f' --scale {scale}' if scale else ''}` writes them")
             raise typer.Exit(1)
         return
-    for path, content in files.items():
-        write_result(path, content)
+    _write(files, results)
+    for path in files:
         typer.echo(str(path))
 
 
-def _content(path: Path) -> bytes | None:
+def _write(files: Mapping[Path, bytes], results: Path) -> None:
+    """Write `files`, which are in the folder `results`: all are staged before the first is replaced.
+
+    Raises `UserError`, with all old files in place, where one cannot be written.
+    """
+    if folders := [path for path in files if path.is_dir()]:
+        raise UserError(f"'{folders[0]}' is a folder; move it away, or name another tree by --results")
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
+        with tempfile.TemporaryDirectory(prefix=".leaderboard-", dir=results) as staging:
+            staged = {Path(staging, path.name): path for path in files}
+            for part, path in staged.items():
+                write_atomically(part, files[path])
+            for part, path in staged.items():
+                part.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to '{results}' ({error.strerror}); name another tree by --results"
+        ) from error

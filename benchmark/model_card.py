@@ -56,8 +56,9 @@ def model_card(entry: Checkpoint, making: Making, records: Sequence[Record], sto
         "\n".join(f"- {line}" for line in how_made(making)),
         "## Load it",
         "\n".join(["```python", *_loading(entry), "```"]),
-        "Or evaluate it: `python -m benchmark evaluate --weights "
-        f"{entry.file} --arch {entry.arch} --dataset {entry.dataset}"
+        f"Or evaluate it: `python -m benchmark evaluate --checkpoint {entry.name}` where it is "
+        f"registered, else `python -m benchmark evaluate --weights {entry.file} --arch {entry.arch} "
+        f"--dataset {entry.dataset}"
         + ("" if entry.normalization == "dataset" else f" --normalization {entry.normalization}")
         + "`.",
         "## What it is not",

@@ -1,4 +1,7 @@
-"""Every published number, claim and note as text, Markdown and CSV (no torch)."""
+"""Every published number, claim and note as text, Markdown and CSV (no torch).
+
+Only CSV has which fine-tunings a row may be a reading of, and the checkpoint with its weights.
+"""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +13,11 @@ from benchmark.estimates import Estimate
 from benchmark.evaluation import EVALUATIONS
 from benchmark.published import OTHER, OTHERS_EVALUATIONS, Change, Published, Row
 from benchmark.render import percent
+from benchmark.wrapping import width, wrapped
 
-WIDTH = 118
 _COLUMNS = {"clean": "Std", "corruptions-15": "OOD", "pgd10x3": "Adv", "autoattack": "AA"}
-_LABEL = 32  # width of a label in text
+_LABELS = (32, 24, 20, 16, 12, 8)  # widths of a label in text, of which the first that fits is taken
+_NARROW = 24
 
 
 def text(published: Published) -> str:
@@ -32,8 +36,8 @@ def _report(published: Published, style: str, note: Callable[[str], list[str]]) 
     parts = [strong.format("Published accuracies, in percent"), ""]
     for title, rows in _groups(published).items():
         parts += [strong.format(title), ""]
-        width = None if style == "pipe" else _LABEL
-        parts += [_table(rows, style, width, published), ""]
+        parts += [_table_that_fits(rows, style, published), ""]
+        parts += [line for said in _behind(rows, published) for line in note(said)] + [""]
     if published.changes:
         parts += [
             strong.format("Printed differences, in points"),
@@ -66,7 +70,34 @@ def _groups(published: Published) -> dict[str, list[Row]]:
     return groups
 
 
-def _table(rows: Sequence[Row], style: str, width: int | None, published: Published) -> str:
+def _table_that_fits(rows: Sequence[Row], style: str, published: Published) -> str:
+    """The table; in text with labels broken as the width of the terminal asks for."""
+    if style == "pipe":
+        return _table(rows, style, None, published)
+    tables = [_table(rows, style, label, published) for label in _LABELS]
+    fitting = (each for each in tables if max(map(len, each.splitlines())) <= width())
+    return next(fitting, tables[-1])
+
+
+def _behind(rows: Sequence[Row], published: Published) -> list[str]:
+    """What is behind the numbers of a table: protocols, seeds, how they are compared, and notes."""
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        seeds = "not said" if row.seeds is None else row.seeds
+        said = f"{row.protocol} (seeds or runs: {seeds}; tolerance: {row.tolerance})"
+        kinds.setdefault(said, []).append(row)
+    lines = []
+    for said, of in kinds.items():
+        labels = dict.fromkeys(_label(row, published) for row in of)
+        lines.append(f"{'all rows' if len(kinds) == 1 else ', '.join(labels)}: {said}")
+    return lines + [
+        f"{row.dataset}, {row.arch.removeprefix(OTHER)}, {_label(row, published)}: {row.note}"
+        for row in rows
+        if row.note
+    ]
+
+
+def _table(rows: Sequence[Row], style: str, label: int | None, published: Published) -> str:
     """Datasets, networks and labels, a column per evaluation, and what sets a row apart."""
     others = list(dict.fromkeys(n for row in rows for n in row.values if n not in _COLUMNS))
     names = [name for name in _COLUMNS if any(name in row.values for row in rows)] + others
@@ -74,10 +105,10 @@ def _table(rows: Sequence[Row], style: str, width: int | None, published: Publis
     lines = [
         [
             row.dataset,
-            row.arch.removeprefix(OTHER),
-            _label(row, published) if width is None else _broken(_label(row, published), width),
+            _broken(row.arch.removeprefix(OTHER), label),
+            _broken(_label(row, published), label),
             *(_value(row.values, name) for name in names),
-            ", ".join(_remarks(row)),
+            _broken(", ".join(_remarks(row)), label),
         ]
         for row in rows
     ]
@@ -97,13 +128,15 @@ def _label(row: Row, published: Published) -> str:
     return f"{row.where.rpartition('/')[2]}: {row.label}"
 
 
-def _broken(said: str, width: int) -> str:
-    return textwrap.fill(said, width, break_long_words=False, break_on_hyphens=False)
+def _broken(said: str, label: int | None) -> str:
+    """`said` in lines of `label` columns; longer names are broken where nothing else helps."""
+    if label is None:
+        return said
+    return textwrap.fill(said, label, break_long_words=label < _NARROW, break_on_hyphens=False)
 
 
 def _remarks(row: Row) -> list[str]:
-    said: list[str] = [] if row.tolerance == "seeds" else [row.tolerance]
-    said += [f"eps {row.eps}"] if row.eps != "8/255" else []
+    said = [f"eps {row.eps}"] if row.eps != "8/255" else []
     said += ["extra data"] if row.extra_data else []
     return said
 
@@ -152,7 +185,7 @@ def _modules(published: Published) -> list[str]:
 
 
 def _wrapped(said: str) -> list[str]:
-    return textwrap.wrap(said, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return wrapped(said, "  ", "    ")
 
 
 def csv(published: Published) -> str:

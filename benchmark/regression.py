@@ -23,7 +23,7 @@ Three kinds of closeness, which `judge` applies:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import isclose, sqrt
 from typing import Literal
 
 from benchmark.cells import BASE, OWN, Cell
@@ -46,8 +46,6 @@ SPREAD = 0.0020
 FAR = 0.02
 ATTACKED = 0.003
 CLEAN = 0.0005
-EPS = "8/255"
-"""The threat model of every evaluation here on images of colour."""
 
 Kind = Literal["seeds", "same-weights", "neighbour"]
 _EXACT = 1e-9  # of fractions that differ by the rounding of floating-point numbers only
@@ -88,7 +86,8 @@ def judge(
     half = _half_width(seeds)
     interval = ours.interval
     if interval is None:
-        return Verdict.OFF, "further apart than the paper's spread, and our interval is not known"
+        why = "our seeds agree exactly" if len(ours.values) > 1 else "our interval is not known"
+        return Verdict.OFF, f"further apart than the paper's spread, and {why}"
     overlap = interval.low - half - _EXACT <= published <= interval.high + half + _EXACT
     said = f"our 95 % interval over {ours.over} and theirs {'overlap' if overlap else 'do not overlap'}"
     return (Verdict.WITHIN if overlap else Verdict.OFF), said
@@ -124,7 +123,6 @@ def compared(fresh: Fresh, published: Published) -> list[Finding]:
         finding
         for row in rows
         for name, value in row.comparable.items()
-        if row.eps == EPS or not attacks(name)
         for finetune in row.finetunes
         if (finding := _of_row(fresh, row, name, value, finetune)) is not None
     ]
@@ -244,13 +242,13 @@ def _targets(published: Published, checkpoints: Mapping[str, Checkpoint]) -> lis
         if row.checkpoint is None:
             continue
         for name, value in row.comparable.items():
-            if row.eps == EPS or not attacks(name):
-                identity, source = f"{row.id}/{name}", f"{row.source}: {row.where}"
-                target = _Target(row.checkpoint, row.dataset, name, value, identity, source)
-                targets[row.checkpoint, name, value] = target
+            identity, source = f"{row.id}/{name}", f"{row.source}: {row.where}"
+            target = _Target(row.checkpoint, row.dataset, name, value, identity, source)
+            targets[row.checkpoint, name, value] = target
     for each in checkpoints.values():
+        same_eps = isclose(each.eps_value, dataset_info(each.dataset).threat.eps)
         for name, value in each.published.items():
-            if each.eps == EPS or not attacks(name):
+            if same_eps or not attacks(name):
                 identity, source = f"checkpoints/{each.name}/{name}", f"checkpoints.toml: {each.name}"
                 target = _Target(each.name, each.dataset, name, value, identity, source)
                 targets.setdefault((each.name, name, value), target)

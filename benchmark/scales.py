@@ -219,33 +219,49 @@ PAPER = Scale(
 SCALES: dict[str, Scale] = {scale.name: scale for scale in (QUICK, NARROW, SHORT, PAPER)}
 
 
-def scale(name: str) -> Scale:
+def scale(name: str, results: Path | None = None) -> Scale:
     """The scale called `name`, or read from the TOML file `name`. Raises `UserError` otherwise.
 
-    `SCALE-from-NAME` is the scale that starts from the checkpoint NAME.
+    `SCALE-from-NAME` is the scale that starts from the checkpoint NAME. Names that are not the suite's
+    are looked for among the scales that were filed in the tree `results`, if one is given.
     """
     if name in SCALES:
         return SCALES[name]
     known, _, started_from = name.partition(FROM)
-    if known in SCALES and started_from and not Path(name).is_file():
+    if name.endswith(".toml") and (known not in SCALES or Path(name).is_file()):
+        return _read(Path(name))
+    if known in SCALES:
         return starting_from(SCALES[known], [started_from])
-    if not name.endswith(".toml"):
-        raise UserError(f"unknown scale '{name}'; known: {', '.join(SCALES)}, or a .toml file")
-    path = Path(name)
+    path = None if results is None else filed(known, results)
+    if path is None or not path.is_file():
+        also = "" if path is None else f" (also as '{path}')"
+        raise UserError(f"unknown scale '{name}'; known: {', '.join(SCALES)}, or a .toml file{also}")
+    found = _read(path)
+    if found.name != known:
+        raise UserError(f"'{path}' calls itself '{found.name}'; name the file after the scale")
+    return starting_from(found, [started_from]) if started_from else found
+
+
+def filed(name: str, results: Path) -> Path:
+    """Where the results tree `results` keeps the scale called `name` if it is not the suite's."""
+    return results / "scales" / f"{name}.toml"
+
+
+def _read(path: Path) -> Scale:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         read = TypeAdapter(Scale).validate_python(content)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the scale file '{name}': {error}") from error
+        raise UserError(f"cannot read the scale file '{path}': {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"'{name}' is not TOML: {error}") from error
+        raise UserError(f"'{path}' is not TOML: {error}") from error
     except ValidationError as error:
         fields = ", ".join(f.name for f in dataclasses.fields(Scale))
         raise UserError(
-            f"'{name}' is not a scale: {first_problem(error)}; its fields are {fields}"
+            f"'{path}' is not a scale: {first_problem(error)}; its fields are {fields}"
         ) from error
     if read.name in (*SCALES, OWN):
-        raise UserError(f"'{name}' calls itself '{read.name}', which is taken; choose another name")
+        raise UserError(f"'{path}' calls itself '{read.name}', which is taken; choose another name")
     return starting_from(read, read.checkpoints) if read.checkpoints else read
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmark.cells import Cell
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
+from benchmark.files import read_if_there, write_atomically
 from benchmark.records import Making, Record, parse_file
 
 MAKING = "making"
@@ -67,11 +67,14 @@ class Store:
         return FileLock(folder / "lock")
 
     def record(self, cell: Cell, evaluation: str) -> Record | None:
-        """The record on disk, fresh or stale; None if there is none. Refuses a broken one."""
+        """The record on disk, fresh or stale; None if there is none.
+
+        Refuses one that is broken or cannot be read.
+        """
         path = self.record_path(cell, evaluation)
-        if not path.exists():
+        if (content := read_if_there(path)) is None:
             return None
-        record = parse_file(Record, path.read_bytes(), path)
+        record = parse_file(Record, content, path)
         if record.cell.cell != cell or record.evaluation != evaluation:
             raise UserError(
                 f"'{path}' holds the record {record.cell.cell.key} {record.evaluation}, which does "
@@ -82,9 +85,9 @@ class Store:
     def making(self, cell: Cell) -> Making | None:
         """How the weights of `cell` were made; None if that is not on disk."""
         path = self.record_path(cell, MAKING)
-        if not path.exists():
+        if (content := read_if_there(path)) is None:
             return None
-        making = parse_file(Making, path.read_bytes(), path)
+        making = parse_file(Making, content, path)
         if making.cell.cell != cell:
             raise UserError(f"'{path}' belongs to {making.cell.cell.key}; move it to its own folder")
         return making
@@ -110,7 +113,7 @@ class Store:
     def bits(self, record: Record) -> Bits:
         """Per-image correctness behind `record`. Raises `UserError` if the file is not the one."""
         path = self.record_path(record.cell.cell, record.evaluation).with_suffix(".npz")
-        content = path.read_bytes() if path.exists() else b""
+        content = read_if_there(path) or b""
         if hashlib.sha256(content).hexdigest() != record.bits_sha256:
             raise UserError(f"'{path}' is missing or not what its record was written with")
         with np.load(io.BytesIO(content), allow_pickle=False) as packed:

@@ -440,7 +440,7 @@ def _brackets(scale: Scale) -> str:
     if len(scale.seeds) > 1:
         return (
             "in brackets: 95 % t interval of the mean over seeds (ddof = 1, cut at 0 and 100): what "
-            "training again changes, on the same test images"
+            "training again changes, on the same test images; none where all seeds agree exactly"
         )
     return (
         "in brackets: 95 % interval over test images (Wilson's where an image is right or wrong, else "

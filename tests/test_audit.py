@@ -260,9 +260,13 @@ def test_a_missing_record_is_missed_where_it_is_needed(own: Store) -> None:
     own.record_path(cell_at("random-layer", 1, scale=AUDIT_BY_HAND), ADV).unlink()
     table = audit(Reader(own, AUDIT_BY_HAND), ["rift", "bn-only", "random-layer"])
     for row in table.rows:
+        if row.labels[-1] == SEEDS:  # none where seeds agree exactly
+            continue
         lacks = row.labels[0] in ("random-layer", "rift - random-layer")
         ood_p = row.labels[-1] == P
         assert [each is None for each in row.numbers] == [False, ood_p, lacks]
+    assert entries(table, "rift", SEEDS)[2] is not None
+    assert entries(table, "random-layer", SEEDS)[2] is None
     adv = bare(table.notes, "Adv, 95 % images: ")
     assert "random-layer" not in adv
     assert "rift - bn-only" in adv
@@ -322,12 +326,16 @@ def test_bits_that_do_not_make_the_value_are_refused(store: Store) -> None:
 
 
 def test_the_notes_read_the_intervals(table: Table) -> None:
-    """Each comparison stands on the side of zero where its interval lies, column by column."""
+    """Each comparison stands on the side of zero where its interval lies, column by column; without an
+    interval it stands nowhere."""
     for place, head in enumerate(table.columns):
         for what in (IMAGES, SEEDS):
             sides: dict[str, list[str]] = {"above 0": [], "below 0": [], "contains 0": []}
             for name in COMPARED:
                 found = entries(table, name, what)[place]
+                if found is None:
+                    assert what == SEEDS
+                    continue
                 assert isinstance(found, Interval)
                 side = "above 0" if found.low > 0 else "below 0" if found.high < 0 else "contains 0"
                 sides[side].append(name)
@@ -391,9 +399,21 @@ def test_the_notes_say_which_data_chose(table: Table) -> None:
 
 
 def test_the_notes_count_what_is_shown(table: Table) -> None:
-    """Nine comparisons of three columns with two intervals each, and of two columns with three p."""
+    """Nine comparisons of three columns with an interval over images and, where seeds differ, one over
+    seeds, and of two columns with three p."""
     (note,) = [note for note in table.notes if "multiple comparisons" in note]
-    assert note.startswith(f"{9 * 3 * 2} intervals and {9 * 2 * 3} p-values without correction")
+    over_seeds_ = sum(each is not None for name in COMPARED for each in entries(table, name, SEEDS))
+    assert 0 < over_seeds_ < 9 * 3
+    expected = f"{9 * 3 + over_seeds_} intervals and {9 * 2 * 3} p-values without correction"
+    assert note.startswith(expected)
+
+
+def test_seeds_that_agree_exactly_are_on_no_side(table: Table) -> None:
+    """One point less of OOD in every seed is below zero by images and open by seeds."""
+    assert entries(table, "rift", SEEDS)[1] is None
+    assert entries(table, "rift", IMAGES)[1] is not None
+    notes_ = [note for note in table.notes if note.startswith(f"OOD (gen-v1), {SEEDS}: ")]
+    assert not [note for note in notes_ if " rift," in note or " rift;" in note]
 
 
 # --- correctness per image --------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import http.server
 import json
 import shutil
 import threading
+import tomllib
 from pathlib import Path
 
 import handmade
@@ -310,28 +311,29 @@ class TestVerify:
         assert answer.stdout == ""
 
 
-def test_list_says_what_each_really_is(tmp_path):
-    """Every entry has a line, what it is below it, and whether it is here."""
+@pytest.mark.parametrize("width", [80, 110])
+def test_list_says_what_each_really_is(tmp_path, monkeypatch, width):
+    """Every entry has its numbers and whether it is here in a line, what it is below, in the width."""
+    monkeypatch.setenv("COLUMNS", str(width))
     answer = checkpoints("list", "--data-dir", tmp_path)
     assert answer.exit_code == 0
     lines = answer.stdout.splitlines()
-    by_name = {
-        line.split()[0]: (line, below.strip())
-        for line, below in zip(lines[1::2], lines[2::2], strict=True)
-    }
+    assert 0.8 * width < max(map(len, lines)) <= width
+    by_name: dict[str, tuple[list[str], list[str]]] = {}
+    for line in lines[1:]:
+        if line.startswith("    "):
+            list(by_name.values())[-1][1].extend(line.split())
+        else:
+            name, *numbers = line.split()
+            by_name[name] = numbers, []
     assert list(by_name) == list(registry.registry())
-    line, below = by_name["wu2020adversarial-cifar10"]
-    assert line.split()[1:8] == [
-        "missing",
-        "cifar10",
-        "wrn-34-10",
-        "trades-awp",
-        "8/255",
-        "85.36",
-        "56.17",
-    ]
-    assert below.startswith("TRADES-AWP")
-    assert by_name[OURS][0].split()[1] == "verified"
+    for name, entry in registry.registry().items():
+        assert entry.what in " ".join(by_name[name][1])
+    numbers, below = by_name["wu2020adversarial-cifar10"]
+    assert numbers == ["missing", "85.36", "56.17", "—"]
+    facts = "cifar10, wrn-34-10, trades-awp, eps 8/255, licence MIT. TRADES-AWP"
+    assert " ".join(below).startswith(facts)
+    assert by_name[OURS][0][0] == "verified"
 
 
 class TestExport:
@@ -378,9 +380,9 @@ class TestExport:
         assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
 
     def test_the_block_is_an_entry(self, finished, exported, monkeypatch, tmp_path):
-        """The printed table, in a registry above the file, verifies and evaluates as the cell did."""
+        """The printed table, in a registry beside the file, verifies and evaluates as the cell did."""
         path, answer = exported
-        toml = path.parents[1] / "checkpoints.toml"
+        toml = path.parent / "checkpoints.toml"
         toml.write_text("schema_version = 1\n" + answer.stdout)
         monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(toml))
         clean = finished.record(Cell.parse(KEY), "clean")
@@ -401,6 +403,23 @@ class TestExport:
             assert (record.k, record.n) == (clean.k, clean.n)
             assert (entry.summary in record.remarks) == (name == "small-digits")
 
+    def test_the_source_leads_to_the_file_from_the_registry(self, finished, monkeypatch, tmp_path):
+        """Below the folder of the registry in use it is the path from there, else the file alone."""
+        toml = tmp_path / "mine" / "checkpoints.toml"
+        toml.parent.mkdir()
+        toml.write_text("schema_version = 1\n")
+        monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(toml))
+        places = ("--results", finished.results, "--artifacts", finished.artifacts)
+        for folder, source, told in (
+            (toml.parent / "given" / "on", "given/on/net.safetensors", "into the registry\n"),
+            (tmp_path / "other", "net.safetensors", f"into a registry in '{tmp_path / 'other'}'"),
+        ):
+            answer = checkpoints("export", KEY, "--out", folder / "net.safetensors", *places)
+            assert answer.exit_code == 0, answer.stderr
+            (entry,) = tomllib.loads(answer.stdout)["checkpoint"]
+            assert (entry["source"], entry["file"]) == (source, "net.safetensors")
+            assert told in answer.stderr
+
     def test_the_card_says_what_counts(self, finished, exported):
         """The card has the hash, the numbers with an interval, and the lines that load the file."""
         path, _ = exported
@@ -414,6 +433,7 @@ class TestExport:
         exec(code.replace(path.name, str(path)), space)
         assert not space["model"].training
         assert "What it is not" in card
+        assert "`python -m benchmark evaluate --checkpoint small-digits`" in card
 
     def test_what_cannot_be_exported_is_one_line(self, finished, store, tmp_path):
         """Unfinished cells, weights of another making and files that exist leave nothing behind."""

@@ -396,6 +396,16 @@ class TestRefusals:
         assert (said.exit_code, said.stdout) == (2, "")
         assert reason in said.stderr
 
+    def test_of_torchs_unsafe_setting_come_before_any_work(self, known, command, monkeypatch):
+        """The environment variable that lets files run code is refused, and nothing has been begun."""
+        known({})
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+        said = command("table1", "--scale", str(MINI), "--from-checkpoint", "one")
+        assert (said.exit_code, said.stdout) == (2, "")
+        assert said.stderr.count("\n") == 1
+        assert "a checkpoint is not read: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set" in said.stderr
+        assert not command.store.artifacts.exists()
+
     def test_never_become_a_training(self, known):
         """A checkpoint's cell has no plan at the scale that trains, nor a trained one at the other."""
         known({})

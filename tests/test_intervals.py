@@ -232,16 +232,17 @@ def test_over_seeds_needs_two() -> None:
     assert over_seeds([]) is None
 
 
-def test_over_equal_seeds_is_a_point() -> None:
-    """Seeds without any spread give an interval of no width, zero among them."""
-    assert over_seeds([0.25, 0.25, 0.25]) == Interval(0.25, 0.25)
-    assert over_seeds([0.0, 0.0]) == Interval(0.0, 0.0)
+@pytest.mark.parametrize("value", [0.0, 0.008, -0.25])
+def test_seeds_that_agree_exactly_have_no_interval(value: float) -> None:
+    """A tie of all seeds is no certainty: it says nothing of the spread."""
+    assert over_seeds([value, value]) is None
+    assert over_seeds([value] * 3) is None
 
 
 def test_over_seeds_rounding_is_no_difference() -> None:
-    """Differences that are zero but for rounding, alike in every seed, do not exclude zero."""
-    assert over_seeds([0.1 + 0.2 - 0.3] * 3) == Interval(0.0, 0.0)
-    assert over_seeds([0.3 - (0.1 + 0.2)] * 3) == Interval(0.0, 0.0)
+    """Seeds that differ by the rounding of floating-point numbers only agree exactly."""
+    assert over_seeds([0.904 - 0.9, 0.804 - 0.8, 0.004]) is None
+    assert over_seeds([0.004, 0.0041]) is not None
 
 
 # --- the sign ---------------------------------------------------------------------------------------

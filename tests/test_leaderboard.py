@@ -22,11 +22,13 @@ from handmade import (
 from handmade_boards import several_boards, someones, write_own
 from hypothesis import given
 from hypothesis import strategies as st
+from invoking import MINI
 from typer.testing import CliRunner
 
 from benchmark.cells import OWN, Cell
 from benchmark.errors import UserError
 from benchmark.estimates import Estimate
+from benchmark.export import toml_block
 from benchmark.intervals import Interval
 from benchmark.leaderboard.boards import kept_scales, leaderboard
 from benchmark.leaderboard.columns import in_order, ranked_by
@@ -34,11 +36,11 @@ from benchmark.leaderboard.markdown import markdown
 from benchmark.leaderboard.page import html
 from benchmark.leaderboard.ranking import Place, places
 from benchmark.leaderboard.schema import Board, Entry, Leaderboard
-from benchmark.leaderboard.wording import duration
+from benchmark.leaderboard.wording import duration, own_flags, remarks
 from benchmark.leaderboard_command import leaderboard_command, rendered
 from benchmark.plans import Plan
 from benchmark.records import Finetuning, Making, ModuleCriticality
-from benchmark.registry import registry
+from benchmark.registry import VARIABLE, registry
 from benchmark.scales import scale
 from benchmark.store import Store
 
@@ -322,6 +324,34 @@ def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -
     assert kind not in kinds(entry_in(shown, "top-2"))
 
 
+def test_a_warning_stays_in_the_row_of_every_entry(store: Store) -> None:
+    """What all entries of a board share is said once below it, but for warnings, each in its row."""
+    for tuning in ("rift", "top-2"):
+        write_making(store, cell_at(tuning))
+        rewrite(store, cell_at(tuning), "pgd10x3", remarks=["warning: 2 of 1000 came back"])
+    (board,) = board_of(store).boards
+    for entry in board.entries:
+        shown = [flag.kind for flag in own_flags(board, entry)]
+        assert shown == ["warning"]
+    said = remarks(board)
+    assert any(line.startswith("every entry: 1 of the scale's 3 seeds") for line in said)
+    assert not [line for line in said if "came back" in line]
+    text = markdown(board_of(store))
+    rows = [line for line in text.splitlines() if line.startswith("|") and "top-2" in line]
+    assert ["| warning |" in row for row in rows] == [True]
+
+
+def test_nothing_is_common_to_a_single_entry(store: Store) -> None:
+    """A board of one entry has all flags in its row, and says nothing of every entry."""
+    write_record(store, cell_at("rift"), "pgd10x3", 500)
+    shown = board_of(store)
+    (board,) = shown.boards
+    (entry,) = board.entries
+    assert own_flags(board, entry) == list(entry.flags)
+    assert {"seeds", "chosen-on-test"} <= kinds(entry)
+    assert "every entry" not in markdown(shown) + html(shown)
+
+
 def test_parts_of_the_test_set_and_choices_on_it_are_flagged(store: Store) -> None:
     """A number of the first images says so; what chose on a hold-out is not said to favour itself."""
     write_record(store, cell_at("rift"), "pgd10x3-first-100", 50, 100)
@@ -430,6 +460,19 @@ def test_what_starts_from_a_checkpoint_stands_apart_and_says_so(store: Store) ->
     assert "made-elsewhere" in kinds(entry)
     assert entry.checkpoint is not None
     assert entry.checkpoint.starts_from
+
+
+def test_weights_are_linked_only_beside_their_registry(tmp_path: Path) -> None:
+    """The address of a file in a registry's folder leads there from the results, or there is none."""
+    for folder, link in (("here", "../kept/someones.safetensors"), ("elsewhere", None)):
+        store = Store(tmp_path / folder / "results", tmp_path / "artifacts")
+        kept = someones(
+            source="kept/someones.safetensors", link=None, root=(tmp_path / "here").resolve()
+        )
+        shown = leaderboard(store, write_own(store), {"someones": kept})
+        found = entry_in(shown, "someones/none").checkpoint
+        assert found is not None
+        assert found.link == link
 
 
 # --- the three files ----------------------------------------------------------------------------------
@@ -624,6 +667,93 @@ def test_the_command_for_one_scale(narrow: Store, say: Callable[..., Any]) -> No
         assert found.exit_code == 2
         assert said in found.stderr
         assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_a_filed_scale_is_known_by_name(
+    store: Store, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Records of a scale in results/scales are shown by default and by name, also from a checkpoint."""
+    text = MINI.read_text().replace('"mini"', '"filed"')
+    path = store.results / "scales" / "filed.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    registered = tmp_path / "checkpoints.toml"
+    fields = {"arch": "resnet18-w4", "method": "pgd-at", "link": None}
+    registered.write_text("schema_version = 1\n" + toml_block(someones(**fields)))
+    monkeypatch.setenv(VARIABLE, str(registered))
+    place = ("--results", str(store.results))
+    for name in ("filed", "filed-from-someones"):
+        cell = Cell(name, "digits", "resnet18-w4", "pgd-at", "rift", 0)
+        advice = say("--scale", name, *place)
+        assert advice.exit_code == 2
+        assert f"`table1 --scale {path}" in advice.stderr
+        write_record(store, cell, "clean", 400, scale=scale(name, store.results))
+        said = say("--scale", name, *place)
+        assert said.exit_code == 0, said.stderr
+        shown = json.loads((store.results / f"leaderboard-{name}.json").read_text())
+        assert [board["scale"] for board in shown["boards"]] == [name]
+    assert say(*place).exit_code == 0
+    shown = json.loads((store.results / "leaderboard.json").read_text())
+    assert [board["scale"] for board in shown["boards"]] == ["filed", "filed-from-someones"]
+    assert shown["left_out"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("quick", "`table1 --scale quick` makes some"),
+        ("own", "`evaluate` makes some"),
+        (f"narrow-from-{NAME}", f"`table1 --scale narrow-from-{NAME}` makes some"),
+    ],
+)
+def test_what_makes_records_is_named(
+    store: Store, say: Callable[..., Any], name: str, command: str
+) -> None:
+    """A scale without records is told the command that makes its own."""
+    found = say("--scale", name, "--results", str(store.results))
+    assert found.exit_code == 2
+    assert found.stderr.strip().endswith(command)
+
+
+@pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.html"])
+def test_all_files_are_written_or_none(narrow: Store, say: Callable[..., Any], name: str) -> None:
+    """A folder where a file goes is refused by name, also by --check, and no other file is new."""
+    (narrow.results / name).mkdir()
+    before = sorted(path.name for path in narrow.results.iterdir())
+    for arguments in ((), ("--check",)):
+        found = say(*arguments, "--results", str(narrow.results))
+        assert found.exit_code == 2
+        assert str(narrow.results / name) in found.stderr
+        assert len(found.stderr.strip().splitlines()) == 1
+    assert sorted(path.name for path in narrow.results.iterdir()) == before
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_ones(
+    narrow: Store, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full at the last file changes none."""
+    place = ("--results", str(narrow.results))
+    assert say(*place).exit_code == 0
+    write_record(
+        narrow,
+        Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", "top-2", 0),
+        "pgd10x3",
+        430,
+        scale=scale("narrow"),
+    )
+    before = {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")}
+
+    def full(path: Path, content: bytes) -> None:
+        if path.suffix == ".html":
+            raise OSError(28, "No space left on device")
+        path.write_bytes(content)
+
+    monkeypatch.setattr("benchmark.leaderboard_command.write_atomically", full)
+    found = say(*place)
+    assert found.exit_code == 2
+    assert "No space left on device" in found.stderr
+    assert {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")} == before
+    assert not list(narrow.results.glob(".leaderboard*"))
 
 
 def test_a_broken_record_is_refused_by_name(narrow: Store, say: Callable[..., Any]) -> None:

@@ -279,6 +279,14 @@ class TestCheckpoints:
         """Robust accuracy at another eps has no counterpart, clean accuracy has."""
         assert set(self.verdicts(store, checkpoint(eps="0.031"))) == {"checkpoints/theirs/clean"}
 
+    def test_the_radius_is_the_datasets(self, store: Store) -> None:
+        """What is published of digits within 0.12 is compared, and within 8/255 is not."""
+        digits = {"dataset": "digits", "arch": "resnet18-w16"}
+        both = {"checkpoints/theirs/clean", "checkpoints/theirs/autoattack"}
+        assert set(self.verdicts(store, checkpoint(**digits, eps="0.12"))) == both
+        clean = {"checkpoints/theirs/clean"}
+        assert set(self.verdicts(store, checkpoint(**digits, eps="8/255"))) == clean
+
 
 def finding(name: str, verdict: Verdict, **changes: Any) -> Finding:
     """A finding with nothing but a verdict."""
@@ -370,6 +378,13 @@ def test_the_worst_comes_first() -> None:
 # --- the command --------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def store_with_a_record(store: Store) -> Store:
+    """A store with one record of a scale that no test here asks for."""
+    write_record(store, cell_at(), "clean", 900)
+    return store
+
+
 def said(store: Store, *arguments: str) -> Said:
     """What `check` says to `arguments`."""
     app = typer.Typer()
@@ -408,8 +423,84 @@ class TestCommand:
         write_seeds(store, BASE, "clean", (8146, 8100, 8200))
         for arguments in (("--scale", "paper"), ("--published",), ("--scale", OWN), ()):
             lines = said(store, *arguments).stdout.splitlines()
-            assert len(lines) > 20
+            assert len(lines) > 10
             assert max(map(len, lines)) <= 120
+
+    def test_a_narrow_terminal_is_enough(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lines are as wide as the terminal, down to 80 columns."""
+        monkeypatch.setenv("COLUMNS", "80")
+        write_seeds(store, BASE, "clean", (8146, 8100, 8200))
+        for arguments in (("--scale", "paper"), ("--published",), ("--scale", OWN), ()):
+            lines = said(store, *arguments).stdout.splitlines()
+            assert max(map(len, lines)) <= 80, arguments
+
+    @pytest.mark.parametrize("arguments", [(), ("--scale", "paper"), ("--scale", OWN)])
+    def test_a_tree_without_records_is_refused(self, store: Store, arguments: tuple[str, ...]) -> None:
+        """A mistyped --results does not pass: nothing there could ever get worse."""
+        answer = said(store, *arguments)
+        assert answer.exit_code == 2
+        (line,) = answer.stderr.splitlines()
+        assert f"there is no folder '{store.results / 'records'}'" in line
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [("--scale", "quick"), ("--only", "C1*"), ("--accept",), ("--from-checkpoint", "x")],
+    )
+    def test_what_published_would_ignore_is_refused(
+        self, store: Store, arguments: tuple[str, ...]
+    ) -> None:
+        """Printing what is published judges nothing, so that the other flags would do nothing."""
+        answer = said(store, "--published", *arguments)
+        assert answer.exit_code == 2
+        assert "--published prints everything and judges nothing" in answer.stderr
+        assert answer.stdout == ""
+
+    def test_a_folder_in_the_place_of_verdicts_is_told(self, store_with_a_record: Store) -> None:
+        """Exit code 2 and the path: 1 would mean that something got worse."""
+        path = accepted_path(store_with_a_record.results, "quick")
+        path.mkdir(parents=True)
+        for arguments in ((), ("--accept",)):
+            answer = said(store_with_a_record, *arguments)
+            assert answer.exit_code == 2
+            assert f"cannot read '{path}'" in answer.stderr
+
+    def test_missing_is_said_by_command(self, store_with_a_record: Store) -> None:
+        """What nothing is on record for takes a line for each command, not one for each case."""
+        quick = said(store_with_a_record)
+        assert "C2: `python -m benchmark table2 --scale quick`" in quick.stdout
+        assert published().claim("C2").statement not in quick.stdout
+        own = said(store_with_a_record, "--scale", OWN)
+        assert own.stdout.count("evaluate --checkpoint") <= 4
+        shown = " ".join(own.stdout.split())
+        assert "evaluate --checkpoint NAME --evaluations clean,autoattack`; NAME: " in shown
+
+    @pytest.mark.parametrize("scale", ["kept", "kept.toml"])
+    @pytest.mark.parametrize("start", ["", "narrow-cifar10-resnet18-w16-pgd-at-seed0"])
+    def test_scales_that_are_filed_and_start_from_checkpoints(
+        self,
+        store_with_a_record: Store,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        scale: str,
+        start: str,
+    ) -> None:
+        """A scale kept in the results tree is found by its name, and commands name its file."""
+        results = store_with_a_record.results
+        file = results / "scales" / "kept.toml" if scale == "kept" else tmp_path / scale
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(
+            'name = "kept"\nsummary = "x"\nseeds = [0]\n'
+            'datasets = ["cifar10"]\narchs = ["resnet18-w16"]\n'
+        )
+        monkeypatch.chdir(tmp_path)
+        flags = ("--from-checkpoint", start) if start else ()
+        answer = said(store_with_a_record, "--scale", scale, *flags, "--format", "csv")
+        assert answer.exit_code == 0, answer.stderr
+        named = str(file) if scale == "kept" else scale
+        assert f"table1 --scale {' '.join([named, *flags])}," in answer.stdout
+        if start and scale == "kept":
+            slot = said(store_with_a_record, "--scale", f"kept-from-{start}", "--format", "csv")
+            assert slot.stdout == answer.stdout
 
     @pytest.mark.parametrize("kind", ["text", "markdown", "csv"])
     def test_published_numbers_need_no_records(self, store: Store, kind: str) -> None:
@@ -420,8 +511,13 @@ class TestCommand:
         assert not store.results.exists()
 
     def test_claims_and_notes_are_shown(self, store: Store) -> None:
-        """Every claim and every note of the published numbers is in the listing."""
+        """Every claim, every note, and what is behind every row is in the listing."""
         shown = " ".join(said(store, "--published").stdout.replace("-\n    ", "-").split())
+        for row in published().rows:
+            seeds = "not said" if row.seeds is None else row.seeds
+            behind = f"{row.protocol} (seeds or runs: {seeds}; tolerance: {row.tolerance})"
+            assert behind in shown
+            assert f": {row.note}" in shown or row.note is None
         for claim in published().claims:
             assert f"{claim.id} ({claim.where})" in shown
         for note in published().notes:
@@ -437,9 +533,10 @@ class TestCommand:
         assert ",0.8146," in next(line for line in lines if "clean" in line)
 
     def test_markdown_shows_what_is_missing(self, store: Store) -> None:
-        """The pipe tables hold findings without a number too."""
+        """What has no number is a line for each command below the tables."""
+        write_record(store, cell_at(), "clean", 900)
         answer = said(store, "--scale", "paper", "--only", f"{ROW}/*", "--format", "markdown")
-        assert answer.stdout.count("| missing") == 3
+        assert "- missing 3 of 3: `python -m benchmark table1 --scale paper`" in answer.stdout
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -453,11 +550,12 @@ class TestCommand:
         self, store: Store, arguments: tuple[str, ...], message: str
     ) -> None:
         """Exit code 2, one line, and nothing written."""
+        write_record(store, cell_at(), "clean", 900)
         answer = said(store, *arguments)
         assert answer.exit_code == 2
         (line,) = answer.stderr.splitlines()
         assert message in line
-        assert not store.results.exists()
+        assert [path.name for path in store.results.iterdir()] == ["records"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from benchmark.errors import UserError
 from benchmark.plans import Plan
 from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe
 from benchmark.reports import REPORTS
-from benchmark.scales import SCALES, Scale, scale, shortened
+from benchmark.scales import QUICK, SCALES, Scale, filed, scale, shortened
 from benchmark.specs import spec_hash
 
 TINY = Path(__file__).parent / "tiny.toml"
@@ -323,3 +323,19 @@ def test_a_network_overrides_training(tmp_path):
         for arch in mine.archs
     ]
     assert [(recipe.lr, recipe.epochs) for recipe in recipes] == [(0.5, 7), (0.25, 7)]
+
+
+def test_a_filed_scale_is_found_by_its_name(tmp_path: Path) -> None:
+    """`results/scales/NAME.toml` is NAME where that tree is given, and has to call itself so."""
+    file = filed("mine", tmp_path)
+    file.parent.mkdir()
+    file.write_text(MINE)
+    assert scale("mine", tmp_path) == scale(str(file))
+    assert scale("quick", tmp_path) is QUICK
+    with pytest.raises(UserError, match="unknown scale 'mine'"):
+        scale("mine")
+    with pytest.raises(UserError, match=r"other\.toml"):
+        scale("other", tmp_path)
+    file.rename(filed("other", tmp_path))
+    with pytest.raises(UserError, match="calls itself 'mine'"):
+        scale("other", tmp_path)

@@ -162,6 +162,20 @@ def test_a_broken_record_is_refused_by_its_path(store: Store) -> None:
     assert str(path) in str(got.value)
 
 
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_folder_in_the_place_of_a_file_is_told(store: Store, suffix: str) -> None:
+    """What cannot be read is one line with its path, for records, makings and bits."""
+    record = write_record(store, cell_at(), "clean", 900)
+    path = store.record_path(cell_at(), "clean").with_suffix(suffix)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=f"cannot read '{path}'"):
+        store.bits(record) if suffix == ".npz" else store.record(cell_at(), "clean")
+    store.record_path(cell_at(), "making").mkdir()
+    with pytest.raises(UserError, match=r"making\.json"):
+        store.making(cell_at())
+
+
 def test_superseding_moves_a_record_with_its_bits(store: Store) -> None:
     """A superseded record leaves its place to a new one and is kept under its own hash."""
     record = write_record(store, CELL, "clean", 3, 10)

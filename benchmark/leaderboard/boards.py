@@ -37,7 +37,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
     """What stands for the scale in keys on disk, with the scale, for all that is kept in version
     control: not `quick`. None: `own`, the models that were made elsewhere.
 
-    A scale that is not known by its name is listed as left out.
+    A scale that is neither the suite's nor filed beside the records is listed as left out.
     """
     chosen: dict[str, Scale | None] = {}
     left_out = []
@@ -45,7 +45,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
         if name.partition(FROM)[0] == QUICK.name:
             continue
         try:
-            chosen[name] = None if name == OWN else named_scale(name)
+            chosen[name] = None if name == OWN else named_scale(name, store.results)
         except UserError as error:
             text = f"{error}; --scale FILE.toml makes a leaderboard of it"
             left_out.append(LeftOut(key=name, evaluation=None, why="unknown-scale", text=text))
@@ -101,6 +101,7 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) ->
             models.get(model.base_id),
             numbers[model.id],
             [name for name in model.records if model.id in elsewhere[name]],
+            store.results,
         )
         for model in sorted(found, key=order)
     )

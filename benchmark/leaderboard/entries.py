@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines import METHODS
@@ -210,9 +211,16 @@ def _id(cell: Cell) -> str:
 
 
 def entry_of(
-    model: Model, base: Model | None, numbers: Mapping[str, Number], elsewhere: Collection[str]
+    model: Model,
+    base: Model | None,
+    numbers: Mapping[str, Number],
+    elsewhere: Collection[str],
+    results: Path,
 ) -> Entry:
-    """The entry of `model`; `elsewhere` names evaluations that were of other images than usual."""
+    """The entry of `model`, whose records are in the tree `results`.
+
+    `elsewhere` names evaluations that were of other images than usual.
+    """
     made = {seed: making.details for seed, making in sorted(model.makings.items())}
     tuned = {seed: each for seed, each in made.items() if isinstance(each, Finetuning)}
     provenance = [
@@ -237,7 +245,7 @@ def entry_of(
         commits=tuple(sorted({each.commit for each in provenance if each.commit})),
         flags=flags(model, numbers, elsewhere),
         records=f"records/{model.id}",
-        checkpoint=_checkpoint(model),
+        checkpoint=_checkpoint(model, results),
     )
 
 
@@ -300,14 +308,15 @@ def _mean(seconds: list[float]) -> float | None:
     return round(statistics.fmean(seconds), 1) if seconds else None
 
 
-def _checkpoint(model: Model) -> CheckpointLink | None:
+def _checkpoint(model: Model, results: Path) -> CheckpointLink | None:
     known = model.kept or model.checkpoint
     if known is None:
         return None
-    here = f"../{known.source}" if known.kind == "path" else None  # the registry is at the root
+    # A link from the leaderboard's folder leads to the file only where the registry lies beside it.
+    beside = known.kind == "path" and known.root == results.resolve().parent
     return CheckpointLink(
         name=known.name,
         what=known.what,
-        link=known.link or here,
+        link=known.link or (f"../{known.source}" if beside else None),
         starts_from=model.kept is None and not model.own,
     )

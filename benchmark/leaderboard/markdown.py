@@ -44,7 +44,7 @@ def _board(board: Board) -> list[str]:
         *(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows)),
         "",
         *flagged,
-        *(f"- {_safe(note)}" for note in (*wording.warnings(board), *wording.notes(board))),
+        *(f"- {_safe(note)}" for note in (*wording.remarks(board), *wording.notes(board))),
     ]
 
 

@@ -86,7 +86,7 @@ def _board(board: Board) -> dict[str, Any]:
         "rank_head": f"by {labels[board.ranked_by]}" if board.ranked_by else "",
         "columns": [_head(column) for column in board.columns],
         "rows": [_row(board, entry) for entry in board.entries],
-        "warnings": wording.warnings(board),
+        "warnings": wording.remarks(board),
         "notes": wording.notes(board),
     }
 

@@ -33,7 +33,8 @@ READING = (
     "Below an accuracy stands the difference to the model's own base model, with its interval. An "
     "arrow marks those whose interval excludes 0, without correction for how many there are. This "
     "paired difference is sharper than two intervals side by side, which overlap too easily.",
-    "Intervals of several seeds are Student's t over seeds. Of one seed they are over test images "
+    "Intervals of several seeds are Student's t over seeds; seeds that all agree exactly say nothing "
+    "of their spread and have none. Of one seed they are over test images "
     f"(Wilson; for OOD and for differences a bootstrap of {RESAMPLES:,} resamples) and do not say what "
     "training again would change. An interval over seeds and one over images tell nothing apart.",
     "Training is wall-clock time, base model + fine-tuning, mean over seeds. What several fine-tunings "
@@ -177,10 +178,14 @@ def seeds(entry: Entry) -> str:
 
 
 def common_flags(board: Board) -> list[Flag]:
-    """Flags that every entry of a board has, in order: said once, above the rows."""
-    if not board.entries:
+    """Flags that all of several entries have, in order: said once, below the rows.
+
+    Warnings are never among them: they are of an entry's own counts and stay in its row.
+    """
+    if len(board.entries) < 2:
         return []
-    return [flag for flag in board.entries[0].flags if all(flag in e.flags for e in board.entries)]
+    first = (flag for flag in board.entries[0].flags if flag.kind != "warning")
+    return [flag for flag in first if all(flag in entry.flags for entry in board.entries)]
 
 
 def own_flags(board: Board, entry: Entry) -> list[Flag]:
@@ -194,7 +199,7 @@ def flag_words(flags: Iterable[Flag]) -> str:
     return ", ".join(dict.fromkeys(FLAG_WORDS[flag.kind] for flag in flags))
 
 
-def warnings(board: Board) -> list[str]:
+def remarks(board: Board) -> list[str]:
     """What holds for every entry of a board and neither its columns nor its heading say."""
     said = ("subset", "chosen-on-test")
     return [f"every entry: {flag.text}" for flag in common_flags(board) if flag.kind not in said]
