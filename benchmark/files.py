@@ -31,7 +31,7 @@ def read_if_there(path: Path) -> bytes | None:
     """
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UserError(f"cannot read '{path}' ({error.strerror}); move it away or mend it") from error
