@@ -27,9 +27,6 @@ ROLES = {
 """Columns that claims speak of, and the evaluations that can stand in them. Whatever stands there is
 named; a claim is about a direction, which images of another kind or fewer of them can show too."""
 
-WARNING = "warning: "
-"""Begins the remarks of records that are warnings (benchmark/evaluation/sanity.py)."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -260,8 +257,7 @@ def hashes(records: Sequence[Record]) -> dict[str, str]:
 def warnings(records: Sequence[Record]) -> tuple[str, ...]:
     """What the attacks behind `records` warn of, each with the model that it is about."""
     return tuple(
-        f"{record.cell.finetune}, seed {record.cell.seed}: {remark.removeprefix(WARNING)}"
+        f"{record.cell.finetune}, seed {record.cell.seed}: {warning}"
         for record in records
-        for remark in record.remarks
-        if remark.startswith(WARNING)
+        for warning in record.warnings
     )

@@ -17,6 +17,10 @@ SCHEMA_VERSION: Literal[1] = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+WARNING = "warning: "
+"""Begins those remarks of a record that warn of its number."""
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -236,6 +240,11 @@ class Record(_File):
     @property
     def count(self) -> Count:
         return Count(k=self.k, n=self.n)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The remarks that warn of the number, without the word that marks them."""
+        return [each.removeprefix(WARNING) for each in self.remarks if each.startswith(WARNING)]
 
 
 F = TypeVar("F", bound=_File)

@@ -23,7 +23,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
 from benchmark.evaluation.pgd import pixel_units
 from benchmark.progress import Progress
-from benchmark.records import Count
+from benchmark.records import WARNING, Count
 from benchmark.specs import Spec, spec_of
 from benchmark.store import Journal
 
@@ -189,7 +189,7 @@ class SurvivedAttacks(Evaluation):
                     f"{few} target classes instead of {usual}: {info.label} has {info.classes} classes"
                 )
         remarks += [
-            f"warning: {count} examples of {attack} lay outside the ball or [0,1] and break nothing"
+            f"{WARNING}{count} examples of {attack} lay outside the ball or [0,1] and break nothing"
             for attack, count in illegal.items()
             if count
         ]

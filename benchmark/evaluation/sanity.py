@@ -1,7 +1,7 @@
 """What in the numbers of an attack hints at masked gradients or a mistake (pure functions, no torch).
 
-Remarks that begin with "warning: ". Evaluations are known by name, also when they are of the first N
-images only (`NAME-first-N`).
+Remarks that begin with `records.WARNING`. Evaluations are known by name, also when they are of the
+first N images only (`NAME-first-N`).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.evaluation.autoattack import ZERO_GRADIENTS
 from benchmark.evaluation.first import FIRST
-from benchmark.records import Count
+from benchmark.records import WARNING, Count
 
 PGD = ("pgd10x3", "pgd10-official-code")
 STRONGER = ("autoattack", "apgd")
@@ -65,7 +65,7 @@ def warnings(
             found.append(_above_pgd(*stronger, *pgd))
     found.append(_below_chance(attack, survivors(attack, bits), classes))
     found.append(_masking(parts.get(ZERO_GRADIENTS)))
-    return list(dict.fromkeys(f"warning: {text}" for text in found if text is not None))
+    return list(dict.fromkeys(WARNING + text for text in found if text is not None))
 
 
 def _above_pgd(stronger: str, bits: Bits, pgd: str, pgd_bits: Bits) -> str | None:

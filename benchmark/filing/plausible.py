@@ -101,9 +101,7 @@ def _out_of_order(entry: Entry, other: Entry) -> Wrong:
 
 def _warned(entry: Entry) -> bool:
     """Whether a record says itself that its attack may have been misled."""
-    return isinstance(entry.file, Record) and any(
-        remark.startswith("warning: ") for remark in entry.file.remarks
-    )
+    return isinstance(entry.file, Record) and bool(entry.file.warnings)
 
 
 def _shares(one: Entry, other: Entry) -> tuple[Shares, Shares]:

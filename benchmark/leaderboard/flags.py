@@ -13,10 +13,6 @@ from benchmark.records import Finetuning, flagged
 if TYPE_CHECKING:
     from benchmark.leaderboard.entries import Model
 
-_WARNING = (
-    "warning: "  # begins the remarks of records that are warnings (benchmark/evaluation/sanity.py)
-)
-
 
 def flags(
     model: "Model", numbers: Mapping[str, Number], elsewhere: Collection[str]
@@ -42,10 +38,8 @@ def flags(
 def _warnings(model: "Model") -> Iterator[Flag]:
     for name in sorted(model.records):
         for record in model.of(name):
-            for remark in record.remarks:
-                if remark.startswith(_WARNING):
-                    text = f"{name}, seed {record.cell.seed}: {remark.removeprefix(_WARNING)}"
-                    yield Flag(kind="warning", text=text)
+            for warning in record.warnings:
+                yield Flag(kind="warning", text=f"{name}, seed {record.cell.seed}: {warning}")
 
 
 def _other_images(elsewhere: Collection[str]) -> Iterator[Flag]:
