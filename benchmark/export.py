@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,8 +20,7 @@ from benchmark.models import arch
 from benchmark.networks import normalization_of
 from benchmark.records import Checkpoint as FromCheckpoint
 from benchmark.records import Finetuning, Making, Record, Training
-from benchmark.registry import FILE, VARIABLE, Checkpoint, registry
-from benchmark.shipped import shipped
+from benchmark.registry import Checkpoint, registry, registry_file
 from benchmark.store import MAKING, Store
 from benchmark.weights import load_tensors, weights_sha256
 
@@ -220,8 +218,7 @@ def _eps(value: float) -> str:
 
 def source_of(path: Path) -> str | None:
     """`path` from the folder of the registry in use; None unless it lies below that."""
-    named = os.environ.get(VARIABLE)
-    folder = (Path(named) if named else shipped(FILE)).resolve().parent
+    folder = registry_file().resolve().parent
     found = path.resolve()
     return found.relative_to(folder).as_posix() if found.is_relative_to(folder) else None
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmark.cells import BASE, HELD_OUT, Cell
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
+from benchmark.evaluation.pgd import pixel_units
 from benchmark.registry import Checkpoint, checkpoint
 from benchmark.specs import Spec
 
@@ -156,7 +157,7 @@ def caveats(found: Checkpoint) -> list[str]:
     if abs(found.eps_value - evaluated) > 1e-9:
         remarks.append(
             f"checkpoint {found.name} was trained at eps {found.eps} and is attacked at eps "
-            f"{_as_fraction(evaluated)} here"
+            f"{pixel_units(evaluated)} here"
         )
     if found.extra_data:
         remarks.append(f"checkpoint {found.name} was trained on more than the dataset's images")
@@ -166,11 +167,6 @@ def caveats(found: Checkpoint) -> list[str]:
             "file's"
         )
     return remarks
-
-
-def _as_fraction(eps: float) -> str:
-    of_255 = round(255 * eps)
-    return f"{of_255}/255" if abs(255 * eps - of_255) < 1e-9 else f"{eps:g}"
 
 
 def _quoted(names: Sequence[str] | dict[str, Place]) -> str:

@@ -2,17 +2,15 @@
 
 import functools
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from benchmark.git import git
 from benchmark.precision import used
-from benchmark.records import Provenance
-
-_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
+from benchmark.records import PACKAGES, Provenance
 
 
 def provenance(
@@ -67,24 +65,13 @@ def machine_versions() -> dict[str, str]:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _PACKAGES}
+    return {name: version(name) for name in PACKAGES}
 
 
 @functools.cache
 def _commit() -> tuple[str | None, bool | None]:
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
+    head = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    if head is None or changes is None:
         return None, None
-    try:
-        head, changes = (
-            subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for arguments in (
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no"),
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-    return head, bool(changes)
+    return head.strip(), bool(changes.strip())

@@ -17,6 +17,8 @@ SCHEMA_VERSION: Literal[1] = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
+"""Packages whose versions a provenance names, beside that of Python."""
 WARNING = "warning: "
 """Begins those remarks of a record that warn of its number."""
 

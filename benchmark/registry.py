@@ -201,10 +201,13 @@ def registry(path: Path | None = None) -> dict[str, Checkpoint]:
 
     Raises `UserError` naming the file, the entry and the first thing that is wrong with it.
     """
-    if path is None:
-        named = os.environ.get(VARIABLE)
-        path = Path(named) if named else shipped(FILE)
-    return dict(_registry(path.resolve()))
+    return dict(_registry((path or registry_file()).resolve()))
+
+
+def registry_file() -> Path:
+    """The registry in use: the one in `VARIABLE`, else the shipped one."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else shipped(FILE)
 
 
 def checkpoint(name: str) -> Checkpoint:

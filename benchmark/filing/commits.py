@@ -1,12 +1,9 @@
 """Commits that records name and the repository does not have (no torch)."""
 
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-import benchmark
-
-ROOT = Path(benchmark.__file__).resolve().parent.parent
+from benchmark.git import ROOT, git
 
 
 def missing_commits(commits: Iterable[str], root: Path = ROOT) -> frozenset[str]:
@@ -15,18 +12,10 @@ def missing_commits(commits: Iterable[str], root: Path = ROOT) -> frozenset[str]
     None where that cannot be told: without git, outside a checkout, or in a shallow one.
     """
     asked = sorted(set(commits))
-    if not asked or not (root / ".git").exists():
+    if not asked or git("rev-parse", "--is-shallow-repository", root=root) != "false\n":
         return frozenset()
-    try:
-        if _git(root, "rev-parse", "--is-shallow-repository").strip() != "false":
-            return frozenset()
-        said = _git(root, "cat-file", "--batch-check", given="".join(f"{each}\n" for each in asked))
-    except (OSError, subprocess.CalledProcessError):
+    said = git("cat-file", "--batch-check", root=root, given="".join(f"{each}\n" for each in asked))
+    if said is None:
         return frozenset()
     kinds = dict(line.split(maxsplit=1) for line in said.splitlines())
     return frozenset(each for each in asked if not kinds.get(each, "").startswith("commit"))
-
-
-def _git(root: Path, *arguments: str, given: str = "") -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout

@@ -9,10 +9,7 @@ from benchmark.filing.findings import Wrong, shown
 from benchmark.filing.known import KNOWN_DATA
 from benchmark.plans import Plan
 from benchmark.precision import FP32
-from benchmark.records import Making, Provenance, Record
-
-PACKAGES = ("python", "torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
-"""What the versions of a file have to name; `provenance.machine_versions` writes them."""
+from benchmark.records import PACKAGES, Making, Provenance, Record
 
 CLOCKS_DIFFER = timedelta(days=1)
 """How far the clocks of two machines may be apart."""
@@ -25,7 +22,7 @@ _PRECISION = re.compile(rf"({FP32}|bf16, scored in fp32)(, compiled)?")
 
 def wrong_provenance(made: Provenance, *, allow_dirty: bool, now: datetime) -> Wrong:
     """What is missing or cannot be in `made`; `now` is the present time, in UTC."""
-    for name in PACKAGES:
+    for name in ("python", *PACKAGES):
         if not re.match(r"\d", made.versions.get(name, "")):
             there = shown(made.versions.get(name, "nothing"))
             yield f"provenance.versions.{name}", f"is {there}, not a version such as 1.2.3"

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.intervals import LEVEL
+from benchmark.intervals import LEVEL, Interval
 
 SCHEMA_VERSION: Literal[1] = 1
 ChosenOn = Literal["test", "hold-out", "unknown"]
@@ -41,8 +41,8 @@ class Flag(_Model):
     text: str
 
 
-class Change(_Model):
-    """Accuracy minus that of the base model, seed by seed, on the same images.
+class _Estimated(_Model):
+    """A mean over `seeds` of `values`, which are fractions.
 
     `low` and `high` are the ends of the 95 % interval of the mean, null where nothing can be said;
     `over` says what it is over: `seeds`, or the test `images` that one seed was judged on.
@@ -55,28 +55,26 @@ class Change(_Model):
     seeds: tuple[int, ...]
     values: tuple[float, ...]
 
+
+class Change(_Estimated):
+    """Accuracy minus that of the base model, seed by seed, on the same images."""
+
     @property
     def sign(self) -> int:
         """+1 if the interval lies above zero, -1 if below, 0 if it contains zero or there is none."""
         if self.low is None or self.high is None:
             return 0
-        return int(self.low > 0) - int(self.high < 0)
+        return Interval(self.low, self.high).sign
 
 
-class Number(_Model):
-    """Accuracy of an entry under one evaluation; fields shared with `Change` mean the same.
+class Number(_Estimated):
+    """Accuracy of an entry under one evaluation.
 
     `rank` is the one by the mean among the numbers of the column on the same images, `rank_best` and
     `rank_worst` are the range that the intervals allow; all are null for a number on other images than
     the rest. `change` is null for a base model, and where its record is missing.
     """
 
-    mean: float
-    low: float | None
-    high: float | None
-    over: Literal["seeds", "images"]
-    seeds: tuple[int, ...]
-    values: tuple[float, ...]
     rank: int | None
     rank_best: int | None
     rank_worst: int | None
