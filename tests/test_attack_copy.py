@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -198,6 +199,18 @@ def test_attacks_see_through_the_wrapper(in_bf16: Callable[[], None]) -> None:
     model = network("resnet18-w8", dataset_info("digits"))
     in_bf16()
     assert cheaper(trained(model, CPU), CPU) is cheaper(model, CPU)
+
+
+@pytest.mark.slow
+def test_compiling_leaves_the_casts_in_the_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled takes the attack's own leaf, since torch warns of others; traced without
+    kernels, it gives the bits of the copy as it is."""
+    info = dataset_info("digits")
+    model, x = network("resnet18-w8", info), pictures(info)
+    labels = torch.arange(len(x)) % info.classes
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled, plain = (AttackCopy(model, torch.bfloat16, compiled=each) for each in (True, False))
+    assert torch.equal(gradient(compiled, x, labels), gradient(plain, x, labels))
 
 
 @pytest.mark.slow
