@@ -150,6 +150,7 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
             plan.cell.dataset,
             plan.cell.arch,
             replace(plan.cell, finetune=plan.finetune.tuning).seed_for("select"),
+            plan.finetune.protocol.released_order,
         )
     )
     theta_ft, log, resumed = tune(run, theta_at, modules)

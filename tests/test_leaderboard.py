@@ -361,8 +361,8 @@ def test_parts_of_the_test_set_and_choices_on_it_are_flagged(store: Store) -> No
     assert kinds(entry_in(shown, "/rift-held-out")).isdisjoint({"subset", "chosen-on-test"})
 
 
-def test_a_constraint_that_was_never_active_is_flagged(store: Store) -> None:
-    """Modules whose MRC is a lower estimate are counted."""
+def test_modules_without_a_maximum_are_flagged(store: Store) -> None:
+    """Modules whose MRC is a lower estimate, and those whose ascent failed, are counted."""
     write_record(store, cell_at("rift"), "clean", 900)
     making = write_making(store, cell_at("rift"))
     path = store.record_path(cell_at("rift"), "making")
@@ -370,19 +370,20 @@ def test_a_constraint_that_was_never_active_is_flagged(store: Store) -> None:
     values = [
         ModuleCriticality(
             module=name,
-            mrc=0.1,
+            mrc=mrc,
             accuracy_drop=0.1,
             norm_ratio=0.1,
             epochs=1,
             constrained=name == "conv1",
         )
-        for name in ("conv1", "linear")
+        for name, mrc in {"conv1": 0.1, "layer1.0.conv1": -0.1, "linear": 0.1}.items()
     ]
     details = making.details.model_copy(update={"criticality": values})
     changed = Making(**making.model_dump() | {"details": details.model_dump()})
     path.write_text(changed.model_dump_json())
-    (flag,) = (f for f in entry_in(board_of(store), "rift").flags if f.kind == "constraint")
-    assert "1 of 2 modules" in flag.text
+    flags = {flag.kind: flag.text for flag in entry_in(board_of(store), "rift").flags}
+    assert flags["constraint"].startswith("seed 0: MRC is a lower estimate for 1 of 3 modules")
+    assert flags["ascent"].startswith("seed 0: no valid MRC for 1 of 3 modules")
 
 
 def test_costs_are_means_over_seeds(by_hand: Leaderboard) -> None:

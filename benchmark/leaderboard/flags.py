@@ -8,7 +8,7 @@ from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import First
 from benchmark.evaluation.pgd import pixel_units
 from benchmark.leaderboard.schema import Flag, Number
-from benchmark.records import Finetuning, flagged
+from benchmark.records import Finetuning, flagged, not_valid
 
 if TYPE_CHECKING:
     from benchmark.leaderboard.entries import Model
@@ -28,7 +28,7 @@ def flags(
         *_checkouts(model),
         *_made_elsewhere(model),
         *_chosen_on(model),
-        *_constraint(model),
+        *_criticality(model),
         *_same_weights(model),
         *_subsets(numbers),
     ]
@@ -106,16 +106,19 @@ def _chosen_on(model: "Model") -> Iterator[Flag]:
         yield Flag(kind="chosen-on-test", text=text)
 
 
-def _constraint(model: "Model") -> Iterator[Flag]:
+def _criticality(model: "Model") -> Iterator[Flag]:
     for seed, making in sorted(model.makings.items()):
         details = making.details
         if not isinstance(details, Finetuning) or not details.criticality:
             continue
+        modules = f"of {len(details.criticality)} modules"
+        if lost := not_valid(details.criticality):
+            why = "whose ascent diverged or ended lower than it began"
+            text = f"seed {seed}: no valid MRC for {len(lost)} {modules}, {why}"
+            yield Flag(kind="ascent", text=text)
         if loose := flagged(details.criticality):
-            of = f"{len(loose)} of {len(details.criticality)} modules"
-            text = (
-                f"seed {seed}: MRC is a lower estimate for {of}, whose ascent never met its constraint"
-            )
+            why = "whose ascent never met its constraint"
+            text = f"seed {seed}: MRC is a lower estimate for {len(loose)} {modules}, {why}"
             yield Flag(kind="constraint", text=text)
 
 

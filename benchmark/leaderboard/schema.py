@@ -21,6 +21,7 @@ FlagKind = Literal[
     "changed-checkout",
     "chosen-on-test",
     "same-weights",
+    "ascent",
     "constraint",
     "subset",
     "extra-data",
