@@ -334,7 +334,6 @@ def test_entries_without_all_seeds_are_flagged(store: Store) -> None:
             "changed-checkout",
             {"provenance": PROVENANCE.model_copy(update={"commit": None, "dirty": None})},
         ),
-        ("same-weights", {"same_as": "by-hand/digits/resnet18-w8/pgd-at/none/seed0"}),
     ],
 )
 def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -> None:
@@ -347,11 +346,39 @@ def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -
     assert kind not in kinds(entry_in(shown, "top-2"))
 
 
+def test_models_of_the_same_weights_are_flagged(store: Store) -> None:
+    """A fine-tuned model names its base model, else another fine-tuned one, of its weights, by seed."""
+    for tuning, seed, weights in (
+        ("none", 0, "1"), ("none", 1, "2"), ("rift", 0, "1"), ("top-2", 0, "1"), ("top-2", 1, "3"),
+        ("top-2-alpha-1", 1, "3"), ("bn-only", 0, "4"), ("bn-only", 1, "1"),
+    ):  # fmt: skip
+        made = PROVENANCE.model_copy(update={"weights_sha256": weights * 64})
+        rewrite(store, cell_at(tuning, seed), "pgd10x3", provenance=made)
+    shown, model = board_of(store), "has the very weights of by-hand/digits/resnet18-w8/pgd-at"
+    said = {
+        ending: [
+            flag.text.removesuffix(", and so its results").removeprefix(model)
+            for flag in entry_in(shown, f"/{ending}").flags
+            if flag.kind == "same-weights"
+        ]
+        for ending in ("none", "rift", "top-2", "top-2-alpha-1", "bn-only")
+    }
+    assert said == {
+        "none": [],
+        "rift": ["/none/seed0"],
+        "top-2": ["/none/seed0", "/top-2-alpha-1/seed1"],
+        "top-2-alpha-1": ["/top-2/seed1"],
+        "bn-only": [],
+    }
+
+
 def test_a_warning_stays_in_the_row_of_every_entry(store: Store) -> None:
     """What all entries of a board share is said once below it, but for warnings, each in its row."""
-    for tuning in ("rift", "top-2"):
+    for tuning, weights in (("rift", "1"), ("top-2", "2")):
         write_making(store, cell_at(tuning))
-        rewrite(store, cell_at(tuning), "pgd10x3", remarks=["warning: 2 of 1000 came back"])
+        made = PROVENANCE.model_copy(update={"weights_sha256": weights * 64})
+        remarks_made = ["warning: 2 of 1000 came back"]
+        rewrite(store, cell_at(tuning), "pgd10x3", remarks=remarks_made, provenance=made)
     (board,) = board_of(store).boards
     for entry in board.entries:
         shown = [flag.kind for flag in own_flags(board, entry)]

@@ -98,7 +98,7 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) ->
     entries = tuple(
         entry_of(
             model,
-            models.get(model.base_id),
+            models,
             numbers[model.id],
             [name for name in model.records if model.id in elsewhere[name]],
             store.results,
