@@ -234,10 +234,10 @@ class Record(_File):
     """One evaluation of one model. Its file is `<key>/<evaluation>.json`.
 
     `parts` are the counts that the value is made of (per run, per corruption and severity);
-    `bits_sha256` is the hash of the file of per-image correctness beside it. `same_as` is the key of
-    a cell with the very same weights (interpolation that ends at alpha = 0 or 1) whose evaluation
-    was taken over instead of being repeated. `sources` are sha256 by name of files that were read
-    beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know of them.
+    `bits_sha256` is the hash of the file of per-image correctness beside it. `sources` are sha256 by
+    name of files that were read beside the dataset (corrupted copies, frost pictures), `remarks` what a
+    reader should know of them. `same_as` is read and not written: in older records, the key of a cell
+    with the very same weights whose evaluation was taken over.
     """
 
     evaluation: str
@@ -246,7 +246,7 @@ class Record(_File):
     n: int
     parts: dict[str, Count]
     bits_sha256: Sha256
-    same_as: str | None = None
+    same_as: str | None = Field(default=None, exclude=True)
     sources: dict[str, Sha256] = Field(default_factory=dict)
     remarks: list[str] = Field(default_factory=list)
 

@@ -1,6 +1,6 @@
 """What a reader of a leaderboard's entry should be warned of (no torch)."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import isclose
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 
 def flags(
-    model: "Model", numbers: Mapping[str, Number], elsewhere: Collection[str]
+    model: "Model",
+    others: Iterable["Model"],
+    numbers: Mapping[str, Number],
+    elsewhere: Collection[str],
 ) -> tuple[Flag, ...]:
     """The flags of an entry, gravest first.
 
-    `elsewhere` names evaluations that were of other images than those of most of its board.
+    `others` are models of the same base model; `elsewhere` names evaluations that were of other images
+    than those of most of its board.
     """
     found = [
         *_warnings(model),
@@ -29,7 +33,7 @@ def flags(
         *_made_elsewhere(model),
         *_chosen_on(model),
         *_criticality(model),
-        *_same_weights(model),
+        *_same_weights(model, others),
         *_subsets(numbers),
     ]
     return tuple(dict.fromkeys(found))
@@ -122,15 +126,15 @@ def _criticality(model: "Model") -> Iterator[Flag]:
             yield Flag(kind="constraint", text=text)
 
 
-def _same_weights(model: "Model") -> Iterator[Flag]:
-    twins: dict[str, list[str]] = {}
-    for name in sorted(model.records):
-        for record in model.of(name):
-            if record.same_as is not None:
-                twins.setdefault(record.same_as, []).append(name)
-    for key, names in twins.items():
-        text = f"has the very weights of {key}, whose results it takes over: {', '.join(names)}"
-        yield Flag(kind="same-weights", text=text)
+def _same_weights(model: "Model", others: Iterable["Model"]) -> Iterator[Flag]:
+    """Of a fine-tuned model only; the base model is named before others of the same weights."""
+    if model.tuning is None:
+        return
+    twins = sorted(others, key=lambda other: (other.tuning is not None, other.id))
+    for seed, weights in sorted(model.weights.items()):
+        if same := [twin.id for twin in twins if twin.weights.get(seed) == weights]:
+            text = f"has the very weights of {same[0]}/seed{seed}, and so its results"
+            yield Flag(kind="same-weights", text=text)
 
 
 def _subsets(numbers: Mapping[str, Number]) -> Iterator[Flag]:
