@@ -11,10 +11,10 @@ from benchmark.base import Weights
 from benchmark.cells import Cell
 from benchmark.data.images import Dataset
 from benchmark.evaluation import evaluation, sanity
+from benchmark.evaluation.counting import batch_starts
 from benchmark.evaluation.evaluation import Outcome
-from benchmark.precision import used
 from benchmark.progress import Progress
-from benchmark.provenance import provenance
+from benchmark.provenance import journaled, provenance
 from benchmark.records import CellName, Record, hashed
 from benchmark.specs import Spec, spec_hash
 from benchmark.store import Bits, Journal, Store, pack_bits
@@ -54,9 +54,10 @@ class Evaluating:
         spec = self.subject.evaluation_spec(name)
         assert spec is not None
         device = self.data.test.images.device
+        chunk = batch_starts(self.data.test).step
         journal = Journal(
             self.store.work(cell) / f"evaluation-{name}",
-            f"{spec_hash(spec)} {self.weights.sha256}{used().mark(device)}",
+            journaled(spec, self.weights.sha256, device=device, chunk=chunk),
         )
         resumed, data = not journal.empty, self.data.test.sha256()
         self.progress(name, 0, 1)
@@ -87,6 +88,7 @@ class Evaluating:
                 weights=self.weights.sha256,
                 data=data,
                 resumed=resumed,
+                chunk=chunk,
             ),
             **hashed(spec),
         )
