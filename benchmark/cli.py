@@ -12,6 +12,7 @@ import typer
 from baselines import METHODS
 from benchmark import scales
 from benchmark.cell_commands import (
+    ContinueOption,
     DryRunOption,
     EvaluationsOption,
     FromOption,
@@ -61,6 +62,7 @@ from benchmark.rift.presets import ALPHA_1, CURVE, MODULE, PROTOCOLS, TUNINGS
 from benchmark.store import Store
 from benchmark.submit_command import submit
 from benchmark.table_commands import add_table_commands
+from benchmark.takeover import Takeover
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -92,6 +94,7 @@ def run(
     limit: LimitOption = None,
     dry_run: DryRunOption = False,
     redo_stale: RedoOption = False,
+    continue_anyway: ContinueOption = False,
     jobs: JobsOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
@@ -109,8 +112,11 @@ def run(
     cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
     for cell in cells:
         Plan.of(cell, chosen)
-    options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
-    failures = work_on(cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run)
+    takeover = Takeover(continue_anyway, redo_stale)
+    options = working_options(
+        store, chosen, data_dir, device, threads, precision, compiled, memory, takeover
+    )
+    failures = work_on(cells, chosen, options, jobs=jobs, dry_run=dry_run)
     if failures is None:
         return
     show_values(store, chosen, cells)

@@ -72,7 +72,7 @@ class Precision:
         return f"{made}, compiled" if self.compiled else made
 
     def mark(self, device: "torch.device") -> str:
-        """What tells unfinished work in this precision from work in plain fp32, which has no mark."""
+        """What progress lines add; nothing for plain fp32."""
         label = self.label(device)
         return "" if label == FP32 else f" {label}"
 

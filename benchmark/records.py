@@ -74,7 +74,9 @@ class Provenance(_Model):
     `commit` is None outside a git checkout, `dirty` says whether tracked files differed from it;
     `started` is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a
     training, since `started` otherwise; `resumed` says that an earlier, interrupted attempt had
-    done a part of the work.
+    done a part of the work, and `begun` what was different then, if anything was. `chunk` is the number
+    of images that were judged, and attacked by PGD, at once (AutoAttack's is in its spec); on which
+    hardware it matters is said in `benchmark.attacks`.
     """
 
     commit: str | None
@@ -83,9 +85,11 @@ class Provenance(_Model):
     device: str
     threads: int = Field(gt=0)
     precision: str
+    chunk: int | None = Field(default=None, gt=0)
     started: str
     seconds: float = Field(ge=0)
     resumed: bool
+    begun: list[str] = Field(default_factory=list)
     weights_sha256: Sha256
     data_sha256: Sha256
 

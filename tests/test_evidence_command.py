@@ -121,7 +121,7 @@ class TestCommand:
         """Killed in either seed, the same command continues to the same content, losing nothing."""
         evidence_path(own.results, "mini").unlink()
         for cell in evidence_cells(scale(str(MINI))):
-            chunks = sorted((own.work(cell) / "evidence").glob("*.npz"))
+            chunks = sorted((own.work(cell) / "evidence").glob("*.chunk"))
             assert len(chunks) == 2 * len(FACTORS)
             for chunk in chunks[:2]:
                 chunk.unlink()

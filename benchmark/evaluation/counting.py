@@ -1,4 +1,4 @@
-"""Counting correct answers, clean and under PGD, in batches that do not change the result."""
+"""Counts of correct answers, clean and under PGD; `benchmark.attacks` says when batches matter."""
 
 import numpy as np
 import torch
