@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 BASE = "narrow/cifar10/resnet18-w16/pgd-at/none/seed0"
 RIFT = "narrow/cifar10/resnet18-w16/pgd-at/rift/seed0"
 TWIN = "narrow/cifar10/resnet18-w16/pgd-at/all-layers/seed0"
-PGD, ATTACK, OOD = "pgd10x3-first-2000", "autoattack-first-100", "corruptions-15-gen-v1-first-1000"
+PGD, ATTACK, OOD = "pgd10x3-first-2000", "autoattack-first-100", "corruptions-15-gen-v2-first-1000"
 
 _app = typer.Typer()
 _app.command()(submit)
