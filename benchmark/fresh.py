@@ -20,7 +20,7 @@ from benchmark.tables import grid
 
 ROLES = {
     "Std": ("clean",),
-    "OOD": ("corruptions-15", "corruptions-15-gen-v1"),
+    "OOD": ("corruptions-15", "corruptions-15-gen-v2"),
     "Adv": ("pgd10x3",),
     "AutoAttack": ("autoattack",),
 }

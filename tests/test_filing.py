@@ -26,6 +26,7 @@ from submitting import (
     RESULTS,
     RIFT,
     TWIN,
+    add_corruptions,
     bits_of,
     copied,
     drop,
@@ -64,7 +65,8 @@ def tree(tmp_path: Path) -> Path:
 def at(tree: Path, key: str, name: str) -> Path:
     """Where a record or a making is in `tree`, into which it is brought if it is not there."""
     if name == OOD and not (tree / "records" / key / f"{name}.json").exists():
-        copied(tree, (BASE, RIFT), [OOD])
+        for each in (BASE, RIFT):
+            add_corruptions(tree, each)
     return tree / "records" / key / f"{name}.json"
 
 

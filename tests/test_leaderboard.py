@@ -160,7 +160,7 @@ def test_columns_stand_by_strength_and_size() -> None:
         "pgd10-official-code",
         "clean",
         "corruptions-15",
-        "corruptions-15-gen-v1",
+        "corruptions-15-gen-v2",
     ]
     assert in_order(reversed(wanted)) == wanted
 

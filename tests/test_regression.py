@@ -156,7 +156,7 @@ class TestCompared:
         """Neither the first images nor corrupted images of our own are compared."""
         for name in (
             "clean-first-1000",
-            "corruptions-15-gen-v1",
+            "corruptions-15-gen-v2",
             "corruptions-18",
             "pgd10-official-code",
         ):

@@ -57,7 +57,7 @@ def own(written_by_hand: Store, store: Store) -> Store:
 def test_table_1_by_hand(tables_by_hand: dict[str, Table]) -> None:
     """Every mean, spread, difference and average of Table 1 is what pencil and paper give."""
     table = tables_by_hand["table1"]
-    assert table.columns == ("Std", "OOD (gen-v1)", "Adv")
+    assert table.columns == ("Std", "OOD (gen-v2)", "Adv")
     small, large, mean = "ResNet18 (width 8)", "ResNet34 (width 8)", "average"
     root = pytest.approx
     expected = {
@@ -200,8 +200,8 @@ def test_the_notes_tell_generated_from_published_corruptions(store: Store) -> No
     scale = dataclasses.replace(BY_HAND, datasets=("cifar10",))
     (note,) = [note for note in built("table1", store, scale).notes if "OOD" in note]
     assert note == (
-        "CIFAR-10: OOD (gen-v1) is the mean over 15 corruptions at 5 severities, made by this suite's "
-        "generator gen-v1 with procedural frost, not the published CIFAR-10-C; "
+        "CIFAR-10: OOD (gen-v2) is the mean over 15 corruptions at 5 severities, made by this suite's "
+        "generator gen-v2 with procedural frost, not the published CIFAR-10-C; "
         "Adv is the worst of three PGD-10 runs, L-infinity, eps 8/255, step 2/255"
     )
     official = dataclasses.replace(scale, evaluations=("corruptions-18",))

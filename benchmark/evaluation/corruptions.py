@@ -1,7 +1,7 @@
 """Mean accuracy under common corruptions (column OOD; paper, Section 5.1).
 
 Two sources that are never mixed: the published corrupted test sets (CIFAR-10-C, CIFAR-100-C,
-Tiny-ImageNet-C), and copies made on the spot by this suite's generator `gen-v1` for those who do not
+Tiny-ImageNet-C), and copies made on the spot by this suite's generator `gen-v2` for those who do not
 have them. What the generator makes is another distribution, so that it has names of its own.
 """
 
@@ -171,23 +171,23 @@ class GeneratedCorruptions(Corruptions):
 
     @property
     def label(self) -> str:
-        marks = ["gen-v1"] if self.suite == 15 else [str(self.suite), "gen-v1"]
+        marks = ["gen-v2"] if self.suite == 15 else [str(self.suite), "gen-v2"]
         return f"OOD{self._marks(marks if self.frost == 'procedural' else [*marks, 'frost pictures'])}"
 
     @property
     def summary(self) -> str:
         frost = "procedural frost" if self.frost == "procedural" else "frost from pictures"
-        return f"mean accuracy over {self._what} made by generator gen-v1 ({frost})"
+        return f"mean accuracy over {self._what} made by generator gen-v2 ({frost})"
 
     def spec(self, info: DatasetInfo) -> Spec | None:
         spec: Spec = spec_of(self)
-        return spec | {"source": {"type": "gen-v1", "version": 1}}
+        return spec | {"source": {"type": "gen-v2", "version": 1}}
 
     def note(self, info: DatasetInfo) -> str | None:
         official = f", not the published {info.corruptions}" if info.corruptions else ""
         frost = "procedural frost" if self.frost == "procedural" else "frost from the user's pictures"
         return (
-            f"{self.label} is the mean over {self._what}, made by this suite's generator gen-v1 with "
+            f"{self.label} is the mean over {self._what}, made by this suite's generator gen-v2 with "
             f"{frost}{official}"
         )
 
@@ -207,12 +207,12 @@ class GeneratedCorruptions(Corruptions):
 
 def corruption_seed(info: DatasetInfo) -> int:
     """Seed of the generated copies of a dataset's test split."""
-    return derive_seed(info.name, "corruptions", "gen-v1")
+    return derive_seed(info.name, "corruptions", "gen-v2")
 
 
 def generated_folder(directory: Path, info: DatasetInfo) -> Path:
     """Where `data generate` keeps the copies of a dataset under the data folder."""
-    return directory / "gen-v1" / info.name
+    return directory / "gen-v2" / info.name
 
 
 def frost_folder(data: "Dataset") -> Path:
