@@ -35,7 +35,7 @@ from benchmark.evaluation.counting import clean_count, journaled_pgd_bits
 from benchmark.evaluation.pgd import run_seed
 from benchmark.from_checkpoint import caveats
 from benchmark.plans import Plan
-from benchmark.precision import used
+from benchmark.precision import FP32, computing_in, used
 from benchmark.progress import Progress
 from benchmark.provenance import provenance
 from benchmark.records import (
@@ -245,10 +245,14 @@ def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> tuple[Weights, 
     return Weights.of(fitted.state), fitted.epochs, fitted.resumed
 
 
+@computing_in(FP32)
 def choose_alpha(
     run: Run, theta_at: Weights, theta_ft: Weights
 ) -> tuple[float, Count, list[CurvePoint]]:
-    """Step 3 (Equation 9): alpha*, the base model's robust count, and the points looked at."""
+    """Step 3 (Equation 9): alpha*, the base model's robust count, and the points looked at.
+
+    In fp32 whatever the process computes in: a rounded gradient may turn the image that decides.
+    """
     plan = run.plan
     assert plan.finetune is not None and plan.finetune.interpolation is not None
     rule, base = plan.finetune.interpolation, plan.base
