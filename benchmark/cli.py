@@ -11,6 +11,7 @@ import typer
 
 from baselines import METHODS
 from benchmark import scales
+from benchmark.bf16_command import bf16
 from benchmark.cell_commands import (
     ContinueOption,
     DryRunOption,
@@ -189,6 +190,7 @@ def list_names() -> None:
 
 app.command("evaluate", rich_help_panel="Cells")(evaluate)
 app.command("evidence", rich_help_panel="Cells")(evidence)
+app.command("bf16", rich_help_panel="Cells")(bf16)
 app.command("check", rich_help_panel="Results")(check)
 app.command("leaderboard", rich_help_panel="Results")(leaderboard_command)
 app.command("submit", rich_help_panel="Results")(submit)

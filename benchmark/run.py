@@ -35,6 +35,7 @@ from benchmark.evaluation.counting import batch_starts, clean_count, journaled_p
 from benchmark.evaluation.pgd import run_seed
 from benchmark.from_checkpoint import caveats
 from benchmark.plans import Plan
+from benchmark.precision import FP32, computing_in
 from benchmark.progress import Progress
 from benchmark.provenance import journaled, provenance
 from benchmark.records import (
@@ -249,10 +250,14 @@ def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
     return fitted
 
 
+@computing_in(FP32)
 def choose_alpha(
     run: Run, theta_at: Weights, theta_ft: Weights
 ) -> tuple[float, Count, list[CurvePoint]]:
-    """Step 3 (Equation 9): alpha*, the base model's robust count, and the points looked at."""
+    """Step 3 (Equation 9): alpha*, the base model's robust count, and the points looked at.
+
+    In fp32 whatever the process computes in: a rounded gradient may turn the image that decides.
+    """
     plan = run.plan
     assert plan.finetune is not None and plan.finetune.interpolation is not None
     rule, base = plan.finetune.interpolation, plan.base
