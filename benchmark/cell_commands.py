@@ -126,7 +126,7 @@ def chosen_scale(
     if chosen.checkpoints and (other := [seed for seed in numbers if seed not in chosen.seeds]):
         own = ", ".join(str(seed) for seed in chosen.seeds)
         raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")
-    return dataclasses.replace(chosen, seeds=numbers)
+    return chosen.with_seeds(numbers)
 
 
 def scale_of(

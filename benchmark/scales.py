@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -36,6 +36,25 @@ def _of_no_checkpoint(name: str) -> str:
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)]
+_SEEDS = TypeAdapter(dict[Literal["seeds"], Seeds])
+
+
+def _with_seeds_checked(own: dict[str, Any]) -> dict[str, Any]:
+    if "seeds" not in own:
+        return own
+    try:
+        return own | _SEEDS.validate_python({"seeds": own["seeds"]})
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from error
+
+
+Own = Annotated[dict[str, Any], AfterValidator(_with_seeds_checked)]
+
+
+def of_recipe(own: Overrides) -> dict[str, Any]:
+    """What a scale says of a network's or method's recipe: all that it says of it but `seeds`."""
+    return {name: value for name, value in own.items() if name != "seeds"}
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -45,29 +64,27 @@ class Scale:
     `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE`,
     `CriticalitySettings` and `OfficialCriticality`; everything they leave out is as published.
     `networks` overrides `training` further for single networks, and `recipes` for single methods (the
-    paper, too, tunes the learning rate). Table 1 is of the first of `methods`, Table 2 of the others on
-    the first two of `datasets`; Tables 2 to 4 are of the first of `archs`, Tables 3 and 4 of the first
-    of `datasets`. `threads` is the number of threads of each process (0: all cores): it is fixed by the
-    scale, because it can change the last bits of a sum, while the number of processes cannot. `audit`
-    names the evaluations of the audit (None: `evaluations` and AutoAttack). `checkpoints` names those
-    of the registry that its cells start from (none: they are trained); `starting_from` makes such a
-    scale out of any.
+    paper, too, tunes the learning rate); either may also name `seeds` of its own, see `seeds_of`.
+    Table 1 is of the first of `methods`, Table 2 of the others on the first two of `datasets`; Tables
+    2 to 4 are of the first of `archs`, Tables 3 and 4 of the first of `datasets`. `threads` is the
+    number of threads of each process (0: all cores): it is fixed by the scale, because it can change
+    the last bits of a sum, while the number of processes cannot. `audit` names the evaluations of the
+    audit (None: `evaluations` and AutoAttack). `checkpoints` names those of the registry that its
+    cells start from (none: they are trained); `starting_from` makes such a scale out of any.
     """
 
     name: Annotated[str, Field(pattern=rf"^{PART}$"), AfterValidator(_of_no_checkpoint)]
     summary: str
     datasets: Names
     archs: Names
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)
-    ]
+    seeds: Seeds
     methods: Names = ("pgd-at", "trades", "mart", "awp", "score")
     threads: Annotated[int, Field(ge=0)] = 0
     training: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
     criticality: dict[str, Any] = field(default_factory=dict)
-    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    networks: dict[str, Own] = field(default_factory=dict)
+    recipes: dict[str, Own] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15-gen-v1", "pgd10x3")
     audit: Names | None = None
     checkpoints: Annotated[tuple[str, ...], AfterValidator(_once)] = ()
@@ -91,6 +108,26 @@ class Scale:
     def _by_place(self) -> dict[Place, str]:
         pairs = zip(self.checkpoints, self.slots, strict=True)
         return {place_of(name): slot for name, slot in pairs}
+
+    def seeds_of(self, dataset: str, arch: str, method: str) -> tuple[int, ...]:
+        """The seeds of a model and of all its fine-tunings.
+
+        On the first of `datasets` they are those that `recipes` names for its method, else, under the
+        first of `methods`, those that `networks` names for its network. Elsewhere they are `seeds`.
+        """
+        if dataset != self.datasets[0]:
+            return self.seeds
+        network = self.networks.get(arch, {}) if method == self.methods[0] else {}
+        own = network | self.recipes.get(method, {})
+        return tuple(own.get("seeds", self.seeds))
+
+    def with_seeds(self, seeds: tuple[int, ...]) -> Self:
+        """The scale with `seeds` for every model."""
+        networks, recipes = (
+            {name: of_recipe(own) for name, own in part.items()}
+            for part in (self.networks, self.recipes)
+        )
+        return dataclasses.replace(self, seeds=seeds, networks=networks, recipes=recipes)
 
     def has(self, dataset: str, arch: str, method: str, seed: int = 0) -> bool:
         """Whether there are cells of this model: all that is trained, else that of a checkpoint."""
