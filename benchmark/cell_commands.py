@@ -32,9 +32,9 @@ ScaleOption = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="What the tables cost: `quick` (digits, minutes), `narrow` (real images on a CPU, hours), "
-        "`short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path of a TOML "
-        "file with a scale of your own.",
+        help="What the tables cost: `quick` (digits, minutes), `narrow` and `small` (real images on a "
+        "CPU, hours), `short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path "
+        "of a TOML file with a scale of your own.",
     ),
 ]
 OnlyOption = Annotated[

@@ -153,6 +153,37 @@ def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
     assert scale(str(path)).seeds_of("digits", "resnet18-w8", "pgd-at") == (9,)
 
 
+def test_the_scale_small_has_five_seeds_of_one_model() -> None:
+    """Five seeds of ResNet18 under PGD-AT on CIFAR-10 and of all its tunings, one of all else."""
+    small = SCALES["small"]
+    for table, spec in REPORTS.items():
+        for (dataset, arch, method), seeds in seeds_by_model(spec.cells(small, spec.defaults)).items():
+            many = (dataset, arch, method) == ("cifar10", "resnet18-w16", "pgd-at")
+            assert seeds == ((0, 1, 2, 3, 4) if many else (0,)), table
+    cells = REPORTS["table1"].cells(small, ["rift"])
+    assert len(cells) == 2 * (5 + 1 + 1 + 3)
+    assert {cell.dataset for cell in cells} == {"cifar10", "cifar100"}
+
+
+@pytest.mark.parametrize(
+    ("method", "lr"), [("pgd-at", 0.2), ("trades", 0.2), ("mart", 0.05), ("score", 0.1)]
+)
+def test_recipes_of_the_scale_small(method: str, lr: float) -> None:
+    """30 one-cycle epochs on two-step examples, 3 of fine-tuning, judged on all test images but for
+    epochs of adversarial training."""
+    small = SCALES["small"]
+    plan = Plan.of(Cell("small", "cifar10", "resnet18-w16", method, "rift-held-out", 0), small)
+    base = plan.base.recipe
+    assert (base.epochs, base.schedule, base.lr) == (30, "one-cycle", lr)
+    assert (base.attack_steps, base.attack_path) == (2, 1.5)
+    assert (base.select_last, base.select_images) == (2, 2000)
+    tuning = dataclasses.replace(FINETUNE_RECIPE, epochs=3, milestones=(2,))
+    assert (plan.recipe, plan.recipe.select_images) == (tuning, None)
+    assert plan.criticality.images == 2000
+    first = [name for name in (*small.evaluations, *small.for_audit) if "-first-" in name]
+    assert first == ["autoattack-first-1000"]
+
+
 @pytest.mark.parametrize(
     ("table", "tunings"),
     [
