@@ -33,9 +33,9 @@ ScaleOption = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="What the tables cost: `quick` (digits, minutes), `narrow` (real images on a CPU, hours), "
-        "`short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path of a TOML "
-        "file with a scale of your own.",
+        help="What the tables cost: `quick` (digits, minutes), `narrow` and `small` (real images on a "
+        "CPU, hours), `short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path "
+        "of a TOML file with a scale of your own.",
     ),
 ]
 OnlyOption = Annotated[
@@ -140,7 +140,7 @@ def chosen_scale(
     if chosen.checkpoints and (other := [seed for seed in numbers if seed not in chosen.seeds]):
         own = ", ".join(str(seed) for seed in chosen.seeds)
         raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")
-    return dataclasses.replace(chosen, seeds=numbers)
+    return chosen.with_seeds(numbers)
 
 
 def scale_of(

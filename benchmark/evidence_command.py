@@ -87,10 +87,11 @@ def evidence(
         )
         for which in (None, seeds)
     )
-    if unknown := [seed for seed in chosen.seeds if seed not in whole.seeds]:
-        known = ", ".join(map(str, whole.seeds))
-        raise UserError(f"scale '{whole.name}' has no seed {unknown[0]}; it has {known}")
     store, cells = Store(results, artifacts), evidence_cells(chosen)
+    own = [cell.seed for cell in evidence_cells(whole)]
+    if unknown := [cell.seed for cell in cells if cell.seed not in own]:
+        known = ", ".join(map(str, own))
+        raise UserError(f"scale '{whole.name}' has no seed {unknown[0]}; it has {known}")
     takeover = Takeover(continue_anyway, redo_stale)
     options = working_options(
         store, chosen, data_dir, device, threads, precision, compiled, memory, takeover
@@ -169,7 +170,8 @@ class _Kept:
         for reason in stale(found, self.store, self.scale).values():
             say(f"stale: {reason}")
         measured = {each.seed for each in found.seeds}
-        if lacking := [str(seed) for seed in self.scale.seeds if seed not in measured]:
+        seeds = [cell.seed for cell in evidence_cells(self.scale)]
+        if lacking := [str(seed) for seed in seeds if seed not in measured]:
             say(f"not measured: seed {', '.join(lacking)}")
 
 

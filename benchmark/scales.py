@@ -6,10 +6,11 @@ file with the fields of `Scale`, named on the command line as `--scale my.toml`.
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -33,6 +34,25 @@ def _of_no_checkpoint(name: str) -> str:
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)]
+_SEEDS = TypeAdapter(dict[Literal["seeds"], Seeds])
+
+
+def _with_seeds_checked(own: dict[str, Any]) -> dict[str, Any]:
+    if "seeds" not in own:
+        return own
+    try:
+        return own | _SEEDS.validate_python({"seeds": own["seeds"]})
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from error
+
+
+Own = Annotated[dict[str, Any], AfterValidator(_with_seeds_checked)]
+
+
+def of_recipe(own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a scale says of a network's or method's recipe: all that it says of it but `seeds`."""
+    return {name: value for name, value in own.items() if name != "seeds"}
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -42,31 +62,30 @@ class Scale:
     `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE`,
     `CriticalitySettings` and `OfficialCriticality`; everything they leave out is as published.
     `networks` overrides `training` further for single networks, and `recipes` for single methods (the
-    paper, too, tunes the learning rate). Table 1 is of the first of `methods`, Table 2 of the others on
-    the first two of `datasets`; Tables 2 to 4 are of the first of `archs`, Tables 3 and 4 of the first
-    of `datasets`. `threads` is the number of threads of each process (0: all cores): it is fixed by the
-    scale, because it can change the last bits of a sum, while the number of processes cannot.
-    `precision` is that of attacks and adversarial training on every machine (None: `auto`); other ones
-    have keys of their own (`in_precision`). `audit` names the evaluations of the audit (None:
-    `evaluations` and AutoAttack). `checkpoints` names those of the registry that its cells start from
-    (none: they are trained); `starting_from` makes such a scale out of any.
+    paper, too, tunes the learning rate); either may also name `seeds` of its own, see `seeds_of`.
+    Table 1 is of the first of `methods`, Table 2 of the others on the first two of `datasets`; Tables
+    2 to 4 are of the first of `archs`, Tables 3 and 4 of the first of `datasets`. `threads` is the
+    number of threads of each process (0: all cores): it is fixed by the scale, because it can change
+    the last bits of a sum, while the number of processes cannot. `precision` is that of attacks and
+    adversarial training on every machine (None: `auto`); other ones have keys of their own
+    (`in_precision`). `audit` names the evaluations of the audit (None: `evaluations` and AutoAttack).
+    `checkpoints` names those of the registry that its cells start from (none: they are trained);
+    `starting_from` makes such a scale out of any.
     """
 
     name: Annotated[str, Field(pattern=rf"^{PART}$"), AfterValidator(_of_no_checkpoint)]
     summary: str
     datasets: Names
     archs: Names
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)
-    ]
+    seeds: Seeds
     methods: Names = ("pgd-at", "trades", "mart", "awp", "score")
     threads: Annotated[int, Field(ge=0)] = 0
     precision: Annotated[str, Field(pattern=f"^({'|'.join(NAMES)})$")] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
     criticality: dict[str, Any] = field(default_factory=dict)
-    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    networks: dict[str, Own] = field(default_factory=dict)
+    recipes: dict[str, Own] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15-gen-v2", "pgd10x3")
     audit: Names | None = None
     checkpoints: Annotated[tuple[str, ...], AfterValidator(_once)] = ()
@@ -96,6 +115,26 @@ class Scale:
     def _by_place(self) -> dict[Place, str]:
         pairs = zip(self.checkpoints, self.slots, strict=True)
         return {place_of(name): slot for name, slot in pairs}
+
+    def seeds_of(self, dataset: str, arch: str, method: str) -> tuple[int, ...]:
+        """The seeds of a model and of all its fine-tunings.
+
+        On the first of `datasets` they are those that `recipes` names for its method, else, under the
+        first of `methods`, those that `networks` names for its network. Elsewhere they are `seeds`.
+        """
+        if dataset != self.datasets[0]:
+            return self.seeds
+        network = self.networks.get(arch, {}) if method == self.methods[0] else {}
+        own = network | self.recipes.get(method, {})
+        return tuple(own.get("seeds", self.seeds))
+
+    def with_seeds(self, seeds: tuple[int, ...]) -> Self:
+        """The scale with `seeds` for every model."""
+        networks, recipes = (
+            {name: of_recipe(own) for name, own in part.items()}
+            for part in (self.networks, self.recipes)
+        )
+        return dataclasses.replace(self, seeds=seeds, networks=networks, recipes=recipes)
 
     def has(self, dataset: str, arch: str, method: str, seed: int = 0) -> bool:
         """Whether there are cells of this model: all that is trained, else that of a checkpoint."""
@@ -199,6 +238,37 @@ many rows, looks at the first of them only for all but clean accuracy. OOD is of
 than the others, as published (MART's weight decay is seven times theirs).
 """
 
+SMALL = Scale(
+    name="small",
+    summary="real images, width-16 networks, 30 epochs, five seeds of the first: hours on a CPU",
+    datasets=("cifar10", "cifar100"),
+    archs=("resnet18-w16", "resnet34-w16", "wrn-34-1"),
+    seeds=(0,),
+    training={
+        "epochs": 30,
+        "lr": 0.2,
+        "schedule": "one-cycle",
+        "attack_steps": 2,
+        "attack_path": 1.5,
+        "select_last": 2,
+        "select_images": 2000,
+    },
+    finetuning={"epochs": 3, "milestones": [2]},
+    criticality={"images": 2000},
+    networks={"resnet18-w16": {"seeds": (0, 1, 2, 3, 4)}},
+    recipes={"mart": {"lr": 0.05}, "score": {"lr": 0.1}},
+    audit=(*Scale.evaluations, "autoattack-first-1000"),
+)
+"""The networks of `narrow`, trained three times as long and judged on more images.
+
+The model that Tables 3 and 4, the audit and Figures 1 and 3 are of, ResNet18 under PGD-AT on CIFAR-10,
+has five seeds, so that its intervals say what training again changes; every other model has one.
+Criticality is measured on 2,000 training images; epochs of adversarial training are chosen on the first
+2,000 test images, epochs of fine-tuning and alpha* on all of them (or all of the hold-out), and
+Std, OOD and Adv are of all test images. AutoAttack, which costs more than all of these, is of the first
+1,000. Steps and learning rates are those of `narrow`.
+"""
+
 SHORT = Scale(
     name="short",
     summary="real images, the paper's networks, 30 one-cycle epochs, one seed: hours on one GPU",
@@ -222,7 +292,7 @@ PAPER = Scale(
 )
 """Nothing is shortened: each method's published recipe, on the published corrupted test sets."""
 
-SCALES: dict[str, Scale] = {scale.name: scale for scale in (QUICK, NARROW, SHORT, PAPER)}
+SCALES: dict[str, Scale] = {scale.name: scale for scale in (QUICK, NARROW, SMALL, SHORT, PAPER)}
 
 
 def scale(name: str, results: Path | None = None) -> Scale:

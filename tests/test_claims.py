@@ -267,7 +267,7 @@ def test_a_claim_about_other_datasets_is_open(by_hand: dict[str, Finding]) -> No
 
 
 def test_growth_of_the_gain(store: Store) -> None:
-    """The gain of the last network minus that of the first, seed by seed, by dataset."""
+    """The gain of the last network minus that of the first, at the seeds that both have, by dataset."""
     scale = replace(ONE, archs=("resnet18-w8", "resnet34-w8"), datasets=("cifar10", "cifar100"))
     for dataset in scale.datasets:
         for times, (arch, gain) in enumerate((("resnet18-w8", 10), ("resnet34-w8", 30)), start=1):
@@ -281,6 +281,11 @@ def test_growth_of_the_gain(store: Store) -> None:
     growth = findings[f"C10/cifar100/{where}"].ours
     assert growth is not None
     assert growth.values == pytest.approx((0.02, 0.021, 0.022))
+    mixed = replace(scale, networks={"resnet34-w8": {"seeds": (1,)}})
+    growth = judged(store, mixed)[f"C10/cifar10/{where}"].ours
+    assert growth is not None
+    assert growth.values == pytest.approx((0.021,))
+    assert all(source.endswith("seed1") for source in growth.sources)
 
 
 def test_the_first_images_stand_in_and_are_named(store: Store) -> None:

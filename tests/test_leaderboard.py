@@ -323,6 +323,10 @@ def test_entries_without_all_seeds_are_flagged(store: Store) -> None:
     assert entry.numbers["pgd10x3"].seeds == (0, 2)
     (flag,) = (flag for flag in entry.flags if flag.kind == "seeds")
     assert flag.text == "2 of the scale's 3 seeds (without 1): pgd10x3"
+    own = replace(BY_HAND, networks={"resnet18-w8": {"seeds": (2, 0)}})
+    entry = entry_in(board_of(store, scales={"by-hand": own}), "none")
+    assert entry.scale_seeds == (2, 0)
+    assert "seeds" not in kinds(entry)
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,60 @@ def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, ho
     )
 
 
+MIXED = dataclasses.replace(BY_HAND, networks={"resnet34-w8": {"seeds": (1, 2)}})
+
+
+def test_rows_of_different_seeds_say_how_many(written_by_hand: Store, own: Store) -> None:
+    """A column counts the seeds of each row, and an average is that of the seeds that all have."""
+    table = built("table1", written_by_hand, MIXED)
+    assert table.label_heads == ("dataset", "network", "seeds", "method")
+    for seeds, count, network in (
+        (BY_HAND.seeds, "3", "ResNet18 (width 8)"),
+        ((1, 2), "2", "ResNet34 (width 8)"),
+        ((1, 2), "2", "average"),
+    ):
+        alike = built("table1", written_by_hand, BY_HAND.with_seeds(seeds))
+        for method in ("AT", "AT+RiFT", "difference"):
+            numbers = row(alike, "Digits", network, method).numbers
+            assert row(table, "Digits", network, count, method).numbers == numbers
+    assert "averages are over the seeds that all networks have" in table.notes
+    of_none = dataclasses.replace(MIXED, networks={"resnet34-w8": {"seeds": (4,)}})
+    for evaluation in of_none.evaluations:
+        for finetune in ("none", "rift"):
+            cell = cell_at(finetune, 4, "resnet34-w8", of_none)
+            write_record(own, cell, evaluation, 500, scale=of_none)
+    assert percents(row(built("table1", own, of_none), "Digits", "average", "0", "AT")) == [None] * 3
+
+
+def test_notes_on_rows_of_different_seeds(written_by_hand: Store) -> None:
+    """Which models have which seeds, and what the intervals of each kind are over; tables whose rows
+    are all of the same seeds are as if the scale had no others."""
+    scale = dataclasses.replace(MIXED, networks={"resnet34-w8": {"seeds": (1,)}})
+    notes = built("table1", written_by_hand, scale).notes
+    assert notes[1] == (
+        "accuracy in percent; seeds 0, 1, 2: mean ± standard deviation over seeds (AT, ResNet18 (width "
+        "8) on Digits); seeds 1: one seed, no spread (all others)"
+    )
+    assert notes[2].startswith("in brackets, several seeds: 95 % t interval")
+    assert notes[3].startswith("in brackets, one seed: 95 % interval over test images")
+    assert "paired, seed by seed, or of one seed image by image" in notes[4]
+    for name in ("table2", "table3", "table4"):
+        assert built(name, written_by_hand, scale) == built(name, written_by_hand)
+
+
+def test_a_method_of_other_seeds_has_a_column_too(written_by_hand: Store) -> None:
+    """So do the rows of Table 2."""
+    scale = dataclasses.replace(BY_HAND, recipes={"mart": {"seeds": (0,)}})
+    table = built("table2", written_by_hand, scale)
+    assert table.label_heads == ("dataset", "seeds", "method")
+    assert {row.labels[1:] for row in table.rows if row.labels[2] != "difference"} == {
+        ("3", "TRADES"),
+        ("3", "TRADES+RiFT"),
+        ("1", "MART"),
+        ("1", "MART+RiFT"),
+    }
+
+
 def test_the_notes_say_what_the_intervals_are_over(written_by_hand: Store) -> None:
     """One note on accuracies under every table, and one on differences where there are some."""
     for seeds, said, paired in (

@@ -53,9 +53,7 @@ def _other_images(elsewhere: Collection[str]) -> Iterator[Flag]:
 
 
 def _few_seeds(model: "Model", numbers: Mapping[str, Number]) -> Iterator[Flag]:
-    if model.scale is None:
-        return
-    wanted = model.scale.seeds
+    wanted = model.scale_seeds
     short: dict[tuple[int, ...], list[str]] = {}
     for name, number in numbers.items():
         if missing := tuple(seed for seed in wanted if seed not in number.seeds):
