@@ -31,7 +31,7 @@ Select = Callable[[nn.Module], Count]
 
 
 class TrainingFailed(RuntimeError):
-    """The loss stopped being a number."""
+    """The loss, or every answer of the best epoch, stopped being a number."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def fit(
     says otherwise. `mixed` trains in the precision of the process (`benchmark.precision`), which is
     otherwise that of attacks alone. State goes to `checkpoint` after every epoch; a state left there
     under the same `fingerprint` is continued, any other is ignored. Raises `TrainingFailed` on a
-    non-finite loss.
+    non-finite loss, and if the best epoch gives no finite answer.
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
@@ -153,6 +153,11 @@ def fit(
         )
     best = best_epoch(state.log)
     assert best is not None  # the last epoch is always judged
+    if best.selection.not_finite == best.selection.n:
+        raise TrainingFailed(
+            f"{stage}: every answer of the epochs that were judged is NaN or infinite; a lower "
+            "learning rate may help"
+        )
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     model.load_state_dict(state.best)

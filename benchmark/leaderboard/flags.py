@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from math import isclose
 from typing import TYPE_CHECKING
 
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.first import First
 from benchmark.evaluation.pgd import pixel_units
 from benchmark.leaderboard.schema import Flag, Number
@@ -30,6 +30,7 @@ def flags(
         *_chosen_on(model),
         *_constraint(model),
         *_same_weights(model),
+        *_zero_gradients(model),
         *_subsets(numbers),
     ]
     return tuple(dict.fromkeys(found))
@@ -128,6 +129,11 @@ def _same_weights(model: "Model") -> Iterator[Flag]:
     for key, names in twins.items():
         text = f"has the very weights of {key}, whose results it takes over: {', '.join(names)}"
         yield Flag(kind="same-weights", text=text)
+
+
+def _zero_gradients(model: "Model") -> Iterator[Flag]:
+    for text in sanity.zeros(model.every_record, at_least=1):
+        yield Flag(kind="zero-gradients", text=text)
 
 
 def _subsets(numbers: Mapping[str, Number]) -> Iterator[Flag]:

@@ -21,6 +21,7 @@ FlagKind = Literal[
     "changed-checkout",
     "chosen-on-test",
     "same-weights",
+    "zero-gradients",
     "constraint",
     "subset",
     "extra-data",

@@ -52,6 +52,7 @@ FLAG_WORDS: dict[FlagKind, str] = {
     "changed-checkout": "changed checkout",
     "chosen-on-test": "chosen on test images",
     "same-weights": "same weights",
+    "zero-gradients": "zero gradients",
     "constraint": "MRC a lower estimate",
     "subset": "first images only",
     "extra-data": "extra data",
