@@ -264,8 +264,16 @@ def hashes(records: Sequence[Record]) -> dict[str, str]:
     return {f"{each.cell.cell.key}/{each.evaluation}": each.spec_hash for each in records}
 
 
+def warned(why: str, warnings: Sequence[str]) -> str:
+    """`why`, and the first of `warnings` with the number of others."""
+    if not warnings:
+        return why
+    more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+    return f"{why}; WARNING, {warnings[0]}{more}"
+
+
 def warnings(records: Sequence[Record]) -> tuple[str, ...]:
-    """What the attacks behind `records` warn of, each with the model that it is about."""
+    """What `records` warn of, each with the model that it is about."""
     return tuple(
         f"{record.cell.finetune}, seed {record.cell.seed}: {warning}"
         for record in records

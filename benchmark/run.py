@@ -31,7 +31,8 @@ from benchmark.data.hold_out import Material, material
 from benchmark.data.images import Dataset, Split
 from benchmark.evaluate import Evaluating
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.counting import batch_starts, clean_count, journaled_pgd_bits
+from benchmark.evaluation.counting import batch_starts, clean_count, journaled_pgd_answers
+from benchmark.evaluation.evaluation import counted
 from benchmark.evaluation.pgd import run_seed
 from benchmark.from_checkpoint import caveats
 from benchmark.plans import Plan
@@ -276,19 +277,18 @@ def choose_alpha(
     def clean(alpha: float) -> Count:
         name = f"clean-{alpha:.4f}"
         if (kept := journal.get(name)) is None:
-            counted = clean_count(at(alpha), judged)
-            kept = {"k": np.array(counted.k)}
+            kept = {key: np.array(n) for key, n in clean_count(at(alpha), judged)}
             journal.put(name, **kept)
         run.progress("interpolation: clean", rule.grid.index(alpha) + 1, len(rule.grid))
-        return Count(k=int(kept["k"]), n=len(judged))
+        return Count(**{"n": len(judged)} | {key: int(n) for key, n in kept.items()})
 
     def robust(alpha: float) -> Count:
         def show(_stage: str, done: int, total: int, _note: str = "") -> None:
             run.progress("interpolation: robust", done, total, f"alpha {alpha:.2f}")
 
         name, seed = f"robust-{alpha:.4f}", run_seed(base.cell, 0)
-        bits = journaled_pgd_bits(at(alpha), judged, plan.attack, seed, journal, name, show)
-        return Count(k=int(bits.sum()), n=len(bits))
+        answers = journaled_pgd_answers(at(alpha), judged, plan.attack, seed, journal, name, show)
+        return counted(answers)
 
     reference = robust(0.0)
     whole = plan.finetune.whole_curve

@@ -9,7 +9,7 @@ at the seeds that all of them have: pairs of one seed have an interval, five see
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -18,11 +18,11 @@ from benchmark.cells import BASE, HELD_OUT, Cell, base_name
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
 from benchmark.estimates import Estimate, Records, accuracy, average_accuracy, average_change
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation, sanity
 from benchmark.intervals import RESAMPLES, Interval, PValues
 from benchmark.models import arch
 from benchmark.plans import Plan
-from benchmark.records import Finetuning, flagged, not_valid
+from benchmark.records import Finetuning, Record, flagged, not_valid
 from benchmark.rift.presets import ALPHA_1, PROTOCOLS, finetune
 from benchmark.scales import Scale, of_recipe
 from benchmark.states import State, is_of, record_state
@@ -107,13 +107,16 @@ class Reader:
 
     def remarks(self, cell: Cell) -> list[str]:
         """What the fresh records of `cell` remark, such as signs of gradient masking."""
-        plan, said = Plan.of(cell, self.scale), dict[str, None]()
+        return list(dict.fromkeys(remark for record in self.fresh(cell) for remark in record.remarks))
+
+    def fresh(self, cell: Cell) -> Iterator[Record]:
+        """The fresh records of `cell`."""
+        plan = Plan.of(cell, self.scale)
         for name in self.scale.evaluations:
             if record_state(self.store, plan, name) is State.DONE:
                 record = self.store.record(cell, name)
                 assert record is not None
-                said |= dict.fromkeys(record.remarks)
-        return list(said)
+                yield record
 
     def stale(self, cells: Iterable[Cell]) -> int:
         """How many records of `cells` are stale."""
@@ -467,6 +470,8 @@ def notes(reader: Reader, cells: Sequence[Cell], *, differences: bool = False) -
             lines.append(f"{info.label} has no {', '.join(missing)}")
     if stale := reader.stale(cells):
         lines.append(f"stale records left out: {stale}; `status` lists them")
+    if zeros := sanity.zeros(record for cell in cells for record in reader.fresh(cell)):
+        lines.append("; ".join(zeros))
     return [*lines, *_remarks(reader, cells)]
 
 

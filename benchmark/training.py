@@ -34,7 +34,7 @@ Select = Callable[[nn.Module], Count]
 
 
 class TrainingFailed(RuntimeError):
-    """The loss stopped being a number."""
+    """The loss, or every answer of the best epoch, stopped being a number."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def fit(
     fewer) are averaged beside. State goes to `checkpoint` after every epoch; a state left there under
     the same `fingerprint` is continued. Raises `UserError` for another one, and for one of another
     precision, number of threads, chunk or machine, but for what `takeover` allows; `TrainingFailed` on
-    a non-finite loss.
+    a non-finite loss, and if the best epoch gives no finite answer.
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
@@ -164,6 +164,13 @@ def fit(
             state.epoch * steps,
             recipe.epochs * steps,
             f"epoch {state.epoch}/{recipe.epochs}, loss {entry.loss:.3f}{shown}, {took:.0f} s",
+        )
+    best = best_epoch(state.log)
+    assert best is not None  # the last epoch is always judged
+    if best.selection.not_finite == best.selection.n:
+        raise TrainingFailed(
+            f"{stage}: every answer of the epochs that were judged is NaN or infinite; a lower "
+            "learning rate may help"
         )
     for parameter in model.parameters():
         parameter.requires_grad_(True)

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from benchmark.cells import Cell
+from benchmark.evaluation.evaluation import VANISHING
+from benchmark.evaluation.sanity import attack_of
 from benchmark.plans import Plan
 from benchmark.records import (
     CellName,
@@ -61,7 +63,10 @@ def cell_at(
 def record_and_bits(
     plan: Plan, evaluation: str, k: int, n: int, bits: Bits | None = None
 ) -> tuple[Record, bytes]:
-    """A fresh record of `k` correct of `n`: the first k images are right unless `bits` say which."""
+    """A fresh record of `k` correct of `n`: the first k images are right unless `bits` say which.
+
+    An attack met no zero gradient and no zero loss.
+    """
     spec = plan.evaluation_spec(evaluation)
     assert spec is not None
     packed, bits_sha256 = pack_bits({evaluation: np.arange(n) < k} if bits is None else bits)
@@ -71,7 +76,8 @@ def record_and_bits(
         value=k / n,
         k=k,
         n=n,
-        parts={"whole": Count(k=k, n=n)},
+        parts={"whole": Count(k=k, n=n)}
+        | {name: Count(k=0, n=n) for name in VANISHING if attack_of(evaluation)},
         bits_sha256=bits_sha256,
         provenance=PROVENANCE,
         **hashed(spec),

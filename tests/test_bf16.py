@@ -92,7 +92,7 @@ class TestCommand:
             seed, bits = run_seed(Cell.parse(KEY), number), {}
             for numbers in (FP32, BF16):
                 with computing_in(numbers):
-                    batch = counting.pgd_bits(model, split, DIGITS.threat, seed, 0, IMAGES)
+                    batch = counting.pgd_answers(model, split, DIGITS.threat, seed, 0, IMAGES)
                     bits[numbers] = batch.numpy()
             assert each.fp32 == bits[FP32].sum()
             assert np.array_equal(found.differences[number], bits[BF16].astype(int) - bits[FP32])
@@ -113,7 +113,7 @@ class TestCommand:
     def test_resumed_equals_uninterrupted(self, own, measured, monkeypatch):
         """Killed after both precisions began, the command continues and ends with the same flags."""
         changes_path(own.results).unlink()
-        honest, calls = counting.pgd_bits, []
+        honest, calls = counting.pgd_answers, []
 
         def killed(*given):
             if len(calls) == 4:
@@ -121,10 +121,12 @@ class TestCommand:
             calls.append(given)
             return honest(*given)
 
-        monkeypatch.setattr(counting, "pgd_bits", killed)
+        monkeypatch.setattr(counting, "pgd_answers", killed)
         assert run(own, KEY).exit_code == 130
         assert not changes_path(own.results).exists()
-        monkeypatch.setattr(counting, "pgd_bits", lambda *given: calls.append(given) or honest(*given))
+        monkeypatch.setattr(
+            counting, "pgd_answers", lambda *given: calls.append(given) or honest(*given)
+        )
         assert run(own, KEY).exit_code == 0
         assert len(calls) == 6
         (found,), (expected,) = read_changes(own.results), read_changes(measured[0].results)

@@ -153,6 +153,8 @@ class TestPgd:
             "run1": Count(k=int(runs[1].sum()), n=IMAGES),
             "run2": Count(k=int(runs[2].sum()), n=IMAGES),
             "per-image-worst": Count(k=int(runs.all(0).sum()), n=IMAGES),
+            "zero-gradients": Count(k=0, n=IMAGES),
+            "zero-losses": Count(k=0, n=IMAGES),
         }
         assert outcome.parts["per-image-worst"].k <= outcome.value.k < undisturbed["clean"].value.k
 
@@ -177,12 +179,12 @@ class TestPgd:
         count = counting.pgd_count(model, split, DIGITS.threat, run_seed(CELL, 1))
         assert count == undisturbed["pgd10x3"].parts["run1"]
 
-    @pytest.mark.parametrize("finished", [1, 4, 8])
+    @pytest.mark.parametrize("finished", [1, 4, 8, 10])
     def test_killed_while_writing(self, evaluate, monkeypatch, finished, undisturbed):
         """Batches that were kept are not attacked again, and the bits are the same."""
         expected = undisturbed["pgd10x3"]
         monkeypatch.setattr(counting, "BATCH", 16)
-        put, honest, kept, attacked = Journal.put, counting.pgd_bits, [], []
+        put, honest, kept, attacked = Journal.put, counting.pgd_answers, [], []
 
         def fails_later(journal, name, **arrays):
             if len(kept) == finished:
@@ -195,7 +197,7 @@ class TestPgd:
             with pytest.raises(KeyboardInterrupt):
                 evaluate("pgd10x3", "shared")
         monkeypatch.setattr(
-            counting, "pgd_bits", lambda *args: attacked.append(args[-2]) or honest(*args)
+            counting, "pgd_answers", lambda *args: attacked.append(args[-2]) or honest(*args)
         )
         assert same(evaluate("pgd10x3", "shared"), expected)
         assert attacked == ([0, 16, 32] * 3)[finished:]
@@ -254,8 +256,10 @@ class TestCorruptions:
 
         with pytest.raises(KeyboardInterrupt):
             evaluate("corruptions-15-gen-v2", "shared", stops)
-        honest, judged = counting.clean_bits, []
-        monkeypatch.setattr(counting, "clean_bits", lambda *args: judged.append(args) or honest(*args))
+        honest, judged = counting.clean_answers, []
+        monkeypatch.setattr(
+            counting, "clean_answers", lambda *args: judged.append(args) or honest(*args)
+        )
         assert same(evaluate("corruptions-15-gen-v2", "shared"), expected)
         assert len(judged) == 75 - finished
 

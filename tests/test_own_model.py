@@ -206,6 +206,16 @@ def test_weights_that_are_no_numbers_are_refused(evaluate, store, weights, tmp_p
     assert not list(store.results.rglob("*.json"))
 
 
+def test_weights_without_a_finite_answer_are_refused(evaluate, store, weights, tmp_path) -> None:
+    """Finite weights whose logits overflow have no accuracy: one line, and no record."""
+    huge = {name: weights[name] * 1e30 for name in ("bn1.weight", "linear.weight")}
+    torch.save(weights | huge, tmp_path / "huge.pt")
+    answer = evaluate(file=tmp_path / "huge.pt", evaluations="clean,pgd10x3")
+    assert answer.exit_code == 2
+    assert "every answer is NaN or infinite, for all 500 images" in answer.stderr.splitlines()[-1]
+    assert not list(store.results.rglob("*.json"))
+
+
 def test_own_models_stay_out_of_the_tables(evaluate, command: Command, tmp_path) -> None:
     """`own` is not a scale: neither built in nor to be had from a file."""
     evaluate("--name", "mine")

@@ -174,5 +174,5 @@ class TestChoosingAlpha:
             for root in (tmp_path / "fp32", tmp_path / "bf16")
         )
         assert exact == forced
-        monkeypatch.setattr("benchmark.evaluation.counting.pgd_bits", None)
+        monkeypatch.setattr("benchmark.evaluation.counting.pgd_answers", None)
         assert choose(finetune, "fp32", "bf16") == choose(finetune, "bf16", "fp32") == expected

@@ -16,7 +16,7 @@ from handmade import (
 
 from benchmark.errors import UserError
 from benchmark.estimates import Estimate, average_accuracy, average_change
-from benchmark.records import ModuleCriticality, Record
+from benchmark.records import Count, ModuleCriticality, Record
 from benchmark.reports import REPORTS
 from benchmark.scales import SCALES, Scale
 from benchmark.store import Store
@@ -510,6 +510,24 @@ def test_an_ablation_is_of_protocols(store: Store) -> None:
     """Tables 3 and 4 cannot be of a single control, and say what they can be of."""
     with pytest.raises(UserError, match=r"'bn-only' is a fine-tuning, not a protocol.*rift-held-out"):
         REPORTS["table3"].cells(BY_HAND, ["rift", "bn-only"])
+
+
+def test_zero_gradients_are_a_note(store: Store) -> None:
+    """One line has the highest counts under all attacks shown, and tells of records without."""
+    table = audited(store, "table1", "rift")
+    none = "zero gradients at up to 0 of 1000 images; zero losses at up to 0 of 1000 images"
+    assert table.notes.count(none) == 1
+    for finetune, parts in (("rift", {"zero-gradients": Count(k=7, n=1000)}), ("none", {})):
+        cell = cell_at(finetune, scale=AUDIT_BY_HAND)
+        record = store.record(cell, "pgd10x3")
+        assert record is not None
+        changed = record.model_copy(update={"parts": parts})
+        store.record_path(cell, "pgd10x3").write_text(changed.model_dump_json())
+    notes = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift"]).notes
+    assert (
+        "zero gradients at up to 7 of 1000 images; zero losses at up to 0 of 1000 images; "
+        "zero gradients not counted in PGD records of earlier versions"
+    ) in notes
 
 
 def test_remarks_of_records_are_notes(store: Store) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.cells import Cell, derive_seed
 from benchmark.data import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
+from benchmark.evaluation.evaluation import Evaluation, Outcome, counted, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records import Count
 from benchmark.specs import Spec, spec_of
@@ -87,20 +87,22 @@ class Corruptions(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.evaluation.counting import clean_bits
+        from benchmark.evaluation.counting import clean_answers
 
         wanted = [(name, severity) for name in self.names for severity in self.severities]
-        copies, bits = self.copies(data), {}
+        copies, answers = self.copies(data), {}
         for done, (name, severity) in enumerate(wanted, start=1):
             part = f"{name}-{severity}"
-            if (kept := journal.get(part)) is None:
+            if (kept := journal.get(f"answers-{part}")) is None:
                 made = copies.make(name, severity).first(data.limit)
-                kept = {"bits": clean_bits(model, made).numpy()}
-                journal.put(part, **kept)
-            bits[part] = kept["bits"]
+                kept = {"answers": clean_answers(model, made).numpy()}
+                journal.put(f"answers-{part}", **kept)
+            answers[part] = kept["answers"]
             progress("corruptions", done, len(wanted), part)
+        bits = right(answers)
         parts = {name: counted(part_bits) for name, part_bits in bits.items()}
         total = Count(k=sum(c.k for c in parts.values()), n=sum(c.n for c in parts.values()))
+        parts |= not_finite(answers.values())
         return Outcome(total, parts, bits, copies.sources(), copies.remarks)
 
 

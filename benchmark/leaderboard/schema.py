@@ -22,6 +22,7 @@ FlagKind = Literal[
     "chosen-on-test",
     "same-weights",
     "ascent",
+    "zero-gradients",
     "constraint",
     "subset",
     "extra-data",
