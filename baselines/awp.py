@@ -27,14 +27,14 @@ class Awp(Method):
     own, whose learning rate cancels; here g is taken on the network itself and its buffers are put
     back, which is the same v but for the proxy's rounding. The first `warmup` epochs have no v.
 
-    Wrapped here is PGD-AT, as in RiFT ("AT-AWP"), with its clean pass after the step. Recipe,
-    AT_AWP/train_cifar10.py and train_cifar100.py: 200 epochs from 0.1, divided by 10 at 100 and 150,
-    weight decay 5e-4, 10 steps of 2/255, gamma 0.01, no warm-up (TRADES-AWP: 0.005 and 10, and the
-    attacked batch before the clean one). The RiFT
-    paper does not say whether it shortened this to its 110 epochs. The authors' CIFAR-100 script also
-    rotates images; here the dataset's augmentation is kept. In their CIFAR-10 script the first batch
-    of an epoch is attacked in evaluation mode (nothing sets the training mode before it); their
-    CIFAR-100 script and this one always craft in training mode.
+    Wrapped here is PGD-AT, as in RiFT ("AT-AWP"), with its clean pass after the step, and without the
+    eleventh attack pass that the authors' code makes too (`PgdAt`). Recipe, AT_AWP/train_cifar10.py and
+    train_cifar100.py: 200 epochs from 0.1, divided by 10 at 100 and 150, weight decay 5e-4, 10 steps of
+    2/255, gamma 0.01, no warm-up (TRADES-AWP: see `TradesAwp`). The RiFT paper does not say whether it
+    shortened this to its 110 epochs. The authors' CIFAR-100 script also rotates images; here the
+    dataset's augmentation is kept. In their CIFAR-10 script the first batch of an epoch is attacked in
+    evaluation mode (nothing sets the training mode before it); their CIFAR-100 script and this one
+    always craft in training mode.
     """
 
     type_name: ClassVar[str] = "awp"

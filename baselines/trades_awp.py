@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from baselines.awp import Awp
 from baselines.method import Method
 from baselines.trades import Trades, trades_loss
+from benchmark.recipes import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,17 +34,22 @@ class AttackedFirst(Trades):
 
 @dataclass(frozen=True)
 class TradesAwp(Awp):
-    """AWP with gamma 0.005 after 10 epochs of plain TRADES (csdongxian/AWP, trades_AWP/utils_awp.py and
+    """AWP with gamma 0.005 after 9 epochs of plain TRADES (csdongxian/AWP, trades_AWP/utils_awp.py and
     train_trades_cifar.py).
 
-    Schedule and weight decay are those of AT-AWP, the attack that of TRADES with 10 steps of 2/255. No
-    table of the RiFT paper has this method: its AWP is around PGD-AT. It is here under its own name
-    because RobustBench's `Wu2020Adversarial` for CIFAR-10 is this one.
+    Weight decay and learning rates are those of AT-AWP, the attack that of TRADES with 10 steps of
+    2/255. AWP starts at epoch 10, and the learning rate is divided at 100 and 150, which this script,
+    unlike that of AT-AWP, counts from 1. No table of the RiFT paper has this method: its AWP is around
+    PGD-AT. It is here under its own name because RobustBench's `Wu2020Adversarial` for CIFAR-10 is this
+    one.
     """
 
     type_name: ClassVar[str] = "trades-awp"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: epochs counted from 1
     label: ClassVar[str] = "TRADES-AWP"
     method: Method = field(default_factory=AttackedFirst)
     gamma: float = 0.005
-    warmup: int = 10
+    warmup: int = 9
+
+    def recipe(self, dataset: str) -> Recipe:
+        return Recipe(epochs=200, milestones=(99, 149), select_last=200)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import UserError
 from benchmark.misfit import misfit, shapes_of
+from benchmark.stored_normalization import constants_noted, other_normalization, stored_constants
 
 ENTRIES = (
     "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "backbone",
@@ -45,8 +46,6 @@ UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 LEVELS = 4
 """How deep dicts in dicts are followed."""
 
-_CONSTANTS = re.compile(r"(?:.*\.)?_?(?:new_)?(?P<kind>mean|std|mu|sigma)")
-_KINDS = {"mu": "mean", "sigma": "std"}
 _AVERAGED = "n_averaged"  # counter of torch.optim.swa_utils.AveragedModel
 _COUNTER = "num_batches_tracked"
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -88,8 +87,9 @@ def load_checkpoint(
     whose bytes do not have the hash `sha256` (None: any) nothing is taken.
 
     Raises `UserError` for a file that is missing, damaged, no checkpoint, another file or holds code;
-    where `entry`, `prefix` or `drop` names nothing; if names, shapes or types are not the network's or
-    a weight is not finite; and where the environment switches off torch's protection.
+    where `entry`, `prefix` or `drop` names nothing; if names, shapes, types or a normalisation that it
+    holds are not the network's or a weight is not finite; and where the environment switches off
+    torch's protection.
     """
     refuse_unsafe_environment(f"'{path}'")
     notes: list[str] = []
@@ -101,9 +101,12 @@ def load_checkpoint(
     found = _opened(path, _unpacked(path, content), entry, notes)
     if prefix:
         found = _without(path, found, prefix, notes)
-    constants = _constants(found, model)
-    notes += constants.values()
-    kept = {name: tensor for name, tensor in found.items() if name not in constants}
+    constants = stored_constants(found, model)
+    notes += constants_noted(constants, model)
+    left_out = [*constants, *(found.keys() & {_AVERAGED})]
+    if _AVERAGED in left_out:
+        notes.append(f"left out {_AVERAGED!r}, a counter of averaged weights")
+    kept = {name: tensor for name, tensor in found.items() if name not in left_out}
     kept, dropped = _renamed(path, kept, network.keys(), drop, notes)
     counters = _missing_counters(kept, network)
     if counters:
@@ -111,8 +114,10 @@ def load_checkpoint(
         notes.append(f"set {len(counters)} {_COUNTER} to zero, absent as before torch 0.4.1")
     if problem := misfit(shapes_of(kept), shapes_of(network)):
         raise UserError(f"'{path}' does not fit the network: {problem}")
+    if problem := other_normalization(constants, model):
+        raise UserError(f"'{path}' {problem}")
     state = _converted(path, kept, network, notes)
-    return Loaded(state, digest, (*constants, *dropped), tuple(notes))
+    return Loaded(state, digest, (*left_out, *dropped), tuple(notes))
 
 
 def refuse_unsafe_environment(what: str) -> None:
@@ -195,13 +200,22 @@ def _unpacked(path: Path, content: bytes) -> Any:
 
 
 def _check_archive(path: Path, content: bytes) -> None:
-    """Raises `UserError` unless the zip archive is one of torch.save."""
+    """Raises `UserError` unless the zip archive is one of torch.save, with the checksums it has.
+
+    torch writes them and does not look at them.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = {name.rpartition("/")[2] for name in archive.namelist()}
+        damaged = archive.testzip()
     if "constants.pkl" in names:
         raise UserError(_holds_code(path, " (TorchScript)"))
     if "data.pkl" not in names:
         raise UserError(f"'{path}' is a zip archive, but none of torch.save")
+    if damaged is not None:
+        raise UserError(
+            f"'{path}' is damaged: {_quoted(damaged)} in it has another checksum (CRC-32) than was "
+            "written; fetch it again"
+        )
 
 
 def _holds_code(path: Path, what: str) -> str:
@@ -274,22 +288,6 @@ def _check_plain(path: Path, name: Any, tensor: Tensor) -> None:
         raise UserError(f"{name!r} in '{path}' is sparse or without values; save it dense")
 
 
-def _constants(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, str]:
-    """A note for each entry that is no weight: mean and std of a normalisation, a count of averages."""
-    own = {name.rpartition(".")[2]: buffer for name, buffer in model.named_buffers()}
-    notes = {}
-    for name, tensor in tensors.items():
-        match = _CONSTANTS.fullmatch(name)
-        if name == _AVERAGED:
-            notes[name] = f"left out {name!r}, a counter of averaged weights"
-        elif match and tensor.numel() <= 4 and name not in model.state_dict():
-            kind = match["kind"]
-            ours = own.get(_KINDS.get(kind, kind))
-            beside = "" if ours is None or ours.is_meta else f"; the network has {_values(ours)}"
-            notes[name] = f"left out {name!r} = {_values(tensor)}, of a normalisation{beside}"
-    return notes
-
-
 def _without(
     path: Path, tensors: dict[str, Tensor], prefix: str, notes: list[str]
 ) -> dict[str, Tensor]:
@@ -299,10 +297,6 @@ def _without(
         raise UserError(f"{other!r} in '{path}' does not begin with the prefix {prefix!r}")
     notes.append(f"removed {prefix!r} from the front of every name")
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-
-
-def _values(tensor: Tensor) -> str:
-    return ", ".join(f"{value:.6g}" for value in tensor.flatten().tolist())
 
 
 def _renamed(

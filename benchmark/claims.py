@@ -34,7 +34,7 @@ from benchmark.fresh import Fresh, Lacking, Place
 from benchmark.intervals import over_seeds, wilson
 from benchmark.plans import Plan
 from benchmark.published import Published
-from benchmark.records import Finetuning, ModuleCriticality
+from benchmark.records import Finetuning, ModuleCriticality, not_valid
 from benchmark.rift.presets import ALPHA_1, CURVE
 from benchmark.verdicts import Finding, Verdict
 
@@ -146,7 +146,7 @@ def c7(case: Case) -> list[Finding]:
     Judged by the modules with a drop of robust accuracy of at most `LOW_DROP` and an MRC of at most
     `SMALL` times the largest: it holds if every seed has one and fails if none has. Both thresholds are
     this suite's; the paper gives an example. Modules whose ascent never reached the constraint are not
-    counted, because their MRC is a lower estimate.
+    counted, because their MRC is a lower estimate, and those without a valid MRC are left out.
     """
     return _modules(case, "modules that hardly matter", _hardly_matter)
 
@@ -154,7 +154,7 @@ def c7(case: Case) -> list[Finding]:
 def _hardly_matter(seeds: Criticalities) -> Judgement:
     low = [_low(modules) for modules in seeds]
     sure = [[module for module in modules if module.constrained] for modules in low]
-    drops = [min((_drop(each) for each in modules), default=inf) for modules in seeds]
+    drops = [min(_drop(each) for each in modules if each.valid) for modules in seeds]
     why = (
         f"{_listed(len(modules) for modules in sure)} of {len(seeds[0])} lose {100 * LOW_DROP:g} "
         f"points of robust accuracy or less, with an MRC of {SMALL:g} of the largest or less; smallest "
@@ -168,12 +168,9 @@ def _hardly_matter(seeds: Criticalities) -> Judgement:
 
 
 def _low(modules: Sequence[ModuleCriticality]) -> list[ModuleCriticality]:
-    largest = max((_mrc(each) for each in modules), default=inf)
-    return [
-        each
-        for each in modules
-        if not each.diverged and _drop(each) <= LOW_DROP and _mrc(each) <= SMALL * largest
-    ]
+    valid = [each for each in modules if each.valid]
+    largest = max(_mrc(each) for each in valid)
+    return [each for each in valid if _drop(each) <= LOW_DROP and _mrc(each) <= SMALL * largest]
 
 
 def _mrc(entry: ModuleCriticality) -> float:
@@ -192,7 +189,8 @@ def c8(case: Case) -> list[Finding]:
     """The drop of robust accuracy does not follow MRC: Section 5.2.
 
     Judged by the pairs of modules of which one has the higher MRC and the other the larger drop, in
-    every seed. How loosely one follows the other is not part of the claim.
+    every seed. How loosely one follows the other is not part of the claim. A module without a valid MRC
+    is in no such pair.
     """
     return _modules(case, "rankings", _ranked_differently)
 
@@ -211,7 +209,7 @@ def _opposite(modules: Sequence[ModuleCriticality]) -> int:
     known = [
         (each.mrc, each.accuracy_drop)
         for each in modules
-        if each.mrc is not None and each.accuracy_drop is not None
+        if each.valid and each.mrc is not None and each.accuracy_drop is not None
     ]
     return sum((a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in combinations(known, 2))
 
@@ -224,9 +222,20 @@ def _modules(case: Case, what: str, judge: Callable[[Criticalities], Judgement])
         if isinstance(makings, Lacking):
             lines.append(case.lacking(place, what, makings))
             continue
-        line = case.line(place, what, *judge([making.criticality or [] for making in makings.values()]))
+        seeds = [making.criticality or [] for making in makings.values()]
+        line = case.line(place, what, *_judged(seeds, judge))
         lines.append(replace(line, behind=case.fresh.making_hashes(list(makings))))
     return lines
+
+
+def _judged(seeds: Criticalities, judge: Callable[[Criticalities], Judgement]) -> Judgement:
+    """What `judge` says, and which modules it could not judge in some seed."""
+    if not all(any(each.valid for each in modules) for modules in seeds):
+        return Verdict.UNCLEAR, "no module has a valid MRC in some seed"
+    verdict, why = judge(seeds)
+    lost = dict.fromkeys(name for modules in seeds for name in not_valid(modules))
+    said = f"; the ascent diverged or ended lower than it began in some seed: {', '.join(lost)}"
+    return verdict, why + (said if lost else "")
 
 
 def c9(case: Case) -> list[Finding]:

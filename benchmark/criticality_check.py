@@ -21,7 +21,7 @@ How close is close, `judge_mrc`, `judge_drop` and `judge_rank`:
   module (four, for layer4.1.conv1 of the scale `narrow`).
 - A drop is compared in points, with the tolerance of a neighbour (`regression.FAR`) for the same
   reason. *Match*: the mean over seeds is equal as printed.
-- A name is compared by its rank among all modules, as RiFT ranks them. *Match*: it is the least
+- A name is compared by its rank among all modules, as the reading ranks them. *Match*: it is the least
   critical in every seed. *Within tolerance*: it is among the `NEAR` least critical in every seed, since
   training again decides among modules that are nearly alike, and the README suggests to choose middle
   layers among them. By chance one seed does so in 1 of 7 cases with the 21 modules of ResNet18, three
@@ -43,6 +43,7 @@ from benchmark.intervals import over_seeds
 from benchmark.published import MeasuredModule, NamedModule, Published
 from benchmark.records import ModuleCriticality
 from benchmark.regression import COMPARED, FAR, ROUNDING, is_compared
+from benchmark.rift.presets import PROTOCOLS
 from benchmark.rift.selection import Candidates
 from benchmark.verdicts import Finding, Verdict
 
@@ -195,7 +196,7 @@ def _of_target(fresh: Fresh, target: _Target, reading: str) -> Finding:
     if isinstance(makings, Lacking):
         return replace(finding, why=makings.why, make=makings.make)
     measured = {cell.seed: making.criticality or [] for cell, making in makings.items()}
-    values, verdict, why = _judged(target, measured)
+    values, verdict, why = _judged(target, reading, measured)
     if verdict is Verdict.MATCH and COMPARED[fresh.scale.name] == "neighbour":
         verdict, why = Verdict.WITHIN, f"{why}, but by another recipe"
     ours = None
@@ -217,7 +218,7 @@ def _maker(fresh: Fresh, place: Place, reading: str) -> str:
     return f"table1 --protocol {reading}" if official else "table1"
 
 
-def _judged(target: _Target, measured: Measured) -> tuple[list[float], Verdict, str]:
+def _judged(target: _Target, reading: str, measured: Measured) -> tuple[list[float], Verdict, str]:
     """Our values by seed (none of a name, or if they are not all known), the verdict, and why."""
     entries = {
         seed: next((entry for entry in modules if entry.module == target.module), None)
@@ -228,35 +229,44 @@ def _judged(target: _Target, measured: Measured) -> tuple[list[float], Verdict, 
     of_module = {seed: entry for seed, entry in entries.items() if entry is not None}
     remarks = "".join(f"; {remark}" for remark in _remarks(of_module))
     if target.value is None:
-        verdict, why = _named(target, measured)
+        verdict, why = _named(target, reading, measured)
         return [], verdict, why + remarks
     is_mrc = target.quantity == "mrc"
-    found = [entry.mrc if is_mrc else entry.accuracy_drop for entry in of_module.values()]
+    found = [e.mrc if is_mrc else e.accuracy_drop for e in of_module.values() if e.valid]
     values = [value for value in found if value is not None]
-    if len(values) < len(found):
+    if len(values) < len(of_module):
         return [], Verdict.OFF, f"no value{remarks}"
     verdict, why = (judge_mrc if is_mrc else judge_drop)(values, target.value)
     return values, verdict, why + remarks
 
 
-def _named(target: _Target, measured: Measured) -> Judgement:
+def _named(target: _Target, reading: str, measured: Measured) -> Judgement:
     """The rank of the named module by seed, and which module has the first."""
-    ranked = [_ranked(target, seed, modules) for seed, modules in measured.items()]
+    ranked = [_ranked(target, reading, seed, modules) for seed, modules in measured.items()]
+    without = [s for s, names in zip(measured, ranked, strict=True) if target.module not in names]
+    if without:
+        return Verdict.OFF, f"no rank, {_seeds(without)}"
     ranks = [names.index(target.module) + 1 for names in ranked]
     verdict = judge_rank(ranks)
-    why = f"rank {_listed(map(str, ranks))} of {len(ranked[0])}"
+    why = f"rank {_listed(map(str, ranks))} of {_once([str(len(names)) for names in ranked])}"
     if verdict is Verdict.MATCH:
         return verdict, why
     close = "among" if verdict is Verdict.WITHIN else "not among"
-    first = [names[0] for names in ranked]
-    said = first[0] if len(set(first)) == 1 else _listed(first)
-    return verdict, f"{why}, {close} the first {NEAR}; rank 1 has {said}"
+    first = _once([names[0] for names in ranked])
+    return verdict, f"{why}, {close} the first {NEAR}; rank 1 has {first}"
 
 
-def _ranked(target: _Target, seed: int, modules: Sequence[ModuleCriticality]) -> list[str]:
-    """Names of all modules, from the end that the published name is of."""
+def _once(parts: Sequence[str]) -> str:
+    return parts[0] if len(set(parts)) == 1 else _listed(parts)
+
+
+def _ranked(
+    target: _Target, reading: str, seed: int, modules: Sequence[ModuleCriticality]
+) -> list[str]:
+    """Names of all modules that `reading` ranks, from the end that the published name is of."""
     names, place = [entry.module for entry in modules], target.place
-    ranked = Candidates(names, modules, place.dataset, place.arch, seed).ranked
+    released = PROTOCOLS[reading].released_order
+    ranked = Candidates(names, modules, place.dataset, place.arch, seed, released).ranked
     return ranked if target.quantity == "least-critical" else ranked[::-1]
 
 

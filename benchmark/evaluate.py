@@ -1,7 +1,7 @@
 """One evaluation of one model, chunk by chunk, and its record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -33,9 +33,7 @@ class Subject(Protocol):
 class Evaluating:
     """What all evaluations of one model share.
 
-    `twins` are cells of the same base model that may have the same weights; an evaluation of theirs
-    is taken over. `sources` and `remarks` are added to those of every record, and so is what
-    `sanity` finds.
+    `sources` and `remarks` are added to those of every record, and so is what `sanity` finds.
     """
 
     subject: Subject
@@ -44,7 +42,6 @@ class Evaluating:
     data: Dataset
     store: Store
     progress: Progress
-    twins: Sequence[Cell] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
 
@@ -60,15 +57,11 @@ class Evaluating:
         )
         resumed, data = not journal.empty, self.data.test.sha256()
         self.progress(name, 0, 1)
-        twin = self.twin(name, spec, data)
-        if twin is None:
+        outcome = self.taken_over(name, spec, data)
+        if outcome is None:
             run = evaluation(name).run
             outcome = run(self.model, self.data, cell.base, journal, self.progress)
-        else:
-            bits, remarks = self.store.bits(twin), tuple(twin.remarks)
-            outcome = Outcome(twin.count, twin.parts, bits, twin.sources, remarks)
-        others, classes = self.comparable(name, spec, data), self.data.info.classes
-        warnings = sanity.warnings(name, outcome.bits, outcome.parts, classes, others)
+        warnings = self.warnings(cell, name, spec, outcome, data)
         packed, bits_sha256 = pack_bits(outcome.bits)
         record = Record(
             cell=CellName.of(cell),
@@ -78,7 +71,6 @@ class Evaluating:
             n=outcome.value.n,
             parts=outcome.parts,
             bits_sha256=bits_sha256,
-            same_as=None if twin is None else twin.cell.cell.key,
             sources=dict(self.sources) | outcome.sources,
             remarks=list(dict.fromkeys((*self.remarks, *outcome.remarks, *warnings))),
             provenance=provenance(
@@ -94,24 +86,33 @@ class Evaluating:
         journal.remove()
         return record
 
-    def twin(self, name: str, spec: Spec, data: str) -> Record | None:
-        """The record of the same evaluation of the same weights and data by one of `twins`.
+    def taken_over(self, name: str, spec: Spec, data: str) -> Outcome | None:
+        """The outcome of the same evaluation by another cell of the base model that has these weights.
 
-        Seeds derive from the base model, hence the outcome would be the same bit by bit.
+        Seeds derive from the base model, hence it is the same bit by bit in the same precision. Which
+        cell was first leaves no trace: warnings of that cell's records, side by side, are left out.
         """
-        for cell in self.twins:
-            record = self.store.record(cell, name)
+        precision = used().label(self.data.test.images.device)
+        for record in self.store.others(self.subject.cell, name):
             if (
-                record is not None
-                and self.same_model(record, data)
+                self.same_model(record, data)
                 and record.spec["evaluation"] == spec["evaluation"]
+                and record.provenance.precision == precision
             ):
-                return record
+                outcome = Outcome(record.count, record.parts, self.store.bits(record), record.sources)
+                warned = self.warnings(record.cell.cell, name, record.spec, outcome, data)
+                remarks = tuple(remark for remark in record.remarks if remark not in warned)
+                return replace(outcome, remarks=remarks)
         return None
 
-    def comparable(self, name: str, spec: Spec, data: str) -> dict[str, Bits]:
-        """Bits of attacks on the same model and data, on record, that `name` can be held against."""
-        cell, found = self.subject.cell, {}
+    def warnings(self, cell: Cell, name: str, spec: Spec, outcome: Outcome, data: str) -> list[str]:
+        """What `sanity` finds in an outcome of `cell` beside what is on record of it."""
+        others, classes = self.comparable(cell, name, spec, data), self.data.info.classes
+        return sanity.warnings(name, outcome.bits, outcome.parts, classes, others)
+
+    def comparable(self, cell: Cell, name: str, spec: Spec, data: str) -> dict[str, Bits]:
+        """Bits of attacks on `cell`, of these weights and data, that `name` can be held against."""
+        found = {}
         for path in sorted(self.store.record_path(cell, name).parent.glob("*.json")):
             if not sanity.comparable(name, path.stem):
                 continue

@@ -72,23 +72,25 @@ class Rescaled(_Model):
     """A module's criticality once its weight is `factor` times what it was and the batch normalisation
     behind it takes that back, in a network that computes the same.
 
-    `rank` is its place among all modules (1: least critical) when the others are as they were.
+    `rank` is its place among all modules that have a valid MRC (1: least critical) when the others are
+    as they were; None if its own is not valid.
     `mrc_with_lr` is MRC once more, with the rate of the ascent multiplied by `factor` squared: what an
     estimator whose rate is relative to the weight would give. None if that ascent diverged.
     """
 
     factor: float = Field(gt=0, allow_inf_nan=False)
     criticality: ModuleCriticality
-    rank: int = Field(ge=1)
+    rank: int | None = Field(ge=1)
     mrc_with_lr: FiniteFloat | None
 
 
 class RescaledModule(_Model):
-    """One module at every factor. `rescaled` is empty where `reason` says why it cannot be rescaled."""
+    """One module at every factor; `rank` as that of `Rescaled`. `rescaled` is empty where `reason` says
+    why it cannot be rescaled."""
 
     role: Role
     criticality: ModuleCriticality
-    rank: int = Field(ge=1)
+    rank: int | None = Field(ge=1)
     rescaled: tuple[Rescaled, ...]
     reason: str | None
 
@@ -149,8 +151,8 @@ class SeedEvidence(_Model):
 
     def bounded(self, move: Move) -> bool | None:
         """Whether `move` raises the robust loss by at most MRC, on MRC's examples and on those crafted
-        again; None if there is no MRC."""
-        if self.mrc is None:
+        again; None if there is no valid MRC."""
+        if self.mrc is None or self.mrc < 0:
             return None
         return max(move.loss_rise, move.loss_rise_recrafted) <= self.mrc
 

@@ -182,7 +182,7 @@ def rescaled_modules(
     """
     ranked = Candidates([entry.module for entry in entries], entries, "", "", 0).ranked
     roles: dict[str, Role] = {tuned: "tuned"}
-    roles.setdefault(ranked[-1], "most critical")
+    roles |= {name: "most critical" for name in ranked[-1:] if name != tuned}
     found = []
     for place, (module, role) in enumerate(roles.items()):
         rescaled, reason = [], None
@@ -201,7 +201,7 @@ def rescaled_modules(
             RescaledModule(
                 role=role,
                 criticality=next(entry for entry in entries if entry.module == module),
-                rank=ranked.index(module) + 1,
+                rank=ranked.index(module) + 1 if module in ranked else None,
                 rescaled=tuple(rescaled),
                 reason=reason,
             )
@@ -228,15 +228,11 @@ def _rescaled(
         module_criticality(twin, module, tail, replace(settings, lr=lr), reference, seed=0)
         for lr in (settings.lr, settings.lr * factor**2)
     ]
-    others = (entry for entry in entries if entry.module != module)
+    mrc = found[0].mrc if found[0].valid else None
+    others = [entry.mrc for entry in entries if entry.valid and entry.module != module]
     return Rescaled(
         factor=factor,
         criticality=found[0],
-        rank=1 + sum(_key(entry) < _key(found[0]) for entry in others),
+        rank=None if mrc is None else 1 + sum(other is not None and other < mrc for other in others),
         mrc_with_lr=found[1].mrc,
     )
-
-
-def _key(entry: ModuleCriticality) -> float:
-    """What modules are ranked by: a diverged one is the most critical."""
-    return math.inf if entry.mrc is None else entry.mrc

@@ -30,7 +30,8 @@ def _moves(found: Evidence) -> list[str]:
     heads += ["recrafted", "with bn"]
     pairs = [(each, move) for each in found.seeds for move in each.moves]
     rows = [_move(each, move) for each, move in pairs]
-    judged = [each.bounded(move) for each, move in pairs if each.inside(move)]
+    inside = [each.bounded(move) for each, move in pairs if each.inside(move)]
+    judged = [bounded for bounded in inside if bounded is not None]
     return [
         _table(heads, rows),
         f"  inside the ball, rise and recrafted at most MRC: {judged.count(True)} of {len(judged)}",
@@ -95,7 +96,7 @@ def _line(
     module: RescaledModule,
     factor: str,
     measured: ModuleCriticality,
-    rank: int,
+    rank: int | None,
     relative: str,
 ) -> list[str]:
     reached = "yes" if measured.constrained else "no"
@@ -107,13 +108,15 @@ def _line(
         _loss(measured.mrc),
         str(measured.epochs),
         reached,
-        f"{rank} of {each.modules}",
+        "none" if rank is None else f"{rank} of {each.modules}",
         relative,
     ]
 
 
 def _loss(value: float | None) -> str:
-    return "diverged" if value is None else f"{value:.4f}"
+    if value is None:
+        return "diverged"
+    return f"{value:.4f}" if value >= 0 else f"{value:.4f} (failed)"
 
 
 def _equal(one: float | None, other: float | None) -> bool:

@@ -231,20 +231,24 @@ def _bars(name: str, tuning: str, place: _Place, reader: Reader) -> Bars:
         raise _nothing(name, scale, missing)
     makings = list(found.values())
     modules, settings = _measured(makings), Plan.of(cells[0], scale).criticality
-    order, axis = ranked(modules), axis_of_mrc(modules)
+    released, axis = finetune(tuning).protocol.released_order, axis_of_mrc(modules)
+    order = ranked(modules, released_order=released)
     notes = [
         f"scale {scale.name}: {scale.summary}",
         _seeds(scale, "bars their mean, black ticks the seeds"),
         _definition(settings),
         *([] if axis == "linear" else [f"the axis of MRC is {_AXES[axis]}"]),
-        f"least critical: {order[0].module}; most critical: {order[-1].module}",
+        f"least critical: {order[0].module}; most critical: {order[-1].module}"
+        if order
+        else "no module is ranked",
         f"fine-tuned by {tuning}: {_modules(makings)}",
-        *_remarks(modules, flagged="hatched"),
+        *_not_valid(modules, "ranked as the released code does" if released else "not ranked"),
+        *_under_estimated(modules, "hatched"),
         *place.stand_ins(scale),
     ]
     how = " as the released code measures it" if name.endswith(_OFFICIAL) else ""
     title = f"{_number(name)}: module robust criticality{how}"
-    return Bars(name, title, place.label(scale), scale.seeds, tuple(notes), modules)
+    return Bars(name, title, place.label(scale), scale.seeds, tuple(notes), modules, released)
 
 
 _AXES = {"log": "logarithmic", "symlog": "logarithmic on both sides of zero and linear around it"}
@@ -284,19 +288,28 @@ def _definition(settings: Criticality) -> str:
     )
 
 
-def _remarks(modules: Sequence[MeasuredModule], flagged: str) -> list[str]:
-    """What a reader of the values should know of single modules; `flagged` is how those are drawn."""
-    notes = []
-    if names := [module.module for module in modules if module.diverged]:
-        notes.append(
-            f"the ascent diverged, which counts as most critical (crosses): {', '.join(names)}"
-        )
-    if names := [module.module for module in modules if module.flagged]:
-        notes.append(
-            f"the constraint was never active in some seed, so MRC is under-estimated ({flagged}): "
-            + ", ".join(names)
-        )
-    return notes
+def _not_valid(modules: Sequence[MeasuredModule], how: str) -> list[str]:
+    """Which modules have an ascent that diverged or failed; `how` says what becomes of them."""
+    kinds = {
+        "diverged": [module for module in modules if module.diverged],
+        "ended lower than it began": [module for module in modules if module.failed],
+    }
+    return [
+        f"the ascent {what} in some seed, {how}: {_names(found)}"
+        for what, found in kinds.items()
+        if found
+    ]
+
+
+def _under_estimated(modules: Sequence[MeasuredModule], drawn: str) -> list[str]:
+    """Which modules were not bound by the constraint; `drawn` is how those are shown."""
+    found = [module for module in modules if module.flagged]
+    why = f"the constraint was never active in some seed, so MRC is under-estimated ({drawn})"
+    return [f"{why}: {_names(found)}"] if found else []
+
+
+def _names(modules: Sequence[MeasuredModule]) -> str:
+    return ", ".join(module.module for module in modules)
 
 
 # --- criticality against damage -----------------------------------------------------------------------
@@ -332,7 +345,8 @@ def _damage(name: str, place: _Place, reader: Reader) -> Damage:
     if no_base or no_rift:
         raise _nothing(name, scale, no_base + no_rift)
     modules, missing = [], list[Cell]()
-    order = ranked(_measured(list(rift.values())))
+    found = _measured(list(rift.values()))
+    order = ranked(found)
     for rank, measured in enumerate(order, start=1):
         alone, lacking = _complete(place.cells(scale, [_alone(measured.module)]), read)
         missing += lacking
@@ -343,6 +357,8 @@ def _damage(name: str, place: _Place, reader: Reader) -> Damage:
             ]
             gains, losses = zip(*changes, strict=True)
             modules.append(DamagedModule(rank, measured, losses, gains))
+    if not order:
+        raise UserError(f"{name} has nothing to show: no module has a valid MRC in every seed")
     if not modules:
         raise _nothing(name, scale, missing)
     title = "Criticality against damage: every module fine-tuned alone"
@@ -355,7 +371,8 @@ def _damage(name: str, place: _Place, reader: Reader) -> Damage:
         "modules from least to most critical by MRC",
         _definition(Plan.of(next(iter(rift)), scale).criticality),
         *_correlations(picture),
-        *_remarks([module.measured for module in modules], flagged="open dots"),
+        *_under_estimated([module.measured for module in modules], "open dots"),
+        *_not_valid(found, "left out"),
         *_left_out(missing),
     ]
     return replace(picture, notes=tuple(notes))

@@ -100,7 +100,7 @@ def evaluate_own(
         for wanted in missing:
             evaluation(wanted).check(data)
         sources = {own.weights.name: loaded.file_sha256}
-        evaluating = Evaluating(plan, model, weights, data, store, progress, (), sources, notes)
+        evaluating = Evaluating(plan, model, weights, data, store, progress, sources, notes)
         with store.lock(cell):
             for wanted in missing:
                 if not _on_file(store, plan, wanted):  # another process may just have made it

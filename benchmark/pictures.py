@@ -163,10 +163,15 @@ class MeasuredModule:
         return None in self.mrc
 
     @property
+    def failed(self) -> bool:
+        """Whether any ascent ended lower than it began."""
+        return any(mrc is not None and mrc < 0 for mrc in self.mrc)
+
+    @property
     def flagged(self) -> bool:
         """Whether any MRC is under-estimated, the constraint never having been active."""
         pairs = zip(self.mrc, self.constrained, strict=True)
-        return any(mrc is not None and not constrained for mrc, constrained in pairs)
+        return any(mrc is not None and mrc >= 0 and not constrained for mrc, constrained in pairs)
 
     @property
     def mean_mrc(self) -> float | None:
@@ -179,14 +184,19 @@ class MeasuredModule:
         return _mean(self.drop)
 
 
-def ranked(modules: Iterable[MeasuredModule]) -> list[MeasuredModule]:
-    """From least to most critical by mean MRC; the module nearer the input first on a tie."""
-    return sorted(modules, key=lambda module: _rankable(module.mean_mrc))
+def ranked(modules: Iterable[MeasuredModule], *, released_order: bool = False) -> list[MeasuredModule]:
+    """From least to most critical by mean MRC; the module nearer the input first on a tie.
+
+    As `Candidates.ranked`: modules with an ascent that diverged or failed are left out but in the
+    released order.
+    """
+    whole = [each for each in modules if released_order or not (each.diverged or each.failed)]
+    return sorted(whole, key=lambda module: _key(module.mean_mrc))
 
 
-def _rankable(mrc: float | None) -> float:
-    """A module whose ascent diverged is the most critical."""
-    return math.inf if mrc is None else mrc
+def _key(mrc: float | None) -> float:
+    """An ascent that diverged comes before all others, where it is ranked at all."""
+    return -math.inf if mrc is None else mrc
 
 
 def axis_of_mrc(modules: Iterable[MeasuredModule]) -> Literal["linear", "log", "symlog"]:
@@ -203,6 +213,12 @@ class Bars(Picture):
     """MRC and robust-accuracy drop of every module, input first."""
 
     modules: tuple[MeasuredModule, ...]
+    released_order: bool = False
+
+    @property
+    def order(self) -> list[MeasuredModule]:
+        """Its modules from least to most critical."""
+        return ranked(self.modules, released_order=self.released_order)
 
     def rows(self) -> Rows:
         return [
@@ -237,7 +253,7 @@ class Correlation:
 class DamagedModule:
     """A module, and what fine-tuning it alone loses in Adv and gains in Std (fractions) by seed.
 
-    `rank` is its place by mean MRC among all modules, 1 the least critical.
+    `rank` is its place by mean MRC among all modules that have one, 1 the least critical.
     """
 
     rank: int
@@ -258,7 +274,7 @@ class DamagedModule:
 class Damage(Picture):
     """What fine-tuning one module costs and gains, from least to most critical.
 
-    `modules` are those that are complete, of `count` that the network has.
+    `modules` are those that are complete, of `count` that are ranked.
     """
 
     modules: tuple[DamagedModule, ...]
@@ -275,13 +291,13 @@ class Damage(Picture):
         return self._with_mrc([module.mean_gain for module in self.modules])
 
     def _with_mrc(self, changes: Sequence[float]) -> Correlation | None:
-        return spearman([_rankable(module.measured.mean_mrc) for module in self.modules], changes)
+        return spearman([_key(module.measured.mean_mrc) for module in self.modules], changes)
 
     def by_seed(self) -> list[Correlation | None]:
         """Correlation of MRC and loss in Adv within each seed."""
         return [
             spearman(
-                [_rankable(module.measured.mrc[place]) for module in self.modules],
+                [_key(module.measured.mrc[place]) for module in self.modules],
                 [module.loss[place] for module in self.modules],
             )
             for place in range(len(self.seeds))
@@ -304,7 +320,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> Correlation | None:
     """Spearman's rank correlation; None for fewer than three pairs or if all of one side are equal."""
     if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
         return None
-    from scipy.stats import rankdata, spearmanr
+    from scipy.stats import spearmanr
 
-    result = spearmanr(rankdata(x), rankdata(y))  # ranks, because the first may hold infinities
+    result = spearmanr(x, y)
     return Correlation(float(result.statistic), float(result.pvalue))

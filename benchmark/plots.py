@@ -31,7 +31,6 @@ from benchmark.pictures import (
     TuningCurve,
     Values,
     axis_of_mrc,
-    ranked,
 )
 
 COLUMN, PAGE = 3.4, 6.9
@@ -227,7 +226,7 @@ def _bars(picture: Bars) -> Figure:
     upper, lower = figure.subplots(2, sharex=True)
     upper.set_title(picture.model, loc="left")
     modules = picture.modules
-    colours = _colours(modules)
+    colours = _colours(picture)
     _bar_row(upper, picture, colours, [m.mean_mrc for m in modules], [m.mrc for m in modules])
     drops = [_points(module.drop) for module in modules]
     means = [None if (mean := module.mean_drop) is None else 100 * mean for module in modules]
@@ -245,10 +244,10 @@ def _points(fractions: Sequence[float | None]) -> tuple[float | None, ...]:
     return tuple(None if value is None else 100 * value for value in fractions)
 
 
-def _colours(modules: Sequence[MeasuredModule]) -> list[str]:
-    order = ranked(modules)
-    special = {order[-1].module: MOST} | {order[0].module: LEAST}
-    return [special.get(module.module, OTHER) for module in modules]
+def _colours(picture: Bars) -> list[str]:
+    names = [module.module for module in picture.order]
+    special = dict.fromkeys(names[-1:], MOST) | dict.fromkeys(names[:1], LEAST)
+    return [special.get(module.module, OTHER) for module in picture.modules]
 
 
 def _bar_row(
@@ -258,14 +257,15 @@ def _bar_row(
     means: Sequence[float | None],
     seeds: Sequence[Sequence[float | None]],
 ) -> None:
-    """A bar per mean that there is, a tick per seed, a cross on top where an ascent diverged."""
+    """A bar per mean that there is, a tick per seed, and on top a cross where an ascent diverged or a
+    triangle where one failed."""
     for place, (module, mean, colour) in enumerate(zip(picture.modules, means, colours, strict=True)):
         if mean is not None:
             inside, hatch = ("white", HATCH) if module.flagged else (colour, None)
             axes.bar(place, mean, 0.72, fc=inside, ec=colour, hatch=hatch, lw=0.6, zorder=2)
-        if module.diverged:
-            cross = Line2D([place], [1.03], marker="x", ms=4.5, mew=1.3, color=colour, clip_on=False)
-            axes.add_artist(cross).set_transform(axes.get_xaxis_transform())
+        for marker in _marks(module):
+            mark = Line2D([place], [1.03], marker=marker, ms=4.5, mew=1.3, color=colour, clip_on=False)
+            axes.add_artist(mark).set_transform(axes.get_xaxis_transform())
         if len(picture.seeds) > 1:
             known = [value for value in seeds[place] if value is not None]
             axes.plot(
@@ -274,6 +274,14 @@ def _bar_row(
     axes.axhline(0, color=BLACK, lw=0.6, zorder=3)
     axes.set_xlim(-0.7, len(picture.modules) - 0.3)
     axes.grid(axis="y", lw=0.3, color=GRID)
+
+
+DIVERGED, FAILED = "x", "v"
+"""Markers of modules with an ascent that diverged or ended lower than it began."""
+
+
+def _marks(module: MeasuredModule) -> list[str]:
+    return [DIVERGED] * module.diverged + [FAILED] * module.failed
 
 
 def _mrc_axis(axes: Axes, picture: Bars) -> None:
@@ -323,10 +331,12 @@ def _legend(
     if any(module.flagged for module in modules):
         flagged.set_label("constraint never active")
         handles.append(flagged)
-    if any(module.diverged for module in modules):
-        cross = Line2D([], [], ls="none", marker="x", ms=5, mew=1.3, color=OTHER)
-        cross.set_label("ascent diverged")
-        handles.append(cross)
+    marks = {mark for module in modules for mark in _marks(module)}
+    for marker, label in ((DIVERGED, "ascent diverged"), (FAILED, "ascent failed")):
+        if marker in marks:
+            handles.append(
+                Line2D([], [], ls="none", marker=marker, ms=5, mew=1.3, color=OTHER, label=label)
+            )
     if len(picture.seeds) > 1:
         seeds.set_label("seeds")
         handles.append(seeds)
@@ -369,10 +379,9 @@ def _dots(axes: Axes, module: DamagedModule, changes: Values, colour: str) -> No
     if len(points) > 1:
         axes.plot([place, place], [min(points), max(points)], color=colour, lw=0.6, zorder=2)
         axes.plot([place] * len(points), points, ls="none", marker="o", ms=2, color=colour, zorder=3)
-    marker, edge = ("x", 1.3) if module.measured.diverged else ("o", 0.9)
     inside = "white" if module.measured.flagged else colour
     mean = sum(points) / len(points)
-    axes.plot(place, mean, marker=marker, ms=5, mew=edge, color=colour, mfc=inside, zorder=4)
+    axes.plot(place, mean, marker="o", ms=5, mew=0.9, color=colour, mfc=inside, zorder=4)
 
 
 def _say(axes: Axes, correlation: Correlation | None) -> None:

@@ -103,8 +103,8 @@ class ModuleCriticality(_Model):
     """MRC of one module: rise of the mean robust loss, drop of robust accuracy (fraction) and
     ||dW||/||W|| where that loss was taken; `epochs` is the number of epochs of ascent.
 
-    The three values are None if the ascent diverged, which counts as most critical. `constrained`
-    says whether the constraint on ||dW|| was ever active.
+    The three values are None if the ascent diverged. `constrained` says whether the constraint on
+    ||dW|| was ever active.
     """
 
     module: str
@@ -125,10 +125,22 @@ class ModuleCriticality(_Model):
         return self.mrc is None
 
     @property
+    def failed(self) -> bool:
+        """Whether the ascent ended lower than it began: its ball holds W, where the rise is 0."""
+        return self.mrc is not None and self.mrc < 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether `mrc` may rank the module: the ascent neither diverged nor failed."""
+        return not (self.diverged or self.failed)
+
+    @property
     def remark(self) -> str | None:
         """What a reader of the values should know; None if there is nothing."""
         if self.diverged:
-            return "the ascent diverged: counts as most critical"
+            return "the ascent diverged: there is no MRC"
+        if self.failed:
+            return "the ascent failed: it ended lower than it began, and MRC is not negative"
         if not self.constrained:
             return "the constraint was never active: MRC is under-estimated"
         return None
@@ -138,9 +150,14 @@ def flagged(entries: Iterable[ModuleCriticality]) -> list[str]:
     """Names of the modules whose constraint was never active, in the order of `entries`.
 
     Their ascent ended inside the ball, so that MRC is under-estimated and may make them look less
-    critical than they are. A module whose ascent diverged has no MRC and is not among them.
+    critical than they are. A module whose MRC is not valid is not among them.
     """
-    return [entry.module for entry in entries if not (entry.constrained or entry.diverged)]
+    return [entry.module for entry in entries if entry.valid and not entry.constrained]
+
+
+def not_valid(entries: Iterable[ModuleCriticality]) -> list[str]:
+    """Names of the modules whose ascent diverged or failed, in the order of `entries`."""
+    return [entry.module for entry in entries if not entry.valid]
 
 
 class CurvePoint(_Model):
@@ -217,10 +234,10 @@ class Record(_File):
     """One evaluation of one model. Its file is `<key>/<evaluation>.json`.
 
     `parts` are the counts that the value is made of (per run, per corruption and severity);
-    `bits_sha256` is the hash of the file of per-image correctness beside it. `same_as` is the key of
-    a cell with the very same weights (interpolation that ends at alpha = 0 or 1) whose evaluation
-    was taken over instead of being repeated. `sources` are sha256 by name of files that were read
-    beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know of them.
+    `bits_sha256` is the hash of the file of per-image correctness beside it. `sources` are sha256 by
+    name of files that were read beside the dataset (corrupted copies, frost pictures), `remarks` what a
+    reader should know of them. `same_as` is read and not written: in older records, the key of a cell
+    with the very same weights whose evaluation was taken over.
     """
 
     evaluation: str
@@ -229,7 +246,7 @@ class Record(_File):
     n: int
     parts: dict[str, Count]
     bits_sha256: Sha256
-    same_as: str | None = None
+    same_as: str | None = Field(default=None, exclude=True)
     sources: dict[str, Sha256] = Field(default_factory=dict)
     remarks: list[str] = Field(default_factory=list)
 

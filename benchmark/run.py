@@ -26,7 +26,6 @@ from benchmark.base import (
     kept_weights,
     new_model,
 )
-from benchmark.cells import Cell
 from benchmark.data.hold_out import Material, material
 from benchmark.data.images import Dataset, Split
 from benchmark.evaluate import Evaluating
@@ -51,7 +50,6 @@ from benchmark.records import (
 from benchmark.rift.criticality import criticality, criticality_modules
 from benchmark.rift.finetune import CleanTraining, trainable_parameters
 from benchmark.rift.interpolate import best_alpha, interpolate
-from benchmark.rift.presets import ALPHA_1, CURVE
 from benchmark.rift.selection import Candidates
 from benchmark.specs import Spec, spec_hash, spec_of
 from benchmark.states import is_fresh
@@ -113,22 +111,11 @@ def run_cell(run: Run, evaluations: Sequence[str]) -> None:
         evaluation(name).check(data)
     theta_at = base_weights(base, run.material, run.store, run.progress, run.directory)
     weights = theta_at if run.plan.finetune is None else finetuned_weights(run, theta_at)
-    model, twins = run.model(weights.state), same_weights(run.plan)
+    model = run.model(weights.state)
     remarks = caveats(base.checkpoint) if base.checkpoint is not None else []
-    evaluating = Evaluating(
-        run.plan, model, weights, data, run.store, run.progress, twins, remarks=remarks
-    )
+    evaluating = Evaluating(run.plan, model, weights, data, run.store, run.progress, remarks=remarks)
     for name in wanted:
         evaluating.record(name)
-
-
-def same_weights(plan: Plan) -> list[Cell]:
-    """Cells that have the weights of a fine-tuned one where interpolation ends at alpha = 0 or 1."""
-    if plan.finetune is None:
-        return []
-    names = (plan.finetune.tuning + ending for ending in ("", ALPHA_1, CURVE))
-    cells = [plan.cell.base, *(replace(plan.cell, finetune=name) for name in names)]
-    return [cell for cell in cells if cell != plan.cell]
 
 
 def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
@@ -150,6 +137,7 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
             plan.cell.dataset,
             plan.cell.arch,
             replace(plan.cell, finetune=plan.finetune.tuning).seed_for("select"),
+            plan.finetune.protocol.released_order,
         )
     )
     theta_ft, log, resumed = tune(run, theta_at, modules)

@@ -10,7 +10,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,15 @@ class Store:
                 "not belong there; move it to its own folder"
             )
         return record
+
+    def others(self, cell: Cell, evaluation: str) -> Iterator[Record]:
+        """Records of `evaluation` of the other cells of the base model of `cell`, in order of keys."""
+        folder = self.record_path(cell, evaluation).parents[2]
+        for path in sorted(folder.glob(f"*/seed{cell.seed}/{evaluation}.json")):
+            other = replace(cell, finetune=path.parts[-3])
+            related = other != cell and other.base == cell.base
+            if related and (record := self.record(other, evaluation)) is not None:
+                yield record
 
     def making(self, cell: Cell) -> Making | None:
         """How the weights of `cell` were made; None if that is not on disk."""

@@ -20,7 +20,7 @@ from benchmark.evaluation import evaluation
 from benchmark.intervals import RESAMPLES, Interval, PValues
 from benchmark.models import arch
 from benchmark.plans import Plan
-from benchmark.records import Finetuning, flagged
+from benchmark.records import Finetuning, flagged, not_valid
 from benchmark.rift.presets import ALPHA_1, PROTOCOLS, finetune
 from benchmark.scales import Scale
 from benchmark.states import State, is_of, record_state
@@ -502,7 +502,8 @@ def _has(info: DatasetInfo, name: str) -> bool:
 def chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
     """Which modules the row `label` fine-tuned on each network, and its alpha* by seed.
 
-    Also in how many modules' ascent the constraint was never reached: their MRC is a lower estimate.
+    Also how many modules have no valid MRC, and in how many modules' ascent the constraint was never
+    reached: their MRC is a lower estimate.
     """
     lines = []
     for name in dict.fromkeys(cell.arch for cell in cells):
@@ -514,11 +515,16 @@ def chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> li
         which = "; ".join(f"{m} ({n} of {len(makings)} seeds)" for m, n in modules.most_common())
         alphas = ", ".join(f"{making.alpha:.2f}" for making in makings)
         lines.append(f"{label}, {arch(name).label}: {which}; alpha* by seed {alphas}")
-        loose = [flagged(making.criticality or []) for making in makings]
-        if any(loose):
-            counts = ", ".join(str(len(modules)) for modules in loose)
-            total = len(makings[0].criticality or [])
-            lines[-1] += (
-                f"; MRC a lower estimate for {counts} of {total} modules (constraint not reached)"
-            )
+        released = finetune(tuning).protocol.released_order
+        remarks = {
+            "MRC a lower estimate for {} modules (constraint not reached)": flagged,
+            "no valid MRC for {} modules (ascent diverged or ended lower than it began), "
+            + ("ranked as the released code does" if released else "not ranked"): not_valid,
+        }
+        total = len(makings[0].criticality or [])
+        for remark, of in remarks.items():
+            found = [of(making.criticality or []) for making in makings]
+            if any(found):
+                counts = ", ".join(str(len(modules)) for modules in found)
+                lines[-1] += "; " + remark.format(f"{counts} of {total}")
     return lines

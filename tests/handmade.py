@@ -13,6 +13,7 @@ from benchmark.records import (
     EpochLog,
     Finetuning,
     Making,
+    ModuleCriticality,
     Provenance,
     Record,
     Training,
@@ -105,6 +106,7 @@ def write_making(
     alpha: float = 0.5,
     modules: Sequence[str] = ("layer4.1.conv2",),
     scale: Scale = BY_HAND,
+    criticality: list[ModuleCriticality] | None = None,
 ) -> Making:
     """Put a fresh making into `store`: a training for a base model, else a fine-tuning."""
     best = Count(k=400, n=500)
@@ -112,7 +114,7 @@ def write_making(
     details: Training | Finetuning = Training(epochs=log, best_epoch=1, best=best)
     if not cell.is_base:
         details = Finetuning(
-            criticality=None,
+            criticality=criticality,
             modules=list(modules),
             epochs=log,
             best_epoch=1,

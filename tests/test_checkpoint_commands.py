@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import io
 import json
 import shutil
 import threading
@@ -287,6 +288,21 @@ class TestVerify:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(weights)
             assert named in refusal(checkpoints("verify", "--data-dir", tmp_path / "data"), code=1)
+
+    def test_a_file_with_another_normalisation_is_named(self, enter, tmp_path, weights):
+        """What the entry has to say is in the line, and with it the file is verified."""
+        state = torch.load(io.BytesIO(weights), weights_only=True)["state_dict"]
+        layer = {"module.mean": torch.tensor([0.5]), "module.std": torch.tensor([0.25])}
+        buffer = io.BytesIO()
+        torch.save(layer | state, buffer)
+        digest = sha256(buffer.getvalue())
+        place = enter(sha256=digest)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(buffer.getvalue())
+        answer = checkpoints("verify", "--data-dir", tmp_path / "data")
+        assert 'in a registry normalization = "0.5/0.25"' in refusal(answer, code=1)
+        enter(sha256=digest, normalization="0.5/0.25")
+        assert checkpoints("verify", "--data-dir", tmp_path / "data").exit_code == 0
 
     def test_how_names_were_mapped_is_told(self, enter, tmp_path, weights):
         """What was undone to fit the network is in the line, of a prefix that was told, too."""

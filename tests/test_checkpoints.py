@@ -4,10 +4,12 @@ import argparse
 import hashlib
 import os
 import pickle
+import re
 import tarfile
 import zipfile
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from benchmark.data import CIFAR10, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.models.resnet import ResNet
+from benchmark.networks import normalised
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -243,16 +246,53 @@ class TestWrappers:
             ("module.normalizer.new_mean", "module.normalizer.new_std", "module.model."),
         ],
     )
-    def test_normalisation_is_left_out_and_shown(self, fresh, state, path, mean, std, front):
-        """Its constants are named with their values and, beside them, the network's own."""
+    def test_normalisation_is_the_networks_or_refused(self, state, path, mean, std, front):
+        """The network's own is left out and shown; any other is refused with the option that fits."""
         constants = {mean: torch.full((1, 1, 1, 1), 0.1307), std: torch.full((1, 1, 1, 1), 0.3081)}
         save_zip(constants | {front + name: tensor for name, tensor in state.items()}, path)
-        loaded = load_checkpoint(path, fresh)
+        short = partial(ResNet, (1, 1, 1), 4)
+        for refused in (DIGITS, normalised(DIGITS, "0.1307/0.3"), normalised(DIGITS, "none")):
+            assert "`--normalization 0.1307/0.3081` fits" in refusal(path, short(refused))
+        loaded = load_checkpoint(path, short(normalised(DIGITS, "0.1307/0.3081")))
         assert same(loaded, state)
         assert loaded.dropped == (mean, std)
-        for name, theirs, ours in ((mean, "0.1307", "0.3053"), (std, "0.3081", "0.3758")):
+        for name, value in ((mean, "0.1307"), (std, "0.3081")):
             (note,) = [note for note in loaded.notes if repr(name) in note]
-            assert theirs in note and ours in note
+            assert note.count(value) == 2
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    @pytest.mark.parametrize("white", [1, 255])
+    @pytest.mark.parametrize("names", [("mean", "std"), ("std",)])
+    def test_the_option_that_fits_is_taken(self, state, path, dtype, white, names):
+        """Pasted as it stands it gives the file's constants, whatever their type, also of 0 to 255."""
+        stored = {"mean": torch.tensor([0.1307]), "std": torch.tensor([0.3081])}
+        layer = {f"0.{name}": (white * stored[name]).to(dtype) for name in names}
+        save_zip(layer | {f"1.{name}": tensor for name, tensor in state.items()}, path)
+        message = refusal(path, ResNet((1, 1, 1), 4, DIGITS))
+        (option,) = re.findall(r"`--normalization (\S+)` fits", message)
+        info = normalised(DIGITS, option)
+        assert same(load_checkpoint(path, ResNet((1, 1, 1), 4, info)), state)
+        if names == ("mean", "std"):
+            eps = torch.finfo(dtype).eps
+            assert (*info.mean, *info.std) == pytest.approx((0.1307, 0.3081), rel=max(eps, 1e-6))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    def test_rounding_makes_no_other_normalisation(self, fresh, state, path, dtype):
+        """The dataset's own constants in any precision are the network's."""
+        layer = {"mu": torch.tensor(DIGITS.mean).to(dtype), "sigma": torch.tensor(DIGITS.std).to(dtype)}
+        save_zip(layer | state, path)
+        assert same(load_checkpoint(path, fresh), state)
+
+    def test_one_channel_of_another_mean_is_enough(self, path):
+        """Constants are compared channel by channel, and one for all channels with each."""
+        model = seeded(NAME, CIFAR10)
+        for mean, fits in (
+            ((0.4914, 0.4822, 0.4466), "0.4914,0.4822,0.4466/0.2471,0.2435,0.2616"),
+            ((0.4914,), "0.4914/0.2471,0.2435,0.2616"),
+        ):
+            constants = {"0.mean": torch.tensor(mean), "0.std": torch.tensor(CIFAR10.std)}
+            save_zip(constants | {f"1.{n}": t for n, t in model.state_dict().items()}, path)
+            assert f"`--normalization {fits}` fits" in refusal(path, model)
 
     def test_several_channels_are_all_shown(self, path):
         """Every channel's constant is in the note."""
@@ -678,6 +718,19 @@ class TestDamage:
             path.write_bytes(whole[:kept])
             message = refusal(path, fresh)
             assert "is damaged or not whole" in message or (kept < 10 and "not a checkpoint" in message)
+
+    @settings(max_examples=20)
+    @given(bit=st.integers(0, 8 * 4 * 36 - 1))
+    def test_a_flipped_bit_of_a_weight_is_refused(self, tmp_path_factory, state, bit):
+        """The checksums of a zip archive are those of its contents, though the weight is finite."""
+        path = tmp_path_factory.mktemp("bit") / "weights.pth"
+        save_zip(state, path)
+        content, weight = bytearray(path.read_bytes()), state["conv1.weight"].numpy().tobytes()
+        content[content.index(weight) + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        assert "has another checksum (CRC-32) than was written" in refusal(
+            path, seeded("short", DIGITS)
+        )
 
     @settings(max_examples=60)
     @given(data=st.data(), kind=st.sampled_from(list(KINDS)))

@@ -371,8 +371,9 @@ def entry(
         ([entry("a", 0.1, 0.031), entry("b", 1.0, 0.3)], FAILS),  # too large a drop
         ([entry("a", 0.11, 0.03), entry("b", 1.0, 0.3)], FAILS),  # too large beside the other
         ([entry("a", 0.1, 0.0, constrained=False), entry("b", 1.0, 0.3)], UNCLEAR),  # a lower estimate
-        ([entry("a", 9.0, 0.0), entry("b", None, None)], HOLDS),  # one that diverged is the largest
-        ([entry("a", None, None)], FAILS),
+        ([entry("a", 9.0, 0.0), entry("b", None, None)], FAILS),  # one that diverged is not the largest
+        ([entry("a", -0.1, 0.0), entry("b", 1.0, 0.3)], FAILS),  # one that failed is not small
+        ([entry("a", None, None), entry("b", -0.1, 0.0)], UNCLEAR),  # nothing to judge
     ],
 )
 def test_modules_that_hardly_matter(
@@ -402,6 +403,22 @@ def test_rankings(store: Store, drops: Sequence[float], verdict: Verdict) -> Non
     for seed in ONE.seeds:
         write_tuning(store, "rift", seed, criticality=modules)
     assert list(lines(judged(store, ONE), "C8").values()) == [verdict]
+
+
+def test_what_diverged_or_failed_is_in_no_ranking(store: Store) -> None:
+    """Such modules make no pair in opposite order, and the line names them."""
+    modules = [
+        entry("a", 1.0, 0.1),
+        entry("b", 2.0, 0.2),
+        entry("c", -1.0, 0.3),
+        entry("d", None, None),
+    ]
+    for seed in ONE.seeds:
+        write_tuning(store, "rift", seed, criticality=modules)
+    findings = judged(store, ONE)
+    assert list(lines(findings, "C8").values()) == [FAILS]
+    said = [finding.why for finding in findings.values() if finding.id.startswith(f"C8/{PLACE}")]
+    assert said[0].endswith("ended lower than it began in some seed: c, d")
 
 
 # --- theorems -----------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """What the controls leave alone, and that every protocol goes all the way to a record."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from invoking import MINI
@@ -7,6 +9,7 @@ from invoking import MINI
 from benchmark.base import base_weights
 from benchmark.cells import Cell
 from benchmark.data.images import Dataset, Split
+from benchmark.errors import UserError
 from benchmark.plans import Plan
 from benchmark.progress import silent
 from benchmark.rift.criticality import criticality_modules
@@ -24,9 +27,9 @@ def run(store, digits, one_thread):
         Split(digits.test.images[:40], digits.test.labels[:40]),
     )
 
-    def of(finetune):
+    def of(finetune, **changes):
         cell = Cell("mini", "digits", "resnet18-w4", "pgd-at", finetune, 0)
-        return Run(Plan.of(cell, scale(str(MINI))), some, store, silent)
+        return Run(Plan.of(cell, replace(scale(str(MINI)), **changes)), some, store, silent)
 
     return of
 
@@ -125,3 +128,16 @@ def test_both_definitions_of_criticality_are_kept_apart(run):
         assert making.details.criticality == mrc[f"rift{suffix}"]
         least = min(making.details.criticality, key=lambda entry: entry.mrc).module
         assert making.details.modules[0] == least
+
+
+def test_a_cell_without_a_valid_mrc_is_refused(run):
+    """Where every ascent diverges nothing is chosen by MRC, but in the released code's order."""
+    diverging = {"images": 64, "steps": 1, "lr": 1e30}
+    for name in ("rift", "robust-critical"):
+        this = run(name, criticality=diverging)
+        with pytest.raises(UserError, match="only 0 of 21 modules have a valid one"):
+            run_cell(this, ("clean",))
+        assert this.store.making(this.plan.cell) is None
+    released = run("rift-official-code", criticality=diverging)
+    run_cell(released, ("clean",))
+    assert released.store.making(released.plan.cell).details.modules == ["conv1"]

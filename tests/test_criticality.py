@@ -13,7 +13,7 @@ import benchmark.rift.criticality as measured
 from benchmark.data import DIGITS
 from benchmark.models import build
 from benchmark.recipes import CriticalitySettings
-from benchmark.records import ModuleCriticality, flagged
+from benchmark.records import ModuleCriticality, flagged, not_valid
 from benchmark.rift.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
 from benchmark.rift.criticality import criticality, criticality_modules, module_criticality
 from benchmark.rift.rolling import Tail
@@ -415,17 +415,21 @@ class TestEntry:
             ModuleCriticality.model_validate(entry().model_dump() | wrong)
 
     def test_inactive_constraints_are_flagged(self):
-        """Modules that never left the ball, in order; not those that diverged."""
+        """Modules that never left the ball, in order; not those whose MRC is not valid."""
         entries = [
             entry("conv1", constrained=False),
             entry("layer1.0.conv1"),
             entry("layer1.0.conv2", mrc=None, constrained=False),
+            entry("layer2.0.conv1", mrc=-1e-9, constrained=False),
             entry("linear", mrc=0.0, constrained=False),
         ]
         assert flagged(entries) == ["conv1", "linear"]
+        assert not_valid(entries) == ["layer1.0.conv2", "layer2.0.conv1"]
+        assert [each.failed for each in entries] == [False, False, False, True, False]
         assert [each.remark and each.remark.split(":")[0] for each in entries] == [
             "the constraint was never active",
             None,
             "the ascent diverged",
+            "the ascent failed",
             "the constraint was never active",
         ]

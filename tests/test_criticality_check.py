@@ -274,16 +274,36 @@ def test_of_equal_modules_the_one_nearer_the_input_is_less_critical(store: Store
     assert "rank 2, 2, 2 of 2" in figure3(other, "least-critical").why
 
 
-def test_an_ascent_that_diverged_has_no_value_and_the_highest_rank(store: Store) -> None:
-    """It counts as most critical, as in RiFT, and is equal to no published number."""
-    diverged: Values = {**AS_PUBLISHED, MOST: (None, None)}
-    write(store, AS_PUBLISHED, diverged, AS_PUBLISHED)
-    for quantity in ("mrc", "drop"):
+@pytest.mark.parametrize(("values", "what"), [((None, None), "diverged"), ((-0.1, 0.5303), "failed")])
+def test_an_ascent_that_diverged_or_failed_has_neither_value_nor_rank(
+    store: Store, values: tuple[float | None, float | None], what: str
+) -> None:
+    """It is equal to no published number and neither end of the ranking; the others keep theirs."""
+    lost: Values = {**AS_PUBLISHED, MOST: values}
+    write(store, AS_PUBLISHED, lost, AS_PUBLISHED)
+    for quantity in ("mrc", "drop", "most-critical"):
         finding = figure3(store, quantity, MOST)
         assert (finding.verdict, finding.ours) == (OFF, None)
-        assert "no value; seed 1: the ascent diverged" in finding.why
-    assert figure3(store, "most-critical", MOST).verdict is MATCH
+        no = "no rank, seed 1" if quantity == "most-critical" else "no value"
+        assert f"{no}; seed 1: the ascent {what}" in finding.why
     assert figure3(store, "least-critical").verdict is MATCH
+
+
+def test_the_released_code_ranks_a_failed_ascent_lowest(store: Store) -> None:
+    """By its reading a negative MRC is the least critical one, and the line says what it is."""
+    lost: Values = {**AS_PUBLISHED, MOST: (-0.1, 0.0), "other0": (None, None)}
+    write(store, *[lost] * 3, reading=OFFICIAL_CODE)
+    finding = judged(store)[f"figure3/{MOST}/most-critical@{OFFICIAL_CODE}"]
+    assert finding.verdict is OFF
+    assert "rank 11, 11, 11 of 12" in finding.why
+    assert "seed 0, 1, 2: the ascent failed" in finding.why
+
+
+def test_ranks_are_among_those_that_have_one(store: Store) -> None:
+    """Where a module is left out in one seed the numbers of modules are told by seed."""
+    lost: Values = {**AS_PUBLISHED, "other0": (-0.1, 0.0)}
+    write(store, AS_PUBLISHED, lost, AS_PUBLISHED)
+    assert "rank 1, 1, 1 of 12, 11, 12" in figure3(store, "least-critical").why
 
 
 def test_an_mrc_that_is_under_estimated_is_said_to_be(store: Store) -> None:

@@ -19,6 +19,7 @@ from benchmark.evidence import (
     evidence_spec,
     stale,
 )
+from benchmark.evidence_text import text
 from benchmark.plans import Plan
 from benchmark.records import ModuleCriticality, hashed
 
@@ -118,6 +119,16 @@ class TestFile:
         beyond = within.model_copy(update={"loss_rise_recrafted": 0.11})
         assert [by_hand().bounded(move) for move in (within, beyond)] == [True, False]
         assert [by_hand().inside(move) for move in by_hand().moves] == [False, True]
+
+    def test_a_failed_ascent_bounds_nothing(self):
+        """Below zero there is no maximum to hold a rise against; it is shown with its value."""
+        failed = by_hand().rescaling[0].criticality.model_copy(update={"mrc": -0.1})
+        module = by_hand().rescaling[0].model_copy(update={"criticality": failed, "rank": None})
+        found = by_hand(mrc=-0.1, rescaling=(module,))
+        assert [found.bounded(move) for move in found.moves] == [None, None]
+        said = text(evidence_of(found))
+        assert "at most MRC: 0 of 0" in said
+        assert said.count("-0.1000 (failed)") == len(found.moves) + 1
 
 
 class TestStale:

@@ -130,6 +130,14 @@ class TestRescaling:
             for each in (module, *module.rescaled):
                 assert each.rank == 1 + sum(mrc < each.criticality.mrc for mrc in others)
 
+    def test_a_failed_ascent_has_no_rank(self, model, entries, craft, tmp_path):
+        """A module whose ascent ended lower than it began is not the most critical one, nor counted."""
+        largest = max(entries, key=lambda entry: entry.mrc)
+        lost = [each.model_copy(update={"mrc": -each.mrc}) for each in entries if each != largest]
+        found = self.rescaled(model, [*lost, largest], craft, tmp_path, module=MODULE)
+        assert [(each.module, each.rank) for each in found] == [(MODULE, None), (largest.module, 1)]
+        assert {each.rank for each in found[1].rescaled} == {1}
+
     def test_small_steps_see_a_larger_weight_as_less_critical(self, model, digits, craft, tmp_path):
         """Inside the ball the rise of one small step is lr ||g||^2, of a weight times c 1/c^2 of it."""
         settings = CriticalitySettings(lr=1e-2, steps=1, batch_size=IMAGES)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from math import inf
 
 import numpy as np
 import pytest
@@ -265,11 +264,29 @@ def test_unconstrained_and_diverged_modules_are_named(store: Store) -> None:
         entries = criticality(mrc, active[seed])
         write_making(store, cell_at("rift", seed, scale=TWO), criticality=entries)
     caption = FIGURES["figure3"].build(Reader(store, TWO)).caption
-    assert "most critical: layer4.1.conv2" in caption
-    assert "counts as most critical (crosses): layer4.1.conv2\n" in caption
+    assert "most critical: conv1" in caption
+    assert "the ascent diverged in some seed, not ranked: layer4.1.conv2\n" in caption
     assert "under-estimated (hatched): layer1.0.conv1, linear\n" in caption
     (mean,) = only(rows_of(FIGURES["figure3"], store), module="layer4.1.conv2", seed="mean")
     assert (mean["mrc"], mean["accuracy_drop"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("figure", "tuning", "least", "how"),
+    [
+        ("figure3", "rift", "linear", "not ranked"),
+        ("figure3-official", "rift-official-code", "conv1", "ranked as the released code does"),
+    ],
+)
+def test_a_failed_ascent_is_ranked_by_the_released_code_only(
+    store: Store, figure: str, tuning: str, least: str, how: str
+) -> None:
+    """A negative MRC in one seed takes the module out of the ranking, and the caption names it."""
+    for seed, mrc in enumerate(((-0.5, 0.5, 1.0, 0.3), (0.1, 0.5, 1.0, 0.3))):
+        write_making(store, cell_at(tuning, seed, scale=TWO), criticality=criticality(mrc))
+    caption = FIGURES[figure].build(Reader(store, TWO)).caption
+    assert f"least critical: {least}; most critical: layer4.1.conv2" in caption
+    assert f"the ascent ended lower than it began in some seed, {how}: conv1\n" in caption
 
 
 def test_official_criticality_is_a_figure_of_its_own(store: Store) -> None:
@@ -307,10 +324,13 @@ def test_the_axis_shows_all_orders_of_magnitude(values: tuple[float | None, ...]
     assert axis_of_mrc([measured(value) for value in values]) == kind
 
 
-def test_rank_is_by_mean_and_divergence_comes_last() -> None:
-    """Negative MRC is least critical; a diverged seed is most critical; ties keep the order."""
+def test_rank_is_by_mean_and_of_valid_values() -> None:
+    """Ties keep the order; a negative or a diverged seed has no rank but in the released order."""
     high, tie, low, diverged = (measured(*mrc) for mrc in ((3, 1), (2, 2), (-1, 0), (None, 0)))
-    assert ranked([diverged, high, tie, low]) == [low, high, tie, diverged]
+    zero = measured(0, 0)
+    assert ranked([diverged, high, tie, low, zero]) == [zero, high, tie]
+    every = [high, tie, low, zero, diverged]
+    assert ranked(every, released_order=True) == [diverged, low, zero, high, tie]
 
 
 # --- criticality against damage ---------------------------------------------------------------------
@@ -346,6 +366,32 @@ def test_modules_without_records_keep_their_rank_free(store: Store) -> None:
     assert "module-layer1.0.conv1-alpha-1/seed0" in picture.caption
 
 
+def test_damage_is_of_modules_that_are_ranked(store: Store) -> None:
+    """A module with a failed or diverged ascent is named and left out of ranks and correlations."""
+    write_damage(store)
+    for seed, mrc in enumerate(((0.5, None, 1.0, -0.1), (0.5, 0.1, 1.0, 0.1))):
+        store.record_path(cell_at("rift", seed, scale=TWO), "making").unlink()
+        write_making(store, cell_at("rift", seed, scale=TWO), criticality=criticality(mrc))
+    picture = FIGURES["figure-damage"].build(Reader(store, TWO))
+    assert isinstance(picture, Damage)
+    ranks = [(module.rank, module.measured.module) for module in picture.modules]
+    assert (ranks, picture.count) == ([(1, "conv1"), (2, "layer4.1.conv2")], 2)
+    assert "diverged in some seed, left out: layer1.0.conv1\n" in picture.caption
+    assert "lower than it began in some seed, left out: linear\n" in picture.caption
+
+
+def test_damage_of_nothing_that_is_ranked_is_refused(store: Store) -> None:
+    """Without a valid MRC in every seed there is no order to show modules in."""
+    for seed in TWO.seeds:
+        write_record(store, cell_at("none", seed, scale=TWO), "clean", 900, scale=TWO)
+        write_record(store, cell_at("none", seed, scale=TWO), "pgd10x3", 500, scale=TWO)
+        entries = criticality((-0.1,) * len(MODULES))
+        write_making(store, cell_at("rift", seed, scale=TWO), criticality=entries)
+    with pytest.raises(UserError, match="no module has a valid MRC in every seed"):
+        FIGURES["figure-damage"].build(Reader(store, TWO))
+    assert "no module is ranked" in FIGURES["figure3"].build(Reader(store, TWO)).caption
+
+
 @pytest.mark.parametrize("missing", ["none", "rift", "modules"])
 def test_damage_needs_base_criticality_and_a_module(store: Store, missing: str) -> None:
     """Without the base model, the criticality or any module there is nothing to compare."""
@@ -361,7 +407,7 @@ def test_spearman_agrees_with_its_closed_form() -> None:
     """Without ties rho is 1 - 6 sum(d^2) / (n (n^2 - 1)), with p from Student's t."""
     from scipy.stats import t
 
-    x, y = (0.1, 0.5, 3.0, 0.7, inf), (2.0, 1.0, 5.0, 4.0, 3.0)
+    x, y = (0.1, 0.5, 3.0, 0.7, 9.0), (2.0, 1.0, 5.0, 4.0, 3.0)
     squares = sum((a - b) ** 2 for a, b in zip((1, 2, 4, 3, 5), (2, 1, 5, 4, 3), strict=True))
     rho = 1 - 6 * squares / (5 * 24)
     p = 2 * t.sf(rho * (3 / (1 - rho**2)) ** 0.5, 3)
@@ -375,7 +421,7 @@ def test_spearman_of_nothing_to_rank_is_undefined() -> None:
     """Two pairs, or one side all equal, have no rank correlation."""
     assert spearman((1, 2), (1, 2)) is None
     assert spearman((1, 2, 3), (1, 1, 1)) is None
-    assert spearman((inf, inf, inf), (1, 2, 3)) is None
+    assert spearman((2, 2, 2), (1, 2, 3)) is None
 
 
 # --- all figures ------------------------------------------------------------------------------------
@@ -506,7 +552,8 @@ def test_no_name_is_cut_off(count: int) -> None:
 
 
 def test_bars_are_the_means_and_flags_are_seen() -> None:
-    """A bar is as high as its mean; hatched if unconstrained, a cross instead of it if diverged."""
+    """A bar is as high as its mean; hatched if unconstrained, a cross instead of it if diverged, a
+    triangle above it if failed."""
     from benchmark.plots import LEAST, MOST, figure_of
 
     upper, lower = figure_of(BARS).axes
@@ -515,11 +562,11 @@ def test_bars_are_the_means_and_flags_are_seen() -> None:
     assert [bool(bar.get_hatch()) for bar in upper.patches] == [False, True, False]
     assert [bar.get_x() + bar.get_width() / 2 for bar in upper.patches] == pytest.approx([0, 1, 3])
     assert upper.get_yscale() == "symlog"
-    crosses = [line for line in upper.get_lines() + upper.artists if line.get_marker() == "x"]
-    assert [list(cross.get_xdata()) for cross in crosses] == [[2]]
+    marks = [line for line in upper.get_lines() + upper.artists if line.get_marker() in ("x", "v")]
+    assert [(mark.get_marker(), *mark.get_xdata()) for mark in marks] == [("v", 0), ("x", 2)]
     labels = lower.get_xticklabels()
     assert [label.get_text() for label in labels] == list(MODULES)
-    assert (labels[0].get_color(), labels[2].get_color()) == (LEAST, MOST)
+    assert [label.get_color() for label in labels] == ["black", MOST, "black", LEAST]
 
 
 def test_curves_are_drawn_where_they_are(store: Store) -> None:

@@ -176,8 +176,13 @@ MAKING: list[tuple[str, Change, str]] = [
     (RIFT, put("details/modules", []), r"details.modules is no module, but rift chooses layer"),
     (
         RIFT,
-        put("details/criticality/0/mrc", -1.0),
+        put("details/criticality/0/mrc", 0.0),
         r"details.modules is layer\S+, but rift chooses conv1",
+    ),
+    (
+        RIFT,
+        put("details/criticality/7/mrc", -0.1),
+        r"details.modules is layer2.0.shortcut.0, but rift chooses layer3.0.shortcut.0",
     ),
     (
         RIFT,

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from handmade import (
@@ -167,16 +168,37 @@ def test_columns_stand_by_strength_and_size() -> None:
 @pytest.mark.parametrize(
     ("held", "wanted"),
     [
-        ({"autoattack": 1, "autoattack-first-100": 5, "pgd10x3": 9}, "autoattack-first-100"),
-        ({"autoattack": 5, "autoattack-first-100": 5, "pgd10x3": 9}, "autoattack"),
+        ({"autoattack": 1, "autoattack-first-1000": 5, "pgd10x3": 9}, "autoattack-first-1000"),
+        ({"autoattack": 5, "autoattack-first-1000": 5, "pgd10x3": 9}, "autoattack"),
+        ({"autoattack": 1, "autoattack-first-999": 5, "pgd10x3": 9}, "autoattack"),
+        ({"autoattack-first-999": 5, "pgd10x3": 1, "pgd10x3-first-2000": 4}, "pgd10x3-first-2000"),
+        ({"autoattack-first-3": 2, "apgd-first-100": 1, "clean": 9}, None),
         ({"pgd10x3": 1, "apgd": 1, "clean": 7}, "apgd"),
         ({"pgd10-official-code": 2, "pgd10x3-first-50": 1}, "pgd10-official-code"),
         ({"clean": 3}, None),
     ],
 )
 def test_a_board_is_ordered_by_its_strongest_attack(held: dict[str, int], wanted: str | None) -> None:
-    """AutoAttack goes before other attacks, and there the variant that most entries have."""
+    """AutoAttack goes before other attacks, and there the variant that most entries have; an attack on
+    fewer than 1,000 images goes before none."""
     assert ranked_by(held) == wanted
+
+
+def test_few_images_rank_nothing(store: Store) -> None:
+    """Two trials on three images neither stand on top nor have ranks; alone they make no ranking."""
+    for tuning, k in (("top-2", 3), ("top-3", 2)):
+        bits = {"square": np.arange(3) < k}
+        write_record(store, cell_at(tuning), "autoattack-first-3", k, 3, bits=bits)
+    (board,) = board_of(store).boards
+    assert board.ranked_by is None
+    assert {entry.numbers["autoattack-first-3"].rank for entry in board.entries} == {None}
+    said = "not ranked: no attack is of the whole test set, nor of 1,000 images of it"
+    assert said in markdown(board_of(store)) and said in html(board_of(store))
+    for tuning, k in (("none", 500), ("rift", 510)):
+        write_record(store, cell_at(tuning), "pgd10x3", k)
+    (board,) = board_of(store).boards
+    assert board.ranked_by == "pgd10x3"
+    assert [entry.finetune for entry in board.entries] == ["rift", "none", "top-2", "top-3"]
 
 
 # --- boards -------------------------------------------------------------------------------------------
@@ -226,7 +248,8 @@ def test_what_is_not_comparable_is_never_ranked_together(several: Leaderboard) -
                 e.numbers[column.evaluation] for e in board.entries if column.evaluation in e.numbers
             ]
             ranks = [1 + sum(other.mean > own.mean for other in numbers) for own in numbers]
-            assert [number.rank for number in numbers] == ranks
+            few = column.evaluation == "autoattack-first-100"
+            assert [number.rank for number in numbers] == ([None] * len(ranks) if few else ranks)
 
 
 def test_differences_are_to_the_base_model_of_the_same_protocol(store: Store) -> None:
@@ -311,7 +334,6 @@ def test_entries_without_all_seeds_are_flagged(store: Store) -> None:
             "changed-checkout",
             {"provenance": PROVENANCE.model_copy(update={"commit": None, "dirty": None})},
         ),
-        ("same-weights", {"same_as": "by-hand/digits/resnet18-w8/pgd-at/none/seed0"}),
     ],
 )
 def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -> None:
@@ -324,11 +346,39 @@ def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -
     assert kind not in kinds(entry_in(shown, "top-2"))
 
 
+def test_models_of_the_same_weights_are_flagged(store: Store) -> None:
+    """A fine-tuned model names its base model, else another fine-tuned one, of its weights, by seed."""
+    for tuning, seed, weights in (
+        ("none", 0, "1"), ("none", 1, "2"), ("rift", 0, "1"), ("top-2", 0, "1"), ("top-2", 1, "3"),
+        ("top-2-alpha-1", 1, "3"), ("bn-only", 0, "4"), ("bn-only", 1, "1"),
+    ):  # fmt: skip
+        made = PROVENANCE.model_copy(update={"weights_sha256": weights * 64})
+        rewrite(store, cell_at(tuning, seed), "pgd10x3", provenance=made)
+    shown, model = board_of(store), "has the very weights of by-hand/digits/resnet18-w8/pgd-at"
+    said = {
+        ending: [
+            flag.text.removesuffix(", and so its results").removeprefix(model)
+            for flag in entry_in(shown, f"/{ending}").flags
+            if flag.kind == "same-weights"
+        ]
+        for ending in ("none", "rift", "top-2", "top-2-alpha-1", "bn-only")
+    }
+    assert said == {
+        "none": [],
+        "rift": ["/none/seed0"],
+        "top-2": ["/none/seed0", "/top-2-alpha-1/seed1"],
+        "top-2-alpha-1": ["/top-2/seed1"],
+        "bn-only": [],
+    }
+
+
 def test_a_warning_stays_in_the_row_of_every_entry(store: Store) -> None:
     """What all entries of a board share is said once below it, but for warnings, each in its row."""
-    for tuning in ("rift", "top-2"):
+    for tuning, weights in (("rift", "1"), ("top-2", "2")):
         write_making(store, cell_at(tuning))
-        rewrite(store, cell_at(tuning), "pgd10x3", remarks=["warning: 2 of 1000 came back"])
+        made = PROVENANCE.model_copy(update={"weights_sha256": weights * 64})
+        remarks_made = ["warning: 2 of 1000 came back"]
+        rewrite(store, cell_at(tuning), "pgd10x3", remarks=remarks_made, provenance=made)
     (board,) = board_of(store).boards
     for entry in board.entries:
         shown = [flag.kind for flag in own_flags(board, entry)]
@@ -361,8 +411,8 @@ def test_parts_of_the_test_set_and_choices_on_it_are_flagged(store: Store) -> No
     assert kinds(entry_in(shown, "/rift-held-out")).isdisjoint({"subset", "chosen-on-test"})
 
 
-def test_a_constraint_that_was_never_active_is_flagged(store: Store) -> None:
-    """Modules whose MRC is a lower estimate are counted."""
+def test_modules_without_a_maximum_are_flagged(store: Store) -> None:
+    """Modules whose MRC is a lower estimate, and those whose ascent failed, are counted."""
     write_record(store, cell_at("rift"), "clean", 900)
     making = write_making(store, cell_at("rift"))
     path = store.record_path(cell_at("rift"), "making")
@@ -370,19 +420,20 @@ def test_a_constraint_that_was_never_active_is_flagged(store: Store) -> None:
     values = [
         ModuleCriticality(
             module=name,
-            mrc=0.1,
+            mrc=mrc,
             accuracy_drop=0.1,
             norm_ratio=0.1,
             epochs=1,
             constrained=name == "conv1",
         )
-        for name in ("conv1", "linear")
+        for name, mrc in {"conv1": 0.1, "layer1.0.conv1": -0.1, "linear": 0.1}.items()
     ]
     details = making.details.model_copy(update={"criticality": values})
     changed = Making(**making.model_dump() | {"details": details.model_dump()})
     path.write_text(changed.model_dump_json())
-    (flag,) = (f for f in entry_in(board_of(store), "rift").flags if f.kind == "constraint")
-    assert "1 of 2 modules" in flag.text
+    flags = {flag.kind: flag.text for flag in entry_in(board_of(store), "rift").flags}
+    assert flags["constraint"].startswith("seed 0: MRC is a lower estimate for 1 of 3 modules")
+    assert flags["ascent"].startswith("seed 0: no valid MRC for 1 of 3 modules")
 
 
 def test_costs_are_means_over_seeds(by_hand: Leaderboard) -> None:

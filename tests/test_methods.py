@@ -18,7 +18,7 @@ from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
 from baselines.trades_awp import AttackedFirst
 from benchmark.attacks import gaussian_start, uniform_start
-from benchmark.data import CIFAR10, CIFAR100, DIGITS
+from benchmark.data import CIFAR10, DATASETS, DIGITS
 from benchmark.errors import UserError
 from benchmark.evaluation.counting import clean_count
 from benchmark.recipes import LinfAttack
@@ -99,27 +99,30 @@ class TestRegistry:
         assert done.stdout.strip() == "[]"
 
 
-PUBLISHED = {
+SCHEDULES = {
     # RiFT, Section 5.1 and Appendix C.2; P2333/Bag-of-Tricks-for-AT, train_cifar.py
-    "pgd-at": {"epochs": 110, "lr": 0.1, "milestones": (100, 105), "weight_decay": 5e-4},
-    # yaodongyu/TRADES, train_trades_cifar10.py
-    "trades": {"epochs": 76, "lr": 0.1, "milestones": (75,), "weight_decay": 2e-4},
-    # YisenWang/MART, train_resnet.py
-    "mart": {"epochs": 120, "lr": 0.01, "milestones": (75, 90, 100), "weight_decay": 3.5e-3},
+    "pgd-at": {0.1: 100, 0.01: 5, 0.001: 5},
+    # yaodongyu/TRADES, train_trades_cifar10.py: below 75, of 76 epochs counted from 1
+    "trades": {0.1: 74, 0.01: 2},
+    # YisenWang/MART, train_resnet.py: below 75, 90 and 100, of 120 epochs counted from 1
+    "mart": {0.01: 74, 0.001: 15, 0.0001: 10, 0.00001: 21},
     # csdongxian/AWP, AT_AWP/train_cifar10.py and train_cifar100.py
-    "awp": {"epochs": 200, "lr": 0.1, "milestones": (100, 150), "weight_decay": 5e-4},
+    "awp": {0.1: 100, 0.01: 50, 0.001: 50},
     # P2333/SCORE, without_DDPM/train_cifar.py with the arguments of its README
-    "score": {"epochs": 110, "lr": 0.05, "milestones": (100, 105), "weight_decay": 5e-4},
-    # csdongxian/AWP, trades_AWP/train_trades_cifar.py
-    "trades-awp": {"epochs": 200, "lr": 0.1, "milestones": (100, 150), "weight_decay": 5e-4},
+    "score": {0.05: 100, 0.005: 5, 0.0005: 5},
+    # csdongxian/AWP, trades_AWP/train_trades_cifar.py: below 100 and 150, of 200 counted from 1
+    "trades-awp": {0.1: 99, 0.01: 50, 0.001: 51},
 }
+"""Epochs at each learning rate, as the authors' scripts execute them."""
+DECAYS = {"trades": 2e-4, "mart": 3.5e-3}
+"""Weight decays other than 5e-4."""
 FIELDS = {
     "pgd-at": {"clean_passes": 1},
     "trades": {"beta": 6.0, "start_std": 0.001},
     "mart": {"beta": 5.0, "start_std": 0.001},
     "awp": {"method": PgdAt(), "gamma": 0.01, "warmup": 0},
     "score": {"beta": 6.0, "smoothing": 0.3, "start_std": 0.001},
-    "trades-awp": {"method": AttackedFirst(beta=6.0, start_std=0.001), "gamma": 0.005, "warmup": 10},
+    "trades-awp": {"method": AttackedFirst(beta=6.0, start_std=0.001), "gamma": 0.005, "warmup": 9},
 }
 ALIKE = {"batch_size": 128, "momentum": 0.9, "schedule": "piecewise", "attack_steps": 10}
 # 10 steps of 2/255 at 8/255; TRADES and MART: of 0.007 at 0.031
@@ -137,11 +140,22 @@ class TestRecipes:
     """Published numbers, as read in the authors' repositories."""
 
     @EVERY
-    @pytest.mark.parametrize("info", [CIFAR10, CIFAR100], ids=lambda info: info.name)
-    def test_recipe_is_the_published_one(self, name, info):
-        """Schedule, decay and attack are the authors', every epoch of it may be selected."""
-        recipe = METHODS[name].recipe(info.name)
-        expected = PUBLISHED[name] | ALIKE | {"select_images": None}
+    @pytest.mark.parametrize("dataset", DATASETS)
+    def test_epochs_by_learning_rate(self, name, dataset):
+        """Every step of an epoch has the learning rate of the authors' epoch, none is left out."""
+        recipe, steps = METHODS[name].recipe(dataset), 3
+        rates = [recipe.lr_at(step, steps) for step in range(steps * recipe.epochs)]
+        runs = [(rate, len([*run])) for rate, run in itertools.groupby(rates)]
+        expected = [(rate, steps * epochs) for rate, epochs in SCHEDULES[name].items()]
+        assert [length for _, length in runs] == [length for _, length in expected]
+        assert [rate for rate, _ in runs] == pytest.approx([rate for rate, _ in expected])
+
+    @EVERY
+    @pytest.mark.parametrize("dataset", DATASETS)
+    def test_recipe_is_the_published_one(self, name, dataset):
+        """Decay and attack are the authors', every epoch may be selected."""
+        recipe = METHODS[name].recipe(dataset)
+        expected = ALIKE | {"weight_decay": DECAYS.get(name, 5e-4), "select_images": None}
         assert {key: getattr(recipe, key) for key in expected} == expected
         assert recipe.select_last == recipe.epochs
         assert recipe.attack_path == pytest.approx(PATHS[name], abs=5e-5)

@@ -185,7 +185,7 @@ class TestConstraint:
 
 
 class TestDivergence:
-    """What becomes no number is never least critical, and stops nothing else."""
+    """What becomes no number has no MRC, and stops nothing else."""
 
     @pytest.mark.parametrize("kind", [CriticalitySettings, OfficialCriticality])
     def test_other_modules_are_still_measured(self, model, measure, tmp_path, kind):
@@ -203,7 +203,7 @@ class TestDivergence:
         for entry in entries:
             if entry.diverged:
                 assert (entry.mrc, entry.accuracy_drop, entry.norm_ratio) == (None, None, None)
-                assert entry.remark == "the ascent diverged: counts as most critical"
+                assert entry.remark == "the ascent diverged: there is no MRC"
         assert measure(settings, journal=Journal(folder, "x")) == entries
         assert weights_sha256(model.state_dict()) == before
 

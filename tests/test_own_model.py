@@ -109,6 +109,23 @@ def test_normalisation_is_the_users(
     assert store.record(KEY, "clean").k == expected
 
 
+def test_a_normalisation_of_the_files_own_is_never_passed_over(
+    evaluate, store, weights, digits, tmp_path
+) -> None:
+    """Another than the file's ends before anything is filed; the one that the line names is taken."""
+    file = tmp_path / "wrapped.pth"
+    layer = {"0.mean": torch.tensor([0.5]), "0.std": torch.tensor([0.25])}
+    torch.save(layer | {f"1.{name}": tensor for name, tensor in weights.items()}, file)
+    for arguments in ((), ("--normalization", "none")):
+        answer = evaluate("--name", "mine", *arguments, file=file)
+        assert answer.exit_code == 2
+        assert "`--normalization 0.5/0.25` fits" in answer.stderr.splitlines()[-1]
+    assert not list(store.results.rglob("*.json"))
+    assert evaluate("--name", "mine", "--normalization", "0.5/0.25", file=file).exit_code == 0
+    expected = naive_count(weights, digits.test.images, digits.test.labels, 0.5, 0.25)
+    assert store.record(KEY, "clean").k == expected
+
+
 def test_nothing_is_evaluated_twice(evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on record is shown again, what is not is added."""
     first = evaluate("--name", "mine")

@@ -59,13 +59,37 @@ class TestSelection:
         assert select("top-3", mrc) == ["layer1.0.conv1", "layer2.0.shortcut.0", "layer1.0.conv2"]
         assert select("robust-critical", mrc) == ["linear"]
 
-    @given(st.permutations(MODULES), st.integers(1, 4))
-    def test_a_diverged_ascent_is_never_least_critical(self, order, diverged):
-        """Modules without an MRC rank behind all others, whatever the others are."""
-        values = {m: None if i < diverged else 5.0 - i for i, m in enumerate(order)}
-        mrc = measured(**values)
-        assert set(LeastCritical(5 - diverged).select(candidates(mrc))) == set(order[diverged:])
-        assert values[MostCritical().select(candidates(mrc))[0]] is None
+    @given(st.permutations(MODULES), st.lists(st.sampled_from([None, -1e-9, -2.0]), max_size=4))
+    def test_without_a_valid_mrc_there_is_no_rank(self, order, lost):
+        """Modules whose ascent diverged or failed are neither least nor most critical."""
+        valid = {module: float(rank) for rank, module in enumerate(order[len(lost) :])}
+        mrc = measured(**dict(zip(order, lost, strict=False)), **valid)
+        given = candidates(mrc)
+        assert LeastCritical(len(valid)).select(given) == list(valid)
+        assert MostCritical().select(given) == list(valid)[-1:]
+        with pytest.raises(
+            UserError, match=f"^resnet18: {len(valid) + 1} to be .* only {len(valid)} of 5"
+        ):
+            LeastCritical(len(valid) + 1).select(given)
+
+    @pytest.mark.parametrize("name", ["rift", "robust-critical", "rift-held-out"])
+    def test_nothing_is_chosen_where_nothing_is_ranked(self, name):
+        """Without any valid MRC the selection is refused."""
+        with pytest.raises(UserError, match="only 0 of 5 modules have a valid one"):
+            select(name, measured(**dict.fromkeys(MODULES, -0.1)))
+
+    def test_the_released_order_has_all_modules(self):
+        """A negative MRC is as low as it is, and losses that are no numbers are lower than any."""
+        values = dict(zip(MODULES, (0.3, None, -0.2, 0.0, None), strict=True))
+        given = dataclasses.replace(candidates(measured(**values)), released_order=True)
+        assert given.ranked == [MODULES[place] for place in (1, 4, 2, 3, 0)]
+        assert LeastCritical(2).select(given) == [MODULES[1], MODULES[4]]
+        assert MostCritical().select(given) == ["conv1"]
+
+    def test_only_the_released_protocol_has_that_order(self):
+        """The paper's text defines a maximum, which is not negative."""
+        released = [name for name, protocol in PROTOCOLS.items() if protocol.released_order]
+        assert released == ["rift-official-code"]
 
     def test_without_criticality(self):
         """The last layer, everything, nothing."""

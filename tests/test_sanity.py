@@ -15,6 +15,7 @@ from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
 from benchmark.evaluation.sanity import attack_of, comparable, survivors, warnings
 from benchmark.models import arch
 from benchmark.plans import CheckpointPlan
+from benchmark.precision import Precision
 from benchmark.progress import silent
 from benchmark.records import Count
 from benchmark.specs import spec_of
@@ -182,9 +183,34 @@ class TestRecords:
     def test_what_a_twin_was_warned_of_is_told_once(self, evaluating):
         """A record taken over from a cell of the same weights keeps its warnings, each once."""
         tuned = Cell("own", "digits", "resnet18-w4", "mine", "rift", 0)
-        original, twin = evaluating(), evaluating(cell=tuned, twins=(CELL,))
+        original, twin = evaluating(), evaluating(cell=tuned)
         for name in ("pgd10x3", "autoattack"):
             expected, taken = original.record(name), twin.record(name)
-            assert taken.same_as == CELL.key
             assert taken.remarks == expected.remarks
         assert sum("warning" in text for text in taken.remarks) == 1
+
+    @pytest.mark.parametrize("other", [(), ("pgd10x3", "autoattack"), ("autoattack", "pgd10x3")])
+    def test_what_was_made_before_leaves_no_trace(self, evaluating, store, other):
+        """Remarks are those of the cell's own records, whatever a twin has, in whatever order."""
+        for name in other:
+            evaluating().record(name)
+        twin = evaluating(cell=Cell("own", "digits", "resnet18-w4", "mine", "rift", 0))
+        remarks = [twin.record(name).remarks for name in ("pgd10x3", "autoattack")]
+        assert remarks[0] == ["of its own", "of the model"]
+        assert remarks[1][:2] == remarks[0] and "survive autoattack" in remarks[1][2]
+        assert not [path for path in store.results.rglob("*.json") if "same_as" in path.read_text()]
+
+    @pytest.mark.parametrize(
+        ("change", "again"),
+        [(("a" * 64, "fp32"), False), ((OTHER_WEIGHTS, "fp32"), True), (("a" * 64, "bf16"), True)],
+    )
+    def test_only_the_same_is_taken_over(self, evaluating, monkeypatch, change, again):
+        """Other weights, and the same in another precision, are evaluated again."""
+        runs, run = [], Written.run
+        monkeypatch.setattr(Written, "run", lambda *args: runs.append(1) or run(*args))
+        cells = (CELL, Cell("own", "digits", "resnet18-w4", "mine", "rift", 0))
+        made = (("a" * 64, "fp32"), change)
+        for cell, (weights, precision) in zip(cells, made, strict=True):
+            monkeypatch.setattr("benchmark.precision._used", Precision(precision))
+            evaluating(weights, cell).record("pgd10x3")
+        assert len(runs) == 1 + again

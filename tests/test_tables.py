@@ -16,11 +16,11 @@ from handmade import (
 
 from benchmark.errors import UserError
 from benchmark.estimates import Estimate, average_accuracy, average_change
-from benchmark.records import Record
+from benchmark.records import ModuleCriticality, Record
 from benchmark.reports import REPORTS
 from benchmark.scales import SCALES, Scale
 from benchmark.store import Store
-from benchmark.tables import Reader, Row, Table
+from benchmark.tables import Reader, Row, Table, chosen
 
 ALL = dict.fromkeys(BY_HAND.evaluations, 500)
 
@@ -231,6 +231,33 @@ def test_the_notes_name_scale_seeds_and_choices(
     assert large.startswith("AT+RiFT, ResNet34 (width 8): ")
     one = dataclasses.replace(BY_HAND, seeds=(0,))
     assert built("table1", written_by_hand, one).notes[1].endswith("seeds 0: one seed, no spread")
+
+
+@pytest.mark.parametrize(
+    ("tuning", "how"),
+    [("rift", "not ranked"), ("rift-official-code", "ranked as the released code does")],
+)
+def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, how: str) -> None:
+    """Under the table stands by seed for how many modules MRC is a lower estimate or not valid."""
+    for seed, mrc in enumerate((0.0, -0.1, None)):
+        entries = [
+            ModuleCriticality(
+                module=module,
+                mrc=value,
+                accuracy_drop=value,
+                norm_ratio=value and 0.1,
+                epochs=1,
+                constrained=module == "conv1",
+            )
+            for module, value in {"conv1": 0.2, "linear": mrc}.items()
+        ]
+        write_making(store, cell_at(tuning, seed), criticality=entries)
+    cells = [cell_at(tuning, seed) for seed in BY_HAND.seeds]
+    (line,) = chosen(Reader(store, BY_HAND), cells, tuning, "AT+RiFT")
+    assert line.endswith(
+        "; MRC a lower estimate for 1, 0, 0 of 2 modules (constraint not reached)"
+        "; no valid MRC for 0, 1, 1 of 2 modules (ascent diverged or ended lower than it began), " + how
+    )
 
 
 def test_the_notes_say_what_the_intervals_are_over(written_by_hand: Store) -> None:

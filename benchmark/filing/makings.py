@@ -158,7 +158,8 @@ def _wrong_modules(details: Finetuning, plan: Plan) -> Wrong:
         return
     names = module_names(cell.arch, cell.dataset)
     seed = replace(cell, finetune=finetune.tuning).seed_for("select")
-    given = Candidates(names, details.criticality, cell.dataset, cell.arch, seed)
+    released = finetune.protocol.released_order
+    given = Candidates(names, details.criticality, cell.dataset, cell.arch, seed, released)
     try:
         right = finetune.selector.select(given)
     except UserError as error:

@@ -2,9 +2,9 @@
 
 A board holds what shares scale, dataset, threat model and the data that chose epochs and alpha*; a
 ranking is of one evaluation on the same images. So nothing incomparable is ever ranked together: whole
-AutoAttack and that of the first 100 images are two columns with a ranking each. Networks and methods
-meet in one board, as on other leaderboards. A board is ordered by AutoAttack, in the variant that most
-of its entries have, else by the strongest attack on record.
+AutoAttack and that of the first 1,000 images are two columns with a ranking each, and one of fewer has
+none. Networks and methods meet in one board, as on other leaderboards. A board is ordered by
+AutoAttack, in the ranked variant that most of its entries have, else by the strongest ranked attack.
 
 An entry takes all seeds on disk together; one with fewer seeds than its scale asks for is flagged.
 Stale records are left out and listed. `-curve` fine-tunings are not shown: they are the models of the
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.cells import FROM, OWN
 from benchmark.errors import UserError
 from benchmark.estimates import Estimate, accuracy, change
-from benchmark.leaderboard.columns import column, in_order, ranked_by
+from benchmark.leaderboard.columns import Family, column, in_order, ranked_by
 from benchmark.leaderboard.entries import Model, entry_of, read_models
 from benchmark.leaderboard.ranking import Place, places
 from benchmark.leaderboard.schema import Board, Change, Leaderboard, LeftOut, Number
@@ -83,7 +83,7 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) ->
         having = [model for model in found if name in model.records]
         estimates = {model.id: accuracy(store, model.of(name)) for model in having}
         ranked = {key: known for key, known in estimates.items() if key not in elsewhere[name]}
-        placed = places(ranked)
+        placed = places(ranked) if Family.of(name).ranked else {}
         for model in having:
             against = _change(store, model, models.get(model.base_id), name)
             number = _number(estimates[model.id], model.of(name), placed.get(model.id), against)
@@ -98,7 +98,7 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) ->
     entries = tuple(
         entry_of(
             model,
-            models.get(model.base_id),
+            models,
             numbers[model.id],
             [name for name in model.records if model.id in elsewhere[name]],
             store.results,

@@ -23,6 +23,10 @@ _FAMILIES: tuple[tuple[type, ColumnKind, str | None], ...] = (
 )
 """From the left, which is also from the strongest attack; a class counts for its subclasses."""
 
+ENOUGH = 1000
+"""Images from which a part of a test set is ranked: with fewer, single images decide. A part is smaller
+than its test set, so that of a test set with fewer images only the whole is ranked."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -49,6 +53,11 @@ class Family:
         return cls(place, listed, images, kind, attack)
 
     @property
+    def ranked(self) -> bool:
+        """Whether its numbers are ranked: of the whole test set, or of `ENOUGH` images of it."""
+        return self.images is None or self.images >= ENOUGH
+
+    @property
     def order(self) -> tuple[int, int, float]:
         """Sorts columns: whole test sets stand before parts of them, larger parts before smaller."""
         return self.place, self.listed, float("-inf") if self.images is None else -self.images
@@ -62,13 +71,14 @@ def in_order(names: Iterable[str]) -> list[str]:
 def ranked_by(entries: Mapping[str, int]) -> str | None:
     """The evaluation that a board is ordered by, of the numbers of `entries` that have each.
 
-    It is of the strongest family of attacks that there is, there what most entries have, and of two
-    alike the one whose column stands further left. None without an attack.
+    Of attacks on enough images it is of the strongest family that there is, there what most entries
+    have, and of two alike the one whose column stands further left. None without such an attack.
     """
-    attacks = [name for name in entries if Family.of(name).kind == "attack"]
+    families = {name: Family.of(name) for name in entries}
+    attacks = [name for name, family in families.items() if family.kind == "attack" and family.ranked]
     return min(
         attacks,
-        key=lambda name: (Family.of(name).place, -entries[name], Family.of(name).order),
+        key=lambda name: (families[name].place, -entries[name], families[name].order),
         default=None,
     )
 

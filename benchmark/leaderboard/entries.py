@@ -108,6 +108,11 @@ class Model:
         for records in self.records.values():
             yield from records.values()
 
+    @property
+    def weights(self) -> dict[int, str]:
+        """Hashes of the weights that its records are of, by seed."""
+        return {record.cell.seed: record.provenance.weights_sha256 for record in self.every_record}
+
     def of(self, name: str) -> list[Record]:
         """The records of evaluation `name`, by seed."""
         return [record for _, record in sorted(self.records[name].items())]
@@ -212,15 +217,16 @@ def _id(cell: Cell) -> str:
 
 def entry_of(
     model: Model,
-    base: Model | None,
+    models: Mapping[str, Model],
     numbers: Mapping[str, Number],
     elsewhere: Collection[str],
     results: Path,
 ) -> Entry:
-    """The entry of `model`, whose records are in the tree `results`.
+    """The entry of `model`, one of `models`, whose records are in the tree `results`.
 
     `elsewhere` names evaluations that were of other images than usual.
     """
+    others = [each for each in models.values() if each.base_id == model.base_id and each is not model]
     made = {seed: making.details for seed, making in sorted(model.makings.items())}
     tuned = {seed: each for seed, each in made.items() if isinstance(each, Finetuning)}
     provenance = [
@@ -241,9 +247,9 @@ def entry_of(
         alphas={seed: each.alpha for seed, each in tuned.items()},
         modules={seed: tuple(each.modules) for seed, each in tuned.items()},
         numbers=dict(numbers),
-        cost=_cost(model, base),
+        cost=_cost(model, models.get(model.base_id)),
         commits=tuple(sorted({each.commit for each in provenance if each.commit})),
-        flags=flags(model, numbers, elsewhere),
+        flags=flags(model, others, numbers, elsewhere),
         records=f"records/{model.id}",
         checkpoint=_checkpoint(model, results),
     )

@@ -1,6 +1,6 @@
 """What a reader of a leaderboard's entry should be warned of (no torch)."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import isclose
 from typing import TYPE_CHECKING
 
@@ -8,18 +8,22 @@ from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import First
 from benchmark.evaluation.pgd import pixel_units
 from benchmark.leaderboard.schema import Flag, Number
-from benchmark.records import Finetuning, flagged
+from benchmark.records import Finetuning, flagged, not_valid
 
 if TYPE_CHECKING:
     from benchmark.leaderboard.entries import Model
 
 
 def flags(
-    model: "Model", numbers: Mapping[str, Number], elsewhere: Collection[str]
+    model: "Model",
+    others: Iterable["Model"],
+    numbers: Mapping[str, Number],
+    elsewhere: Collection[str],
 ) -> tuple[Flag, ...]:
     """The flags of an entry, gravest first.
 
-    `elsewhere` names evaluations that were of other images than those of most of its board.
+    `others` are models of the same base model; `elsewhere` names evaluations that were of other images
+    than those of most of its board.
     """
     found = [
         *_warnings(model),
@@ -28,8 +32,8 @@ def flags(
         *_checkouts(model),
         *_made_elsewhere(model),
         *_chosen_on(model),
-        *_constraint(model),
-        *_same_weights(model),
+        *_criticality(model),
+        *_same_weights(model, others),
         *_subsets(numbers),
     ]
     return tuple(dict.fromkeys(found))
@@ -106,28 +110,31 @@ def _chosen_on(model: "Model") -> Iterator[Flag]:
         yield Flag(kind="chosen-on-test", text=text)
 
 
-def _constraint(model: "Model") -> Iterator[Flag]:
+def _criticality(model: "Model") -> Iterator[Flag]:
     for seed, making in sorted(model.makings.items()):
         details = making.details
         if not isinstance(details, Finetuning) or not details.criticality:
             continue
+        modules = f"of {len(details.criticality)} modules"
+        if lost := not_valid(details.criticality):
+            why = "whose ascent diverged or ended lower than it began"
+            text = f"seed {seed}: no valid MRC for {len(lost)} {modules}, {why}"
+            yield Flag(kind="ascent", text=text)
         if loose := flagged(details.criticality):
-            of = f"{len(loose)} of {len(details.criticality)} modules"
-            text = (
-                f"seed {seed}: MRC is a lower estimate for {of}, whose ascent never met its constraint"
-            )
+            why = "whose ascent never met its constraint"
+            text = f"seed {seed}: MRC is a lower estimate for {len(loose)} {modules}, {why}"
             yield Flag(kind="constraint", text=text)
 
 
-def _same_weights(model: "Model") -> Iterator[Flag]:
-    twins: dict[str, list[str]] = {}
-    for name in sorted(model.records):
-        for record in model.of(name):
-            if record.same_as is not None:
-                twins.setdefault(record.same_as, []).append(name)
-    for key, names in twins.items():
-        text = f"has the very weights of {key}, whose results it takes over: {', '.join(names)}"
-        yield Flag(kind="same-weights", text=text)
+def _same_weights(model: "Model", others: Iterable["Model"]) -> Iterator[Flag]:
+    """Of a fine-tuned model only; the base model is named before others of the same weights."""
+    if model.tuning is None:
+        return
+    twins = sorted(others, key=lambda other: (other.tuning is not None, other.id))
+    for seed, weights in sorted(model.weights.items()):
+        if same := [twin.id for twin in twins if twin.weights.get(seed) == weights]:
+            text = f"has the very weights of {same[0]}/seed{seed}, and so its results"
+            yield Flag(kind="same-weights", text=text)
 
 
 def _subsets(numbers: Mapping[str, Number]) -> Iterator[Flag]:

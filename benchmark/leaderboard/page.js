@@ -75,10 +75,9 @@
     // The column of ranks always speaks of the evaluation that the rows are sorted by.
     rank(key) {
       const head = this.heads.find((one) => one.dataset.key === key);
-      if (!head) return;
-      this.rankHead.textContent = `by ${head.dataset.evaluation}`;
+      this.rankHead.textContent = head ? `by ${head.dataset.evaluation}` : "";
       for (const row of this.rows) {
-        const from = this.cell(row, key).dataset;
+        const from = head ? this.cell(row, key).dataset : {};
         const cell = this.cell(row, "rank");
         cell.dataset.value = from.rank ?? "";
         cell.querySelector("b").textContent = from.rank || "—";

@@ -21,6 +21,7 @@ FlagKind = Literal[
     "changed-checkout",
     "chosen-on-test",
     "same-weights",
+    "ascent",
     "constraint",
     "subset",
     "extra-data",
@@ -72,7 +73,8 @@ class Number(_Estimated):
 
     `rank` is the one by the mean among the numbers of the column on the same images, `rank_best` and
     `rank_worst` are the range that the intervals allow; all are null for a number on other images than
-    the rest. `change` is null for a base model, and where its record is missing.
+    the rest, and in a column of too few. `change` is null for a base model, and where its record is
+    missing.
     """
 
     rank: int | None
@@ -171,7 +173,10 @@ class Threat(_Model):
 
 
 class Board(_Model):
-    """Comparable entries, in the order of the ranking by `ranked_by` (null: there is no attack)."""
+    """Comparable entries, in the order of the ranking by `ranked_by`.
+
+    That is null where no attack is on enough images.
+    """
 
     id: str
     scale: str

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from benchmark.estimates import Estimate
 from benchmark.intervals import RESAMPLES, Interval
+from benchmark.leaderboard.columns import ENOUGH
 from benchmark.leaderboard.schema import (
     Board,
     Change,
@@ -29,7 +30,8 @@ RANKS = (
 READING = (
     "A board holds what may be compared: one scale, one dataset, one threat model, and the same data "
     "that chose epochs and alpha*. A column is one evaluation: accuracies of another one, of another "
-    "threat model or of fewer images never share it, nor its ranks.",
+    "threat model or of fewer images never share it, nor its ranks; one of fewer than "
+    f"{ENOUGH:,} images of a larger test set has no ranks at all.",
     "Below an accuracy stands the difference to the model's own base model, with its interval. An "
     "arrow marks those whose interval excludes 0, without correction for how many there are. This "
     "paired difference is sharper than two intervals side by side, which overlap too easily.",
@@ -52,6 +54,7 @@ FLAG_WORDS: dict[FlagKind, str] = {
     "changed-checkout": "changed checkout",
     "chosen-on-test": "chosen on test images",
     "same-weights": "same weights",
+    "ascent": "no valid MRC of some modules",
     "constraint": "MRC a lower estimate",
     "subset": "first images only",
     "extra-data": "extra data",
@@ -118,9 +121,11 @@ def scale(board: Board) -> str:
 def ranking(board: Board) -> str:
     """By what a board is ranked."""
     named = {column.evaluation: column.label for column in board.columns}
-    if board.ranked_by is None:
-        return "not ranked: there is no attack on record"
-    return f"ranked by {named[board.ranked_by]}"
+    if board.ranked_by is not None:
+        return f"ranked by {named[board.ranked_by]}"
+    if any(column.kind == "attack" for column in board.columns):
+        return f"not ranked: no attack is of the whole test set, nor of {ENOUGH:,} images of it"
+    return "not ranked: there is no attack on record"
 
 
 def duration(seconds: float) -> str:

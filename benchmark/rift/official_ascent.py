@@ -4,7 +4,7 @@ Plain SGD, without momentum or weight decay, goes through the examples in shuffl
 epoch dW is scaled back to `radius` ||W|| if it is longer, and the mean robust loss of all examples is
 taken; the ascent then goes on. The loss that counts is the largest of these. The released code starts
 that maximum at 0, so that losses which are no numbers leave an MRC below all others; here such an
-ascent has diverged.
+ascent has diverged, and is ranked as there under its protocol alone.
 """
 
 import math

@@ -76,7 +76,8 @@ class OfficialInterpolation(Interpolation):
 class Protocol:
     """One reading of the paper. `selects_on` names the data that choose epochs and alpha.
 
-    `criticality(dataset)` says how and where MRC is measured.
+    `criticality(dataset)` says how and where MRC is measured, `released_order` that modules are ranked
+    by it as the released code does, with values that are no maximum (`Candidates.ranked`).
     """
 
     suffix: str
@@ -84,6 +85,7 @@ class Protocol:
     selects_on: Literal["test", "hold-out"]
     criticality: Callable[[str], Criticality]
     interpolation: Interpolation = Interpolation()
+    released_order: bool = False
 
 
 def _as_released(dataset: str) -> OfficialCriticality:
@@ -104,6 +106,7 @@ OFFICIAL_CODE = Protocol(
     "test",
     _as_released,
     OfficialInterpolation(),
+    released_order=True,
 )
 HOLDING_OUT = Protocol(
     HELD_OUT,

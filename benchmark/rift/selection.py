@@ -16,7 +16,8 @@ class Candidates:
     """What there is to select from, and what a selection may go by.
 
     `modules` are the names of all Conv/Linear modules, input first; `criticality` is None unless the
-    selector needs it; `seed` is for selectors that draw.
+    selector needs it; `seed` is for selectors that draw. `released_order` ranks as the released code
+    does.
     """
 
     modules: Sequence[str]
@@ -24,17 +25,32 @@ class Candidates:
     dataset: str
     arch: str
     seed: int
+    released_order: bool = False
 
     @property
     def ranked(self) -> list[str]:
         """Module names from least to most critical; the module nearer the input first on a tie.
 
-        A module whose ascent diverged is the most critical.
+        A module whose MRC is not valid is left out. The released order has it: a negative MRC by its
+        value and, before all others, an ascent that diverged, whose losses are no numbers and leave the
+        released code's maximum at 0 (Immortalise/RiFT, main.py).
         """
         if self.criticality is None:
             raise ValueError("this selection needs the criticality of every module")
-        order = sorted(self.criticality, key=lambda entry: np.inf if entry.mrc is None else entry.mrc)
+        entries = [entry for entry in self.criticality if entry.valid or self.released_order]
+        order = sorted(entries, key=lambda entry: -np.inf if entry.mrc is None else entry.mrc)
         return [entry.module for entry in order]
+
+    def ranking(self, count: int) -> list[str]:
+        """`ranked`, of `count` modules at least. Raises `UserError` if there are fewer."""
+        ranked = self.ranked
+        if len(ranked) < count:
+            raise UserError(
+                f"{self.arch}: {count} to be chosen by MRC, but only {len(ranked)} of "
+                f"{len(self.modules)} modules have a valid one (the ascent of the others diverged or "
+                "ended lower than it began); choose by name (module-NAME) or lower the ascent's rate"
+            )
+        return ranked
 
 
 class Selector(Protocol):
@@ -58,7 +74,7 @@ class LeastCritical(Selector):
     count: int = 1
 
     def select(self, given: Candidates) -> list[str]:
-        return given.ranked[: self.count]
+        return given.ranking(self.count)[: self.count]
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ class MostCritical(Selector):
     needs_criticality: ClassVar[bool] = True
 
     def select(self, given: Candidates) -> list[str]:
-        return given.ranked[-1:]
+        return given.ranking(1)[-1:]
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,7 @@ class ReadmeModule(Selector):
 
     def select(self, given: Candidates) -> list[str]:
         named = readme_module(given.dataset, given.arch)
-        return given.ranked[:1] if named is None else [named]
+        return given.ranking(1)[:1] if named is None else [named]
 
 
 @dataclass(frozen=True)

@@ -110,12 +110,12 @@ def choose(page: Any, name: str, value: str) -> None:
 
 
 def gappy(shown: Leaderboard) -> tuple[Board, str]:
-    """A board with a column in which two numbers or more are there and one is missing."""
+    """A board with a column in which two ranked numbers or more are there and one is missing."""
     for board in shown.boards:
-        for column in board.columns:
-            held = sum(column.evaluation in entry.numbers for entry in board.entries)
-            if 2 <= held < len(board.entries):
-                return board, column.evaluation
+        for name in (column.evaluation for column in board.columns):
+            ranks = [entry.numbers[name].rank for entry in board.entries if name in entry.numbers]
+            if 2 <= len(ranks) < len(board.entries) and all(ranks):
+                return board, name
     raise AssertionError
 
 
