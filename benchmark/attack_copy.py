@@ -56,7 +56,8 @@ class AttackCopy:
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self._shape: torch.Size | None = None
         if compiled:
-            self._compiled = torch.compile(self.network, dynamic=False)
+            # Compiled with its casts: torch looks at the input's .grad, which only a leaf has.
+            self._compiled = torch.compile(self._logits, dynamic=False)
 
     def fits(self, dtype: torch.dtype, device: torch.device, *, compiled: bool) -> bool:
         """Whether this copy is of that kind."""
@@ -85,11 +86,14 @@ class AttackCopy:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (B, K) of x (B, C, H, W) in [0,1], in the type of x."""
-        run: Callable[[Tensor], Tensor] = self.network
-        if self._compiled is not None:
-            self._shape = self._shape or x.shape
-            run = self._compiled if x.shape == self._shape else run
-        return run(x.to(self.dtype)).to(x.dtype)
+        if self._compiled is None:
+            return self._logits(x)
+        self._shape = self._shape or x.shape
+        return self._compiled(x) if x.shape == self._shape else self._logits(x)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x.to(self.dtype))
+        return logits.to(x.dtype)
 
 
 class MixedPrecision(nn.Module):

@@ -90,7 +90,7 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
     return Table(
         "audit",
         f"Audit: where does the gain come from? {arch(scale.archs[0]).label} on "
-        f"{dataset_info(scale.datasets[0]).label}{chosen_on(finetunes)}",
+        f"{dataset_info(scale.datasets[0]).label}{chosen_on(scale, finetunes)}",
         ("fine-tuning", "alpha*", "what"),
         heads,
         tuple(rows),

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table as Listing
 
 from benchmark import scales
-from benchmark.cells import FROM, HELD_OUT, Cell
+from benchmark.cells import HELD_OUT, Cell, Slot
 from benchmark.console import WORK, limited_evaluations, listed, listed_evaluations, say
 from benchmark.display import display
 from benchmark.errors import UserError
 from benchmark.from_checkpoint import held_out, starting_from
 from benchmark.plans import Plan
-from benchmark.precision import Precision
+from benchmark.precision import asked, in_precision
 from benchmark.registry import checkpoint
 from benchmark.render import summary
 from benchmark.scales import Scale
@@ -99,13 +99,14 @@ def chosen_scale(
     audited: bool = False,
     from_checkpoint: str | None = None,
     beyond_first: bool = False,
+    precision: str | None = None,
 ) -> Scale:
     """The scale called `name` with what the flags change, and the audit's evaluations if `audited`.
 
     `from_checkpoint` is a comma-separated list of checkpoints to start from; `beyond_first` is that of
-    `starting_from`.
+    `starting_from`, `precision` that of `in_precision`.
     """
-    chosen = scales.scale(name)
+    chosen = in_precision(scales.scale(name), precision)
     if from_checkpoint is not None and chosen.checkpoints:
         raise UserError(f"--scale {name} starts from checkpoints already; leave --from-checkpoint out")
     names = chosen.checkpoints
@@ -130,14 +131,20 @@ def chosen_scale(
 
 
 def scale_of(
-    cells: Sequence[Cell], name: str | None, evaluations: str | None, limit: int | None
+    cells: Sequence[Cell],
+    name: str | None,
+    evaluations: str | None,
+    limit: int | None,
+    precision: str | None = None,
 ) -> Scale:
     """The scale that all `cells` are of, called `name` or what their keys say, as the flags change it.
 
-    It starts from the checkpoints that their keys name. Raises `UserError` if one is of another scale.
+    It starts from the checkpoints, and is in the precision, that their keys name. Raises `UserError` if
+    one is of another scale.
     """
+    known, named, _ = Slot.parse(cells[0].scale)
     names = list(dict.fromkeys(cell.checkpoint for cell in cells if cell.checkpoint is not None))
-    chosen = chosen_scale(name or cells[0].scale.partition(FROM)[0], None, evaluations, limit)
+    chosen = chosen_scale(name or known, None, evaluations, limit, precision=precision or named)
     if names and not chosen.checkpoints:
         chosen = starting_from(chosen, names)
     for cell in cells:
@@ -190,12 +197,14 @@ def working_options(
     data: Path,
     device: str,
     threads: int | None,
-    precision: Precision,
+    precision: str | None,
+    compiled: bool,
     memory: float | None,
 ) -> Options:
     """How to work, as the flags say or else the scale; `memory` is in GiB."""
     held = None if memory is None else int(memory * 2**30)
-    return Options(store, data, device, threads or scale.threads or cores(), precision, held)
+    chosen = asked(scale.precision or precision, compiled)
+    return Options(store, data, device, threads or scale.threads or cores(), chosen, held)
 
 
 def work_on(

@@ -6,6 +6,7 @@ Key, path, seeds and place in a table are functions of the cell and of nothing e
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from benchmark.errors import UserError
 
@@ -14,6 +15,7 @@ HELD_OUT = "-held-out"  # ends names of what chooses on a hold-out, and of the b
 BASES = (BASE, BASE + HELD_OUT)
 OWN = "own"  # stands for the scale in keys of models that were made elsewhere
 FROM = "-from-"  # between the scale and the checkpoint that a cell starts from instead of training
+IN = "-in-"  # between the scale and a precision that is not the one it fixes
 PART = r"[a-z0-9][a-z0-9.-]*"
 
 
@@ -31,13 +33,33 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+class Slot(NamedTuple):
+    """What stands for the scale in a key: its name, with what its cells have instead of its own."""
+
+    scale: str
+    precision: str | None = None
+    checkpoint: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Slot":
+        """The parts of `SCALE[-in-PRECISION][-from-CHECKPOINT]`; any of them may be unknown."""
+        rest, starts, checkpoint = text.partition(FROM)
+        scale, differs, precision = rest.partition(IN)
+        return cls(scale, precision if differs else None, checkpoint if starts else None)
+
+    def __str__(self) -> str:
+        there = ((IN, self.precision), (FROM, self.checkpoint))
+        return self.scale + "".join(f"{before}{part}" for before, part in there if part is not None)
+
+
 @dataclass(frozen=True, order=True)
 class Cell:
     """One model: an adversarially trained base or a fine-tuned version of it.
 
     `finetune` of a base is `none`, or `none-held-out` if it was trained without the hold-out. `scale`
     is the scale's name, or `SCALE-from-NAME` for what starts from the checkpoint NAME of the registry:
-    it shares no key, no seed and no record with what was trained at that scale.
+    it shares no key, no seed and no record with what was trained at that scale. `SCALE-in-PRECISION` is
+    what is made in another precision than the scale fixes: it shares seeds, but no record.
     """
 
     scale: str
@@ -65,11 +87,15 @@ class Cell:
     @property
     def checkpoint(self) -> str | None:
         """Name of the checkpoint that the cell starts from; None if its base model is trained."""
-        return self.scale.partition(FROM)[2] or None
+        return Slot.parse(self.scale).checkpoint or None
 
     def seed_for(self, stage: str, *parts: object) -> int:
-        """Seed of one stage (`"train"`, `"pgd10x3"`, ...), refined by `parts` such as the epoch."""
-        return derive_seed(self.key, stage, *parts)
+        """Seed of one stage (`"train"`, `"pgd10x3"`, ...), refined by `parts` such as the epoch.
+
+        The same draws are made in every precision, so that only rounding differs.
+        """
+        scale = str(Slot.parse(self.scale)._replace(precision=None))
+        return derive_seed(replace(self, scale=scale).key, stage, *parts)
 
     @classmethod
     def parse(cls, key: str) -> "Cell":

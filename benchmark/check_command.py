@@ -15,19 +15,20 @@ from benchmark.accepted import (
     read_accepted,
     regressions,
 )
-from benchmark.cells import OWN
+from benchmark.cells import OWN, Slot
 from benchmark.check_report import CHECK_FORMATS, Check
 from benchmark.claims import claim_findings
-from benchmark.console import ResultsOption, guarded, listed, say, write_result
+from benchmark.console import PrecisionOption, ResultsOption, guarded, listed, say, write_result
 from benchmark.criticality_check import FACTOR, NEAR, criticality_compared
 from benchmark.errors import UserError
 from benchmark.fresh import Fresh
 from benchmark.from_checkpoint import starting_from
+from benchmark.precision import in_precision
 from benchmark.published import Published, published
 from benchmark.published_report import PUBLISHED_FORMATS
 from benchmark.registry import checkpoint, registry
 from benchmark.regression import COMPARED, compared, is_compared, own_compared
-from benchmark.scales import SCALES, Scale, filed
+from benchmark.scales import SCALES, Scale, arguments
 from benchmark.scales import scale as scale_called
 from benchmark.store import Store
 from benchmark.verdicts import Finding
@@ -60,6 +61,7 @@ def check(
             help="Judge the cells that start from these checkpoints, as in `table1 --from-checkpoint`.",
         ),
     ] = None,
+    precision: PrecisionOption = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -96,10 +98,10 @@ def check(
     """
     numbers = published()
     if show_published:
-        if accept or any(each is not None for each in (scale, from_checkpoint, only)):
+        if accept or any(each is not None for each in (scale, from_checkpoint, precision, only)):
             raise UserError(
                 "--published prints everything and judges nothing; leave --scale, --from-checkpoint, "
-                "--only and --accept out"
+                "--precision, --only and --accept out"
             )
         typer.echo(PUBLISHED_FORMATS[format](numbers), nl=False)
         return
@@ -107,7 +109,7 @@ def check(
         raise UserError("--accept keeps all verdicts of a scale; leave --only out")
     store = Store(results, Path("artifacts"))
     _check_records(store)
-    examined = examine(store, "quick" if scale is None else scale, numbers, from_checkpoint)
+    examined = examine(store, "quick" if scale is None else scale, numbers, from_checkpoint, precision)
     findings = [each for each in examined.findings if only is None or fnmatchcase(each.id, only)]
     if only is not None and not findings:
         raise UserError(f"no verdict matches --only '{only}'; an id reads C1/DATASET/ARCH/METHOD/...")
@@ -141,19 +143,26 @@ class Examined:
 
 
 def examine(
-    store: Store, scale: str, numbers: Published, from_checkpoint: str | None = None
+    store: Store,
+    scale: str,
+    numbers: Published,
+    from_checkpoint: str | None = None,
+    precision: str | None = None,
 ) -> Examined:
     """What is to be said of the records of `scale`, a name, a TOML file or `own`; of those that start
-    from the comma-separated checkpoints `from_checkpoint`, if given.
+    from the comma-separated checkpoints `from_checkpoint`, or are made in `precision`, if given.
 
     Raises `UserError` for an unknown scale and for broken records.
     """
     if scale == OWN:
-        if from_checkpoint is not None:
-            raise UserError(f"--scale {OWN} is of checkpoints as they are; leave --from-checkpoint out")
+        if from_checkpoint is not None or precision is not None:
+            raise UserError(
+                f"--scale {OWN} is of checkpoints as they are; leave --from-checkpoint and "
+                "--precision out"
+            )
         title = "Check of checkpoints: evaluated here against published numbers of the same weights"
         return Examined(OWN, title, own_compared(store, numbers, registry()))
-    chosen, argument = _chosen(scale, from_checkpoint, store.results)
+    chosen, argument = _chosen(scale, from_checkpoint, precision, store.results)
     fresh = Fresh(store, chosen, argument)
     findings = [
         *compared(fresh, numbers),
@@ -174,13 +183,15 @@ def _check_records(store: Store) -> None:
         )
 
 
-def _chosen(scale: str, from_checkpoint: str | None, results: Path) -> tuple[Scale, str]:
+def _chosen(
+    scale: str, from_checkpoint: str | None, precision: str | None, results: Path
+) -> tuple[Scale, str]:
     """The scale, and what makes other commands take the same one behind `--scale`."""
-    chosen, file = scale_called(scale, results), scale
-    if not scale.endswith(".toml") and chosen.name not in SCALES:
-        file = str(filed(chosen.name, results))
-        if chosen.stem != chosen.name:
-            file += f" --from-checkpoint {','.join(chosen.checkpoints)}"
+    chosen, file = in_precision(scale_called(scale, results), precision), scale
+    if not scale.endswith(".toml") and Slot.parse(scale).scale not in SCALES:
+        file = arguments(scale, results)
+    if precision is not None:
+        file += f" --precision {precision}"
     if from_checkpoint is None:
         return chosen, file
     if chosen.checkpoints:

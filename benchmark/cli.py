@@ -56,7 +56,6 @@ from benchmark.figures import FIGURES
 from benchmark.leaderboard_command import leaderboard_command
 from benchmark.models import RESNETS, WIDE_RESNETS
 from benchmark.plans import Plan
-from benchmark.precision import asked
 from benchmark.reports import REPORTS
 from benchmark.rift.presets import ALPHA_1, CURVE, MODULE, PROTOCOLS, TUNINGS
 from benchmark.store import Store
@@ -96,7 +95,7 @@ def run(
     jobs: JobsOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
-    precision: PrecisionOption = "auto",
+    precision: PrecisionOption = None,
     compiled: CompileOption = False,
     memory: MemoryOption = None,
     results: ResultsOption = Path("results"),
@@ -105,14 +104,12 @@ def run(
 ) -> None:
     """Make single cells, each with its base model, and print their records."""
     named = [Cell.parse(key) for key in keys]
-    chosen = scale_of(named, scale, evaluations, limit)
+    chosen = scale_of(named, scale, evaluations, limit, precision)
     store = Store(results, artifacts)
     cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
     for cell in cells:
         Plan.of(cell, chosen)
-    options = working_options(
-        store, chosen, data_dir, device, threads, asked(precision, compiled), memory
-    )
+    options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
     failures = work_on(cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run)
     if failures is None:
         return
@@ -127,11 +124,12 @@ def status(
     only: OnlyOption = None,
     seeds: SeedsOption = None,
     from_checkpoint: FromOption = None,
+    precision: PrecisionOption = None,
     results: ResultsOption = Path("results"),
     artifacts: ArtifactsOption = Path("artifacts"),
 ) -> None:
     """Which cells are done, missing, stale or running."""
-    chosen = chosen_scale(scale, seeds, from_checkpoint=from_checkpoint)
+    chosen = chosen_scale(scale, seeds, from_checkpoint=from_checkpoint, precision=precision)
     store = Store(results, artifacts)
     tables = [spec for spec in REPORTS.values() if not spec.audited]
     listed = [cell for spec in tables for cell in spec.cells(chosen, spec.defaults)]

@@ -100,7 +100,7 @@ def evaluate(
     ] = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
-    precision: PrecisionOption = "auto",
+    precision: PrecisionOption = None,
     compiled: CompileOption = False,
     results: ResultsOption = Path("results"),
     artifacts: ArtifactsOption = Path("artifacts"),

@@ -43,7 +43,6 @@ from benchmark.evidence import Evidence, SeedEvidence, evidence_cells, evidence_
 from benchmark.evidence_text import text
 from benchmark.figure_commands import CHEAPEST
 from benchmark.plans import Plan
-from benchmark.precision import asked
 from benchmark.scales import Scale
 from benchmark.store import Store
 from benchmark.sweep import Failure, Options
@@ -65,7 +64,7 @@ def evidence(
     jobs: JobsOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
-    precision: PrecisionOption = "auto",
+    precision: PrecisionOption = None,
     compiled: CompileOption = False,
     memory: MemoryOption = None,
     results: ResultsOption = Path("results"),
@@ -80,7 +79,8 @@ def evidence(
     """
     whole, chosen = (
         dataclasses.replace(
-            chosen_scale(scale, which, from_checkpoint=from_checkpoint), evaluations=CHEAPEST
+            chosen_scale(scale, which, from_checkpoint=from_checkpoint, precision=precision),
+            evaluations=CHEAPEST,
         )
         for which in (None, seeds)
     )
@@ -88,9 +88,7 @@ def evidence(
         known = ", ".join(map(str, whole.seeds))
         raise UserError(f"scale '{whole.name}' has no seed {unknown[0]}; it has {known}")
     store, cells = Store(results, artifacts), evidence_cells(chosen)
-    options = working_options(
-        store, chosen, data_dir, device, threads, asked(precision, compiled), memory
-    )
+    options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
     kept = _Kept(store, whole, redo_stale or dry_run or collect)
     kept.fresh()
     failures = work_on(

@@ -35,7 +35,6 @@ from benchmark.console import (
     write_result,
 )
 from benchmark.figures import FIGURES
-from benchmark.precision import asked
 from benchmark.store import Store
 from benchmark.tables import Reader
 
@@ -70,7 +69,7 @@ def _add(app: typer.Typer, name: str) -> None:
         jobs: JobsOption = None,
         threads: ThreadsOption = None,
         device: DeviceOption = "cpu",
-        precision: PrecisionOption = "auto",
+        precision: PrecisionOption = None,
         compiled: CompileOption = False,
         memory: MemoryOption = None,
         results: ResultsOption = Path("results"),
@@ -78,14 +77,12 @@ def _add(app: typer.Typer, name: str) -> None:
         data_dir: DataOption = Path("data"),
     ) -> None:
         chosen = dataclasses.replace(
-            chosen_scale(scale, seeds, from_checkpoint=from_checkpoint),
+            chosen_scale(scale, seeds, from_checkpoint=from_checkpoint, precision=precision),
             evaluations=spec.evaluations or CHEAPEST,
         )
         chosen = as_shown(chosen, spec.cells(chosen), name)
         store, cells = Store(results, artifacts), matching_cells(spec.cells(chosen), only)
-        options = working_options(
-            store, chosen, data_dir, device, threads, asked(precision, compiled), memory
-        )
+        options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
         failures = work_on(
             cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
         )

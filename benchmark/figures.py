@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from benchmark.cells import BASE, Cell
+from benchmark.cells import BASE, Cell, Slot
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
 from benchmark.models import arch, build
@@ -74,7 +74,7 @@ class _Place:
 
     def label(self, scale: Scale) -> str:
         dataset, network = self.names(scale)
-        return f"{arch(network).label} on {dataset_info(dataset).label}"
+        return f"{arch(network).label} on {dataset_info(dataset).label}{scale.apart}"
 
     def stand_ins(self, scale: Scale) -> list[str]:
         """Notes on what the scale does not have so many of."""
@@ -108,7 +108,10 @@ def _listed(cells: Sequence[Cell]) -> str:
 
 
 def _nothing(name: str, scale: Scale, missing: Sequence[Cell]) -> UserError:
-    known = scale.name if scale.name in SCALES else "FILE.toml"
+    called, precision, _ = Slot.parse(scale.name)
+    known = called if called in SCALES else "FILE.toml"
+    if precision is not None:
+        known += f" --precision {precision}"
     if scale.checkpoints:
         known += f" --from-checkpoint {','.join(scale.checkpoints)}"
     return UserError(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from benchmark.cells import BASE, FROM, Cell
+from benchmark.cells import BASE, Cell, Slot
 from benchmark.data import dataset_info
 from benchmark.estimates import Estimate, accuracy, change
 from benchmark.evaluation import evaluation
@@ -221,8 +221,8 @@ class Fresh:
             if name in evaluations and set(cells) <= made:
                 return self._command(report)
         keys = " ".join(cell.key for cell in cells)
-        file = self.argument.partition(" ")[0]  # keys say which checkpoint they start from
-        own = "" if file.partition(FROM)[0] in SCALES else f" --scale {file}"
+        file = self.argument.partition(" ")[0]  # keys say the rest
+        own = "" if Slot.parse(file).scale in SCALES else f" --scale {file}"
         return f"python -m benchmark run {keys}{own} --evaluations {name}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark import scales
-from benchmark.cells import FROM, OWN
+from benchmark.cells import OWN, Slot
 from benchmark.console import ResultsOption, guarded, say
 from benchmark.errors import UserError
 from benchmark.files import read_if_there, write_atomically
@@ -58,10 +58,9 @@ def _source(scale: str | None, results: Path) -> str:
         return "`table1 --scale narrow` makes some, and `--scale quick` shows those of the scale quick"
     if scale == OWN:
         return "`evaluate` makes some"
-    name, _, checkpoint = scale.partition(FROM)
-    if name not in scales.SCALES and not scale.endswith(".toml"):  # filed, which `table1` takes by path
-        start = f" --from-checkpoint {checkpoint}" if checkpoint else ""
-        scale = f"{scales.filed(name, results)}{start}"
+    filed = Slot.parse(scale).scale not in scales.SCALES and not scale.endswith(".toml")
+    if filed:  # which `table1` takes by path
+        scale = scales.arguments(scale, results)
     return f"`table1 --scale {scale}` makes some"
 
 

@@ -17,10 +17,10 @@ from benchmark.evaluation import evaluation
 from benchmark.from_checkpoint import start, tensors_of
 from benchmark.models import Arch, arch
 from benchmark.networks import normalised
-from benchmark.recipes import FINETUNE_RECIPE, Criticality, LinfAttack, Recipe
+from benchmark.recipes import FINETUNE_RECIPE, Criticality, LinfAttack, Recipe, shortened
 from benchmark.registry import Checkpoint
 from benchmark.rift.presets import PAPER, Finetune, finetune
-from benchmark.scales import Scale, shortened
+from benchmark.scales import Scale
 from benchmark.specs import Spec, spec_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ crafted in bf16 and is always judged in fp32. `auto` takes bf16 where the hardwa
 matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX512-BF16), and fp32
 elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`rough_ascent`). The choice
 depends on the hardware's features alone and never on a timing, so that the same machine always makes
-the same numbers.
+the same numbers. A scale may fix its precision; what is made in another one then has keys of its own.
 
 Like torch's own switches this is a setting of the process; `use` sets it.
 """
@@ -14,15 +14,23 @@ Like torch's own switches this is a setting of the process; `use` sets it.
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from benchmark.cells import IN
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
+    from benchmark.scales import Scale
+
 NAMES = AUTO, FP32, BF16 = "auto", "fp32", "bf16"
+UNITS = "BENCHMARK_BF16_UNITS"
+"""The environment variable that says `yes` or `no` in place of the hardware; processes inherit it."""
+
+_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # oneDNN takes the first that is set
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 @dataclass(frozen=True)
@@ -69,13 +77,26 @@ class Precision:
         return "" if label == FP32 else f" {label}"
 
 
-def asked(name: str, compiled: bool) -> Precision:
-    """The precision that flags ask for. Raises `UserError` if it cannot be had here."""
+def asked(name: str | None, compiled: bool) -> Precision:
+    """The precision that flags ask for (None: `auto`). Raises `UserError` if it cannot be had here."""
+    _told()
     if compiled and not has_compiler():
         raise UserError(
             "--compile needs a C++ compiler such as g++ on the path; install one or leave it out"
         )
-    return Precision(name, compiled)
+    return Precision(name or AUTO, compiled)
+
+
+def in_precision(scale: "Scale", name: str | None) -> "Scale":
+    """`scale` in the precision `name`, under a name of its own if it fixes another (None: as it is).
+
+    Raises `UserError` for an unknown precision, and if `scale` is in another than its own already.
+    """
+    if name is None or Precision(name).name == scale.precision or scale.precision is None:
+        return scale
+    if IN in scale.name:
+        raise UserError(f"--scale {scale.name} names its precision; leave --precision {name} out")
+    return replace(scale, name=f"{scale.name}{IN}{name}", precision=name)
 
 
 def has_compiler() -> bool:
@@ -98,13 +119,32 @@ def used() -> Precision:
 
 
 def has_bf16_units(device: "torch.device") -> bool:
-    """Whether `device` multiplies bf16 matrices faster than fp32 ones."""
+    """Whether `device` multiplies bf16 matrices faster than fp32 ones.
+
+    Processors as far as oneDNN, which multiplies on them, may use them. Raises `UserError` if the
+    environment says neither yes nor no.
+    """
     import torch
 
+    if (told := _told()) is not None:
+        return told
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
+    if device.type != "cpu" or _cap() in _WITHOUT_BF16:
         return False
     # Releases of torch that do not tell are taken for processors without.
     features: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(features.get("amx_bf16") or features.get("avx512_bf16"))
+
+
+def _told() -> bool | None:
+    """What the environment says of bf16 units, if anything."""
+    said = os.environ.get(UNITS)
+    if said not in (None, "yes", "no"):
+        raise UserError(f"{UNITS} is '{said}'; it can be 'yes', 'no', or left unset")
+    return None if said is None else said == "yes"
+
+
+def _cap() -> str:
+    """The newest instructions that oneDNN may use; torch reports the processor's all the same."""
+    return next((said.upper() for name in _CAPS if (said := os.environ.get(name))), "")

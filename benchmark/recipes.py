@@ -1,10 +1,14 @@
 """Hyperparameters of an attack, of a training run and of a criticality measurement (no torch)."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
+
+from benchmark.errors import UserError, first_problem
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -118,3 +122,23 @@ class OfficialCriticality:
 
 Criticality = CriticalitySettings | OfficialCriticality
 """Settings of either definition of MRC."""
+
+
+R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, Criticality)
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings, OfficialCriticality)
+}
+
+
+def shortened(published: R, overrides: Mapping[str, Any], where: str) -> R:
+    """`published` with the fields in `overrides` replaced; `where` names them in the error."""
+    known = {f.name for f in dataclasses.fields(published)}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise UserError(f"{where}: unknown field '{unknown[0]}'; known: {', '.join(sorted(known))}")
+    values = dataclasses.asdict(published) | dict(overrides)
+    try:
+        checked: R = _ADAPTERS[type(published)].validate_python(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {first_problem(error)}") from error
+    return checked

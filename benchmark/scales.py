@@ -6,21 +6,18 @@ file with the fields of `Scale`, named on the command line as `--scale my.toml`.
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from benchmark.cells import FROM, OWN, PART
+from benchmark.cells import FROM, IN, OWN, PART, Slot
 from benchmark.errors import UserError, first_problem
 from benchmark.from_checkpoint import Place, place_of, starting_from
-from benchmark.recipes import Criticality, CriticalitySettings, OfficialCriticality, Recipe
-
-Overrides = Mapping[str, Any]
+from benchmark.precision import FP32, NAMES, in_precision
 
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -48,10 +45,11 @@ class Scale:
     paper, too, tunes the learning rate). Table 1 is of the first of `methods`, Table 2 of the others on
     the first two of `datasets`; Tables 2 to 4 are of the first of `archs`, Tables 3 and 4 of the first
     of `datasets`. `threads` is the number of threads of each process (0: all cores): it is fixed by the
-    scale, because it can change the last bits of a sum, while the number of processes cannot. `audit`
-    names the evaluations of the audit (None: `evaluations` and AutoAttack). `checkpoints` names those
-    of the registry that its cells start from (none: they are trained); `starting_from` makes such a
-    scale out of any.
+    scale, because it can change the last bits of a sum, while the number of processes cannot.
+    `precision` is that of attacks and adversarial training on every machine (None: `auto`); other ones
+    have keys of their own (`in_precision`). `audit` names the evaluations of the audit (None:
+    `evaluations` and AutoAttack). `checkpoints` names those of the registry that its cells start from
+    (none: they are trained); `starting_from` makes such a scale out of any.
     """
 
     name: Annotated[str, Field(pattern=rf"^{PART}$"), AfterValidator(_of_no_checkpoint)]
@@ -63,6 +61,7 @@ class Scale:
     ]
     methods: Names = ("pgd-at", "trades", "mart", "awp", "score")
     threads: Annotated[int, Field(ge=0)] = 0
+    precision: Annotated[str, Field(pattern=f"^({'|'.join(NAMES)})$")] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
     criticality: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +80,12 @@ class Scale:
     def slots(self) -> tuple[str, ...]:
         """What stands for the scale in the keys of its cells: one for each of `checkpoints`, if any."""
         return tuple(f"{self.name}{FROM}{name}" for name in self.checkpoints) or (self.name,)
+
+    @property
+    def apart(self) -> str:
+        """What a title adds if the numbers are in another precision than the scale fixes."""
+        _, there, name = self.name.partition(IN)
+        return f", precision {name}" if there else ""
 
     @property
     def stem(self) -> str:
@@ -124,6 +129,7 @@ QUICK = Scale(
     archs=("resnet18-w16", "resnet34-w16", "wrn-34-1"),
     seeds=(0, 1, 2),
     threads=1,
+    precision=FP32,
     training={
         "epochs": 10,
         "batch_size": 64,
@@ -222,16 +228,15 @@ SCALES: dict[str, Scale] = {scale.name: scale for scale in (QUICK, NARROW, SHORT
 def scale(name: str, results: Path | None = None) -> Scale:
     """The scale called `name`, or read from the TOML file `name`. Raises `UserError` otherwise.
 
-    `SCALE-from-NAME` is the scale that starts from the checkpoint NAME. Names that are not the suite's
-    are looked for among the scales that were filed in the tree `results`, if one is given.
+    `SCALE-from-NAME` is the scale that starts from the checkpoint NAME, `SCALE-in-PRECISION` the scale
+    in another precision than its own. Names that are not the suite's are looked for among the scales
+    that were filed in the tree `results`, if one is given.
     """
-    if name in SCALES:
-        return SCALES[name]
-    known, _, started_from = name.partition(FROM)
+    known = Slot.parse(name).scale
     if name.endswith(".toml") and (known not in SCALES or Path(name).is_file()):
         return _read(Path(name))
     if known in SCALES:
-        return starting_from(SCALES[known], [started_from])
+        return called(name, SCALES[known])
     path = None if results is None else filed(known, results)
     if path is None or not path.is_file():
         also = "" if path is None else f" (also as '{path}')"
@@ -239,7 +244,30 @@ def scale(name: str, results: Path | None = None) -> Scale:
     found = _read(path)
     if found.name != known:
         raise UserError(f"'{path}' calls itself '{found.name}'; name the file after the scale")
-    return starting_from(found, [started_from]) if started_from else found
+    return called(name, found)
+
+
+def called(slot: str, scale: Scale) -> Scale:
+    """`scale` as it is in `slot`: starting from a checkpoint, or in another precision than its own.
+
+    Raises `UserError` if there is no such checkpoint or precision.
+    """
+    _, precision, checkpoint = Slot.parse(slot)
+    found = scale if checkpoint is None else starting_from(scale, [checkpoint])
+    other = in_precision(found, precision)
+    if precision is not None and other == found:
+        own = found.precision or "any precision"
+        raise UserError(f"'{slot}' is no other than '{found.stem}', which is in {own}")
+    return other
+
+
+def arguments(slot: str, results: Path) -> str:
+    """What follows `--scale` to name `slot` on the command line; scales that are not the suite's are
+    filed in `results`."""
+    scale, precision, checkpoint = Slot.parse(slot)
+    flags = (("--precision", precision), ("--from-checkpoint", checkpoint))
+    file = scale if scale in SCALES else str(filed(scale, results))
+    return " ".join((file, *(f"{flag} {value}" for flag, value in flags if value is not None)))
 
 
 def filed(name: str, results: Path) -> Path:
@@ -260,26 +288,10 @@ def _read(path: Path) -> Scale:
         raise UserError(
             f"'{path}' is not a scale: {first_problem(error)}; its fields are {fields}"
         ) from error
+    if IN in read.name:
+        raise UserError(
+            f"'{path}' calls itself '{read.name}'; '{IN}' stands before a precision in keys"
+        )
     if read.name in (*SCALES, OWN):
         raise UserError(f"'{path}' calls itself '{read.name}', which is taken; choose another name")
     return starting_from(read, read.checkpoints) if read.checkpoints else read
-
-
-R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, Criticality)
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings, OfficialCriticality)
-}
-
-
-def shortened(published: R, overrides: Overrides, where: str) -> R:
-    """`published` with the fields in `overrides` replaced; `where` names them in the error."""
-    known = {f.name for f in dataclasses.fields(published)}
-    unknown = sorted(set(overrides) - known)
-    if unknown:
-        raise UserError(f"{where}: unknown field '{unknown[0]}'; known: {', '.join(sorted(known))}")
-    values = dataclasses.asdict(published) | dict(overrides)
-    try:
-        checked: R = _ADAPTERS[type(published)].validate_python(values)
-    except ValidationError as error:
-        raise UserError(f"{where}: {first_problem(error)}") from error
-    return checked

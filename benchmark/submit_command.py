@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark import scales
-from benchmark.cells import FROM
+from benchmark.cells import Slot
 from benchmark.console import ResultsOption, guarded, say
 from benchmark.errors import UserError
 from benchmark.filing.checks import examine
@@ -158,7 +158,7 @@ def _scale_files(
     wrong: list[Finding] = []
     for name, (_, path) in named.items():
         content, target = path.read_bytes(), results / SCALES / f"{name}.toml"
-        if not any(entry.cell.scale.split(FROM)[0] == name for entry in entries):
+        if not any(Slot.parse(entry.cell.scale).scale == name for entry in entries):
             continue
         if not target.exists():
             contents[name] = content

@@ -40,7 +40,6 @@ from benchmark.console import (
     write_result,
 )
 from benchmark.errors import UserError
-from benchmark.precision import asked
 from benchmark.render import FILES, FORMATS
 from benchmark.reports import REPORTS
 from benchmark.rift.presets import finetune
@@ -103,7 +102,7 @@ def _add(app: typer.Typer, name: str) -> None:
         jobs: JobsOption = None,
         threads: ThreadsOption = None,
         device: DeviceOption = "cpu",
-        precision: PrecisionOption = "auto",
+        precision: PrecisionOption = None,
         compiled: CompileOption = False,
         memory: MemoryOption = None,
         results: ResultsOption = Path("results"),
@@ -118,6 +117,7 @@ def _add(app: typer.Typer, name: str) -> None:
             audited=spec.audited,
             from_checkpoint=from_checkpoint,
             beyond_first=name == BEYOND_FIRST,
+            precision=precision,
         )
         defaults = without_held_out(spec.defaults, chosen)
         finetunes = defaults if protocol is None else listed(protocol, finetune)
@@ -126,9 +126,7 @@ def _add(app: typer.Typer, name: str) -> None:
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
         chosen = as_shown(chosen, cells, name, beyond_first=name == BEYOND_FIRST)
         cells = matching_cells(cells, only)
-        options = working_options(
-            store, chosen, data_dir, device, threads, asked(precision, compiled), memory
-        )
+        options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
         failures = work_on(
             cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
         )

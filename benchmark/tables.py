@@ -206,7 +206,7 @@ def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
     ]
     return Table(
         "table1",
-        f"Table 1: adversarial training with and without RiFT{chosen_on(finetunes)}",
+        f"Table 1: adversarial training with and without RiFT{chosen_on(scale, finetunes)}",
         ("dataset", "network", "method"),
         columns(scale),
         tuple(rows),
@@ -237,7 +237,7 @@ def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
     return Table(
         "table2",
         f"Table 2: other adversarial training methods with and without RiFT, {arch(network).label}"
-        f"{chosen_on(finetunes)}",
+        f"{chosen_on(scale, finetunes)}",
         ("dataset", "method"),
         columns(scale),
         tuple(rows),
@@ -299,16 +299,16 @@ def _with_label(used: str, finetune: str) -> str:
     return f"{method(used).label}+{_RIFT.get(finetune, finetune)}"
 
 
-def chosen_on(finetunes: Sequence[str]) -> str:
-    """For a title: which data chose epochs and alpha*."""
+def chosen_on(scale: Scale, finetunes: Sequence[str]) -> str:
+    """For a title: what sets `scale` apart, and which data chose epochs and alpha*."""
     data = {name: finetune(name).selects_on for name in finetunes}
     if len(set(data.values())) == 1:
-        return f" (epochs and alpha* chosen on {_SELECTS_ON[data[finetunes[0]]]})"
+        return f"{scale.apart} (epochs and alpha* chosen on {_SELECTS_ON[data[finetunes[0]]]})"
     said = (
         f"on {label}: {', '.join(name for name in finetunes if data[name] == key)}"
         for key, label in _SELECTS_ON.items()
     )
-    return f" (epochs and alpha* chosen {'; '.join(said)})"
+    return f"{scale.apart} (epochs and alpha* chosen {'; '.join(said)})"
 
 
 _SELECTS_ON = {"test": "test images", "hold-out": "a hold-out"}
@@ -366,7 +366,7 @@ def _ablation(
     both = "each tuning as fine-tuned (alpha 1) and at its own alpha* (mean over seeds); the paper "
     return Table(
         name,
-        f"{title}, {where}{chosen_on(protocols)}",
+        f"{title}, {where}{chosen_on(scale, protocols)}",
         (*(("protocol",) if len(protocols) > 1 else ()), "fine-tuned modules", "alpha"),
         columns(scale),
         tuple(rows),

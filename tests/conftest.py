@@ -1,7 +1,8 @@
 """Fixtures that several test files share."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from handmade import BY_HAND, write_every_table
 from hypothesis import settings
 from invoking import MINI, TINY, Command, Said
 
-from benchmark import precision
+from benchmark.precision import BF16, FP32, Precision, use
 from benchmark.reports import REPORTS
 from benchmark.store import Store
 from benchmark.tables import Reader, Table
@@ -21,12 +22,21 @@ settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("steady")
 
 
+use(Precision(FP32))  # for what is made before the first test
+
+
 @pytest.fixture(autouse=True)
-def _same_precision() -> Iterator[None]:
-    """The precision of the process is that of before a test."""
-    before = precision.used()
+def _in_fp32() -> Iterator[None]:
+    """Every test begins in fp32, whatever the processor, and leaves it at that."""
+    use(Precision(FP32))
     yield
-    precision.use(before)
+    use(Precision(FP32))
+
+
+@pytest.fixture
+def in_bf16() -> Callable[[], None]:
+    """A function that puts the process into bf16, for the rest of the test and on any processor."""
+    return partial(use, Precision(BF16))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import benchmark.console
 import benchmark.data.cifar
 from benchmark.cells import Cell
 from benchmark.errors import UserError
+from benchmark.precision import Precision
 from benchmark.recipes import Recipe
 from benchmark.records import Finetuning, Training
 from benchmark.reports import REPORTS
@@ -327,17 +328,25 @@ def test_places_are_read_from_the_environment(
     assert answer.stdout.splitlines()[-1] == "2 done"
 
 
-@pytest.mark.parametrize(("options", "threads"), [((), 1), (("--threads", "3"), 3)])
+@pytest.mark.parametrize(
+    ("options", "threads", "name"),
+    [((), 1, "fp32"), (("--threads", "3"), 3, "fp32"), (("--precision", "bf16"), 1, "bf16")],
+)
 def test_options_reach_the_workers(
-    command: Command, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], threads: int
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    threads: int,
+    name: str,
 ) -> None:
-    """Device, data folder and threads go to the workers; threads are the scale's if not given."""
+    """Device, data folder, threads and precision go to the workers; the last two are the scale's if not
+    given."""
     got: list[Options] = []
     monkeypatch.setattr(
         benchmark.cell_commands, "sweep", lambda tasks, scale, options, *rest: got.append(options) or []
     )
     command("table1", "--scale", str(TINY), "--data-dir", "/some/where", "--device", "cuda:1", *options)
-    assert got == [Options(command.store, Path("/some/where"), "cuda:1", threads)]
+    assert got == [Options(command.store, Path("/some/where"), "cuda:1", threads, Precision(name))]
 
 
 # --- refused --------------------------------------------------------------------------------------

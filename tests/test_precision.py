@@ -1,5 +1,10 @@
 """Which numbers attacks are computed in, and what records and unfinished work say of it."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -8,13 +13,21 @@ from benchmark.errors import UserError
 from benchmark.precision import Precision, asked, has_bf16_units, use, used
 
 CPU = torch.device("cpu")
+WITH = {"amx_bf16": False, "avx512_bf16": True}
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment that the tests run in says nothing of the processor."""
+    for name in ("BENCHMARK_BF16_UNITS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize(
     ("features", "rough"),
     [
         ({"amx_bf16": True, "avx512_bf16": True}, True),
-        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        (WITH, True),
         ({"amx_bf16": False, "avx512_bf16": False}, False),
         ({}, False),
     ],
@@ -38,6 +51,81 @@ def test_auto_follows_the_cuda_device(
     assert has_bf16_units(torch.device("cuda")) is units
 
 
+@pytest.mark.parametrize(
+    ("cap", "units"),
+    [
+        ("SSE41", False),
+        ("AVX", False),
+        ("AVX2", False),
+        ("avx2", False),
+        ("AVX2_VNNI", False),
+        ("AVX2_VNNI_2", False),
+        ("AVX512_CORE", False),
+        ("AVX512_CORE_VNNI", False),
+        ("AVX512_CORE_BF16", True),
+        ("AVX512_CORE_FP16", True),
+        ("AVX512_CORE_AMX", True),
+        ("AVX512_CORE_AMX_FP16", True),
+        ("AVX10_1_512", True),
+        ("AVX10_1_512_AMX", True),
+        ("AVX10_1_512_AMX_FP16", True),
+        ("DEFAULT", True),
+        ("ALL", True),
+        ("no such", True),
+        ("", True),
+    ],
+)
+def test_instructions_that_onednn_may_not_use_are_no_units(
+    monkeypatch: pytest.MonkeyPatch, cap: str, units: bool
+) -> None:
+    """A cap below AVX512-BF16 takes them away, in any case of letters; one that oneDNN does not know
+    caps nothing."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: WITH)
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        with monkeypatch.context() as environment:
+            environment.setenv(name, cap)
+            assert has_bf16_units(CPU) is units
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
+    assert not has_bf16_units(CPU)
+
+
+def test_the_newer_name_of_the_cap_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN reads DNNL_MAX_CPU_ISA only where ONEDNN_MAX_CPU_ISA is unset or empty."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: WITH)
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")
+    for cap, units in (("ALL", True), ("", False)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
+        assert has_bf16_units(CPU) is units
+
+
+@pytest.mark.parametrize(("said", "units"), [("yes", True), ("no", False)])
+def test_the_environment_overrides_the_hardware(
+    monkeypatch: pytest.MonkeyPatch, said: str, units: bool
+) -> None:
+    """Whatever torch and the cap say; also in processes that are started from here."""
+    monkeypatch.setenv("BENCHMARK_BF16_UNITS", said)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2" if units else "ALL")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not units})
+    assert has_bf16_units(CPU) is units
+    asks = (
+        "import torch; from benchmark.precision import *; print(Precision().label(torch.device('cpu')))"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", asks], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert child.stdout == ("bf16, scored in fp32\n" if units else "fp32\n")
+
+
+@pytest.mark.parametrize("said", ["", "1", "Yes", "true"])
+def test_what_is_neither_yes_nor_no_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """Before anything is made, in one line that names the variable."""
+    monkeypatch.setenv("BENCHMARK_BF16_UNITS", said)
+    for asks in (lambda: has_bf16_units(CPU), lambda: asked(None, compiled=False)):
+        with pytest.raises(UserError, match=f"BENCHMARK_BF16_UNITS is '{said}'; it can be 'yes', 'no'"):
+            asks()
+
+
 def test_other_devices_compute_in_fp32() -> None:
     """Where nothing is known of bf16 it is not used."""
     assert not Precision("auto").rough(torch.device("mps"))
@@ -58,11 +146,13 @@ def test_what_records_say() -> None:
     assert Precision("fp32", compiled=True).mark(CPU) == " fp32, compiled"
 
 
-def test_use_holds_for_the_process() -> None:
+def test_use_holds_for_the_process(in_bf16: Callable[[], None]) -> None:
     """What is set is what is used, until something else is."""
-    assert used() == Precision()
-    use(Precision("bf16"))
-    assert precision.used() == Precision("bf16")
+    assert used() == Precision("fp32")
+    in_bf16()
+    assert used() == Precision("bf16")
+    use(Precision())
+    assert used() == Precision("auto")
 
 
 def test_unknown_precisions_are_refused() -> None:
@@ -75,6 +165,7 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked for before anything starts, and only if it is needed."""
     monkeypatch.setattr(precision.shutil, "which", lambda name: None)
     assert asked("fp32", compiled=False) == Precision("fp32")
+    assert asked(None, compiled=False) == Precision("auto")
     with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler such as g\+\+"):
         asked("fp32", compiled=True)
     monkeypatch.setattr(precision.shutil, "which", lambda name: "/usr/bin/g++")

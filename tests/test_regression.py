@@ -444,7 +444,13 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         "arguments",
-        [("--scale", "quick"), ("--only", "C1*"), ("--accept",), ("--from-checkpoint", "x")],
+        [
+            ("--scale", "quick"),
+            ("--only", "C1*"),
+            ("--accept",),
+            ("--from-checkpoint", "x"),
+            ("--precision", "fp32"),
+        ],
     )
     def test_what_published_would_ignore_is_refused(
         self, store: Store, arguments: tuple[str, ...]

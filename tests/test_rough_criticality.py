@@ -1,5 +1,6 @@
 """Criticality with gradients in bf16: the order of modules stays, and losses are those in fp32."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from benchmark.data.images import Split
-from benchmark.precision import Precision, use
+from benchmark.precision import used
 from benchmark.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
 from benchmark.records import ModuleCriticality
 from benchmark.rift.criticality import criticality
@@ -40,11 +41,9 @@ def measured(
     split: Split,
     settings: CriticalitySettings | OfficialCriticality,
     folder: Path,
-    precision: str,
 ) -> list[ModuleCriticality]:
-    """MRC with gradients in `precision`."""
-    use(Precision(precision))
-    journal = Journal(folder / precision, "test")
+    """MRC with gradients in the precision of the process."""
+    journal = Journal(folder / used().name, "test")
     return list(criticality(model, split, AS_THEY_ARE, settings, seed=1, journal=journal))
 
 
@@ -52,11 +51,17 @@ def measured(
     "settings", [CriticalitySettings(), OfficialCriticality(steps=1, batch_size=24)]
 )
 def test_the_order_of_modules_stays(
-    settings: CriticalitySettings | OfficialCriticality, model: nn.Module, split: Split, tmp_path: Path
+    settings: CriticalitySettings | OfficialCriticality,
+    model: nn.Module,
+    split: Split,
+    tmp_path: Path,
+    in_bf16: Callable[[], None],
 ) -> None:
     """The least critical module is the same, ranks hardly move, and values within a few percent: an
     ascent that ends on the sphere is only turned a little by rounding."""
-    exact, rough = (measured(model, split, settings, tmp_path, name) for name in ("fp32", "bf16"))
+    exact = measured(model, split, settings, tmp_path)
+    in_bf16()
+    rough = measured(model, split, settings, tmp_path)
     before, after = (np.array([module.mrc for module in found], float) for found in (exact, rough))
     assert before.argmin() == after.argmin()
     assert spearmanr(before, after).statistic > 0.99
@@ -64,7 +69,10 @@ def test_the_order_of_modules_stays(
     assert exact != rough
 
 
-def test_the_reference_is_counted_in_fp32(model: nn.Module, split: Split, tmp_path: Path) -> None:
+def test_the_reference_is_counted_in_fp32(
+    model: nn.Module, split: Split, tmp_path: Path, in_bf16: Callable[[], None]
+) -> None:
     """Where the ascent does not move, the rise is exactly zero: both losses are the network's."""
+    in_bf16()
     settings = CriticalitySettings(lr=0.0, steps=1)
-    assert all(m.mrc == 0 for m in measured(model, split, settings, tmp_path, "bf16"))
+    assert all(m.mrc == 0 for m in measured(model, split, settings, tmp_path))

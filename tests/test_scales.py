@@ -8,9 +8,9 @@ import pytest
 from benchmark.cells import BASE, Cell
 from benchmark.errors import UserError
 from benchmark.plans import Plan
-from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe
+from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shortened
 from benchmark.reports import REPORTS
-from benchmark.scales import QUICK, SCALES, Scale, filed, scale, shortened
+from benchmark.scales import QUICK, SCALES, Scale, filed, scale
 from benchmark.specs import spec_hash
 
 TINY = Path(__file__).parent / "tiny.toml"

@@ -21,6 +21,7 @@ from invoking import MINI, TINY, Command
 import benchmark.sweep
 from benchmark.cells import Cell
 from benchmark.errors import UserError
+from benchmark.precision import Precision
 from benchmark.reports import REPORTS
 from benchmark.scales import Scale, scale
 from benchmark.store import Store
@@ -156,8 +157,8 @@ def test_no_task_is_no_work(store: Store) -> None:
 
 
 def options(store: Store) -> Options:
-    """One thread on the CPU."""
-    return Options(store, store.artifacts / "data", "cpu", 1)
+    """One thread on the CPU, in fp32."""
+    return Options(store, store.artifacts / "data", "cpu", 1, Precision("fp32"))
 
 
 # --- one process ------------------------------------------------------------------------------------

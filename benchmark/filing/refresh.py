@@ -4,13 +4,12 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.cells import FROM, OWN, Cell
+from benchmark.cells import OWN, Cell
 from benchmark.figures import FIGURES
 from benchmark.filing.entries import RECORDS
-from benchmark.filing.placing import SCALES
 from benchmark.filing.today import Today
 from benchmark.reports import REPORTS
-from benchmark.scales import SCALES as BUILT_IN
+from benchmark.scales import arguments
 
 
 def commands(cells: Collection[Cell], today: Today, results: Path) -> list[str]:
@@ -26,9 +25,7 @@ def commands(cells: Collection[Cell], today: Today, results: Path) -> list[str]:
             checks.append(f"python -m benchmark check --scale {OWN}{place}")
             continue
         scale, own = today.scale(name), {cell for cell in cells if cell.scale == name}
-        stem, _, checkpoint = name.partition(FROM)
-        options = f"--scale {stem if stem in BUILT_IN else results / SCALES / f'{stem}.toml'}"
-        options += f" --from-checkpoint {checkpoint}" if checkpoint else ""
+        options = f"--scale {arguments(name, results)}"
         checks.append(f"python -m benchmark check {options}{place}")
         options += f" --collect{place}"
         for report, spec in REPORTS.items():

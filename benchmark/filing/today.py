@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmark.cells import BASE, FROM, OWN, Cell
+from benchmark.cells import BASE, OWN, Cell, Slot
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
-from benchmark.from_checkpoint import starting_from, tensors_of
+from benchmark.from_checkpoint import tensors_of
 from benchmark.models import Arch, arch
 from benchmark.plans import CheckpointPlan, Plan
 from benchmark.records import Making, Record
 from benchmark.registry import FILE, registry
 from benchmark.robustbench_adapter import ZooArch
-from benchmark.scales import Scale, scale
+from benchmark.scales import Scale, called, scale
 from benchmark.shipped import shipped
 from benchmark.specs import Spec
 
@@ -33,16 +33,16 @@ class Today:
         """
         if name in self.scales:
             return self.scales[name]
-        known, _, checkpoint = name.partition(FROM)
+        known, precision, checkpoint = Slot.parse(name)
         if checkpoint:
             _check_published(checkpoint)
-        if known in self.scales and checkpoint:
-            return starting_from(self.scales[known], [checkpoint])
+        if known in self.scales:
+            return called(name, self.scales[known])
         try:
             if not name.endswith(".toml"):  # a key reads no file
                 return scale(name)
         except UserError as error:
-            if checkpoint:
+            if checkpoint or precision:
                 raise
             raise UserError(f"{error}; name the file of a scale of your own by --scale") from error
         raise UserError(f"'{name}' is no name of a scale; name its file by --scale")

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cells import FROM, OWN
+from benchmark.cells import OWN, Slot
 from benchmark.errors import UserError
 from benchmark.estimates import Estimate, accuracy, change
 from benchmark.leaderboard.columns import Family, column, in_order, ranked_by
@@ -42,7 +42,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
     chosen: dict[str, Scale | None] = {}
     left_out = []
     for name in sorted({key.partition("/")[0] for key in store.keys_on_disk()}):
-        if name.partition(FROM)[0] == QUICK.name:
+        if Slot.parse(name).scale == QUICK.name:
             continue
         try:
             chosen[name] = None if name == OWN else named_scale(name, store.results)
