@@ -70,6 +70,7 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
     and for bits that are not those of their record.
     """
     scale, cells = reader.scale, audit_cells(reader.scale, finetunes)
+    seeds = len({cell.seed for cell in cells})
     models, heads = _Models(reader, cells), columns(scale)
     rows: list[Row] = []
     changes: dict[str, list[_Comparison]] = {}
@@ -85,7 +86,7 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
     beyond = {f"{name} - {other}": models.compared(name, other) for name, other in _pairs(changes)}
     for label, comparisons in beyond.items():
         rows += _comparison_rows((label, ""), comparisons)
-    if len(scale.seeds) == 1:
+    if seeds == 1:
         rows = [row for row in rows if row.labels[-1] != OVER_SEEDS]
     return Table(
         "audit",
@@ -97,7 +98,7 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
         (
             *notes(reader, cells),
             *(note for name in changes for note in chosen(reader, cells, name, name)),
-            *_how(rows, changes, len(scale.seeds)),
+            *_how(rows, changes, seeds),
             *_readings(heads, changes | beyond),
             *_gains(heads, changes),
         ),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmark.checkpoints import load_checkpoint
 from benchmark.data.hold_out import Material
 from benchmark.errors import UserError
-from benchmark.evaluation.counting import pgd_count
+from benchmark.evaluation.counting import batch_starts, pgd_count
 from benchmark.models import build
 from benchmark.plans import BasePlan
 from benchmark.precision import used
@@ -21,10 +21,12 @@ from benchmark.records import CellName, Checkpoint, Making, Training, hashed, pa
 from benchmark.registry import expected_sha256, held
 from benchmark.specs import spec_hash
 from benchmark.store import Store
+from benchmark.takeover import REFUSE, Takeover
 from benchmark.training import fit
 from benchmark.weights import load_tensors, save_tensors, weights_sha256
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, AVERAGE = "weights.safetensors", "average.safetensors"
+AVERAGED_EPOCHS = 5
 
 
 class WeightsDiffer(RuntimeError):
@@ -57,14 +59,17 @@ def base_weights(
     store: Store,
     progress: Progress,
     directory: Path = Path("data"),
+    takeover: Takeover = REFUSE,
 ) -> Weights:
     """The weights that the cells of a base model start from, from disk if they were made by this plan.
 
     They are a checkpoint's, which is looked for in the data directory `directory`, or those that
     adversarial training ends with. Selection there: the epoch with the highest robust accuracy on the
-    images that judge (test images in the paper, Section 5.1), by one PGD-10 run from fixed starts.
-    Raises `UserError` before training if records exist whose weights are not here and cannot be made
-    again bit by bit on this machine, and if the checkpoint is not the registry's or does not fit.
+    images that judge (test images in the paper, Section 5.1), by one PGD-10 run from fixed starts. The
+    mean of the last `AVERAGED_EPOCHS` epochs' weights is kept in a file of its own beside them.
+    `takeover` is that of `fit`. Raises `UserError` before training if records exist whose weights are
+    not here and cannot be made again bit by bit on this machine, and if the checkpoint is not the
+    registry's or does not fit.
     """
     path = store.work(plan.cell) / WEIGHTS
     fingerprint = spec_hash(plan.spec)
@@ -95,6 +100,8 @@ def base_weights(
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         mixed=True,
+        mean_of=AVERAGED_EPOCHS,
+        takeover=takeover,
         stage="adversarial training",
         progress=progress,
     )
@@ -105,10 +112,15 @@ def base_weights(
         weights=weights.sha256,
         data=material.train.sha256(),
         resumed=fitted.resumed,
+        chunk=batch_starts(judged).step,
         seconds=fitted.seconds,
+        begun=fitted.begun,
     )
     details = Training(epochs=fitted.epochs, best_epoch=fitted.best_epoch, best=fitted.best)
     making = Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=details)
+    if fitted.mean:
+        beside = {"fingerprint": f"{fingerprint} {weights.sha256}"}
+        save_tensors(path.with_name(AVERAGE), fitted.mean, beside)
     keep_weights(store, path, fingerprint, weights, making)
     checkpoint.unlink(missing_ok=True)
     return weights

@@ -25,6 +25,7 @@ from benchmark.scales import Scale
 from benchmark.states import State, cell_state, record_state, supersede_stale
 from benchmark.store import Store
 from benchmark.sweep import Failure, Options, cores, default_jobs, sweep, tasks_for
+from benchmark.takeover import Takeover
 
 MEGABYTES = 500
 
@@ -32,9 +33,9 @@ ScaleOption = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="What the tables cost: `quick` (digits, minutes), `narrow` (real images on a CPU, hours), "
-        "`short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path of a TOML "
-        "file with a scale of your own.",
+        help="What the tables cost: `quick` (digits, minutes), `narrow` and `small` (real images on a "
+        "CPU, hours), `short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path "
+        "of a TOML file with a scale of your own.",
     ),
 ]
 OnlyOption = Annotated[
@@ -77,7 +78,19 @@ DryRunOption = Annotated[
 ]
 RedoOption = Annotated[
     bool,
-    typer.Option("--redo-stale", help="Move stale records to results/superseded and make them again."),
+    typer.Option(
+        "--redo-stale",
+        help="Move stale records to results/superseded, rename unfinished trainings of other settings, "
+        "and make both again.",
+    ),
+]
+ContinueOption = Annotated[
+    bool,
+    typer.Option(
+        "--continue-anyway",
+        help="Go on with a training that was begun in another precision, with another number of "
+        "threads or on another machine; the record names both.",
+    ),
 ]
 JobsOption = Annotated[
     int | None,
@@ -127,7 +140,7 @@ def chosen_scale(
     if chosen.checkpoints and (other := [seed for seed in numbers if seed not in chosen.seeds]):
         own = ", ".join(str(seed) for seed in chosen.seeds)
         raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")
-    return dataclasses.replace(chosen, seeds=numbers)
+    return chosen.with_seeds(numbers)
 
 
 def scale_of(
@@ -200,11 +213,12 @@ def working_options(
     precision: str | None,
     compiled: bool,
     memory: float | None,
+    takeover: Takeover,
 ) -> Options:
     """How to work, as the flags say or else the scale; `memory` is in GiB."""
     held = None if memory is None else int(memory * 2**30)
     chosen = asked(scale.precision or precision, compiled)
-    return Options(store, data, device, threads or scale.threads or cores(), chosen, held)
+    return Options(store, data, device, threads or scale.threads or cores(), chosen, held, takeover)
 
 
 def work_on(
@@ -213,7 +227,6 @@ def work_on(
     options: Options,
     *,
     jobs: int | None,
-    redo_stale: bool,
     dry_run: bool,
     collect: bool = False,
 ) -> list[Failure] | None:
@@ -221,15 +234,15 @@ def work_on(
     if dry_run:
         show_states(options.store, scale, cells)
         return None
-    return [] if collect else make_cells(cells, scale, options, jobs, redo_stale)
+    return [] if collect else make_cells(cells, scale, options, jobs)
 
 
 def make_cells(
-    cells: Sequence[Cell], scale: Scale, options: Options, jobs: int | None, redo_stale: bool
+    cells: Sequence[Cell], scale: Scale, options: Options, jobs: int | None
 ) -> list[Failure]:
     """Make what is missing of `cells` and say so; returns what failed."""
     store, began = options.store, time.monotonic()
-    if redo_stale:
+    if options.takeover.redo_stale:
         for part in dict.fromkeys(part for cell in cells for part in (cell.base, cell)):
             supersede_stale(store, Plan.of(part, scale), scale.evaluations)
     tasks = tasks_for(store, scale, cells)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from benchmark.bounds import Bound
 from benchmark.cells import BASE
-from benchmark.fresh import Fresh, Lacking, Place
+from benchmark.fresh import Fresh, Lacking, Place, warned
 from benchmark.published import Published
 from benchmark.verdicts import Finding, Verdict
 
@@ -33,10 +33,9 @@ class Case:
         direction of a model whose training failed, or whose gradients are masked, says nothing.
         """
         base = self.fresh.warnings(place) if isinstance(place, Place) else ()
-        warned = list(dict.fromkeys((*base, *warnings)))
-        if warned and verdict is not Verdict.MISSING:
-            more = f" (and {len(warned) - 1} more)" if len(warned) > 1 else ""
-            verdict, why = Verdict.UNCLEAR, f"{why}; WARNING, {warned[0]}{more}"
+        said = list(dict.fromkeys((*base, *warnings)))
+        if said and verdict is not Verdict.MISSING:
+            verdict, why = Verdict.UNCLEAR, warned(why, said)
         name = f"{self.claim}/{place}/{re.sub('[^A-Za-z0-9.*]+', '-', what)}"
         return Finding(name, verdict, str(place), what, why, claim=self.claim)
 

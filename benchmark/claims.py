@@ -290,8 +290,8 @@ def c10(case: Case) -> list[Finding]:
     """The gain in Std grows with the network on CIFAR-100 and Tiny-ImageNet and shrinks on CIFAR-10:
     Section 5.5.
 
-    Judged between the first and the last network of the scale, seed by seed: between neighbouring ones
-    the paper itself has a tie.
+    Judged between the first and the last network of the scale, seed by seed of those that both have:
+    between neighbouring ones the paper itself has a tie.
     """
     lines, what = [], "growth of the gain"
     archs = case.fresh.scale.archs
@@ -302,8 +302,9 @@ def c10(case: Case) -> list[Finding]:
         ends = [places[name] for name in (archs[0], archs[-1]) if name in places]
         if dataset not in GROWTH or len(archs) < 2 or len(ends) < 2:
             continue
+        of_both = case.fresh.at_shared_seeds(ends)
         where = f"{dataset}/{archs[0]}-to-{archs[-1]}"
-        gains = [case.fresh.change(place, RIFT, BASE, "Std") for place in ends]
+        gains = [of_both.change(place, RIFT, BASE, "Std") for place in ends]
         if lacking := [gain for gain in gains if isinstance(gain, Lacking)]:
             lines.append(case.lacking(where, what, lacking[0]))
             continue
@@ -422,7 +423,7 @@ def _evidence(case: Case, what: str, judge: Callable[[SeedEvidence], Judgement])
     old = {} if found is None else stale(found, fresh.store, fresh.scale)
     by_seed = {} if found is None else {each.seed: each for each in found.seeds}
     make = f"python -m benchmark evidence --scale {fresh.argument}"
-    for number in fresh.scale.seeds:
+    for number in fresh.seeds(_first(fresh)):
         place = f"{_first(fresh)}/seed{number}"
         if number not in by_seed or number in old:
             why = old.get(number, "no evidence")

@@ -11,7 +11,9 @@ import typer
 
 from baselines import METHODS
 from benchmark import scales
+from benchmark.bf16_command import bf16
 from benchmark.cell_commands import (
+    ContinueOption,
     DryRunOption,
     EvaluationsOption,
     FromOption,
@@ -61,6 +63,7 @@ from benchmark.rift.presets import ALPHA_1, CURVE, MODULE, PROTOCOLS, TUNINGS
 from benchmark.store import Store
 from benchmark.submit_command import submit
 from benchmark.table_commands import add_table_commands
+from benchmark.takeover import Takeover
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -92,6 +95,7 @@ def run(
     limit: LimitOption = None,
     dry_run: DryRunOption = False,
     redo_stale: RedoOption = False,
+    continue_anyway: ContinueOption = False,
     jobs: JobsOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
@@ -109,8 +113,11 @@ def run(
     cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
     for cell in cells:
         Plan.of(cell, chosen)
-    options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
-    failures = work_on(cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run)
+    takeover = Takeover(continue_anyway, redo_stale)
+    options = working_options(
+        store, chosen, data_dir, device, threads, precision, compiled, memory, takeover
+    )
+    failures = work_on(cells, chosen, options, jobs=jobs, dry_run=dry_run)
     if failures is None:
         return
     show_values(store, chosen, cells)
@@ -183,6 +190,7 @@ def list_names() -> None:
 
 app.command("evaluate", rich_help_panel="Cells")(evaluate)
 app.command("evidence", rich_help_panel="Cells")(evidence)
+app.command("bf16", rich_help_panel="Cells")(bf16)
 app.command("check", rich_help_panel="Results")(check)
 app.command("leaderboard", rich_help_panel="Results")(leaderboard_command)
 app.command("submit", rich_help_panel="Results")(submit)

@@ -29,8 +29,8 @@ PrecisionOption = Annotated[
         metavar="NAME",
         rich_help_panel=WORK,
         help="Of attacks and adversarial training: auto (bf16 where the hardware has it), fp32, or "
-        "bf16, which takes in criticality too. What is counted is always counted in fp32. Default: "
-        "what the scale fixes, else auto; where the scale fixes another, keys read SCALE-in-NAME/...",
+        "bf16, which takes in criticality too. Counting, and choosing alpha*, is in fp32 always. "
+        "Default: what the scale fixes, else auto; where it fixes another, keys read SCALE-in-NAME/...",
     ),
 ]
 CompileOption = Annotated[

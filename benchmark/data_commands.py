@@ -123,7 +123,7 @@ def generate(
     threads: ThreadsOption = None,
     data_dir: DataOption = Path("data"),
 ) -> None:
-    """Write the 19 corruptions that generator gen-v1 makes of a test set, 2.9 GB for CIFAR.
+    """Write the 19 corruptions that generator gen-v2 makes of a test set, 2.9 GB for CIFAR.
 
     Evaluations read them instead of making them for every model; the numbers are the same. What a
     stopped run has written is kept.

@@ -112,6 +112,15 @@ def change_over_images(store: Store, ours: Sequence[Records], theirs: Sequence[R
     return over_images(np.stack(differences), _seed(ours[0][0], *_keys(ours), *_keys(theirs)))
 
 
+def change_of_flags(differences: NDArray[np.int8], key: str) -> Estimate:
+    """Mean of `differences`, (S, N) of -1, 0 and 1 from S paired runs of the model `key` on N images.
+
+    The interval is over images, each with its mean over runs.
+    """
+    interval = over_images(differences, derive_seed("bootstrap", "flags", key))
+    return Estimate((float(differences.mean()),), interval, "images", (key,))
+
+
 def per_image(store: Store, record: Record) -> PerImage:
     """The share of each test image's trials that were right, (N,) in [0, 1], read-only.
 

@@ -11,10 +11,11 @@ from benchmark.base import Weights
 from benchmark.cells import Cell
 from benchmark.data.images import Dataset
 from benchmark.evaluation import evaluation, sanity
+from benchmark.evaluation.counting import batch_starts
 from benchmark.evaluation.evaluation import Outcome
 from benchmark.precision import used
 from benchmark.progress import Progress
-from benchmark.provenance import provenance
+from benchmark.provenance import journaled, provenance
 from benchmark.records import CellName, Record, hashed
 from benchmark.specs import Spec, spec_hash
 from benchmark.store import Bits, Journal, Store, pack_bits
@@ -51,9 +52,10 @@ class Evaluating:
         spec = self.subject.evaluation_spec(name)
         assert spec is not None
         device = self.data.test.images.device
+        chunk = batch_starts(self.data.test).step
         journal = Journal(
             self.store.work(cell) / f"evaluation-{name}",
-            f"{spec_hash(spec)} {self.weights.sha256}{used().mark(device)}",
+            journaled(spec, self.weights.sha256, device=device, chunk=chunk),
         )
         resumed, data = not journal.empty, self.data.test.sha256()
         self.progress(name, 0, 1)
@@ -79,6 +81,7 @@ class Evaluating:
                 weights=self.weights.sha256,
                 data=data,
                 resumed=resumed,
+                chunk=chunk,
             ),
             **hashed(spec),
         )
@@ -89,15 +92,17 @@ class Evaluating:
     def taken_over(self, name: str, spec: Spec, data: str) -> Outcome | None:
         """The outcome of the same evaluation by another cell of the base model that has these weights.
 
-        Seeds derive from the base model, hence it is the same bit by bit in the same precision. Which
-        cell was first leaves no trace: warnings of that cell's records, side by side, are left out.
+        Seeds derive from the base model, hence it is the same bit by bit in the same precision and
+        chunks. Which cell was first leaves no trace: warnings of that cell's records, side by side, are
+        left out.
         """
-        precision = used().label(self.data.test.images.device)
+        test = self.data.test
+        here = used().label(test.images.device), batch_starts(test).step
         for record in self.store.others(self.subject.cell, name):
             if (
                 self.same_model(record, data)
                 and record.spec["evaluation"] == spec["evaluation"]
-                and record.provenance.precision == precision
+                and (record.provenance.precision, record.provenance.chunk) == here
             ):
                 outcome = Outcome(record.count, record.parts, self.store.bits(record), record.sources)
                 warned = self.warnings(record.cell.cell, name, record.spec, outcome, data)

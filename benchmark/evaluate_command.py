@@ -80,7 +80,7 @@ def evaluate(
             "--evaluations",
             metavar="LIST",
             help="Comma-separated names, see `list`. Default: clean, pgd10x3, and corruptions-15 if "
-            "the published files are there, else corruptions-15-gen-v1.",
+            "the published files are there, else corruptions-15-gen-v2.",
         ),
     ] = None,
     limit: LimitOption = None,
@@ -161,5 +161,5 @@ def _evaluations(named: str | None, info: DatasetInfo, data_dir: Path) -> tuple[
     if named is not None:
         return listed_evaluations(named)
     official = info.corruptions is not None and (data_dir / info.corruptions).is_dir()
-    corruptions = "corruptions-15" if official else "corruptions-15-gen-v1"
+    corruptions = "corruptions-15" if official else "corruptions-15-gen-v2"
     return "clean", "pgd10x3", corruptions

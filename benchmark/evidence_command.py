@@ -13,6 +13,7 @@ from benchmark import evidence as filed
 from benchmark.cell_commands import (
     MEGABYTES,
     CollectOption,
+    ContinueOption,
     DryRunOption,
     FromOption,
     JobsOption,
@@ -46,6 +47,7 @@ from benchmark.plans import Plan
 from benchmark.scales import Scale
 from benchmark.store import Store
 from benchmark.sweep import Failure, Options
+from benchmark.takeover import Takeover
 
 SeedsOption = Annotated[
     str | None,
@@ -61,6 +63,7 @@ def evidence(
     collect: CollectOption = False,
     dry_run: DryRunOption = False,
     redo_stale: RedoOption = False,
+    continue_anyway: ContinueOption = False,
     jobs: JobsOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
@@ -84,16 +87,18 @@ def evidence(
         )
         for which in (None, seeds)
     )
-    if unknown := [seed for seed in chosen.seeds if seed not in whole.seeds]:
-        known = ", ".join(map(str, whole.seeds))
-        raise UserError(f"scale '{whole.name}' has no seed {unknown[0]}; it has {known}")
     store, cells = Store(results, artifacts), evidence_cells(chosen)
-    options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
+    own = [cell.seed for cell in evidence_cells(whole)]
+    if unknown := [cell.seed for cell in cells if cell.seed not in own]:
+        known = ", ".join(map(str, own))
+        raise UserError(f"scale '{whole.name}' has no seed {unknown[0]}; it has {known}")
+    takeover = Takeover(continue_anyway, redo_stale)
+    options = working_options(
+        store, chosen, data_dir, device, threads, precision, compiled, memory, takeover
+    )
     kept = _Kept(store, whole, redo_stale or dry_run or collect)
     kept.fresh()
-    failures = work_on(
-        cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
-    )
+    failures = work_on(cells, chosen, options, jobs=jobs, dry_run=dry_run, collect=collect)
     if failures is None:
         return
     if not collect:
@@ -165,7 +170,8 @@ class _Kept:
         for reason in stale(found, self.store, self.scale).values():
             say(f"stale: {reason}")
         measured = {each.seed for each in found.seeds}
-        if lacking := [str(seed) for seed in self.scale.seeds if seed not in measured]:
+        seeds = [cell.seed for cell in evidence_cells(self.scale)]
+        if lacking := [str(seed) for seed in seeds if seed not in measured]:
             say(f"not measured: seed {', '.join(lacking)}")
 
 
@@ -199,7 +205,8 @@ def _measure(cells: Sequence[Cell], scale: Scale, options: Options, kept: _Kept)
             try:
                 if cell.key not in {each.key for each in kept.fresh()}:
                     data = worker.dataset(cell.dataset)
-                    run = Run(Plan.of(cell, scale), data, options.store, progress, options.memory)
+                    shared = options.store, progress, options.memory, options.takeover
+                    run = Run(Plan.of(cell, scale), data, *shared)
                     kept.add(measure(run))
                 bars.finish(0, cell.key, 1)
             except Exception as error:  # noqa: BLE001 - any failure is this seed's alone

@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 import numpy as np
 from torch import Tensor, nn
 
-from benchmark.base import base_weights
 from benchmark.evidence import (
     FACTORS,
     ROUNDING,
@@ -32,19 +31,17 @@ from benchmark.evidence import (
     SeedEvidence,
     evidence_spec,
 )
-from benchmark.precision import used
 from benchmark.progress import Progress, silent
-from benchmark.provenance import provenance
+from benchmark.provenance import journaled, provenance
 from benchmark.recipes import CriticalitySettings
 from benchmark.records import Finetuning, ModuleCriticality, hashed
-from benchmark.rift.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
+from benchmark.rift.adversarial_examples import CHUNK, AdversarialSet, adversarial_set, robust_loss
 from benchmark.rift.criticality import module_criticality
 from benchmark.rift.interpolate import interpolate
 from benchmark.rift.rescale import NotRescalable, rescaled_network
 from benchmark.rift.rolling import Rolling, same_in_any_batch
 from benchmark.rift.selection import Candidates
 from benchmark.run import STAGES, Run, criticality_images, finetuned_weights, measure_criticality, tune
-from benchmark.specs import spec_hash
 from benchmark.store import Journal
 from benchmark.training import TrainingFailed
 
@@ -62,16 +59,16 @@ def measure(run: Run) -> SeedEvidence:
     plan, settings = run.plan, run.plan.criticality
     assert isinstance(settings, CriticalitySettings)
     started = datetime.now(UTC)
-    theta_at = base_weights(plan.base, run.material, run.store, run.progress, run.directory)
+    theta_at = run.base_weights()
     tuned = finetuned_weights(run, theta_at)
     making = run.store.making(plan.cell)
     assert making is not None and isinstance(making.details, Finetuning)
     (module,) = making.details.modules
-    theta_ft, _, _ = tune(run, theta_at, [module])
+    theta_ft = tune(run, theta_at, [module])
     entries = measure_criticality(run, theta_at)
 
     spec = evidence_spec(plan)
-    fingerprint = f"{spec_hash(spec)} {theta_at.sha256} {tuned.sha256}{used().mark(run.device)}"
+    fingerprint = journaled(spec, theta_at.sha256, tuned.sha256, device=run.device, chunk=CHUNK)
     folder = run.store.work(plan.cell) / "evidence"
     journal = Journal(folder, fingerprint)
     resumed = not journal.empty
@@ -108,6 +105,7 @@ def measure(run: Run) -> SeedEvidence:
             weights=theta_at.sha256,
             data=run.material.train.sha256(),
             resumed=resumed,
+            chunk=CHUNK,
         ),
     )
 

@@ -7,6 +7,7 @@ import typer
 
 from benchmark.cell_commands import (
     CollectOption,
+    ContinueOption,
     DryRunOption,
     FromOption,
     JobsOption,
@@ -37,6 +38,7 @@ from benchmark.console import (
 from benchmark.figures import FIGURES
 from benchmark.store import Store
 from benchmark.tables import Reader
+from benchmark.takeover import Takeover
 
 CHEAPEST = ("clean",)
 """A cell is made by being evaluated, also for a figure that shows how cells were made."""
@@ -66,6 +68,7 @@ def _add(app: typer.Typer, name: str) -> None:
         collect: CollectOption = False,
         dry_run: DryRunOption = False,
         redo_stale: RedoOption = False,
+        continue_anyway: ContinueOption = False,
         jobs: JobsOption = None,
         threads: ThreadsOption = None,
         device: DeviceOption = "cpu",
@@ -82,10 +85,11 @@ def _add(app: typer.Typer, name: str) -> None:
         )
         chosen = as_shown(chosen, spec.cells(chosen), name)
         store, cells = Store(results, artifacts), matching_cells(spec.cells(chosen), only)
-        options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
-        failures = work_on(
-            cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
+        takeover = Takeover(continue_anyway, redo_stale)
+        options = working_options(
+            store, chosen, data_dir, device, threads, precision, compiled, memory, takeover
         )
+        failures = work_on(cells, chosen, options, jobs=jobs, dry_run=dry_run, collect=collect)
         if failures is None:
             return
         if any(failure.user for failure in failures):

@@ -1,8 +1,8 @@
 """Figures 1, 3 and C.1 to C.5 of the paper and criticality against damage, declared over records.
 
 A figure says which cells it needs and gathers the numbers that it shows; `benchmark.plots` draws them
-(neither torch nor matplotlib is imported with this module). A line, bar or dot is of all seeds of its
-scale or it is left out and named as missing: never a mean over some of them.
+(neither torch nor matplotlib is imported with this module). A line, bar or dot is of all seeds that the
+scale has of its model, or it is left out and named as missing: never a mean over some of them.
 """
 
 from collections import Counter
@@ -72,6 +72,9 @@ class _Place:
         dataset, network = self.names(scale)
         return grid(scale, [dataset], [network], finetunes)
 
+    def seeds(self, scale: Scale) -> tuple[int, ...]:
+        return scale.seeds_of(*self.names(scale), scale.methods[0])
+
     def label(self, scale: Scale) -> str:
         dataset, network = self.names(scale)
         return f"{arch(network).label} on {dataset_info(dataset).label}{scale.apart}"
@@ -124,10 +127,10 @@ def _left_out(missing: Sequence[Cell]) -> list[str]:
     return [f"left out, because cells are missing or stale: {_listed(missing)}"] if missing else []
 
 
-def _seeds(scale: Scale, how: str) -> str:
+def _seeds(seeds: Sequence[int], how: str) -> str:
     """The note on seeds; `how` says what shows them if there are several."""
-    text = ", ".join(str(seed) for seed in scale.seeds)
-    return f"seeds {text}: {how}" if len(scale.seeds) > 1 else f"seed {text}: one seed, no spread"
+    text = ", ".join(str(seed) for seed in seeds)
+    return f"seeds {text}: {how}" if len(seeds) > 1 else f"seed {text}: one seed, no spread"
 
 
 def _modules(makings: Sequence[Finetuning]) -> str:
@@ -169,7 +172,8 @@ def _curves(name: str, place: _Place, reader: Reader) -> Curves:
     notes = [
         f"scale {scale.name}: {scale.summary}",
         _seeds(
-            scale, "dots their mean, thin lines the seeds, each moved to start at the mean AT point"
+            place.seeds(scale),
+            "dots their mean, thin lines the seeds, each moved to start at the mean AT point",
         ),
         f"accuracies of {judged} {images} test images, which also choose epochs and alpha*; robust "
         f"accuracy is of one PGD-{plan.attack.steps} run",
@@ -181,7 +185,7 @@ def _curves(name: str, place: _Place, reader: Reader) -> Curves:
         *_left_out(missing),
     ]
     title = f"{_number(name)}: interpolation between adversarially trained and fine-tuned weights"
-    picture = (name, title, place.label(scale), scale.seeds, tuple(notes))
+    picture = (name, title, place.label(scale), place.seeds(scale), tuple(notes))
     return Curves(*picture, tuple(curves), rule.tolerance)
 
 
@@ -238,7 +242,7 @@ def _bars(name: str, tuning: str, place: _Place, reader: Reader) -> Bars:
     order = ranked(modules, released_order=released)
     notes = [
         f"scale {scale.name}: {scale.summary}",
-        _seeds(scale, "bars their mean, black ticks the seeds"),
+        _seeds(place.seeds(scale), "bars their mean, black ticks the seeds"),
         _definition(settings),
         *([] if axis == "linear" else [f"the axis of MRC is {_AXES[axis]}"]),
         f"least critical: {order[0].module}; most critical: {order[-1].module}"
@@ -251,7 +255,7 @@ def _bars(name: str, tuning: str, place: _Place, reader: Reader) -> Bars:
     ]
     how = " as the released code measures it" if name.endswith(_OFFICIAL) else ""
     title = f"{_number(name)}: module robust criticality{how}"
-    return Bars(name, title, place.label(scale), scale.seeds, tuple(notes), modules, released)
+    return Bars(name, title, place.label(scale), place.seeds(scale), tuple(notes), modules, released)
 
 
 _AXES = {"log": "logarithmic", "symlog": "logarithmic on both sides of zero and linear around it"}
@@ -365,10 +369,11 @@ def _damage(name: str, place: _Place, reader: Reader) -> Damage:
     if not modules:
         raise _nothing(name, scale, missing)
     title = "Criticality against damage: every module fine-tuned alone"
-    picture = Damage(name, title, place.label(scale), scale.seeds, (), tuple(modules), len(order))
+    seeds = place.seeds(scale)
+    picture = Damage(name, title, place.label(scale), seeds, (), tuple(modules), len(order))
     notes = [
         f"scale {scale.name}: {scale.summary}",
-        _seeds(scale, "large dots their mean, small dots the seeds"),
+        _seeds(seeds, "large dots their mean, small dots the seeds"),
         "fine-tuned weights (alpha 1) against AT on all test images, in points: Adv (worst of three "
         "PGD-10 runs) lost and Std (clean accuracy) gained",
         "modules from least to most critical by MRC",

@@ -1,9 +1,10 @@
-"""Records and makings of one model over all seeds of its scale, all of them fresh, or what is lacking
+"""Records and makings of one model over all its seeds at a scale, all of them fresh, or what is lacking
 (no torch)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 from benchmark.cells import BASE, Cell, Slot
 from benchmark.data import dataset_info
@@ -20,7 +21,7 @@ from benchmark.tables import grid
 
 ROLES = {
     "Std": ("clean",),
-    "OOD": ("corruptions-15", "corruptions-15-gen-v1"),
+    "OOD": ("corruptions-15", "corruptions-15-gen-v2"),
     "Adv": ("pgd10x3",),
     "AutoAttack": ("autoattack",),
 }
@@ -68,7 +69,7 @@ class Found:
 class Fresh:
     """What is on record at `scale`, which `--scale` and `argument` name on the command line.
 
-    A number is of all seeds of the scale, or it is lacking.
+    A number is of all seeds that the scale has of the model, or it is lacking.
     """
 
     store: Store
@@ -78,6 +79,15 @@ class Fresh:
     def cells(self, place: Place, finetune: str) -> list[Cell]:
         """One cell per seed; empty where the scale has nothing there."""
         return grid(self.scale, [place.dataset], [place.arch], [finetune], [place.method])
+
+    def seeds(self, place: Place) -> tuple[int, ...]:
+        """The seeds that the scale asks for."""
+        return self.scale.seeds_of(place.dataset, place.arch, place.method)
+
+    def at_shared_seeds(self, places: Sequence[Place]) -> Self:
+        """What is on record at the seeds that all of `places` have, or at `scale.seeds` if none is."""
+        shared = [seed for seed in self.seeds(places[0]) if all(seed in self.seeds(p) for p in places)]
+        return replace(self, scale=self.scale.with_seeds(tuple(shared) or self.scale.seeds))
 
     def places(self) -> list[Place]:
         """Every dataset and network of the scale under its first method (Table 1)."""
@@ -254,8 +264,16 @@ def hashes(records: Sequence[Record]) -> dict[str, str]:
     return {f"{each.cell.cell.key}/{each.evaluation}": each.spec_hash for each in records}
 
 
+def warned(why: str, warnings: Sequence[str]) -> str:
+    """`why`, and the first of `warnings` with the number of others."""
+    if not warnings:
+        return why
+    more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+    return f"{why}; WARNING, {warnings[0]}{more}"
+
+
 def warnings(records: Sequence[Record]) -> tuple[str, ...]:
-    """What the attacks behind `records` warn of, each with the model that it is about."""
+    """What `records` warn of, each with the model that it is about."""
     return tuple(
         f"{record.cell.finetune}, seed {record.cell.seed}: {warning}"
         for record in records

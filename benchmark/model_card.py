@@ -151,9 +151,9 @@ def _limits(entry: Checkpoint, cell: Cell, records: Sequence[Record]) -> list[st
             "numbers are not to be held against its own.",
         )
     names = [record.evaluation for record in records]
-    if any("gen-v1" in name for name in names):
+    if any("gen-v2" in name for name in names):
         lines.append(
-            "`gen-v1` corruptions are this suite's own, not the published CIFAR-10-C and its like."
+            "`gen-v2` corruptions are this suite's own, not the published CIFAR-10-C and its like."
         )
     if any("-first-" in name for name in names):
         lines.append(

@@ -20,7 +20,7 @@ from benchmark.networks import normalised
 from benchmark.recipes import FINETUNE_RECIPE, Criticality, LinfAttack, Recipe, shortened
 from benchmark.registry import Checkpoint
 from benchmark.rift.presets import PAPER, Finetune, finetune
-from benchmark.scales import Scale
+from benchmark.scales import Scale, of_recipe
 from benchmark.specs import Spec, spec_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class BasePlan:
         """
         chosen = method(cell.method)
         own = scale.networks.get(cell.arch, {}) | scale.recipes.get(cell.method, {})
-        overrides = scale.training | own
+        overrides = scale.training | of_recipe(own)
         recipe = shortened(chosen.recipe(cell.dataset), overrides, f"scale '{scale.name}', training")
         base, info = cell.base, dataset_info(cell.dataset)
         hold_out = None if base.finetune == BASE else HoldOut()

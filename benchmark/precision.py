@@ -7,13 +7,16 @@ matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX5
 elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`rough_ascent`). The choice
 depends on the hardware's features alone and never on a timing, so that the same machine always makes
 the same numbers. A scale may fix its precision; what is made in another one then has keys of its own.
+alpha* is decided by attacks in fp32, whatever is asked for: its 0.1-point rule is one image in 1,000,
+which rounding alone can turn.
 
-Like torch's own switches this is a setting of the process; `use` sets it.
+Like torch's own switches this is a setting of the process; `use` sets it, `computing_in` for a while.
 """
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,7 +75,7 @@ class Precision:
         return f"{made}, compiled" if self.compiled else made
 
     def mark(self, device: "torch.device") -> str:
-        """What tells unfinished work in this precision from work in plain fp32, which has no mark."""
+        """What progress lines add; nothing for plain fp32."""
         label = self.label(device)
         return "" if label == FP32 else f" {label}"
 
@@ -116,6 +119,17 @@ def use(precision: Precision) -> None:
 def used() -> Precision:
     """The precision that this process computes in."""
     return _used
+
+
+@contextmanager
+def computing_in(name: str) -> Iterator[None]:
+    """The precision called `name` inside the block, compiled or not as before; afterwards as before."""
+    before = used()
+    use(replace(before, name=name))
+    try:
+        yield
+    finally:
+        use(before)
 
 
 def has_bf16_units(device: "torch.device") -> bool:

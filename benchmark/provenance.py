@@ -1,7 +1,9 @@
-"""Where a number comes from: commit, versions, device, threads, precision."""
+"""Where a number comes from: commit, versions, device, threads, precision, chunk; and which unfinished
+work may be continued without a trace."""
 
 import functools
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from benchmark.git import git
 from benchmark.precision import used
 from benchmark.records import PACKAGES, Provenance
+from benchmark.specs import Spec, spec_hash
 
 
 def provenance(
@@ -20,7 +23,9 @@ def provenance(
     weights: str,
     data: str,
     resumed: bool,
+    chunk: int | None = None,
     seconds: float | None = None,
+    begun: Sequence[str] = (),
 ) -> Provenance:
     """Provenance of work that began at `started` (UTC) and took `seconds` (None: until now)."""
     commit, dirty = _commit()
@@ -32,12 +37,35 @@ def provenance(
         device=device_name(device),
         threads=torch.get_num_threads(),
         precision=used().label(device),
+        chunk=chunk,
         started=started.isoformat(timespec="seconds"),
         seconds=round(elapsed if seconds is None else seconds, 2),
         resumed=resumed,
+        begun=list(begun),
         weights_sha256=weights,
         data_sha256=data,
     )
+
+
+def journaled(spec: Spec, *weights: str, device: torch.device, chunk: int) -> str:
+    """Fingerprint of unfinished work by `spec` on weights of these sha256, `chunk` images at a time.
+
+    Precision and chunk are part of it because either may change bits: what was done in others is done
+    again, and a resumed run ends with the bytes of one that was not interrupted.
+    """
+    return " ".join((spec_hash(spec), *weights, used().label(device), f"by {chunk}"))
+
+
+def circumstances(device: torch.device, precision: str, chunk: int) -> dict[str, str]:
+    """What last bits of a training depend on beside its settings: in `precision`, judged by PGD on
+    `chunk` images at a time."""
+    return {
+        "precision": precision,
+        "threads": str(torch.get_num_threads()),
+        "chunk": str(chunk),
+        "device": device_name(device),
+        "torch": version("torch"),
+    }
 
 
 def device_name(device: torch.device) -> str:

@@ -7,7 +7,16 @@ that does not fit is refused with its path and the first thing that is wrong.
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from benchmark.cells import Cell
 from benchmark.errors import UserError, first_problem
@@ -28,16 +37,25 @@ class _Model(BaseModel):
 
 
 class Count(_Model):
-    """`k` correct of `n`."""
+    """`k` correct of `n`. Of the others `not_finite` had a NaN or an infinity among their logits; files
+    hold that number only where it is not 0."""
 
     k: int = Field(ge=0)
     n: int = Field(gt=0)
+    not_finite: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _at_most_all(self) -> Self:
         if self.k > self.n:
             raise ValueError(f"k = {self.k} is more than n = {self.n}")
+        if self.k + self.not_finite > self.n:
+            raise ValueError(f"not_finite = {self.not_finite} is more than n - k = {self.n - self.k}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_zero(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if value or name != "not_finite"}
 
     @property
     def fraction(self) -> float:
@@ -46,7 +64,8 @@ class Count(_Model):
     @property
     def percent(self) -> str:
         """For progress lines only; tables format their own numbers."""
-        return f"{100 * self.fraction:.2f} %"
+        lost = f" ({self.not_finite} not finite)" if self.not_finite else ""
+        return f"{100 * self.fraction:.2f} %{lost}"
 
 
 class CellName(_Model):
@@ -74,7 +93,9 @@ class Provenance(_Model):
     `commit` is None outside a git checkout, `dirty` says whether tracked files differed from it;
     `started` is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a
     training, since `started` otherwise; `resumed` says that an earlier, interrupted attempt had
-    done a part of the work.
+    done a part of the work, and `begun` what was different then, if anything was. `chunk` is the number
+    of images that were judged, and attacked by PGD, at once (AutoAttack's is in its spec); on which
+    hardware it matters is said in `benchmark.attacks`.
     """
 
     commit: str | None
@@ -83,9 +104,11 @@ class Provenance(_Model):
     device: str
     threads: int = Field(gt=0)
     precision: str
+    chunk: int | None = Field(default=None, gt=0)
     started: str
     seconds: float = Field(ge=0)
     resumed: bool
+    begun: list[str] = Field(default_factory=list)
     weights_sha256: Sha256
     data_sha256: Sha256
 
@@ -233,11 +256,12 @@ class Making(_File):
 class Record(_File):
     """One evaluation of one model. Its file is `<key>/<evaluation>.json`.
 
-    `parts` are the counts that the value is made of (per run, per corruption and severity);
-    `bits_sha256` is the hash of the file of per-image correctness beside it. `sources` are sha256 by
-    name of files that were read beside the dataset (corrupted copies, frost pictures), `remarks` what a
-    reader should know of them. `same_as` is read and not written: in older records, the key of a cell
-    with the very same weights whose evaluation was taken over.
+    `parts` are the counts that the value is made of (per run, per corruption and severity), and those
+    of images that may mislead: `not-finite`, `zero-gradients` and `zero-losses`; `bits_sha256` is the
+    hash of the file of per-image correctness beside it. `sources` are sha256 by name of files that were
+    read beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know of
+    them. `same_as` is read and not written: in older records, the key of a cell with the very same
+    weights whose evaluation was taken over.
     """
 
     evaluation: str

@@ -30,7 +30,7 @@ from benchmark.cells import BASE, OWN, Cell
 from benchmark.data import dataset_info
 from benchmark.estimates import Estimate, accuracy, average_change
 from benchmark.evaluation import evaluation
-from benchmark.fresh import Fresh, Lacking, Place, hashes
+from benchmark.fresh import Fresh, Lacking, Place, hashes, warned, warnings
 from benchmark.published import Change, Published, Row
 from benchmark.records import Record
 from benchmark.registry import Checkpoint
@@ -166,6 +166,7 @@ def _of_row(fresh: Fresh, row: Row, name: str, value: float, finetune: str) -> F
         finding = Finding(identity, Verdict.MISSING, where, what, found.why, make=found.make)
     else:
         verdict, why = judge(found.estimate, value, _kind(row, fresh), name, row.seeds)
+        why = warned(why, found.warnings)
         finding = Finding(identity, verdict, where, what, why, found.estimate, behind=found.behind)
     return replace(finding, published=value, source=source)
 
@@ -190,7 +191,8 @@ def _of_change(fresh: Fresh, change: Change, rows: Mapping[str, Row]) -> Iterato
             ours, theirs = ([each for each in m if not isinstance(each, Lacking)] for m in models)
             estimate = average_change(fresh.store, ours, theirs)
             verdict, why = judge(estimate, value, _kind(after[0], fresh), name, after[0].seeds)
-            behind = {key: sha for records in (*ours, *theirs) for key, sha in hashes(records).items()}
+            records = [record for model in (*ours, *theirs) for record in model]
+            behind, why = hashes(records), warned(why, warnings(records))
             finding = Finding(identity, verdict, where, what, why, estimate, behind=behind)
         yield replace(finding, signed=True, published=value, source=source)
 
@@ -271,6 +273,7 @@ def _of_checkpoint(
         return replace(finding, published=target.value, source=target.source, make=make)
     estimate = accuracy(store, [record])
     verdict, why = judge(estimate, target.value, "same-weights", target.name)
+    why = warned(why, warnings([record]))
     finding = Finding(target.id, verdict, where, what, why, estimate, behind=hashes([record]))
     return replace(finding, published=target.value, source=target.source)
 

@@ -6,6 +6,7 @@ Each step has one home (`benchmark.base`, `benchmark.rift.*`, `benchmark.evaluat
 where a killed run stopped, and writes its result once.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,13 +31,14 @@ from benchmark.data.hold_out import Material, material
 from benchmark.data.images import Dataset, Split
 from benchmark.evaluate import Evaluating
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.counting import clean_count, journaled_pgd_bits
+from benchmark.evaluation.counting import batch_starts, clean_count, journaled_pgd_answers
+from benchmark.evaluation.evaluation import counted
 from benchmark.evaluation.pgd import run_seed
 from benchmark.from_checkpoint import caveats
 from benchmark.plans import Plan
-from benchmark.precision import used
+from benchmark.precision import FP32, computing_in
 from benchmark.progress import Progress
-from benchmark.provenance import provenance
+from benchmark.provenance import journaled, provenance
 from benchmark.records import (
     CellName,
     Count,
@@ -47,6 +49,7 @@ from benchmark.records import (
     ModuleCriticality,
     hashed,
 )
+from benchmark.rift.adversarial_examples import CHUNK
 from benchmark.rift.criticality import criticality, criticality_modules
 from benchmark.rift.finetune import CleanTraining, trainable_parameters
 from benchmark.rift.interpolate import best_alpha, interpolate
@@ -54,7 +57,9 @@ from benchmark.rift.selection import Candidates
 from benchmark.specs import Spec, spec_hash, spec_of
 from benchmark.states import is_fresh
 from benchmark.store import Journal, Store
-from benchmark.training import best_epoch, fit
+from benchmark.takeover import REFUSE, Takeover
+from benchmark.training import Fitted, fit
+from benchmark.training_state import State
 from benchmark.weights import load_tensors, save_tensors
 
 EPOCH_LOGS = TypeAdapter(list[EpochLog])
@@ -67,7 +72,8 @@ class Run:
     """What the steps of one cell share.
 
     The making of a model sees `material` only; test images come in through it if the protocol chooses
-    on them, and else only when everything has been chosen. `memory` is that of `criticality`.
+    on them, and else only when everything has been chosen. `memory` is that of `criticality`,
+    `takeover` that of `fit`.
     """
 
     plan: Plan
@@ -75,6 +81,7 @@ class Run:
     store: Store
     progress: Progress
     memory: int | None = None
+    takeover: Takeover = REFUSE
 
     @cached_property
     def material(self) -> Material:
@@ -88,6 +95,11 @@ class Run:
     @property
     def device(self) -> torch.device:
         return self.data.train.images.device
+
+    def base_weights(self) -> Weights:
+        """Step 0, theta_AT."""
+        shared = self.store, self.progress, self.directory, self.takeover
+        return base_weights(self.plan.base, self.material, *shared)
 
     def model(self, state: dict[str, Tensor]) -> nn.Module:
         """The cell's network with the weights `state`, in evaluation mode."""
@@ -109,10 +121,12 @@ def run_cell(run: Run, evaluations: Sequence[str]) -> None:
     data = replace(run.data, info=base.info)
     for name in wanted:
         evaluation(name).check(data)
-    theta_at = base_weights(base, run.material, run.store, run.progress, run.directory)
+    theta_at = run.base_weights()
     weights = theta_at if run.plan.finetune is None else finetuned_weights(run, theta_at)
     model = run.model(weights.state)
     remarks = caveats(base.checkpoint) if base.checkpoint is not None else []
+    makings = map(run.store.making, dict.fromkeys((base.cell, run.plan.cell)))
+    remarks += [line for making in makings if making is not None for line in making.provenance.begun]
     evaluating = Evaluating(run.plan, model, weights, data, run.store, run.progress, remarks=remarks)
     for name in wanted:
         evaluating.record(name)
@@ -140,9 +154,8 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
             plan.finetune.protocol.released_order,
         )
     )
-    theta_ft, log, resumed = tune(run, theta_at, modules)
-    best = best_epoch(log)
-    assert best is not None
+    tuned = tune(run, theta_at, modules)
+    theta_ft = Weights.of(tuned.state)
     alpha: float = 1.0
     reference: Count | None = None
     curve: list[CurvePoint] = []
@@ -155,14 +168,16 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
         device=run.device,
         weights=weights.sha256,
         data=run.material.train.sha256(),
-        resumed=resumed,
+        resumed=tuned.resumed,
+        chunk=batch_starts(run.material.judge).step,
+        begun=tuned.begun,
     )
     details = Finetuning(
         criticality=None if measured is None else list(measured),
         modules=modules,
-        epochs=log,
-        best_epoch=best.epoch,
-        best=best.selection,
+        epochs=tuned.epochs,
+        best_epoch=tuned.best_epoch,
+        best=tuned.best,
         alpha=alpha,
         reference=reference,
         curve=curve,
@@ -176,7 +191,8 @@ def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticali
     """Step 1. The values stay in the base model's journals, one per definition of MRC, for other
     fine-tunings."""
     base, settings = run.plan.base, run.plan.criticality
-    fingerprint = f"{spec_hash(run.plan.criticality_spec)} {theta_at.sha256}{used().mark(run.device)}"
+    spec = run.plan.criticality_spec
+    fingerprint = journaled(spec, theta_at.sha256, device=run.device, chunk=CHUNK)
     stage = STAGES[settings.type_name]
     return criticality(
         run.model(theta_at.state),
@@ -195,8 +211,8 @@ def criticality_images(run: Run, split: str) -> Split:
     return {"train": run.material.train, "test": run.data.test, "hold-out": run.material.judge}[split]
 
 
-def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> tuple[Weights, list[EpochLog], bool]:
-    """Step 2 (Equation 8): weights of the best epoch, the log, and whether work was continued.
+def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
+    """Step 2 (Equation 8): theta_FT, its log, and what of its making `Provenance` tells.
 
     Shared by the alpha* and the alpha = 1 version of a fine-tuning.
     """
@@ -207,9 +223,10 @@ def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> tuple[Weights, 
     fingerprint = f"{spec_hash(plan.tuning_spec)} {theta_at.sha256}"
     path = folder / "finetuned.safetensors"
     if path.exists():
-        state, metadata = load_tensors(path)
-        if metadata.get("fingerprint") == fingerprint:
-            return Weights.of(state), EPOCH_LOGS.validate_json(metadata["log"]), False
+        state, kept = load_tensors(path, sealed=True)
+        if kept.get("fingerprint") == fingerprint:
+            log, begun = EPOCH_LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
+            return Fitted.of(State(len(log), log, state, begun=begun), resumed=False)
     model = run.model(theta_at.state)
     judged = run.material.judge.first(plan.recipe.select_images)
     checkpoint = folder / "finetuning.safetensors"
@@ -224,25 +241,31 @@ def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> tuple[Weights, 
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         trainable=trainable_parameters(model, plan.finetune.selector, modules),
+        takeover=run.takeover,
         stage="fine-tuning",
         progress=run.progress,
     )
-    log = EPOCH_LOGS.dump_json(fitted.epochs).decode()
-    save_tensors(path, fitted.state, {"fingerprint": fingerprint, "log": log})
+    said = {"log": EPOCH_LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
+    save_tensors(path, fitted.state, {"fingerprint": fingerprint} | said)
     checkpoint.unlink(missing_ok=True)
-    return Weights.of(fitted.state), fitted.epochs, fitted.resumed
+    return fitted
 
 
+@computing_in(FP32)
 def choose_alpha(
     run: Run, theta_at: Weights, theta_ft: Weights
 ) -> tuple[float, Count, list[CurvePoint]]:
-    """Step 3 (Equation 9): alpha*, the base model's robust count, and the points looked at."""
+    """Step 3 (Equation 9): alpha*, the base model's robust count, and the points looked at.
+
+    In fp32 whatever the process computes in: a rounded gradient may turn the image that decides.
+    """
     plan = run.plan
     assert plan.finetune is not None and plan.finetune.interpolation is not None
     rule, base = plan.finetune.interpolation, plan.base
     judged = run.material.judge.first(plan.recipe.select_images)
     points: Spec = {"attack": spec_of(plan.attack), "images": len(judged)}
-    fingerprint = f"{spec_hash(points)} {theta_at.sha256} {theta_ft.sha256}{used().mark(run.device)}"
+    chunk = batch_starts(judged).step
+    fingerprint = journaled(points, theta_at.sha256, theta_ft.sha256, device=run.device, chunk=chunk)
     folder = run.store.work(replace(plan.cell, finetune=plan.finetune.tuning))
     journal = Journal(folder / "interpolation", fingerprint)  # shared with the whole curve
     model = run.model(theta_at.state)
@@ -254,19 +277,18 @@ def choose_alpha(
     def clean(alpha: float) -> Count:
         name = f"clean-{alpha:.4f}"
         if (kept := journal.get(name)) is None:
-            counted = clean_count(at(alpha), judged)
-            kept = {"k": np.array(counted.k)}
+            kept = {key: np.array(n) for key, n in clean_count(at(alpha), judged)}
             journal.put(name, **kept)
         run.progress("interpolation: clean", rule.grid.index(alpha) + 1, len(rule.grid))
-        return Count(k=int(kept["k"]), n=len(judged))
+        return Count(**{"n": len(judged)} | {key: int(n) for key, n in kept.items()})
 
     def robust(alpha: float) -> Count:
         def show(_stage: str, done: int, total: int, _note: str = "") -> None:
             run.progress("interpolation: robust", done, total, f"alpha {alpha:.2f}")
 
         name, seed = f"robust-{alpha:.4f}", run_seed(base.cell, 0)
-        bits = journaled_pgd_bits(at(alpha), judged, plan.attack, seed, journal, name, show)
-        return Count(k=int(bits.sum()), n=len(bits))
+        answers = journaled_pgd_answers(at(alpha), judged, plan.attack, seed, journal, name, show)
+        return counted(answers)
 
     reference = robust(0.0)
     whole = plan.finetune.whole_curve

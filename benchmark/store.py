@@ -158,11 +158,15 @@ def pack_bits(bits: Mapping[str, NDArray[Any]]) -> tuple[bytes, str]:
     return buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
+_SEAL_BYTES = 32
+
+
 @dataclass(frozen=True)
 class Journal:
     """Finished chunks of unfinished work: arrays by name in a folder, valid for one fingerprint.
 
-    A chunk is one npz file, renamed into place. Chunks left by another fingerprint are dropped.
+    A chunk is one file, renamed into place: a sha256 and the npz that it is of. Chunks left by another
+    fingerprint are dropped, and one that is damaged counts as missing: its work is done again.
     """
 
     folder: Path
@@ -170,31 +174,36 @@ class Journal:
 
     def __post_init__(self) -> None:
         mark = self.folder / "fingerprint"
-        if self.folder.exists() and (not mark.exists() or mark.read_text() != self.fingerprint):
+        if self.folder.exists() and read_if_there(mark) != self.fingerprint.encode():
             shutil.rmtree(self.folder)
         if not self.folder.exists():
             write_atomically(mark, self.fingerprint.encode())
 
     def get(self, name: str) -> dict[str, NDArray[Any]] | None:
-        path = self.folder / f"{name}.npz"
-        if not path.exists():
+        content = read_if_there(self._path(name)) or b""
+        seal, packed = content[:_SEAL_BYTES], content[_SEAL_BYTES:]
+        if hashlib.sha256(packed).digest() != seal:
             return None
-        with np.load(path, allow_pickle=False) as chunk:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as chunk:
             return dict(chunk)
 
     def put(self, name: str, **arrays: NDArray[Any]) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        write_atomically(self.folder / f"{name}.npz", buffer.getvalue())
+        packed = buffer.getvalue()
+        write_atomically(self._path(name), hashlib.sha256(packed).digest() + packed)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.chunk"
 
     def drop(self, pattern: str) -> None:
         """Forget the chunks whose names match the glob `pattern`."""
-        for path in self.folder.glob(f"{pattern}.npz"):
+        for path in self.folder.glob(f"{pattern}.chunk"):
             path.unlink()
 
     @property
     def empty(self) -> bool:
-        return not any(self.folder.glob("*.npz"))
+        return not any(self.folder.glob("*.chunk"))
 
     def remove(self) -> None:
         """Forget everything, once the result has been written."""

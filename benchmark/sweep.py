@@ -27,6 +27,7 @@ from benchmark.precision import Precision
 from benchmark.scales import Scale
 from benchmark.states import State, cell_state
 from benchmark.store import Store
+from benchmark.takeover import REFUSE, Takeover
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -55,6 +56,7 @@ class Options:
     threads: int
     precision: Precision = field(default_factory=Precision)
     memory: int | None = None
+    takeover: Takeover = REFUSE
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import typer
 
 from benchmark.cell_commands import (
     CollectOption,
+    ContinueOption,
     DryRunOption,
     EvaluationsOption,
     FromOption,
@@ -45,6 +46,7 @@ from benchmark.reports import REPORTS
 from benchmark.rift.presets import finetune
 from benchmark.store import Store
 from benchmark.tables import Reader, Table
+from benchmark.takeover import Takeover
 
 BEYOND_FIRST = "table2"
 """The table that is of all methods but the first."""
@@ -98,6 +100,7 @@ def _add(app: typer.Typer, name: str) -> None:
         collect: CollectOption = False,
         dry_run: DryRunOption = False,
         redo_stale: RedoOption = False,
+        continue_anyway: ContinueOption = False,
         format: FormatOption = Format.TEXT,  # noqa: A002 - the flag's name
         jobs: JobsOption = None,
         threads: ThreadsOption = None,
@@ -126,10 +129,11 @@ def _add(app: typer.Typer, name: str) -> None:
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
         chosen = as_shown(chosen, cells, name, beyond_first=name == BEYOND_FIRST)
         cells = matching_cells(cells, only)
-        options = working_options(store, chosen, data_dir, device, threads, precision, compiled, memory)
-        failures = work_on(
-            cells, chosen, options, jobs=jobs, redo_stale=redo_stale, dry_run=dry_run, collect=collect
+        takeover = Takeover(continue_anyway, redo_stale)
+        options = working_options(
+            store, chosen, data_dir, device, threads, precision, compiled, memory, takeover
         )
+        failures = work_on(cells, chosen, options, jobs=jobs, dry_run=dry_run, collect=collect)
         if failures is None:
             return
         table = spec.build(Reader(store, chosen), finetunes)

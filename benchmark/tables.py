@@ -1,13 +1,15 @@
 """Tables 1 to 4 of the paper as declarations over records (no torch; what is computed from records is
 computed in `benchmark/estimates.py`).
 
-A number is the mean over all seeds of its scale or it is missing: never a mean over some of them.
+A number is the mean over all seeds that its scale has of the model, or it is missing: never a mean over
+some of them. Models of different seeds that are taken together, as in an average of networks, are taken
+at the seeds that all of them have: pairs of one seed have an interval, five seeds beside one have none.
 """
 
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -16,13 +18,13 @@ from benchmark.cells import BASE, HELD_OUT, Cell, base_name
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.errors import UserError
 from benchmark.estimates import Estimate, Records, accuracy, average_accuracy, average_change
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation, sanity
 from benchmark.intervals import RESAMPLES, Interval, PValues
 from benchmark.models import arch
 from benchmark.plans import Plan
-from benchmark.records import Finetuning, flagged, not_valid
+from benchmark.records import Finetuning, Record, flagged, not_valid
 from benchmark.rift.presets import ALPHA_1, PROTOCOLS, finetune
-from benchmark.scales import Scale
+from benchmark.scales import Scale, of_recipe
 from benchmark.states import State, is_of, record_state
 from benchmark.store import Store
 
@@ -31,6 +33,7 @@ AVERAGE = "average"
 
 Entry = Estimate | Interval | PValues | None
 Models = Sequence[Records | None]  # of one evaluation; None: records are missing
+SeedsByModel = Mapping[tuple[str, str, str], tuple[int, ...]]  # by dataset, network and method
 DEFAULT_PROTOCOLS = ("rift",)
 
 
@@ -83,12 +86,12 @@ class Reader:
         return None if records is None else accuracy(self.store, records)
 
     def average(self, models: Models) -> Estimate | None:
-        """Mean accuracy over models, seed by seed; None if any is missing."""
+        """Mean accuracy over models, seed by seed; None if any is missing or no seed is of all."""
         known = _all_of(models)
         return None if known is None else average_accuracy(self.store, known)
 
     def change(self, ours: Models, theirs: Models) -> Estimate | None:
-        """The mean accuracy of `ours` minus that of `theirs`, seed by seed; None if any is missing."""
+        """The mean accuracy of `ours` minus that of `theirs`, seed by seed; None as for `average`."""
         minuends, subtrahends = _all_of(ours), _all_of(theirs)
         if minuends is None or subtrahends is None:
             return None
@@ -104,13 +107,16 @@ class Reader:
 
     def remarks(self, cell: Cell) -> list[str]:
         """What the fresh records of `cell` remark, such as signs of gradient masking."""
-        plan, said = Plan.of(cell, self.scale), dict[str, None]()
+        return list(dict.fromkeys(remark for record in self.fresh(cell) for remark in record.remarks))
+
+    def fresh(self, cell: Cell) -> Iterator[Record]:
+        """The fresh records of `cell`."""
+        plan = Plan.of(cell, self.scale)
         for name in self.scale.evaluations:
             if record_state(self.store, plan, name) is State.DONE:
                 record = self.store.record(cell, name)
                 assert record is not None
-                said |= dict.fromkeys(record.remarks)
-        return list(said)
+                yield record
 
     def stale(self, cells: Iterable[Cell]) -> int:
         """How many records of `cells` are stale."""
@@ -150,7 +156,7 @@ def grid(
     finetunes: Sequence[str],
     methods: Sequence[str] | None = None,
 ) -> list[Cell]:
-    """Cells of `methods` (None: the scale's first), all seeds.
+    """Cells of `methods` (None: the scale's first), all seeds of each model.
 
     Of a scale that starts from checkpoints only the models that one of them is of: the others are
     missing and never trained.
@@ -161,14 +167,39 @@ def grid(
         for name in archs
         for chosen in methods or scale.methods[:1]
         for finetune in finetunes
-        for seed in scale.seeds
+        for seed in scale.seeds_of(dataset, name, chosen)
         if scale.has(dataset, name, chosen, seed)
     ]
 
 
-def _all_of(models: Models) -> list[Records] | None:
+def _all_of(models: Models) -> Sequence[Records] | None:
+    """The records of the seeds that all models have; None if a model is missing or there is no such
+    seed."""
     known = [records for records in models if records is not None]
-    return known if len(known) == len(models) else None
+    if len(known) < len(models):
+        return None
+    by_seed = [{record.cell.seed: record for record in records} for records in known]
+    shared = [seed for seed in by_seed[0] if all(seed in own for own in by_seed)]
+    return [[own[seed] for seed in shared] for own in by_seed] if shared else None
+
+
+def seeds_by_model(cells: Iterable[Cell]) -> SeedsByModel:
+    """The seeds of each model among `cells`."""
+    found: dict[tuple[str, str, str], dict[int, None]] = {}
+    for cell in cells:
+        found.setdefault((cell.dataset, cell.arch, cell.method), {})[cell.seed] = None
+    return {model: tuple(seeds) for model, seeds in found.items()}
+
+
+def _differ(seeds: SeedsByModel) -> bool:
+    return len(set(seeds.values())) > 1
+
+
+def _counted(seeds: SeedsByModel, *models: tuple[str, str, str]) -> tuple[str, ...]:
+    """The label that says at how many seeds `models` are taken, in a table whose rows differ in it."""
+    if not _differ(seeds):
+        return ()
+    return (str(len(set.intersection(*(set(seeds[model]) for model in models)))),)
 
 
 def columns(scale: Scale) -> tuple[str, ...]:
@@ -188,29 +219,35 @@ def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
     """Rows: network x (AT, AT+RiFT, difference), then their average, for each dataset."""
     scale, rows = reader.scale, []
     used = scale.methods[0]
-    names = with_bases(finetunes)
+    names, cells = with_bases(finetunes), table_1_cells(scale, finetunes)
+    seeds = seeds_by_model(cells)
     for dataset in scale.datasets:
         label = dataset_info(dataset).label
         networks = [_by_finetune(reader, dataset, name, used, names) for name in scale.archs]
         for name, models in zip(scale.archs, networks, strict=True):
-            rows += _without_and_with(reader, (label, arch(name).label), used, finetunes, models)
+            place = (label, arch(name).label, *_counted(seeds, (dataset, name, used)))
+            rows += _without_and_with(reader, place, used, finetunes, models)
         if len(networks) > 1:
             together = {
                 name: [list(chain(*m)) for m in zip(*(n[name] for n in networks), strict=True)]
                 for name in names
             }
-            rows += _without_and_with(reader, (label, AVERAGE), used, finetunes, together)
-    cells = table_1_cells(scale, finetunes)
+            place = (label, AVERAGE, *_counted(seeds, *((dataset, name, used) for name in scale.archs)))
+            rows += _without_and_with(reader, place, used, finetunes, together)
     picks = [
         note for name in finetunes for note in chosen(reader, cells, name, _with_label(used, name))
     ]
     return Table(
         "table1",
         f"Table 1: adversarial training with and without RiFT{chosen_on(scale, finetunes)}",
-        ("dataset", "network", "method"),
+        ("dataset", "network", *(("seeds",) if _differ(seeds) else ()), "method"),
         columns(scale),
         tuple(rows),
-        (*notes(reader, cells, differences=True), *picks),
+        (
+            *notes(reader, cells, differences=True),
+            *(["averages are over the seeds that all networks have"] if _differ(seeds) else []),
+            *picks,
+        ),
     )
 
 
@@ -226,11 +263,13 @@ def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
     scale, rows = reader.scale, []
     network, names = scale.archs[0], with_bases(finetunes)
     cells, picks = table_2_cells(scale, finetunes), []
+    seeds = seeds_by_model(cells)
     for dataset in scale.datasets[:2]:
         label = dataset_info(dataset).label
         for used in scale.methods[1:]:
             models = _by_finetune(reader, dataset, network, used, names)
-            rows += _without_and_with(reader, (label,), used, finetunes, models)
+            place = (label, *_counted(seeds, (dataset, network, used)))
+            rows += _without_and_with(reader, place, used, finetunes, models)
             own = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, used)]
             for name in finetunes:
                 picks += chosen(reader, own, name, f"{label}, {_with_label(used, name)}")
@@ -238,7 +277,7 @@ def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
         "table2",
         f"Table 2: other adversarial training methods with and without RiFT, {arch(network).label}"
         f"{chosen_on(scale, finetunes)}",
-        ("dataset", "method"),
+        ("dataset", *(("seeds",) if _differ(seeds) else ()), "method"),
         columns(scale),
         tuple(rows),
         (*notes(reader, cells, differences=True), *picks),
@@ -412,15 +451,14 @@ def table_4(reader: Reader, protocols: Sequence[str]) -> Table:
 
 def notes(reader: Reader, cells: Sequence[Cell], *, differences: bool = False) -> list[str]:
     """What a reader of a table of `cells` has to know; `differences`: it has rows of them."""
-    scale = reader.scale
-    seeds = ", ".join(str(seed) for seed in scale.seeds)
-    spread = "mean ± standard deviation over seeds" if len(scale.seeds) > 1 else "one seed, no spread"
+    scale, seeds = reader.scale, seeds_by_model(cells)
+    several = {len(own) > 1 for own in seeds.values()}
     lines = [
         f"scale {scale.name}: {scale.summary}",
         *_shortened(scale, {cell.method for cell in cells}),
-        f"accuracy in percent; seeds {seeds}: {spread}",
-        _brackets(scale),
-        *([_paired(scale)] if differences else []),
+        f"accuracy in percent; {_seeds(seeds)}",
+        *_brackets(several),
+        *([_paired(several)] if differences else []),
         *_readings(cells),
     ]
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
@@ -432,26 +470,45 @@ def notes(reader: Reader, cells: Sequence[Cell], *, differences: bool = False) -
             lines.append(f"{info.label} has no {', '.join(missing)}")
     if stale := reader.stale(cells):
         lines.append(f"stale records left out: {stale}; `status` lists them")
+    if zeros := sanity.zeros(record for cell in cells for record in reader.fresh(cell)):
+        lines.append("; ".join(zeros))
     return [*lines, *_remarks(reader, cells)]
 
 
-def _brackets(scale: Scale) -> str:
-    """What the intervals of accuracies are over, and what they do not say."""
-    if len(scale.seeds) > 1:
-        return (
-            "in brackets: 95 % t interval of the mean over seeds (ddof = 1, cut at 0 and 100): what "
-            "training again changes, on the same test images; none where all seeds agree exactly"
-        )
-    return (
-        "in brackets: 95 % interval over test images (Wilson's where an image is right or wrong, else "
-        f"a percentile bootstrap, {RESAMPLES:,} resamples) for the weights as they are: what training "
-        "again changes is not in it"
-    )
+def _seeds(seeds: SeedsByModel) -> str:
+    """Of which seeds numbers are, and where these differ, which models have them."""
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for (dataset, network, used), own in seeds.items():
+        label = f"{method(used).label}, {arch(network).label} on {dataset_info(dataset).label}"
+        by_seeds.setdefault(own, []).append(label)
+    *few, most = sorted(by_seeds, key=lambda own: len(by_seeds[own]))
+    said = [f"{_spread(own)} ({'; '.join(by_seeds[own])})" for own in few]
+    return "; ".join([*said, _spread(most) + (" (all others)" if few else "")])
 
 
-def _paired(scale: Scale) -> str:
+def _spread(seeds: Sequence[int]) -> str:
+    how = "mean ± standard deviation over seeds" if len(seeds) > 1 else "one seed, no spread"
+    return f"seeds {', '.join(str(seed) for seed in seeds)}: {how}"
+
+
+def _brackets(several: Collection[bool]) -> list[str]:
+    """What the intervals of accuracies are over, and what they do not say; `several`: of several seeds,
+    of one, or of both kinds."""
+    said = {
+        True: "95 % t interval of the mean over seeds (ddof = 1, cut at 0 and 100): what training "
+        "again changes, on the same test images; none where all seeds agree exactly",
+        False: "95 % interval over test images (Wilson's where an image is right or wrong, else a "
+        f"percentile bootstrap, {RESAMPLES:,} resamples) for the weights as they are: what training "
+        "again changes is not in it",
+    }
+    where = {True: ", several seeds", False: ", one seed"} if len(several) > 1 else {}
+    return [f"in brackets{where.get(each, '')}: {said[each]}" for each in said if each in several]
+
+
+def _paired(several: Collection[bool]) -> str:
     """How the intervals of differences are taken, and what they are for."""
-    how = "seed by seed" if len(scale.seeds) > 1 else "image by image, by a bootstrap over images"
+    said = {True: "seed by seed", False: "image by image, by a bootstrap over images"}
+    how = ", or of one seed ".join(said[each] for each in said if each in several)
     return (
         f"intervals of differences are paired, {how}: compare two rows by their difference, not by "
         "whether their own intervals overlap"
@@ -484,8 +541,8 @@ def _shortened(scale: Scale, methods: Collection[str]) -> list[str]:
         "fine-tuning": scale.finetuning,
         "criticality": scale.criticality,
     }
-    parts |= {f"training of {name}": overrides for name, overrides in scale.networks.items()}
-    own = {name: overrides for name, overrides in scale.recipes.items() if name in methods}
+    parts |= {f"training of {name}": of_recipe(own) for name, own in scale.networks.items()}
+    own = {name: of_recipe(own) for name, own in scale.recipes.items() if name in methods}
     parts |= {f"training by {method(name).label}": overrides for name, overrides in own.items()}
     changes = [
         f"{part} {', '.join(f'{name} {value}' for name, value in overrides.items())}"

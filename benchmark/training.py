@@ -5,11 +5,10 @@ caller's seed and the epoch, so that a run that was killed and resumed ends with
 one that was not, on the same hardware, library versions and thread count.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,17 +20,21 @@ from benchmark.cells import derive_seed
 from benchmark.data import DatasetInfo
 from benchmark.data.images import Split, augment
 from benchmark.errors import UserError
-from benchmark.precision import used
+from benchmark.evaluation.counting import batch_starts
+from benchmark.precision import FP32, used
 from benchmark.progress import Progress, silent
+from benchmark.provenance import circumstances
 from benchmark.recipes import LinfAttack, Recipe
 from benchmark.records import Count, EpochLog
-from benchmark.weights import clone_state, load_tensors, save_tensors
+from benchmark.takeover import REFUSE, Takeover
+from benchmark.training_state import State, StateFile
+from benchmark.weights import clone_state
 
 Select = Callable[[nn.Module], Count]
 
 
 class TrainingFailed(RuntimeError):
-    """The loss stopped being a number."""
+    """The loss, or every answer of the best epoch, stopped being a number."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Fitted:
     """What training returns: the log of every epoch and the weights of the best one.
 
     `seconds` is the wall-clock time of all finished epochs, those before a kill included; `resumed`
-    says that there were such epochs.
+    says that there were such epochs, and `begun` what differed when some of them were made. `mean` is
+    the mean of the last epochs' weights, empty unless it was asked for.
     """
 
     epochs: list[EpochLog]
@@ -48,14 +52,18 @@ class Fitted:
     state: dict[str, Tensor]
     seconds: float
     resumed: bool
+    begun: Sequence[str]
+    mean: dict[str, Tensor] = field(default_factory=dict)
 
-
-@dataclass
-class _State:
-    epoch: int
-    log: list[EpochLog]
-    best: dict[str, Tensor]
-    seconds: float = 0.0
+    @classmethod
+    def of(cls, state: State, *, resumed: bool) -> "Fitted":
+        """What the epochs of `state` came to; the last of them was judged."""
+        best = best_epoch(state.log)
+        assert best is not None
+        seconds, begun = state.seconds, state.begun
+        return cls(
+            state.log, best.epoch, best.selection, state.best, seconds, resumed, begun, state.mean
+        )
 
 
 class Judged(EpochLog):
@@ -83,6 +91,8 @@ def fit(
     fingerprint: str,
     trainable: Collection[str] | None = None,
     mixed: bool = False,
+    mean_of: int = 0,
+    takeover: Takeover = REFUSE,
     stage: str = "train",
     progress: Progress = silent,
 ) -> Fitted:
@@ -92,9 +102,11 @@ def fit(
     epoch on a tie). `trainable` names the parameters that move (None: all; none of them: there are
     forward passes only, which move the statistics of BN); BN is in training mode unless the method
     says otherwise. `mixed` trains in the precision of the process (`benchmark.precision`), which is
-    otherwise that of attacks alone. State goes to `checkpoint` after every epoch; a state left there
-    under the same `fingerprint` is continued, any other is ignored. Raises `TrainingFailed` on a
-    non-finite loss.
+    otherwise that of attacks alone. The weights after the last `mean_of` epochs (all, if there are
+    fewer) are averaged beside. State goes to `checkpoint` after every epoch; a state left there under
+    the same `fingerprint` is continued. Raises `UserError` for another one, and for one of another
+    precision, number of threads, chunk or machine, but for what `takeover` allows; `TrainingFailed` on
+    a non-finite loss, and if the best epoch gives no finite answer.
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
@@ -107,8 +119,9 @@ def fit(
     )
     device = next(model.parameters()).device
     network, said = (trained(model, device), used().mark(device)) if mixed else (model, "")
-    fingerprint += said
-    state = _resume(checkpoint, fingerprint, model, parameters, optimizer)
+    here = circumstances(device, said.strip() or FP32, batch_starts(split).step)
+    file = StateFile(checkpoint, fingerprint, here, model, parameters, optimizer)
+    state = file.resume(takeover, stage)
     resumed = state.epoch > 0
     attack = recipe.training_attack(info.threat)
     steps = math.ceil(len(split) / recipe.batch_size)
@@ -140,10 +153,11 @@ def fit(
         best = best_epoch(state.log)
         if best is not None and best.epoch == entry.epoch:
             state.best = clone_state(model.state_dict())
+        state.average(model.state_dict(), epoch + 1 - max(recipe.epochs - mean_of, 0))
         state.epoch = epoch + 1
         took = time.monotonic() - started
         state.seconds += took
-        _save(checkpoint, fingerprint, state, model, parameters, optimizer)
+        file.save(state)
         shown = f", {selection.percent} selected on" if selection else ""
         progress(
             stage,
@@ -153,11 +167,16 @@ def fit(
         )
     best = best_epoch(state.log)
     assert best is not None  # the last epoch is always judged
+    if best.selection.not_finite == best.selection.n:
+        raise TrainingFailed(
+            f"{stage}: every answer of the epochs that were judged is NaN or infinite; a lower "
+            "learning rate may help"
+        )
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     model.load_state_dict(state.best)
     model.eval()
-    return Fitted(state.log, best.epoch, best.selection, state.best, state.seconds, resumed)
+    return Fitted.of(state, resumed=resumed)
 
 
 def training_step(
@@ -201,48 +220,3 @@ def _check_finite(loss: Tensor, stage: str, epoch: int) -> None:
         raise TrainingFailed(
             f"{stage}: the loss is {float(loss)} in epoch {epoch + 1}; a lower learning rate may help"
         )
-
-
-def _save(
-    path: Path,
-    fingerprint: str,
-    state: _State,
-    model: nn.Module,
-    parameters: dict[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
-    for name, parameter in parameters.items():
-        if (buffer := optimizer.state[parameter].get("momentum_buffer")) is not None:
-            tensors[f"momentum.{name}"] = buffer
-    log = json.dumps([entry.model_dump() for entry in state.log])
-    metadata = {"epoch": str(state.epoch), "seconds": str(state.seconds), "log": log}
-    save_tensors(path, tensors, {"fingerprint": fingerprint} | metadata)
-
-
-def _resume(
-    path: Path,
-    fingerprint: str,
-    model: nn.Module,
-    parameters: dict[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-) -> _State:
-    if not path.exists():
-        return _State(0, [], {})
-    tensors, metadata = load_tensors(path)
-    if metadata.get("fingerprint") != fingerprint:
-        return _State(0, [], {})
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
-    momentum = part("momentum.")
-    for name, buffer in momentum.items():
-        parameter = parameters[name]
-        optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
-    device = next(model.parameters()).device
-    best = {name: tensor.to(device) for name, tensor in part("best.").items()}
-    log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]
-    return _State(int(metadata["epoch"]), log, best, float(metadata.get("seconds", 0)))

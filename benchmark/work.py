@@ -73,7 +73,8 @@ class Worker:
                 ) -> None:
                     self.report(key, stage, done, total, note)
 
-                run = Run(plan, self.dataset(cell.dataset), store, progress, self.options.memory)
+                data, options = self.dataset(cell.dataset), self.options
+                run = Run(plan, data, store, progress, options.memory, options.takeover)
                 run_cell(run, self.scale.evaluations)
             except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
                 failures.append(failure(cell.key, error))

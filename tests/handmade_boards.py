@@ -29,7 +29,7 @@ def write_everything(store: Store) -> dict[str, Any]:
     """Records of two scales, two protocols and several variants of each evaluation; the scales."""
     other = replace(ONE_SEED, name="other-hand")
     names = ("autoattack", "autoattack-first-100", "pgd10x3", "pgd10-official-code", "clean")
-    names += ("corruptions-15-gen-v1", "corruptions-18-gen-v1")
+    names += ("corruptions-15-gen-v2", "corruptions-18-gen-v2")
     tunings = ("none", "rift", "rift-official-code", "none-held-out", "rift-held-out")
     for place, (known, tuning, name) in enumerate(product((ONE_SEED, other), tunings, names)):
         if place % 4:  # nobody has everything

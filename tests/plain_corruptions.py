@@ -1,4 +1,4 @@
-"""The 15 corruptions of `gen-v1` as one would write them for one image, from their definitions.
+"""The 15 corruptions of `gen-v2` as one would write them for one image, from their definitions.
 
 An oracle for tests and the plain side of a benchmark: no batches, nothing kept from one image for the
 next, pixels displaced in a loop as in the published scripts (hendrycks/robustness). Sums are taken in
@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from benchmark.corruptions.constants import CONSTANTS
+from benchmark.corruptions.frost import TEXTURES
 
 
 def corrupt_one(image, name, severity, *, seed, image_id):
     """One uint8 (S, S, C) `image` under corruption `name`; a new array like it."""
-    text = f"gen-v1/{seed}/{name}/{severity}/{image_id}"
+    text = f"gen-v2/{seed}/{name}/{severity}/{image_id}"
     key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
     stream = np.random.Generator(np.random.Philox(key=key))
     constants = CONSTANTS[name][len(image)][severity - 1]
@@ -94,9 +95,10 @@ def snow(x, stream, mean, deviation, factor, threshold, radius, sigma, keep):
 
 
 def frost(x, stream, kept, added):
-    """A veil with the ridges of a rough cloud map."""
-    ridges = 1 - np.abs(2 * clouds(stream, len(x), 1.4) - 1)
-    return kept * x + added * (0.3 + 0.7 * ridges**2)
+    """A veil with the ridges of a cloud map, of one of five textures."""
+    decay, sharpness, ground, crest = TEXTURES[stream.integers(5)]
+    slopes = sharpness * np.abs(2 * clouds(stream, len(x), decay) - 1)
+    return kept * x + added * (ground + (crest - ground) * np.maximum(1 - slopes, 0) ** 2)
 
 
 def fog(x, stream, thickness, decay):
@@ -237,11 +239,14 @@ def bilinear(x, rows, columns):
 
 
 def zoom(x, factor):
-    """`x` magnified about its centre, size kept."""
-    height, width = x.shape[:2]
-    rows = (np.arange(height) - (height - 1) / 2) / factor + (height - 1) / 2
-    columns = (np.arange(width) - (width - 1) / 2) / factor + (width - 1) / 2
-    return bilinear(x, *np.meshgrid(rows, columns, indexing="ij"))
+    """The middle of the square `x`, cut out, magnified and trimmed, all in whole pixels."""
+    side = len(x)
+    cut = int(np.ceil(side / factor))
+    magnified = round(cut * factor)
+    trimmed = (magnified - side) // 2
+    steps = np.arange(trimmed, trimmed + side)
+    positions = (side - cut) // 2 + steps * (cut - 1) / (magnified - 1)
+    return bilinear(x, *np.meshgrid(positions, positions, indexing="ij"))
 
 
 def clouds(stream, side, decay):

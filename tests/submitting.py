@@ -12,6 +12,8 @@ import typer
 from invoking import Said
 from typer.testing import CliRunner
 
+from benchmark.cells import Cell
+from benchmark.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS
 from benchmark.filing.checks import Examined, examine
 from benchmark.filing.entries import Reading, read
 from benchmark.filing.today import Today
@@ -23,7 +25,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 BASE = "narrow/cifar10/resnet18-w16/pgd-at/none/seed0"
 RIFT = "narrow/cifar10/resnet18-w16/pgd-at/rift/seed0"
 TWIN = "narrow/cifar10/resnet18-w16/pgd-at/all-layers/seed0"
-PGD, ATTACK, OOD = "pgd10x3-first-2000", "autoattack-first-100", "corruptions-15-gen-v1-first-1000"
+PGD, ATTACK, OOD = "pgd10x3-first-2000", "autoattack-first-100", "corruptions-15-gen-v2-first-1000"
 
 _app = typer.Typer()
 _app.command()(submit)
@@ -121,6 +123,19 @@ def put_bits(path: Path, bits: Bits, k: int | None = None) -> None:
             raw["k"], raw["value"] = k, k / raw["n"]
 
     edit(path, change)
+
+
+def add_corruptions(tree: Path, key: str) -> None:
+    """A record `OOD` of the cell `key`, whose copies are all answered as the clean images are."""
+    clean = tree / "records" / key / "clean.json"
+    path = clean.with_stem(OOD)
+    shutil.copyfile(clean, path)
+    spec = Today().plan(Cell.parse(key)).evaluation_spec(OOD)
+    names = [f"{name}-{severity}" for name in CORRUPTIONS_15 for severity in SEVERITY_LEVELS]
+    bits = dict.fromkeys(names, bits_of(clean)["clean"][:1000])
+    changed = {"evaluation": OOD, "spec": spec, "n": 75_000, "parts": dict.fromkeys(names)}
+    edit(path, lambda raw: raw.update(changed, spec_hash=spec_hash(spec)))
+    put_bits(path, bits, sum(int(array.sum()) for array in bits.values()))
 
 
 def contents(root: Path) -> dict[str, str]:

@@ -349,7 +349,7 @@ def test_the_notes_tell_gains_of_rift_from_gains_without_a_change_of_weights(tab
         "rift in Std; rift-official-code in no column; rift-held-out in no column"
     )
     assert bare(table.notes, "gains of a control that changes no parameter by 95 % images: ") == (
-        "bn-only in Std, OOD (gen-v1)"
+        "bn-only in Std, OOD (gen-v2)"
     )
 
 
@@ -412,7 +412,7 @@ def test_seeds_that_agree_exactly_are_on_no_side(table: Table) -> None:
     """One point less of OOD in every seed is below zero by images and open by seeds."""
     assert entries(table, "rift", SEEDS)[1] is None
     assert entries(table, "rift", IMAGES)[1] is not None
-    notes_ = [note for note in table.notes if note.startswith(f"OOD (gen-v1), {SEEDS}: ")]
+    notes_ = [note for note in table.notes if note.startswith(f"OOD (gen-v2), {SEEDS}: ")]
     assert not [note for note in notes_ if " rift," in note or " rift;" in note]
 
 

@@ -295,17 +295,17 @@ def test_evaluations_of_the_command_line(own_mini: Store, command: Command) -> N
     """`--evaluations` replaces the scale's columns, adds records, and such a table is not written."""
     (own_mini.results / "tables" / "table1-mini.md").unlink()
     options = ("--scale", str(MINI), "--seeds", "0", "--only", "*/none/*")
-    answer = command("table1", *options, "--evaluations", " corruptions-15-gen-v1 , clean")
+    answer = command("table1", *options, "--evaluations", " corruptions-15-gen-v2 , clean")
     assert answer.exit_code == 0, answer.stderr
-    assert answer.stdout.splitlines()[2].split()[-3:] == ["OOD", "(gen-v1)", "Std"]
-    assert own_mini.record(Cell.parse(BASE_0), "corruptions-15-gen-v1") is not None
+    assert answer.stdout.splitlines()[2].split()[-3:] == ["OOD", "(gen-v2)", "Std"]
+    assert own_mini.record(Cell.parse(BASE_0), "corruptions-15-gen-v2") is not None
     assert not (own_mini.results / "tables" / "table1-mini.md").exists()
 
 
 def test_what_an_evaluation_needs_is_told_before_training(command: Command, tmp_path: Path) -> None:
     """Without frost pictures their evaluation fails at once, not after the base models are trained."""
     options = ("--scale", str(MINI), "--seeds", "0", "--data-dir", str(tmp_path))
-    answer = command("table1", *options, "--evaluations", "clean,corruptions-15-gen-v1-pictures")
+    answer = command("table1", *options, "--evaluations", "clean,corruptions-15-gen-v2-pictures")
     assert answer.exit_code == 2
     assert all("frost" in line for line in failures(answer).values())
     assert not list(command.store.artifacts.rglob("*.safetensors"))

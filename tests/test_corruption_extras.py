@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from benchmark.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
-from benchmark.corruptions.spatter import MUD, WATER, relief
+from benchmark.corruptions.spatter import MUD, WATER, outlines, relief
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -86,19 +86,60 @@ def test_spatter_without_a_drop_changes_nothing() -> None:
         np.testing.assert_array_equal(out, x)
 
 
-def slow_relief(wet: np.ndarray) -> np.ndarray:
+def slow_outlines(levels: np.ndarray) -> np.ndarray:
+    """`outlines` of one (H, W) image, pixel by pixel."""
+    across = ndimage.sobel(levels, axis=1, mode="nearest")
+    down = ndimage.sobel(levels, axis=0, mode="nearest")
+    length = np.pad(np.abs(across) + np.abs(down), 1)
+    longest = np.zeros(levels.shape, dtype=np.bool_)
+    for row, column in np.argwhere(length[1:-1, 1:-1] > 50):
+        angle = np.degrees(np.arctan2(down[row, column], across[row, column])) % 180
+        step = ((0, 1), (1, 1), (1, 0), (1, -1))[round(angle / 45) % 4]
+        before, here, after = (
+            length[1 + row + sign * step[0], 1 + column + sign * step[1]] for sign in (-1, 0, 1)
+        )
+        longest[row, column] = before < here >= after
+    edges, waiting = (
+        set(),
+        [tuple(place) for place in np.argwhere(longest & (length[1:-1, 1:-1] > 150))],
+    )
+    while waiting:
+        row, column = waiting.pop()
+        edges.add((row, column))
+        for place in np.ndindex(*levels.shape):
+            if max(abs(place[0] - row), abs(place[1] - column)) == 1 and longest[place]:
+                waiting += [place] if place not in edges else []
+    found = np.zeros(levels.shape, dtype=np.bool_)
+    for place in edges:
+        found[place] = True
+    return found
+
+
+def test_outlines_are_those_found_pixel_by_pixel() -> None:
+    """Gradients, the thinning and the joining of weak edges to strong ones agree with loops."""
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.normal(128, 90, (4, 14, 14)), (0, 1, 1))
+    levels = np.stack([np.zeros((14, 14)), *np.floor(smooth), *rng.integers(0, 256, (2, 14, 14))])
+    expected = np.stack([slow_outlines(image) for image in levels])
+    np.testing.assert_array_equal(outlines(levels[..., None])[..., 0], expected)
+    assert [bool(image.any()) for image in expected] == [False] + 6 * [True]
+
+
+def test_a_drop_of_one_pixel_has_its_outline_around_it() -> None:
+    """At the drop itself the gradient is 0; its eight neighbours are the edge."""
+    levels = np.zeros((1, 5, 5, 1))
+    levels[0, 2, 2] = 200
+    expected = np.zeros((5, 5), dtype=np.bool_)
+    expected[1:4, 1:4] = True
+    expected[2, 2] = False
+    np.testing.assert_array_equal(outlines(levels)[0, ..., 0], expected)
+
+
+def slow_relief(edges: np.ndarray) -> np.ndarray:
     """`relief` of one (H, W) mask, pixel by pixel."""
-    height, width = wet.shape
-    edges = [
-        (row, column)
-        for row, column in np.argwhere(wet)
-        for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0))
-        if 0 <= row + down < height and 0 <= column + right < width
-        if not wet[row + down, column + right]
-    ]
-    away = np.full(wet.shape, 20.0)
-    for row, column in np.ndindex(wet.shape):
-        for r, c in edges:
+    away = np.full(edges.shape, 20.0)
+    for row, column in np.ndindex(edges.shape):
+        for r, c in np.argwhere(edges):
             away[row, column] = min(away[row, column], np.hypot(row - r, column - c))
     levels = np.floor(ndimage.uniform_filter(away, 3, mode="mirror") + 1e-9)
     sorted_levels = np.sort(levels, axis=None)
@@ -113,7 +154,7 @@ def slow_relief(wet: np.ndarray) -> np.ndarray:
 
 
 def test_relief_is_the_one_made_pixel_by_pixel() -> None:
-    """Distances, equalisation and embossing agree with loops over pixels, also without any drop."""
+    """Distances, equalisation and embossing agree with loops over pixels, also without any edge."""
     masks = np.stack(
         [
             np.zeros((14, 14), dtype=np.bool_),

@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from benchmark.corruptions.frost import SCALES, PhotographedFrost, least_picture_side
+from benchmark.corruptions.frost import (
+    SCALES,
+    TEXTURES,
+    PhotographedFrost,
+    frost,
+    least_picture_side,
+)
 from benchmark.corruptions.generator import CONSTANTS, corrupt, load_frost
 from benchmark.errors import UserError
 
@@ -152,6 +158,29 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     assert load_frost(tmp_path)[1] == digest
     Image.fromarray(first[::-1]).save(tmp_path / "a.png")
     assert load_frost(tmp_path)[1] != digest
+
+
+def test_only_the_first_five_files_are_used(tmp_path: Path) -> None:
+    """A sixth picture changes nothing, not even the hash, and need not be readable."""
+    for name in "edcba":
+        Image.fromarray(picture(220, 220)).save(tmp_path / f"{name}.png")
+    five = load_frost(tmp_path)
+    (tmp_path / "f.png").write_bytes(b"no picture")
+    pictures, digest = load_frost(tmp_path)
+    assert digest == five[1]
+    np.testing.assert_array_equal(pictures, five[0])
+
+
+def test_every_texture_is_laid_over_some_image() -> None:
+    """Procedural frost on black lies between the ground and the crest of one of five textures."""
+    streams = [np.random.default_rng(index) for index in range(40)]
+    layers = frost(BLACK / 255, streams, (1, 1))
+    drawn = [np.random.default_rng(index).integers(5) for index in range(40)]
+    assert set(drawn) == set(range(5))
+    for layer, number in zip(layers, drawn, strict=True):
+        *_, ground, crest = TEXTURES[number]
+        assert ground <= layer.min() < layer.max() <= crest
+        assert layer.max() > crest - 0.1 * (crest - ground)
 
 
 def test_unfit_folders_are_refused(tmp_path: Path) -> None:

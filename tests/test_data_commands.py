@@ -447,7 +447,7 @@ class TestGenerate:
         """Every corruption of the digits' test set is there, and its bytes are the generator's."""
         answer = said("data", "generate", "digits", "--threads", "1", "--data-dir", str(tmp_path))
         assert answer.exit_code == 0, answer.stderr
-        folder = tmp_path / "gen-v1" / "digits"
+        folder = tmp_path / "gen-v2" / "digits"
         assert {path.stem for path in folder.glob("*.npy")} == set(OPERATIONS)
         images, seed = load("digits", tmp_path).test.images.numpy(), corruption_seed(DIGITS)
         made = corrupt(images, "fog", 4, seed=seed, ids=np.arange(500, dtype=np.int64))

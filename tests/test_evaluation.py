@@ -73,7 +73,7 @@ def undisturbed(make_network, learned, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     return {
         name: evaluation(name).run(model, data, CELL, Journal(folder / name, "of this test"), silent)
-        for name in ("clean", "pgd10x3", "corruptions-15-gen-v1")
+        for name in ("clean", "pgd10x3", "corruptions-15-gen-v2")
     }
 
 
@@ -153,6 +153,8 @@ class TestPgd:
             "run1": Count(k=int(runs[1].sum()), n=IMAGES),
             "run2": Count(k=int(runs[2].sum()), n=IMAGES),
             "per-image-worst": Count(k=int(runs.all(0).sum()), n=IMAGES),
+            "zero-gradients": Count(k=0, n=IMAGES),
+            "zero-losses": Count(k=0, n=IMAGES),
         }
         assert outcome.parts["per-image-worst"].k <= outcome.value.k < undisturbed["clean"].value.k
 
@@ -177,12 +179,12 @@ class TestPgd:
         count = counting.pgd_count(model, split, DIGITS.threat, run_seed(CELL, 1))
         assert count == undisturbed["pgd10x3"].parts["run1"]
 
-    @pytest.mark.parametrize("finished", [1, 4, 8])
+    @pytest.mark.parametrize("finished", [1, 4, 8, 10])
     def test_killed_while_writing(self, evaluate, monkeypatch, finished, undisturbed):
         """Batches that were kept are not attacked again, and the bits are the same."""
         expected = undisturbed["pgd10x3"]
         monkeypatch.setattr(counting, "BATCH", 16)
-        put, honest, kept, attacked = Journal.put, counting.pgd_bits, [], []
+        put, honest, kept, attacked = Journal.put, counting.pgd_answers, [], []
 
         def fails_later(journal, name, **arrays):
             if len(kept) == finished:
@@ -195,7 +197,7 @@ class TestPgd:
             with pytest.raises(KeyboardInterrupt):
                 evaluate("pgd10x3", "shared")
         monkeypatch.setattr(
-            counting, "pgd_bits", lambda *args: attacked.append(args[-2]) or honest(*args)
+            counting, "pgd_answers", lambda *args: attacked.append(args[-2]) or honest(*args)
         )
         assert same(evaluate("pgd10x3", "shared"), expected)
         assert attacked == ([0, 16, 32] * 3)[finished:]
@@ -214,8 +216,8 @@ class TestCorruptions:
 
     def test_equals_a_naive_count(self, model, split, undisturbed):
         """Each part is the accuracy on the corrupted copies, the value their mean."""
-        outcome = undisturbed["corruptions-15-gen-v1"]
-        seed = derive_seed("digits", "corruptions", "gen-v1")
+        outcome = undisturbed["corruptions-15-gen-v2"]
+        seed = derive_seed("digits", "corruptions", "gen-v2")
         ids = np.arange(IMAGES)
         assert len(outcome.parts) == 75
         for name in CORRUPTIONS_15:
@@ -234,18 +236,18 @@ class TestCorruptions:
 
     def test_images_do_not_depend_on_the_model(self, data, make_network, tmp_path, undisturbed):
         """Another model of another cell meets the same copies."""
-        expected = undisturbed["corruptions-15-gen-v1"]
+        expected = undisturbed["corruptions-15-gen-v2"]
         untrained = make_network()
         cell = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "none", 7)
         journal = Journal(tmp_path / "other", "x")
-        outcome = evaluation("corruptions-15-gen-v1").run(untrained, data, cell, journal, silent)
+        outcome = evaluation("corruptions-15-gen-v2").run(untrained, data, cell, journal, silent)
         assert outcome.parts.keys() == expected.parts.keys()
         assert outcome.value.k < expected.value.k
 
     @pytest.mark.parametrize("finished", [1, 40, 75])
     def test_killed_between_parts(self, evaluate, monkeypatch, finished, undisturbed):
         """Parts that were kept are not judged again, and the bits are the same."""
-        expected = undisturbed["corruptions-15-gen-v1"]
+        expected = undisturbed["corruptions-15-gen-v2"]
 
         def stops(stage, done, total, note=""):
             assert (stage, total) == ("corruptions", 75)
@@ -253,15 +255,17 @@ class TestCorruptions:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            evaluate("corruptions-15-gen-v1", "shared", stops)
-        honest, judged = counting.clean_bits, []
-        monkeypatch.setattr(counting, "clean_bits", lambda *args: judged.append(args) or honest(*args))
-        assert same(evaluate("corruptions-15-gen-v1", "shared"), expected)
+            evaluate("corruptions-15-gen-v2", "shared", stops)
+        honest, judged = counting.clean_answers, []
+        monkeypatch.setattr(
+            counting, "clean_answers", lambda *args: judged.append(args) or honest(*args)
+        )
+        assert same(evaluate("corruptions-15-gen-v2", "shared"), expected)
         assert len(judged) == 75 - finished
 
     def test_order_is_that_of_the_paper(self, undisturbed):
         """Parts run through the corruptions and, within each, through the severities."""
-        names = list(undisturbed["corruptions-15-gen-v1"].parts)
+        names = list(undisturbed["corruptions-15-gen-v2"].parts)
         assert names[:6] == [f"gaussian_noise-{s}" for s in (1, 2, 3, 4, 5)] + ["shot_noise-1"]
         assert names[-1] == "jpeg_compression-5"
 
@@ -282,12 +286,12 @@ class TestGenerated:
         journal = Journal(tmp_path / "journal", "of this test")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(benchmark.corruptions.generator, "corrupt", None)
-            outcome = evaluation("corruptions-15-gen-v1").run(model, stored, CELL, journal, silent)
-        assert same(outcome, undisturbed["corruptions-15-gen-v1"])
+            outcome = evaluation("corruptions-15-gen-v2").run(model, stored, CELL, journal, silent)
+        assert same(outcome, undisturbed["corruptions-15-gen-v2"])
 
     def test_frost_pictures_change_frost_alone(self, model, data, tmp_path, undisturbed):
         """With the user's pictures only frost is other, and their hash is told."""
-        chosen, pictures = evaluation("corruptions-15-gen-v1-pictures"), tmp_path / "frost"
+        chosen, pictures = evaluation("corruptions-15-gen-v2-pictures"), tmp_path / "frost"
         stored = dataclasses.replace(data, directory=tmp_path)
         with pytest.raises(UserError, match="frost"):
             chosen.check(stored)
@@ -296,7 +300,7 @@ class TestGenerated:
         Image.fromarray(noise).save(pictures / "one.png")
         chosen.check(stored)
         outcome = chosen.run(model, stored, CELL, Journal(tmp_path / "j", "x"), silent)
-        expected = undisturbed["corruptions-15-gen-v1"].bits
+        expected = undisturbed["corruptions-15-gen-v2"].bits
         other = {name for name in expected if not np.array_equal(expected[name], outcome.bits[name])}
         assert other
         assert {name.rsplit("-", 1)[0] for name in other} == {"frost"}
@@ -373,7 +377,7 @@ class TestRegistry:
     def test_specs_name_what_numbers_depend_on(self):
         """The attack is part of a PGD record, the source of the images of an OOD record."""
         assert evaluation("pgd10x3").spec(DIGITS)["attack"]["eps"] == DIGITS.threat.eps
-        assert evaluation("corruptions-15-gen-v1").spec(DIGITS)["source"]["type"] == "gen-v1"
+        assert evaluation("corruptions-15-gen-v2").spec(DIGITS)["source"]["type"] == "gen-v2"
         assert evaluation("corruptions-15").spec(CIFAR10)["source"] == "CIFAR-10-C"
         assert evaluation("corruptions-15").spec(DIGITS) is None
         assert evaluation("clean").spec(CIFAR10) == evaluation("clean").spec(DIGITS)
@@ -385,10 +389,10 @@ class TestRegistry:
         assert len(specs) == len(labels) == len(EVALUATIONS)
 
     def test_generated_copies_are_never_called_official(self):
-        """Name, label, summary, spec and note of a generated set say `gen-v1`."""
+        """Name, label, summary, spec and note of a generated set say `gen-v2`."""
         for name, chosen in EVALUATIONS.items():
             texts = [name, chosen.label, chosen.summary, str(chosen.spec(CIFAR10))]
-            told = ["gen-v1" in text for text in (*texts, chosen.note(CIFAR10) or "gen-v1")]
+            told = ["gen-v2" in text for text in (*texts, chosen.note(CIFAR10) or "gen-v2")]
             assert all(told) if isinstance(chosen, GeneratedCorruptions) else not any(told[:-1])
 
     def test_unknown_name_is_refused(self):

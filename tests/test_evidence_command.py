@@ -121,7 +121,7 @@ class TestCommand:
         """Killed in either seed, the same command continues to the same content, losing nothing."""
         evidence_path(own.results, "mini").unlink()
         for cell in evidence_cells(scale(str(MINI))):
-            chunks = sorted((own.work(cell) / "evidence").glob("*.npz"))
+            chunks = sorted((own.work(cell) / "evidence").glob("*.chunk"))
             assert len(chunks) == 2 * len(FACTORS)
             for chunk in chunks[:2]:
                 chunk.unlink()
@@ -178,6 +178,15 @@ class TestCommand:
             assert message in said.stderr
         assert "no evidence at scale 'mini'" in run(store, "--collect").stderr
         assert not store.results.exists()
+
+    def test_seeds_are_those_of_the_network(self, store, tmp_path):
+        """Where a scale names seeds for its first network, these are what there is and no others."""
+        path = tmp_path / "mini.toml"
+        path.write_text(MINI.read_text() + "[networks.resnet18-w4]\nseeds = [5, 0]\n")
+        assert run(store, "--scale", str(path), "--seeds", "5", "--dry-run").exit_code == 0
+        said = run(store, "--scale", str(path), "--seeds", "1")
+        assert (said.exit_code, said.stdout) == (2, "")
+        assert "scale 'mini' has no seed 1; it has 5, 0" in said.stderr
 
     def test_a_failing_seed_leaves_the_others(self, own, monkeypatch):
         """One seed that fails is named, the other is measured and filed."""

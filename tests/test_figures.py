@@ -163,6 +163,15 @@ def test_one_seed_has_no_mean(store: Store) -> None:
     assert "seed 1: one seed, no spread" in FIGURES["figure1"].build(Reader(store, one)).caption
 
 
+def test_a_figure_is_of_the_seeds_of_its_network(store: Store) -> None:
+    """Seeds that a scale names for a network are those of the picture and its note."""
+    write_curves(store)
+    own = replace(TWO, seeds=(7,), networks={"resnet18-w8": {"seeds": (1, 0)}})
+    picture = FIGURES["figure1"].build(Reader(store, own))
+    assert picture.seeds == (1, 0)
+    assert "seeds 1, 0: dots their mean" in picture.caption
+
+
 def test_seeds_are_moved_as_a_whole(store: Store) -> None:
     """Every moved line starts at the mean AT point and keeps its shape, and their mean is the mean."""
     write_curves(store)

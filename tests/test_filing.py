@@ -26,6 +26,7 @@ from submitting import (
     RESULTS,
     RIFT,
     TWIN,
+    add_corruptions,
     bits_of,
     copied,
     drop,
@@ -64,7 +65,8 @@ def tree(tmp_path: Path) -> Path:
 def at(tree: Path, key: str, name: str) -> Path:
     """Where a record or a making is in `tree`, into which it is brought if it is not there."""
     if name == OOD and not (tree / "records" / key / f"{name}.json").exists():
-        copied(tree, (BASE, RIFT), [OOD])
+        for each in (BASE, RIFT):
+            add_corruptions(tree, each)
     return tree / "records" / key / f"{name}.json"
 
 
@@ -110,6 +112,17 @@ RECORD: list[tuple[str, Change, str]] = [
     (PGD, put("parts/per-image-worst/k", 3), r"parts.per-image-worst is 3 of 2000, but the bits say"),
     (PGD, drop("parts/per-image-worst"), r"parts are not those of \S+: per-image-worst is missing"),
     (ATTACK, put("parts/zero-gradients/n", 99), r"parts.zero-gradients is of n = 99, .* of 100 images"),
+    (PGD, put("parts/zero-losses", {"k": 0, "n": 9}), r"parts.zero-losses is of n = 9, .* of 2000 im"),
+    (
+        PGD,
+        put("parts/not-finite", {"k": 2000, "n": 2000}),
+        r"parts.not-finite is 2000 of 2000, but the bits say that \d+ have a wrong answer",
+    ),
+    (
+        "clean",
+        put("parts/zero-losses", {"k": 0, "n": 10000}),
+        r"parts are not those of clean: zero-losses",
+    ),
     (OOD, put("parts/fog-1/k", 0), r"parts.fog-1 is 0 of 1000, but the bits say \d+ of 1000"),
     ("clean", put("provenance/dirty", True), r"provenance.dirty is true: tracked files differed"),
     ("clean", put("provenance/commit", "HEAD"), r"provenance.commit is HEAD, not 40 hex digits"),

@@ -15,7 +15,7 @@ from benchmark.specs import spec_hash
 from benchmark.store import Journal
 
 
-@pytest.mark.parametrize("name", ["clean", "pgd10x3", "pgd10-official-code", "corruptions-15-gen-v1"])
+@pytest.mark.parametrize("name", ["clean", "pgd10x3", "pgd10-official-code", "corruptions-15-gen-v2"])
 def test_bits_are_a_prefix_of_the_whole(name, network, learned, digits, tmp_path):
     """The first 20 of 50 images get the bits that they have among all."""
     network.load_state_dict(learned)

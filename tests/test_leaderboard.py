@@ -40,7 +40,7 @@ from benchmark.leaderboard.schema import Board, Entry, Leaderboard
 from benchmark.leaderboard.wording import duration, own_flags, remarks
 from benchmark.leaderboard_command import leaderboard_command, rendered
 from benchmark.plans import Plan
-from benchmark.records import Finetuning, Making, ModuleCriticality
+from benchmark.records import Count, Finetuning, Making, ModuleCriticality
 from benchmark.registry import VARIABLE, registry
 from benchmark.scales import scale
 from benchmark.store import Store
@@ -160,7 +160,7 @@ def test_columns_stand_by_strength_and_size() -> None:
         "pgd10-official-code",
         "clean",
         "corruptions-15",
-        "corruptions-15-gen-v1",
+        "corruptions-15-gen-v2",
     ]
     assert in_order(reversed(wanted)) == wanted
 
@@ -323,6 +323,10 @@ def test_entries_without_all_seeds_are_flagged(store: Store) -> None:
     assert entry.numbers["pgd10x3"].seeds == (0, 2)
     (flag,) = (flag for flag in entry.flags if flag.kind == "seeds")
     assert flag.text == "2 of the scale's 3 seeds (without 1): pgd10x3"
+    own = replace(BY_HAND, networks={"resnet18-w8": {"seeds": (2, 0)}})
+    entry = entry_in(board_of(store, scales={"by-hand": own}), "none")
+    assert entry.scale_seeds == (2, 0)
+    assert "seeds" not in kinds(entry)
 
 
 @pytest.mark.parametrize(
@@ -370,6 +374,28 @@ def test_models_of_the_same_weights_are_flagged(store: Store) -> None:
         "top-2-alpha-1": ["/top-2/seed1"],
         "bn-only": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({}, ["zero gradients not counted in PGD records of earlier versions"]),
+        ({"zero-gradients": Count(k=0, n=1000), "zero-losses": Count(k=0, n=1000)}, []),
+        (
+            {"zero-gradients": Count(k=3, n=1000), "zero-losses": Count(k=4, n=1000)},
+            [
+                "zero gradients at up to 3 of 1000 images",
+                "zero losses at up to 4 of 1000 images",
+            ],
+        ),
+    ],
+)
+def test_zero_gradients_are_shown(store: Store, parts: dict[str, Count], said: list[str]) -> None:
+    """Counts that are not zero, and that there are none; clean accuracy needs none."""
+    rewrite(store, cell_at(), "clean", parts={})
+    rewrite(store, cell_at(), "pgd10x3", parts=parts)
+    flags = entry_in(board_of(store), "none").flags
+    assert [flag.text for flag in flags if flag.kind == "zero-gradients"] == said
 
 
 def test_a_warning_stays_in_the_row_of_every_entry(store: Store) -> None:

@@ -149,6 +149,18 @@ class TestPaper:
         assert modules[0] == "conv1"
         assert modules[-1] == classifier
 
+    @pytest.mark.parametrize(
+        ("short", "whole", "count"), [("resnet10", "resnet18", 13), ("wrn-10-10", "wrn-34-10", 11)]
+    )
+    def test_shorter_networks_have_the_modules_of_the_first_blocks(self, outline, short, whole, count):
+        """A network of one block a stage has a part of the paper's modules, in name and shape."""
+        few, all_of_it = outline(short), outline(whole)
+        modules = criticality_modules(few)
+        assert len(modules) == count
+        assert set(modules) < set(criticality_modules(all_of_it))
+        for name in modules:
+            assert few.get_submodule(name).weight.shape == all_of_it.get_submodule(name).weight.shape
+
     def test_resnet_has_no_shortcut_where_sizes_agree(self, outline):
         """Only the first blocks of the stages 2 to 4 project their shortcut."""
         shortcuts = [name for name in criticality_modules(outline("resnet18")) if "shortcut" in name]
@@ -185,8 +197,10 @@ class TestNames:
         [
             ("resnet18", "resnet", 64, "ResNet18"),
             ("resnet34-w16", "resnet", 16, "ResNet34 (width 16)"),
+            ("resnet10-w16", "resnet", 16, "ResNet10 (width 16)"),
             ("wrn-34-10", "wide-resnet", 10, "WRN-34-10"),
             ("wrn-34-1", "wide-resnet", 1, "WRN-34-1"),
+            ("wrn-10-1", "wide-resnet", 1, "WRN-10-1"),
         ],
     )
     def test_width_is_read_from_the_name(self, name, family, width, label):

@@ -291,7 +291,7 @@ class TestJournal:
         folder = tmp_path / "interrupted"
         with pytest.raises(KeyboardInterrupt):
             measure(journal=Journal(folder, "x"), progress=stops)
-        assert len(list(folder.glob("l*.npz"))) == finished - 1  # `conv1` is the first
+        assert len(list(folder.glob("l*.chunk"))) == finished - 1  # `conv1` is the first
         assert lines(measure(journal=Journal(folder, "x"))) == lines(measure())
 
     def test_two_definitions_do_not_disturb_each_other(self, measure, tmp_path, monkeypatch):

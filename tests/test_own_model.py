@@ -62,7 +62,7 @@ def naive_count(weights: dict[str, torch.Tensor], images, labels, mean: float, s
 
 def test_a_record_of_every_evaluation(evaluate, store, weights, digits) -> None:
     """The default evaluations are made, agree with a naive count, and say what file they are of."""
-    answer = evaluate("--name", "mine", evaluations="clean,pgd10x3,corruptions-15-gen-v1")
+    answer = evaluate("--name", "mine", evaluations="clean,pgd10x3,corruptions-15-gen-v2")
     assert answer.exit_code == 0, answer.stderr
     clean = store.record(KEY, "clean")
     expected = naive_count(weights, digits.test.images, digits.test.labels, 0.3053, 0.3758)
@@ -70,7 +70,7 @@ def test_a_record_of_every_evaluation(evaluate, store, weights, digits) -> None:
     assert list(clean.sources) == ["Best Model.pth"]
     assert any("module." in remark for remark in clean.remarks)
     assert store.record(KEY, "pgd10x3").k <= clean.k
-    assert len(store.record(KEY, "corruptions-15-gen-v1").parts) == 75
+    assert len(store.record(KEY, "corruptions-15-gen-v2").parts) == 75
     line = answer.stdout.splitlines()[0]
     assert line.startswith(f"{KEY.key}  clean  {clean.count.percent} [")  # with its interval
     assert line.endswith(f"] ({clean.k} of 500)")
@@ -135,8 +135,8 @@ def test_nothing_is_evaluated_twice(evaluate, monkeypatch: pytest.MonkeyPatch) -
         Evaluating, "record", lambda self, name: made.append(name) or honest(self, name)
     )
     assert evaluate("--name", "mine").stdout == first.stdout
-    assert evaluate("--name", "mine", evaluations="clean,corruptions-18-gen-v1").exit_code == 0
-    assert made == ["corruptions-18-gen-v1"]
+    assert evaluate("--name", "mine", evaluations="clean,corruptions-18-gen-v2").exit_code == 0
+    assert made == ["corruptions-18-gen-v2"]
 
 
 def test_a_name_comes_from_file_and_weights(evaluate, store, tmp_path, weights) -> None:
@@ -203,6 +203,16 @@ def test_weights_that_are_no_numbers_are_refused(evaluate, store, weights, tmp_p
     answer = evaluate(file=tmp_path / "nan.pt")
     assert answer.exit_code == 2
     assert "layer2.0.conv1.weight" in answer.stderr
+    assert not list(store.results.rglob("*.json"))
+
+
+def test_weights_without_a_finite_answer_are_refused(evaluate, store, weights, tmp_path) -> None:
+    """Finite weights whose logits overflow have no accuracy: one line, and no record."""
+    huge = {name: weights[name] * 1e30 for name in ("bn1.weight", "linear.weight")}
+    torch.save(weights | huge, tmp_path / "huge.pt")
+    answer = evaluate(file=tmp_path / "huge.pt", evaluations="clean,pgd10x3")
+    assert answer.exit_code == 2
+    assert "every answer is NaN or infinite, for all 500 images" in answer.stderr.splitlines()[-1]
     assert not list(store.results.rglob("*.json"))
 
 

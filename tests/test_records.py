@@ -71,6 +71,11 @@ cell = json.loads(RECORD.cell.model_dump_json())
         (changed(k=-1), "k", "greater than or equal to 0"),
         (changed(n=0), "n", "greater than 0"),
         (changed(parts={"run0": {"k": 2, "n": 1}}), "parts.run0", "k = 2 is more than n = 1"),
+        (
+            changed(parts={"run0": {"k": 2, "n": 3, "not_finite": 2}}),
+            "parts.run0",
+            "not_finite = 2 is more than n - k = 1",
+        ),
         (changed(value=0.95), "file", "value 0.95 is not k / n = 480 / 500"),
         (changed(value=1.5), "value", "less than or equal to 1"),
         (changed(value=float("nan")), "value", "less than or equal to 1"),

@@ -156,7 +156,7 @@ class TestCompared:
         """Neither the first images nor corrupted images of our own are compared."""
         for name in (
             "clean-first-1000",
-            "corruptions-15-gen-v1",
+            "corruptions-15-gen-v2",
             "corruptions-18",
             "pgd10-official-code",
         ):
@@ -241,12 +241,13 @@ def checkpoint(**changes: Any) -> Checkpoint:
     return Checkpoint(**(content | changes))
 
 
-def write_own(store: Store, name: str, k: int, sha256: str = "c" * 64) -> None:
+def write_own(store: Store, name: str, k: int, sha256: str = "c" * 64, **changes: Any) -> None:
     """A record of the checkpoint `theirs`, read from a file with that hash."""
     cell = Cell(OWN, "cifar10", "resnet18", "theirs", "none", 0)
     plan = CheckpointPlan(cell, CIFAR10, arch("resnet18"), "a" * 64)
     record, bits = record_and_bits(plan, name, k, 10_000)  # type: ignore[arg-type]
-    store.write_record(record.model_copy(update={"sources": {"theirs.safetensors": sha256}}), bits)
+    changes["sources"] = {"theirs.safetensors": sha256}
+    store.write_record(record.model_copy(update=changes), bits)
 
 
 class TestCheckpoints:
@@ -267,6 +268,13 @@ class TestCheckpoints:
         assert lacking.make == (
             "python -m benchmark evaluate --checkpoint theirs --evaluations clean,autoattack"
         )
+
+    def test_what_a_record_warns_of_is_said(self, store: Store) -> None:
+        """The verdict stays, and the line says what its record warns of."""
+        write_own(store, "clean", 8500, remarks=["trained elsewhere", "warning: masking"])
+        finding = self.verdicts(store, checkpoint())["checkpoints/theirs/clean"]
+        assert finding.verdict is MATCH
+        assert finding.why.endswith("; WARNING, none, seed 0: masking")
 
     def test_another_file_is_not_compared(self, store: Store) -> None:
         """A record of other bytes than the registry's is not of these weights."""

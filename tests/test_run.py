@@ -1,6 +1,7 @@
 """The order of the steps: what a cell reuses and what it writes."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,19 +9,21 @@ import torch
 from handmade import cell_at, write_making
 from invoking import MINI
 
-from benchmark.base import check_repeatable
+from benchmark.base import WEIGHTS, Weights, check_repeatable
 from benchmark.cells import Cell
 from benchmark.data.images import Dataset, Split
 from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
 from benchmark.plans import Plan
-from benchmark.precision import used
+from benchmark.precision import Precision, use, used
 from benchmark.progress import silent
 from benchmark.provenance import device_name, machine_versions
 from benchmark.rift import interpolate as step_3
-from benchmark.run import Run, run_cell
+from benchmark.run import Run, choose_alpha, run_cell
 from benchmark.scales import scale
+from benchmark.store import Store
+from benchmark.weights import load_tensors
 
 BASE = Cell("mini", "digits", "resnet18-w4", "pgd-at", "none", 0)
 EVALUATIONS = ("clean", "pgd10x3")
@@ -133,3 +136,43 @@ def test_weights_are_not_made_again_where_they_would_differ(store, monkeypatch):
     )
     with pytest.raises(UserError, match=message):
         check_repeatable(made.model_copy(update={"provenance": same}), cpu)
+
+
+class TestChoosingAlpha:
+    """alpha* is decided in fp32, whatever the process computes in."""
+
+    FINETUNES = ("last-layer", "last-layer-official-code", "last-layer-held-out")
+
+    @pytest.fixture
+    def choose(self, digits, learned_mini, tmp_path):
+        """Step 3 of a fine-tuning towards other weights, with journals in a named folder."""
+
+        def chosen(finetune: str, folder: str, numbers: str):
+            store = Store(tmp_path / "results", tmp_path / folder)
+            cell = replace(BASE, finetune=finetune)
+            run = Run(Plan.of(cell, scale(str(MINI))), digits, store, silent)
+            use(Precision(numbers))
+            chosen = choose_alpha(run, *learned_mini)
+            assert used() == Precision(numbers)
+            return chosen
+
+        return chosen
+
+    @pytest.fixture
+    def learned_mini(self, mini):
+        """Weights of both seeds of `mini.toml`, as if one were fine-tuned from the other."""
+        paths = (mini.work(replace(BASE, seed=seed)) / WEIGHTS for seed in (0, 1))
+        return [Weights.of(load_tensors(path)[0]) for path in paths]
+
+    @pytest.mark.parametrize("finetune", FINETUNES)
+    def test_bf16_changes_nothing(self, choose, finetune, tmp_path, monkeypatch):
+        """Curve, journals and their fingerprint are those of fp32, and either continues the other's."""
+        expected = choose(finetune, "fp32", "fp32")
+        assert choose(finetune, "bf16", "bf16") == expected
+        exact, forced = (
+            {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+            for root in (tmp_path / "fp32", tmp_path / "bf16")
+        )
+        assert exact == forced
+        monkeypatch.setattr("benchmark.evaluation.counting.pgd_answers", None)
+        assert choose(finetune, "fp32", "bf16") == choose(finetune, "bf16", "fp32") == expected

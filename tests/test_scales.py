@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.cell_commands import chosen_scale
 from benchmark.cells import BASE, Cell
 from benchmark.errors import UserError
 from benchmark.plans import Plan
@@ -12,6 +13,7 @@ from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shor
 from benchmark.reports import REPORTS
 from benchmark.scales import QUICK, SCALES, Scale, filed, scale
 from benchmark.specs import spec_hash
+from benchmark.tables import seeds_by_model
 
 TINY = Path(__file__).parent / "tiny.toml"
 MINE = """
@@ -55,7 +57,8 @@ def test_cells_of_a_table_are_listed_once(table: str) -> None:
         cells = REPORTS[table].cells(known, REPORTS[table].defaults)
         assert len(set(cells)) == len(cells)
         assert {cell.base for cell in cells} <= set(cells)
-        assert {cell.seed for cell in cells} == set(known.seeds)
+        for (dataset, arch, method), seeds in seeds_by_model(cells).items():
+            assert seeds == known.seeds_of(dataset, arch, method)
 
 
 def test_table_1_has_every_network_with_and_without_rift() -> None:
@@ -109,6 +112,76 @@ lr = 0.4
     (tmp_path / "mine.toml").write_text(MINE + "[recipes.fgsm]\nlr = 0.4\n")
     with pytest.raises(UserError, match="recipes names 'fgsm', which is not one of methods"):
         scale(str(tmp_path / "mine.toml"))
+
+
+OWN_SEEDS = """
+name = "mine"
+summary = "my own"
+datasets = ["digits", "cifar10"]
+archs = ["resnet18-w8", "wrn-34-1"]
+seeds = [0]
+[networks.resnet18-w8]
+seeds = [3, 1]
+epochs = 7
+[recipes.trades]
+seeds = [0, 5]
+"""
+
+
+def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
+    """A network's are of the first method, a method's go before them, both of the first dataset; they
+    are no part of a recipe, and `--seeds` goes before all."""
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN_SEEDS)
+    mine = scale(str(path))
+    models = {
+        ("digits", "resnet18-w8", "pgd-at"): (3, 1),
+        ("digits", "wrn-34-1", "pgd-at"): (0,),
+        ("cifar10", "resnet18-w8", "pgd-at"): (0,),
+        ("digits", "resnet18-w8", "trades"): (0, 5),
+        ("digits", "resnet18-w8", "mart"): (0,),
+        ("cifar10", "resnet18-w8", "trades"): (0,),
+    }
+    assert {model: mine.seeds_of(*model) for model in models} == models
+    asked_for = chosen_scale(str(path), "4,2")
+    assert {asked_for.seeds_of(*model) for model in models} == {(4, 2)}
+    for known in (mine, asked_for):
+        plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 3), known)
+        assert plan.base.recipe == dataclasses.replace(Recipe(), epochs=7)
+    path.write_text(OWN_SEEDS + "[recipes.pgd-at]\nseeds = [9]\n")
+    assert scale(str(path)).seeds_of("digits", "wrn-34-1", "pgd-at") == (9,)
+    assert scale(str(path)).seeds_of("digits", "resnet18-w8", "pgd-at") == (9,)
+
+
+def test_the_scale_small_has_five_seeds_of_one_model() -> None:
+    """Five seeds of ResNet18 under PGD-AT on CIFAR-10 and of all its tunings, one of all else."""
+    small = SCALES["small"]
+    for table, spec in REPORTS.items():
+        for (dataset, arch, method), seeds in seeds_by_model(spec.cells(small, spec.defaults)).items():
+            many = (dataset, arch, method) == ("cifar10", "resnet18-w16", "pgd-at")
+            assert seeds == ((0, 1, 2, 3, 4) if many else (0,)), table
+    cells = REPORTS["table1"].cells(small, ["rift"])
+    assert len(cells) == 2 * (5 + 1 + 1 + 3)
+    assert {cell.dataset for cell in cells} == {"cifar10", "cifar100"}
+
+
+@pytest.mark.parametrize(
+    ("method", "lr"), [("pgd-at", 0.2), ("trades", 0.2), ("mart", 0.05), ("score", 0.1)]
+)
+def test_recipes_of_the_scale_small(method: str, lr: float) -> None:
+    """30 one-cycle epochs on two-step examples, 3 of fine-tuning, judged on all test images but for
+    epochs of adversarial training."""
+    small = SCALES["small"]
+    plan = Plan.of(Cell("small", "cifar10", "resnet18-w16", method, "rift-held-out", 0), small)
+    base = plan.base.recipe
+    assert (base.epochs, base.schedule, base.lr) == (30, "one-cycle", lr)
+    assert (base.attack_steps, base.attack_path) == (2, 1.5)
+    assert (base.select_last, base.select_images) == (2, 2000)
+    tuning = dataclasses.replace(FINETUNE_RECIPE, epochs=3, milestones=(2,))
+    assert (plan.recipe, plan.recipe.select_images) == (tuning, None)
+    assert plan.criticality.images == 2000
+    first = [name for name in (*small.evaluations, *small.for_audit) if "-first-" in name]
+    assert first == ["autoattack-first-1000"]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +281,9 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
         (MINE.replace("[0]", "[0.5]"), "is not a scale: seeds.0: "),
         (MINE.replace('["digits"]', '"digits"'), "is not a scale: datasets: "),
         (MINE + "training = 3", "is not a scale: training: "),
+        (MINE + "[networks.resnet18-w8]\nseeds = 3", "scale: networks.resnet18-w8: seeds: "),
+        (MINE + "[recipes.mart]\nseeds = [0, 0]", "recipes.mart: seeds: nothing may be named twice"),
+        (MINE + "[recipes.mart]\nseeds = [0.5]", "is not a scale: recipes.mart: seeds.0: "),
         (MINE.replace("mine", "narrow"), "calls itself 'narrow', which is taken"),
     ],
 )

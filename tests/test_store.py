@@ -316,6 +316,32 @@ def test_a_journal_without_a_fingerprint_is_dropped(tmp_path: Path) -> None:
     assert Journal(tmp_path / "work", "abc").empty
 
 
+def test_a_damaged_chunk_counts_as_missing(tmp_path: Path) -> None:
+    """Whichever bit is flipped and wherever the file is cut, its work is done again."""
+    journal = Journal(tmp_path / "work", "abc")
+    journal.put("run0", bits=np.ones(3, dtype=bool))
+    (path,) = (tmp_path / "work").glob("run0*")
+    whole = path.read_bytes()
+    assert journal.get("run0") is not None
+    for place in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        assert journal.get("run0") is None
+    for kept in (0, 10, 32, 100, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        assert journal.get("run0") is None
+    journal.put("run0", bits=np.zeros(3, dtype=bool))
+    assert journal.get("run0") is not None
+
+
+def test_a_journal_with_a_damaged_fingerprint_is_dropped(tmp_path: Path) -> None:
+    """Bytes that are no text are no fingerprint either."""
+    Journal(tmp_path / "work", "abc").put("run0", bits=np.ones(2))
+    (tmp_path / "work" / "fingerprint").write_bytes(b"\xe1bc")
+    assert Journal(tmp_path / "work", "abc").empty
+
+
 def test_a_journal_forgets_on_demand(tmp_path: Path) -> None:
     """`drop` forgets the chunks that match, `remove` everything."""
     journal = Journal(tmp_path / "work", "abc")

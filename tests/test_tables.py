@@ -16,7 +16,7 @@ from handmade import (
 
 from benchmark.errors import UserError
 from benchmark.estimates import Estimate, average_accuracy, average_change
-from benchmark.records import ModuleCriticality, Record
+from benchmark.records import Count, ModuleCriticality, Record
 from benchmark.reports import REPORTS
 from benchmark.scales import SCALES, Scale
 from benchmark.store import Store
@@ -57,7 +57,7 @@ def own(written_by_hand: Store, store: Store) -> Store:
 def test_table_1_by_hand(tables_by_hand: dict[str, Table]) -> None:
     """Every mean, spread, difference and average of Table 1 is what pencil and paper give."""
     table = tables_by_hand["table1"]
-    assert table.columns == ("Std", "OOD (gen-v1)", "Adv")
+    assert table.columns == ("Std", "OOD (gen-v2)", "Adv")
     small, large, mean = "ResNet18 (width 8)", "ResNet34 (width 8)", "average"
     root = pytest.approx
     expected = {
@@ -200,8 +200,8 @@ def test_the_notes_tell_generated_from_published_corruptions(store: Store) -> No
     scale = dataclasses.replace(BY_HAND, datasets=("cifar10",))
     (note,) = [note for note in built("table1", store, scale).notes if "OOD" in note]
     assert note == (
-        "CIFAR-10: OOD (gen-v1) is the mean over 15 corruptions at 5 severities, made by this suite's "
-        "generator gen-v1 with procedural frost, not the published CIFAR-10-C; "
+        "CIFAR-10: OOD (gen-v2) is the mean over 15 corruptions at 5 severities, made by this suite's "
+        "generator gen-v2 with procedural frost, not the published CIFAR-10-C; "
         "Adv is the worst of three PGD-10 runs, L-infinity, eps 8/255, step 2/255"
     )
     official = dataclasses.replace(scale, evaluations=("corruptions-18",))
@@ -258,6 +258,60 @@ def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, ho
         "; MRC a lower estimate for 1, 0, 0 of 2 modules (constraint not reached)"
         "; no valid MRC for 0, 1, 1 of 2 modules (ascent diverged or ended lower than it began), " + how
     )
+
+
+MIXED = dataclasses.replace(BY_HAND, networks={"resnet34-w8": {"seeds": (1, 2)}})
+
+
+def test_rows_of_different_seeds_say_how_many(written_by_hand: Store, own: Store) -> None:
+    """A column counts the seeds of each row, and an average is that of the seeds that all have."""
+    table = built("table1", written_by_hand, MIXED)
+    assert table.label_heads == ("dataset", "network", "seeds", "method")
+    for seeds, count, network in (
+        (BY_HAND.seeds, "3", "ResNet18 (width 8)"),
+        ((1, 2), "2", "ResNet34 (width 8)"),
+        ((1, 2), "2", "average"),
+    ):
+        alike = built("table1", written_by_hand, BY_HAND.with_seeds(seeds))
+        for method in ("AT", "AT+RiFT", "difference"):
+            numbers = row(alike, "Digits", network, method).numbers
+            assert row(table, "Digits", network, count, method).numbers == numbers
+    assert "averages are over the seeds that all networks have" in table.notes
+    of_none = dataclasses.replace(MIXED, networks={"resnet34-w8": {"seeds": (4,)}})
+    for evaluation in of_none.evaluations:
+        for finetune in ("none", "rift"):
+            cell = cell_at(finetune, 4, "resnet34-w8", of_none)
+            write_record(own, cell, evaluation, 500, scale=of_none)
+    assert percents(row(built("table1", own, of_none), "Digits", "average", "0", "AT")) == [None] * 3
+
+
+def test_notes_on_rows_of_different_seeds(written_by_hand: Store) -> None:
+    """Which models have which seeds, and what the intervals of each kind are over; tables whose rows
+    are all of the same seeds are as if the scale had no others."""
+    scale = dataclasses.replace(MIXED, networks={"resnet34-w8": {"seeds": (1,)}})
+    notes = built("table1", written_by_hand, scale).notes
+    assert notes[1] == (
+        "accuracy in percent; seeds 0, 1, 2: mean ± standard deviation over seeds (AT, ResNet18 (width "
+        "8) on Digits); seeds 1: one seed, no spread (all others)"
+    )
+    assert notes[2].startswith("in brackets, several seeds: 95 % t interval")
+    assert notes[3].startswith("in brackets, one seed: 95 % interval over test images")
+    assert "paired, seed by seed, or of one seed image by image" in notes[4]
+    for name in ("table2", "table3", "table4"):
+        assert built(name, written_by_hand, scale) == built(name, written_by_hand)
+
+
+def test_a_method_of_other_seeds_has_a_column_too(written_by_hand: Store) -> None:
+    """So do the rows of Table 2."""
+    scale = dataclasses.replace(BY_HAND, recipes={"mart": {"seeds": (0,)}})
+    table = built("table2", written_by_hand, scale)
+    assert table.label_heads == ("dataset", "seeds", "method")
+    assert {row.labels[1:] for row in table.rows if row.labels[2] != "difference"} == {
+        ("3", "TRADES"),
+        ("3", "TRADES+RiFT"),
+        ("1", "MART"),
+        ("1", "MART+RiFT"),
+    }
 
 
 def test_the_notes_say_what_the_intervals_are_over(written_by_hand: Store) -> None:
@@ -456,6 +510,24 @@ def test_an_ablation_is_of_protocols(store: Store) -> None:
     """Tables 3 and 4 cannot be of a single control, and say what they can be of."""
     with pytest.raises(UserError, match=r"'bn-only' is a fine-tuning, not a protocol.*rift-held-out"):
         REPORTS["table3"].cells(BY_HAND, ["rift", "bn-only"])
+
+
+def test_zero_gradients_are_a_note(store: Store) -> None:
+    """One line has the highest counts under all attacks shown, and tells of records without."""
+    table = audited(store, "table1", "rift")
+    none = "zero gradients at up to 0 of 1000 images; zero losses at up to 0 of 1000 images"
+    assert table.notes.count(none) == 1
+    for finetune, parts in (("rift", {"zero-gradients": Count(k=7, n=1000)}), ("none", {})):
+        cell = cell_at(finetune, scale=AUDIT_BY_HAND)
+        record = store.record(cell, "pgd10x3")
+        assert record is not None
+        changed = record.model_copy(update={"parts": parts})
+        store.record_path(cell, "pgd10x3").write_text(changed.model_dump_json())
+    notes = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift"]).notes
+    assert (
+        "zero gradients at up to 7 of 1000 images; zero losses at up to 0 of 1000 images; "
+        "zero gradients not counted in PGD records of earlier versions"
+    ) in notes
 
 
 def test_remarks_of_records_are_notes(store: Store) -> None:

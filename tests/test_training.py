@@ -24,6 +24,7 @@ from benchmark.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
 from benchmark.records import Count, EpochLog
 from benchmark.rift.finetune import CleanTraining, trainable_parameters
 from benchmark.rift.selection import AllLayers, LastLayer
+from benchmark.takeover import Takeover
 from benchmark.training import TrainingFailed, best_epoch, fit
 from benchmark.weights import clone_state, load_tensors, save_tensors, weights_sha256
 
@@ -201,11 +202,13 @@ class TestResume:
         self.killed(train, "killed", progress=stops, **tuning)
         assert outcome(train("killed", **tuning)) == outcome(expected)
 
-    def test_checkpoint_of_another_fingerprint_is_ignored(self, train, uninterrupted):
-        """State left by another recipe or seed is trained over."""
+    def test_checkpoint_of_another_fingerprint_is_refused(self, train, uninterrupted):
+        """State left by another recipe or seed is not continued; on demand it is renamed."""
         other = train("shared", seed=4, fingerprint="another")
         assert outcome(other) != outcome(uninterrupted)
-        assert outcome(train("shared")) == outcome(uninterrupted)
+        with pytest.raises(UserError, match="other settings"):
+            train("shared")
+        assert outcome(train("shared", takeover=Takeover(redo_stale=True))) == outcome(uninterrupted)
 
     @pytest.mark.parametrize("kept", [0, 100, -1])
     def test_truncated_checkpoint_is_refused(self, train, uninterrupted, tmp_path, kept):
@@ -427,6 +430,54 @@ class TestSelection:
         assert best_epoch(log).epoch == 3
         assert best_epoch(log[:1]) is None
         assert best_epoch([]) is None
+
+
+class TestMean:
+    """The mean of the last epochs' weights."""
+
+    @pytest.mark.parametrize(("asked", "averaged"), [(1, 1), (2, 2), (3, 3), (5, 3)])
+    def test_mean_of_the_last_epochs(self, train, asked, averaged):
+        """What is in floating point is averaged, over all epochs if there are fewer; counters are the
+        last epoch's. The best weights and the log are what they are without it."""
+        select, shown = scripted(9, 2, 3)
+        fitted = train(select=select, mean_of=asked)
+        for name, mean in fitted.mean.items():
+            last = torch.stack([state[name] for state in shown[-averaged:]])
+            if mean.is_floating_point():
+                expected = last.double().mean(0)
+                torch.testing.assert_close(mean.double(), expected, rtol=1e-6, atol=1e-7)
+            else:
+                assert torch.equal(mean, last[-1])
+        assert fitted.mean.keys() == shown[-1].keys()
+        plain = train("plain", select=scripted(9, 2, 3)[0])
+        assert outcome(fitted) == outcome(plain)
+        assert plain.mean == {}
+
+    @pytest.mark.parametrize("epoch", [1, 2, 3])
+    def test_resumed_mean_has_the_same_bytes(self, train, epoch):
+        """Whether a kill comes before the first epoch of the mean, between two, or after the last."""
+        expected = train("whole", mean_of=2)
+
+        def stops(stage, done, total, note=""):
+            if note.startswith(f"epoch {epoch}/3"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train("killed", mean_of=2, progress=stops)
+        again = train("killed", mean_of=2)
+        assert weights_sha256(again.mean) == weights_sha256(expected.mean)
+        assert outcome(again) == outcome(expected)
+
+    def test_a_mean_that_lacks_an_epoch_is_none(self, train):
+        """A training of which some of these epochs were made without it has no mean."""
+
+        def stops(stage, done, total, note=""):
+            if note.startswith("epoch 2/3"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train("killed", progress=stops)
+        assert train("killed", mean_of=2).mean == {}
 
 
 class TestRecipe:

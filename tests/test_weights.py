@@ -1,9 +1,11 @@
 """Tensors on disk: round trips, the hash of their contents, and interrupted writes."""
 
 import pytest
+import safetensors.torch
 import torch
 
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
 from benchmark.weights import clone_state, load_tensors, save_tensors, weights_sha256
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,6 +79,30 @@ class TestDamage:
         assert f"'{path}'" in message
         assert "delete it" in message
         assert "\n" not in message
+
+    def test_every_flipped_bit_is_noticed(self, path):
+        """A sealed file is refused, or gives what was written in spite of it: never anything else."""
+        tensors, metadata = {"x": torch.tensor([1.5, -2.0]), "n": torch.tensor(7)}, {"epoch": "3"}
+        save_tensors(path, tensors, metadata)
+        whole, refused = path.read_bytes(), 0
+        for place in range(8 * len(whole)):
+            content = bytearray(whole)
+            content[place // 8] ^= 1 << place % 8
+            write_atomically(path, content)
+            try:
+                loaded, said = load_tensors(path, sealed=True)
+            except UserError:
+                refused += 1
+            else:
+                assert (weights_sha256(loaded), said) == (weights_sha256(tensors), metadata)
+        assert refused > 0.9 * 8 * len(whole)
+
+    def test_file_without_a_seal(self, state, path):
+        """It is read where that is enough, and refused where a seal is asked for."""
+        write_atomically(path, safetensors.torch.save({"x": torch.ones(2)}, {"epoch": "3"}))
+        assert load_tensors(path)[1] == {"epoch": "3"}
+        with pytest.raises(UserError, match=r"weights\.safetensors' has no hash of its contents"):
+            load_tensors(path, sealed=True)
 
     def test_other_content_is_refused(self, path):
         """A file of something else is not weights."""

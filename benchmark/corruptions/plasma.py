@@ -10,7 +10,7 @@ def plasma_noise_side(side: int) -> int:
     return 1 << (side - 1).bit_length()
 
 
-def plasma(noise: FloatArray, decay: float) -> FloatArray:
+def plasma(noise: FloatArray, decay: float | FloatArray) -> FloatArray:
     """Turn (N, S, S) ``noise`` in [-1, 1], S a power of two >= 2, into N cloud maps in [0, 1].
 
     Every point is the mean of its four neighbours on the torus plus its own noise, whose
@@ -19,7 +19,8 @@ def plasma(noise: FloatArray, decay: float) -> FloatArray:
     map spans [0, 1] exactly.
     """
     heights = np.zeros_like(noise)
-    amplitude, step = 1.0, noise.shape[1]
+    amplitude, step = np.ones((1, 1, 1)), noise.shape[1]
+    fall = np.reshape(decay, (-1, 1, 1)) ** 2
     while step > 1:
         half = step // 2
         corners = heights[:, ::step, ::step]
@@ -34,7 +35,7 @@ def plasma(noise: FloatArray, decay: float) -> FloatArray:
             sides = centres + np.roll(centres, 1, axis=3 - axis)
             middles = (ends + sides) / 4 + amplitude * noise[:, row::step, column::step]
             heights[:, row::step, column::step] = middles
-        amplitude, step = amplitude / decay**2, half
+        amplitude, step = amplitude / fall, half
     heights -= heights.min(axis=(1, 2), keepdims=True)
     heights /= heights.max(axis=(1, 2), keepdims=True)
     return heights

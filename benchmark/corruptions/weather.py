@@ -31,7 +31,7 @@ def snow(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:
     return keep * x + (1 - keep) * pale + flakes + flakes[:, ::-1, ::-1]
 
 
-def clouds(streams: Streams, side: int, decay: float) -> FloatArray:
+def clouds(streams: Streams, side: int, decay: float | FloatArray) -> FloatArray:
     """Draw one plasma map per image, (N, side, side, 1) in [0, 1]."""
     size = plasma_noise_side(side)
     noise = per_image(streams, lambda stream: stream.uniform(-1, 1, (size, size)))

@@ -62,7 +62,7 @@ DIGITS = DatasetInfo(
     mean=(0.3053,),
     std=(0.3758,),
     augmentation=Augmentation(pad=1, mode="zero", flip=False),
-    threat=LinfAttack(eps=0.12, step_size=0.03, steps=10),
+    threat=LinfAttack(eps=0.08, step_size=0.02, steps=10),
 )
 """scikit-learn's 8x8 handwritten digits (UCI optical recognition test set), shipped with it."""
 

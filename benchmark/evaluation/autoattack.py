@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
-from benchmark.evaluation.pgd import pixel_units
+from benchmark.evaluation.evaluation import VANISHING, Evaluation, Outcome, counted, not_finite
+from benchmark.evaluation.pgd import pixel_units, vanished
 from benchmark.progress import Progress
-from benchmark.records import WARNING, Count
+from benchmark.records import WARNING
 from benchmark.specs import Spec, spec_of
 from benchmark.store import Journal
 
@@ -60,7 +60,7 @@ L-infinity norm (pyautoattack, autoattack.py, `AutoAttack.__init__` and `_set_ve
 TARGETS = "n_target_classes"
 _TITLES = {"apgd-ce": "APGD-CE", "apgd-t": "APGD-T", "fab-t": "FAB-T", "square": "Square"}
 _DLR_CLASSES = 4
-CLEAN, ZERO_GRADIENTS = "clean", "zero-gradients"
+CLEAN = "clean"
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ class SurvivedAttacks(Evaluation):
     within eps and in [0,1] and the model, asked again in fp32, answers something else than the label.
 
     Bits are `clean` and, by attack, what survives it and all before it; the last are the value. The
-    part `zero-gradients` counts the clean images at which the gradient of the cross-entropy by the
-    pixels is exactly zero.
+    parts `zero-gradients` and `zero-losses` are those of PGD.
 
     The same bits come out on one machine whenever a run is stopped and continued. Other hardware may
     differ in last bits, which a search of 5,000 queries amplifies; on CUDA some sums (`cumsum` in FAB)
@@ -142,19 +141,22 @@ class SurvivedAttacks(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
+        from benchmark.evaluation.counting import LOST
         from benchmark.evaluation.standard_attacks import attack_survivors, judge_clean
 
         judged, eps, parameters = data.judged, data.info.threat.eps, self.parameters(data.info)
         starts = range(0, len(judged), self.chunk)
         bits: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in (CLEAN, *self.attacks)}
-        zero_gradients, illegal = 0, Counter[str]()
+        answers: dict[str, list[NDArray[np.int8]]] = {CLEAN: [], "attacked": []}
+        zero, illegal = Counter[str](), Counter[str]()
         for place, start in enumerate(starts):
             x, labels = judged.batch(start, start + self.chunk)
             chunk = f"{start:06d}-{start + len(x):06d}"
-            kept = _journaled(journal, f"{CLEAN}-{chunk}", partial(judge_clean, model, x, labels))
-            bits[CLEAN].append(kept["right"])
-            zero_gradients += int(kept["zero_gradients"])
-            survivors = kept["right"]
+            kept = _journaled(journal, f"judged-{chunk}", partial(judge_clean, model, x, labels))
+            clean = attacked = kept["answers"]
+            survivors = clean > 0
+            bits[CLEAN].append(survivors)
+            zero.update({name: int(kept[name]) for name in VANISHING})
             for done, attack in enumerate(self.attacks, start=1):
                 seed = attack_seed(base, attack, start)
                 work = partial(
@@ -162,6 +164,8 @@ class SurvivedAttacks(Evaluation):
                 )
                 kept = _journaled(journal, f"{attack}-{chunk}", work)
                 survivors = kept["survivors"]
+                # Chunks of earlier versions do not say it.
+                attacked = np.where(kept.get("lost", False), LOST, attacked)
                 bits[attack].append(survivors)
                 illegal[attack] += int(kept["illegal"])
                 progress(
@@ -170,11 +174,14 @@ class SurvivedAttacks(Evaluation):
                     len(starts) * len(self.attacks),
                     f"{attack}, {survivors.sum()} of {len(x)} survive",
                 )
+            answers[CLEAN].append(clean)
+            answers["attacked"].append(attacked)
         whole = {name: np.concatenate(chunks) for name, chunks in bits.items()}
         parts = {name: counted(array) for name, array in whole.items()}
-        zero = {ZERO_GRADIENTS: Count(k=zero_gradients, n=len(judged))}
-        remarks = self._remarks(data.info, illegal)
-        return Outcome(parts[self.attacks[-1]], parts | zero, whole, remarks=remarks)
+        value = parts[self.attacks[-1]]
+        parts |= vanished(zero, len(judged))
+        parts |= not_finite(np.concatenate(chunks) for chunks in answers.values())
+        return Outcome(value, parts, whole, remarks=self._remarks(data.info, illegal))
 
     def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
         """Whether an image survives the last attack, and so all of them; 0 or 1."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
-from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
+from benchmark.evaluation.evaluation import Evaluation, Outcome, counted, not_finite, right
 from benchmark.progress import Progress
 from benchmark.specs import Spec, spec_of
 from benchmark.store import Journal
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clean(Evaluation):
-    """Share of test images whose largest logit is the label's, in fp32."""
+    """Share of test images whose largest logit is the label's, in fp32; all logits must be finite."""
 
     type_name: ClassVar[str] = "clean"
     version: ClassVar[int] = 1
@@ -32,7 +32,8 @@ class Clean(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.evaluation.counting import clean_bits
+        from benchmark.evaluation.counting import clean_answers
 
-        bits = clean_bits(model, data.judged).numpy()
-        return Outcome(counted(bits), {}, {"clean": bits})
+        answers = {"clean": clean_answers(model, data.judged).numpy()}
+        bits = right(answers)
+        return Outcome(counted(bits["clean"]), not_finite(answers.values()), bits)

@@ -1,7 +1,7 @@
 """Mean accuracy under common corruptions (column OOD; paper, Section 5.1).
 
 Two sources that are never mixed: the published corrupted test sets (CIFAR-10-C, CIFAR-100-C,
-Tiny-ImageNet-C), and copies made on the spot by this suite's generator `gen-v1` for those who do not
+Tiny-ImageNet-C), and copies made on the spot by this suite's generator `gen-v2` for those who do not
 have them. What the generator makes is another distribution, so that it has names of its own.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.cells import Cell, derive_seed
 from benchmark.data import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
+from benchmark.evaluation.evaluation import Evaluation, Outcome, counted, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records import Count
 from benchmark.specs import Spec, spec_of
@@ -87,20 +87,22 @@ class Corruptions(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.evaluation.counting import clean_bits
+        from benchmark.evaluation.counting import clean_answers
 
         wanted = [(name, severity) for name in self.names for severity in self.severities]
-        copies, bits = self.copies(data), {}
+        copies, answers = self.copies(data), {}
         for done, (name, severity) in enumerate(wanted, start=1):
             part = f"{name}-{severity}"
-            if (kept := journal.get(part)) is None:
+            if (kept := journal.get(f"answers-{part}")) is None:
                 made = copies.make(name, severity).first(data.limit)
-                kept = {"bits": clean_bits(model, made).numpy()}
-                journal.put(part, **kept)
-            bits[part] = kept["bits"]
+                kept = {"answers": clean_answers(model, made).numpy()}
+                journal.put(f"answers-{part}", **kept)
+            answers[part] = kept["answers"]
             progress("corruptions", done, len(wanted), part)
+        bits = right(answers)
         parts = {name: counted(part_bits) for name, part_bits in bits.items()}
         total = Count(k=sum(c.k for c in parts.values()), n=sum(c.n for c in parts.values()))
+        parts |= not_finite(answers.values())
         return Outcome(total, parts, bits, copies.sources(), copies.remarks)
 
 
@@ -171,23 +173,23 @@ class GeneratedCorruptions(Corruptions):
 
     @property
     def label(self) -> str:
-        marks = ["gen-v1"] if self.suite == 15 else [str(self.suite), "gen-v1"]
+        marks = ["gen-v2"] if self.suite == 15 else [str(self.suite), "gen-v2"]
         return f"OOD{self._marks(marks if self.frost == 'procedural' else [*marks, 'frost pictures'])}"
 
     @property
     def summary(self) -> str:
         frost = "procedural frost" if self.frost == "procedural" else "frost from pictures"
-        return f"mean accuracy over {self._what} made by generator gen-v1 ({frost})"
+        return f"mean accuracy over {self._what} made by generator gen-v2 ({frost})"
 
     def spec(self, info: DatasetInfo) -> Spec | None:
         spec: Spec = spec_of(self)
-        return spec | {"source": {"type": "gen-v1", "version": 1}}
+        return spec | {"source": {"type": "gen-v2", "version": 1}}
 
     def note(self, info: DatasetInfo) -> str | None:
         official = f", not the published {info.corruptions}" if info.corruptions else ""
         frost = "procedural frost" if self.frost == "procedural" else "frost from the user's pictures"
         return (
-            f"{self.label} is the mean over {self._what}, made by this suite's generator gen-v1 with "
+            f"{self.label} is the mean over {self._what}, made by this suite's generator gen-v2 with "
             f"{frost}{official}"
         )
 
@@ -207,12 +209,12 @@ class GeneratedCorruptions(Corruptions):
 
 def corruption_seed(info: DatasetInfo) -> int:
     """Seed of the generated copies of a dataset's test split."""
-    return derive_seed(info.name, "corruptions", "gen-v1")
+    return derive_seed(info.name, "corruptions", "gen-v2")
 
 
 def generated_folder(directory: Path, info: DatasetInfo) -> Path:
     """Where `data generate` keeps the copies of a dataset under the data folder."""
-    return directory / "gen-v1" / info.name
+    return directory / "gen-v2" / info.name
 
 
 def frost_folder(data: "Dataset") -> Path:

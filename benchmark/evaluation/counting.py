@@ -1,13 +1,19 @@
-"""Counting correct answers, clean and under PGD, in batches that do not change the result."""
+"""Counts of correct answers, clean and under PGD; `benchmark.attacks` says when batches matter.
+
+An answer is `RIGHT`, `WRONG`, or `LOST`: its logits are not all finite, and no class is the largest.
+"""
+
+from collections import Counter
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmark.attacks import example_starts, linf_pgd, training_mode
+from benchmark.attacks import example_starts, frozen, linf_pgd, summed_cross_entropy, training_mode
 from benchmark.data.images import Split
-from benchmark.evaluation.evaluation import counted
+from benchmark.evaluation.evaluation import VANISHING, counted
 from benchmark.precision import used
 from benchmark.progress import Progress
 from benchmark.recipes import LinfAttack
@@ -15,6 +21,7 @@ from benchmark.records import Count
 from benchmark.store import Journal
 
 BATCH, BATCH_VALUES = 512, 2**18
+RIGHT, WRONG, LOST = 1, 0, -1
 
 
 def batch_starts(split: Split) -> range:
@@ -24,24 +31,49 @@ def batch_starts(split: Split) -> range:
     return range(0, len(split), min(BATCH, max(1, fitting)))
 
 
+def judged(logits: Tensor, labels: Tensor) -> Tensor:
+    """The answers of logits (B, K) to `labels` (B,); int8 (B,)."""
+    answers = (logits.argmax(1) == labels).to(torch.int8)
+    return answers.masked_fill(~logits.isfinite().all(1), LOST)
+
+
 @torch.no_grad()
+def answers(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """The answers of the model in evaluation mode to x (B, C, H, W); int8 (B,)."""
+    with training_mode(model, False):
+        return judged(model(x), labels)
+
+
 def correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     """Which of x (B, C, H, W) the model in evaluation mode gets right; bool (B,)."""
-    with training_mode(model, False):
-        answers: Tensor = model(x).argmax(1) == labels
-    return answers
+    return answers(model, x, labels) == RIGHT
 
 
-def clean_bits(model: nn.Module, split: Split) -> Tensor:
-    """Correctness of every image of `split`; bool (N,) on the CPU."""
+def clean_answers(model: nn.Module, split: Split) -> Tensor:
+    """The answer to every image of `split`; int8 (N,) on the CPU."""
     starts = batch_starts(split)
-    chunks = [correct(model, *split.batch(start, start + starts.step)) for start in starts]
+    chunks = [answers(model, *split.batch(start, start + starts.step)) for start in starts]
     return torch.cat(chunks).cpu()
 
 
 def clean_count(model: nn.Module, split: Split) -> Count:
     """How many images of `split` the model gets right."""
-    return counted(clean_bits(model, split).numpy())
+    return counted(clean_answers(model, split).numpy())
+
+
+def vanishing(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[np.int64]]:
+    """At how many of x (B, C, H, W) in [0,1] the gradient of the cross-entropy is exactly zero in every
+    pixel, and at how many the cross-entropy is; by `VANISHING`.
+
+    Both are of the model itself in evaluation mode, and so in fp32.
+    """
+    leaf = x.contiguous().clone().requires_grad_(True)
+    with training_mode(model, False), frozen(model):
+        logits = model(leaf)
+        (gradient,) = torch.autograd.grad(summed_cross_entropy(logits, labels), leaf)
+    losses = F.cross_entropy(logits.detach(), labels, reduction="none")
+    zero = (gradient == 0).flatten(1).all(1), losses == 0
+    return {name: np.array(int(each.sum())) for name, each in zip(VANISHING, zero, strict=True)}
 
 
 def adversarial_batch(
@@ -58,21 +90,21 @@ def adversarial_batch(
     return linf_pgd(model, x, labels, attack, noise), labels
 
 
-def pgd_bits(
+def pgd_answers(
     model: nn.Module, split: Split, attack: LinfAttack, seed: int, start: int, stop: int
 ) -> Tensor:
-    """Correctness at the final PGD iterate of images `start` to `stop`; bool on the CPU."""
-    return correct(model, *adversarial_batch(model, split, start, stop, attack, seed)).cpu()
+    """The answers at the final PGD iterate of images `start` to `stop`; int8 on the CPU."""
+    return answers(model, *adversarial_batch(model, split, start, stop, attack, seed)).cpu()
 
 
 def pgd_count(model: nn.Module, split: Split, attack: LinfAttack, seed: int) -> Count:
     """Correct under one PGD run over the whole split."""
     starts = batch_starts(split)
-    bits = [pgd_bits(model, split, attack, seed, at, at + starts.step) for at in starts]
-    return counted(torch.cat(bits).numpy())
+    chunks = [pgd_answers(model, split, attack, seed, at, at + starts.step) for at in starts]
+    return counted(torch.cat(chunks).numpy())
 
 
-def journaled_pgd_bits(
+def journaled_pgd_answers(
     model: nn.Module,
     split: Split,
     attack: LinfAttack,
@@ -80,16 +112,28 @@ def journaled_pgd_bits(
     journal: Journal,
     name: str,
     progress: Progress,
-) -> NDArray[np.bool_]:
-    """Correctness of every image under one PGD run; finished batches are read from `journal`."""
+) -> NDArray[np.int8]:
+    """The answer to every image under one PGD run; finished batches are read from `journal`."""
     batches, said = [], used().mark(split.labels.device).strip()
     starts = batch_starts(split)
     for start in starts:
         stop = min(start + starts.step, len(split))
-        chunk = f"{name}-{start:06d}-{stop:06d}"
+        chunk = f"answers-{name}-{start:06d}-{stop:06d}"
         if (kept := journal.get(chunk)) is None:
-            kept = {"bits": pgd_bits(model, split, attack, seed, start, stop).numpy()}
+            kept = {"answers": pgd_answers(model, split, attack, seed, start, stop).numpy()}
             journal.put(chunk, **kept)
-        batches.append(kept["bits"])
+        batches.append(kept["answers"])
         progress(name, stop, len(split), said)
     return np.concatenate(batches)
+
+
+def journaled_vanishing(model: nn.Module, split: Split, journal: Journal) -> Counter[str]:
+    """`vanishing` at all images of `split`; finished batches are read from `journal`."""
+    total, starts = Counter[str](), batch_starts(split)
+    for start in starts:
+        chunk = f"vanishing-{start:06d}-{min(start + starts.step, len(split)):06d}"
+        if (kept := journal.get(chunk)) is None:
+            kept = vanishing(model, *split.batch(start, start + starts.step))
+            journal.put(chunk, **kept)
+        total.update({name: int(count) for name, count in kept.items()})
+    return total

@@ -1,6 +1,6 @@
 """What an evaluation is to the runner."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
+from benchmark.errors import UserError
 from benchmark.progress import Progress
 from benchmark.records import Count
 from benchmark.specs import Spec
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchmark.data.images import Dataset
+
+NOT_FINITE = "not-finite"
+"""The part that counts images with an answer that is not finite, where there are any."""
+VANISHING = ZERO_GRADIENTS, ZERO_LOSSES = "zero-gradients", "zero-losses"
+"""Parts that count the clean images at which the cross-entropy's gradient by the pixels, or the
+cross-entropy itself, is exactly zero in fp32."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,27 @@ class Evaluation(Protocol):
         return shares
 
 
-def counted(bits: "NDArray[Any]") -> Count:
-    """The number of true entries of `bits`, of its size."""
-    return Count(k=int(bits.sum()), n=bits.size)
+def counted(answers: "NDArray[Any]") -> Count:
+    """The right ones among `answers`: true entries, or positive ones where negative are not finite."""
+    hits, lost = (int(np.count_nonzero(each)) for each in (answers > 0, answers < 0))
+    return Count(k=hits, n=answers.size, not_finite=lost)
+
+
+def right(answers: Mapping[str, NDArray[np.int8]]) -> dict[str, NDArray[np.bool_]]:
+    """Correctness per image of `answers` (`benchmark.evaluation.counting`) by name."""
+    return {name: array > 0 for name, array in answers.items()}
+
+
+def not_finite(answers: Iterable[NDArray[np.int8]]) -> dict[str, Count]:
+    """The part `not-finite` of `answers`, arrays (N,) of the same images; nothing if all are finite.
+
+    Raises `UserError` if none is: such a network has no accuracy.
+    """
+    missing = np.stack(list(answers)) < 0
+    if missing.all():
+        raise UserError(
+            f"every answer is NaN or infinite, for all {missing.shape[1]} images: there is nothing to "
+            "count; evaluate weights whose logits are finite"
+        )
+    images = counted(np.logical_or.reduce(missing))
+    return {NOT_FINITE: images} if images.k else {}

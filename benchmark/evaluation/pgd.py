@@ -1,5 +1,6 @@
 """PGD-10 three times, worst case (column Adv; paper, Section 5.1)."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
-from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
+from benchmark.evaluation.evaluation import VANISHING, Evaluation, Outcome, counted, not_finite, right
 from benchmark.progress import Progress
 from benchmark.recipes import LinfAttack
+from benchmark.records import Count
 from benchmark.specs import Spec, spec_of
 from benchmark.store import Journal
 
@@ -29,7 +31,8 @@ class Pgd10x3(Evaluation):
     """The lowest of the accuracies of three whole-set PGD-10 runs from different random starts.
 
     An image counts as right if the final iterate is classified as its label, in evaluation mode and
-    fp32. The stricter count of images that survive all three runs is the part `per-image-worst`.
+    fp32. The stricter count of images that survive all three runs is the part `per-image-worst`; the
+    parts `zero-gradients` and `zero-losses` count the clean images at which the attack may be blind.
     """
 
     type_name: ClassVar[str] = "pgd10x3"
@@ -55,25 +58,33 @@ class Pgd10x3(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.evaluation.counting import journaled_pgd_bits
+        from benchmark.evaluation.counting import journaled_pgd_answers, journaled_vanishing
 
-        attack, bits = self.attack(data.info), {}
+        attack, answers = self.attack(data.info), {}
         for run in range(self.runs):
 
             def show(_stage: str, done: int, total: int, note: str = "", run: int = run) -> None:
                 progress(self.type_name, run * total + done, self.runs * total, note)
 
-            bits[f"run{run}"] = journaled_pgd_bits(
+            answers[f"run{run}"] = journaled_pgd_answers(
                 model, data.judged, attack, run_seed(base, run), journal, f"run{run}", show
             )
+        bits = right(answers)
         parts = {name: counted(run_bits) for name, run_bits in bits.items()}
         worst = min(parts.values(), key=lambda count: count.k)
         survivors = np.logical_and.reduce(list(bits.values()))
-        return Outcome(worst, parts | {"per-image-worst": counted(survivors)}, bits)
+        parts |= {"per-image-worst": counted(survivors)}
+        parts |= vanished(journaled_vanishing(model, data.judged, journal), len(data.judged))
+        return Outcome(worst, parts | not_finite(answers.values()), bits)
 
     def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
         """Correctness under the run that the value is of, the first of them on a tie; 0 or 1."""
         return min(bits.values(), key=np.count_nonzero).astype(np.float64)
+
+
+def vanished(counts: Counter[str], images: int) -> dict[str, Count]:
+    """The parts `VANISHING` of `counts` among `images`."""
+    return {name: Count(k=counts[name], n=images) for name in VANISHING}
 
 
 def run_seed(base: Cell, run: int) -> int:

@@ -14,8 +14,8 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from benchmark.attack_copy import cheaper
-from benchmark.attacks import frozen, summed_cross_entropy, training_mode
-from benchmark.evaluation.counting import correct
+from benchmark.attacks import frozen, training_mode
+from benchmark.evaluation.counting import LOST, RIGHT, answers, vanishing
 
 TOLERANCE = 1e-6
 """How far rounding may lead out of the ball, in pixels of [0,1]."""
@@ -32,20 +32,9 @@ _ATTACKS = {
 
 
 def judge_clean(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[Any]]:
-    """`right`: which of x (B, C, H, W) in [0,1] are classified as `labels` (B,), bool (B,).
-
-    `zero_gradients`: at how many of them the gradient of the cross-entropy is zero in every pixel.
-    """
+    """`answers` to x (B, C, H, W) in [0,1] with `labels` (B,), and what `vanishing` counts there."""
     x = x.contiguous()
-    leaf = x.clone().requires_grad_(True)
-    with training_mode(model, False), frozen(model):
-        loss = summed_cross_entropy(model(leaf), labels)
-        (gradient,) = torch.autograd.grad(loss, leaf)
-    zero = (gradient == 0).flatten(1).all(1)
-    return {
-        "right": correct(model, x, labels).cpu().numpy(),
-        "zero_gradients": np.array(int(zero.sum())),
-    }
+    return {"answers": answers(model, x, labels).cpu().numpy(), **vanishing(model, x, labels)}
 
 
 def attack_survivors(
@@ -58,21 +47,23 @@ def attack_survivors(
     eps: float,
     seed: int,
 ) -> dict[str, NDArray[Any]]:
-    """`survivors` (B,) among x (B, C, H, W) after `attack`, and how many examples were `illegal`.
+    """`survivors` (B,) among x (B, C, H, W) after `attack`, how many examples were `illegal`, and which
+    images (B,) were `lost`: the answer to their example is not finite.
 
     The survivors are one batch. An example that is outside the ball of radius `eps` or [0,1] breaks
     nothing, and neither does one that the model gets right when it is asked again.
     """
-    after, illegal = survivors.copy(), 0
+    after, lost, illegal = survivors.copy(), np.zeros_like(survivors), 0
     if survivors.any():
         alive = torch.from_numpy(survivors).to(x.device)
         x, labels = x[alive].contiguous(), labels[alive]
         x_adv = adversarial_examples(model, x, labels, attack, parameters, eps, seed)
         legal = is_legal(x_adv, x, eps)
-        broken = legal & ~correct(model, x_adv, labels)
-        after[survivors] = ~broken.cpu().numpy()
+        asked = answers(model, x_adv, labels)
+        after[survivors] = (~legal | (asked == RIGHT)).cpu().numpy()
+        lost[survivors] = (legal & (asked == LOST)).cpu().numpy()
         illegal = int((~legal).sum())
-    return {"survivors": after, "illegal": np.array(illegal)}
+    return {"survivors": after, "lost": lost, "illegal": np.array(illegal)}
 
 
 def adversarial_examples(

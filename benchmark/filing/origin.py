@@ -91,7 +91,7 @@ def wrong_data(file: Record | Making, plan: Plan | None) -> Wrong:
 
 def same_machine(one: Provenance, other: Provenance) -> bool:
     """Whether the same work gives the same bits: on one kind of processor, with the same versions."""
-    names = ("versions", "device", "threads", "precision")
+    names = ("versions", "device", "threads", "precision", "chunk", "begun")
     same = all(getattr(one, name) == getattr(other, name) for name in names)
     return same and one.device.startswith("cpu")
 

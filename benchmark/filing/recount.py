@@ -4,10 +4,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from benchmark.evaluation.autoattack import CLEAN, ZERO_GRADIENTS, SurvivedAttacks
+from benchmark.evaluation.autoattack import CLEAN, SurvivedAttacks
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.corruptions import Corruptions
-from benchmark.evaluation.evaluation import Evaluation, counted
+from benchmark.evaluation.evaluation import (
+    NOT_FINITE,
+    VANISHING,
+    ZERO_GRADIENTS,
+    ZERO_LOSSES,
+    Evaluation,
+    counted,
+)
 from benchmark.evaluation.first import First
 from benchmark.evaluation.pgd import Pgd10x3
 from benchmark.filing.findings import Wrong
@@ -91,18 +98,21 @@ def _not_the_same(there: Iterable[str], expected: Iterable[str]) -> str:
 def _wrong_parts(record: Record, chosen: Evaluation, bits: Bits, images: int) -> Wrong:
     known = {name: counted(array) for name, array in bits.items()}
     names: list[str] | None = None
+    optional = {NOT_FINITE}  # where there are any; and what earlier versions did not count
     match whole(chosen):
         case Clean():
             names = []
         case Pgd10x3():
             names = [*(arrays(chosen) or ()), SURVIVORS]
+            optional |= {*VANISHING}
             if bits:
                 known[SURVIVORS] = counted(np.logical_and.reduce(list(bits.values())))
         case SurvivedAttacks():
             names = [*(arrays(chosen) or ()), ZERO_GRADIENTS]
+            optional |= {ZERO_LOSSES}
         case Corruptions():
             names = arrays(chosen)
-    if names is not None and (off := _not_the_same(record.parts, names)):
+    if names is not None and (off := _not_the_same(record.parts.keys() - optional, names)):
         yield "parts", f"are not those of {record.evaluation}: {off}"
     for name, count in record.parts.items():
         right = known.get(name)
@@ -110,8 +120,14 @@ def _wrong_parts(record: Record, chosen: Evaluation, bits: Bits, images: int) ->
             yield f"parts.{name}", f"is {_said(count)}, but the bits say {_said(right)}"
         elif count.n != images:
             yield f"parts.{name}", f"is of n = {count.n}, but {record.evaluation} is of {images} images"
+    lost = record.parts.get(NOT_FINITE)
+    if bits and lost and lost.k > (wrong := int((~np.logical_and.reduce(list(bits.values()))).sum())):
+        yield (
+            f"parts.{NOT_FINITE}",
+            f"is {_said(lost)}, but the bits say that {wrong} have a wrong answer",
+        )
     if _pooled(chosen) and record.parts:
-        total = sum(count.k for count in record.parts.values())
+        total = sum(count.k for name, count in record.parts.items() if name != NOT_FINITE)
         if total != record.k:
             yield "k", f"is {record.k}, but its parts sum to {total}"
 

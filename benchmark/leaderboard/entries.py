@@ -78,6 +78,12 @@ class Model:
         return "models that were trained elsewhere" if self.scale is None else self.scale.summary
 
     @property
+    def scale_seeds(self) -> tuple[int, ...]:
+        """The seeds that the scale asks for; none of a model that was made elsewhere."""
+        cell = self.cell
+        return () if self.scale is None else self.scale.seeds_of(cell.dataset, cell.arch, cell.method)
+
+    @property
     def threat(self) -> Threat:
         """What the attacks that it was evaluated with may do; a dataset has one threat model."""
         eps = self.info.threat.eps
@@ -243,7 +249,7 @@ def entry_of(
         method_label=_method_label(model),
         finetune=model.cell.finetune,
         protocol=_protocol(model),
-        scale_seeds=() if model.scale is None else model.scale.seeds,
+        scale_seeds=model.scale_seeds,
         alphas={seed: each.alpha for seed, each in tuned.items()},
         modules={seed: tuple(each.modules) for seed, each in tuned.items()},
         numbers=dict(numbers),

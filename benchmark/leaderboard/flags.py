@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import isclose
 from typing import TYPE_CHECKING
 
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.first import First
 from benchmark.evaluation.pgd import pixel_units
 from benchmark.leaderboard.schema import Flag, Number
@@ -34,6 +34,7 @@ def flags(
         *_chosen_on(model),
         *_criticality(model),
         *_same_weights(model, others),
+        *_zero_gradients(model),
         *_subsets(numbers),
     ]
     return tuple(dict.fromkeys(found))
@@ -53,9 +54,7 @@ def _other_images(elsewhere: Collection[str]) -> Iterator[Flag]:
 
 
 def _few_seeds(model: "Model", numbers: Mapping[str, Number]) -> Iterator[Flag]:
-    if model.scale is None:
-        return
-    wanted = model.scale.seeds
+    wanted = model.scale_seeds
     short: dict[tuple[int, ...], list[str]] = {}
     for name, number in numbers.items():
         if missing := tuple(seed for seed in wanted if seed not in number.seeds):
@@ -135,6 +134,11 @@ def _same_weights(model: "Model", others: Iterable["Model"]) -> Iterator[Flag]:
         if same := [twin.id for twin in twins if twin.weights.get(seed) == weights]:
             text = f"has the very weights of {same[0]}/seed{seed}, and so its results"
             yield Flag(kind="same-weights", text=text)
+
+
+def _zero_gradients(model: "Model") -> Iterator[Flag]:
+    for text in sanity.zeros(model.every_record, at_least=1):
+        yield Flag(kind="zero-gradients", text=text)
 
 
 def _subsets(numbers: Mapping[str, Number]) -> Iterator[Flag]:

@@ -92,7 +92,7 @@ def _board(board: Board) -> dict[str, Any]:
 
 
 def _head(column: Column) -> dict[str, str]:
-    """`OOD (gen-v1)` over two lines, and the attack of a column whose label does not name it."""
+    """`OOD (gen-v2)` over two lines, and the attack of a column whose label does not name it."""
     head, _, small = column.label.partition(" (")
     attack = column.attack if column.attack and column.attack not in column.label else ""
     return {

@@ -22,6 +22,7 @@ FlagKind = Literal[
     "chosen-on-test",
     "same-weights",
     "ascent",
+    "zero-gradients",
     "constraint",
     "subset",
     "extra-data",
@@ -125,7 +126,7 @@ class Entry(_Model):
 
     `alphas` are alpha* and `modules` what was fine-tuned, by seed; both are empty for a base model.
     `numbers` are by evaluation, `records` is the folder of the records, from the folder of this file.
-    `scale_seeds` are the seeds that the scale asks for.
+    `scale_seeds` are the seeds of it that the scale asks for.
     """
 
     id: str

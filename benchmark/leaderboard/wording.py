@@ -55,6 +55,7 @@ FLAG_WORDS: dict[FlagKind, str] = {
     "chosen-on-test": "chosen on test images",
     "same-weights": "same weights",
     "ascent": "no valid MRC of some modules",
+    "zero-gradients": "zero gradients",
     "constraint": "MRC a lower estimate",
     "subset": "first images only",
     "extra-data": "extra data",

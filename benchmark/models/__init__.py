@@ -34,8 +34,8 @@ class Arch:
         return re.sub(r"-w(\d+)$", r" (width \1)", text)
 
 
-RESNETS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
-WIDE_RESNETS = {"wrn-34": (5, 5, 5)}
+RESNETS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+WIDE_RESNETS = {"wrn-10": (1, 1, 1), "wrn-34": (5, 5, 5)}
 
 
 def arch(name: str) -> Arch:

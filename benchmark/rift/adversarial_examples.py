@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.data.images import Split
-from benchmark.evaluation.counting import adversarial_batch
+from benchmark.evaluation.counting import RIGHT, adversarial_batch, judged
 from benchmark.models.segments import Network
 from benchmark.progress import Progress, silent
 from benchmark.recipes import LinfAttack
@@ -77,7 +77,7 @@ class Tally:
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count a chunk of logits (B, K) with labels (B,)."""
         self.loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        self.hits += int((logits.argmax(1) == labels).sum())
+        self.hits += int((judged(logits, labels) == RIGHT).sum())
         self.examples += len(labels)
 
     def means(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Corruptions of `gen-v1`: the generator against the same operations one image at a time.
+"""Corruptions of `gen-v2`: the generator against the same operations one image at a time.
 
 Each corruption is a race of its own, a round of it all five severities. The row of the table of speeds
 is their sum over the paper's 15, round by round, in milliseconds for the 75 copies of one image.
@@ -57,7 +57,7 @@ def corruption(name: str, side: int) -> Race:
         assert np.array_equal(expected, generated(2))
         return f"{len(expected)} images equal byte for byte"
 
-    race = Race(f"gen-v1 {name}", f"{side}x{side}, {len(images)} images", detail=True)
+    race = Race(f"gen-v2 {name}", f"{side}x{side}, {len(images)} images", detail=True)
     race.variant(PLAIN, plain)
     race.variant(ONE, lambda: generated(1))
     if (threads := torch.get_num_threads()) > 1:
@@ -81,7 +81,7 @@ def test_all_corruptions(side: int, entered: Entered) -> None:
     """The 15 together."""
     groups = [entered(corruption(name, side)) for name in CORRUPTIONS_15]
     race = Race(
-        "corruptions gen-v1",
+        "corruptions gen-v2",
         f"15 x 5 severities, {side}x{side}, {COUNTS[side]} images",
         asked={ONE: 3},
         unit="ms per image",

@@ -1,0 +1,52 @@
+"""What becomes of a training state that was made otherwise: refused, or what flags allow (no torch)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import UserError
+
+Circumstances = Mapping[str, str]
+"""What last bits of a training depend on beside its settings, by name: precision, threads, ..."""
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """What the user allows: to go on with a training that was begun in other circumstances, and to set
+    one of other settings aside."""
+
+    continue_anyway: bool = False
+    redo_stale: bool = False
+
+    def differing(self, path: Path, there: Circumstances, here: Circumstances) -> str:
+        """What of the circumstances `there`, in which the state at `path` was made, is not so `here`.
+
+        Empty if all is. Raises `UserError` if something is not and may not be.
+        """
+        names = [name for name, value in there.items() if here.get(name) != value]
+        if names and not self.continue_anyway:
+            raise UserError(
+                f"'{path}' is a training begun with {_told(there, names)}, and this would go on with "
+                f"{_told(here, names)}; --continue-anyway does so and the record names both, or move "
+                "the file away to begin again"
+            )
+        return _told(there, names)
+
+    def set_aside(self, path: Path, settings: str) -> None:
+        """Rename the state at `path`, of other settings with the hash `settings`.
+
+        Raises `UserError` if it may not be.
+        """
+        if not self.redo_stale:
+            raise UserError(
+                f"'{path}' is an unfinished training of other settings (another recipe, version or "
+                "base model); move it away to begin again, or let --redo-stale rename it"
+            )
+        path.replace(path.with_stem(f"{path.stem}-{settings[:12] or 'unknown'}"))
+
+
+REFUSE = Takeover()
+
+
+def _told(circumstances: Circumstances, names: list[str]) -> str:
+    return "; ".join(f"{name} {circumstances.get(name, 'unknown')}" for name in names)
