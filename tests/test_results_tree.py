@@ -11,13 +11,14 @@ import pytest
 from invoking import said
 from submitting import RESULTS
 
+from benchmark.bf16_changes import EMULATED, as_table, read_changes
 from benchmark.cells import FROM
 from benchmark.figures import FIGURES
 from benchmark.filing.checks import Examined, examine
 from benchmark.filing.entries import Reading, read
 from benchmark.filing.placing import SCALES
 from benchmark.filing.today import Today
-from benchmark.render import FILES
+from benchmark.render import FILES, markdown
 from benchmark.reports import REPORTS
 from benchmark.scales import SCALES as BUILT_IN
 from benchmark.scales import scale
@@ -25,7 +26,10 @@ from benchmark.scales import scale
 QUICK = "quick"
 PICTURES = ("png", "svg", "csv")
 KNOWN = {
-    "": ("README.md", "published.toml", "leaderboard.md", "leaderboard.json", "leaderboard.html"),
+    "": (
+        *("README.md", "published.toml", "bf16.json", "bf16.md"),
+        *("leaderboard.md", "leaderboard.json", "leaderboard.html"),
+    ),
     "benchmarks": ("*.json",),
     "checks": ("*",),
     "evidence": ("*.json",),
@@ -131,6 +135,17 @@ def test_figures_are_up_to_date(
     file = f"figures/{stem}.csv"
     assert (tree / file).read_text() == (RESULTS / file).read_text(), f"{file} is out of date"
     assert all((RESULTS / f"figures/{stem}.{kind}").is_file() for kind in PICTURES)
+
+
+@pytest.mark.parametrize("path", list(RESULTS.glob("bf16.json")))
+def test_bf16_is_right_and_shown(path: Path) -> None:
+    """What bf16 changes is of whole test sets, bf16 units and committed code, and is what is shown."""
+    measured = read_changes(path.parent)
+    assert path.with_suffix(".md").read_text() == markdown(as_table(measured))
+    for each in measured:
+        if not each.key.startswith(f"{QUICK}/"):
+            assert (each.evaluation, len(each.runs)) == ("pgd10x3", 3), each.key
+            assert (each.provenance.dirty, each.units != EMULATED) == (False, True), each.key
 
 
 def test_generated_files_have_a_command() -> None:
