@@ -165,7 +165,7 @@ QUICK = Scale(
     name="quick",
     summary="scikit-learn digits, networks of one small block a stage: minutes on a CPU",
     datasets=("digits",),
-    archs=("resnet10-w16", "resnet10-w8", "wrn-10-1"),
+    archs=("resnet10-w16", "wrn-10-1", "wrn-10-2"),
     seeds=(0, 1, 2),
     threads=1,
     precision=FP32,
@@ -180,8 +180,8 @@ QUICK = Scale(
     },
     finetuning={"epochs": 5, "milestones": [3], "lr": 0.01},
     criticality={"images": 256},
-    networks={"resnet10-w8": {"epochs": 40}, "wrn-10-1": {"epochs": 40}},
-    recipes={"mart": {"lr": 0.05}, "awp": {"epochs": 45}},
+    networks={"wrn-10-1": {"epochs": 50}},
+    recipes={"trades": {"epochs": 40}, "mart": {"epochs": 40, "lr": 0.05}, "awp": {"epochs": 50}},
     audit=("clean", "corruptions-15-gen-v2", "pgd10x3", "autoattack-first-100"),
 )
 """PLACEHOLDER
