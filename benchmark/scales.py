@@ -181,7 +181,7 @@ QUICK = Scale(
     finetuning={"epochs": 5, "milestones": [3], "lr": 0.01},
     criticality={"images": 256},
     networks={"wrn-10-1": {"epochs": 50}},
-    recipes={"trades": {"epochs": 40}, "mart": {"epochs": 40, "lr": 0.05}, "awp": {"epochs": 50}},
+    recipes={"mart": {"lr": 0.05}, "awp": {"epochs": 40}},
     audit=("clean", "corruptions-15-gen-v2", "pgd10x3", "autoattack-first-100"),
 )
 """PLACEHOLDER

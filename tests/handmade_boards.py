@@ -59,7 +59,7 @@ def someones(**changes: Any) -> Checkpoint:
         "sha256": "a" * 64,
         "licence": "MIT",
         "what": "TRADES of somebody's",
-        "eps": "0.12",
+        "eps": "0.08",
         "selects_on": "hold-out",
         "link": "https://example.org/paper",
     }

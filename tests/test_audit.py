@@ -92,7 +92,7 @@ def test_the_cells_are_of_one_network_with_their_base_models() -> None:
     """The first dataset, network and method; both base models; every seed."""
     cells = audit_cells(SCALES["quick"])
     assert {(cell.dataset, cell.arch, cell.method) for cell in cells} == {
-        ("digits", "resnet18-w16", "pgd-at")
+        ("digits", "resnet10-w16", "pgd-at")
     }
     names = list(dict.fromkeys(cell.finetune for cell in cells))
     assert names == ["none", *AUDITED[:-1], "none-held-out", "rift-held-out"]

@@ -529,7 +529,7 @@ class TestEvaluate:
         answer = said("evaluate", "--checkpoint", "mine", "--evaluations", "clean", *places, *data)
         assert answer.exit_code == 0, answer.stderr
         record = store.record(Cell("own", "digits", "resnet18-w4", "mine", "none", 0), "clean")
-        assert "trained with eps 0.1, attacked here with 0.12" in record.remarks
+        assert "trained with eps 0.1, attacked here with 0.08" in record.remarks
         assert record.sources == {"mine.pt": sha256(weights)}
 
 

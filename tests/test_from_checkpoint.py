@@ -39,7 +39,7 @@ ENTRY = {
     "sha256": "0" * 64,
     "licence": "MIT",
     "what": "PGD-AT of two epochs.",
-    "eps": "0.12",
+    "eps": "0.08",
     "selects_on": "test",
 }
 NARROW = Scale(
@@ -162,7 +162,7 @@ class TestRiftFromACheckpoint:
         """An eps of training that is not that of the evaluation is a remark of every record."""
         for cell in (BASE, RIFT):
             assert ran[0].record(cell, "clean").remarks == [
-                "checkpoint one was trained at eps 0.1 and is attacked at eps 0.12 here"
+                "checkpoint one was trained at eps 0.1 and is attacked at eps 0.08 here"
             ]
 
     def test_is_shown_with_what_the_weights_really_are(self, ran):

@@ -33,7 +33,7 @@ ENTRY = {
     "sha256": SHA256,
     "licence": "MIT",
     "what": "Bytes.",
-    "eps": "0.12",
+    "eps": "0.08",
     "selects_on": "test",
 }
 LOOSE = {"source": "robustbench:Mine2026", "sha256": None}

@@ -288,10 +288,10 @@ class TestCheckpoints:
         assert set(self.verdicts(store, checkpoint(eps="0.031"))) == {"checkpoints/theirs/clean"}
 
     def test_the_radius_is_the_datasets(self, store: Store) -> None:
-        """What is published of digits within 0.12 is compared, and within 8/255 is not."""
+        """What is published of digits within 0.08 is compared, and within 8/255 is not."""
         digits = {"dataset": "digits", "arch": "resnet18-w16"}
         both = {"checkpoints/theirs/clean", "checkpoints/theirs/autoattack"}
-        assert set(self.verdicts(store, checkpoint(**digits, eps="0.12"))) == both
+        assert set(self.verdicts(store, checkpoint(**digits, eps="0.08"))) == both
         clean = {"checkpoints/theirs/clean"}
         assert set(self.verdicts(store, checkpoint(**digits, eps="8/255"))) == clean
 
