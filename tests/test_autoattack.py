@@ -181,7 +181,8 @@ class TestAgainstUpstream:
         x_adv, answers = upstream(residual, data.judged, seed)
         expected = (answers == data.judged.labels).numpy()
         assert np.array_equal(outcome.bits["square"], expected)
-        assert 0 < outcome.value.k < outcome.parts["apgd-ce"].k < outcome.parts["clean"].k < IMAGES
+        # What the network learns depends on the processor: later attacks need not break another image.
+        assert 0 < outcome.value.k <= outcome.parts["apgd-ce"].k < outcome.parts["clean"].k < IMAGES
         with torch.no_grad():
             again = residual(x_adv).argmax(1) == data.judged.labels
         assert np.array_equal(again.numpy(), expected)
