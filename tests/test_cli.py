@@ -378,7 +378,7 @@ seeds = [0]
             ("run", "narrow/mnist/resnet18-w8/pgd-at/rift/seed0"),
             "unknown dataset 'mnist'; known: digits",
         ),
-        (("run", "narrow/digits/vgg/pgd-at/rift/seed0"), "unknown architecture 'vgg'; known: resnet18"),
+        (("run", "narrow/digits/vgg/pgd-at/rift/seed0"), "unknown architecture 'vgg'; known: resnet10"),
         (("run", "narrow/digits/resnet18/fgsm/rift/seed0"), "unknown AT method 'fgsm'; known: "),
         (
             ("run", "narrow/digits/resnet18/pgd-at/lora/seed0"),

@@ -140,23 +140,29 @@ class TestPgd:
                 expected = (model(x_adv).argmax(1) == split.labels).numpy()
             assert np.array_equal(outcome.bits[f"run{run}"], expected)
 
-    def test_value_is_the_lowest_run(self, undisturbed):
+    def test_value_is_the_lowest_run(self, evaluate, undisturbed, monkeypatch):
         """The value is that of the worst run, the part `per-image-worst` of all runs together."""
-        outcome = undisturbed["pgd10x3"]
-        runs = np.stack(list(outcome.bits.values()))
-        assert runs.dtype == bool
-        assert runs.shape == (3, IMAGES)
-        assert len({tuple(run) for run in runs}) > 1
-        assert outcome.value == Count(k=int(runs.sum(1).min()), n=IMAGES)
-        assert outcome.parts == {
-            "run0": Count(k=int(runs[0].sum()), n=IMAGES),
-            "run1": Count(k=int(runs[1].sum()), n=IMAGES),
-            "run2": Count(k=int(runs[2].sum()), n=IMAGES),
-            "per-image-worst": Count(k=int(runs.all(0).sum()), n=IMAGES),
-            "zero-gradients": Count(k=0, n=IMAGES),
-            "zero-losses": Count(k=0, n=IMAGES),
-        }
-        assert outcome.parts["per-image-worst"].k <= outcome.value.k < undisturbed["clean"].value.k
+        given = np.random.Generator(np.random.Philox(0)).random((3, IMAGES)) < [[0.8], [0.5], [0.7]]
+        drawn = iter(given.astype(np.int8))
+        monkeypatch.setattr(counting, "journaled_pgd_answers", lambda *_: next(drawn))
+        for outcome, runs in (
+            (evaluate("pgd10x3"), given),
+            (undisturbed["pgd10x3"], np.stack(list(undisturbed["pgd10x3"].bits.values()))),
+        ):
+            assert np.array_equal(np.stack(list(outcome.bits.values())), runs)
+            assert (runs.dtype, runs.shape) == (bool, (3, IMAGES))
+            assert outcome.value == Count(k=int(runs.sum(1).min()), n=IMAGES)
+            assert outcome.parts == {
+                "run0": Count(k=int(runs[0].sum()), n=IMAGES),
+                "run1": Count(k=int(runs[1].sum()), n=IMAGES),
+                "run2": Count(k=int(runs[2].sum()), n=IMAGES),
+                "per-image-worst": Count(k=int(runs.all(0).sum()), n=IMAGES),
+                "zero-gradients": Count(k=0, n=IMAGES),
+                "zero-losses": Count(k=0, n=IMAGES),
+            }
+        assert len(set(given.sum(1))) == 3
+        assert given.all(0).sum() < given.sum(1).min() == given[1].sum()
+        assert undisturbed["pgd10x3"].value.k < undisturbed["clean"].value.k
 
     def test_runs_start_at_other_points(self):
         """Each run has its own seed, shared by all fine-tuned versions of a base model."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.cells import HELD_OUT
+from benchmark.data import DIGITS
 from benchmark.errors import UserError
 from benchmark.official_code import README_MODULES, attack, criticality_split, readme_module
 from benchmark.plans import Plan
@@ -223,7 +224,7 @@ class TestPlans:
         """Each protocol has its definition of MRC, its split and its attack, and the specs say so."""
         plan = Plan.of(cell_at(name), BY_HAND)
         assert plan.criticality == settings
-        assert np.isclose(plan.attack.step_size, 0.03 * factor)
+        assert np.isclose(plan.attack.step_size, DIGITS.threat.step_size * factor)
         assert plan.criticality_spec["settings"]["type"] == settings.type_name
         assert plan.criticality_spec["attack"]["step_size"] == plan.attack.step_size
         assert plan.finetune.interpolation.intervals == (10 if factor > 1 else 20)

@@ -361,7 +361,7 @@ def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]
     ("changes", "message"),
     [
         ({"dataset": "mnist"}, "unknown dataset 'mnist'; known: digits, cifar10"),
-        ({"arch": "vgg16"}, "unknown architecture 'vgg16'; known: resnet18"),
+        ({"arch": "vgg16"}, "unknown architecture 'vgg16'; known: resnet10"),
         ({"arch": "resnet50"}, "unknown architecture 'resnet50'"),
         ({"method": "fgsm"}, "unknown AT method 'fgsm'; known: pgd-at, trades, mart, awp, score"),
         ({"finetune": "lora"}, "unknown fine-tuning 'lora'; known: none (the base model), rift, "),

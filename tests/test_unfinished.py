@@ -212,10 +212,12 @@ class TestCircumstances:
         strip_seal(path, tensors, said)
         assert make().provenance.weights_sha256 == whole.making(BASE).provenance.weights_sha256
 
-    def test_on_the_command_line(self, killed, store, command):
+    def test_on_the_command_line(self, killed, store, command, tmp_path):
         """The cell fails with exit code 2 until the flag is given."""
         killed()
-        arguments = ("run", BASE.key, "--scale", str(MINI), "--precision")
+        anywhere = tmp_path / "anywhere.toml"
+        anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
+        arguments = ("run", BASE.key, "--scale", str(anywhere), "--precision")
         assert command(*arguments, "fp32", "--dry-run").exit_code == 0
         said = command(*arguments, "bf16")
         assert said.exit_code == 2
@@ -356,7 +358,8 @@ class TestChunks:
     def test_corruptions(self, resumed, monkeypatch):
         """An answer that depends on its place in the batch is of one chunk size only in a record."""
         monkeypatch.setitem(EVALUATIONS, "few", GeneratedCorruptions(15, severities=(1,)))
-        monkeypatch.setattr(counting, "correct", lambda model, x, labels: torch.arange(len(x)) % 3 == 0)
+        answers = lambda model, x, labels: (torch.arange(len(x)) % 3 == 0).to(torch.int8)  # noqa: E731
+        monkeypatch.setattr(counting, "answers", answers)
         (record, bits), (_, expected) = resumed("few", 7)
         assert bits == expected
         assert record.provenance.chunk == 16
