@@ -105,6 +105,6 @@ class Cell:
         if len(parts) != 6 or seed is None or not all(re.fullmatch(PART, p) for p in parts[:-1]):
             raise UserError(
                 f"'{key}' is not a cell key; a key reads SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
-                "for example quick/digits/resnet18-w16/pgd-at/rift/seed0"
+                "for example quick/digits/resnet10-w16/pgd-at/rift/seed0"
             )
         return cls(parts[0], parts[1], parts[2], parts[3], parts[4], int(seed[1]))

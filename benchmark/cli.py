@@ -75,7 +75,7 @@ Start with `python -m benchmark table1`: it trains small networks on the embedde
 applies RiFT, evaluates everything and prints the paper's Table 1, in minutes and without network.
 Every command can be stopped at any moment; the same command continues.""",
     epilog="Cells are named SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
-    "for example quick/digits/resnet18-w16/pgd-at/rift/seed0.",
+    "for example quick/digits/resnet10-w16/pgd-at/rift/seed0.",
 )
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 app.add_typer(checkpoints_app, name="checkpoints", rich_help_panel="Data")
