@@ -202,8 +202,8 @@ points of Std / OOD / Adv:
 
 Shortened against the paper: 30 to 50 one-cycle epochs, training examples from 2 steps of 0.75 eps, 5
 epochs of fine-tuning at 0.01 (so few steps at 0.001 hardly move a weight), criticality on 256 images.
-The evaluation is not shortened. One of 500 test images is 0.2 points: the 0.1-point rule then means that
-no robust image may be lost on balance, and a difference below about one point is noise.
+The evaluation is not shortened. One of 500 test images is 0.2 points: the 0.1-point rule then means
+that no robust image may be lost on balance, and a difference below about one point is noise.
 """
 
 _THREE = ("cifar10", "cifar100", "tiny-imagenet")

@@ -35,7 +35,7 @@ from benchmark.weights import load_tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KEY = "mini/digits/resnet18-w4/pgd-at/none/seed0"
+KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
 UNITS, IMAGES = "avx512_bf16", 256
 
 
@@ -86,7 +86,7 @@ class TestCommand:
         (found,) = read_changes(store.results)
         assert (found.key, found.units, found.images) == (KEY, UNITS, IMAGES)
         assert found.provenance.precision == "bf16, scored in fp32"
-        model, split = build("resnet18-w4", DIGITS).eval(), digits.test.first(IMAGES)
+        model, split = build("resnet18-w8", DIGITS).eval(), digits.test.first(IMAGES)
         model.load_state_dict(load_tensors(store.work(Cell.parse(KEY)) / "weights.safetensors")[0])
         for number, each in enumerate(found.runs):
             seed, bits = run_seed(Cell.parse(KEY), number), {}

@@ -29,8 +29,8 @@ from benchmark.sweep import Options
 from benchmark.training import TrainingFailed
 from benchmark.work import Worker
 
-BASE_0 = "mini/digits/resnet18-w4/pgd-at/none/seed0"
-BASE_1 = "mini/digits/resnet18-w4/pgd-at/none/seed1"
+BASE_0 = "mini/digits/resnet18-w8/pgd-at/none/seed0"
+BASE_1 = "mini/digits/resnet18-w8/pgd-at/none/seed1"
 
 
 def files(*folders: Path) -> dict[str, bytes]:

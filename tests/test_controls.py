@@ -28,7 +28,7 @@ def run(store, digits, one_thread):
     )
 
     def of(finetune, **changes):
-        cell = Cell("mini", "digits", "resnet18-w4", "pgd-at", finetune, 0)
+        cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", finetune, 0)
         return Run(Plan.of(cell, replace(scale(str(MINI)), **changes)), some, store, silent)
 
     return of

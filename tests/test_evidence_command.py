@@ -81,7 +81,7 @@ class TestCommand:
             details, images = store.making(cell).details, digits.train.first(64)
             mrcs = {entry.module: entry.mrc for entry in details.criticality}
             assert ([each.module], each.mrc) == (details.modules, min(mrcs.values()))
-            model = build("resnet18-w4", DIGITS).eval()
+            model = build("resnet18-w8", DIGITS).eval()
             model.load_state_dict(theta_at)
             seed = cell.base.seed_for("criticality")
             x_adv = plain_pgd(model, images, DIGITS.threat, seed)
@@ -182,7 +182,7 @@ class TestCommand:
     def test_seeds_are_those_of_the_network(self, store, tmp_path):
         """Where a scale names seeds for its first network, these are what there is and no others."""
         path = tmp_path / "mini.toml"
-        path.write_text(MINI.read_text() + "[networks.resnet18-w4]\nseeds = [5, 0]\n")
+        path.write_text(MINI.read_text() + "[networks.resnet18-w8]\nseeds = [5, 0]\n")
         assert run(store, "--scale", str(path), "--seeds", "5", "--dry-run").exit_code == 0
         said = run(store, "--scale", str(path), "--seeds", "1")
         assert (said.exit_code, said.stdout) == (2, "")

@@ -140,7 +140,7 @@ class TestRescaling:
 
     def test_small_steps_see_a_larger_weight_as_less_critical(self, model, digits, craft, tmp_path):
         """Inside the ball the rise of one small step is lr ||g||^2, of a weight times c 1/c^2 of it."""
-        settings = CriticalitySettings(lr=1e-2, steps=1, batch_size=IMAGES)
+        settings = CriticalitySettings(lr=3e-3, steps=1, batch_size=IMAGES)
         entries = entries_of(model, digits, tmp_path / "mrc", settings)
         module = self.rescaled(model, entries, craft, tmp_path, settings)[0]
         assert module.criticality.mrc is not None

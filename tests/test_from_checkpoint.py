@@ -26,13 +26,13 @@ from benchmark.store import Store
 from benchmark.tables import Reader, Row, table_1, table_1_cells, table_2_cells, table_3_cells
 from benchmark.weights import load_tensors, save_tensors, weights_sha256
 
-TRAINED = Cell.parse("mini/digits/resnet18-w4/pgd-at/none/seed0")
+TRAINED = Cell.parse("mini/digits/resnet18-w8/pgd-at/none/seed0")
 BASE = replace(TRAINED, scale="mini-from-one")
 RIFT = replace(BASE, finetune="rift")
 ENTRY = {
     "name": "one",
     "dataset": "digits",
-    "arch": "resnet18-w4",
+    "arch": "resnet18-w8",
     "method": "pgd-at",
     "source": "one.safetensors",
     "file": "one.safetensors",
@@ -46,11 +46,11 @@ NARROW = Scale(
     name="by-hand",
     summary="numbers written by hand",
     datasets=("digits", "cifar10"),
-    archs=("resnet18-w4", "resnet18-w8"),
+    archs=("resnet18-w8", "resnet18-w16"),
     seeds=(0, 1, 2),
     threads=1,
     training={"epochs": 3},
-    networks={"resnet18-w8": {"epochs": 2}},
+    networks={"resnet18-w16": {"epochs": 2}},
     recipes={"trades": {"epochs": 4}},
     evaluations=("clean",),
 )
@@ -90,7 +90,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = build("resnet18-w4", DIGITS)
+        network = build("resnet18-w8", DIGITS)
     path = tmp_path_factory.mktemp("file") / "one.safetensors"
     save_tensors(path, network.state_dict(), {})
     return path
@@ -134,7 +134,7 @@ class TestRiftFromACheckpoint:
 
     def test_is_evaluated_as_the_model_whose_weights_they_are(self, ran, file, digits):
         """Clean accuracy is that of the network with the file's tensors, counted here once more."""
-        network = build("resnet18-w4", DIGITS)
+        network = build("resnet18-w8", DIGITS)
         network.load_state_dict(load_tensors(file)[0])
         x = digits.test.images.permute(0, 3, 1, 2) / 255
         right = (network.eval()(x).argmax(1) == digits.test.labels).sum()
@@ -268,9 +268,9 @@ class TestScale:
 
     def test_is_cut_down_to_what_the_checkpoints_are_of(self, known):
         """Datasets, networks, methods and seeds are theirs, in their order; no training is left."""
-        known({}, {"name": "two", "arch": "resnet18-w8", "method": "trades"})
+        known({}, {"name": "two", "arch": "resnet18-w16", "method": "trades"})
         cut = starting_from(NARROW, ["two", "one"])
-        assert (cut.datasets, cut.archs) == (("digits",), ("resnet18-w8", "resnet18-w4"))
+        assert (cut.datasets, cut.archs) == (("digits",), ("resnet18-w16", "resnet18-w8"))
         assert (cut.methods, cut.seeds) == (("trades", "pgd-at"), (0,))
         assert (cut.training, cut.networks, cut.recipes) == ({}, {}, {})
         assert cut.slots == ("by-hand-from-two", "by-hand-from-one")
@@ -278,7 +278,7 @@ class TestScale:
 
     def test_gives_the_first_checkpoint_to_tables_of_one_model(self, known):
         """Tables 1 and 3 are of the first checkpoint's method, Table 3 of its network."""
-        known({}, {"name": "two", "arch": "resnet18-w8", "method": "trades"})
+        known({}, {"name": "two", "arch": "resnet18-w16", "method": "trades"})
         for names in (["one", "two"], ["two", "one"]):
             cut = starting_from(NARROW, names)
             for cells in (table_1_cells(cut, ["rift"]), table_3_cells(cut, ["rift"])):
@@ -293,21 +293,21 @@ class TestScale:
 
     def test_leaves_out_what_no_checkpoint_is_of(self, known):
         """A network without a checkpoint is missing in Table 1, with no cell to make for it."""
-        known({}, {"name": "two", "dataset": "cifar10", "arch": "resnet18-w8", "eps": "8/255"})
+        known({}, {"name": "two", "dataset": "cifar10", "arch": "resnet18-w16", "eps": "8/255"})
         cut = starting_from(NARROW, ["one", "two"])
         cells = table_1_cells(cut, ["rift"])
         assert [(cell.dataset, cell.arch, cell.checkpoint) for cell in cells] == [
-            ("digits", "resnet18-w4", "one"),
-            ("digits", "resnet18-w4", "one"),
-            ("cifar10", "resnet18-w8", "two"),
-            ("cifar10", "resnet18-w8", "two"),
+            ("digits", "resnet18-w8", "one"),
+            ("digits", "resnet18-w8", "one"),
+            ("cifar10", "resnet18-w16", "two"),
+            ("cifar10", "resnet18-w16", "two"),
         ]
-        with pytest.raises(UserError, match="is of digits/resnet18-w8/pgd-at/seed0"):
-            cut.slot("digits", "resnet18-w8", "pgd-at")
+        with pytest.raises(UserError, match="is of digits/resnet18-w16/pgd-at/seed0"):
+            cut.slot("digits", "resnet18-w16", "pgd-at")
 
     def test_shows_numbers_of_its_own_cells_only(self, known, store):
         """What is on record for trained cells stands in no table of a checkpoint's cells."""
-        known({}, {"name": "two", "dataset": "cifar10", "arch": "resnet18-w8", "eps": "8/255"})
+        known({}, {"name": "two", "dataset": "cifar10", "arch": "resnet18-w16", "eps": "8/255"})
         cut = starting_from(NARROW, ["one", "two"])
         trained = replace(NARROW, seeds=(0,))
         for network in NARROW.archs:
@@ -344,8 +344,8 @@ class TestScale:
 
     def test_follows_from_keys(self, known):
         """Keys of several checkpoints are of one scale; those of another scale are refused."""
-        known({}, {"name": "two", "arch": "resnet18-w8"})
-        cells = [RIFT, replace(RIFT, scale="mini-from-two", arch="resnet18-w8")]
+        known({}, {"name": "two", "arch": "resnet18-w16"})
+        cells = [RIFT, replace(RIFT, scale="mini-from-two", arch="resnet18-w16")]
         assert scale_of(cells, str(MINI), None, None).slots == ("mini-from-one", "mini-from-two")
         assert scale_of([replace(RIFT, scale="quick-from-one")], None, None, None).name == "quick"
         with pytest.raises(UserError, match="run one scale at a time"):
@@ -361,12 +361,12 @@ class TestRefusals:
             ([{}], "on", "no checkpoint is called 'on'; close to it: one"),
             ([{"arch": "robustbench:Rice2020"}], "one", "evaluate --checkpoint one"),
             ([{"method": None}], "one", "of no training method of this suite"),
-            ([{}, {"name": "two"}], "one,two", "both of digits/resnet18-w4/pgd-at/seed0"),
+            ([{}, {"name": "two"}], "one,two", "both of digits/resnet18-w8/pgd-at/seed0"),
             ([{"dataset": "cifar100"}], "one", "is of cifar100, and scale 'mini' of digits"),
             (
-                [{}, {"name": "two", "seed": 1}, {"name": "three", "arch": "resnet18-w8"}],
+                [{}, {"name": "two", "seed": 1}, {"name": "three", "arch": "resnet18-w16"}],
                 "one,two,three",
-                "of seeds 0, 1, but those of digits/resnet18-w8/pgd-at of 0",
+                "of seeds 0, 1, but those of digits/resnet18-w16/pgd-at of 0",
             ),
         ],
     )
@@ -417,7 +417,7 @@ class TestRefusals:
     def test_spare_a_checkpoint_that_held_out_the_same_images(self, known):
         """Only a model of this suite's `none-held-out` has not seen what `rift-held-out` judges by."""
         held_out = replace(RIFT, finetune="rift-held-out")
-        known({"cell": "mini/digits/resnet18-w4/pgd-at/none-held-out/seed0", "selects_on": "hold-out"})
+        known({"cell": "mini/digits/resnet18-w8/pgd-at/none-held-out/seed0", "selects_on": "hold-out"})
         plan = Plan.of(held_out, starting_from(scale(str(MINI)), ["one"]))
         assert plan.base.cell.finetune == "none-held-out"
         assert plan.base.hold_out is not None
@@ -431,7 +431,7 @@ class TestRefusals:
         said = command("audit", "--scale", str(MINI), "--from-checkpoint", "one", "--dry-run")
         assert said.exit_code == 0
         assert "what they hold out: rift-held-out" in said.stderr
-        assert "mini-from-one/digits/resnet18-w4/pgd-at/random-layer/seed0" in said.stdout
+        assert "mini-from-one/digits/resnet18-w8/pgd-at/random-layer/seed0" in said.stdout
         assert "held-out" not in said.stdout
 
 

@@ -83,7 +83,7 @@ def reads_before(store, digits, one_thread, monkeypatch):
     def reads(finetune):
         Watched.reads = 0
         seen.clear()
-        cell = Cell("mini", "digits", "resnet18-w4", "pgd-at", finetune, 0)
+        cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", finetune, 0)
         run_cell(Run(Plan.of(cell, scale(str(MINI))), some, store, silent), ("clean", "pgd10x3"))
         return list(seen)
 
@@ -106,7 +106,7 @@ def test_the_paper_reads_test_images_before(reads_before):
 def test_records_say_on_what_was_chosen(reads_before, store):
     """The spec of a record names the data that chose, and the making is of the smaller split."""
     reads_before("rift-held-out")
-    cell = Cell("mini", "digits", "resnet18-w4", "pgd-at", "rift-held-out", 0)
+    cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", "rift-held-out", 0)
     record, making, base = store.record(cell, "clean"), store.making(cell), store.making(cell.base)
     assert record.spec["model"]["selects_on"] == "hold-out"
     assert record.spec["model"]["tuning"]["criticality"]["settings"]["split"] == "hold-out"

@@ -15,7 +15,7 @@ from benchmark.precision import BF16, FP32, in_precision
 from benchmark.scales import NARROW, QUICK, arguments, scale
 from benchmark.store import Store
 
-KEY = "mini/digits/resnet18-w4/pgd-at/none/seed0"
+KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
 ROUGH = KEY.replace("mini/", "mini-in-bf16/")
 CHECKPOINT = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
 

@@ -12,7 +12,7 @@ from benchmark.cells import Cell
 from benchmark.figures import FIGURES
 from benchmark.store import Store
 
-KEY = "mini/digits/resnet18-w4/pgd-at"
+KEY = "mini/digits/resnet18-w8/pgd-at"
 ONE = ("--scale", str(MINI), "--seeds", "0")
 
 
@@ -75,7 +75,7 @@ def test_a_limit_on_a_checkpoint(mini: Store, store: Store) -> None:
     """`evaluate --limit N` too looks at N images and says so."""
     weights = mini.artifacts / KEY / "none/seed0/weights.safetensors"
     places = ("--results", str(store.results), "--artifacts", str(store.artifacts))
-    model = ("--arch", "resnet18-w4", "--dataset", "digits", "--name", "mine")
+    model = ("--arch", "resnet18-w8", "--dataset", "digits", "--name", "mine")
     answer = said(
         "evaluate",
         "--weights",

@@ -25,7 +25,7 @@ from benchmark.scales import scale
 from benchmark.store import Store
 from benchmark.weights import load_tensors
 
-BASE = Cell("mini", "digits", "resnet18-w4", "pgd-at", "none", 0)
+BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 EVALUATIONS = ("clean", "pgd10x3")
 
 

@@ -298,7 +298,7 @@ def test_the_page_for_outsiders(workplace: Path) -> None:
     names = [name for name, *_ in commands]
     assert names == ["table1", "evaluate", "submit", "submit", "submit"]
     Path("my.toml").write_text(MINI.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
-    weights = Path("artifacts/mini/digits/resnet18-w4/pgd-at/none/seed0/weights.safetensors")
+    weights = Path("artifacts/mini/digits/resnet18-w8/pgd-at/none/seed0/weights.safetensors")
     shutil.copy(weights, "net.safetensors")
     for name, *arguments in commands:
         # The checkout that is tested may have changes.

@@ -29,7 +29,7 @@ from benchmark.sweep import Failure, Options, Task, default_jobs, sweep, tasks_f
 
 GIB = 2**30
 ROOT = Path(__file__).parent.parent
-BASES = [Cell("mini", "digits", "resnet18-w4", "pgd-at", "none", seed) for seed in (0, 1)]
+BASES = [Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", seed) for seed in (0, 1)]
 ONLY_BASES = ("table1", "--scale", str(MINI), "--only", "*/none/*")
 
 

@@ -30,7 +30,7 @@ from benchmark.takeover import REFUSE, Takeover
 from benchmark.training_state import StateFile
 from benchmark.weights import load_tensors, save_tensors, weights_sha256
 
-BASE = Cell("mini", "digits", "resnet18-w4", "pgd-at", "none", 0)
+BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 TUNED = replace(BASE, finetune="last-layer")
 IMAGES = 40
 GO_ON, REDO = Takeover(continue_anyway=True), Takeover(redo_stale=True)
