@@ -198,7 +198,12 @@ threat model is eps = 0.08 and not more (at 0.12 a change of last bits turns 23 
 Largest move of a mean of three seeds against the table of README (AMD EPYC, AVX-512, one thread), in
 points of Std / OOD / Adv:
 
-    (moves)
+    without AVX-512 (`ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2`)   Table 1: 0.20 / 0.85 / 0.94,
+                                                                         Table 2: 0.13 / 0.62 / 0.47
+    `--precision bf16` (AVX512-BF16)                                      Table 1: 0.27 / 0.81 / 0.73,
+                                                                         Table 2: 0.27 / 1.50 / 0.53
+
+so that of bf16 only the OOD of TRADES (+1.50) and MART (-1.37) moves by more than a point.
 
 Shortened against the paper: 30 to 50 one-cycle epochs, training examples from 2 steps of 0.75 eps, 5
 epochs of fine-tuning at 0.01 (so few steps at 0.001 hardly move a weight), criticality on 256 images.

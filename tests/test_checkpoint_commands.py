@@ -34,11 +34,11 @@ from benchmark.weights import save_tensors, weights_sha256
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
-KEY = "by-hand/digits/resnet18-w8/pgd-at/none/seed0"
+KEY = "by-hand/digits/resnet18-w4/pgd-at/none/seed0"
 ENTRY = {
     "name": "mine",
     "dataset": "digits",
-    "arch": "resnet18-w8",
+    "arch": "resnet18-w4",
     "method": "pgd-at",
     "source": "robustbench:Mine2026",
     "file": "mine.pt",
@@ -409,12 +409,12 @@ class TestExport:
         assert verified.exit_code == 0, verified.stderr
         places = ["--results", str(tmp_path / "results"), "--artifacts", str(tmp_path / "artifacts")]
         same = ["evaluate", "--evaluations", "clean", "--threads", "1", *places]
-        own = ["--weights", str(path), "--arch", "resnet18-w8", "--dataset", "digits", "--name", "own"]
+        own = ["--weights", str(path), "--arch", "resnet18-w4", "--dataset", "digits", "--name", "own"]
         for arguments in (["--checkpoint", "small-digits"], own):
             evaluated = said(*same, *arguments)
             assert evaluated.exit_code == 0, evaluated.stderr
         for name in ("small-digits", "own"):
-            cell = Cell("own", "digits", "resnet18-w8", name, "none", 0)
+            cell = Cell("own", "digits", "resnet18-w4", name, "none", 0)
             record = Store(tmp_path / "results", tmp_path).record(cell, "clean")
             assert (record.k, record.n) == (clean.k, clean.n)
             assert (entry.summary in record.remarks) == (name == "small-digits")
@@ -493,7 +493,7 @@ class TestExport:
 
 def test_fine_tuned_weights_stand_for_no_method():
     """What RiFT has changed is exported as no starting point of the method's rows."""
-    fields = ENTRY | {"cell": "by-hand/digits/resnet18-w8/pgd-at/rift/seed0"}
+    fields = ENTRY | {"cell": "by-hand/digits/resnet18-w4/pgd-at/rift/seed0"}
     with pytest.raises(ValueError, match="none, if fine-tuned"):
         Checkpoint(**fields)
     assert Checkpoint(**fields | {"method": None}).method is None
@@ -528,7 +528,7 @@ class TestEvaluate:
         data = ["--data-dir", str(tmp_path / "data")]
         answer = said("evaluate", "--checkpoint", "mine", "--evaluations", "clean", *places, *data)
         assert answer.exit_code == 0, answer.stderr
-        record = store.record(Cell("own", "digits", "resnet18-w8", "mine", "none", 0), "clean")
+        record = store.record(Cell("own", "digits", "resnet18-w4", "mine", "none", 0), "clean")
         assert "trained with eps 0.1, attacked here with 0.08" in record.remarks
         assert record.sources == {"mine.pt": sha256(weights)}
 

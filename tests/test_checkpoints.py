@@ -29,7 +29,7 @@ from benchmark.networks import normalised
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-NAME = "resnet18-w8"
+NAME = "resnet18-w4"
 IMAGES = torch.linspace(0, 1, 2 * 64).view(2, 1, 8, 8)
 
 
@@ -495,10 +495,10 @@ class TestMisfits:
         ("theirs", "ours", "looks"),
         [
             ("resnet34-w4", NAME, "resnet34-w4 (input channels: 1, classes: 10)"),
-            (NAME, "resnet34-w4", "resnet18-w8 (input channels: 1, classes: 10)"),
+            (NAME, "resnet34-w4", "resnet18-w4 (input channels: 1, classes: 10)"),
             ("resnet18-w8", NAME, "resnet18-w8 (input channels: 1, classes: 10)"),
             ("wrn-34-1", NAME, "wrn-34-1 (input channels: 1, classes: 10)"),
-            (NAME, "wrn-34-1", "resnet18-w8 (input channels: 1, classes: 10)"),
+            (NAME, "wrn-34-1", "resnet18-w4 (input channels: 1, classes: 10)"),
         ],
     )
     def test_other_architecture_is_recognised(self, path, theirs, ours, looks):

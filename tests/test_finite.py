@@ -31,7 +31,7 @@ from benchmark.training import TrainingFailed, fit
 
 pytestmark = pytest.mark.usefixtures("one_thread", "short")
 
-CELL = Cell("own", "digits", "resnet18-w8", "mine", "none", 0)
+CELL = Cell("own", "digits", "resnet18-w4", "mine", "none", 0)
 IMAGES = 24
 GENERATED = next(name for name in EVALUATIONS if name.startswith("corruptions-15-gen-"))
 NAMES = ("clean", "pgd10x3", "pgd10-official-code", "apgd", "autoattack", GENERATED)

@@ -319,8 +319,8 @@ class TestScale:
         shown = {
             row.labels[:2]: None if row.numbers[0] is None else row.numbers[0].mean for row in rows
         }
-        assert shown["Digits", "ResNet18 (width 4)"] == 0.9
-        assert {value for place, value in shown.items() if place[1] != "ResNet18 (width 4)"} == {None}
+        assert shown["Digits", "ResNet18 (width 8)"] == 0.9
+        assert {value for place, value in shown.items() if place[1] != "ResNet18 (width 8)"} == {None}
 
     def test_has_a_name_that_says_it(self, known):
         """`SCALE-from-NAME` is that scale starting from NAME, as keys on disk have it."""

@@ -755,12 +755,12 @@ def test_a_filed_scale_is_known_by_name(
     path.parent.mkdir(parents=True)
     path.write_text(text)
     registered = tmp_path / "checkpoints.toml"
-    fields = {"arch": "resnet18-w8", "method": "pgd-at", "link": None}
+    fields = {"arch": "resnet18-w4", "method": "pgd-at", "link": None}
     registered.write_text("schema_version = 1\n" + toml_block(someones(**fields)))
     monkeypatch.setenv(VARIABLE, str(registered))
     place = ("--results", str(store.results))
     for name in ("filed", "filed-from-someones"):
-        cell = Cell(name, "digits", "resnet18-w8", "pgd-at", "rift", 0)
+        cell = Cell(name, "digits", "resnet18-w4", "pgd-at", "rift", 0)
         advice = say("--scale", name, *place)
         assert advice.exit_code == 2
         assert f"`table1 --scale {path}" in advice.stderr

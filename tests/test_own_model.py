@@ -15,7 +15,7 @@ from benchmark.weights import weights_sha256
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ARCH = "resnet18-w8"
+ARCH = "resnet18-w4"
 KEY = Cell("own", "digits", ARCH, "mine", "none", 0)
 
 
@@ -221,7 +221,7 @@ def test_own_models_stay_out_of_the_tables(evaluate, command: Command, tmp_path)
     evaluate("--name", "mine")
     path = tmp_path / "own.toml"
     path.write_text(
-        'name = "own"\nsummary = ""\ndatasets = ["digits"]\narchs = ["resnet18-w8"]\nseeds = [0]\n'
+        'name = "own"\nsummary = ""\ndatasets = ["digits"]\narchs = ["resnet18-w4"]\nseeds = [0]\n'
     )
     assert "which is taken" in command("status", "--scale", str(path)).stderr
     assert "unknown scale 'own'" in command("status", "--scale", "own").stderr

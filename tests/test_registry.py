@@ -26,7 +26,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 ENTRY = {
     "name": "mine",
     "dataset": "digits",
-    "arch": "resnet18-w8",
+    "arch": "resnet18-w4",
     "method": "pgd-at",
     "source": "https://example.org/mine.pt",
     "file": "mine.pt",
@@ -172,7 +172,7 @@ class TestFile:
             ({"method": "magic"}, "method: "),
             ({"cell": "quick/digits"}, "cell: 'quick/digits' is not a cell key"),
             ({"cell": "quick/digits/resnet18-w8/pgd-at/none/seed0"}, "of another dataset"),
-            ({"cell": "quick/digits/resnet18-w8/pgd-at/rift/seed0"}, "none, if fine-tuned"),
+            ({"cell": "quick/digits/resnet18-w4/pgd-at/rift/seed0"}, "none, if fine-tuned"),
             ({"sha256": "abc"}, "sha256: "),
             ({"sha256": None}, "sha256 is missing"),
             ({"size": 0}, "size: "),

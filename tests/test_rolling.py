@@ -88,7 +88,7 @@ def small(one_thread):
 class TestSegments:
     """Networks cut into segments."""
 
-    @pytest.mark.parametrize("name", ["resnet18-w8", "wide"])
+    @pytest.mark.parametrize("name", ["resnet18-w4", "wide"])
     @pytest.mark.parametrize("info", [DIGITS, CIFAR10, TINY_IMAGENET], ids=lambda info: info.name)
     def test_segments_in_sequence_are_the_network(self, name, info):
         """The last bit of the logits is that of `forward`, and no segment changes its input."""
@@ -102,7 +102,7 @@ class TestSegments:
                 x = out
 
     @pytest.mark.parametrize(
-        ("name", "count"), [("resnet18-w8", 10), ("resnet34-w4", 18), ("wrn-34-1", 17)]
+        ("name", "count"), [("resnet18-w4", 10), ("resnet34-w4", 18), ("wrn-34-1", 17)]
     )
     def test_every_module_is_in_one_segment_in_order(self, name, count):
         """Stem, blocks and head hold all modules once, in the order that criticality takes them in."""

@@ -22,7 +22,7 @@ from benchmark.specs import spec_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CELL = Cell("own", "digits", "resnet18-w8", "mine", "none", 0)
+CELL = Cell("own", "digits", "resnet18-w4", "mine", "none", 0)
 OTHER_WEIGHTS = "f" * 64
 
 
@@ -182,7 +182,7 @@ class TestRecords:
 
     def test_what_a_twin_was_warned_of_is_told_once(self, evaluating):
         """A record taken over from a cell of the same weights keeps its warnings, each once."""
-        tuned = Cell("own", "digits", "resnet18-w8", "mine", "rift", 0)
+        tuned = Cell("own", "digits", "resnet18-w4", "mine", "rift", 0)
         original, twin = evaluating(), evaluating(cell=tuned)
         for name in ("pgd10x3", "autoattack"):
             expected, taken = original.record(name), twin.record(name)
@@ -194,7 +194,7 @@ class TestRecords:
         """Remarks are those of the cell's own records, whatever a twin has, in whatever order."""
         for name in other:
             evaluating().record(name)
-        twin = evaluating(cell=Cell("own", "digits", "resnet18-w8", "mine", "rift", 0))
+        twin = evaluating(cell=Cell("own", "digits", "resnet18-w4", "mine", "rift", 0))
         remarks = [twin.record(name).remarks for name in ("pgd10x3", "autoattack")]
         assert remarks[0] == ["of its own", "of the model"]
         assert remarks[1][:2] == remarks[0] and "survive autoattack" in remarks[1][2]
@@ -208,7 +208,7 @@ class TestRecords:
         """Other weights, and the same in another precision, are evaluated again."""
         runs, run = [], Written.run
         monkeypatch.setattr(Written, "run", lambda *args: runs.append(1) or run(*args))
-        cells = (CELL, Cell("own", "digits", "resnet18-w8", "mine", "rift", 0))
+        cells = (CELL, Cell("own", "digits", "resnet18-w4", "mine", "rift", 0))
         made = (("a" * 64, "fp32"), change)
         for cell, (weights, precision) in zip(cells, made, strict=True):
             monkeypatch.setattr("benchmark.precision._used", Precision(precision))
