@@ -41,7 +41,7 @@ def network_of(name, info=DIGITS):
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        own = {"narrow": partial(ResNet, (2, 1), 4), "wide": partial(WideResNet, (2, 1, 1), 2)}
+        own = {"narrow": partial(ResNet, (2, 1), 8), "wide": partial(WideResNet, (2, 1, 1), 2)}
         model = own.get(name, partial(build, name))(info).to(memory_format=torch.channels_last)
         model(torch.rand(64, info.channels, info.side, info.side))
         for module in model.modules():
@@ -154,7 +154,7 @@ class TestSameBits:
     def test_many_epochs_and_active_constraints_equal_the_plain_ones(self, measure, small, kind):
         """Modules that stop early, or are projected, beside some that never reach the ball."""
         model, examples, _ = small
-        settings = kind(lr=5.0, steps=3, batch_size=36)
+        settings = kind(lr=2.5, steps=3, batch_size=36)
         plain = plain_criticality(model, examples.x_adv, examples.labels, settings, SEED)
         assert measure(model, examples, settings) == plain
         assert {entry.constrained for entry in plain} == {True, False}
