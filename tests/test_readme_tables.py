@@ -8,7 +8,7 @@ from invoking import Command
 
 README = Path(__file__).parents[1] / "README.md"
 PRINTED = re.compile(
-    r"<!-- (?P<name>table\d), made on (?P<device>.+) with torch (?P<torch>\S+) -->\n"
+    r"<!-- (?P<name>table\d), made on (?P<device>[^\n]+?) with torch (?P<torch>\S+) -->\n"
     r"```\n(?P<text>.+?)```",
     re.DOTALL,
 )
