@@ -1,17 +1,17 @@
 """Adversarial-training methods. `METHODS` is the registry: a new method is one file and one line.
 
-A method supplies pieces and never a loop (`baselines.method.Method`): how examples are crafted, the
-loss, what surrounds an optimiser step, and its published recipe. torch is imported where it is
-used, so that tables and `status` can read hyperparameters without it.
+A method supplies pieces and never a loop (`benchmark.engine.method.Method`): how examples are
+crafted, the loss, what surrounds an optimiser step, and its published recipe. torch is imported where
+it is used, so that tables and `status` can read hyperparameters without it.
 """
 
 from baselines.awp import Awp
 from baselines.mart import Mart
-from baselines.method import Method
 from baselines.pgd_at import PgdAt
 from baselines.score import Score
 from baselines.trades import Trades
 from baselines.trades_awp import TradesAwp
+from benchmark.engine.method import Method
 from benchmark.errors import UserError
 
 METHODS: dict[str, Method] = {

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from baselines.method import Method
 from baselines.pgd_at import PgdAt
-from benchmark.recipes import LinfAttack, Recipe
+from benchmark.engine.method import Method
+from benchmark.engine.recipes import LinfAttack, Recipe
 
 if TYPE_CHECKING:
     import torch

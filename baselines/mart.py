@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from baselines.method import Method
-from benchmark.recipes import LinfAttack, Recipe
+from benchmark.engine.method import Method
+from benchmark.engine.recipes import LinfAttack, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ class Mart(Method):
         attack: LinfAttack,
         generator: "torch.Generator",
     ) -> "Tensor":
-        from benchmark.attacks import gaussian_start, linf_pgd
+        from benchmark.engine.pgd import gaussian_start, linf_pgd
 
         start = gaussian_start(x, self.start_std, generator)
         return linf_pgd(model, x, labels, attack, start)

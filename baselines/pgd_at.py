@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from baselines.method import Method
-from benchmark.recipes import LinfAttack, Recipe
+from benchmark.engine.method import Method
+from benchmark.engine.recipes import LinfAttack, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class PgdAt(Method):
         attack: LinfAttack,
         generator: "torch.Generator",
     ) -> "Tensor":
-        from benchmark.attacks import linf_pgd, uniform_start
+        from benchmark.engine.pgd import linf_pgd, uniform_start
 
         start = uniform_start(x, attack.eps, generator)
         return linf_pgd(model, x, labels, attack, start, bn_training=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from baselines.method import Method
-from benchmark.recipes import LinfAttack, Recipe
+from benchmark.engine.method import Method
+from benchmark.engine.recipes import LinfAttack, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ class Score(Method):
         attack: LinfAttack,
         generator: "torch.Generator",
     ) -> "Tensor":
-        from benchmark.attacks import evaluated, gaussian_start, linf_pgd
+        from benchmark.engine.pgd import evaluated, gaussian_start, linf_pgd
 
         target = evaluated(model, x).softmax(1)
         start = gaussian_start(x, self.start_std, generator)

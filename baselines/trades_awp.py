@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from baselines.awp import Awp
-from baselines.method import Method
 from baselines.trades import Trades, trades_loss
-from benchmark.recipes import Recipe
+from benchmark.engine.method import Method
+from benchmark.engine.recipes import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,9 +1,20 @@
 """Benchmark and reproduction suite for Robust Critical Fine-Tuning (RiFT, ICCV 2023).
 
-Read `run.py` first: it is the paper from top to bottom for one cell. `cells`, `scales` and `plans`
-say what there is to make, `training`, `attacks`, `rift` and `evaluation` how, `store` and `records`
-where numbers live and what they know of themselves, `tables`, `audit`, `figures` and `render` what is
-shown, `sweep` and `work` how many cells are made at once, `cli` what a person types. The readings of
-the paper are named in `rift.presets`; `official_code` says where its released code differs.
+Read `run.py` first: it is the paper from top to bottom for one cell. The rooms, from the door down; each
+imports only what stands below it (docs/architecture.md):
+
+    cli          what a person types; all that prints
+    jobs         who calls run.py: one cell, many processes, a checkpoint of others, an export
+    submission   records that somebody else made: read without trust, checked, filed
+    report       what only reads records: tables, figures, checks, the leaderboard
+    plans        what there is to make: scales, plans of cells, and what of them is made
+    checkpoints  weights from files: the registry, safe loading, RobustBench
+    algorithm    RiFT: criticality, selection, fine-tuning, interpolation, readings of the paper
+    evaluation   clean, PGD, AutoAttack, corruptions
+    engine       the one training loop, the one attack loop, and the numbers they compute in
+    models       ResNet and Wide ResNet
+    data         datasets in memory, getting them, corrupting them
+    records      cells, records, specs, the store
+
 Adversarial-training methods are in the package `baselines`.
 """

@@ -2,7 +2,7 @@
 
     adversarial weights -> criticality -> selection -> fine-tuning -> interpolation -> evaluation
 
-Each step has one home (`benchmark.base`, `benchmark.rift.*`, `benchmark.evaluate`), continues
+Each step has one home (`jobs.base`, `algorithm.*`, `evaluation.record`), continues
 where a killed run stopped, and writes its result once.
 """
 
@@ -18,7 +18,25 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from benchmark.base import (
+from benchmark.algorithm.adversarial_examples import CHUNK
+from benchmark.algorithm.criticality import criticality, criticality_modules
+from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
+from benchmark.algorithm.interpolate import best_alpha, interpolate
+from benchmark.algorithm.selection import Candidates
+from benchmark.data.hold_out import Material, material
+from benchmark.data.images import Dataset, Split
+from benchmark.engine.counting import batch_starts, clean_count, journaled_pgd_answers
+from benchmark.engine.precision import FP32, computing_in
+from benchmark.engine.provenance import journaled, provenance
+from benchmark.engine.takeover import REFUSE, Takeover
+from benchmark.engine.training import Fitted, fit
+from benchmark.engine.training_state import State
+from benchmark.engine.weights import load_tensors, save_tensors
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.pgd import run_seed
+from benchmark.evaluation.protocol import counted
+from benchmark.evaluation.record import Evaluating
+from benchmark.jobs.base import (
     WEIGHTS,
     Weights,
     base_weights,
@@ -27,19 +45,11 @@ from benchmark.base import (
     kept_weights,
     new_model,
 )
-from benchmark.data.hold_out import Material, material
-from benchmark.data.images import Dataset, Split
-from benchmark.evaluate import Evaluating
-from benchmark.evaluation import evaluation
-from benchmark.evaluation.counting import batch_starts, clean_count, journaled_pgd_answers
-from benchmark.evaluation.evaluation import counted
-from benchmark.evaluation.pgd import run_seed
-from benchmark.from_checkpoint import caveats
-from benchmark.plans import Plan
-from benchmark.precision import FP32, computing_in
+from benchmark.plans.plan import Plan
+from benchmark.plans.start import caveats
+from benchmark.plans.states import is_fresh
 from benchmark.progress import Progress
-from benchmark.provenance import journaled, provenance
-from benchmark.records import (
+from benchmark.records.records import (
     CellName,
     Count,
     CurvePoint,
@@ -49,18 +59,8 @@ from benchmark.records import (
     ModuleCriticality,
     hashed,
 )
-from benchmark.rift.adversarial_examples import CHUNK
-from benchmark.rift.criticality import criticality, criticality_modules
-from benchmark.rift.finetune import CleanTraining, trainable_parameters
-from benchmark.rift.interpolate import best_alpha, interpolate
-from benchmark.rift.selection import Candidates
-from benchmark.specs import Spec, spec_hash, spec_of
-from benchmark.states import is_fresh
-from benchmark.store import Journal, Store
-from benchmark.takeover import REFUSE, Takeover
-from benchmark.training import Fitted, fit
-from benchmark.training_state import State
-from benchmark.weights import load_tensors, save_tensors
+from benchmark.records.specs import Spec, spec_hash, spec_of
+from benchmark.records.store import Journal, Store
 
 EPOCH_LOGS = TypeAdapter(list[EpochLog])
 STAGES = {"algorithm1": "criticality", "official": "criticality-official"}

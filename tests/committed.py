@@ -5,8 +5,8 @@ from pathlib import Path
 from torch import nn
 
 from benchmark.data import dataset_info
+from benchmark.engine.weights import load_tensors
 from benchmark.models import build
-from benchmark.weights import load_tensors
 
 FILE = "narrow-cifar10-resnet18-w16-pgd-at-seed0.safetensors"
 

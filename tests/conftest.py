@@ -10,10 +10,10 @@ from handmade import BY_HAND, write_every_table
 from hypothesis import settings
 from invoking import MINI, TINY, Command, Said
 
-from benchmark.precision import BF16, FP32, Precision, use
-from benchmark.reports import REPORTS
-from benchmark.store import Store
-from benchmark.tables import Reader, Table
+from benchmark.engine.precision import BF16, FP32, Precision, use
+from benchmark.records.store import Store
+from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables.tables import Reader, Table
 
 # A busy machine is no failure, and the same commit passes or fails each time; `--hypothesis-profile
 # explore` looks further, elsewhere each time.
@@ -165,7 +165,7 @@ def plain_pgd(one_thread):
     import torch
     from torch.nn.functional import cross_entropy
 
-    from benchmark.attacks import example_starts
+    from benchmark.engine.pgd import example_starts
 
     def attack(model, split, threat, seed):
         assert not model.training

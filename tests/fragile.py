@@ -4,8 +4,8 @@ import os
 import signal
 from multiprocessing.connection import Connection
 
-from benchmark.scales import Scale
-from benchmark.sweep import Failure, Options
+from benchmark.jobs.sweep import Failure, Options
+from benchmark.plans.scales import Scale
 
 
 def serve(connection: Connection, scale: Scale, options: Options) -> None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmark.cells import Cell
-from benchmark.evaluation.evaluation import VANISHING
+from benchmark.evaluation.protocol import VANISHING
 from benchmark.evaluation.sanity import attack_of
-from benchmark.plans import Plan
-from benchmark.records import (
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell
+from benchmark.records.records import (
     CellName,
     Count,
     EpochLog,
@@ -21,8 +22,7 @@ from benchmark.records import (
     Training,
     hashed,
 )
-from benchmark.scales import Scale
-from benchmark.store import Bits, Store, pack_bits
+from benchmark.records.store import Bits, Store, pack_bits
 
 BY_HAND = Scale(
     name="by-hand",

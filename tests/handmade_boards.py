@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from handmade import BY_HAND, cell_at, record_and_bits, write_record
 
-from benchmark.cells import OWN, Cell
+from benchmark.checkpoints.registry import Checkpoint
 from benchmark.data import DIGITS
-from benchmark.leaderboard.boards import leaderboard
-from benchmark.leaderboard.schema import Leaderboard
 from benchmark.models import arch
-from benchmark.plans import CheckpointPlan
-from benchmark.registry import Checkpoint
-from benchmark.store import Store
+from benchmark.plans.plan import CheckpointPlan
+from benchmark.records.cells import OWN, Cell
+from benchmark.records.store import Store
+from benchmark.report.leaderboard.boards import leaderboard
+from benchmark.report.leaderboard.schema import Leaderboard
 
 ONE_SEED = replace(BY_HAND, seeds=(0,))
 

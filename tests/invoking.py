@@ -6,7 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from benchmark.cli import app
-from benchmark.store import Store
+from benchmark.records.store import Store
 
 TINY = Path(__file__).parent / "tiny.toml"
 MINI = Path(__file__).parent / "mini.toml"

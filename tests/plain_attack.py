@@ -1,5 +1,5 @@
 """PGD and a step of adversarial training as one would write them down: fp32, contiguous tensors, batch
-normalisation as it stands. What `benchmark.attacks` and `benchmark.training` are measured against."""
+normalisation as it stands. What `engine.pgd` and `engine.training` are measured against."""
 
 import torch
 from torch.nn.functional import cross_entropy, kl_div

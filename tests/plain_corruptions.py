@@ -13,8 +13,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from benchmark.corruptions.constants import CONSTANTS
-from benchmark.corruptions.frost import TEXTURES
+from benchmark.data.corruptions.constants import CONSTANTS
+from benchmark.data.corruptions.frost import TEXTURES
 
 
 def corrupt_one(image, name, severity, *, seed, image_id):

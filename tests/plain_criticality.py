@@ -1,6 +1,6 @@
 """Both definitions of MRC with nothing left out: every pass of every module runs the whole network.
 
-The oracle of `benchmark.rift.criticality`, which must give the same bits with less work. Sums are taken
+The oracle of `algorithm.criticality`, which must give the same bits with less work. Sums are taken
 in the order that it promises: batch by batch, and within a batch chunk by chunk.
 """
 
@@ -9,9 +9,9 @@ import math
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmark.cells import derive_seed
-from benchmark.recipes import CriticalitySettings
-from benchmark.records import ModuleCriticality
+from benchmark.engine.recipes import CriticalitySettings
+from benchmark.records.cells import derive_seed
+from benchmark.records.records import ModuleCriticality
 
 
 def plain_criticality(model, x_adv, labels, settings, seed, chunk=256):

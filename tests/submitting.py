@@ -12,14 +12,14 @@ import typer
 from invoking import Said
 from typer.testing import CliRunner
 
-from benchmark.cells import Cell
-from benchmark.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS
-from benchmark.filing.checks import Examined, examine
-from benchmark.filing.entries import Reading, read
-from benchmark.filing.today import Today
-from benchmark.specs import spec_hash
-from benchmark.store import Bits, pack_bits
-from benchmark.submit_command import submit
+from benchmark.cli.submit import submit
+from benchmark.data.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS
+from benchmark.records.cells import Cell
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import Bits, pack_bits
+from benchmark.submission.entries import Reading, read
+from benchmark.submission.examine import Examined, examine
+from benchmark.submission.expected import Today
 
 RESULTS = Path(__file__).parents[1] / "results"
 BASE = "narrow/cifar10/resnet18-w16/pgd-at/none/seed0"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmark.data import DATASETS
-from benchmark.data.archives import ARCHIVES, archive
+from benchmark.data.get.archives import ARCHIVES, archive
 from benchmark.errors import UserError
 
 
@@ -63,7 +63,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 def test_the_commands_start_without_torch_and_without_the_network_stack():
     """What every command imports of this module's neighbours loads neither torch nor requests."""
     code = (
-        "import sys, benchmark.data_commands;"
+        "import sys, benchmark.cli.data;"
         "print([name for name in ('torch', 'torchvision', 'requests') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.attack_copy import AttackCopy, MixedPrecision, _copies, cheaper, trained
-from benchmark.attacks import example_starts, linf_pgd, training_mode
 from benchmark.data import DatasetInfo, dataset_info
+from benchmark.engine.folded_copy import AttackCopy, MixedPrecision, _copies, cheaper, trained
+from benchmark.engine.pgd import example_starts, linf_pgd, training_mode
+from benchmark.engine.precision import Precision, has_compiler
+from benchmark.engine.recipes import LinfAttack
 from benchmark.models import build
-from benchmark.precision import Precision, has_compiler
-from benchmark.recipes import LinfAttack
 
 CPU = torch.device("cpu")
 NETWORKS = [

@@ -7,16 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmark.attacks import (
+from benchmark.data import DIGITS
+from benchmark.engine.counting import adversarial_batch
+from benchmark.engine.pgd import (
     example_starts,
     linf_pgd,
     summed_cross_entropy,
     training_mode,
     uniform_start,
 )
-from benchmark.data import DIGITS
-from benchmark.evaluation.counting import adversarial_batch
-from benchmark.recipes import LinfAttack
+from benchmark.engine.recipes import LinfAttack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

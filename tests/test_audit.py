@@ -23,16 +23,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.audit import AUDITED, audit, audit_cells
+from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.errors import UserError
-from benchmark.estimates import Estimate
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.evaluation import counted
-from benchmark.intervals import Interval, PValues, over_images, over_seeds
-from benchmark.rift.presets import PROTOCOLS
-from benchmark.scales import SCALES
-from benchmark.store import Store
-from benchmark.tables import Entry, Reader, Table
+from benchmark.evaluation.protocol import counted
+from benchmark.plans.scales import SCALES
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import Interval, PValues, over_images, over_seeds
+from benchmark.report.tables.audit import AUDITED, audit, audit_cells
+from benchmark.report.tables.tables import Entry, Reader, Table
 
 DIFFERENCE, IMAGES, SEEDS, P = "difference", "95 % images", "95 % seeds", "McNemar p"
 COMPARED = (*AUDITED, "rift - bn-only", "rift - random-layer")
@@ -443,5 +443,6 @@ def test_per_image_of_the_worst_run_is_the_first_with_the_fewest(trials: np.ndar
 
 def test_an_audit_reads_without_torch(written: Store) -> None:
     """Rendering records imports no torch, as for every table."""
-    code = "import sys, benchmark.audit, benchmark.render; sys.exit('torch' in sys.modules)"
+    code = "import sys; from benchmark.report.tables import audit, render"
+    code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

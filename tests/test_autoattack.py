@@ -17,15 +17,15 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import nn
 
-from benchmark.cells import Cell
 from benchmark.data import CIFAR10, DIGITS
 from benchmark.data.images import Dataset, Split
 from benchmark.errors import UserError
 from benchmark.evaluation import autoattack, evaluation, standard_attacks
 from benchmark.evaluation.autoattack import PARAMETERS, Apgd, AutoAttack, SurvivedAttacks, attack_seed
 from benchmark.progress import silent
-from benchmark.records import Count
-from benchmark.store import Journal, pack_bits
+from benchmark.records.cells import Cell
+from benchmark.records.records import Count
+from benchmark.records.store import Journal, pack_bits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

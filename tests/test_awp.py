@@ -11,8 +11,8 @@ from torch import nn
 from baselines.awp import Awp
 from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
-from benchmark.attacks import uniform_start
 from benchmark.data import DIGITS
+from benchmark.engine.pgd import uniform_start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,8 +9,18 @@ import torch
 from handmade import PROVENANCE
 from invoking import said
 
-import benchmark.bf16_measure as measuring
-from benchmark.bf16_changes import (
+import benchmark.jobs.bf16 as measuring
+from benchmark.data import DIGITS
+from benchmark.engine import counting
+from benchmark.engine.precision import BF16, FP32, computing_in
+from benchmark.engine.weights import load_tensors
+from benchmark.errors import UserError
+from benchmark.evaluation.pgd import run_seed
+from benchmark.models import build
+from benchmark.records.cells import Cell
+from benchmark.records.records import hashed
+from benchmark.records.store import Store
+from benchmark.report.bf16 import (
     EMULATED,
     Changes,
     FlagRun,
@@ -19,19 +29,9 @@ from benchmark.bf16_changes import (
     changes_path,
     read_changes,
 )
-from benchmark.cells import Cell
-from benchmark.data import DIGITS
-from benchmark.errors import UserError
-from benchmark.estimates import change_of_flags
-from benchmark.evaluation import counting
-from benchmark.evaluation.pgd import run_seed
-from benchmark.intervals import over_images
-from benchmark.models import build
-from benchmark.precision import BF16, FP32, computing_in
-from benchmark.records import hashed
-from benchmark.render import markdown, text
-from benchmark.store import Store
-from benchmark.weights import load_tensors
+from benchmark.report.estimates import change_of_flags
+from benchmark.report.intervals import over_images
+from benchmark.report.tables.render import markdown, text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.cells import Cell, derive_seed
 from benchmark.errors import UserError
+from benchmark.records.cells import Cell, derive_seed
 
 BASE = Cell("quick", "digits", "resnet18-w8", "pgd-at", "none", 0)
 RIFT = Cell("narrow", "cifar10", "wrn-34-1", "pgd-at", "rift", 12)

@@ -17,19 +17,20 @@ import torch
 from invoking import Said, said
 from typer.testing import CliRunner
 
-from benchmark import obtain, registry
-from benchmark.base import WEIGHTS
-from benchmark.cells import Cell
-from benchmark.checkpoint_commands import app
+from benchmark.checkpoints import get as obtain
+from benchmark.checkpoints import registry
+from benchmark.checkpoints.registry import Checkpoint, checkpoint
+from benchmark.cli.checkpoints import app
 from benchmark.data import DIGITS
+from benchmark.engine.weights import save_tensors, weights_sha256
 from benchmark.errors import UserError
-from benchmark.export import packed, toml_block
+from benchmark.jobs.base import WEIGHTS
+from benchmark.jobs.export import packed, toml_block
 from benchmark.models import build
-from benchmark.records import Making
-from benchmark.registry import Checkpoint, checkpoint
-from benchmark.shipped import shipped
-from benchmark.store import Store
-from benchmark.weights import save_tensors, weights_sha256
+from benchmark.records.cells import Cell
+from benchmark.records.records import Making
+from benchmark.records.shipped import shipped
+from benchmark.records.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -20,12 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmark.checkpoints import ENTRIES, PREFIXES, load_checkpoint
+from benchmark.checkpoints.load import ENTRIES, PREFIXES, load_checkpoint
+from benchmark.checkpoints.networks import normalised
 from benchmark.data import CIFAR10, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.models.resnet import ResNet
-from benchmark.networks import normalised
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,10 +17,9 @@ from handmade import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.bounds import KEEPS, KEPT, LOSES, LOWERED, NOT_HURT, RAISED, Bound
-from benchmark.claims import CLAIMS, c9_summary, claim_findings, every
-from benchmark.estimates import Estimate
-from benchmark.evidence import (
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import SCALES, Scale
+from benchmark.records.evidence import (
     Evidence,
     Move,
     Rescaled,
@@ -29,15 +28,16 @@ from benchmark.evidence import (
     evidence_path,
     evidence_spec,
 )
-from benchmark.fresh import Fresh
-from benchmark.intervals import Interval
-from benchmark.plans import Plan
-from benchmark.published import published
-from benchmark.records import Count, CurvePoint, Finetuning, ModuleCriticality, hashed
-from benchmark.reports import REPORTS
-from benchmark.scales import SCALES, Scale
-from benchmark.store import Store
-from benchmark.verdicts import Finding, Verdict
+from benchmark.records.records import Count, CurvePoint, Finetuning, ModuleCriticality, hashed
+from benchmark.records.store import Store
+from benchmark.report.check.bounds import KEEPS, KEPT, LOSES, LOWERED, NOT_HURT, RAISED, Bound
+from benchmark.report.check.claims import CLAIMS, c9_summary, claim_findings, every
+from benchmark.report.check.published import published
+from benchmark.report.check.verdicts import Finding, Verdict
+from benchmark.report.estimates import Estimate
+from benchmark.report.fresh import Fresh
+from benchmark.report.intervals import Interval
+from benchmark.report.tables.reports import REPORTS
 
 HOLDS, FAILS, UNCLEAR, MISSING = Verdict.HOLDS, Verdict.FAILS, Verdict.UNCLEAR, Verdict.MISSING
 ONE = replace(BY_HAND, archs=("resnet18-w8",), methods=("pgd-at",))

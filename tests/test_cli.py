@@ -13,21 +13,21 @@ import pytest
 from handmade import BY_HAND
 from invoking import MINI, TINY, Command, Said, said
 
-import benchmark.base
-import benchmark.cell_commands
-import benchmark.console
+import benchmark.cli.options
+import benchmark.cli.work
 import benchmark.data.cifar
-from benchmark.cells import Cell
+import benchmark.jobs.base
+from benchmark.engine.precision import Precision
+from benchmark.engine.recipes import Recipe
+from benchmark.engine.training import TrainingFailed
 from benchmark.errors import UserError
-from benchmark.precision import Precision
-from benchmark.recipes import Recipe
-from benchmark.records import Finetuning, Training
-from benchmark.reports import REPORTS
-from benchmark.scales import SCALES
-from benchmark.store import Store
-from benchmark.sweep import Options
-from benchmark.training import TrainingFailed
-from benchmark.work import Worker
+from benchmark.jobs.sweep import Options
+from benchmark.jobs.worker import Worker
+from benchmark.plans.scales import SCALES
+from benchmark.records.cells import Cell
+from benchmark.records.records import Finetuning, Training
+from benchmark.records.store import Store
+from benchmark.report.tables.reports import REPORTS
 
 BASE_0 = "mini/digits/resnet18-w8/pgd-at/none/seed0"
 BASE_1 = "mini/digits/resnet18-w8/pgd-at/none/seed1"
@@ -47,7 +47,7 @@ def forbidden(*arguments: Any, **options: Any) -> NoReturn:
 @pytest.fixture
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on any attempt to make a cell."""
-    monkeypatch.setattr(benchmark.cell_commands, "sweep", forbidden)
+    monkeypatch.setattr(benchmark.cli.work, "sweep", forbidden)
     monkeypatch.setattr(Worker, "do", forbidden)
 
 
@@ -343,7 +343,7 @@ def test_options_reach_the_workers(
     given."""
     got: list[Options] = []
     monkeypatch.setattr(
-        benchmark.cell_commands, "sweep", lambda tasks, scale, options, *rest: got.append(options) or []
+        benchmark.cli.work, "sweep", lambda tasks, scale, options, *rest: got.append(options) or []
     )
     command("table1", "--scale", str(TINY), "--data-dir", "/some/where", "--device", "cuda:1", *options)
     assert got == [Options(command.store, Path("/some/where"), "cuda:1", threads, Precision(name))]
@@ -475,7 +475,7 @@ def test_a_table_that_cannot_be_written_is_still_printed(
     def read_only(path: Path, content: bytes) -> NoReturn:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(benchmark.console, "write_atomically", read_only)
+    monkeypatch.setattr(benchmark.cli.options, "write_atomically", read_only)
     answer = Command(mini)("table1", "--scale", str(MINI), "--collect")
     assert answer.exit_code == 2
     assert answer.stdout.startswith("Table 1")
@@ -503,7 +503,7 @@ def test_control_c_says_how_to_go_on(command: Command, monkeypatch: pytest.Monke
     def interrupted(*arguments: Any) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(benchmark.cell_commands, "sweep", interrupted)
+    monkeypatch.setattr(benchmark.cli.work, "sweep", interrupted)
     answer = command("table1", "--scale", str(TINY))
     assert answer.exit_code == 130
     assert answer.stderr.endswith("stopped; the same command continues where this one was\n")
@@ -575,7 +575,7 @@ def test_a_failing_cell_does_not_stop_the_others(
 
     unfinished(own_mini, BASE_0, weights=False)
     unfinished(own_mini, BASE_1, weights=True)
-    monkeypatch.setattr(benchmark.base, "fit", failing)
+    monkeypatch.setattr(benchmark.jobs.base, "fit", failing)
     answer = command(*BASES)
     assert answer.exit_code == 1
     assert answer.stdout.startswith("Table 1")
@@ -592,7 +592,7 @@ def test_the_same_command_goes_on_after_a_failure(
     """What failed is made by the same command once its cause is gone, with the same numbers."""
     unfinished(own_mini, BASE_1, weights=True)
     with monkeypatch.context() as patch:
-        patch.setattr(benchmark.base, "load_tensors", forbidden)
+        patch.setattr(benchmark.jobs.base, "load_tensors", forbidden)
         assert command(*BASES).exit_code == 1
     assert command(*BASES).exit_code == 0
     cell = Cell.parse(BASE_1)
@@ -607,13 +607,13 @@ def test_other_weights_than_those_of_the_records_are_not_evaluated(
 ) -> None:
     """Weights trained anew that differ from those behind the records fail instead of mixing."""
 
-    whole = benchmark.base.fit
+    whole = benchmark.jobs.base.fit
 
     def shorter(model: Any, split: Any, info: Any, method: Any, recipe: Recipe, **options: Any) -> Any:
         return whole(model, split, info, method, dataclasses.replace(recipe, epochs=1), **options)
 
     unfinished(own_mini, BASE_0, weights=False)
-    monkeypatch.setattr(benchmark.base, "fit", shorter)
+    monkeypatch.setattr(benchmark.jobs.base, "fit", shorter)
     answer = command(*BASES)
     assert answer.exit_code == 1
     assert failures(answer).keys() == {BASE_0}
@@ -715,7 +715,7 @@ def test_a_stale_base_model_stops_its_fine_tunings(
     own_mini: Store, command: Command, changed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fine-tuning a model whose making is stale is refused before hours of training it again."""
-    monkeypatch.setattr(benchmark.base, "fit", forbidden)
+    monkeypatch.setattr(benchmark.jobs.base, "fit", forbidden)
     message = refused(command("table1", "--scale", str(changed), "--only", "*/rift/*"))
     assert "--redo-stale" in message
 

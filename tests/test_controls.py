@@ -6,16 +6,16 @@ import pytest
 import torch
 from invoking import MINI
 
-from benchmark.base import base_weights
-from benchmark.cells import Cell
+from benchmark.algorithm.criticality import criticality_modules
 from benchmark.data.images import Dataset, Split
+from benchmark.engine.weights import load_tensors
 from benchmark.errors import UserError
-from benchmark.plans import Plan
+from benchmark.jobs.base import base_weights
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import scale
 from benchmark.progress import silent
-from benchmark.rift.criticality import criticality_modules
+from benchmark.records.cells import Cell
 from benchmark.run import Run, finetuned_weights, run_cell
-from benchmark.scales import scale
-from benchmark.weights import load_tensors
 
 
 @pytest.fixture

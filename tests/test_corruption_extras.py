@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from benchmark.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
-from benchmark.corruptions.spatter import MUD, WATER, outlines, relief
+from benchmark.data.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
+from benchmark.data.corruptions.spatter import MUD, WATER, outlines, relief
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)

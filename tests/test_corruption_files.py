@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from benchmark.corruptions import files
-from benchmark.corruptions.files import MANIFEST, images_sha256, read_file, write_files
-from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
-from benchmark.data import sha256sums
+from benchmark.data.corruptions import files
+from benchmark.data.corruptions.files import MANIFEST, images_sha256, read_file, write_files
+from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.data.get import sha256sums
 from benchmark.errors import UserError
 
 COUNT = 12

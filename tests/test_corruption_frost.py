@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from benchmark.corruptions.frost import (
+from benchmark.data.corruptions.frost import (
     SCALES,
     TEXTURES,
     PhotographedFrost,
     frost,
     least_picture_side,
 )
-from benchmark.corruptions.generator import CONSTANTS, corrupt, load_frost
+from benchmark.data.corruptions.generator import CONSTANTS, corrupt, load_frost
 from benchmark.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import features
 from sklearn.datasets import load_digits
 
-from benchmark.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
+from benchmark.data.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
 
 GOLDENS = Path(__file__).parent / "goldens"
 HASHES = GOLDENS / "corruptions.json"

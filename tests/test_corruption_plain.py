@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plain_corruptions import PLAIN_OPERATIONS, corrupt_one
 
-from benchmark.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS, corrupt
+from benchmark.data.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS, corrupt
 
 
 def test_all_fifteen_are_written_out() -> None:

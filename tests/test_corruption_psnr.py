@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt
 from benchmark.data import load
+from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt
 
 PUBLISHED = tomllib.loads((Path(__file__).parent / "published_psnr.toml").read_text())
 COUNT = 200

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.corruptions import generator
-from benchmark.corruptions.blur import overwriting
-from benchmark.corruptions.colour import luma
-from benchmark.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt
+from benchmark.data.corruptions import generator
+from benchmark.data.corruptions.blur import overwriting
+from benchmark.data.corruptions.colour import luma
+from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt
 
 every_corruption = pytest.mark.parametrize("name", OPERATIONS)
 every_side = pytest.mark.parametrize("side", [32, 64])

@@ -14,9 +14,9 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from benchmark.corruptions.filters import convolve, gaussian_blur, sample, trail_blur, zoom
-from benchmark.corruptions.frost import TEXTURES
-from benchmark.corruptions.generator import (
+from benchmark.data.corruptions.filters import convolve, gaussian_blur, sample, trail_blur, zoom
+from benchmark.data.corruptions.frost import TEXTURES
+from benchmark.data.corruptions.generator import (
     CONSTANTS,
     CORRUPTIONS_15,
     CORRUPTIONS_18,
@@ -27,7 +27,7 @@ from benchmark.corruptions.generator import (
     corrupt,
     generator_spec,
 )
-from benchmark.corruptions.plasma import plasma, plasma_noise_side
+from benchmark.data.corruptions.plasma import plasma, plasma_noise_side
 
 COUNT = 200
 DIGITS = np.rint(load_digits().images[:COUNT] * 255 / 16).astype(np.uint8)[..., None]

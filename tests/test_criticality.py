@@ -7,19 +7,19 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
-import benchmark.rift.adversarial_examples as crafted
-import benchmark.rift.algorithm1 as ascending
-import benchmark.rift.criticality as measured
+import benchmark.algorithm.adversarial_examples as crafted
+import benchmark.algorithm.algorithm1 as ascending
+import benchmark.algorithm.criticality as measured
+from benchmark.algorithm.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
+from benchmark.algorithm.criticality import criticality, criticality_modules, module_criticality
+from benchmark.algorithm.rolling import Tail
 from benchmark.data import DIGITS
+from benchmark.engine.recipes import CriticalitySettings
+from benchmark.engine.training import TrainingFailed
+from benchmark.engine.weights import weights_sha256
 from benchmark.models import build
-from benchmark.recipes import CriticalitySettings
-from benchmark.records import ModuleCriticality, flagged, not_valid
-from benchmark.rift.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
-from benchmark.rift.criticality import criticality, criticality_modules, module_criticality
-from benchmark.rift.rolling import Tail
-from benchmark.store import Journal
-from benchmark.training import TrainingFailed
-from benchmark.weights import weights_sha256
+from benchmark.records.records import ModuleCriticality, flagged, not_valid
+from benchmark.records.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

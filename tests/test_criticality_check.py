@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from invoking import Said
 from typer.testing import CliRunner
 
-from benchmark.cells import Cell
-from benchmark.check_command import check, examine
-from benchmark.criticality_check import (
+from benchmark.cli.check import check, examine
+from benchmark.plans.scales import PAPER, SCALES, SHORT, Scale
+from benchmark.records.cells import Cell
+from benchmark.records.records import Finetuning, ModuleCriticality
+from benchmark.records.store import Store
+from benchmark.report.check.criticality import (
     FACTOR,
     NEAR,
     OFFICIAL_CODE,
@@ -26,12 +29,9 @@ from benchmark.criticality_check import (
     judge_mrc,
     judge_rank,
 )
-from benchmark.fresh import Fresh
-from benchmark.published import published
-from benchmark.records import Finetuning, ModuleCriticality
-from benchmark.scales import PAPER, SCALES, SHORT, Scale
-from benchmark.store import Store
-from benchmark.verdicts import Finding, Verdict
+from benchmark.report.check.published import published
+from benchmark.report.check.verdicts import Finding, Verdict
+from benchmark.report.fresh import Fresh
 
 MATCH, WITHIN, OFF, MISSING = Verdict.MATCH, Verdict.WITHIN, Verdict.OFF, Verdict.MISSING
 LEAST, MOST = "layer2.1.conv2", "layer4.1.conv1"

@@ -15,12 +15,12 @@ import pytest
 from invoking import said
 from rich.console import Console
 
-from benchmark import data_commands
-from benchmark.corruptions.generator import OPERATIONS, corrupt
+from benchmark.cli import data as data_commands
 from benchmark.data import CIFAR100, DIGITS, cifar, load
-from benchmark.data.archives import ARCHIVES
 from benchmark.data.content import content_sha256
-from benchmark.data.holdings import HOLDINGS, Corruptions
+from benchmark.data.corruptions.generator import OPERATIONS, corrupt
+from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.inventory import HOLDINGS, Corruptions
 from benchmark.evaluation.corruptions import corruption_seed
 
 SIZES = {"train": 100, "test": 100}

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-import benchmark.display
-from benchmark.display import Bars, Lines, display
+import benchmark.cli.progress
+from benchmark.cli.progress import Bars, Lines, display
 
 KEY = "quick/digits/resnet18-w8/pgd-at/rift/seed0"
 
@@ -15,7 +15,7 @@ KEY = "quick/digits/resnet18-w8/pgd-at/rift/seed0"
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that displays see, in seconds; set its only entry."""
     now = [1000.0]
-    monkeypatch.setattr(benchmark.display.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(benchmark.cli.progress.time, "monotonic", lambda: now[0])
     return now
 
 

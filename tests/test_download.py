@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-import benchmark.data.download
-from benchmark.data.archives import Archive
-from benchmark.data.download import fetch, md5, settle, unpack, verify_archive
+import benchmark.data.get.download
+from benchmark.data.get.archives import Archive
+from benchmark.data.get.download import fetch, md5, settle, unpack, verify_archive
 from benchmark.errors import UserError
 
 FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40}
@@ -204,8 +204,8 @@ class TestFetch:
         code = (
             "import os, sys\n"
             "from pathlib import Path\n"
-            "from benchmark.data.archives import Archive\n"
-            "from benchmark.data.download import fetch\n"
+            "from benchmark.data.get.archives import Archive\n"
+            "from benchmark.data.get.download import fetch\n"
             "def dies(url, output, pooch):\n"
             "    Path(output).write_bytes(b'half')\n"
             "    os._exit(9)\n"
@@ -349,7 +349,7 @@ class TestUnpack:
         """An archive that cannot fit is refused."""
         wanted, path, data = self.put(tmp_path, file, packed(FILES))
         usage = namedtuple("usage", "total used free")(10**9, 10**9 - 5, 5)
-        monkeypatch.setattr(benchmark.data.download.shutil, "disk_usage", lambda path: usage)
+        monkeypatch.setattr(benchmark.data.get.download.shutil, "disk_usage", lambda path: usage)
         with pytest.raises(UserError, match="free; make room"):
             unpack(wanted, path, data)
         assert tree(data) == {}

@@ -11,7 +11,9 @@ from handmade import ADV, CLEAN, OOD, cell_at, write_record
 from scipy import stats
 
 from benchmark.errors import UserError
-from benchmark.estimates import (
+from benchmark.records.records import Record
+from benchmark.records.store import Store
+from benchmark.report.estimates import (
     Estimate,
     accuracy,
     average_accuracy,
@@ -20,9 +22,7 @@ from benchmark.estimates import (
     change_over_images,
     per_image,
 )
-from benchmark.intervals import Interval, over_images
-from benchmark.records import Record
-from benchmark.store import Store
+from benchmark.report.intervals import Interval, over_images
 
 ARCHS = ("resnet18-w8", "resnet34-w8")
 N = 200

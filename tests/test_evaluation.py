@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-import benchmark.corruptions.generator
-from benchmark.attacks import example_starts
-from benchmark.cells import Cell, derive_seed
-from benchmark.corruptions.files import write_files
-from benchmark.corruptions.generator import CORRUPTIONS_15, CORRUPTIONS_18, corrupt
+import benchmark.data.corruptions.generator
 from benchmark.data import CIFAR10, DIGITS
+from benchmark.data.corruptions.files import write_files
+from benchmark.data.corruptions.generator import CORRUPTIONS_15, CORRUPTIONS_18, corrupt
+from benchmark.engine import counting
+from benchmark.engine.pgd import example_starts
 from benchmark.errors import UserError
-from benchmark.evaluation import EVALUATIONS, counting, evaluation
+from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.evaluation.corruptions import (
     GeneratedCorruptions,
     corruption_seed,
@@ -24,9 +24,10 @@ from benchmark.evaluation.corruptions import (
 )
 from benchmark.evaluation.pgd import run_seed
 from benchmark.progress import silent
-from benchmark.records import Count
-from benchmark.specs import spec_hash
-from benchmark.store import Journal
+from benchmark.records.cells import Cell, derive_seed
+from benchmark.records.records import Count
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -291,7 +292,7 @@ class TestGenerated:
         stored = dataclasses.replace(data, directory=tmp_path)
         journal = Journal(tmp_path / "journal", "of this test")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(benchmark.corruptions.generator, "corrupt", None)
+            patch.setattr(benchmark.data.corruptions.generator, "corrupt", None)
             outcome = evaluation("corruptions-15-gen-v2").run(model, stored, CELL, journal, silent)
         assert same(outcome, undisturbed["corruptions-15-gen-v2"])
 

@@ -7,7 +7,8 @@ import pytest
 from handmade import BY_HAND, PROVENANCE, cell_at, write_making
 
 from benchmark.errors import UserError
-from benchmark.evidence import (
+from benchmark.plans.plan import Plan
+from benchmark.records.evidence import (
     FACTORS,
     Evidence,
     Move,
@@ -19,9 +20,8 @@ from benchmark.evidence import (
     evidence_spec,
     stale,
 )
-from benchmark.evidence_text import text
-from benchmark.plans import Plan
-from benchmark.records import ModuleCriticality, hashed
+from benchmark.records.records import ModuleCriticality, hashed
+from benchmark.report.theorems import text
 
 
 def by_hand(seed=0, **changes):

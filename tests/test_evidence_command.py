@@ -11,15 +11,15 @@ from invoking import MINI, Said
 from torch.nn.functional import cross_entropy
 from typer.testing import CliRunner
 
-import benchmark.evidence_measure as measuring
+import benchmark.jobs.theorems as measuring
+from benchmark.cli.evidence import evidence as command
 from benchmark.data import DIGITS
-from benchmark.evidence import FACTORS, evidence, evidence_cells, evidence_path, stale
-from benchmark.evidence_command import evidence as command
-from benchmark.evidence_text import text
+from benchmark.engine.weights import load_tensors
 from benchmark.models import build
-from benchmark.scales import scale
-from benchmark.store import Store
-from benchmark.weights import load_tensors
+from benchmark.plans.scales import scale
+from benchmark.records.evidence import FACTORS, evidence, evidence_cells, evidence_path, stale
+from benchmark.records.store import Store
+from benchmark.report.theorems import text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

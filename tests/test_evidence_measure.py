@@ -3,16 +3,16 @@
 import pytest
 from torch.nn.functional import cross_entropy
 
+from benchmark.algorithm.adversarial_examples import adversarial_set
+from benchmark.algorithm.algorithm1 import algorithm1
+from benchmark.algorithm.ascent import moving_weight
+from benchmark.algorithm.criticality import criticality
+from benchmark.algorithm.rolling import Tail
 from benchmark.data import DIGITS
-from benchmark.evidence import FACTORS
-from benchmark.evidence_measure import moves, rescaled_modules
-from benchmark.recipes import CriticalitySettings
-from benchmark.rift.adversarial_examples import adversarial_set
-from benchmark.rift.algorithm1 import algorithm1
-from benchmark.rift.ascent import moving_weight
-from benchmark.rift.criticality import criticality
-from benchmark.rift.rolling import Tail
-from benchmark.store import Journal
+from benchmark.engine.recipes import CriticalitySettings
+from benchmark.jobs.theorems import moves, rescaled_modules
+from benchmark.records.evidence import FACTORS
+from benchmark.records.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,21 +11,11 @@ import numpy as np
 import pytest
 from handmade import BY_HAND, PROVENANCE, cell_at, write_record
 
-from benchmark.cells import Cell
 from benchmark.errors import UserError
-from benchmark.figures import FIGURES, FigureSpec, figure_spec
-from benchmark.pictures import (
-    Bars,
-    Curves,
-    Damage,
-    DamagedModule,
-    MeasuredModule,
-    axis_of_mrc,
-    ranked,
-    spearman,
-)
-from benchmark.plans import Plan
-from benchmark.records import (
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import SCALES, Scale
+from benchmark.records.cells import Cell
+from benchmark.records.records import (
     CellName,
     Count,
     CurvePoint,
@@ -35,9 +25,19 @@ from benchmark.records import (
     ModuleCriticality,
     hashed,
 )
-from benchmark.scales import SCALES, Scale
-from benchmark.store import Store
-from benchmark.tables import Reader
+from benchmark.records.store import Store
+from benchmark.report.figures.figures import FIGURES, FigureSpec, figure_spec
+from benchmark.report.figures.pictures import (
+    Bars,
+    Curves,
+    Damage,
+    DamagedModule,
+    MeasuredModule,
+    axis_of_mrc,
+    ranked,
+    spearman,
+)
+from benchmark.report.tables.tables import Reader
 
 TWO = replace(BY_HAND, archs=("resnet18-w8",), seeds=(0, 1), criticality={"images": 64})
 TUNINGS = ("rift", "robust-critical", "last-layer", "random-layer", "all-layers")
@@ -485,7 +485,8 @@ def test_an_unknown_figure_lists_the_known_ones() -> None:
 
 def test_declarations_load_neither_torch_nor_matplotlib() -> None:
     """`status` and `list` stay quick: both libraries wait until a figure is drawn."""
-    code = "import sys, benchmark.figures; print({'torch', 'matplotlib', 'scipy'} & set(sys.modules))"
+    code = "import sys, benchmark.report.figures.figures"
+    code += "; print({'torch', 'matplotlib', 'scipy'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "set()\n"
 
@@ -534,7 +535,7 @@ def test_equal_numbers_give_equal_bytes_whatever_the_settings(store: Store) -> N
 @pytest.mark.parametrize("kind", ["bars", "damage"])
 def test_every_kind_of_picture_can_be_drawn_twice_alike(kind: str) -> None:
     """Bars and dots with negative, diverged and unconstrained modules come out, and alike."""
-    from benchmark.plots import draw
+    from benchmark.report.figures.draw import draw
 
     ordered = ranked(BARS.modules)
     modules = [DamagedModule(i, m, (0.01, -0.02), (0.0, 0.1)) for i, m in enumerate(ordered, 1)]
@@ -548,7 +549,7 @@ def test_no_name_is_cut_off(count: int) -> None:
     """Names of modules, the highlighted one in bold among them, lie inside the picture as saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from benchmark.plots import laid_out
+    from benchmark.report.figures.draw import laid_out
 
     names = [f"layer{place}.0.shortcut.0" for place in range(10, 10 + count)]
     modules = [replace(measured(1.0 + place, 2.0), module=name) for place, name in enumerate(names)]
@@ -563,7 +564,7 @@ def test_no_name_is_cut_off(count: int) -> None:
 def test_bars_are_the_means_and_flags_are_seen() -> None:
     """A bar is as high as its mean; hatched if unconstrained, a cross instead of it if diverged, a
     triangle above it if failed."""
-    from benchmark.plots import LEAST, MOST, figure_of
+    from benchmark.report.figures.draw import LEAST, MOST, figure_of
 
     upper, lower = figure_of(BARS).axes
     assert [bar.get_height() for bar in upper.patches] == pytest.approx([0.1, 3, 0.6])
@@ -580,7 +581,7 @@ def test_bars_are_the_means_and_flags_are_seen() -> None:
 
 def test_curves_are_drawn_where_they_are(store: Store) -> None:
     """The mean of each tuning is a line with a dot per alpha, in percent; the constraint is dashed."""
-    from benchmark.plots import figure_of
+    from benchmark.report.figures.draw import figure_of
 
     write_curves(store)
     picture = FIGURES["figure1"].build(Reader(store, TWO))

@@ -37,20 +37,20 @@ from submitting import (
     put_bits,
 )
 
-from benchmark.cells import Cell
+from benchmark.checkpoints.registry import FILE, VARIABLE
 from benchmark.data import DIGITS
 from benchmark.errors import UserError
-from benchmark.filing.checks import examine
-from benchmark.filing.commits import missing_commits
-from benchmark.filing.entries import read
-from benchmark.filing.today import Today, first_difference
 from benchmark.models import arch
-from benchmark.plans import CheckpointPlan
-from benchmark.records import CellName, Making, Record, hashed
-from benchmark.registry import FILE, VARIABLE
-from benchmark.shipped import shipped
-from benchmark.specs import spec_hash
-from benchmark.store import pack_bits
+from benchmark.plans.plan import CheckpointPlan
+from benchmark.records.cells import Cell
+from benchmark.records.records import CellName, Making, Record, hashed
+from benchmark.records.shipped import shipped
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import pack_bits
+from benchmark.submission.commits import missing_commits
+from benchmark.submission.entries import read
+from benchmark.submission.examine import examine
+from benchmark.submission.expected import Today, first_difference
 
 Change = Callable[[Any], None]
 ZEROS = "0" * 64
@@ -73,7 +73,7 @@ def at(tree: Path, key: str, name: str) -> Path:
 @pytest.fixture(autouse=True)
 def _every_commit_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkout that is tested may have no history."""
-    monkeypatch.setattr("benchmark.filing.checks.missing_commits", lambda _: frozenset())
+    monkeypatch.setattr("benchmark.submission.examine.missing_commits", lambda _: frozenset())
 
 
 @pytest.fixture(scope="module")
@@ -595,7 +595,7 @@ def test_a_remark_on_a_missing_commit(tree: Path, monkeypatch: pytest.MonkeyPatc
     other = "1" * 40
     edit(at(tree, RIFT, "clean"), put("provenance/commit", other))
     monkeypatch.setattr(
-        "benchmark.filing.checks.missing_commits", lambda named: frozenset({other} & set(named))
+        "benchmark.submission.examine.missing_commits", lambda named: frozenset({other} & set(named))
     )
     _, examined = looked_at(tree)
     assert examined.findings == ()

@@ -9,25 +9,25 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmark.base import Weights
-from benchmark.cells import Cell
+from benchmark.algorithm.adversarial_examples import Tally
+from benchmark.algorithm.finetune import CleanTraining
 from benchmark.data import DIGITS
+from benchmark.engine.counting import clean_count, judged, pgd_count, vanishing
+from benchmark.engine.precision import Precision, use
+from benchmark.engine.recipes import Recipe
+from benchmark.engine.training import TrainingFailed, fit
 from benchmark.errors import UserError
-from benchmark.evaluate import Evaluating
 from benchmark.evaluation import EVALUATIONS, evaluation, standard_attacks
 from benchmark.evaluation.autoattack import PARAMETERS
-from benchmark.evaluation.counting import clean_count, judged, pgd_count, vanishing
-from benchmark.evaluation.evaluation import counted
+from benchmark.evaluation.protocol import counted
+from benchmark.evaluation.record import Evaluating
+from benchmark.jobs.base import Weights
 from benchmark.models import arch
-from benchmark.plans import CheckpointPlan
-from benchmark.precision import Precision, use
+from benchmark.plans.plan import CheckpointPlan
 from benchmark.progress import silent
-from benchmark.recipes import Recipe
-from benchmark.records import Count
-from benchmark.rift.adversarial_examples import Tally
-from benchmark.rift.finetune import CleanTraining
-from benchmark.store import Journal
-from benchmark.training import TrainingFailed, fit
+from benchmark.records.cells import Cell
+from benchmark.records.records import Count
+from benchmark.records.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread", "short")
 

@@ -11,8 +11,8 @@ from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.evaluation.first import limited
 from benchmark.progress import silent
-from benchmark.specs import spec_hash
-from benchmark.store import Journal
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import Journal
 
 
 @pytest.mark.parametrize("name", ["clean", "pgd10x3", "pgd10-official-code", "corruptions-15-gen-v2"])

@@ -10,21 +10,28 @@ import pytest
 from handmade import write_record
 from invoking import MINI, Command, Said
 
-from benchmark.cell_commands import chosen_scale, scale_of
-from benchmark.cells import Cell
+from benchmark.checkpoints.registry import VARIABLE, checkpoint
+from benchmark.cli.work import chosen_scale, scale_of
 from benchmark.data import DIGITS
+from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
-from benchmark.from_checkpoint import caveats, starting_from
 from benchmark.models import build
-from benchmark.plans import Plan
-from benchmark.records import Checkpoint, Finetuning, Making
-from benchmark.registry import VARIABLE, checkpoint
-from benchmark.scales import Scale, scale
-from benchmark.shipped import shipped
-from benchmark.specs import spec_hash
-from benchmark.store import Store
-from benchmark.tables import Reader, Row, table_1, table_1_cells, table_2_cells, table_3_cells
-from benchmark.weights import load_tensors, save_tensors, weights_sha256
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import Scale, scale
+from benchmark.plans.start import caveats, starting_from
+from benchmark.records.cells import Cell
+from benchmark.records.records import Checkpoint, Finetuning, Making
+from benchmark.records.shipped import shipped
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import Store
+from benchmark.report.tables.tables import (
+    Reader,
+    Row,
+    table_1,
+    table_1_cells,
+    table_2_cells,
+    table_3_cells,
+)
 
 TRAINED = Cell.parse("mini/digits/resnet18-w8/pgd-at/none/seed0")
 BASE = replace(TRAINED, scale="mini-from-one")
@@ -177,7 +184,7 @@ class TestRiftFromACheckpoint:
 
     def test_is_done_once(self, ran, started, monkeypatch):
         """The same command finds everything fresh, also without the checkpoint's file."""
-        monkeypatch.setattr("benchmark.base.held", None)
+        monkeypatch.setattr("benchmark.jobs.base.held", None)
         said = Command(ran[0])("table1", "--scale", str(MINI), "--from-checkpoint", "one")
         assert said.exit_code == 0
         assert "cells to make" not in said.stderr
@@ -185,8 +192,8 @@ class TestRiftFromACheckpoint:
 
     def test_reads_the_file_again_where_its_copy_is_gone(self, started, ran, store, digits):
         """Weights of a checkpoint can be had again on any machine, and are the same."""
-        from benchmark.base import base_weights
         from benchmark.data.hold_out import material
+        from benchmark.jobs.base import base_weights
 
         plan = Plan.of(BASE, started).base
         made = ran[0].making(BASE)
@@ -251,7 +258,7 @@ class TestSpec:
         """The network normalises as the checkpoint's did, not as the dataset's info says."""
         import torch
 
-        from benchmark.base import new_model
+        from benchmark.jobs.base import new_model
 
         known({"normalization": "0.5/0.25"})
         plan = Plan.of(BASE, starting_from(scale(str(MINI)), ["one"])).base

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from invoking import MINI
 
-from benchmark.cells import Cell
 from benchmark.data.hold_out import HoldOut, held_out_places, material
 from benchmark.data.images import Dataset, Split
-from benchmark.evaluate import Evaluating
-from benchmark.plans import Plan
+from benchmark.evaluation.record import Evaluating
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import scale
 from benchmark.progress import silent
+from benchmark.records.cells import Cell
 from benchmark.run import Run, run_cell
-from benchmark.scales import scale
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.sampled_from([0.1, 0.2, 0.5]))

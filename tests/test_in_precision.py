@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from invoking import MINI, Command, said
 
-from benchmark.cells import Cell, Slot
+from benchmark.engine.precision import BF16, FP32, in_precision
 from benchmark.errors import UserError
-from benchmark.filing.today import Today
-from benchmark.precision import BF16, FP32, in_precision
-from benchmark.scales import NARROW, QUICK, arguments, scale
-from benchmark.store import Store
+from benchmark.plans.scales import NARROW, QUICK, arguments, scale
+from benchmark.records.cells import Cell, Slot
+from benchmark.records.store import Store
+from benchmark.submission.expected import Today
 
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
 ROUGH = KEY.replace("mini/", "mini-in-bf16/")

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.records import Count
-from benchmark.rift.interpolate import best_alpha, interpolate, satisfies
-from benchmark.rift.presets import Interpolation
+from benchmark.algorithm.interpolate import best_alpha, interpolate, satisfies
+from benchmark.algorithm.protocols import Interpolation
+from benchmark.records.records import Count
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.intervals import RESAMPLES, Interval, mcnemar, over_images, over_seeds, wilson
+from benchmark.report.intervals import RESAMPLES, Interval, mcnemar, over_images, over_seeds, wilson
 
 COUNTS = st.integers(0, 300)
 SIGNS = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=60)

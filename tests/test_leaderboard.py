@@ -26,24 +26,24 @@ from hypothesis import strategies as st
 from invoking import MINI
 from typer.testing import CliRunner
 
-from benchmark.cells import OWN, Cell
+from benchmark.checkpoints.registry import VARIABLE, registry
+from benchmark.cli.leaderboard import leaderboard_command, rendered
 from benchmark.errors import UserError
-from benchmark.estimates import Estimate
-from benchmark.export import toml_block
-from benchmark.intervals import Interval
-from benchmark.leaderboard.boards import kept_scales, leaderboard
-from benchmark.leaderboard.columns import in_order, ranked_by
-from benchmark.leaderboard.markdown import markdown
-from benchmark.leaderboard.page import html
-from benchmark.leaderboard.ranking import Place, places
-from benchmark.leaderboard.schema import Board, Entry, Leaderboard
-from benchmark.leaderboard.wording import duration, own_flags, remarks
-from benchmark.leaderboard_command import leaderboard_command, rendered
-from benchmark.plans import Plan
-from benchmark.records import Count, Finetuning, Making, ModuleCriticality
-from benchmark.registry import VARIABLE, registry
-from benchmark.scales import scale
-from benchmark.store import Store
+from benchmark.jobs.export import toml_block
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import scale
+from benchmark.records.cells import OWN, Cell
+from benchmark.records.records import Count, Finetuning, Making, ModuleCriticality
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import Interval
+from benchmark.report.leaderboard.boards import kept_scales, leaderboard
+from benchmark.report.leaderboard.columns import in_order, ranked_by
+from benchmark.report.leaderboard.markdown import markdown
+from benchmark.report.leaderboard.page import html
+from benchmark.report.leaderboard.ranking import Place, places
+from benchmark.report.leaderboard.schema import Board, Entry, Leaderboard
+from benchmark.report.leaderboard.wording import duration, own_flags, remarks
 
 ONE_SEED = replace(BY_HAND, seeds=(0,))
 NAME = "narrow-cifar10-resnet18-w16-pgd-at-seed0"  # of the registry in the repository
@@ -825,7 +825,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_ones(
             raise OSError(28, "No space left on device")
         path.write_bytes(content)
 
-    monkeypatch.setattr("benchmark.leaderboard_command.write_atomically", full)
+    monkeypatch.setattr("benchmark.cli.leaderboard.write_atomically", full)
     found = say(*place)
     assert found.exit_code == 2
     assert "No space left on device" in found.stderr

@@ -17,14 +17,14 @@ from baselines.awp import Awp
 from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
 from baselines.trades_awp import AttackedFirst
-from benchmark.attacks import gaussian_start, uniform_start
 from benchmark.data import CIFAR10, DATASETS, DIGITS
+from benchmark.engine.counting import clean_count
+from benchmark.engine.pgd import gaussian_start, uniform_start
+from benchmark.engine.recipes import LinfAttack
+from benchmark.engine.training import fit
+from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
-from benchmark.evaluation.counting import clean_count
-from benchmark.recipes import LinfAttack
-from benchmark.specs import spec_hash, spec_of
-from benchmark.training import fit
-from benchmark.weights import weights_sha256
+from benchmark.records.specs import spec_hash, spec_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,7 +91,7 @@ class TestRegistry:
         code = (
             "import sys\n"
             "from baselines import METHODS\n"
-            "from benchmark.specs import spec_of\n"
+            "from benchmark.records.specs import spec_of\n"
             "said = [(spec_of(how), spec_of(how.recipe('cifar10'))) for how in METHODS.values()]\n"
             "print([name for name in ('torch', 'torchvision', 'sklearn') if name in sys.modules])"
         )

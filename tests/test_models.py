@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmark.algorithm.criticality import criticality_modules
 from benchmark.data import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 from benchmark.models import arch, build
-from benchmark.rift.criticality import criticality_modules
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-import benchmark.rift.adversarial_examples as crafted
-import benchmark.rift.criticality as measured
-import benchmark.rift.official_ascent as ascending
-from benchmark.cells import derive_seed
+import benchmark.algorithm.adversarial_examples as crafted
+import benchmark.algorithm.criticality as measured
+import benchmark.algorithm.official_ascent as ascending
+from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.data import DIGITS
-from benchmark.recipes import CriticalitySettings, OfficialCriticality
-from benchmark.records import flagged
-from benchmark.rift.criticality import criticality, criticality_modules
-from benchmark.specs import spec_of
-from benchmark.store import Journal
-from benchmark.weights import weights_sha256
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.engine.weights import weights_sha256
+from benchmark.records.cells import derive_seed
+from benchmark.records.records import flagged
+from benchmark.records.specs import spec_of
+from benchmark.records.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from invoking import Command, Said, said
 
-from benchmark.cells import Cell
 from benchmark.data import DIGITS
-from benchmark.evaluate import Evaluating
+from benchmark.engine.weights import weights_sha256
+from benchmark.evaluation.record import Evaluating
 from benchmark.models import build
-from benchmark.store import Store
-from benchmark.weights import weights_sha256
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from benchmark import precision
+from benchmark.engine import precision
+from benchmark.engine.precision import Precision, asked, has_bf16_units, use, used
 from benchmark.errors import UserError
-from benchmark.precision import Precision, asked, has_bf16_units, use, used
 
 CPU = torch.device("cpu")
 WITH = {"amx_bf16": False, "avx512_bf16": True}
@@ -108,9 +108,8 @@ def test_the_environment_overrides_the_hardware(
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2" if units else "ALL")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not units})
     assert has_bf16_units(CPU) is units
-    asks = (
-        "import torch; from benchmark.precision import *; print(Precision().label(torch.device('cpu')))"
-    )
+    asks = "import torch; from benchmark.engine.precision import Precision"
+    asks += "; print(Precision().label(torch.device('cpu')))"
     child = subprocess.run(
         [sys.executable, "-c", asks], capture_output=True, text=True, check=True, env=os.environ
     )

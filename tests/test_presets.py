@@ -8,16 +8,16 @@ from handmade import BY_HAND, cell_at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.cells import HELD_OUT
+from benchmark.algorithm.official_code import README_MODULES, attack, criticality_split, readme_module
+from benchmark.algorithm.protocols import ALPHA_1, CURVE, FINETUNES, PROTOCOLS, TUNINGS, finetune
+from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritical, RandomModule
 from benchmark.data import DIGITS
+from benchmark.engine.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
 from benchmark.errors import UserError
-from benchmark.official_code import README_MODULES, attack, criticality_split, readme_module
-from benchmark.plans import Plan
-from benchmark.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
-from benchmark.records import ModuleCriticality
-from benchmark.rift.presets import ALPHA_1, CURVE, FINETUNES, PROTOCOLS, TUNINGS, finetune
-from benchmark.rift.selection import Candidates, LeastCritical, MostCritical, RandomModule
-from benchmark.specs import spec_hash
+from benchmark.plans.plan import Plan
+from benchmark.records.cells import HELD_OUT
+from benchmark.records.records import ModuleCriticality
+from benchmark.records.specs import spec_hash
 
 MODULES = ("conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.shortcut.0", "linear")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.algorithm.official_code import README_MODULES, readme_module
+from benchmark.checkpoints.registry import registry
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
-from benchmark.official_code import README_MODULES, readme_module
-from benchmark.published import OTHERS_EVALUATIONS, Change, Published, Row, published
-from benchmark.registry import registry
-from benchmark.shipped import shipped
+from benchmark.records.shipped import shipped
+from benchmark.report.check.published import OTHERS_EVALUATIONS, Change, Published, Row, published
 
 COLUMNS = ("clean", "corruptions-15", "pgd10x3")
 CIFAR10, CIFAR100, TINY = "cifar10", "cifar100", "tiny-imagenet"

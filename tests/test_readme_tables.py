@@ -27,7 +27,7 @@ def test_readme_prints_what_a_fresh_run_prints(command: Command, name: str) -> N
     """Byte by byte on the kind of processor that it names, within a point of every mean elsewhere."""
     import torch
 
-    from benchmark.provenance import device_name, machine_versions
+    from benchmark.engine.provenance import device_name, machine_versions
 
     (printed,) = [each for each in PRINTED.finditer(README.read_text()) if each["name"] == name]
     answer = command(name, "--jobs", "2")

@@ -9,9 +9,9 @@ from handmade import BY_HAND, cell_at, record_and_bits, write_making
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.plans import Plan
-from benchmark.records import Count, Finetuning, Making, Record, Training, parse_file
-from benchmark.store import Store
+from benchmark.plans.plan import Plan
+from benchmark.records.records import Count, Finetuning, Making, Record, Training, parse_file
+from benchmark.records.store import Store
 
 RECORD, _ = record_and_bits(Plan.of(cell_at("rift"), BY_HAND), "clean", 480, 500)
 PATH = "results/records/by-hand/clean.json"

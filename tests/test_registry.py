@@ -8,17 +8,17 @@ import sys
 import pytest
 import torch
 
-from benchmark import registry as module
-from benchmark.cells import Cell
-from benchmark.checkpoints import load_checkpoint
-from benchmark.data.sha256sums import write_sums
+from benchmark.checkpoints import registry as module
+from benchmark.checkpoints.load import load_checkpoint
+from benchmark.checkpoints.networks import NORMALISATIONS, normalised
+from benchmark.checkpoints.registry import Checkpoint, Source, State, checkpoint, held, registry, state
+from benchmark.data.get.sha256sums import write_sums
+from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
-from benchmark.networks import NORMALISATIONS, normalised
-from benchmark.registry import Checkpoint, Source, State, checkpoint, held, registry, state
-from benchmark.shipped import shipped
-from benchmark.store import Store
-from benchmark.weights import weights_sha256
+from benchmark.records.cells import Cell
+from benchmark.records.shipped import shipped
+from benchmark.records.store import Store
 
 OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
 CONTENT = b"\x80 bytes that nobody reads"
@@ -118,7 +118,13 @@ class TestShipped:
 
     def test_zoo_files_fit_the_networks_they_are_given_to(self, monkeypatch):
         """RobustBench's network and ours are alike in names, shapes, mean and std, bar the dropped."""
-        from benchmark.robustbench_adapter import CONSTANTS, DEFAULT_THREAT, PREFIX, drive_id, zoo_model
+        from benchmark.checkpoints.robustbench import (
+            CONSTANTS,
+            DEFAULT_THREAT,
+            PREFIX,
+            drive_id,
+            zoo_model,
+        )
 
         # Only names and shapes matter, and drawing 200 million numbers takes seconds.
         monkeypatch.setattr(torch.Tensor, "normal_", lambda self, *_, **__: self)
@@ -147,7 +153,8 @@ class TestShipped:
 
     def test_reading_it_needs_no_torch(self):
         """Commands that only name checkpoints start without torch."""
-        code = "import sys; from benchmark import registry as r; r.registry(); print(*sys.modules)"
+        code = "import sys; from benchmark.checkpoints import registry as r; r.registry()"
+        code += "; print(*sys.modules)"
         answer = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
@@ -307,8 +314,8 @@ def test_eps_is_a_number(eps, value):
 @pytest.mark.parametrize("how", ["dataset", *NORMALISATIONS, "0.1,0.2,0.3/0.5", "0.25/0.5,0.6,0.7"])
 def test_normalisations_have_a_text(how):
     """The text of a mean and std makes them again."""
+    from benchmark.checkpoints.networks import normalization_of
     from benchmark.data import CIFAR10
-    from benchmark.networks import normalization_of
 
     info = normalised(CIFAR10, how)
     assert normalised(CIFAR10, normalization_of(CIFAR10, info.mean, info.std)) == info

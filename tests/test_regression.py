@@ -13,29 +13,29 @@ from invoking import Said
 from scipy.stats import t
 from typer.testing import CliRunner
 
-from benchmark.accepted import (
+from benchmark.checkpoints.registry import Checkpoint
+from benchmark.cli.check import check, examine
+from benchmark.data import CIFAR10
+from benchmark.errors import UserError
+from benchmark.models import arch
+from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.scales import PAPER, SCALES, SHORT, Scale
+from benchmark.records.cells import OWN, Cell
+from benchmark.records.store import Store
+from benchmark.report.check.accepted import (
     accepted_bytes,
     accepted_path,
     accepting,
     read_accepted,
     regressions,
 )
-from benchmark.cells import OWN, Cell
-from benchmark.check_command import check, examine
-from benchmark.claims import claim_findings
-from benchmark.data import CIFAR10
-from benchmark.errors import UserError
-from benchmark.estimates import Estimate
-from benchmark.fresh import Fresh
-from benchmark.intervals import Interval
-from benchmark.models import arch
-from benchmark.plans import CheckpointPlan
-from benchmark.published import published
-from benchmark.registry import Checkpoint
-from benchmark.regression import FAR, SPREAD, attacks, compared, judge, own_compared
-from benchmark.scales import PAPER, SCALES, SHORT, Scale
-from benchmark.store import Store
-from benchmark.verdicts import GOOD, Finding, Verdict, badness, worst_first
+from benchmark.report.check.claims import claim_findings
+from benchmark.report.check.numbers import FAR, SPREAD, attacks, compared, judge, own_compared
+from benchmark.report.check.published import published
+from benchmark.report.check.verdicts import GOOD, Finding, Verdict, badness, worst_first
+from benchmark.report.estimates import Estimate
+from benchmark.report.fresh import Fresh
+from benchmark.report.intervals import Interval
 
 MATCH, WITHIN, OFF = Verdict.MATCH, Verdict.WITHIN, Verdict.OFF
 RESULTS = Path(__file__).parents[1] / "results"

@@ -11,13 +11,13 @@ import pytest
 from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_record
 from pytest_regressions.file_regression import FileRegressionFixture
 
-from benchmark.audit import audit
-from benchmark.estimates import Estimate
-from benchmark.intervals import Interval, PValues
-from benchmark.render import FILES, FORMATS, MISSING, entry, percent, summary
-from benchmark.reports import REPORTS
-from benchmark.store import Store
-from benchmark.tables import DEFAULT_PROTOCOLS, Reader, Row, Table
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import Interval, PValues
+from benchmark.report.tables.audit import audit
+from benchmark.report.tables.render import FILES, FORMATS, MISSING, entry, percent, summary
+from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables.tables import DEFAULT_PROTOCOLS, Reader, Row, Table
 
 GOLDENS = Path(__file__).parent / "goldens"
 SUFFIXES = {"text": "txt"} | FILES

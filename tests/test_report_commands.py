@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from invoking import MINI, Command, Said, said
 
-from benchmark.cells import Cell
-from benchmark.figures import FIGURES
-from benchmark.store import Store
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from benchmark.report.figures.figures import FIGURES
 
 KEY = "mini/digits/resnet18-w8/pgd-at"
 ONE = ("--scale", str(MINI), "--seeds", "0")

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from benchmark.algorithm.criticality import criticality_modules
+from benchmark.algorithm.rescale import NotRescalable, rescaled_network
 from benchmark.data import DIGITS
+from benchmark.engine.weights import weights_sha256
 from benchmark.models import build
-from benchmark.rift.criticality import criticality_modules
-from benchmark.rift.rescale import NotRescalable, rescaled_network
-from benchmark.weights import weights_sha256
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,17 +11,17 @@ import pytest
 from invoking import said
 from submitting import RESULTS
 
-from benchmark.bf16_changes import EMULATED, as_table, read_changes
-from benchmark.cells import FROM
-from benchmark.figures import FIGURES
-from benchmark.filing.checks import Examined, examine
-from benchmark.filing.entries import Reading, read
-from benchmark.filing.placing import SCALES
-from benchmark.filing.today import Today
-from benchmark.render import FILES, markdown
-from benchmark.reports import REPORTS
-from benchmark.scales import SCALES as BUILT_IN
-from benchmark.scales import scale
+from benchmark.plans.scales import SCALES as BUILT_IN
+from benchmark.plans.scales import scale
+from benchmark.records.cells import FROM
+from benchmark.report.bf16 import EMULATED, as_table, read_changes
+from benchmark.report.figures.figures import FIGURES
+from benchmark.report.tables.render import FILES, markdown
+from benchmark.report.tables.reports import REPORTS
+from benchmark.submission.entries import Reading, read
+from benchmark.submission.examine import Examined, examine
+from benchmark.submission.expected import Today
+from benchmark.submission.place import SCALES
 
 QUICK = "quick"
 PICTURES = ("png", "svg", "csv")
@@ -130,7 +130,7 @@ def test_figures_are_up_to_date(
     tree: Path, monkeypatch: pytest.MonkeyPatch, stem: str, name: str, rest: str
 ) -> None:
     """The numbers of a figure made from the records are those committed beside its pictures."""
-    monkeypatch.setattr("benchmark.plots.draw", lambda _picture: {})
+    monkeypatch.setattr("benchmark.report.figures.draw.draw", lambda _picture: {})
     made_again(tree, name, rest)
     file = f"figures/{stem}.csv"
     assert (tree / file).read_text() == (RESULTS / file).read_text(), f"{file} is out of date"

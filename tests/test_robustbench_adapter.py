@@ -12,15 +12,7 @@ import torch
 from invoking import said
 from torch import nn
 
-from benchmark.cells import Cell
-from benchmark.data import CIFAR10, CIFAR100
-from benchmark.data.images import Dataset, Split
-from benchmark.errors import UserError
-from benchmark.evaluation import evaluation
-from benchmark.evaluation.autoattack import PARAMETERS
-from benchmark.models import build
-from benchmark.models.wide_resnet import WideResNet
-from benchmark.robustbench_adapter import (
+from benchmark.checkpoints.robustbench import (
     WITHOUT_CONSTANTS,
     AutoAttack,
     import_robustbench,
@@ -29,7 +21,15 @@ from benchmark.robustbench_adapter import (
     zoo_arch,
     zoo_model,
 )
-from benchmark.store import Journal
+from benchmark.data import CIFAR10, CIFAR100
+from benchmark.data.images import Dataset, Split
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.autoattack import PARAMETERS
+from benchmark.models import build
+from benchmark.models.wide_resnet import WideResNet
+from benchmark.records.cells import Cell
+from benchmark.records.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -388,7 +388,8 @@ def few_images(monkeypatch: pytest.MonkeyPatch) -> Split:
     images = torch.randint(0, 256, (12, 32, 32, 3), dtype=torch.uint8, generator=generator)
     split = Split(images, torch.randint(0, 10, (12,), generator=generator))
     monkeypatch.setattr(
-        "benchmark.own_model.load", lambda _name, directory: Dataset(CIFAR10, split, split, directory)
+        "benchmark.jobs.checkpoint.load",
+        lambda _name, directory: Dataset(CIFAR10, split, split, directory),
     )
     return split
 

@@ -10,20 +10,20 @@ import pytest
 import torch
 from plain_criticality import plain_criticality
 
-import benchmark.rift.adversarial_examples as crafted
-import benchmark.rift.criticality as measured
+import benchmark.algorithm.adversarial_examples as crafted
+import benchmark.algorithm.criticality as measured
+from benchmark.algorithm.adversarial_examples import AdversarialSet, robust_loss
+from benchmark.algorithm.algorithm1 import first_gradients
+from benchmark.algorithm.criticality import criticality, criticality_modules
+from benchmark.algorithm.rolling import Rolling, Tail, same_in_any_batch
 from benchmark.data import CIFAR10, DIGITS, TINY_IMAGENET
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.engine.weights import weights_sha256
 from benchmark.models import build
 from benchmark.models.resnet import ResNet
 from benchmark.models.segments import in_sequence, segments_of
 from benchmark.models.wide_resnet import WideResNet
-from benchmark.recipes import CriticalitySettings, OfficialCriticality
-from benchmark.rift.adversarial_examples import AdversarialSet, robust_loss
-from benchmark.rift.algorithm1 import first_gradients
-from benchmark.rift.criticality import criticality, criticality_modules
-from benchmark.rift.rolling import Rolling, Tail, same_in_any_batch
-from benchmark.store import Journal
-from benchmark.weights import weights_sha256
+from benchmark.records.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,12 +10,12 @@ from committed import committed_network
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from benchmark.algorithm.criticality import criticality
 from benchmark.data.images import Split
-from benchmark.precision import used
-from benchmark.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
-from benchmark.records import ModuleCriticality
-from benchmark.rift.criticality import criticality
-from benchmark.store import Journal
+from benchmark.engine.precision import used
+from benchmark.engine.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.records.records import ModuleCriticality
+from benchmark.records.store import Journal
 
 AS_THEY_ARE = LinfAttack(eps=0.0, step_size=0.0, steps=0)
 

@@ -9,21 +9,21 @@ import torch
 from handmade import cell_at, write_making
 from invoking import MINI
 
-from benchmark.base import WEIGHTS, Weights, check_repeatable
-from benchmark.cells import Cell
+from benchmark.algorithm import interpolate as step_3
 from benchmark.data.images import Dataset, Split
+from benchmark.engine.precision import Precision, use, used
+from benchmark.engine.provenance import device_name, machine_versions
+from benchmark.engine.weights import load_tensors
 from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
-from benchmark.plans import Plan
-from benchmark.precision import Precision, use, used
+from benchmark.jobs.base import WEIGHTS, Weights, check_repeatable
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import scale
 from benchmark.progress import silent
-from benchmark.provenance import device_name, machine_versions
-from benchmark.rift import interpolate as step_3
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
 from benchmark.run import Run, choose_alpha, run_cell
-from benchmark.scales import scale
-from benchmark.store import Store
-from benchmark.weights import load_tensors
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 EVALUATIONS = ("clean", "pgd10x3")
@@ -174,5 +174,5 @@ class TestChoosingAlpha:
             for root in (tmp_path / "fp32", tmp_path / "bf16")
         )
         assert exact == forced
-        monkeypatch.setattr("benchmark.evaluation.counting.pgd_answers", None)
+        monkeypatch.setattr("benchmark.engine.counting.pgd_answers", None)
         assert choose(finetune, "fp32", "bf16") == choose(finetune, "bf16", "fp32") == expected

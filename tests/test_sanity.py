@@ -6,19 +6,19 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from benchmark.base import Weights
-from benchmark.cells import Cell
 from benchmark.data import DIGITS
-from benchmark.evaluate import Evaluating
+from benchmark.engine.precision import Precision
 from benchmark.evaluation import EVALUATIONS
-from benchmark.evaluation.evaluation import Evaluation, Outcome, counted
+from benchmark.evaluation.protocol import Evaluation, Outcome, counted
+from benchmark.evaluation.record import Evaluating
 from benchmark.evaluation.sanity import attack_of, comparable, survivors, warnings
+from benchmark.jobs.base import Weights
 from benchmark.models import arch
-from benchmark.plans import CheckpointPlan
-from benchmark.precision import Precision
+from benchmark.plans.plan import CheckpointPlan
 from benchmark.progress import silent
-from benchmark.records import Count
-from benchmark.specs import spec_of
+from benchmark.records.cells import Cell
+from benchmark.records.records import Count
+from benchmark.records.specs import spec_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -211,6 +211,6 @@ class TestRecords:
         cells = (CELL, Cell("own", "digits", "resnet18-w4", "mine", "rift", 0))
         made = (("a" * 64, "fp32"), change)
         for cell, (weights, precision) in zip(cells, made, strict=True):
-            monkeypatch.setattr("benchmark.precision._used", Precision(precision))
+            monkeypatch.setattr("benchmark.engine.precision._used", Precision(precision))
             evaluating(weights, cell).record("pgd10x3")
         assert len(runs) == 1 + again

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cell_commands import chosen_scale
-from benchmark.cells import BASE, Cell
+from benchmark.cli.work import chosen_scale
+from benchmark.engine.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shortened
 from benchmark.errors import UserError
-from benchmark.plans import Plan
-from benchmark.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shortened
-from benchmark.reports import REPORTS
-from benchmark.scales import QUICK, SCALES, Scale, filed, scale
-from benchmark.specs import spec_hash
-from benchmark.tables import seeds_by_model
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import QUICK, SCALES, Scale, filed, scale
+from benchmark.records.cells import BASE, Cell
+from benchmark.records.specs import spec_hash
+from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables.tables import seeds_by_model
 
 TINY = Path(__file__).parent / "tiny.toml"
 MINE = """

@@ -9,8 +9,8 @@ from handmade import BY_HAND, cell_at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.plans import Plan
-from benchmark.specs import spec_hash, spec_of
+from benchmark.plans.plan import Plan
+from benchmark.records.specs import spec_hash, spec_of
 
 
 @dataclass(frozen=True)

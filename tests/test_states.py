@@ -11,10 +11,10 @@ import pytest
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
 
 from benchmark.errors import UserError
-from benchmark.plans import Plan
-from benchmark.scales import Scale
-from benchmark.states import State, cell_state, is_fresh, is_locked, record_state, supersede_stale
-from benchmark.store import Store
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import Scale
+from benchmark.plans.states import State, cell_state, is_fresh, is_locked, record_state, supersede_stale
+from benchmark.records.store import Store
 
 EVALUATIONS = BY_HAND.evaluations
 COUNTS = dict.fromkeys(EVALUATIONS, 500)
@@ -129,8 +129,8 @@ def test_a_broken_file_has_no_state(store: Store) -> None:
 HOLDER = """
     import sys, time
     from pathlib import Path
-    from benchmark.cells import Cell
-    from benchmark.store import Store
+    from benchmark.records.cells import Cell
+    from benchmark.records.store import Store
 
     store = Store(Path(sys.argv[1]) / "results", Path(sys.argv[1]) / "artifacts")
     with store.lock(Cell.parse(sys.argv[2])):

@@ -17,9 +17,9 @@ from filelock import Timeout
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
 
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.plans import Plan
-from benchmark.store import Journal, Store, pack_bits
+from benchmark.plans.plan import Plan
+from benchmark.records.files import write_atomically
+from benchmark.records.store import Journal, Store, pack_bits
 
 CELL = cell_at("rift")
 PLAN = Plan.of(CELL, BY_HAND)
@@ -195,7 +195,7 @@ WRITER = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     from handmade import cell_at, write_record
-    from benchmark.store import Store
+    from benchmark.records.store import Store
 
     original, calls = os.{patched}, []
 
@@ -360,8 +360,8 @@ def test_a_journal_forgets_on_demand(tmp_path: Path) -> None:
 HOLDER = """
     import sys, time
     from pathlib import Path
-    from benchmark.cells import Cell
-    from benchmark.store import Store
+    from benchmark.records.cells import Cell
+    from benchmark.records.store import Store
 
     store = Store(Path(sys.argv[1]) / "results", Path(sys.argv[1]) / "artifacts")
     with store.lock(Cell.parse(sys.argv[2])):

@@ -10,11 +10,11 @@ from invoking import MINI, Said
 from invoking import said as command
 from submitting import ATTACK, BASE, PGD, RESULTS, RIFT, TWIN, contents, copied, edit, put, said
 
-from benchmark.cells import Cell
-from benchmark.filing.refresh import commands
-from benchmark.filing.today import Today
-from benchmark.scales import scale
-from benchmark.store import Store
+from benchmark.plans.scales import scale
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from benchmark.submission.expected import Today
+from benchmark.submission.refresh import commands
 
 PAGE = Path(__file__).parents[1] / "docs" / "contributing-results.md"
 
@@ -30,7 +30,7 @@ def theirs(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _every_commit_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkout that is tested may have no history."""
-    monkeypatch.setattr("benchmark.filing.checks.missing_commits", lambda _: frozenset())
+    monkeypatch.setattr("benchmark.submission.examine.missing_commits", lambda _: frozenset())
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from filelock import Timeout
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
 from invoking import MINI, TINY, Command
 
-import benchmark.sweep
-from benchmark.cells import Cell
+import benchmark.jobs.sweep
+from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
-from benchmark.precision import Precision
-from benchmark.reports import REPORTS
-from benchmark.scales import Scale, scale
-from benchmark.store import Store
-from benchmark.sweep import Failure, Options, Task, default_jobs, sweep, tasks_for
+from benchmark.jobs.sweep import Failure, Options, Task, default_jobs, sweep, tasks_for
+from benchmark.plans.scales import Scale, scale
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from benchmark.report.tables.reports import REPORTS
 
 GIB = 2**30
 ROOT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def test_as_many_jobs_as_cores_memory_and_tasks_allow(
     monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, gib: int, tasks: int, jobs: int
 ) -> None:
     """The default is the least of cores by threads, memory by 1.5 GiB, and tasks; at least one."""
-    monkeypatch.setattr(benchmark.sweep, "cores", lambda: cores)
+    monkeypatch.setattr(benchmark.jobs.sweep, "cores", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(gib * GIB))
     assert default_jobs("cpu", threads, tasks) == jobs
     assert default_jobs("cuda", threads, tasks) == 1
@@ -103,7 +103,7 @@ def test_as_many_jobs_as_cores_memory_and_tasks_allow(
 
 def test_there_is_a_core() -> None:
     """The number of usable processors is at least one and no more than the machine has."""
-    assert 1 <= benchmark.sweep.cores() <= (os.cpu_count() or 1)
+    assert 1 <= benchmark.jobs.sweep.cores() <= (os.cpu_count() or 1)
 
 
 # --- which tasks ------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def options(store: Store) -> Options:
 
 def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A base model that another command holds is left for the end and then waited for."""
-    import benchmark.work
+    import benchmark.jobs.worker
 
     asked = []
 
@@ -176,7 +176,7 @@ def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -
             raise Timeout("lock")
         return [Failure(task.base.key, "no", False)] if task.base.seed == 1 else []
 
-    monkeypatch.setattr(benchmark.work.Worker, "do", do)
+    monkeypatch.setattr(benchmark.jobs.worker.Worker, "do", do)
     tasks, seen = [Task(cell_at(seed=seed), (cell_at(seed=seed),)) for seed in range(3)], Watched()
     failures = sweep(tasks, BY_HAND, options(store), 1, seen)
     assert asked == [(0, False), (1, False), (2, False), (0, True)]
@@ -189,7 +189,7 @@ def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_worker_that_dies_fails_its_own_cells(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a killed process are failures, the process is replaced, and all else is done."""
-    monkeypatch.setattr(benchmark.sweep, "serve", fragile.serve)
+    monkeypatch.setattr(benchmark.jobs.sweep, "serve", fragile.serve)
     tasks = [Task(cell_at(seed=seed), (cell_at(seed=seed), cell_at("rift", seed))) for seed in range(5)]
     seen = Watched()
     failures = sweep(tasks, BY_HAND, options(store), 2, seen)

@@ -15,12 +15,12 @@ from handmade import (
 )
 
 from benchmark.errors import UserError
-from benchmark.estimates import Estimate, average_accuracy, average_change
-from benchmark.records import Count, ModuleCriticality, Record
-from benchmark.reports import REPORTS
-from benchmark.scales import SCALES, Scale
-from benchmark.store import Store
-from benchmark.tables import Reader, Row, Table, chosen
+from benchmark.plans.scales import SCALES, Scale
+from benchmark.records.records import Count, ModuleCriticality, Record
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate, average_accuracy, average_change
+from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables.tables import Reader, Row, Table, chosen
 
 ALL = dict.fromkeys(BY_HAND.evaluations, 500)
 

@@ -17,7 +17,7 @@ from torchvision.datasets import ImageFolder
 
 from benchmark.data import TINY_IMAGENET, jpegs, tiny_imagenet
 from benchmark.data import load as load_dataset
-from benchmark.data.archives import ARCHIVES
+from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.tiny_imagenet import FILES, class_names, load, prepare, present
 from benchmark.data.tiny_imagenet_source import Layout
 from benchmark.errors import UserError
@@ -512,7 +512,7 @@ class TestWhere:
             directory.mkdir()
             return Path(shutil.copy(file, directory))
 
-        monkeypatch.setattr("benchmark.data.download.fetch", fetch)
+        monkeypatch.setattr("benchmark.data.get.download.fetch", fetch)
         assert not present(empty)
         loaded = load(empty, LAYOUT)
         assert asked == [("tiny-imagenet", empty)]

@@ -14,19 +14,19 @@ from torch import nn
 
 from baselines import method
 from baselines.pgd_at import PgdAt
-from benchmark.attacks import uniform_start
-from benchmark.cells import derive_seed
+from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
+from benchmark.algorithm.selection import AllLayers, LastLayer
 from benchmark.data import CIFAR10, DIGITS
 from benchmark.data.images import augment
+from benchmark.engine.counting import clean_count
+from benchmark.engine.pgd import uniform_start
+from benchmark.engine.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
+from benchmark.engine.takeover import Takeover
+from benchmark.engine.training import TrainingFailed, best_epoch, fit
+from benchmark.engine.weights import clone_state, load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
-from benchmark.evaluation.counting import clean_count
-from benchmark.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
-from benchmark.records import Count, EpochLog
-from benchmark.rift.finetune import CleanTraining, trainable_parameters
-from benchmark.rift.selection import AllLayers, LastLayer
-from benchmark.takeover import Takeover
-from benchmark.training import TrainingFailed, best_epoch, fit
-from benchmark.weights import clone_state, load_tensors, save_tensors, weights_sha256
+from benchmark.records.cells import derive_seed
+from benchmark.records.records import Count, EpochLog
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -232,11 +232,11 @@ class TestResume:
                 from baselines.pgd_at import PgdAt
                 from benchmark.data import DIGITS
                 from benchmark.data.images import Split
-                from benchmark.evaluation.counting import clean_count
+                from benchmark.engine.counting import clean_count
                 from benchmark.models.resnet import ResNet
-                from benchmark.recipes import Recipe
-                from benchmark.training import fit
-                from benchmark.weights import load_tensors
+                from benchmark.engine.recipes import Recipe
+                from benchmark.engine.training import fit
+                from benchmark.engine.weights import load_tensors
 
                 torch.set_num_threads(1)
                 torch.manual_seed(0)

@@ -11,24 +11,25 @@ import torch
 from invoking import MINI
 from safetensors.torch import save
 
-from benchmark.base import Weights
-from benchmark.cells import Cell
 from benchmark.data.images import Dataset, Split
+from benchmark.engine import counting
+from benchmark.engine.precision import Precision, use, used
+from benchmark.engine.provenance import journaled
+from benchmark.engine.takeover import REFUSE, Takeover
+from benchmark.engine.training_state import StateFile
+from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
-from benchmark.evaluate import Evaluating
-from benchmark.evaluation import EVALUATIONS, counting
+from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.corruptions import GeneratedCorruptions
-from benchmark.files import write_atomically
-from benchmark.plans import Plan
-from benchmark.precision import Precision, use, used
+from benchmark.evaluation.record import Evaluating
+from benchmark.jobs.base import Weights
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import scale
 from benchmark.progress import silent
-from benchmark.provenance import journaled
+from benchmark.records.cells import Cell
+from benchmark.records.files import write_atomically
+from benchmark.records.store import Store
 from benchmark.run import Run, measure_criticality, run_cell
-from benchmark.scales import scale
-from benchmark.store import Store
-from benchmark.takeover import REFUSE, Takeover
-from benchmark.training_state import StateFile
-from benchmark.weights import load_tensors, save_tensors, weights_sha256
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 TUNED = replace(BASE, finetune="last-layer")
@@ -316,7 +317,7 @@ class TestAverage:
         """Weights without it are taken as they are; fine-tuning makes none."""
         made = based.making(BASE)
         (based.work(BASE) / "average.safetensors").unlink()
-        monkeypatch.setattr("benchmark.base.fit", None)
+        monkeypatch.setattr("benchmark.jobs.base.fit", None)
         make(TUNED)
         assert based.making(BASE) == made
         assert not list(based.artifacts.rglob("average.safetensors"))

@@ -4,9 +4,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from benchmark.engine.weights import clone_state, load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.weights import clone_state, load_tensors, save_tensors, weights_sha256
+from benchmark.records.files import write_atomically
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from benchmark.engine.recipes import LinfAttack
 from benchmark.errors import UserError
-from benchmark.recipes import LinfAttack
-from benchmark.specs import Spec, spec_of
+from benchmark.records.specs import Spec, spec_of
 
 if TYPE_CHECKING:
     from benchmark.data.images import Dataset

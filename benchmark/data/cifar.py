@@ -19,13 +19,13 @@ from filelock import FileLock
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from benchmark.data import DatasetInfo
-from benchmark.data.archives import archive
 from benchmark.data.cifar_batches import read_split
 from benchmark.data.content import content_sha256
-from benchmark.data.download import settle, staging, unpack, verify_archive, writing
+from benchmark.data.get.archives import archive
+from benchmark.data.get.download import settle, staging, unpack, verify_archive, writing
 from benchmark.data.images import Dataset, Split
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
+from benchmark.records.files import write_atomically
 
 ACCEPTED = "accepted.json"
 SIZES = {"train": 50_000, "test": 10_000}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.cells import derive_seed
+from benchmark.records.cells import derive_seed
 
 if TYPE_CHECKING:
     from benchmark.data.images import Dataset, Split

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.data.npy_files import header_bytes, read_header
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.records import Sha256
+from benchmark.records.files import write_atomically
+from benchmark.records.records import Sha256
 
 BLOCK = 2**23  # bytes read and hashed at a time
 
@@ -88,7 +88,7 @@ class ImageCache:
         Whoever calls holds a lock that keeps others from doing the same. Replaces what is in
         `folder`, and clears away what a killed process left.
         """
-        from benchmark.data.download import staging
+        from benchmark.data.get.download import staging
 
         with staging(self.folder.parent, self.folder.name) as part:
             yield CacheWriter(part)

@@ -59,7 +59,7 @@ def prepare(
     `tree`. A process killed on the way leaves no cache; only one at a time works on it.
     Raises `UserError` that names the first thing wrong with `source`, or if 1.4 GB cannot be written.
     """
-    from benchmark.data.download import writing
+    from benchmark.data.get.download import writing
 
     cache = _cache(directory)
     with writing(directory), FileLock(directory / ".tiny-imagenet-cache.lock"):
@@ -91,15 +91,15 @@ def _on_disk(directory: Path) -> Path | None:
 def _source(directory: Path) -> Path:
     if (found := _on_disk(directory)) is not None:
         return found
-    from benchmark.data.archives import ARCHIVES
-    from benchmark.data.download import fetch
+    from benchmark.data.get.archives import ARCHIVES
+    from benchmark.data.get.download import fetch
 
     return fetch(ARCHIVES["tiny-imagenet"], directory)
 
 
 def _checked_md5(place: Path, accepted: Collection[str]) -> str:
-    from benchmark.data.archives import ARCHIVES
-    from benchmark.data.download import md5, verify_archive
+    from benchmark.data.get.archives import ARCHIVES
+    from benchmark.data.get.download import md5, verify_archive
 
     if accepted and (found := md5(place)) in accepted:
         return found

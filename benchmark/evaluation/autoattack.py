@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.evaluation import VANISHING, Evaluation, Outcome, counted, not_finite
 from benchmark.evaluation.pgd import pixel_units, vanished
+from benchmark.evaluation.protocol import VANISHING, Evaluation, Outcome, counted, not_finite
 from benchmark.progress import Progress
-from benchmark.records import WARNING
-from benchmark.specs import Spec, spec_of
-from benchmark.store import Journal
+from benchmark.records.cells import Cell
+from benchmark.records.records import WARNING
+from benchmark.records.specs import Spec, spec_of
+from benchmark.records.store import Journal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -141,7 +141,7 @@ class SurvivedAttacks(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.evaluation.counting import LOST
+        from benchmark.engine.counting import LOST
         from benchmark.evaluation.standard_attacks import attack_survivors, judge_clean
 
         judged, eps, parameters = data.judged, data.info.threat.eps, self.parameters(data.info)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
-from benchmark.evaluation.evaluation import Evaluation, Outcome, counted, not_finite, right
+from benchmark.evaluation.protocol import Evaluation, Outcome, counted, not_finite, right
 from benchmark.progress import Progress
-from benchmark.specs import Spec, spec_of
-from benchmark.store import Journal
+from benchmark.records.cells import Cell
+from benchmark.records.specs import Spec, spec_of
+from benchmark.records.store import Journal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +32,7 @@ class Clean(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.evaluation.counting import clean_answers
+        from benchmark.engine.counting import clean_answers
 
         answers = {"clean": clean_answers(model, data.judged).numpy()}
         bits = right(answers)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from benchmark.cells import Cell, derive_seed
 from benchmark.data import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.evaluation import Evaluation, Outcome, counted, not_finite, right
+from benchmark.evaluation.protocol import Evaluation, Outcome, counted, not_finite, right
 from benchmark.progress import Progress
-from benchmark.records import Count
-from benchmark.specs import Spec, spec_of
-from benchmark.store import Journal
+from benchmark.records.cells import Cell, derive_seed
+from benchmark.records.records import Count
+from benchmark.records.specs import Spec, spec_of
+from benchmark.records.store import Journal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,7 +76,7 @@ class Corruptions(Evaluation):
     @property
     def names(self) -> tuple[str, ...]:
         """The corruptions in their order."""
-        from benchmark.corruptions.generator import CORRUPTIONS_15, CORRUPTIONS_18
+        from benchmark.data.corruptions.generator import CORRUPTIONS_15, CORRUPTIONS_18
 
         return CORRUPTIONS_15 if self.suite == 15 else CORRUPTIONS_18
 
@@ -87,7 +87,7 @@ class Corruptions(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.evaluation.counting import clean_answers
+        from benchmark.engine.counting import clean_answers
 
         wanted = [(name, severity) for name in self.names for severity in self.severities]
         copies, answers = self.copies(data), {}
@@ -134,7 +134,7 @@ class OfficialCorruptions(Corruptions):
     def copies(self, data: "Dataset") -> Copies:
         import torch
 
-        from benchmark.corruptions.official import official
+        from benchmark.data.corruptions.published import official
         from benchmark.data.images import Split
 
         if data.directory is None:
@@ -197,7 +197,7 @@ class GeneratedCorruptions(Corruptions):
         self.copies(data)
 
     def copies(self, data: "Dataset") -> Copies:
-        from benchmark.corruptions.generator import load_frost
+        from benchmark.data.corruptions.generator import load_frost
 
         values = data.judged.images.numel() * 19 * len(SEVERITIES)
         copy = _kept_copy if values <= KEPT_VALUES else generated_copy
@@ -228,8 +228,8 @@ def generated_copy(data: "Dataset", frost: str, name: str, severity: int) -> "Sp
     """The test split of `data` under one corruption, from disk where it was written, else made."""
     import torch
 
-    from benchmark.corruptions.files import images_sha256, read_file
-    from benchmark.corruptions.generator import corrupt, load_frost
+    from benchmark.data.corruptions.files import images_sha256, read_file
+    from benchmark.data.corruptions.generator import corrupt, load_frost
     from benchmark.data.images import Split
 
     test, seed = data.judged, corruption_seed(data.info)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.evaluation import Evaluation, Outcome
+from benchmark.evaluation.protocol import Evaluation, Outcome
 from benchmark.progress import Progress
-from benchmark.specs import Spec
-from benchmark.store import Journal
+from benchmark.records.cells import Cell
+from benchmark.records.specs import Spec
+from benchmark.records.store import Journal
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.cells import Cell
 from benchmark.data import DatasetInfo
-from benchmark.evaluation.evaluation import VANISHING, Evaluation, Outcome, counted, not_finite, right
+from benchmark.engine.recipes import LinfAttack
+from benchmark.evaluation.protocol import VANISHING, Evaluation, Outcome, counted, not_finite, right
 from benchmark.progress import Progress
-from benchmark.recipes import LinfAttack
-from benchmark.records import Count
-from benchmark.specs import Spec, spec_of
-from benchmark.store import Journal
+from benchmark.records.cells import Cell
+from benchmark.records.records import Count
+from benchmark.records.specs import Spec, spec_of
+from benchmark.records.store import Journal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,7 +58,7 @@ class Pgd10x3(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.evaluation.counting import journaled_pgd_answers, journaled_vanishing
+        from benchmark.engine.counting import journaled_pgd_answers, journaled_vanishing
 
         attack, answers = self.attack(data.info), {}
         for run in range(self.runs):

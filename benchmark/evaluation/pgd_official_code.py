@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchmark import official_code
+from benchmark.algorithm import official_code
 from benchmark.data import DatasetInfo
+from benchmark.engine.recipes import LinfAttack
 from benchmark.evaluation.pgd import Pgd10x3
-from benchmark.recipes import LinfAttack
 
 
 @dataclass(frozen=True)

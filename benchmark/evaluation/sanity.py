@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.evaluation.evaluation import NOT_FINITE, VANISHING, ZERO_GRADIENTS, ZERO_LOSSES
 from benchmark.evaluation.first import FIRST
-from benchmark.records import WARNING, Count, Record
+from benchmark.evaluation.protocol import NOT_FINITE, VANISHING, ZERO_GRADIENTS, ZERO_LOSSES
+from benchmark.records.records import WARNING, Count, Record
 
 PGD = ("pgd10x3", "pgd10-official-code")
 STRONGER = ("autoattack", "apgd")

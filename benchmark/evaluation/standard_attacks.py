@@ -13,9 +13,9 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from benchmark.attack_copy import cheaper
-from benchmark.attacks import frozen, training_mode
-from benchmark.evaluation.counting import LOST, RIGHT, answers, vanishing
+from benchmark.engine.counting import LOST, RIGHT, answers, vanishing
+from benchmark.engine.folded_copy import cheaper
+from benchmark.engine.pgd import frozen, training_mode
 
 TOLERANCE = 1e-6
 """How far rounding may lead out of the ball, in pixels of [0,1]."""

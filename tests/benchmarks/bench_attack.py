@@ -11,9 +11,9 @@ from plain_attack import plain_pgd, plain_right
 from race import Race
 from subjects import INFO, enter, in_precision, in_their_order, label, size, subject
 
-from benchmark.attacks import example_starts, linf_pgd
-from benchmark.evaluation.counting import correct
-from benchmark.precision import Precision
+from benchmark.engine.counting import correct
+from benchmark.engine.pgd import example_starts, linf_pgd
+from benchmark.engine.precision import Precision
 
 IMAGES = {16: 85, 64: 16}
 

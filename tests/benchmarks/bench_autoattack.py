@@ -17,9 +17,9 @@ from pyautoattack import AutoAttack as Upstream
 from race import Race
 from subjects import enter, in_precision, label, size, subject
 
+from benchmark.engine.precision import Precision
 from benchmark.evaluation.autoattack import PARAMETERS
 from benchmark.evaluation.standard_attacks import attack_survivors
-from benchmark.precision import Precision
 
 IMAGES = {16: 16, 64: 4}
 EPS = 0.1 / 255

@@ -12,12 +12,12 @@ from race import Race
 from scipy.stats import spearmanr
 from subjects import in_precision, label, size, subject
 
+from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.data.images import Split
-from benchmark.precision import BF16, FP32, Precision
-from benchmark.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
-from benchmark.records import ModuleCriticality
-from benchmark.rift.criticality import criticality, criticality_modules
-from benchmark.store import Journal
+from benchmark.engine.precision import BF16, FP32, Precision
+from benchmark.engine.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.records.records import ModuleCriticality
+from benchmark.records.store import Journal
 
 IMAGES = {16: 64, 64: 16}
 SETTINGS = {

@@ -63,7 +63,7 @@ def plain_epoch(split: Split) -> list[Tensor]:
 
 
 def batched_epoch(split: Split, generator: torch.Generator) -> list[Tensor]:
-    """Batches of one epoch as `benchmark.training` makes them."""
+    """Batches of one epoch as `benchmark.engine.training` makes them."""
     order = torch.randperm(len(split), generator=generator)
     return [augment(split.at(rows).images, HOW, generator) for rows in order.split(BATCH)]
 

@@ -15,14 +15,14 @@ from race import Entered, Lane, Race, computing_with
 from report import PLAIN
 from torch import Tensor, nn
 
-from benchmark.attacks import linf_pgd
+from benchmark.algorithm.interpolate import best_alpha, interpolate, satisfies
+from benchmark.algorithm.protocols import Interpolation
 from benchmark.data import DIGITS, load
 from benchmark.data.images import Split, pixels
-from benchmark.evaluation.counting import clean_count, pgd_count
+from benchmark.engine.counting import clean_count, pgd_count
+from benchmark.engine.pgd import linf_pgd
 from benchmark.models.resnet import ResNet
-from benchmark.records import Count, CurvePoint, Finetuning, Making, parse_file
-from benchmark.rift.interpolate import best_alpha, interpolate, satisfies
-from benchmark.rift.presets import Interpolation
+from benchmark.records.records import Count, CurvePoint, Finetuning, Making, parse_file
 
 LAZY = "lazy"
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "records"

@@ -12,11 +12,11 @@ from race import Race
 from subjects import INFO, Subject, enter, in_precision, label, size, subject
 
 from baselines import METHODS
-from benchmark.attack_copy import trained
-from benchmark.attacks import gaussian_start, uniform_start
-from benchmark.precision import Precision
-from benchmark.recipes import Recipe
-from benchmark.training import training_step
+from benchmark.engine.folded_copy import trained
+from benchmark.engine.pgd import gaussian_start, uniform_start
+from benchmark.engine.precision import Precision
+from benchmark.engine.recipes import Recipe
+from benchmark.engine.training import training_step
 
 IMAGES = {16: 128, 64: 16}
 PLAIN = {"pgd-at": plain_pgd_at_step, "trades": plain_trades_step}

@@ -26,7 +26,7 @@ from pydantic import (
 from tabulate import tabulate
 
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
+from benchmark.records.files import write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
 PLAIN = "plain"
@@ -58,9 +58,9 @@ class Machine(_Model):
         """This machine, with the threads that torch computes with now."""
         import torch
 
-        from benchmark.precision import has_bf16_units
-        from benchmark.provenance import device_name, machine_versions
-        from benchmark.sweep import cores
+        from benchmark.engine.precision import has_bf16_units
+        from benchmark.engine.provenance import device_name, machine_versions
+        from benchmark.jobs.sweep import cores
 
         cpu, cuda = torch.device("cpu"), torch.cuda.is_available()
         return cls(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from handmade_boards import several_boards
 
-from benchmark.leaderboard.page import html
-from benchmark.leaderboard.schema import Board, Leaderboard
-from benchmark.store import Store
+from benchmark.records.store import Store
+from benchmark.report.leaderboard.page import html
+from benchmark.report.leaderboard.schema import Board, Leaderboard
 
 pytestmark = pytest.mark.browser
 

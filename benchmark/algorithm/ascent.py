@@ -1,0 +1,127 @@
+"""What both definitions of criticality share: one weight that moves, its gradient, where it got to."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.algorithm.adversarial_examples import AdversarialSet
+from benchmark.engine.pgd import training_mode
+from benchmark.engine.precision import used
+from benchmark.models.segments import Network
+
+
+@dataclass(frozen=True, eq=False)
+class MovingWeight:
+    """The weight W of `module` and its value before the ascent; dW is the difference.
+
+    Norms are L2 norms of the whole tensor.
+    """
+
+    module: str
+    weight: Tensor
+    original: Tensor
+    original_norm: float
+
+    @torch.no_grad()
+    def ascend(self, gradient: Tensor, lr: float) -> None:
+        """Step W by `lr * gradient`."""
+        self.weight.add_(gradient, alpha=lr)
+
+    @torch.no_grad()
+    def shrink(self, factor: float) -> None:
+        """Multiply dW by `factor`."""
+        self.weight.copy_(self.original + factor * (self.weight - self.original))
+
+    @torch.no_grad()
+    def distance(self) -> float:
+        """||dW||; not finite if an entry of W is not, or if the norm overflows."""
+        return float((self.weight - self.original).norm())
+
+    def norm_ratio(self) -> float:
+        """||dW|| / ||W||; 0 for a weight that is all zeros, whose ball has no room to move."""
+        return self.distance() / self.original_norm if self.original_norm > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The end or the peak of an ascent: mean robust loss, accuracy (fraction) and ||dW|| / ||W||."""
+
+    loss: float
+    accuracy: float
+    norm_ratio: float
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What an ascent of `epochs` epochs came to; `reached` is None if it diverged.
+
+    `constrained` says whether the constraint was ever active.
+    """
+
+    reached: Reached | None
+    epochs: int
+    constrained: bool
+
+
+def weight_of(model: nn.Module, module: str) -> nn.Parameter:
+    """The weight W of the module of this name."""
+    return model.get_submodule(module).get_parameter("weight")
+
+
+@contextmanager
+def only_free(model: nn.Module, weights: Sequence[Tensor]) -> Iterator[None]:
+    """Inside the block `model` is in evaluation mode and no parameters but `weights` need a gradient.
+
+    Afterwards every mode and `requires_grad` has its old value.
+    """
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(any(parameter is weight for weight in weights))
+    try:
+        with training_mode(model, False):
+            yield
+    finally:
+        for parameter, flag in before:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def moving_weight(model: nn.Module, module: str) -> Iterator[MovingWeight]:
+    """Inside the block `model` is in evaluation mode and the weight of `module` alone is free.
+
+    Afterwards the weight has its old bits, and every mode and `requires_grad` its old value.
+    """
+    weight = weight_of(model, module)
+    original = weight.detach().clone()
+    with only_free(model, [weight]):
+        try:
+            yield MovingWeight(module, weight, original, float(original.norm()))
+        finally:
+            with torch.no_grad():
+                weight.copy_(original)
+
+
+def add_gradients(
+    totals: Sequence[Tensor], network: Network, weights: Sequence[Tensor], batch: AdversarialSet
+) -> list[Tensor]:
+    """Add to each of `totals` the gradient of the mean cross-entropy over `batch` with respect to one
+    of `weights`. Returns the logits (B, K) of each of the batch's chunks.
+
+    This is the one place of a measurement that may be in bf16 (`Precision.rough_ascent`); the losses
+    that count are taken in fp32 (`robust_loss`).
+    """
+    seen = []
+    for chunk in batch.chunks():
+        rough = used().rough_ascent
+        with torch.autocast(chunk.x_adv.device.type, torch.bfloat16, enabled=rough):
+            logits = network(chunk.x_adv)
+        logits = logits.to(chunk.x_adv.dtype)
+        loss = F.cross_entropy(logits, chunk.labels, reduction="sum") / len(batch)
+        for total, gradient in zip(totals, torch.autograd.grad(loss, weights), strict=True):
+            total += gradient
+        seen.append(logits.detach())
+    return seen

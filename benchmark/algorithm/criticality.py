@@ -1,0 +1,134 @@
+"""Step 1 of RiFT: module robust criticality (MRC), as the paper and as its released code define it.
+
+Adversarial examples are crafted once at the adversarially trained weights theta. The weight W of one
+module, never its bias, then ascends the mean cross-entropy on them, starting at theta, within ||dW||
+<= `radius` ||W||; the network stays in evaluation mode. MRC is the rise of that loss over all examples.
+How W ascends and which loss counts is what the definitions differ in: `algorithm1` and
+`official_ascent`. Their values are not comparable.
+
+Work whose result is known is left out, and the values keep their bits: what is in front of the moving
+module is run once (`benchmark.algorithm.rolling`), and Algorithm 1's first epoch takes the gradients of
+all modules in one pass.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from benchmark.algorithm.adversarial_examples import adversarial_set, robust_loss
+from benchmark.algorithm.algorithm1 import algorithm1, first_gradients
+from benchmark.algorithm.ascent import moving_weight
+from benchmark.algorithm.official_ascent import official_ascent
+from benchmark.algorithm.rolling import Rolling, Tail, same_in_any_batch
+from benchmark.data.images import Split
+from benchmark.engine.pgd import training_mode
+from benchmark.engine.recipes import Criticality, CriticalitySettings, LinfAttack
+from benchmark.engine.training import TrainingFailed
+from benchmark.progress import Progress, silent
+from benchmark.records.records import ModuleCriticality
+from benchmark.records.store import Journal
+
+
+def criticality_modules(model: nn.Module) -> list[str]:
+    """Names of all Conv2d and Linear modules, input first: the modules of the paper's Figure 3."""
+    return [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def module_criticality(
+    model: nn.Module,
+    module: str,
+    tail: Tail,
+    settings: Criticality,
+    reference: tuple[float, float],
+    seed: int,
+    first: Tensor | None = None,
+) -> ModuleCriticality:
+    """MRC of `module` in the definition of `settings`. Restores the weight bit by bit.
+
+    `tail` is a part of `model` that holds `module`, or `Tail(model, images)`; `reference` is
+    `robust_loss` of the unperturbed model, `seed` that of the measurement. `first` is the module's own
+    of `first_gradients`, which Algorithm 1 computes again if it is None. The values are None if the
+    weight or a loss stopped being a finite number.
+    """
+    with moving_weight(model, module) as moving:
+        if isinstance(settings, CriticalitySettings):
+            ascent = algorithm1(moving, tail, settings, first)
+        else:
+            ascent = official_ascent(moving, tail, settings, seed)
+    reached = ascent.reached
+    return ModuleCriticality(
+        module=module,
+        mrc=None if reached is None else reached.loss - reference[0],
+        accuracy_drop=None if reached is None else reference[1] - reached.accuracy,
+        norm_ratio=None if reached is None else reached.norm_ratio,
+        epochs=ascent.epochs,
+        constrained=ascent.constrained,
+    )
+
+
+def criticality(
+    model: nn.Module,
+    split: Split,
+    attack: LinfAttack,
+    settings: Criticality,
+    *,
+    seed: int,
+    journal: Journal,
+    progress: Progress = silent,
+    memory: int | None = None,
+) -> Sequence[ModuleCriticality]:
+    """MRC of every module of `model` on the first `settings.images` images of `split`, input first.
+
+    Finished modules are read from `journal`, whose folder and fingerprint belong to these settings
+    alone. Continuing costs one pass from the images to the first missing module, and one from there
+    with gradients (Algorithm 1) or without. A module whose ascent diverges has no values and the others
+    are still measured. `memory` bounds the bytes of activations kept from one module to the next
+    (`Rolling`), not those of the passes, which go by `CHUNK` examples. Raises `TrainingFailed` if the
+    robust loss of `model` itself is not finite.
+    """
+    modules = criticality_modules(model)
+    done = {module: _from_journal(journal, module) for module in modules}
+    if missing := [module for module in modules if done[module] is None]:
+        examples = adversarial_set(model, split.first(settings.images), attack, seed, journal, progress)
+        exact = same_in_any_batch(examples, settings.batch_size)
+        rolling = Rolling(model, examples, memory if exact else 0)
+        gradients, reference = _start(model, missing, rolling, settings, progress)
+        if not math.isfinite(reference[0]):
+            raise TrainingFailed(f"criticality: the robust loss of the base model is {reference[0]}")
+        for index, module in enumerate(modules):
+            if module in missing:
+                first = gradients.pop(module, None)
+                # The tail has no name here, so that its activations go when those of the next cut come.
+                entry = module_criticality(
+                    model, module, rolling.to(module), settings, reference, seed, first
+                )
+                journal.put(module, entry=np.frombuffer(entry.model_dump_json().encode(), np.uint8))
+                done[module] = entry
+            progress("criticality", index + 1, len(modules), module)
+        journal.drop("x_adv-*")
+    return [entry for entry in done.values() if entry is not None]
+
+
+def _start(
+    model: nn.Module,
+    missing: Sequence[str],
+    rolling: Rolling,
+    settings: Criticality,
+    progress: Progress,
+) -> tuple[dict[str, Tensor], tuple[float, float]]:
+    """What the ascents of the `missing` modules start from: gradients, if the definition has any that
+    are known beforehand, and the robust loss of `model`."""
+    tail = rolling.to(missing[0])
+    if isinstance(settings, CriticalitySettings):
+        return first_gradients(model, missing, tail, settings.batch_size, progress)
+    with training_mode(model, False):
+        return {}, robust_loss(tail.network, tail.examples)
+
+
+def _from_journal(journal: Journal, module: str) -> ModuleCriticality | None:
+    kept = journal.get(module)
+    if kept is None:
+        return None
+    return ModuleCriticality.model_validate_json(kept["entry"].tobytes())

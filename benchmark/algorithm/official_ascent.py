@@ -1,0 +1,51 @@
+"""The ascent of one module as the released code does it (Immortalise/RiFT, main.py).
+
+Plain SGD, without momentum or weight decay, goes through the examples in shuffled batches. After every
+epoch dW is scaled back to `radius` ||W|| if it is longer, and the mean robust loss of all examples is
+taken; the ascent then goes on. The loss that counts is the largest of these. The released code starts
+that maximum at 0, so that losses which are no numbers leave an MRC below all others; here such an
+ascent has diverged, and is ranked as there under its protocol alone.
+"""
+
+import math
+
+import torch
+
+from benchmark.algorithm.adversarial_examples import robust_loss
+from benchmark.algorithm.ascent import Ascent, MovingWeight, Reached, add_gradients
+from benchmark.algorithm.rolling import Tail
+from benchmark.engine.recipes import OfficialCriticality
+from benchmark.records.cells import derive_seed
+
+
+def official_ascent(
+    moving: MovingWeight, tail: Tail, settings: OfficialCriticality, seed: int
+) -> Ascent:
+    """`settings.steps` epochs of projected ascent of `moving`, and the peak among their ends.
+
+    The order of an epoch (counted from 0) is fixed by `seed`, the module's name and the epoch. Of
+    equal losses the earlier epoch is the peak.
+    """
+    network, examples = tail.network, tail.examples
+    bound = settings.radius * moving.original_norm
+    constrained = False
+    peak: Reached | None = None
+    for epoch in range(settings.steps):
+        generator = torch.Generator().manual_seed(derive_seed(seed, "order", moving.module, epoch))
+        order = torch.randperm(len(examples), generator=generator).to(examples.labels.device)
+        for rows in torch.split(order, settings.batch_size):
+            gradient = torch.zeros_like(moving.weight)
+            add_gradients([gradient], network, [moving.weight], examples.take(rows))
+            moving.ascend(gradient, settings.lr)
+        length = moving.distance()
+        if not math.isfinite(length):
+            return Ascent(None, epoch + 1, constrained)
+        if length > bound:
+            constrained = True
+            moving.shrink(bound / length)
+        loss, accuracy = robust_loss(network, examples)
+        if not math.isfinite(loss):
+            return Ascent(None, epoch + 1, constrained)
+        if peak is None or loss > peak.loss:
+            peak = Reached(loss, accuracy, moving.norm_ratio())
+    return Ascent(peak, settings.steps, constrained)

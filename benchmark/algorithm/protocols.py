@@ -1,0 +1,216 @@
+"""Fine-tunings by name: what is trained, under which protocol, to which alpha (no torch).
+
+A name reads TUNING[PROTOCOL][ENDING], such as `rift`, `top-2-held-out` or `rift-official-code-alpha-1`.
+
+- `TUNINGS` is the registry of what is trained: an own post-hoc method is one selector and one line.
+- `PROTOCOLS` are the readings of the paper: who chooses what on which data. Without a suffix it is the
+  paper's text.
+- Endings: none for the fine-tuning's own alpha*, `-alpha-1` for the weights as fine-tuned (the paper
+  does not say which of the two its ablation tables show), `-curve` for alpha* again with the robust
+  accuracy of every alpha of the grid (Figure 1). All share the fine-tuned weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from benchmark.algorithm import official_code
+from benchmark.algorithm.selection import (
+    AllLayers,
+    LastLayer,
+    LeastCritical,
+    MostCritical,
+    NamedModule,
+    NoModule,
+    RandomModule,
+    ReadmeModule,
+    Selector,
+)
+from benchmark.engine.recipes import Criticality, CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.errors import UserError
+from benchmark.records.cells import HELD_OUT
+
+ALPHA_1, CURVE = "-alpha-1", "-curve"
+MODULE = "module-"
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """Step 3 of RiFT (Equation 9, Algorithm 2): the grid and the rule that picks alpha*.
+
+    alpha* has the best clean accuracy among the points of {0, 1/intervals, ..., 1} whose robust
+    accuracy is not below the base model's by more than `tolerance` (a fraction: 0.001 is the
+    paper's 0.1 point); the smallest alpha on a tie. Robust accuracy is one PGD-10 run with the
+    base model's random starts, clean accuracy that of the images that the protocol chooses on; the
+    reported accuracies are evaluated separately afterwards.
+    """
+
+    version: ClassVar[int] = 1
+    intervals: int = 20
+    tolerance: float = 0.001
+
+    @property
+    def grid(self) -> list[float]:
+        return [step / self.intervals for step in range(self.intervals + 1)]
+
+    def attack(self, threat: LinfAttack) -> LinfAttack:
+        """The attack that judges robust accuracy."""
+        return threat
+
+
+@dataclass(frozen=True)
+class OfficialInterpolation(Interpolation):
+    """The released code's grid of 0.1 and its attack (Immortalise/RiFT, utils.py).
+
+    It prints both accuracies of every alpha and leaves the choice to a person; the rule is the
+    paper's.
+    """
+
+    intervals: int = 10
+
+    def attack(self, threat: LinfAttack) -> LinfAttack:
+        return official_code.attack(threat)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One reading of the paper. `selects_on` names the data that choose epochs and alpha.
+
+    `criticality(dataset)` says how and where MRC is measured, `released_order` that modules are ranked
+    by it as the released code does, with values that are no maximum (`Candidates.ranked`).
+    """
+
+    suffix: str
+    summary: str
+    selects_on: Literal["test", "hold-out"]
+    criticality: Callable[[str], Criticality]
+    interpolation: Interpolation = Interpolation()
+    released_order: bool = False
+
+
+def _as_released(dataset: str) -> OfficialCriticality:
+    return OfficialCriticality(split=official_code.criticality_split(dataset))
+
+
+PAPER = Protocol(
+    "",
+    "the paper's text: MRC by Algorithm 1 on training images; test images choose epochs and alpha*, "
+    "of a grid of 0.05",
+    "test",
+    lambda _dataset: CriticalitySettings(),
+)
+OFFICIAL_CODE = Protocol(
+    "-official-code",
+    "the released code: MRC over ten projected epochs on test images, its README's module, PGD step "
+    "2/225, a grid of 0.1; test images choose epochs and alpha*",
+    "test",
+    _as_released,
+    OfficialInterpolation(),
+    released_order=True,
+)
+HOLDING_OUT = Protocol(
+    HELD_OUT,
+    "no test image chooses anything: a tenth of the training images, never trained on, chooses epochs, "
+    "module and alpha*",
+    "hold-out",
+    lambda _dataset: CriticalitySettings(split="hold-out"),
+)
+PROTOCOLS: dict[str, Protocol] = {
+    f"rift{protocol.suffix}": protocol for protocol in (PAPER, OFFICIAL_CODE, HOLDING_OUT)
+}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is trained on clean images. `bn` is the mode of batch normalisation meanwhile.
+
+    `official` is the selector under the released code's protocol, where it is another one.
+    """
+
+    name: str
+    label: str
+    selector: Selector
+    official: Selector | None = None
+    bn: Literal["training", "frozen"] = "training"
+
+
+_TUNINGS = (
+    Tuning("rift", "non-robust-critical", LeastCritical(), official=ReadmeModule()),
+    Tuning("all-layers", "all layers", AllLayers()),
+    Tuning("last-layer", "last layer", LastLayer()),
+    Tuning("robust-critical", "robust-critical", MostCritical()),
+    Tuning("top-2", "top 2", LeastCritical(2)),
+    Tuning("top-3", "top 3", LeastCritical(3)),
+    Tuning("top-5", "top 5", LeastCritical(5)),
+    Tuning("bn-only", "batch-norm statistics only", NoModule()),
+    Tuning("rift-bn-frozen", "non-robust-critical, batch norm frozen", LeastCritical(), bn="frozen"),
+    Tuning("random-layer", "random layer", RandomModule()),
+)
+TUNINGS: dict[str, Tuning] = {tuning.name: tuning for tuning in _TUNINGS}
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """One way to turn adversarially trained weights into better ones: a tuning under a protocol.
+
+    `interpolation` None means alpha = 1; `whole_curve`, that robust accuracy is taken at every alpha.
+    """
+
+    version: ClassVar[int] = 1
+    name: str
+    label: str
+    selector: Selector
+    protocol: Protocol
+    interpolation: Interpolation | None
+    bn: Literal["training", "frozen"] = "training"
+    whole_curve: bool = False
+
+    @property
+    def tuning(self) -> str:
+        """Name of the fine-tuning whose weights this one interpolates."""
+        return self.name.removesuffix(ALPHA_1).removesuffix(CURVE)
+
+    @property
+    def selects_on(self) -> str:
+        """The data that choose epoch and alpha: `test` or `hold-out`."""
+        return self.protocol.selects_on
+
+
+def _finetune(tuning: Tuning, protocol: Protocol, ending: str) -> Finetune:
+    official = tuning.official if protocol is OFFICIAL_CODE else None
+    return Finetune(
+        f"{tuning.name}{protocol.suffix}{ending}",
+        tuning.label,
+        official or tuning.selector,
+        protocol,
+        None if ending == ALPHA_1 else protocol.interpolation,
+        tuning.bn,
+        whole_curve=ending == CURVE,
+    )
+
+
+FINETUNES: dict[str, Finetune] = {
+    made.name: made
+    for protocol in PROTOCOLS.values()
+    for tuning in _TUNINGS
+    for made in (_finetune(tuning, protocol, ending) for ending in ("", ALPHA_1, CURVE))
+}
+
+
+def finetune(name: str) -> Finetune:
+    """The fine-tuning called `name`; `module-NAME` fine-tunes one module. Raises `UserError`."""
+    if name in FINETUNES:
+        return FINETUNES[name]
+    rest, ending, protocol = name, "", PAPER
+    for end in (ALPHA_1, CURVE):
+        if rest.endswith(end):
+            rest, ending = rest.removesuffix(end), end
+    for known in (OFFICIAL_CODE, HOLDING_OUT):
+        if rest.endswith(known.suffix):
+            rest, protocol = rest.removesuffix(known.suffix), known
+    if (module := rest.removeprefix(MODULE)) and rest.startswith(MODULE):
+        return _finetune(Tuning(rest, module, NamedModule(module)), protocol, ending)
+    raise UserError(
+        f"unknown fine-tuning '{name}'; known: none (the base model), {', '.join(TUNINGS)}, "
+        f"{MODULE}NAME, each also with {OFFICIAL_CODE.suffix} or {HELD_OUT}, and then {ALPHA_1}"
+    )

@@ -1,0 +1,162 @@
+"""Which modules a fine-tuning moves (paper, Equation 7, and the rows of Tables 3 and 4; no torch)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from benchmark.algorithm.official_code import readme_module
+from benchmark.errors import UserError
+from benchmark.records.records import ModuleCriticality
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What there is to select from, and what a selection may go by.
+
+    `modules` are the names of all Conv/Linear modules, input first; `criticality` is None unless the
+    selector needs it; `seed` is for selectors that draw. `released_order` ranks as the released code
+    does.
+    """
+
+    modules: Sequence[str]
+    criticality: Sequence[ModuleCriticality] | None
+    dataset: str
+    arch: str
+    seed: int
+    released_order: bool = False
+
+    @property
+    def ranked(self) -> list[str]:
+        """Module names from least to most critical; the module nearer the input first on a tie.
+
+        A module whose MRC is not valid is left out. The released order has it: a negative MRC by its
+        value and, before all others, an ascent that diverged, whose losses are no numbers and leave the
+        released code's maximum at 0 (Immortalise/RiFT, main.py).
+        """
+        if self.criticality is None:
+            raise ValueError("this selection needs the criticality of every module")
+        entries = [entry for entry in self.criticality if entry.valid or self.released_order]
+        order = sorted(entries, key=lambda entry: -np.inf if entry.mrc is None else entry.mrc)
+        return [entry.module for entry in order]
+
+    def ranking(self, count: int) -> list[str]:
+        """`ranked`, of `count` modules at least. Raises `UserError` if there are fewer."""
+        ranked = self.ranked
+        if len(ranked) < count:
+            raise UserError(
+                f"{self.arch}: {count} to be chosen by MRC, but only {len(ranked)} of "
+                f"{len(self.modules)} modules have a valid one (the ascent of the others diverged or "
+                "ended lower than it began); choose by name (module-NAME) or lower the ascent's rate"
+            )
+        return ranked
+
+
+class Selector(Protocol):
+    """A frozen dataclass; `needs_criticality` says whether MRC has to be measured first,
+    `everything` that all parameters are trained, those outside of modules too."""
+
+    version: ClassVar[int]
+    needs_criticality: ClassVar[bool] = False
+    everything: ClassVar[bool] = False
+
+    def select(self, given: Candidates) -> list[str]:
+        """Names among `given.modules`."""
+
+
+@dataclass(frozen=True)
+class LeastCritical(Selector):
+    """The `count` modules with the lowest MRC (count = 1: Equation 7; more: Table 4)."""
+
+    version: ClassVar[int] = 1
+    needs_criticality: ClassVar[bool] = True
+    count: int = 1
+
+    def select(self, given: Candidates) -> list[str]:
+        return given.ranking(self.count)[: self.count]
+
+
+@dataclass(frozen=True)
+class MostCritical(Selector):
+    """The module with the highest MRC (Table 3, robust-critical)."""
+
+    version: ClassVar[int] = 1
+    needs_criticality: ClassVar[bool] = True
+
+    def select(self, given: Candidates) -> list[str]:
+        return given.ranking(1)[-1:]
+
+
+@dataclass(frozen=True)
+class ReadmeModule(Selector):
+    """The layer that the README of the released code names, or the least critical one for a dataset
+    or network that it does not know (Immortalise/RiFT, README.md)."""
+
+    version: ClassVar[int] = 1
+    needs_criticality: ClassVar[bool] = True
+
+    def select(self, given: Candidates) -> list[str]:
+        named = readme_module(given.dataset, given.arch)
+        return given.ranking(1)[:1] if named is None else [named]
+
+
+@dataclass(frozen=True)
+class LastLayer(Selector):
+    """The classifier, weight and bias (Table 3, last layer; linear probing)."""
+
+    version: ClassVar[int] = 1
+
+    def select(self, given: Candidates) -> list[str]:
+        return [given.modules[-1]]
+
+
+@dataclass(frozen=True)
+class AllLayers(Selector):
+    """Every parameter of the network, batch normalisation's too (Table 3, all layers).
+
+    The released code fine-tunes all parameters when no layer is named (Immortalise/RiFT, main.py).
+    """
+
+    version: ClassVar[int] = 1
+    everything: ClassVar[bool] = True
+
+    def select(self, given: Candidates) -> list[str]:
+        return list(given.modules)
+
+
+@dataclass(frozen=True)
+class NoModule(Selector):
+    """None: what remains of fine-tuning are its passes over clean images in training mode."""
+
+    version: ClassVar[int] = 1
+
+    def select(self, given: Candidates) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class RandomModule(Selector):
+    """One module, all equally likely, drawn from the cell's seed: what choosing by MRC is worth."""
+
+    version: ClassVar[int] = 1
+
+    def select(self, given: Candidates) -> list[str]:
+        draw = np.random.Generator(np.random.Philox(given.seed))
+        return [given.modules[int(draw.integers(len(given.modules)))]]
+
+
+@dataclass(frozen=True)
+class NamedModule(Selector):
+    """The module called `module`, compared in lower case because names of cells are."""
+
+    version: ClassVar[int] = 1
+    module: str
+
+    def select(self, given: Candidates) -> list[str]:
+        found = [name for name in given.modules if name.lower() == self.module]
+        if not found:
+            raise UserError(
+                f"{given.arch} has no module '{self.module}'; it has {', '.join(given.modules)}"
+            )
+        return found

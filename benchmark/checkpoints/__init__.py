@@ -1,0 +1,1 @@
+"""Weights from files: the registry, safe loading, fitting to a network, RobustBench."""

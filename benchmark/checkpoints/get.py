@@ -1,0 +1,141 @@
+"""Getting the file of a registered checkpoint: downloaded or taken from a copy, checked, put in place.
+
+Nothing is interpreted before its sha256 has been compared. Where the registry knows none, a file stays
+unread until its hash is accepted, which is written to `SHA256SUMS` beside it.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from benchmark.checkpoints.registry import Checkpoint, Source, held, place
+from benchmark.checkpoints.robustbench import (
+    DEFAULT_THREAT,
+    PREFIX,
+    download_from_drive,
+    drive_id,
+    import_robustbench,
+)
+from benchmark.data.get.download import fetch, staging, writing
+from benchmark.data.get.sha256sums import NAME as SUMS
+from benchmark.data.get.sha256sums import read_sums, sha256_of, write_sums
+from benchmark.errors import UserError
+from benchmark.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class _File:
+    """The file of a checkpoint as `benchmark.data.get.download.fetch` takes it."""
+
+    file: str
+    size: int | None
+    checksum: str
+    urls: tuple[str, ...]
+
+
+def obtain(
+    checkpoint: Checkpoint,
+    directory: Path,
+    *,
+    copy: Path | None = None,
+    accepted: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Path:
+    """The verified file of `checkpoint`, got if it is not there; `directory` is the data directory.
+
+    `copy` is a file of the user's to take instead of a download, and stays where it is. `accepted` are
+    sha256 of files to take where the registry knows none. A download whose hash is not known and not
+    accepted is kept, so that it need not come twice, and refused. Raises `UserError` for that, for
+    another file or a web page, and where nothing can be had; an unknown copy is then not put in place.
+    """
+    if accepted and checkpoint.sha256 is not None:
+        raise UserError(
+            f"the registry has the sha256 of {checkpoint.name} ({checkpoint.sha256}); no other is "
+            "accepted"
+        )
+    if checkpoint.kind is Source.PATH:
+        return held(checkpoint, directory)
+    target = place(checkpoint, directory)
+    if not target.exists():
+        if copy is not None:
+            _take(checkpoint, copy, target, accepted)
+        elif checkpoint.sha256 is not None and checkpoint.urls:
+            urls, known = checkpoint.urls, f"sha256:{checkpoint.sha256}"
+            remote = _File(checkpoint.file, checkpoint.size, known, urls)
+            fetch(remote, target.parent, progress=progress)
+        else:
+            _download_zoo_file(checkpoint, target)
+    if accepted:
+        _accept(target, accepted)
+    return held(checkpoint, directory)
+
+
+def _take(checkpoint: Checkpoint, copy: Path, target: Path, accepted: Sequence[str]) -> None:
+    """Copy the user's file to its place, if it is the right one."""
+    if not copy.is_file():
+        raise UserError(f"there is no file '{copy}'; name the file of {checkpoint.name} by --file")
+    _refuse_other_content(copy)
+    found = sha256_of(copy)
+    if checkpoint.sha256 is None and found not in accepted:
+        raise UserError(
+            f"'{copy}' has sha256 {found}, and none is on record for {checkpoint.name}; if its "
+            f"publisher, or someone you trust, states that one, add --accept-checksum {found}"
+        )
+    if checkpoint.sha256 not in (None, found):
+        raise UserError(
+            f"'{copy}' is not {checkpoint.name}: expected sha256 {checkpoint.sha256}, found {found}"
+        )
+    folder = target.parent
+    with writing(folder), FileLock(_lock(target)), staging(folder, target.name) as part:
+        shutil.copyfile(copy, part / target.name)
+        if sha256_of(part / target.name) != found:
+            raise UserError(f"'{copy}' changed while it was copied; try again")
+        (part / target.name).replace(target)
+
+
+def _download_zoo_file(checkpoint: Checkpoint, target: Path) -> None:
+    """Download a file of RobustBench's zoo as RobustBench would; it must look like a checkpoint."""
+    by_hand = f"`checkpoints get {checkpoint.name} --file PATH` takes a copy of yours"
+    threat, slash, zoo_id = checkpoint.source.removeprefix(PREFIX).rpartition("/")
+    try:
+        import_robustbench()
+        drive = drive_id(zoo_id, checkpoint.dataset, threat if slash else DEFAULT_THREAT)
+    except UserError as error:
+        raise UserError(f"{checkpoint.name} is of RobustBench's zoo: {error}; {by_hand}") from error
+    folder = target.parent
+    with writing(folder), FileLock(_lock(target)):
+        if target.exists():
+            return
+        with staging(folder, target.name) as part:
+            try:
+                download_from_drive(drive, part / target.name, quiet=not sys.stderr.isatty())
+                _refuse_other_content(part / target.name)
+            except UserError as error:
+                reason = str(error).replace(f"'{part / target.name}'", "what Google Drive sent")
+                raise UserError(
+                    f"{checkpoint.name}: {reason}; open https://drive.google.com/file/d/{drive}/view "
+                    f"in a browser, save the file, and {by_hand}"
+                ) from error
+            (part / target.name).replace(target)
+
+
+def _accept(target: Path, accepted: Sequence[str]) -> None:
+    """Note the hash of the file at `target` as accepted, if it is one of these."""
+    found = sha256_of(target)
+    if found in accepted:
+        with writing(target.parent), FileLock(_lock(target.with_name(SUMS))):
+            write_sums(target.parent, (read_sums(target.parent) or {}) | {target.name: found})
+
+
+def _refuse_other_content(path: Path) -> None:
+    from benchmark.checkpoints.load import refuse_other_content
+
+    refuse_other_content(path)
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")

@@ -1,0 +1,353 @@
+"""RobustBench (RobustBench/robustbench; Croce et al., 2021) behind one door: its import and its zoo.
+
+Its release 1.1.1 imports `pkg_resources`, which setuptools no longer has, and `autoattack`, which is
+not on PyPI, where the same attacks are called `pyautoattack`. Where the real ones are missing, others
+stand in for them in `sys.modules` while RobustBench is imported; it keeps its references to them.
+
+Of the zoo only the architectures are used. They are built without weights, and the user's file is
+read by `benchmark.checkpoints.load`, never by RobustBench, which downloads and unpickles. A zoo network
+normalises pixels itself and is fed [0,1]. Resuming its attacks (`aa_state_path`) is not mended.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from benchmark.data import dataset_info
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from benchmark.checkpoints.load import Loaded
+
+PREFIX = "robustbench:"
+"""How an architecture of the zoo begins on the command line."""
+
+INSTALL = (
+    "install it by `pip install rift-benchmark[robustbench]`, or from a checkout by "
+    "`pip install -e '.[robustbench]'`"
+)
+
+DEFAULT_THREAT = "Linf"
+
+CONSTANTS = ("mu", "sigma")
+"""Mean and standard deviation of the pixels, as zoo networks store them."""
+
+WITHOUT_CONSTANTS = frozenset(
+    (
+        "Augustin2020Adversarial", "Augustin2020Adversarial_34_10",
+        "Augustin2020Adversarial_34_10_extra", "Chen2020Efficient",
+        "Diffenderfer2021Winning_Binary", "Diffenderfer2021Winning_LRR",
+        "Engstrom2019Robustness", "Hendrycks2020AugMix_ResNeXt", "Hendrycks2020AugMix_WRN",
+        "Huang2022Revisiting_WRN-A4", "Kireev2021Effectiveness_AugMixNoJSD",
+        "Kireev2021Effectiveness_Gauss50percent", "Kireev2021Effectiveness_RLAT",
+        "Kireev2021Effectiveness_RLATAugMix", "Kireev2021Effectiveness_RLATAugMixNoJSD",
+        "Pang2020Boosting", "Rice2020Overfitting", "Rony2019Decoupling", "Wong2020Fast",
+        "Wu2020Adversarial",
+    )
+)  # fmt: skip
+"""Zoo ids whose published files may lack `CONSTANTS`, so that those of the code count
+(`_safe_load_state_dict` in robustbench/utils.py)."""
+
+
+@dataclass(frozen=True)
+class ZooArch:
+    """An architecture of the zoo: its id, dataset and threat model there, and RobustBench's version."""
+
+    type_name: ClassVar[str] = "robustbench"
+    version: ClassVar[int] = 1
+    zoo_id: str
+    dataset: str
+    threat: str
+    package: str
+
+    @property
+    def name(self) -> str:
+        """What stands for it in a key, such as `robustbench-rice2020overfitting`."""
+        threat = "" if self.threat == DEFAULT_THREAT else f"{self.threat}-"
+        return re.sub(r"[^a-z0-9.]+", "-", f"robustbench-{threat}{self.zoo_id}".lower())
+
+
+def import_robustbench() -> ModuleType:
+    """The package `robustbench`, imported with what it misses in place.
+
+    Raises `UserError` if it is not installed, or not with all that it needs.
+    """
+    if "robustbench" in sys.modules and sys.modules["robustbench"] is not None:
+        return sys.modules["robustbench"]
+    if not _importable("robustbench"):
+        raise UserError(f"RobustBench is not installed; {INSTALL}")
+    try:
+        with warnings.catch_warnings(), _stand_ins():
+            warnings.simplefilter("ignore")  # moved modules of timm and torch
+            return importlib.import_module("robustbench")
+    except ImportError as error:
+        raise UserError(f"RobustBench cannot be imported ({error}); {INSTALL}") from error
+
+
+def zoo_arch(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> ZooArch:
+    """The architecture with the zoo id `name` for `dataset` and `threat` (Linf, L2, corruptions).
+
+    Raises `UserError` if the zoo has none, or if it is made of several files.
+    """
+    entry = _entry(name, dataset, threat)
+    files = entry["gdrive_id"]
+    if isinstance(files, list):
+        raise UserError(
+            f"RobustBench's '{name}' is made of {len(files)} files; only networks of one file can be "
+            "evaluated here"
+        )
+    return ZooArch(name, dataset, threat, version("robustbench"))
+
+
+def named_zoo_arch(text: str, dataset: str) -> ZooArch:
+    """The architecture that `robustbench:ID` or `robustbench:THREAT/ID` names. Raises as `zoo_arch`."""
+    threat, slash, name = text.removeprefix(PREFIX).rpartition("/")
+    return zoo_arch(name, dataset, threat if slash else DEFAULT_THREAT)
+
+
+def zoo_model(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> "nn.Module":
+    """The network of a zoo id with random weights, in evaluation mode; nothing is downloaded.
+
+    Takes images in [0,1], shape (B, 3, 32, 32), and returns logits (B, K). Raises as `zoo_arch`.
+    """
+    arch = zoo_arch(name, dataset, threat)
+    import timm
+    import torch
+
+    # Transformers are in timm's registry, under names that load_model composes in the same way.
+    registered = f"{name.lower().replace('-', '_')}_{dataset}_{threat.lower()}"
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model: nn.Module
+        if timm.is_model(registered):
+            classes = dataset_info(dataset).classes
+            model = timm.create_model(registered, num_classes=classes, pretrained=False)
+        else:
+            model = _entry(arch.zoo_id, dataset, threat)["model"]()
+    return model.eval()
+
+
+def load_zoo_checkpoint(
+    path: Path,
+    arch: ZooArch,
+    model: "nn.Module",
+    *,
+    drop: Sequence[str] = (),
+    entry: str | None = None,
+    prefix: str | None = None,
+    sha256: str | None = None,
+) -> "Loaded":
+    """The weights in `path`, as `model`, the network of `arch`, would load them.
+
+    As `load_checkpoint`, which says what is accepted and raises `UserError` for the rest;
+    but the normalisation may be missing from files of `WITHOUT_CONSTANTS`. What RobustBench skips in
+    silence has to be said: `entry="last"` for Andriushchenko2020Understanding and
+    Kireev2021Effectiveness, and `drop=["model_preact_hl1."]` for the copies of layers in the former.
+    """
+    from benchmark.checkpoints.load import load_checkpoint
+
+    load = partial(load_checkpoint, path, model, drop=drop, entry=entry, prefix=prefix, sha256=sha256)
+    stored = {name: tensor for name, tensor in model.state_dict().items() if name in CONSTANTS}
+    if not stored or arch.zoo_id not in WITHOUT_CONSTANTS:
+        return load()
+    try:
+        return load()
+    except UserError as refusal:
+        with _not_stored(model, stored):
+            loaded = load()
+        there = sorted(name for name in loaded.dropped if name.rpartition(".")[2] in stored)
+        if set(there) & stored.keys():
+            raise
+        if there:
+            raise UserError(
+                f"'{path}' has {there[0]!r}, a normalisation behind the name of a wrapper; save the "
+                "state dict of the network inside"
+            ) from refusal
+    state = {
+        name: loaded.state[name] if name in loaded.state else stored[name].cpu().clone()
+        for name in model.state_dict()
+    }
+    note = f"{' and '.join(map(repr, stored))} are not in the file; took those of RobustBench's code"
+    return replace(loaded, state=state, notes=(*loaded.notes, note))
+
+
+def drive_id(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> str:
+    """The id on Google Drive of the file that RobustBench takes for a zoo id.
+
+    Raises as `zoo_arch`, and for a network whose weights are not there but with timm.
+    """
+    zoo_arch(name, dataset, threat)
+    found = _entry(name, dataset, threat)["gdrive_id"]
+    if not isinstance(found, str):
+        raise UserError(f"RobustBench has no file for '{name}'; its weights come with timm")
+    return found
+
+
+def download_from_drive(drive_id: str, target: Path, *, quiet: bool) -> None:
+    """Download a file from Google Drive to `target`, by the package that RobustBench does it with.
+
+    What arrives may be a web page instead. Raises `UserError` if nothing does.
+    """
+    gdown = importlib.import_module("gdown")
+    try:
+        written = gdown.download(id=drive_id, output=str(target), quiet=quiet)
+    except Exception as error:  # of requests, of gdown, of the system
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"Google Drive did not give the file {drive_id} ({reason})") from error
+    if written is None or not target.is_file():
+        raise UserError(f"Google Drive did not give the file {drive_id}")
+
+
+@contextmanager
+def _not_stored(model: "nn.Module", buffers: "Mapping[str, Tensor]") -> Iterator[None]:
+    """Meanwhile `buffers` are not in the state dict of `model`."""
+    for name, buffer in buffers.items():
+        model.register_buffer(name, buffer, persistent=False)
+    try:
+        yield
+    finally:
+        for name, buffer in buffers.items():
+            model.register_buffer(name, buffer, persistent=True)
+
+
+def _entry(name: str, dataset: str, threat: str) -> Mapping[str, Any]:
+    """What the zoo says of an id. Raises `UserError` if it has none such."""
+    import_robustbench()
+    from robustbench.model_zoo import model_dicts
+
+    label = dataset_info(dataset).label
+    zoo = {known.value: threats for known, threats in model_dicts.items()}
+    if dataset not in zoo:
+        raise UserError(f"RobustBench has no networks for {label}; it has cifar10 and cifar100")
+    threats = {known.value: models for known, models in zoo[dataset].items()}
+    if threat not in threats:
+        raise UserError(
+            f"RobustBench has no networks for {label} and '{threat}'; it has {', '.join(threats)}"
+        )
+    models: Mapping[str, Mapping[str, Any]] = threats[threat]
+    if name in models:
+        return models[name]
+    by_case = {known.lower(): known for known in models}
+    near = [by_case[match] for match in difflib.get_close_matches(name.lower(), by_case)]
+    elsewhere = [f"{PREFIX}{other}/{name}" for other, known in threats.items() if name in known]
+    if elsewhere:
+        hint = f"there is {', '.join(elsewhere)}"
+    elif near:
+        hint = f"close to it: {', '.join(near)}"
+    else:
+        hint = "for ids see https://robustbench.github.io"
+    raise UserError(f"RobustBench has no '{name}' for {label} and {threat}; {hint}")
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Meanwhile what RobustBench misses is in `sys.modules`; what is there is left alone."""
+    added: dict[str, ModuleType] = {}
+    if not _importable("pkg_resources"):
+        added |= _pkg_resources()
+    if not _importable("autoattack"):
+        added |= _autoattack()
+    before = {name: sys.modules[name] for name in added if name in sys.modules}
+    sys.modules.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            sys.modules.pop(name, None)
+        sys.modules.update(before)
+
+
+def _importable(name: str) -> bool:
+    """Whether top-level module `name` is imported already or is there to be imported."""
+    return sys.modules.get(name) is not None or importlib.util.find_spec(name) is not None
+
+
+def _pkg_resources() -> dict[str, ModuleType]:
+    """The one function of setuptools' `pkg_resources` that RobustBench calls."""
+
+    def resource_filename(package: str, resource: str) -> str:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None and spec.origin is not None
+        return str(Path(spec.origin).parent / resource)
+
+    return {"pkg_resources": _module("pkg_resources", resource_filename=resource_filename)}
+
+
+def _autoattack() -> dict[str, ModuleType]:
+    """fra31/auto-attack as far as RobustBench uses it, over `pyautoattack`, its release on PyPI."""
+    from pyautoattack.state import EvaluationState
+
+    state = _module("autoattack.state", EvaluationState=EvaluationState)
+    return {
+        "autoattack": _module("autoattack", AutoAttack=AutoAttack, state=state, __path__=[]),
+        "autoattack.state": state,
+    }
+
+
+def _module(name: str, **contents: object) -> ModuleType:
+    module = ModuleType(name, "A stand-in by benchmark.checkpoints.robustbench.")
+    vars(module).update(contents)
+    return module
+
+
+class AutoAttack:
+    """`pyautoattack.AutoAttack` with the arguments and the result of fra31/auto-attack.
+
+    The adversary of `robustbench.eval.benchmark`. What it would print goes to the logger `auto-attack`.
+    """
+
+    def __init__(
+        self,
+        model: "nn.Module",
+        norm: str = "Linf",
+        eps: float = 0.3,
+        seed: int | None = None,
+        verbose: bool = True,
+        attacks_to_run: Sequence[str] = (),
+        version: str = "standard",
+        is_tf_model: bool = False,
+        device: "str | torch.device" = "cuda",
+        log_path: str | None = None,
+    ) -> None:
+        import pyautoattack
+
+        if is_tf_model or log_path is not None:
+            raise ValueError("pyautoattack has neither TensorFlow models nor log files")
+        self.attack = pyautoattack.AutoAttack(
+            model,
+            attacks=list(attacks_to_run) if attacks_to_run or version == "custom" else None,
+            device=device,
+            eps=eps,
+            norm=norm,
+            seed=seed,
+            version=version,
+        )
+        self.attack.verbose = verbose
+
+    def run_standard_evaluation(
+        self,
+        x_orig: "Tensor",
+        y_orig: "Tensor",
+        bs: int = 250,
+        return_labels: bool = False,
+        state_path: Path | None = None,
+    ) -> "Tensor | tuple[Tensor, Tensor]":
+        """x_adv in [0,1] like `x_orig` (N, C, H, W); with `return_labels` also its predictions (N,)."""
+        x_adv, y_adv = self.attack.run_standard_evaluation(
+            x_orig, y_orig, batch_size=bs, state_path=state_path
+        )
+        return (x_adv, y_adv) if return_labels else x_adv

@@ -1,0 +1,225 @@
+"""`python -m benchmark check`: records against published numbers, and the paper's claims."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.checkpoints.registry import checkpoint, registry
+from benchmark.cli.options import PrecisionOption, ResultsOption, guarded, listed, say, write_result
+from benchmark.engine.precision import in_precision
+from benchmark.errors import UserError
+from benchmark.plans.scales import SCALES, Scale, arguments
+from benchmark.plans.scales import scale as scale_called
+from benchmark.plans.start import starting_from
+from benchmark.records.cells import OWN, Slot
+from benchmark.records.store import Store
+from benchmark.report.check.accepted import (
+    accepted_bytes,
+    accepted_path,
+    accepting,
+    read_accepted,
+    regressions,
+)
+from benchmark.report.check.claims import claim_findings
+from benchmark.report.check.criticality import FACTOR, NEAR, criticality_compared
+from benchmark.report.check.numbers import COMPARED, compared, is_compared, own_compared
+from benchmark.report.check.published import Published, published
+from benchmark.report.check.published_text import PUBLISHED_FORMATS
+from benchmark.report.check.text import CHECK_FORMATS, Check
+from benchmark.report.check.verdicts import Finding
+from benchmark.report.fresh import Fresh
+
+
+class CheckFormat(StrEnum):
+    """How a check is printed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+@guarded
+def check(
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            help="A scale by name (default: `quick`), by the path of its TOML file, or by the name "
+            "under which one is kept in results/scales/; `SCALE-from-NAME` for its cells that start "
+            "from the checkpoint NAME; or `own`, checkpoints evaluated by `evaluate --checkpoint`.",
+        ),
+    ] = None,
+    from_checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--from-checkpoint",
+            metavar="NAME,...",
+            help="Judge the cells that start from these checkpoints, as in `table1 --from-checkpoint`.",
+        ),
+    ] = None,
+    precision: PrecisionOption = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only",
+            metavar="GLOB",
+            help="Only verdicts whose id matches, such as `C1*` or `table1/*`.",
+        ),
+    ] = None,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept",
+            help="Keep these verdicts in results/checks/ as what later checks have to reach.",
+        ),
+    ] = False,
+    show_published: Annotated[
+        bool,
+        typer.Option(
+            "--published",
+            help="Print all published numbers, claims and notes instead; needs no records.",
+        ),
+    ] = False,
+    format: Annotated[  # noqa: A002 - the flag's name
+        CheckFormat, typer.Option("--format", help="How to print the verdicts.")
+    ] = CheckFormat.TEXT,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Compare records with published numbers, and judge the paper's claims by them.
+
+    Numbers are compared at the scales `paper` and `short`, and for checkpoints evaluated by
+    `evaluate --checkpoint NAME` (`--scale own`); claims are judged at every other scale too. Ends with
+    exit code 1 if something is no longer a match, within tolerance or holding that was so in
+    results/checks/.
+    """
+    numbers = published()
+    if show_published:
+        if accept or any(each is not None for each in (scale, from_checkpoint, precision, only)):
+            raise UserError(
+                "--published prints everything and judges nothing; leave --scale, --from-checkpoint, "
+                "--precision, --only and --accept out"
+            )
+        typer.echo(PUBLISHED_FORMATS[format](numbers), nl=False)
+        return
+    if accept and only is not None:
+        raise UserError("--accept keeps all verdicts of a scale; leave --only out")
+    store = Store(results, Path("artifacts"))
+    _check_records(store)
+    examined = examine(store, "quick" if scale is None else scale, numbers, from_checkpoint, precision)
+    findings = [each for each in examined.findings if only is None or fnmatchcase(each.id, only)]
+    if only is not None and not findings:
+        raise UserError(f"no verdict matches --only '{only}'; an id reads C1/DATASET/ARCH/METHOD/...")
+    before, path = read_accepted(results, examined.name), accepted_path(results, examined.name)
+    worse = [] if before is None else regressions(before, findings, only)
+    shown = Check(
+        examined.title,
+        tuple(findings),
+        tuple(worse),
+        None if before is None else str(path),
+        numbers,
+        examined.notes,
+    )
+    typer.echo(CHECK_FORMATS[format](shown), nl=False)
+    if accept:
+        write_result(path, accepted_bytes(accepting(examined.name, findings)))
+        say(f"accepted: {path}" + (f", with {len(worse)} that got worse" if worse else ""))
+    elif worse:
+        say(f"got worse: {', '.join(each.id for each in worse)}")
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All findings of a scale; `name` is what its file of accepted verdicts is called."""
+
+    name: str
+    title: str
+    findings: list[Finding]
+    notes: tuple[str, ...] = ()
+
+
+def examine(
+    store: Store,
+    scale: str,
+    numbers: Published,
+    from_checkpoint: str | None = None,
+    precision: str | None = None,
+) -> Examined:
+    """What is to be said of the records of `scale`, a name, a TOML file or `own`; of those that start
+    from the comma-separated checkpoints `from_checkpoint`, or are made in `precision`, if given.
+
+    Raises `UserError` for an unknown scale and for broken records.
+    """
+    if scale == OWN:
+        if from_checkpoint is not None or precision is not None:
+            raise UserError(
+                f"--scale {OWN} is of checkpoints as they are; leave --from-checkpoint and "
+                "--precision out"
+            )
+        title = "Check of checkpoints: evaluated here against published numbers of the same weights"
+        return Examined(OWN, title, own_compared(store, numbers, registry()))
+    chosen, argument = _chosen(scale, from_checkpoint, precision, store.results)
+    fresh = Fresh(store, chosen, argument)
+    findings = [
+        *compared(fresh, numbers),
+        *criticality_compared(fresh, numbers),
+        *claim_findings(fresh, numbers),
+    ]
+    title = f"Check of scale {fresh.scale.stem}: {fresh.scale.summary}"
+    return Examined(fresh.scale.stem, title, findings, _notes(fresh))
+
+
+def _check_records(store: Store) -> None:
+    """A mistyped --results would have nothing to lose, and so pass for ever."""
+    folder = store.results / "records"
+    if not folder.is_dir():
+        raise UserError(
+            f"there is no folder '{folder}'; name the results tree by --results, or make records: "
+            "`python -m benchmark table1 --scale quick`"
+        )
+
+
+def _chosen(
+    scale: str, from_checkpoint: str | None, precision: str | None, results: Path
+) -> tuple[Scale, str]:
+    """The scale, and what makes other commands take the same one behind `--scale`."""
+    chosen, file = in_precision(scale_called(scale, results), precision), scale
+    if not scale.endswith(".toml") and Slot.parse(scale).scale not in SCALES:
+        file = arguments(scale, results)
+    if precision is not None:
+        file += f" --precision {precision}"
+    if from_checkpoint is None:
+        return chosen, file
+    if chosen.checkpoints:
+        raise UserError(f"--scale {scale} starts from checkpoints already; leave --from-checkpoint out")
+    names = listed(from_checkpoint, checkpoint)
+    return starting_from(chosen, names), f"{file} --from-checkpoint {','.join(names)}"
+
+
+def _notes(fresh: Fresh) -> tuple[str, ...]:
+    notes = [
+        "intervals are 95 %; claims about a method are judged over seeds; one, or several that agree "
+        "exactly, cannot decide them",
+        "a claim fails if one of its cases does; where nothing differs, 1 case in 40 fails by chance",
+    ]
+    if not is_compared(fresh.scale):
+        others = ", ".join((*COMPARED, OWN))
+        notes.append(
+            f"numbers of scale {fresh.scale.stem} are not compared with published ones: other "
+            f"networks, recipes or weights; those of {others} are"
+        )
+        return tuple(notes)
+    notes.append(
+        f"MRC is shown by seed and within tolerance up to a factor of {FACTOR:g}; a named module is if "
+        f"it is among the {NEAR} least (or most) critical in every seed"
+    )
+    if COMPARED[fresh.scale.name] == "neighbour":
+        notes.append(
+            f"scale {fresh.scale.name} trains by a shorter recipe: its numbers are neighbours of the "
+            "published ones and never match"
+        )
+    return tuple(notes)

@@ -1,0 +1,165 @@
+"""`python -m benchmark evaluate`: a checkpoint, evaluated like the suite's own models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmark.checkpoints.networks import AS_THE_DATASET, network
+from benchmark.checkpoints.registry import checkpoint
+from benchmark.cli.options import (
+    ArtifactsOption,
+    CompileOption,
+    DataOption,
+    DeviceOption,
+    LimitOption,
+    PrecisionOption,
+    ResultsOption,
+    ThreadsOption,
+    guarded,
+    limited_evaluations,
+    listed_evaluations,
+    say,
+)
+from benchmark.cli.progress import display
+from benchmark.data import DatasetInfo, dataset_info
+from benchmark.engine.precision import asked, use
+from benchmark.errors import UserError
+from benchmark.jobs.sweep import cores
+from benchmark.records.store import Store
+from benchmark.report.tables.render import summary
+
+
+@guarded
+def evaluate(
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="A safetensors file, or a state dict that torch.save wrote (.pt, .pth), bare or in a "
+            "dict; loaded strictly and without running code.",
+        ),
+    ] = None,
+    registered: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="NAME",
+            help="Instead of --weights and what says how to read it: a checkpoint of the registry, see "
+            "`checkpoints list`.",
+        ),
+    ] = None,
+    arch_name: Annotated[
+        str | None,
+        typer.Option(
+            "--arch",
+            metavar="A",
+            help="Its network, such as resnet18; see `list`. Or one of RobustBench's zoo by its id, as "
+            "robustbench:Rice2020Overfitting; ids for L2 as robustbench:L2/ID.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", metavar="D", help="The dataset it was trained on; see `list`."),
+    ] = None,
+    normalization: Annotated[
+        str,
+        typer.Option(
+            "--normalization",
+            metavar="N",
+            help="What the network does to pixels in [0,1] first: `dataset` (what this suite trains "
+            "with), `none` (the checkpoints of TRADES, MART), `cifar10`, `cifar100`, `imagenet`, or "
+            "mean/std as in 0.5,0.5,0.5/0.25,0.25,0.25. Networks of RobustBench normalise themselves.",
+        ),
+    ] = AS_THE_DATASET,
+    evaluations: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluations",
+            metavar="LIST",
+            help="Comma-separated names, see `list`. Default: clean, pgd10x3, and corruptions-15 if "
+            "the published files are there, else corruptions-15-gen-v2.",
+        ),
+    ] = None,
+    limit: LimitOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What to call the model in results/. Default: file name and hash."),
+    ] = None,
+    entry: Annotated[
+        str | None,
+        typer.Option("--entry", help="The entry to take, if the file holds several state dicts."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drop", metavar="PREFIX", help="Leave out entries, such as the WRN's unused sub_block1."
+        ),
+    ] = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = None,
+    compiled: CompileOption = False,
+    results: ResultsOption = Path("results"),
+    artifacts: ArtifactsOption = Path("artifacts"),
+    data_dir: DataOption = Path("data"),
+) -> None:
+    """Evaluate a checkpoint of your own, or one of the registry, and keep records of it.
+
+    Every evaluation continues where a stopped run was; what is on record is not made again.
+    """
+    import torch
+
+    from benchmark.jobs.checkpoint import OwnModel, evaluate_own, registered_model
+    from benchmark.jobs.worker import torch_device
+
+    if registered is not None:
+        reading = (weights, arch_name, dataset, name, entry, drop or None)
+        if any(value is not None for value in reading) or normalization != AS_THE_DATASET:
+            raise UserError(
+                "--checkpoint says what --weights, --arch, --dataset, --normalization, --name, --entry "
+                "and --drop would say; leave them out"
+            )
+        own = registered_model(checkpoint(registered), data_dir)
+    elif weights is None or arch_name is None or dataset is None:
+        raise UserError("name a file by --weights, --arch and --dataset, or a registered --checkpoint")
+    else:
+        chosen, info = network(arch_name, dataset_info(dataset), normalization)
+        own = OwnModel(weights, chosen, info, name, entry, tuple(drop or ()))
+    wanted = limited_evaluations(_evaluations(evaluations, own.info, data_dir), limit)
+    store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
+    torch.set_num_threads(threads or cores())
+    use(asked(precision, compiled))
+    with display(Console(stderr=True), 1, 1) as shown:
+
+        def progress(stage: str, done: int, total: int, note: str = "") -> None:
+            shown.update(0, key, stage, done, total, note)
+
+        store.check_writable(10)
+        evaluated = evaluate_own(
+            own,
+            wanted,
+            directory=data_dir,
+            store=store,
+            device=torch_device(device),
+            progress=progress,
+        )
+        shown.finish(0, key, 1)
+    for note in evaluated.notes:
+        say(f"{own.weights.name}: {note}")
+    for record in evaluated.records.values():
+        typer.echo(f"{evaluated.cell.key}  {summary(store, record)}")
+        for remark in record.remarks:
+            if remark not in evaluated.notes:
+                say(f"{record.evaluation}: {remark}")
+    say(f"records: {store.results / 'records' / evaluated.cell.key}")
+
+
+def _evaluations(named: str | None, info: DatasetInfo, data_dir: Path) -> tuple[str, ...]:
+    if named is not None:
+        return listed_evaluations(named)
+    official = info.corruptions is not None and (data_dir / info.corruptions).is_dir()
+    corruptions = "corruptions-15" if official else "corruptions-15-gen-v2"
+    return "clean", "pgd10x3", corruptions

@@ -1,0 +1,121 @@
+"""`python -m benchmark leaderboard`: the leaderboard from the records, as JSON, Markdown and HTML."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.checkpoints.registry import registry
+from benchmark.cli.options import ResultsOption, guarded, say
+from benchmark.errors import UserError
+from benchmark.plans import scales
+from benchmark.records.cells import OWN, Slot
+from benchmark.records.files import read_if_there, write_atomically
+from benchmark.records.store import Store
+from benchmark.report.leaderboard.boards import kept_scales, leaderboard
+from benchmark.report.leaderboard.markdown import markdown
+from benchmark.report.leaderboard.page import html
+from benchmark.report.leaderboard.schema import Leaderboard
+
+
+def rendered(shown: Leaderboard) -> dict[str, bytes]:
+    """The files of a leaderboard by suffix; the same records give the same bytes."""
+    return {
+        "json": (shown.model_dump_json(indent=1) + "\n").encode(),
+        "md": markdown(shown).encode(),
+        "html": html(shown).encode(),
+    }
+
+
+def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, bytes]:
+    """What the leaderboard of the records in `results` is, by path of its file.
+
+    `scale` None: all scales on disk but `quick`; else a scale by name, also of one that is filed in
+    `results`, or by TOML file, or `own`. Raises `UserError` for a broken record, and if there is none.
+    """
+    store, stem = Store(results, Path("artifacts")), "leaderboard"  # artifacts are not read
+    if scale is None:
+        chosen, left_out = kept_scales(store)
+    else:
+        known = None if scale == OWN else scales.scale(scale, results)
+        chosen, left_out = dict.fromkeys((OWN,) if known is None else known.slots, known), []
+        stem += f"-{OWN if known is None else known.stem}"
+    shown = leaderboard(store, chosen, registry(), left_out)
+    if not shown.boards:
+        where = "" if scale is None else f" of scale '{scale}'"
+        raise UserError(
+            f"'{results / 'records'}' holds no record{where} to make a leaderboard of; "
+            f"{_source(scale, results)}"
+        )
+    return {results / f"{stem}.{suffix}": content for suffix, content in rendered(shown).items()}
+
+
+def _source(scale: str | None, results: Path) -> str:
+    """What makes records of `scale`, in words."""
+    if scale is None:
+        return "`table1 --scale narrow` makes some, and `--scale quick` shows those of the scale quick"
+    if scale == OWN:
+        return "`evaluate` makes some"
+    filed = Slot.parse(scale).scale not in scales.SCALES and not scale.endswith(".toml")
+    if filed:  # which `table1` takes by path
+        scale = scales.arguments(scale, results)
+    return f"`table1 --scale {scale}` makes some"
+
+
+@guarded
+def leaderboard_command(
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            help="One scale: by name, also SCALE-from-CHECKPOINT and those in results/scales/; by TOML "
+            "file; or `own` for models from elsewhere. Written to leaderboard-SCALE.*. Default: all "
+            "scales on disk but `quick`.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Write nothing; exit with 1 unless the files on disk are up to date."
+        ),
+    ] = False,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Rank what is on record, where it is comparable.
+
+    Writes results/leaderboard.json, .md and .html: one self-contained page that opens from disk.
+    """
+    files = leaderboard_files(results, scale)
+    if check:
+        old = [path for path, content in files.items() if read_if_there(path) != content]
+        for path in old:
+            say(f"{path} is {'not up to date' if path.exists() else 'missing'}")
+        if old:
+            say(f"`python -m benchmark leaderboard{f' --scale {scale}' if scale else ''}` writes them")
+            raise typer.Exit(1)
+        return
+    _write(files, results)
+    for path in files:
+        typer.echo(str(path))
+
+
+def _write(files: Mapping[Path, bytes], results: Path) -> None:
+    """Write `files`, which are in the folder `results`: all are staged before the first is replaced.
+
+    Raises `UserError`, with all old files in place, where one cannot be written.
+    """
+    if folders := [path for path in files if path.is_dir()]:
+        raise UserError(f"'{folders[0]}' is a folder; move it away, or name another tree by --results")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".leaderboard-", dir=results) as staging:
+            staged = {Path(staging, path.name): path for path in files}
+            for part, path in staged.items():
+                write_atomically(part, files[path])
+            for part, path in staged.items():
+                part.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to '{results}' ({error.strerror}); name another tree by --results"
+        ) from error

@@ -1,0 +1,216 @@
+"""Corrupted copies of a test set on disk: one `<corruption>.npy` each, laid out as CIFAR-10-C.
+
+`manifest.json` beside them says what they were made from and what every file's sha256 is. It is
+written after each file, so that a killed writer goes on where it was. Readers take nothing that the
+manifest does not vouch for.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.data.get.sha256sums import known_sha256
+from benchmark.errors import UserError, first_problem
+from benchmark.progress import Progress
+from benchmark.records.files import write_atomically
+
+MANIFEST = "manifest.json"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Manifest(BaseModel):
+    """What the files of a folder are.
+
+    `shape` (N, H, W, C) and `source_sha256` are those of the images before corruption; `files` holds
+    the sha256 of `<corruption>.npy` by corruption.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    generator: dict[str, Any]
+    dataset: str
+    seed: int
+    shape: tuple[int, int, int, int]
+    source_sha256: Sha256
+    files: dict[str, Sha256]
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """All but the files: what must agree for the files to serve."""
+        return self.model_dump(exclude={"files"})
+
+
+def images_sha256(images: NDArray[np.uint8]) -> str:
+    """Hash of the pixels and shape of `images`, whatever their memory layout."""
+    digest = hashlib.sha256(str(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
+
+
+def write_files(
+    images: NDArray[np.uint8],
+    folder: Path,
+    name_of_dataset: str,
+    *,
+    seed: int,
+    threads: int,
+    progress: Progress | None = None,
+) -> None:
+    """Write the 19 corruptions of `images`, uint8 (N, H, W, C), into `folder`.
+
+    Each file is uint8 (5 N, H, W, C), severity 1 first; the ids of the images are 0..N-1. Files that
+    are there and whole are kept. Raises `UserError` if the folder holds the files of something else,
+    its manifest is damaged, or it cannot be written; `ValueError` on images that the generator does not
+    take. Writers wait for each other.
+    """
+    fresh = Manifest(
+        generator=generator_spec(),
+        dataset=name_of_dataset,
+        seed=seed,
+        shape=images.shape,
+        source_sha256=images_sha256(images),
+        files={},
+    )
+    # Refuses images that the generator does not take before anything is written.
+    corrupt(images[:0], next(iter(OPERATIONS)), 1, seed=seed, ids=np.arange(0, dtype=np.int64))
+    total = len(OPERATIONS) * len(SEVERITY_LEVELS)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".write.lock"):
+            manifest = _manifest(folder) or fresh
+            if manifest.source != fresh.source:
+                raise UserError(
+                    f"'{folder}' holds corruptions of other images, of another seed or generator "
+                    f"({_difference(manifest, fresh)}); name another folder or move it away"
+                )
+            for done, name in enumerate(OPERATIONS):
+                known = manifest.files.get(name)
+                if known is None or not _is_whole(folder / f"{name}.npy", known):
+                    digest = _write(images, folder / f"{name}.npy", name, seed, threads)
+                    files = manifest.files | {name: digest}
+                    manifest = manifest.model_copy(update={"files": files})
+                    text = manifest.model_dump_json(indent=2) + "\n"
+                    write_atomically(folder / MANIFEST, text.encode())
+                if progress is not None:
+                    progress("corruption files", (done + 1) * len(SEVERITY_LEVELS), total, name)
+    except OSError as error:
+        raise UserError(
+            f"cannot write corruptions into '{folder}' ({error.strerror}); free space there or name "
+            "another folder"
+        ) from error
+
+
+def read_file(
+    folder: Path, name: str, severity: int, count: int, *, seed: int, source_sha256: str
+) -> NDArray[np.uint8] | None:
+    """The first `count` images under corruption `name` at `severity` 1..5, read when they are used.
+
+    None unless the manifest of `folder` is of this generator and `seed`, of images whose
+    `images_sha256` is `source_sha256` and of which there are at least `count`, and has that corruption.
+    Each file's sha256 is verified once per process. Changing the array does not change the file. Raises
+    `UserError` if the manifest or the file is damaged or the file is missing.
+    """
+    if severity not in SEVERITY_LEVELS:
+        raise ValueError(f"severity {severity!r} is not one of {SEVERITY_LEVELS}")
+    manifest = _manifest(folder)
+    if (
+        manifest is None
+        or manifest.generator != generator_spec()
+        or manifest.seed != seed
+        or manifest.source_sha256 != source_sha256
+        or manifest.shape[0] < count
+        or name not in manifest.files
+    ):
+        return None
+    path = folder / f"{name}.npy"
+    shape = (len(SEVERITY_LEVELS) * manifest.shape[0], *manifest.shape[1:])
+    if not _is_whole(path, manifest.files[name]):
+        raise UserError(f"'{path}' is missing or damaged; write the corruption files again")
+    try:
+        copies: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' is no .npy file; write the corruption files again") from error
+    if copies.dtype != np.uint8 or copies.shape != shape:
+        raise UserError(
+            f"'{path}' has {copies.dtype} {copies.shape} instead of uint8 {shape}; "
+            "write the corruption files again"
+        )
+    start = (severity - 1) * manifest.shape[0]
+    return copies[start : start + count]
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """The manifest of `folder`, None if there is none. Raises `UserError` if it is damaged."""
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}); make it readable") from error
+    except ValidationError as error:
+        raise UserError(
+            f"'{path}' is damaged: {first_problem(error)}; move it away and write the corruption "
+            "files again"
+        ) from error
+
+
+def _difference(manifest: Manifest, fresh: Manifest) -> str:
+    ours, theirs = fresh.source, manifest.source
+    return "; ".join(
+        f"{key} there {theirs[key]}, here {ours[key]}" for key in ours if ours[key] != theirs[key]
+    )
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    """Whether `path` has that content; hashed again only if the file has changed since."""
+    try:
+        return known_sha256(path) == sha256
+    except OSError:
+        return False
+
+
+def _write(images: NDArray[np.uint8], path: Path, name: str, seed: int, threads: int) -> str:
+    """Write all severities of one corruption, one at a time in memory; returns the file's sha256."""
+    header = io.BytesIO()
+    shape = (len(SEVERITY_LEVELS) * len(images), *images.shape[1:])
+    layout = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, layout)
+    digest = hashlib.sha256(header.getvalue())
+    ids = np.arange(len(images), dtype=np.int64)
+    with _replacing(path) as file:
+        file.write(header.getvalue())
+        for severity in SEVERITY_LEVELS:
+            copies = corrupt(images, name, severity, seed=seed, ids=ids, threads=threads)
+            digest.update(copies.data)
+            file.write(copies.data)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that takes the name `path` when all went well; `write_atomically` in pieces."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""Datasets from archives and the network, and what is here of them."""

@@ -1,0 +1,299 @@
+"""Getting files: downloaded from one of several mirrors, verified, and unpacked whole or not at all.
+
+Everything is first made in a hidden folder beside its destination and then renamed, so that a killed
+process leaves at most that folder, which the next call removes.
+"""
+
+import errno
+import hashlib
+import re
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from filelock import FileLock
+
+from benchmark.data.get.archives import Archive
+from benchmark.errors import UserError
+from benchmark.progress import Progress, silent
+
+Downloader = Callable[[str, str, object], None]
+"""As pooch has them: called with an address, the path to write to, and an object to ignore."""
+
+CHUNK = 1 << 20  # bytes
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+
+
+class Remote(Protocol):
+    """A file that may be downloaded, such as an `Archive`.
+
+    `file` is its name, `size` its length in bytes (None: not known), `checksum` its hash as
+    `md5:HEX` or `sha256:HEX`, and `urls` where it may be had, best first.
+    """
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def checksum(self) -> str: ...
+    @property
+    def urls(self) -> tuple[str, ...]: ...
+
+
+def fetch(
+    remote: Remote,
+    directory: Path,
+    *,
+    progress: Progress | None = None,
+    downloader: Downloader | None = None,
+) -> Path:
+    """The verified file of `remote` in `directory`, downloaded from the first mirror that has it.
+
+    `progress` is told bytes done, their total (0: unknown) and the mirror. `downloader` stands in for
+    pooch's. A file that is there already is verified and used. Processes that want the same file take
+    turns. Raises `UserError` for a file of another content, a full disk, and when no mirror serves the
+    file: then with every mirror's reason, the hash expected and where to put the file by hand.
+    """
+    target = directory / remote.file
+    if not target.exists():
+        with writing(directory), FileLock(directory / f".{remote.file}.lock"):
+            if not target.exists():
+                _check_space(directory, remote.size or 0, remote.file)
+                with staging(directory, remote.file) as part:
+                    _download(remote, part, target, progress or silent, downloader)
+                return target
+    verify_archive(remote, target)
+    return target
+
+
+def verify_archive(remote: Remote, path: Path) -> None:
+    """Raise `UserError` unless the file at `path` has the size and the hash of `remote`."""
+    if not path.is_file():
+        raise UserError(f"'{path}' is not there; {remote.file} was expected")
+    size = path.stat().st_size
+    if remote.size is not None and size != remote.size:
+        what = "truncated" if size < remote.size else "another file"
+        raise UserError(
+            f"'{path}' is {what}: expected {remote.size} bytes, found {size}; delete it and get it "
+            "again"
+        )
+    kind, _, expected = remote.checksum.partition(":")
+    found = hash_of(path, kind)
+    if found != expected:
+        raise UserError(
+            f"'{path}' is truncated or another file: expected {kind} {expected}, found {found}; delete "
+            "it and get it again"
+        )
+
+
+def md5(path: Path) -> str:
+    """The MD5 sum of the file at `path`."""
+    return hash_of(path, "md5")
+
+
+def hash_of(path: Path, kind: str) -> str:
+    """The hash of the file at `path`, in hexadecimal; `kind` is md5 or sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def unpack(archive: Archive, path: Path, directory: Path) -> None:
+    """Unpack the file `path` (tar, tar.gz or zip) to the folder `archive.gives` in `directory`.
+
+    What is in that folder already stays, but for files that the archive has too. Members that would
+    land outside of the folder, and links, are refused before anything is put in place. Raises
+    `UserError` for these, for a damaged or truncated file and for a full disk.
+    """
+    if not path.is_file():
+        raise UserError(f"'{path}' is not there; {archive.file} was expected")
+    with (
+        writing(directory),
+        FileLock(directory / f".{archive.file}.lock"),
+        staging(directory, archive.name) as part,
+    ):
+        try:
+            (_unzip if archive.file.endswith(".zip") else _untar)(path, part)
+        except (*_DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk, not of the archive's content
+            reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
+            raise UserError(f"'{path}' is damaged or truncated ({reason}); get it again") from error
+        settle(_top(part, archive), directory / archive.gives)
+
+
+def settle(source: Path, target: Path) -> None:
+    """Move the file or folder `source` to `target`, into what is there: files replace their like.
+
+    Both are on one file system. Where `target` is new, this is a single rename.
+    """
+    if source.is_dir() and target.is_dir():
+        for child in source.iterdir():
+            settle(child, target / child.name)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+
+
+@contextmanager
+def staging(directory: Path, name: str) -> Iterator[Path]:
+    """An empty folder in `directory` to make `name` in; removed at the end.
+
+    One that a killed process left is removed first, so the caller holds a lock for `name`.
+    """
+    part = directory / f".{name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Make `directory`; errors of the file system within are the user's to mend."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to '{directory}' ({error.strerror or error}); make room or name another "
+            "folder by --data-dir"
+        ) from error
+
+
+def _check_space(directory: Path, size: int, what: str) -> None:
+    free = shutil.disk_usage(directory).free
+    if size > free:
+        raise UserError(
+            f"{what} needs {size / 1e9:.1f} GB and '{directory}' has {free / 1e9:.1f} GB free; make "
+            "room or name another folder by --data-dir"
+        )
+
+
+class _Meter:
+    """What pooch takes for a progress bar; the total it states is checked against the free space."""
+
+    def __init__(self, remote: Remote, part: Path, progress: Progress, host: str) -> None:
+        self.remote, self.part, self.progress, self.host = remote, part, progress, host
+        self.size, self.done = 0, 0
+
+    @property
+    def total(self) -> int:
+        return self.size
+
+    @total.setter
+    def total(self, size: int) -> None:
+        _check_space(self.part, size, self.remote.file)
+        self.size = size
+
+    def update(self, count: int) -> None:
+        self.done += count
+        shown = min(self.done, self.size) if self.size else self.done
+        self.progress(self.remote.file, shown, self.size, self.host)
+
+    def reset(self) -> None:
+        self.done = 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _download(
+    remote: Remote, part: Path, target: Path, progress: Progress, downloader: Downloader | None
+) -> None:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # progress is the caller's to show
+    reasons = []
+    for url in remote.urls:
+        meter = _Meter(remote, part, progress, url.split("/")[2])
+        own = pooch.HTTPDownloader(
+            progressbar=meter, chunk_size=CHUNK, headers={"Accept-Encoding": "identity"}
+        )
+        try:
+            pooch.retrieve(
+                url,
+                known_hash=remote.checksum,
+                fname=remote.file,
+                path=part,
+                downloader=downloader or own,
+            )
+        except (OSError, ValueError) as error:  # those of requests are of OSError, a hash of ValueError
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reasons.append(f"{url}: {_reason(error, remote.checksum)}")
+        else:
+            (part / remote.file).replace(target)
+            return
+    kind, _, expected = remote.checksum.partition(":")
+    raise UserError(
+        f"{remote.file} cannot be downloaded: {'; '.join(reasons)}; put a file of {kind} {expected} "
+        f"at '{target}' by hand"
+    )
+
+
+def _reason(error: Exception, checksum: str) -> str:
+    """Why a mirror failed, in a few words."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "timed out"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "connection broken off"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    mismatch = re.search(r"but got (\w+)", str(error))
+    if mismatch:
+        return f"sent another file ({checksum.partition(':')[0]} {mismatch[1]})"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _untar(path: Path, part: Path) -> None:
+    def plain(member: tarfile.TarInfo, destination: str) -> tarfile.TarInfo:
+        if not (member.isfile() or member.isdir()):
+            raise _unsafe(path, member.name)
+        return tarfile.data_filter(member, destination)
+
+    _check_space(part, path.stat().st_size, f"'{path.name}' unpacked")
+    with tarfile.open(path) as tar:
+        try:
+            tar.extractall(part, filter=plain)  # noqa: S202 - `plain` checks every member
+        except tarfile.FilterError as error:
+            raise _unsafe(path, error.tarinfo.name) from error
+
+
+def _unzip(path: Path, part: Path) -> None:
+    with zipfile.ZipFile(path) as packed:
+        members = packed.infolist()
+        for member in members:
+            name = PurePosixPath(member.filename.replace("\\", "/"))
+            if name.is_absolute() or ".." in name.parts or ":" in member.filename:
+                raise _unsafe(path, member.filename)
+        _check_space(part, sum(member.file_size for member in members), f"'{path.name}' unpacked")
+        packed.extractall(part)  # noqa: S202 - every member has been checked
+
+
+def _unsafe(path: Path, member: str) -> UserError:
+    return UserError(
+        f"'{path}' is not unpacked: its member '{member}' is a link or lies outside of the archive's "
+        "own folder"
+    )
+
+
+def _top(part: Path, archive: Archive) -> Path:
+    """The folder in `part` that is to become `archive.gives`, whether or not it has that name."""
+    if (part / archive.gives).is_dir():
+        return part / archive.gives
+    children = list(part.iterdir())
+    if not children:
+        raise UserError(f"{archive.file} holds no files; get it again")
+    return children[0] if len(children) == 1 and children[0].is_dir() else part

@@ -1,0 +1,139 @@
+"""Counts of correct answers, clean and under PGD; `benchmark.engine.pgd` says when batches matter.
+
+An answer is `RIGHT`, `WRONG`, or `LOST`: its logits are not all finite, and no class is the largest.
+"""
+
+from collections import Counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmark.data.images import Split
+from benchmark.engine.pgd import example_starts, frozen, linf_pgd, summed_cross_entropy, training_mode
+from benchmark.engine.precision import used
+from benchmark.engine.recipes import LinfAttack
+from benchmark.evaluation.protocol import VANISHING, counted
+from benchmark.progress import Progress
+from benchmark.records.records import Count
+from benchmark.records.store import Journal
+
+BATCH, BATCH_VALUES = 512, 2**18
+RIGHT, WRONG, LOST = 1, 0, -1
+
+
+def batch_starts(split: Split) -> range:
+    """Where the batches of `split` begin: at most `BATCH` images, and on a processor about
+    `BATCH_VALUES` pixel values, which its caches hold the activations of."""
+    fitting = BATCH_VALUES // split.images[0].numel() if split.images.device.type == "cpu" else BATCH
+    return range(0, len(split), min(BATCH, max(1, fitting)))
+
+
+def judged(logits: Tensor, labels: Tensor) -> Tensor:
+    """The answers of logits (B, K) to `labels` (B,); int8 (B,)."""
+    answers = (logits.argmax(1) == labels).to(torch.int8)
+    return answers.masked_fill(~logits.isfinite().all(1), LOST)
+
+
+@torch.no_grad()
+def answers(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """The answers of the model in evaluation mode to x (B, C, H, W); int8 (B,)."""
+    with training_mode(model, False):
+        return judged(model(x), labels)
+
+
+def correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """Which of x (B, C, H, W) the model in evaluation mode gets right; bool (B,)."""
+    return answers(model, x, labels) == RIGHT
+
+
+def clean_answers(model: nn.Module, split: Split) -> Tensor:
+    """The answer to every image of `split`; int8 (N,) on the CPU."""
+    starts = batch_starts(split)
+    chunks = [answers(model, *split.batch(start, start + starts.step)) for start in starts]
+    return torch.cat(chunks).cpu()
+
+
+def clean_count(model: nn.Module, split: Split) -> Count:
+    """How many images of `split` the model gets right."""
+    return counted(clean_answers(model, split).numpy())
+
+
+def vanishing(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[np.int64]]:
+    """At how many of x (B, C, H, W) in [0,1] the gradient of the cross-entropy is exactly zero in every
+    pixel, and at how many the cross-entropy is; by `VANISHING`.
+
+    Both are of the model itself in evaluation mode, and so in fp32.
+    """
+    leaf = x.contiguous().clone().requires_grad_(True)
+    with training_mode(model, False), frozen(model):
+        logits = model(leaf)
+        (gradient,) = torch.autograd.grad(summed_cross_entropy(logits, labels), leaf)
+    losses = F.cross_entropy(logits.detach(), labels, reduction="none")
+    zero = (gradient == 0).flatten(1).all(1), losses == 0
+    return {name: np.array(int(each.sum())) for name, each in zip(VANISHING, zero, strict=True)}
+
+
+def adversarial_batch(
+    model: nn.Module, split: Split, start: int, stop: int, attack: LinfAttack, seed: int
+) -> tuple[Tensor, Tensor]:
+    """PGD examples and labels of images `start` to `stop`, crafted in evaluation mode.
+
+    The random start of an image is fixed by `seed` and its place in the split.
+    """
+    x, labels = split.batch(start, stop)
+    shape = tuple(x.shape[1:])
+    noise = example_starts(seed, start, start + len(x), shape, attack.eps).to(x.device)
+    noise = noise.contiguous(memory_format=torch.channels_last)
+    return linf_pgd(model, x, labels, attack, noise), labels
+
+
+def pgd_answers(
+    model: nn.Module, split: Split, attack: LinfAttack, seed: int, start: int, stop: int
+) -> Tensor:
+    """The answers at the final PGD iterate of images `start` to `stop`; int8 on the CPU."""
+    return answers(model, *adversarial_batch(model, split, start, stop, attack, seed)).cpu()
+
+
+def pgd_count(model: nn.Module, split: Split, attack: LinfAttack, seed: int) -> Count:
+    """Correct under one PGD run over the whole split."""
+    starts = batch_starts(split)
+    chunks = [pgd_answers(model, split, attack, seed, at, at + starts.step) for at in starts]
+    return counted(torch.cat(chunks).numpy())
+
+
+def journaled_pgd_answers(
+    model: nn.Module,
+    split: Split,
+    attack: LinfAttack,
+    seed: int,
+    journal: Journal,
+    name: str,
+    progress: Progress,
+) -> NDArray[np.int8]:
+    """The answer to every image under one PGD run; finished batches are read from `journal`."""
+    batches, said = [], used().mark(split.labels.device).strip()
+    starts = batch_starts(split)
+    for start in starts:
+        stop = min(start + starts.step, len(split))
+        chunk = f"answers-{name}-{start:06d}-{stop:06d}"
+        if (kept := journal.get(chunk)) is None:
+            kept = {"answers": pgd_answers(model, split, attack, seed, start, stop).numpy()}
+            journal.put(chunk, **kept)
+        batches.append(kept["answers"])
+        progress(name, stop, len(split), said)
+    return np.concatenate(batches)
+
+
+def journaled_vanishing(model: nn.Module, split: Split, journal: Journal) -> Counter[str]:
+    """`vanishing` at all images of `split`; finished batches are read from `journal`."""
+    total, starts = Counter[str](), batch_starts(split)
+    for start in starts:
+        chunk = f"vanishing-{start:06d}-{min(start + starts.step, len(split)):06d}"
+        if (kept := journal.get(chunk)) is None:
+            kept = vanishing(model, *split.batch(start, start + starts.step))
+            journal.put(chunk, **kept)
+        total.update({name: int(count) for name, count in kept.items()})
+    return total

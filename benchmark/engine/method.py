@@ -1,0 +1,46 @@
+"""What an adversarial-training method is to the training loop."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from benchmark.engine.recipes import LinfAttack, Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Method(Protocol):
+    """A frozen dataclass whose fields are hyperparameters. Images are (B, C, H, W) in [0,1].
+
+    `version` is raised when numbers may change; `label` is what a table shows.
+    """
+
+    version: ClassVar[int]
+    label: ClassVar[str]
+
+    def recipe(self, dataset: str) -> Recipe:
+        """The published recipe for `dataset`, before a scale shortens it."""
+
+    def inner(
+        self,
+        model: "nn.Module",
+        x: "Tensor",
+        labels: "Tensor",
+        attack: LinfAttack,
+        generator: "torch.Generator",
+    ) -> "Tensor":
+        """Craft the training examples for `x`; owns its BN mode and restores the model's."""
+
+    def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":
+        """The scalar loss that is minimised."""
+
+    def hold(
+        self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor", epoch: int
+    ) -> AbstractContextManager[None]:
+        """Context around loss, backward and optimiser step; `epoch` counts from 0."""
+        return nullcontext()
+
+    def after_step(self, model: "nn.Module", x: "Tensor") -> None:
+        """Runs after each optimiser step, in training mode."""
+        return

@@ -1,0 +1,105 @@
+"""Where a number comes from: commit, versions, device, threads, precision, chunk; and which unfinished
+work may be continued without a trace."""
+
+import functools
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from benchmark.engine.precision import used
+from benchmark.records.git import git
+from benchmark.records.records import PACKAGES, Provenance
+from benchmark.records.specs import Spec, spec_hash
+
+
+def provenance(
+    started: datetime,
+    *,
+    device: torch.device,
+    weights: str,
+    data: str,
+    resumed: bool,
+    chunk: int | None = None,
+    seconds: float | None = None,
+    begun: Sequence[str] = (),
+) -> Provenance:
+    """Provenance of work that began at `started` (UTC) and took `seconds` (None: until now)."""
+    commit, dirty = _commit()
+    elapsed = (datetime.now(UTC) - started).total_seconds()
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        versions=machine_versions(),
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        precision=used().label(device),
+        chunk=chunk,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(elapsed if seconds is None else seconds, 2),
+        resumed=resumed,
+        begun=list(begun),
+        weights_sha256=weights,
+        data_sha256=data,
+    )
+
+
+def journaled(spec: Spec, *weights: str, device: torch.device, chunk: int) -> str:
+    """Fingerprint of unfinished work by `spec` on weights of these sha256, `chunk` images at a time.
+
+    Precision and chunk are part of it because either may change bits: what was done in others is done
+    again, and a resumed run ends with the bytes of one that was not interrupted.
+    """
+    return " ".join((spec_hash(spec), *weights, used().label(device), f"by {chunk}"))
+
+
+def circumstances(device: torch.device, precision: str, chunk: int) -> dict[str, str]:
+    """What last bits of a training depend on beside its settings: in `precision`, judged by PGD on
+    `chunk` images at a time."""
+    return {
+        "precision": precision,
+        "threads": str(torch.get_num_threads()),
+        "chunk": str(chunk),
+        "device": device_name(device),
+        "torch": version("torch"),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the accelerator, or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {_processor()}"
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def machine_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that compute."""
+    return {"python": platform.python_version()} | _versions()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
+@functools.cache
+def _commit() -> tuple[str | None, bool | None]:
+    head = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    if head is None or changes is None:
+        return None, None
+    return head.strip(), bool(changes.strip())

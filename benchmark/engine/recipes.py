@@ -1,0 +1,144 @@
+"""Hyperparameters of an attack, of a training run and of a criticality measurement (no torch)."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+
+from benchmark.errors import UserError, first_problem
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class LinfAttack:
+    """An L-infinity PGD attack in pixel units of [0,1]; uniform random start in the ball.
+
+    `step_size` is the length of one signed-gradient step, `steps` their number. The paper's
+    evaluation attack is PGD-10 at eps = 8/255 (Section 5.1); its step size is not stated, 2/255 is
+    the field's usual value (locuslab/robust_overfitting, train_cifar.py).
+    """
+
+    version: ClassVar[int] = 1
+    eps: float
+    step_size: float
+    steps: int = 10
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are trained by `benchmark.engine.training.fit`.
+
+    The defaults are the paper's (Section 5.1, Appendix C.2): 110 epochs, learning rate 0.1 divided
+    by 10 at epochs 100 and 105; batch size 128, momentum 0.9 and weight decay 5e-4 as in the code
+    that the authors name as their AT code (P2333/Bag-of-Tricks-for-AT, train_cifar.py).
+
+    `schedule` is `piecewise` (divide by 10 at each of `milestones`) or `one-cycle` (linear from 0
+    to `lr` over the first 30 % of the steps, then linear to 0). `attack_steps` steps of
+    `attack_path * eps / attack_steps` craft the training examples: the paper's PGD-10 at eps/4 has
+    a path of 2.5 eps.
+
+    Weights are those of the best epoch among the last `select_last`, judged on the first
+    `select_images` test images (None: all): robust accuracy for adversarial training, clean
+    accuracy for fine-tuning, as the paper does.
+    """
+
+    version: ClassVar[int] = 1
+    epochs: Positive = 110
+    batch_size: Positive = 128
+    lr: float = 0.1
+    schedule: Literal["piecewise", "one-cycle"] = "piecewise"
+    milestones: tuple[int, ...] = (100, 105)
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    attack_steps: Positive = 10
+    attack_path: float = 2.5
+    select_last: Positive = 110
+    select_images: Positive | None = None
+
+    def lr_at(self, step: int, steps_per_epoch: int) -> float:
+        """Learning rate of optimiser step `step` (counted from 0 over the whole run)."""
+        if self.schedule == "one-cycle":
+            share = (step + 1) / (self.epochs * steps_per_epoch)
+            return float(np.interp(share, [0.0, 0.3, 1.0], [0.0, self.lr, 0.0]))
+        drops = sum(step // steps_per_epoch >= epoch for epoch in self.milestones)
+        return float(self.lr * 0.1**drops)
+
+    def training_attack(self, threat: LinfAttack) -> LinfAttack:
+        """The attack that crafts training examples inside `threat`'s ball."""
+        step_size = self.attack_path * threat.eps / self.attack_steps
+        return LinfAttack(threat.eps, step_size, self.attack_steps)
+
+
+FINETUNE_RECIPE = Recipe(epochs=10, lr=1e-3, milestones=(5,), select_last=10)
+"""Paper, Section 5.1: 10 epochs from 0.001, divided by 10 after 5 epochs; the rest as the released
+code (Immortalise/RiFT, main.py): batch 128, momentum 0.9, weight decay 5e-4."""
+
+
+@dataclass(frozen=True)
+class CriticalitySettings:
+    """Module robust criticality as Algorithm 1 reads: T = `steps` epochs of ascent at rate `lr`,
+    stopped at the constraint ||dW|| = `radius` ||W|| (Sections 3.3 and Appendix D).
+
+    `batch_size` is the batch whose mean gradients are summed over an epoch (512 as the released
+    code; the paper does not say). `split` names the data, which the paper calls D_std without saying
+    which split that is; `images` takes its first so many images (None: all).
+    """
+
+    type_name: ClassVar[str] = "algorithm1"
+    version: ClassVar[int] = 1
+    radius: float = 0.1
+    lr: float = 1.0
+    steps: Positive = 10
+    batch_size: Positive = 512
+    split: Literal["train", "test", "hold-out"] = "train"
+    images: Positive | None = None
+
+
+@dataclass(frozen=True)
+class OfficialCriticality:
+    """Module robust criticality as the released code measures it (Immortalise/RiFT, main.py):
+    `steps` epochs of SGD at rate `lr` on shuffled batches of `batch_size`, the last one smaller.
+
+    Unlike Algorithm 1, every batch's gradient is taken at the current weights and steps them at once;
+    an epoch that ends outside ||dW|| = `radius` ||W|| is projected onto that sphere without stopping
+    the ascent; and MRC is taken at the epoch with the largest loss rather than at the last. `split`
+    names the data: there the test images of CIFAR-10 and CIFAR-100, and the training images of
+    Tiny-ImageNet. `images` takes its first so many images (None: all).
+    """
+
+    type_name: ClassVar[str] = "official"
+    version: ClassVar[int] = 1
+    radius: float = 0.1
+    lr: float = 1.0
+    steps: Positive = 10
+    batch_size: Positive = 512
+    split: Literal["train", "test", "hold-out"] = "test"
+    images: Positive | None = None
+
+
+Criticality = CriticalitySettings | OfficialCriticality
+"""Settings of either definition of MRC."""
+
+
+R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, Criticality)
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings, OfficialCriticality)
+}
+
+
+def shortened(published: R, overrides: Mapping[str, Any], where: str) -> R:
+    """`published` with the fields in `overrides` replaced; `where` names them in the error."""
+    known = {f.name for f in dataclasses.fields(published)}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise UserError(f"{where}: unknown field '{unknown[0]}'; known: {', '.join(sorted(known))}")
+    values = dataclasses.asdict(published) | dict(overrides)
+    try:
+        checked: R = _ADAPTERS[type(published)].validate_python(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {first_problem(error)}") from error
+    return checked

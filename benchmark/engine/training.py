@@ -1,0 +1,222 @@
+"""The only training loop, resumable at every epoch; AT methods and fine-tunings supply the pieces.
+
+Every draw of an epoch (order, augmentation, random starts) comes from one generator seeded by the
+caller's seed and the epoch, so that a run that was killed and resumed ends with the same bytes as
+one that was not, on the same hardware, library versions and thread count.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.data import DatasetInfo
+from benchmark.data.images import Split, augment
+from benchmark.engine.counting import batch_starts
+from benchmark.engine.folded_copy import trained
+from benchmark.engine.method import Method
+from benchmark.engine.precision import FP32, used
+from benchmark.engine.provenance import circumstances
+from benchmark.engine.recipes import LinfAttack, Recipe
+from benchmark.engine.takeover import REFUSE, Takeover
+from benchmark.engine.training_state import State, StateFile
+from benchmark.engine.weights import clone_state
+from benchmark.errors import UserError
+from benchmark.progress import Progress, silent
+from benchmark.records.cells import derive_seed
+from benchmark.records.records import Count, EpochLog
+
+Select = Callable[[nn.Module], Count]
+
+
+class TrainingFailed(RuntimeError):
+    """The loss, or every answer of the best epoch, stopped being a number."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training returns: the log of every epoch and the weights of the best one.
+
+    `seconds` is the wall-clock time of all finished epochs, those before a kill included; `resumed`
+    says that there were such epochs, and `begun` what differed when some of them were made. `mean` is
+    the mean of the last epochs' weights, empty unless it was asked for.
+    """
+
+    epochs: list[EpochLog]
+    best_epoch: int
+    best: Count
+    state: dict[str, Tensor]
+    seconds: float
+    resumed: bool
+    begun: Sequence[str]
+    mean: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: State, *, resumed: bool) -> "Fitted":
+        """What the epochs of `state` came to; the last of them was judged."""
+        best = best_epoch(state.log)
+        assert best is not None
+        seconds, begun = state.seconds, state.begun
+        return cls(
+            state.log, best.epoch, best.selection, state.best, seconds, resumed, begun, state.mean
+        )
+
+
+class Judged(EpochLog):
+    """The log of an epoch that was judged."""
+
+    selection: Count
+
+
+def best_epoch(log: Sequence[EpochLog]) -> Judged | None:
+    """The epoch of the highest selection score, the earlier one on a tie; None if none was judged."""
+    judged = [Judged.model_validate(entry.model_dump()) for entry in log if entry.selection]
+    return max(judged, key=lambda entry: entry.selection.k, default=None)
+
+
+def fit(
+    model: nn.Module,
+    split: Split,
+    info: DatasetInfo,
+    method: Method,
+    recipe: Recipe,
+    *,
+    seed: int,
+    select: Select,
+    checkpoint: Path,
+    fingerprint: str,
+    trainable: Collection[str] | None = None,
+    mixed: bool = False,
+    mean_of: int = 0,
+    takeover: Takeover = REFUSE,
+    stage: str = "train",
+    progress: Progress = silent,
+) -> Fitted:
+    """Train `model` on `split` by `method` and `recipe`; return the best epoch's weights.
+
+    `select(model)` judges the last `recipe.select_last` epochs (more correct is better, the earlier
+    epoch on a tie). `trainable` names the parameters that move (None: all; none of them: there are
+    forward passes only, which move the statistics of BN); BN is in training mode unless the method
+    says otherwise. `mixed` trains in the precision of the process (`engine.precision`), which is
+    otherwise that of attacks alone. The weights after the last `mean_of` epochs (all, if there are
+    fewer) are averaged beside. State goes to `checkpoint` after every epoch; a state left there under
+    the same `fingerprint` is continued. Raises `UserError` for another one, and for one of another
+    precision, number of threads, chunk or machine, but for what `takeover` allows; `TrainingFailed` on
+    a non-finite loss, and if the best epoch gives no finite answer.
+    """
+    if recipe.epochs < 1 or recipe.select_last < 1:
+        raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
+    parameters = _freeze_all_but(model, trainable)
+    optimizer = torch.optim.SGD(
+        [{"params": [*parameters.values()]}],  # a group may be empty
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+    device = next(model.parameters()).device
+    network, said = (trained(model, device), used().mark(device)) if mixed else (model, "")
+    here = circumstances(device, said.strip() or FP32, batch_starts(split).step)
+    file = StateFile(checkpoint, fingerprint, here, model, parameters, optimizer)
+    state = file.resume(takeover, stage)
+    resumed = state.epoch > 0
+    attack = recipe.training_attack(info.threat)
+    steps = math.ceil(len(split) / recipe.batch_size)
+    for epoch in range(state.epoch, recipe.epochs):
+        started = time.monotonic()
+        generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
+        order = torch.randperm(len(split), generator=generator).to(device)
+        total = torch.zeros((), device=device)
+        network.train()
+        for step, rows in enumerate(torch.split(order, recipe.batch_size)):
+            lr = recipe.lr_at(epoch * steps + step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            x = augment(split.images[rows], info.augmentation, generator)
+            loss = training_step(
+                network, x, split.labels[rows], epoch, method, attack, optimizer, generator
+            )
+            total += loss * len(rows)
+            if step % 10 == 0 or step + 1 == steps:
+                _check_finite(loss, stage, epoch)
+                progress(
+                    stage, epoch * steps + step + 1, recipe.epochs * steps, f"loss {loss:.3f}{said}"
+                )
+        selection = None
+        if epoch >= recipe.epochs - recipe.select_last:
+            selection = select(model)
+        entry = EpochLog(epoch=epoch + 1, loss=float(total / len(split)), lr=lr, selection=selection)
+        state.log.append(entry)
+        best = best_epoch(state.log)
+        if best is not None and best.epoch == entry.epoch:
+            state.best = clone_state(model.state_dict())
+        state.average(model.state_dict(), epoch + 1 - max(recipe.epochs - mean_of, 0))
+        state.epoch = epoch + 1
+        took = time.monotonic() - started
+        state.seconds += took
+        file.save(state)
+        shown = f", {selection.percent} selected on" if selection else ""
+        progress(
+            stage,
+            state.epoch * steps,
+            recipe.epochs * steps,
+            f"epoch {state.epoch}/{recipe.epochs}, loss {entry.loss:.3f}{shown}, {took:.0f} s",
+        )
+    best = best_epoch(state.log)
+    assert best is not None  # the last epoch is always judged
+    if best.selection.not_finite == best.selection.n:
+        raise TrainingFailed(
+            f"{stage}: every answer of the epochs that were judged is NaN or infinite; a lower "
+            "learning rate may help"
+        )
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    model.load_state_dict(state.best)
+    model.eval()
+    return Fitted.of(state, resumed=resumed)
+
+
+def training_step(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    epoch: int,
+    method: Method,
+    attack: LinfAttack,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> Tensor:
+    """One step of `method` on x (B, C, H, W) in [0,1] and `labels` (B,) in `epoch`, counted from 0.
+
+    Returns the loss, a scalar on the device. Starts are drawn from `generator`.
+    """
+    x_adv = method.inner(model, x, labels, attack, generator)
+    with method.hold(model, x, x_adv, labels, epoch):
+        loss = method.outer(model, x, x_adv, labels)
+        if any(group["params"] for group in optimizer.param_groups):
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    method.after_step(model, x)
+    return loss.detach()
+
+
+def _freeze_all_but(model: nn.Module, names: Collection[str] | None) -> dict[str, nn.Parameter]:
+    if unknown := set(names or ()) - {name for name, _ in model.named_parameters()}:
+        raise ValueError(f"not parameters of the model: {', '.join(sorted(unknown))}")
+    chosen = {}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(names is None or name in names)
+        if parameter.requires_grad:
+            chosen[name] = parameter
+    return chosen
+
+
+def _check_finite(loss: Tensor, stage: str, epoch: int) -> None:
+    if not torch.isfinite(loss):
+        raise TrainingFailed(
+            f"{stage}: the loss is {float(loss)} in epoch {epoch + 1}; a lower learning rate may help"
+        )

@@ -1,0 +1,109 @@
+"""What an evaluation is to the runner."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data import DatasetInfo
+from benchmark.errors import UserError
+from benchmark.progress import Progress
+from benchmark.records.cells import Cell
+from benchmark.records.records import Count
+from benchmark.records.specs import Spec
+from benchmark.records.store import Journal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchmark.data.images import Dataset
+
+NOT_FINITE = "not-finite"
+"""The part that counts images with an answer that is not finite, where there are any."""
+VANISHING = ZERO_GRADIENTS, ZERO_LOSSES = "zero-gradients", "zero-losses"
+"""Parts that count the clean images at which the cross-entropy's gradient by the pixels, or the
+cross-entropy itself, is exactly zero in fp32."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Value and parts as counts, and correctness per image: boolean arrays (N,) by name.
+
+    `sources` are sha256 by name of files that were read beside the dataset, `remarks` what a reader
+    of the number should know.
+    """
+
+    value: Count
+    parts: dict[str, Count]
+    bits: dict[str, NDArray[np.bool_]]
+    sources: dict[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+class Evaluation(Protocol):
+    """A frozen dataclass. `label` heads its column; `summary` is its line in `list`."""
+
+    version: ClassVar[int]
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def summary(self) -> str: ...
+
+    def spec(self, info: DatasetInfo) -> Spec | None:
+        """What the number depends on beside the weights; None if `info` has no data for it."""
+
+    def note(self, info: DatasetInfo) -> str | None:
+        """What a table says of this column for `info`; None if its name says it all."""
+        return None
+
+    def check(self, data: "Dataset") -> None:
+        """Raise `UserError` if something that `run` needs is not there; called before training."""
+        return
+
+    def run(
+        self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
+    ) -> Outcome:
+        """Evaluate `model` on the test split of `data`.
+
+        Seeds derive from `base`, so that a base model and its fine-tuned versions meet the same
+        random starts and can be compared image by image. Finished chunks go to `journal`.
+        """
+
+    def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
+        """The share of each image's trials that were right, from the bits of an `Outcome`; (N,).
+
+        Its mean over images is the value of the record, so that two models can be compared image by
+        image. This is the mean over all arrays; an evaluation whose value is not says which counts.
+        """
+        shares: NDArray[np.float64] = np.mean(list(bits.values()), axis=0, dtype=np.float64)
+        return shares
+
+
+def counted(answers: "NDArray[Any]") -> Count:
+    """The right ones among `answers`: true entries, or positive ones where negative are not finite."""
+    hits, lost = (int(np.count_nonzero(each)) for each in (answers > 0, answers < 0))
+    return Count(k=hits, n=answers.size, not_finite=lost)
+
+
+def right(answers: Mapping[str, NDArray[np.int8]]) -> dict[str, NDArray[np.bool_]]:
+    """Correctness per image of `answers` (`benchmark.engine.counting`) by name."""
+    return {name: array > 0 for name, array in answers.items()}
+
+
+def not_finite(answers: Iterable[NDArray[np.int8]]) -> dict[str, Count]:
+    """The part `not-finite` of `answers`, arrays (N,) of the same images; nothing if all are finite.
+
+    Raises `UserError` if none is: such a network has no accuracy.
+    """
+    missing = np.stack(list(answers)) < 0
+    if missing.all():
+        raise UserError(
+            f"every answer is NaN or infinite, for all {missing.shape[1]} images: there is nothing to "
+            "count; evaluate weights whose logits are finite"
+        )
+    images = counted(np.logical_or.reduce(missing))
+    return {NOT_FINITE: images} if images.k else {}

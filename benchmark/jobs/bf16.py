@@ -1,0 +1,132 @@
+"""Measures what `benchmark.report.bf16` describes: a model's PGD runs in fp32, and again in bf16."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmark.checkpoints.networks import normalised
+from benchmark.checkpoints.registry import checkpoint
+from benchmark.data import dataset_info, load
+from benchmark.engine.precision import BF16, FP32, computing_in, has_bf16_units, used
+from benchmark.engine.provenance import device_name, provenance
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
+from benchmark.jobs.base import WEIGHTS, Weights
+from benchmark.jobs.checkpoint import OwnModel, load_own
+from benchmark.models import arch
+from benchmark.plans.plan import CheckpointPlan
+from benchmark.progress import Progress
+from benchmark.records.cells import Cell
+from benchmark.records.records import hashed
+from benchmark.records.specs import Spec, spec_hash
+from benchmark.records.store import Journal, Store
+from benchmark.report.bf16 import EMULATED, Changes, FlagRun, changes_path
+
+Flags = NDArray[np.bool_]
+
+
+def bf16_units(device: torch.device) -> str:
+    """What multiplies bf16 matrices on `device`, as torch calls it, or `emulated`."""
+    if not has_bf16_units(device):
+        return EMULATED
+    if device.type == "cuda":
+        return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+    features = torch.cpu.get_capabilities()
+    return next((name for name in ("amx_bf16", "avx512_bf16") if features.get(name)), EMULATED)
+
+
+def cell_model(cell: Cell, store: Store) -> OwnModel:
+    """The model of `cell`, from the working files. Raises `UserError` if its weights are not there."""
+    if not (path := store.work(cell) / WEIGHTS).is_file():
+        raise UserError(f"'{path}' is not there; `run {cell.key}` makes it")
+    info = dataset_info(cell.dataset)
+    if cell.checkpoint is not None:
+        info = normalised(info, checkpoint(cell.checkpoint).normalization)
+    return OwnModel(path, arch(cell.arch), info)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of `evaluation` on the model `own` in both precisions, from the starts of `cell`."""
+
+    own: OwnModel
+    cell: Cell
+    evaluation: str
+    store: Store
+    device: torch.device
+
+    @cached_property
+    def loaded(self) -> tuple[nn.Module, Weights]:
+        model, loaded = load_own(self.own)
+        model.load_state_dict(loaded.state)
+        model = model.to(self.device).to(memory_format=torch.channels_last).eval()
+        return model, Weights.of(loaded.state)
+
+    @cached_property
+    def spec(self) -> Spec:
+        """What the model's record of the evaluation depends on."""
+        sha256 = self.loaded[1].sha256
+        plan = CheckpointPlan(self.cell, self.own.info, self.own.arch, sha256)
+        spec = plan.evaluation_spec(self.evaluation)
+        assert spec is not None
+        return spec
+
+    @cached_property
+    def journals(self) -> dict[str, Journal]:
+        """Unfinished work by precision; to be removed once the result has been written."""
+        folder, found = self.store.work(self.cell), {}
+        for name in (FP32, BF16):
+            with computing_in(name):
+                fingerprint = f"{spec_hash(self.spec)}{used().mark(self.device)}"
+            found[name] = Journal(folder / f"{self.evaluation}-in-{name}", fingerprint)
+        return found
+
+    def is_among(self, filed: Sequence[Changes]) -> bool:
+        """Whether it has been measured. Raises `UserError` if that was of other weights or settings."""
+        place = self.cell.key, self.evaluation, device_name(self.device), bf16_units(self.device)
+        found = [each.spec_hash for each in filed if each.place == place]
+        if found and found != [spec_hash(self.spec)]:
+            raise UserError(
+                f"{self.cell.key} was measured with other weights or settings; take that entry out of "
+                f"'{changes_path(self.store.results)}' to measure again"
+            )
+        return bool(found)
+
+    def measure(self, directory: Path, progress: Progress) -> Changes:
+        """Make what is missing of the runs; `directory` is the data directory."""
+        started, run = datetime.now(UTC), evaluation(self.evaluation).run
+        resumed = not all(journal.empty for journal in self.journals.values())
+        data = replace(load(self.own.info.name, directory).to(self.device), info=self.own.info)
+        evaluation(self.evaluation).check(data)
+        (model, weights), bits = self.loaded, {}
+        for name, journal in self.journals.items():
+            with computing_in(name):
+                bits[name] = run(model, data, self.cell.base, journal, progress).bits
+                made = provenance(  # of bf16, which comes last
+                    started,
+                    device=self.device,
+                    weights=weights.sha256,
+                    data=data.test.sha256(),
+                    resumed=resumed,
+                )
+        return Changes(
+            key=self.cell.key,
+            evaluation=self.evaluation,
+            units=bf16_units(self.device),
+            images=len(bits[FP32]["run0"]),
+            **hashed(self.spec),
+            runs=tuple(_flags(bits[FP32][each], bits[BF16][each]) for each in bits[FP32]),
+            provenance=made,
+        )
+
+
+def _flags(fp32: Flags, bf16: Flags) -> FlagRun:
+    only = [tuple(np.flatnonzero(which).tolist()) for which in (fp32 & ~bf16, bf16 & ~fp32)]
+    return FlagRun(fp32=int(fp32.sum()), only_fp32=only[0], only_bf16=only[1])

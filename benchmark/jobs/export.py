@@ -1,0 +1,234 @@
+"""Finished cells as files for others: safetensors with its making, a model card, a registry entry."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import safetensors.torch
+from torch import Tensor
+
+from baselines import method
+from benchmark.checkpoints.networks import normalization_of
+from benchmark.checkpoints.registry import Checkpoint, registry, registry_file
+from benchmark.data import dataset_info
+from benchmark.engine.weights import load_tensors, weights_sha256
+from benchmark.errors import UserError
+from benchmark.jobs.base import WEIGHTS
+from benchmark.models import arch
+from benchmark.records.cells import Cell
+from benchmark.records.records import Checkpoint as FromCheckpoint
+from benchmark.records.records import Finetuning, Making, Record, Training
+from benchmark.records.store import MAKING, Store
+from benchmark.report.model_card import base_spec, model_card
+
+FORMAT, FORMAT_VERSION = "rift-benchmark-checkpoint", "1"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The bytes of a file, its entry for the registry, and its model card in Markdown."""
+
+    content: bytes
+    entry: Checkpoint
+    card: str
+
+
+def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | None = None) -> Exported:
+    """The network of `cell` as the checkpoint `name`; nothing is written.
+
+    `source` is the path of the file from the folder of the registry that the entry is for.
+    The same cell gives the same bytes each time. `licence` is MIT unless the weights started from a
+    checkpoint of another. Raises `UserError` if the cell is not finished, if its weights are not here
+    or not those of its records, and if `name` cannot stand in a key.
+    """
+    making, records = made(cell, store)
+    path = store.work(cell) / WEIGHTS
+    if not path.is_file():
+        raise UserError(f"the weights of {cell.key} are not at '{path}'; `run {cell.key}` makes them")
+    state, metadata = load_tensors(path)
+    if weights_sha256(state) != making.provenance.weights_sha256:
+        raise UserError(f"the tensors in '{path}' are not those of the making of {cell.key}; delete it")
+    origin = _origin(cell, store)
+    chosen = licence or (origin.licence if origin else "MIT")
+    content = packed(state, _metadata(making, records, chosen, metadata.get("fingerprint")))
+    entry = _entry(making, records, origin, content, source, name, chosen)
+    return Exported(content, entry, model_card(entry, making, records, store))
+
+
+def made(cell: Cell, store: Store) -> tuple[Making, list[Record]]:
+    """The making of a finished cell and all its records, which are of these weights.
+
+    Raises `UserError` for a cell without either, and for a record of other weights.
+    """
+    making = store.making(cell)
+    if making is None:
+        raise UserError(f"{cell.key} has no making in '{store.results}'; `run {cell.key}` makes it")
+    folder = store.record_path(cell, MAKING).parent
+    names = sorted(path.stem for path in folder.glob("*.json") if path.stem != MAKING)
+    records = [record for name in names if (record := store.record(cell, name)) is not None]
+    if not records:
+        raise UserError(f"{cell.key} has no record in '{store.results}'; `run {cell.key}` makes them")
+    for record in records:
+        if record.provenance.weights_sha256 != making.provenance.weights_sha256:
+            raise UserError(
+                f"'{store.record_path(cell, record.evaluation)}' is of other weights than the making "
+                "beside it; move it away"
+            )
+    return making, records
+
+
+def card(entry: Checkpoint, store: Store) -> str:
+    """The model card of a registered checkpoint that is of a cell on record.
+
+    Raises `UserError` for one that is of none, and as `made` does.
+    """
+    if entry.cell is None:
+        raise UserError(f"{entry.name} was not made by this suite; see {entry.link or entry.source}")
+    making, records = made(Cell.parse(entry.cell), store)
+    return model_card(entry, making, records, store)
+
+
+def packed(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file whose bytes depend on nothing but its content.
+
+    The library writes metadata in the order of a hash map, which differs from run to run; here they
+    are sorted. Header: its length (8 bytes, little-endian), then JSON, padded by spaces to 8 bytes.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    content = safetensors.torch.save(plain, dict(metadata))
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
+def toml_block(entry: Checkpoint) -> str:
+    """The table of an entry as it stands in `checkpoints.toml`, without what is left at its default."""
+    lines = ["[[checkpoint]]"]
+    for name, value in entry.model_dump(exclude_defaults=True).items():
+        lines.append(f"{name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)  # texts, numbers, booleans: as in TOML
+
+
+def _metadata(
+    making: Making, records: list[Record], licence: str, fingerprint: str | None
+) -> dict[str, str]:
+    """What the file says of itself; with `fingerprint` and `making` it can stand in `artifacts/`."""
+    counts = {record.evaluation: {"k": record.k, "n": record.n} for record in records}
+    said = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "cell": making.cell.cell.key,
+        "spec_hash": making.spec_hash,
+        "recipe": json.dumps(base_spec(making.spec).get("recipe"), sort_keys=True),
+        "records": json.dumps(counts, sort_keys=True),
+        "licence": licence,
+        "making": making.model_dump_json(),
+    }
+    return said | ({"fingerprint": fingerprint} if fingerprint else {})
+
+
+def _origin(cell: Cell, store: Store) -> FromCheckpoint | None:
+    """The checkpoint that the base of `cell` was read from; None if it was trained."""
+    base = store.making(cell.base)
+    return base.details if base and isinstance(base.details, FromCheckpoint) else None
+
+
+def _entry(
+    making: Making,
+    records: list[Record],
+    origin: FromCheckpoint | None,
+    content: bytes,
+    source: str,
+    name: str,
+    licence: str,
+) -> Checkpoint:
+    cell, base = making.cell.cell, base_spec(making.spec)
+    info, data = dataset_info(cell.dataset), base["dataset"]
+    known = registry().get(origin.name) if origin else None
+    try:
+        return Checkpoint(
+            name=name,
+            dataset=cell.dataset,
+            arch=cell.arch,
+            method=cell.method if cell.is_base else None,
+            seed=cell.seed,
+            cell=cell.key,
+            source=source,
+            file=PurePosixPath(source).name,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+            normalization=normalization_of(info, tuple(data["mean"]), tuple(data["std"])),
+            licence=licence,
+            what=_what(making, origin),
+            eps=origin.eps if origin else _eps(data["threat"]["eps"]),
+            extra_data=known.extra_data if known else False,
+            selects_on=_selects_on(making, origin),
+            published={record.evaluation: record.value for record in records},
+        )
+    except ValueError as error:  # of pydantic: the name or the file's
+        raise UserError(
+            f"'{name}' in the file '{source}' cannot be named in a registry; names are lower-case "
+            "letters, digits, dots and dashes"
+        ) from error
+
+
+def _what(making: Making, origin: FromCheckpoint | None) -> str:
+    """One sentence on what the weights really are."""
+    cell, details = making.cell.cell, making.details
+    network = f"{arch(cell.arch).label} on {dataset_info(cell.dataset).label}"
+    trained = f"{method(cell.method).label} by this suite at the scale {cell.scale}"
+    start = f"the checkpoint {origin.name}" if origin else trained
+    if isinstance(details, Finetuning):
+        modules = ", ".join(details.modules) or "no module"
+        return f"{network}: {start}, then {cell.finetune} ({modules}, alpha {details.alpha:g})."
+    if isinstance(details, Training):
+        return f"{network}: {trained}, epoch {details.best_epoch} of {len(details.epochs)}."
+    return f"{network}: {start} as it was read ({details.what.rstrip('.')})."
+
+
+def _selects_on(
+    making: Making, origin: FromCheckpoint | None
+) -> Literal["test", "hold-out", "unknown"]:
+    """What chose epochs and alpha: test images if any step looked at them."""
+    held_out = "hold_out" in base_spec(making.spec)
+    if making.spec.get("selects_on") == "test" or not (origin or held_out):
+        return "test"
+    return "unknown" if origin else "hold-out"
+
+
+def _eps(value: float) -> str:
+    """A radius as its authors write it: 8/255 where it is a whole number of grey levels."""
+    levels = value * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-9 else f"{value:g}"
+
+
+def source_of(path: Path) -> str | None:
+    """`path` from the folder of the registry in use; None unless it lies below that."""
+    folder = registry_file().resolve().parent
+    found = path.resolve()
+    return found.relative_to(folder).as_posix() if found.is_relative_to(folder) else None
+
+
+def exported_paths(out: Path) -> tuple[Path, Path]:
+    """`out` and its model card; `UserError` unless it can be written as a new safetensors file."""
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out '{out}' does not end in .safetensors, which the file will be")
+    card = out.with_suffix(".md")
+    for path in (out, card):
+        if path.exists():
+            raise UserError(f"'{path}' exists; move it away or name another file by --out")
+    return out, card

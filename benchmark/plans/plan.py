@@ -1,0 +1,194 @@
+"""What the code would make of a cell today: the objects behind its names, and their spec (no torch).
+
+A record is stale when its spec hash is not that of today's plan.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from baselines import method
+from benchmark.algorithm.protocols import PAPER, Finetune, finetune
+from benchmark.checkpoints.networks import normalised
+from benchmark.checkpoints.registry import Checkpoint
+from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data.hold_out import HoldOut
+from benchmark.engine.method import Method
+from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, LinfAttack, Recipe, shortened
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
+from benchmark.models import Arch, arch
+from benchmark.plans.scales import Scale, of_recipe
+from benchmark.plans.start import start, tensors_of
+from benchmark.records.cells import BASE, Cell
+from benchmark.records.specs import Spec, spec_of
+
+if TYPE_CHECKING:
+    from benchmark.checkpoints.robustbench import ZooArch
+
+
+@dataclass(frozen=True)
+class BasePlan:
+    """How the adversarially trained model of a cell is made.
+
+    `hold_out` is what it is not trained on but judged by; None: it is judged on test images.
+    `checkpoint` is where its weights are from; None: they are trained by `method` and `recipe`. `info`
+    has the normalisation that its weights were trained with.
+    """
+
+    cell: Cell
+    info: DatasetInfo
+    arch: Arch
+    method: Method
+    recipe: Recipe
+    hold_out: HoldOut | None = None
+    checkpoint: Checkpoint | None = None
+
+    @classmethod
+    def of(cls, cell: Cell, scale: Scale) -> "BasePlan":
+        """The plan of `cell.base` at `scale`.
+
+        Raises `UserError` for an unknown name in the cell, and as `from_checkpoint.start` does.
+        """
+        chosen = method(cell.method)
+        own = scale.networks.get(cell.arch, {}) | scale.recipes.get(cell.method, {})
+        overrides = scale.training | of_recipe(own)
+        recipe = shortened(chosen.recipe(cell.dataset), overrides, f"scale '{scale.name}', training")
+        base, info = cell.base, dataset_info(cell.dataset)
+        hold_out = None if base.finetune == BASE else HoldOut()
+        checkpoint = start(cell, scale)
+        if checkpoint is not None:
+            info = normalised(info, checkpoint.normalization)
+        return cls(base, info, arch(cell.arch), chosen, recipe, hold_out, checkpoint)
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Everything that the trained weights depend on, but for hardware and library versions."""
+        if self.checkpoint is not None:
+            return {
+                "type": "checkpoint",
+                "version": 1,
+                "key": self.cell.key,
+                "dataset": self.info.spec,
+                "arch": spec_of(self.arch),
+                **tensors_of(self.checkpoint),
+            } | ({"hold_out": spec_of(self.hold_out)} if self.hold_out else {})
+        return {
+            "type": "adversarial-training",
+            "version": 1,
+            "key": self.cell.key,
+            "dataset": self.info.spec,
+            "arch": spec_of(self.arch),
+            "method": spec_of(self.method),
+            "recipe": spec_of(self.recipe),
+        } | ({"hold_out": spec_of(self.hold_out)} if self.hold_out else {})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a cell is made and evaluated; `finetune` is None for a base model."""
+
+    cell: Cell
+    base: BasePlan
+    finetune: Finetune | None
+    recipe: Recipe
+    criticality: Criticality
+
+    @classmethod
+    def of(cls, cell: Cell, scale: Scale) -> "Plan":
+        """The plan of `cell` at `scale`. Raises `UserError` for an unknown name in the cell."""
+        base, where = BasePlan.of(cell, scale), f"scale '{scale.name}'"
+        chosen = None if cell.is_base else finetune(cell.finetune)
+        protocol = chosen.protocol if chosen else PAPER
+        settings = protocol.criticality(cell.dataset)
+        recipe = shortened(FINETUNE_RECIPE, scale.finetuning, f"{where}, finetuning")
+        criticality = shortened(settings, scale.criticality, f"{where}, criticality")
+        if chosen and (criticality.split == "hold-out") != (protocol.selects_on == "hold-out"):
+            raise UserError(
+                f"{where}, criticality: {chosen.name} cannot measure it on the split "
+                f"'{criticality.split}'; leave 'split' out"
+            )
+        return cls(cell, base, chosen, recipe, criticality)
+
+    @cached_property
+    def attack(self) -> LinfAttack:
+        """The attack that criticality and alpha* are judged by."""
+        threat = self.base.info.threat
+        return self.finetune.protocol.interpolation.attack(threat) if self.finetune else threat
+
+    @cached_property
+    def criticality_spec(self) -> Spec:
+        """What the criticality of the base model's modules depends on."""
+        return {
+            "type": "criticality",
+            "version": 1,
+            "base": self.base.spec,
+            "settings": spec_of(self.criticality),
+            "attack": spec_of(self.attack),
+        }
+
+    @cached_property
+    def tuning_spec(self) -> Spec:
+        """What the fine-tuned weights depend on, before interpolation.
+
+        Choices that were added later are named where they are not what there was before, so that
+        older records keep their hash.
+        """
+        if self.finetune is None:
+            raise ValueError(f"{self.cell.key} is not fine-tuned")
+        needed = self.finetune.selector.needs_criticality
+        return {
+            "type": "fine-tuning",
+            "version": 1,
+            "tuning": self.finetune.tuning,
+            "base": self.base.spec,
+            "criticality": self.criticality_spec if needed else None,
+            "selector": spec_of(self.finetune.selector),
+            "recipe": spec_of(self.recipe),
+        } | ({"bn": self.finetune.bn} if self.finetune.bn != "training" else {})
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Everything that the weights of the cell depend on."""
+        if self.finetune is None:
+            return self.base.spec
+        return {
+            "type": "finetune",
+            "version": self.finetune.version,
+            "key": self.cell.key,
+            "tuning": self.tuning_spec,
+            "interpolation": spec_of(self.finetune.interpolation),
+            "selects_on": self.finetune.selects_on,
+        } | ({"whole_curve": True} if self.finetune.whole_curve else {})
+
+    def evaluation_spec(self, name: str) -> Spec | None:
+        """What the record of evaluation `name` depends on; None if the dataset has no such data."""
+        chosen = evaluation(name).spec(self.base.info)
+        if chosen is None:
+            return None
+        return {"type": "record", "version": 1, "model": self.spec, "evaluation": chosen}
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """A model that was made elsewhere: the sha256 of its tensors is all that is known of its making."""
+
+    cell: Cell
+    info: DatasetInfo
+    arch: "Arch | ZooArch"
+    weights_sha256: str
+
+    def evaluation_spec(self, name: str) -> Spec | None:
+        """What the record of evaluation `name` depends on; None if the dataset has no such data."""
+        chosen = evaluation(name).spec(self.info)
+        if chosen is None:
+            return None
+        model: Spec = {
+            "type": "checkpoint",
+            "version": 1,
+            "key": self.cell.key,
+            "dataset": self.info.spec,
+            "arch": spec_of(self.arch),
+            "weights_sha256": self.weights_sha256,
+        }
+        return {"type": "record", "version": 1, "model": model, "evaluation": chosen}

@@ -1,0 +1,177 @@
+"""Cells that start from a checkpoint of the registry instead of adversarial training (no torch).
+
+A scale that starts from checkpoints is cut down to their datasets, networks, methods and seeds. Its
+cells have `SCALE-from-NAME` where others have the scale, so that no key, seed, record or file of a
+trained model can be taken for one of theirs; what none of the checkpoints is of is missing there and
+never trained.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmark.checkpoints.registry import Checkpoint, checkpoint
+from benchmark.data import dataset_info
+from benchmark.errors import UserError
+from benchmark.evaluation.pgd import pixel_units
+from benchmark.records.cells import BASE, HELD_OUT, Cell
+from benchmark.records.specs import Spec
+
+if TYPE_CHECKING:
+    from benchmark.plans.scales import Scale
+
+FIRST_METHOD = "pgd-at"
+"""The method that Table 2 leaves to Table 1."""
+
+
+class Place(NamedTuple):
+    """What a checkpoint is of, in the names of keys."""
+
+    dataset: str
+    arch: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.arch}/{self.method}/seed{self.seed}"
+
+
+def place_of(name: str) -> Place:
+    """What the checkpoint `name` is of.
+
+    Raises `UserError` if the registry has none of that name, or one that no cell can start from: of a
+    network or a method that is none of this suite's.
+    """
+    found = checkpoint(name)
+    elsewhere = f"`python -m benchmark evaluate --checkpoint {name}` evaluates it as it is"
+    if found.is_zoo:
+        raise UserError(
+            f"checkpoint '{name}' is of '{found.arch}', and criticality is measured of the modules of "
+            f"this suite's networks; {elsewhere}"
+        )
+    if found.method is None:
+        raise UserError(f"checkpoint '{name}' is of no training method of this suite; {elsewhere}")
+    return Place(found.dataset, found.arch, found.method, found.seed)
+
+
+def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = False) -> "Scale":
+    """`scale` cut down to what the checkpoints `names` are of, and starting from them.
+
+    Datasets, networks and methods come in the order of `names`: the first checkpoint is that of
+    everything that is of one model. What the scale says of adversarial training is dropped.
+    `beyond_first` is for Table 2, which is of all methods but the first: checkpoints of `FIRST_METHOD`
+    are then left aside. Raises `UserError` if two are of the same model, one is of a dataset that the
+    scale does not have, some network has fewer seeds than another, or none is left.
+    """
+    places = {name: place_of(name) for name in dict.fromkeys(names)}
+    if beyond_first:
+        left = {name: where for name, where in places.items() if where.method != FIRST_METHOD}
+        if not left:
+            raise UserError(
+                f"Table 2 is of methods other than {FIRST_METHOD}, and that is what "
+                f"{_quoted(places)} {'is' if len(places) == 1 else 'are'} of; see `table1`"
+            )
+        places = left
+    for name, where in places.items():
+        if where.dataset not in scale.datasets:
+            raise UserError(
+                f"checkpoint '{name}' is of {where.dataset}, and scale '{scale.name}' of "
+                f"{', '.join(scale.datasets)}; choose a --scale of that dataset"
+            )
+        if same := [other for other in places if places[other] == where and other != name]:
+            raise UserError(
+                f"checkpoints '{name}' and '{same[0]}' are both of {where}; name one of them at a time"
+            )
+    seeds: dict[tuple[str, ...], set[int]] = {}
+    for where in places.values():
+        seeds.setdefault(where[:3], set()).add(where.seed)
+    every = set().union(*seeds.values())
+    if fewer := [key for key, own in seeds.items() if own != every]:
+        raise UserError(
+            f"the checkpoints are of seeds {_listed(every)}, but those of {'/'.join(fewer[0])} of "
+            f"{_listed(seeds[fewer[0]])}; a mean is over the same seeds everywhere: name them apart"
+        )
+    methods = tuple(dict.fromkeys(where.method for where in places.values()))
+    whose = "; ".join(checkpoint(name).summary for name in places)
+    return replace(
+        scale,
+        summary=f"AT weights not trained here: {whose}",
+        datasets=tuple(dict.fromkeys(where.dataset for where in places.values())),
+        archs=tuple(dict.fromkeys(where.arch for where in places.values())),
+        methods=(FIRST_METHOD, *methods) if beyond_first else methods,
+        seeds=tuple(sorted(every)),
+        training={},
+        networks={},
+        recipes={},
+        checkpoints=tuple(places),
+    )
+
+
+def start(cell: Cell, scale: "Scale") -> Checkpoint | None:
+    """The checkpoint that `cell` starts from at `scale`; None if its base model is trained.
+
+    Raises `UserError` if the cell is of another scale, or the checkpoint is not of the cell's model or
+    has been trained on the images that the cell's protocol holds out.
+    """
+    if cell.scale not in scale.slots:
+        raise UserError(f"{cell.key} is not of {' or '.join(scale.slots)}")
+    if not scale.checkpoints or cell.checkpoint is None:
+        return None
+    found, where = checkpoint(cell.checkpoint), place_of(cell.checkpoint)
+    if where != (cell.dataset, cell.arch, cell.method, cell.seed):
+        raise UserError(f"checkpoint '{found.name}' is of {where}, which {cell.key} is not")
+    if cell.base.finetune != BASE and not held_out(found.name):
+        raise UserError(
+            f"{cell.key} chooses on held-out training images, and checkpoint '{found.name}' was or may "
+            "have been trained on them; leave out what ends in -held-out"
+        )
+    return found
+
+
+def held_out(name: str) -> bool:
+    """Whether a checkpoint has not been trained on the images that this suite holds out.
+
+    A hold-out of other people is of other images, so only a model of this suite can be one.
+    """
+    cell = checkpoint(name).cell
+    return cell is not None and Cell.parse(cell).base.finetune == BASE + HELD_OUT
+
+
+def tensors_of(found: Checkpoint) -> Spec:
+    """The part of a registry entry that decides which tensors a cell starts from, for its spec.
+
+    `file_sha256` is None where the registry does not know it; then the user accepted a file.
+    """
+    return {
+        "name": found.name,
+        "file_sha256": found.sha256,
+        "entry": found.entry,
+        "prefix": found.prefix,
+        "drop": list(found.drop),
+    }
+
+
+def caveats(found: Checkpoint) -> list[str]:
+    """What a reader of a number of this checkpoint's cells should know."""
+    remarks, evaluated = [], dataset_info(found.dataset).threat.eps
+    if abs(found.eps_value - evaluated) > 1e-9:
+        remarks.append(
+            f"checkpoint {found.name} was trained at eps {found.eps} and is attacked at eps "
+            f"{pixel_units(evaluated)} here"
+        )
+    if found.extra_data:
+        remarks.append(f"checkpoint {found.name} was trained on more than the dataset's images")
+    if found.sha256 is None:
+        remarks.append(
+            f"the registry knows no sha256 of checkpoint {found.name}; whoever ran this accepted the "
+            "file's"
+        )
+    return remarks
+
+
+def _quoted(names: Sequence[str] | dict[str, Place]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _listed(seeds: set[int]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))

@@ -1,0 +1,258 @@
+"""`results/evidence/<scale>.json`: measurements for two claims that no record answers (no torch).
+
+- Theorem 3.1 (Equation 3): while a module stays inside the ball ||dW|| <= `radius` ||W||, fine-tuning
+  it raises the robust loss by at most its MRC. A `Move` is such a change, with its rise.
+- Theorem A.4 (Equations 11, 25-43): MRC does not change when a layer is multiplied by a factor that the
+  next one takes back. A `Rescaled` is a module's MRC, measured again in such a network.
+
+How they are measured is said in `benchmark.jobs.theorems`. The file is of the first dataset, network
+and method of its scale and has one entry per seed, in order; it may lack seeds of the scale.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from benchmark.errors import UserError, first_problem
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell
+from benchmark.records.files import read_if_there
+from benchmark.records.records import ModuleCriticality, Provenance, Sha256
+from benchmark.records.specs import Spec, spec_hash
+from benchmark.records.store import Store
+from benchmark.report.tables.tables import grid
+
+SCHEMA_VERSION: Literal[1] = 1
+TUNED = "rift"
+"""The fine-tuning that the evidence is of."""
+FACTORS = (0.5, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""What modules are multiplied by. Powers of two, by which floating-point numbers scale without
+rounding, so that a different MRC is the estimator's doing and not that of last bits."""
+SAME = 0.01
+"""Two MRC that differ by no more than this share are called the same: other versions and thread counts
+move a value by a few hundredths of a percent, an estimator that depends on the scale by several."""
+Point = Literal["fine-tuned", "interpolated", "sphere"]
+Role = Literal["tuned", "most critical"]
+ROUNDING = 1e-5
+"""By what share a norm that was projected onto the sphere may exceed the radius."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Move(_Model):
+    """Weights on the way from the adversarially trained to the fine-tuned ones, and what they do to the
+    mean robust loss.
+
+    `point` says which: `fine-tuned` (alpha = 1), `interpolated` (alpha*), or `sphere`, where the way
+    leaves the ball; there is none of the last if it never does. `norm_ratio` is ||dW|| / ||W|| of the
+    module's weight. `loss_rise` is in nats per example and `accuracy_drop` a fraction, both on the
+    adversarial examples that MRC is measured on, with nothing but that weight changed, as in the
+    theorem: batch-norm statistics, and a classifier's bias, are those of the adversarially trained
+    model. `..._recrafted` are of the same weights on examples crafted against them from the same
+    starts, as the robust loss of Equation 1 has it; `..._with_bn` are of the whole model at that alpha,
+    statistics and bias included, on MRC's examples.
+    """
+
+    point: Point
+    alpha: float = Field(ge=0, le=1)
+    norm_ratio: FiniteFloat = Field(ge=0)
+    loss_rise: FiniteFloat
+    accuracy_drop: FiniteFloat
+    loss_rise_recrafted: FiniteFloat
+    accuracy_drop_recrafted: FiniteFloat
+    loss_rise_with_bn: FiniteFloat
+    accuracy_drop_with_bn: FiniteFloat
+
+
+class Rescaled(_Model):
+    """A module's criticality once its weight is `factor` times what it was and the batch normalisation
+    behind it takes that back, in a network that computes the same.
+
+    `rank` is its place among all modules that have a valid MRC (1: least critical) when the others are
+    as they were; None if its own is not valid.
+    `mrc_with_lr` is MRC once more, with the rate of the ascent multiplied by `factor` squared: what an
+    estimator whose rate is relative to the weight would give. None if that ascent diverged.
+    """
+
+    factor: float = Field(gt=0, allow_inf_nan=False)
+    criticality: ModuleCriticality
+    rank: int | None = Field(ge=1)
+    mrc_with_lr: FiniteFloat | None
+
+
+class RescaledModule(_Model):
+    """One module at every factor; `rank` as that of `Rescaled`. `rescaled` is empty where `reason` says
+    why it cannot be rescaled."""
+
+    role: Role
+    criticality: ModuleCriticality
+    rank: int | None = Field(ge=1)
+    rescaled: tuple[Rescaled, ...]
+    reason: str | None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.rescaled) == (self.reason is not None):
+            raise ValueError("there are values at the factors or a reason why there are none, not both")
+        if any(each.criticality.module != self.criticality.module for each in self.rescaled):
+            raise ValueError("a value at a factor is of another module")
+        return self
+
+    @property
+    def module(self) -> str:
+        return self.criticality.module
+
+
+class SeedEvidence(_Model):
+    """The evidence of one seed.
+
+    `key` is that of the fine-tuned cell. `mrc` is that of the tuned `module` by Algorithm 1, within
+    ||dW|| <= `radius` ||W||; None if its ascent diverged. `modules` is how many modules the network
+    has. `spec` is `evidence_spec`. The provenance's `weights_sha256` is that of the adversarially
+    trained weights, `tuned_sha256` of those at alpha*.
+    """
+
+    seed: int = Field(ge=0)
+    key: str
+    spec: dict[str, Any]
+    spec_hash: Sha256
+    module: str
+    mrc: FiniteFloat | None
+    radius: float = Field(gt=0, allow_inf_nan=False)
+    modules: int = Field(ge=1)
+    moves: tuple[Move, ...]
+    rescaling: tuple[RescaledModule, ...]
+    tuned_sha256: Sha256
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if spec_hash(self.spec) != self.spec_hash:
+            raise ValueError("spec_hash is not the hash of spec")
+        if self.spec.get("key") != self.key or not self.key.endswith(f"/seed{self.seed}"):
+            raise ValueError(f"key {self.key} is not that of spec and seed")
+        points, known = [move.point for move in self.moves], list(get_args(Point))
+        if points not in (known[:2], known):
+            raise ValueError(f"moves are {', '.join(known)} (if any), not {', '.join(points)}")
+        if (at_end := self.moves[0].alpha) != 1:
+            raise ValueError(f"the fine-tuned weights are at alpha = 1, not {at_end}")
+        tuned = [each.criticality for each in self.rescaling if each.role == "tuned"]
+        if [(each.module, each.mrc) for each in tuned] != [(self.module, self.mrc)]:
+            raise ValueError("rescaling has the tuned module once, with its mrc")
+        return self
+
+    def inside(self, move: Move) -> bool:
+        """Whether `move` stays inside the ball, so that Theorem 3.1 speaks of it."""
+        return move.norm_ratio <= self.radius * (1 + ROUNDING)
+
+    def bounded(self, move: Move) -> bool | None:
+        """Whether `move` raises the robust loss by at most MRC, on MRC's examples and on those crafted
+        again; None if there is no valid MRC."""
+        if self.mrc is None or self.mrc < 0:
+            return None
+        return max(move.loss_rise, move.loss_rise_recrafted) <= self.mrc
+
+
+class Evidence(_Model):
+    """The evidence of one scale: of `method` on `arch` and `dataset`, by seed."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    scale: str
+    dataset: str
+    arch: str
+    method: str
+    seeds: tuple[SeedEvidence, ...]
+
+    @model_validator(mode="after")
+    def _each_seed_once(self) -> Self:
+        numbers = [each.seed for each in self.seeds]
+        if numbers != sorted(set(numbers)):
+            raise ValueError("every seed stands once, in order")
+        for each in self.seeds:
+            cell = _cell(each.key)
+            if (cell.dataset, cell.arch, cell.method, cell.finetune) != (
+                self.dataset,
+                self.arch,
+                self.method,
+                TUNED,
+            ):
+                raise ValueError(f"{each.key} is not of {self.dataset}, {self.arch}, {self.method}")
+        return self
+
+
+def _cell(key: str) -> Cell:
+    try:
+        return Cell.parse(key)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def evidence_path(results: Path, scale: str) -> Path:
+    """The file of the scale called `scale` (its `stem`, if it starts from checkpoints)."""
+    return results / "evidence" / f"{scale}.json"
+
+
+def evidence(results: Path, scale: str) -> Evidence | None:
+    """The evidence of the scale called `scale` below `results`, fresh or stale; None if there is none.
+
+    Raises `UserError` for a file that is broken, of another scale or cannot be read.
+    """
+    path = evidence_path(results, scale)
+    if (content := read_if_there(path)) is None:
+        return None
+    try:
+        found = Evidence.model_validate_json(content)
+    except ValidationError as error:
+        raise UserError(
+            f"'{path}' is not evidence of schema {SCHEMA_VERSION}: {first_problem(error)}; restore it "
+            "from version control or move it away to make it again"
+        ) from error
+    if found.scale != scale:
+        raise UserError(f"'{path}' is evidence of the scale '{found.scale}'; name it after that")
+    return found
+
+
+def evidence_cells(scale: Scale) -> list[Cell]:
+    """The fine-tuned cells of the first dataset, network and method of `scale`, all seeds."""
+    return grid(scale, scale.datasets[:1], scale.archs[:1], (TUNED,))
+
+
+def evidence_spec(plan: Plan) -> Spec:
+    """What the evidence of the fine-tuned cell of `plan` depends on."""
+    return {
+        "type": "evidence",
+        "version": 1,
+        "key": plan.cell.key,
+        "model": plan.spec,
+        "factors": list(FACTORS),
+    }
+
+
+def stale(found: Evidence, store: Store, scale: Scale) -> dict[int, str]:
+    """Why the evidence of a seed is not of today's models, by seed; empty if all is as it should be.
+
+    It is stale if the code would make it of other settings today, and if the makings in `store` are of
+    other weights.
+    """
+    today = {cell.seed: cell for cell in evidence_cells(scale)}
+    reasons = {}
+    for each in found.seeds:
+        cell = today.get(each.seed)
+        if cell is None:
+            reasons[each.seed] = f"scale '{scale.name}' has no seed {each.seed}"
+        elif each.spec_hash != spec_hash(evidence_spec(Plan.of(cell, scale))):
+            reasons[each.seed] = f"{each.key} was measured with other settings than today's"
+        elif _others(store, cell.base, each.provenance.weights_sha256) or _others(
+            store, cell, each.tuned_sha256
+        ):
+            reasons[each.seed] = f"{each.key} was measured on other weights than those on record"
+    return reasons
+
+
+def _others(store: Store, cell: Cell, sha256: str) -> bool:
+    making = store.making(cell)
+    return making is not None and making.provenance.weights_sha256 != sha256

@@ -1,0 +1,309 @@
+"""What is read from and written to `results/`: one record per evaluation, one making per model.
+
+Accuracies are counts k of n; `value` = k / n is kept beside them for readers of the JSON. A file
+that does not fit is refused with its path and the first thing that is wrong.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from benchmark.errors import UserError, first_problem
+from benchmark.records.cells import Cell
+from benchmark.records.specs import Spec, spec_hash
+
+SCHEMA_VERSION: Literal[1] = 1
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
+"""Packages whose versions a provenance names, beside that of Python."""
+WARNING = "warning: "
+"""Begins those remarks of a record that warn of its number."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Count(_Model):
+    """`k` correct of `n`. Of the others `not_finite` had a NaN or an infinity among their logits; files
+    hold that number only where it is not 0."""
+
+    k: int = Field(ge=0)
+    n: int = Field(gt=0)
+    not_finite: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        if self.k > self.n:
+            raise ValueError(f"k = {self.k} is more than n = {self.n}")
+        if self.k + self.not_finite > self.n:
+            raise ValueError(f"not_finite = {self.not_finite} is more than n - k = {self.n - self.k}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_zero(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if value or name != "not_finite"}
+
+    @property
+    def fraction(self) -> float:
+        return self.k / self.n
+
+    @property
+    def percent(self) -> str:
+        """For progress lines only; tables format their own numbers."""
+        lost = f" ({self.not_finite} not finite)" if self.not_finite else ""
+        return f"{100 * self.fraction:.2f} %{lost}"
+
+
+class CellName(_Model):
+    """A cell as it stands in a file."""
+
+    scale: str
+    dataset: str
+    arch: str
+    method: str
+    finetune: str
+    seed: int = Field(ge=0)
+
+    @classmethod
+    def of(cls, cell: Cell) -> "CellName":
+        return cls(**vars(cell))
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(**self.model_dump())
+
+
+class Provenance(_Model):
+    """Where, when and with what a number was made.
+
+    `commit` is None outside a git checkout, `dirty` says whether tracked files differed from it;
+    `started` is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a
+    training, since `started` otherwise; `resumed` says that an earlier, interrupted attempt had
+    done a part of the work, and `begun` what was different then, if anything was. `chunk` is the number
+    of images that were judged, and attacked by PGD, at once (AutoAttack's is in its spec); on which
+    hardware it matters is said in `benchmark.engine.pgd`.
+    """
+
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    device: str
+    threads: int = Field(gt=0)
+    precision: str
+    chunk: int | None = Field(default=None, gt=0)
+    started: str
+    seconds: float = Field(ge=0)
+    resumed: bool
+    begun: list[str] = Field(default_factory=list)
+    weights_sha256: Sha256
+    data_sha256: Sha256
+
+
+class EpochLog(_Model):
+    """One epoch (counted from 1): mean training loss, last learning rate, and selection score."""
+
+    epoch: int = Field(ge=1)
+    loss: float
+    lr: float
+    selection: Count | None
+
+
+class ModuleCriticality(_Model):
+    """MRC of one module: rise of the mean robust loss, drop of robust accuracy (fraction) and
+    ||dW||/||W|| where that loss was taken; `epochs` is the number of epochs of ascent.
+
+    The three values are None if the ascent diverged. `constrained` says whether the constraint on
+    ||dW|| was ever active.
+    """
+
+    module: str
+    mrc: FiniteFloat | None
+    accuracy_drop: FiniteFloat | None
+    norm_ratio: FiniteFloat | None
+    epochs: int
+    constrained: bool
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        if len({value is None for value in (self.mrc, self.accuracy_drop, self.norm_ratio)}) != 1:
+            raise ValueError("mrc, accuracy_drop and norm_ratio are all numbers or all null")
+        return self
+
+    @property
+    def diverged(self) -> bool:
+        return self.mrc is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the ascent ended lower than it began: its ball holds W, where the rise is 0."""
+        return self.mrc is not None and self.mrc < 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether `mrc` may rank the module: the ascent neither diverged nor failed."""
+        return not (self.diverged or self.failed)
+
+    @property
+    def remark(self) -> str | None:
+        """What a reader of the values should know; None if there is nothing."""
+        if self.diverged:
+            return "the ascent diverged: there is no MRC"
+        if self.failed:
+            return "the ascent failed: it ended lower than it began, and MRC is not negative"
+        if not self.constrained:
+            return "the constraint was never active: MRC is under-estimated"
+        return None
+
+
+def flagged(entries: Iterable[ModuleCriticality]) -> list[str]:
+    """Names of the modules whose constraint was never active, in the order of `entries`.
+
+    Their ascent ended inside the ball, so that MRC is under-estimated and may make them look less
+    critical than they are. A module whose MRC is not valid is not among them.
+    """
+    return [entry.module for entry in entries if entry.valid and not entry.constrained]
+
+
+def not_valid(entries: Iterable[ModuleCriticality]) -> list[str]:
+    """Names of the modules whose ascent diverged or failed, in the order of `entries`."""
+    return [entry.module for entry in entries if not entry.valid]
+
+
+class CurvePoint(_Model):
+    """Accuracy at one interpolation coefficient; `robust` is None where it was not needed."""
+
+    alpha: float = Field(ge=0, le=1)
+    clean: Count
+    robust: Count | None
+
+
+class Training(_Model):
+    """How adversarially trained weights came to be."""
+
+    kind: Literal["training"] = "training"
+    epochs: list[EpochLog]
+    best_epoch: int
+    best: Count
+
+
+class Checkpoint(_Model):
+    """Adversarially trained weights that were not trained here but read from a checkpoint.
+
+    `name` is its name in the registry, which said the rest when it was read: `source` where the file is
+    had from, `what` it really is, `eps` of its training; `file_sha256` is the hash of the file's bytes,
+    and `notes` has a line for each thing done to its state dict. The making's `data_sha256` is of the
+    training images that fine-tuning goes on with; its authors' are not known.
+    """
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    name: str
+    file_sha256: Sha256
+    source: str
+    licence: str
+    what: str
+    eps: str
+    notes: list[str]
+
+
+class Finetuning(_Model):
+    """How fine-tuned weights came to be: the modules, the epochs and the interpolation."""
+
+    kind: Literal["fine-tuning"] = "fine-tuning"
+    criticality: list[ModuleCriticality] | None
+    modules: list[str]
+    epochs: list[EpochLog]
+    best_epoch: int
+    best: Count
+    alpha: float = Field(ge=0, le=1)
+    reference: Count | None
+    curve: list[CurvePoint]
+
+
+class _File(_Model):
+    schema_version: Literal[1] = SCHEMA_VERSION
+    cell: CellName
+    spec: dict[str, Any]
+    spec_hash: Sha256
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _hash_fits(self) -> Self:
+        if spec_hash(self.spec) != self.spec_hash:
+            raise ValueError("spec_hash is not the hash of spec")
+        return self
+
+
+class Making(_File):
+    """One model: how its weights were made. Its file is `<key>/making.json`."""
+
+    details: Training | Checkpoint | Finetuning = Field(discriminator="kind")
+
+
+class Record(_File):
+    """One evaluation of one model. Its file is `<key>/<evaluation>.json`.
+
+    `parts` are the counts that the value is made of (per run, per corruption and severity), and those
+    of images that may mislead: `not-finite`, `zero-gradients` and `zero-losses`; `bits_sha256` is the
+    hash of the file of per-image correctness beside it. `sources` are sha256 by name of files that were
+    read beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know of
+    them. `same_as` is read and not written: in older records, the key of a cell with the very same
+    weights whose evaluation was taken over.
+    """
+
+    evaluation: str
+    value: float = Field(ge=0, le=1)
+    k: int
+    n: int
+    parts: dict[str, Count]
+    bits_sha256: Sha256
+    same_as: str | None = Field(default=None, exclude=True)
+    sources: dict[str, Sha256] = Field(default_factory=dict)
+    remarks: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> Self:
+        if self.value != Count(k=self.k, n=self.n).fraction:
+            raise ValueError(f"value {self.value} is not k / n = {self.k} / {self.n}")
+        return self
+
+    @property
+    def count(self) -> Count:
+        return Count(k=self.k, n=self.n)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The remarks that warn of the number, without the word that marks them."""
+        return [each.removeprefix(WARNING) for each in self.remarks if each.startswith(WARNING)]
+
+
+F = TypeVar("F", bound=_File)
+
+
+def parse_file(kind: type[F], text: str | bytes, path: object) -> F:
+    """A record or making from JSON. Raises `UserError` with the path and the first thing wrong."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(
+            f"'{path}' is not a {kind.__name__.lower()} of schema {SCHEMA_VERSION}: "
+            f"{first_problem(error)}; restore it from version control or move it away to make it again"
+        ) from error
+
+
+def hashed(spec: Spec) -> dict[str, Any]:
+    """`spec` with its hash, as the fields of a file."""
+    return {"spec": spec, "spec_hash": spec_hash(spec)}

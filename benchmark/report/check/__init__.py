@@ -1,0 +1,1 @@
+"""Claims of the paper and published numbers against the records of a scale."""

@@ -1,0 +1,1 @@
+"""Figures: their cells, their numbers, how they are drawn."""

@@ -1,0 +1,209 @@
+"""What `results/leaderboard.json` holds, schema 1: accuracies are fractions, rounded to six digits.
+
+A leaderboard has boards, a board has columns (one per evaluation) and entries (one per model, all its
+seeds together), an entry has a number per column. Only what is comparable shares a board: scale,
+dataset, threat model, and the data that chose epochs and alpha*. Only numbers of one evaluation on the
+same images share a ranking.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.report.intervals import LEVEL, Interval
+
+SCHEMA_VERSION: Literal[1] = 1
+ChosenOn = Literal["test", "hold-out", "unknown"]
+FlagKind = Literal[
+    "warning",
+    "other-images",
+    "seeds",
+    "changed-checkout",
+    "chosen-on-test",
+    "same-weights",
+    "ascent",
+    "zero-gradients",
+    "constraint",
+    "subset",
+    "extra-data",
+    "other-eps",
+    "other-dataset",
+    "made-elsewhere",
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Flag(_Model):
+    """Something that a reader of an entry should know, in one sentence."""
+
+    kind: FlagKind
+    text: str
+
+
+class _Estimated(_Model):
+    """A mean over `seeds` of `values`, which are fractions.
+
+    `low` and `high` are the ends of the 95 % interval of the mean, null where nothing can be said;
+    `over` says what it is over: `seeds`, or the test `images` that one seed was judged on.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    over: Literal["seeds", "images"]
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+class Change(_Estimated):
+    """Accuracy minus that of the base model, seed by seed, on the same images."""
+
+    @property
+    def sign(self) -> int:
+        """+1 if the interval lies above zero, -1 if below, 0 if it contains zero or there is none."""
+        if self.low is None or self.high is None:
+            return 0
+        return Interval(self.low, self.high).sign
+
+
+class Number(_Estimated):
+    """Accuracy of an entry under one evaluation.
+
+    `rank` is the one by the mean among the numbers of the column on the same images, `rank_best` and
+    `rank_worst` are the range that the intervals allow; all are null for a number on other images than
+    the rest, and in a column of too few. `change` is null for a base model, and where its record is
+    missing.
+    """
+
+    rank: int | None
+    rank_best: int | None
+    rank_worst: int | None
+    change: Change | None
+
+
+class Cost(_Model):
+    """Wall-clock seconds, means over the seeds whose makings are on disk, and on what.
+
+    `base_seconds` are of adversarial training, null where it was done elsewhere; `finetune_seconds` of
+    everything from criticality to alpha*, null for a base model. Work that several fine-tunings share
+    is in the one that did it first.
+    """
+
+    base_seconds: float | None
+    finetune_seconds: float | None
+    devices: tuple[str, ...]
+
+    @property
+    def total(self) -> float | None:
+        """Both together; None if the whole is not known."""
+        if self.base_seconds is None:
+            return None
+        return self.base_seconds + (self.finetune_seconds or 0.0)
+
+
+class Protocol(_Model):
+    """Under which reading of the paper, and which data chose epochs and alpha*."""
+
+    name: str
+    summary: str
+    chosen_on: ChosenOn
+
+
+class CheckpointLink(_Model):
+    """Weights of the registry: of the entry itself, or those that it starts from."""
+
+    name: str
+    what: str
+    link: str | None
+    starts_from: bool
+
+
+class Entry(_Model):
+    """One model. `id` is its cell's key without the seed; `method` is null where it is none of ours.
+
+    `alphas` are alpha* and `modules` what was fine-tuned, by seed; both are empty for a base model.
+    `numbers` are by evaluation, `records` is the folder of the records, from the folder of this file.
+    `scale_seeds` are the seeds of it that the scale asks for.
+    """
+
+    id: str
+    label: str
+    dataset: str
+    arch: str
+    arch_label: str
+    method: str | None
+    method_label: str
+    finetune: str
+    protocol: Protocol
+    scale_seeds: tuple[int, ...]
+    alphas: dict[int, float]
+    modules: dict[int, tuple[str, ...]]
+    numbers: dict[str, Number]
+    cost: Cost
+    commits: tuple[str, ...]
+    flags: tuple[Flag, ...]
+    records: str
+    checkpoint: CheckpointLink | None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that any number is of."""
+        return tuple(sorted({seed for number in self.numbers.values() for seed in number.seeds}))
+
+
+class Column(_Model):
+    """One evaluation. `images` is null for the whole test set, else only so many first images."""
+
+    evaluation: str
+    label: str
+    kind: Literal["attack", "clean", "corruptions", "other"]
+    attack: str | None
+    images: int | None
+    note: str | None
+
+
+class Threat(_Model):
+    """What the attacks of a board may do to pixels in [0,1]."""
+
+    norm: Literal["Linf"]
+    eps: float
+    label: str
+
+
+class Board(_Model):
+    """Comparable entries, in the order of the ranking by `ranked_by`.
+
+    That is null where no attack is on enough images.
+    """
+
+    id: str
+    scale: str
+    scale_summary: str
+    dataset: str
+    dataset_label: str
+    threat: Threat
+    chosen_on: ChosenOn
+    ranked_by: str | None
+    columns: tuple[Column, ...]
+    entries: tuple[Entry, ...]
+
+
+class LeftOut(_Model):
+    """Records on disk that are not shown, and why; `evaluation` null: the whole folder."""
+
+    key: str
+    evaluation: str | None
+    why: Literal["stale", "unknown-name", "unknown-scale"]
+    text: str
+
+
+class Leaderboard(_Model):
+    """The file. `level` is that of all intervals."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    level: float = LEVEL
+    boards: tuple[Board, ...]
+    left_out: tuple[LeftOut, ...]

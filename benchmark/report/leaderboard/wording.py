@@ -1,0 +1,237 @@
+"""What the Markdown and the HTML of a leaderboard both say, in words and in percent."""
+
+from collections.abc import Iterable
+
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import RESAMPLES, Interval
+from benchmark.report.leaderboard.columns import ENOUGH
+from benchmark.report.leaderboard.schema import (
+    Board,
+    Change,
+    ChosenOn,
+    Entry,
+    Flag,
+    FlagKind,
+    Leaderboard,
+    Number,
+)
+from benchmark.report.tables.render import brackets, percent
+
+TITLE = "RiFT leaderboard"
+LEAD = (
+    "Adversarially trained networks with and without Robust Critical Fine-Tuning, made from the "
+    "records of this repository. Accuracies are in percent, with 95 % intervals; nothing is entered by "
+    "hand."
+)
+RANKS = (
+    "A rank stands with the range that the 95 % intervals allow (1-4: anything from first to fourth): "
+    "two entries are told apart only where their intervals do not overlap."
+)
+READING = (
+    "A board holds what may be compared: one scale, one dataset, one threat model, and the same data "
+    "that chose epochs and alpha*. A column is one evaluation: accuracies of another one, of another "
+    "threat model or of fewer images never share it, nor its ranks; one of fewer than "
+    f"{ENOUGH:,} images of a larger test set has no ranks at all.",
+    "Below an accuracy stands the difference to the model's own base model, with its interval. An "
+    "arrow marks those whose interval excludes 0, without correction for how many there are. This "
+    "paired difference is sharper than two intervals side by side, which overlap too easily.",
+    "Intervals of several seeds are Student's t over seeds; seeds that all agree exactly say nothing "
+    "of their spread and have none. Of one seed they are over test images "
+    f"(Wilson; for OOD and for differences a bootstrap of {RESAMPLES:,} resamples) and do not say what "
+    "training again would change. An interval over seeds and one over images tell nothing apart.",
+    "Training is wall-clock time, base model + fine-tuning, mean over seeds. What several fine-tunings "
+    "share, such as criticality, counts where it was done first.",
+)
+CHOSEN_ON: dict[ChosenOn, str] = {
+    "test": "epochs and alpha* chosen on test images",
+    "hold-out": "no test image chose anything",
+    "unknown": "not known on which data was chosen",
+}
+FLAG_WORDS: dict[FlagKind, str] = {
+    "warning": "warning",
+    "other-images": "other images",
+    "seeds": "seeds missing",
+    "changed-checkout": "changed checkout",
+    "chosen-on-test": "chosen on test images",
+    "same-weights": "same weights",
+    "ascent": "no valid MRC of some modules",
+    "zero-gradients": "zero gradients",
+    "constraint": "MRC a lower estimate",
+    "subset": "first images only",
+    "extra-data": "extra data",
+    "other-eps": "trained at another eps",
+    "other-dataset": "trained on another dataset",
+    "made-elsewhere": "trained elsewhere",
+}
+WHY = {
+    "stale": "stale records",
+    "unknown-name": "records of unknown names",
+    "unknown-scale": "records of unknown scales",
+}
+ELSEWHERE = "models from elsewhere"
+_FEW = 3  # modules that are named
+
+
+def share(value: float) -> str:
+    """`66.28`, in percent."""
+    return percent(Estimate((value,)), signed=False)
+
+
+def points(value: float) -> str:
+    """`+0.40`, in percentage points."""
+    return percent(Estimate((value,)), signed=True)
+
+
+def interval(number: Number | Change, signed: bool) -> str:
+    """`[65.35, 67.20]`, or nothing."""
+    if number.low is None or number.high is None:
+        return ""
+    return brackets(Interval(number.low, number.high), signed)
+
+
+def change(number: Number) -> str:
+    """`▲ +0.18 [+0.06, +0.30]`; the arrow where the interval excludes 0. Empty without a difference.
+
+    `equal` where every seed has the accuracy of its base model and the interval is that point.
+    """
+    if (known := number.change) is None:
+        return ""
+    if not any((known.low, known.high, *known.values)) and known.low is not None:
+        return "equal"
+    arrow = {1: "▲", -1: "▼", 0: ""}[known.sign]
+    return " ".join(part for part in (arrow, points(known.mean), interval(known, signed=True)) if part)
+
+
+def rank_range(number: Number) -> str:
+    """`1-4`, or nothing where a single rank is possible."""
+    if number.rank is None or number.rank_best == number.rank_worst:
+        return ""
+    return f"{number.rank_best}-{number.rank_worst}"
+
+
+def heading(board: Board) -> str:
+    """`CIFAR-10, scale narrow`."""
+    return f"{board.dataset_label}, {scale(board)}"
+
+
+def scale(board: Board) -> str:
+    """`scale narrow`."""
+    return ELSEWHERE if board.scale == "own" else f"scale {board.scale}"
+
+
+def ranking(board: Board) -> str:
+    """By what a board is ranked."""
+    named = {column.evaluation: column.label for column in board.columns}
+    if board.ranked_by is not None:
+        return f"ranked by {named[board.ranked_by]}"
+    if any(column.kind == "attack" for column in board.columns):
+        return f"not ranked: no attack is of the whole test set, nor of {ENOUGH:,} images of it"
+    return "not ranked: there is no attack on record"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `8 min`, `1 h 10 min`, in that precision."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
+def cost(entry: Entry) -> str:
+    """`1 h 10 min + 8 min`: of the base model and of the fine-tuning; `?` for what is not known."""
+    base, tuning = entry.cost.base_seconds, entry.cost.finetune_seconds
+    if base is None and tuning is None:
+        return "not known"
+    first = "?" if base is None else duration(base)
+    tuned = entry.alphas or tuning is not None
+    return first + (f" + {'?' if tuning is None else duration(tuning)}" if tuned else "")
+
+
+def devices(board: Board) -> list[tuple[str, ...]]:
+    """What the entries of a board were trained on, each combination once; threads are left out."""
+    return sorted({devices_of(entry) for entry in board.entries})
+
+
+def devices_of(entry: Entry) -> tuple[str, ...]:
+    """What an entry was trained on, without the number of threads."""
+    return tuple(sorted({name.rpartition(", ")[0] for name in entry.cost.devices}))
+
+
+def details(entry: Entry) -> list[str]:
+    """Protocol and alpha*, the modules, and what a model from elsewhere really is, as short lines."""
+    tuned = list(dict.fromkeys(entry.modules.values()))
+    first = [] if entry.protocol.name in ("base", "elsewhere") else [f"protocol {entry.protocol.name}"]
+    if entry.alphas:
+        first.append(f"alpha* {', '.join(f'{alpha:.2f}' for alpha in entry.alphas.values())}")
+    lines = [", ".join(first)] if first else []
+    if tuned and all(len(modules) <= _FEW for modules in tuned):
+        lines.append("; ".join(", ".join(modules) or "no parameter" for modules in tuned))
+    elif tuned:
+        lines.append(f"{len(tuned[0])} modules")
+    if entry.checkpoint is not None and entry.protocol.name == "elsewhere":
+        lines.append(entry.checkpoint.what)
+    return lines
+
+
+def seeds(entry: Entry) -> str:
+    """`2 of 3`: seeds on record of those that the scale asks for; `3` if there are all."""
+    own = entry.seeds
+    lacking = set(entry.scale_seeds) - set(own)
+    return f"{len(own)} of {len(entry.scale_seeds)}" if lacking else str(len(own))
+
+
+def common_flags(board: Board) -> list[Flag]:
+    """Flags that all of several entries have, in order: said once, below the rows.
+
+    Warnings are never among them: they are of an entry's own counts and stay in its row.
+    """
+    if len(board.entries) < 2:
+        return []
+    first = (flag for flag in board.entries[0].flags if flag.kind != "warning")
+    return [flag for flag in first if all(flag in entry.flags for entry in board.entries)]
+
+
+def own_flags(board: Board, entry: Entry) -> list[Flag]:
+    """Flags of an entry that not all of its board have."""
+    common = common_flags(board)
+    return [flag for flag in entry.flags if flag not in common]
+
+
+def flag_words(flags: Iterable[Flag]) -> str:
+    """`warning, same weights`."""
+    return ", ".join(dict.fromkeys(FLAG_WORDS[flag.kind] for flag in flags))
+
+
+def remarks(board: Board) -> list[str]:
+    """What holds for every entry of a board and neither its columns nor its heading say."""
+    said = ("subset", "chosen-on-test")
+    return [f"every entry: {flag.text}" for flag in common_flags(board) if flag.kind not in said]
+
+
+def notes(board: Board) -> list[str]:
+    """What stands below a board: what its columns and protocols are, and what it was trained on."""
+    lines = [column.note for column in board.columns if column.note]
+    protocols = {entry.protocol.name: entry.protocol.summary for entry in board.entries}
+    lines += [f"{name}: {protocols[name]}" for name in sorted(protocols)]
+    if len(used := [one for one in devices(board) if one]) == 1:
+        lines.append(f"trained on {'; '.join(used[0])}")
+    return lines
+
+
+def left_out(shown: Leaderboard) -> list[str]:
+    """What is on disk and not shown: how many of each kind, and which."""
+    lines = []
+    for why, label in WHY.items():
+        found = [each for each in shown.left_out if each.why == why]
+        if not found:
+            continue
+        which = [
+            f"{each.key}{f' {each.evaluation}' if each.evaluation else ''}"
+            + ("" if why == "stale" else f" ({each.text})")
+            for each in found
+        ]
+        lines.append(f"{label} ({len(found)}): {'; '.join(which)}")
+    return lines

@@ -1,0 +1,290 @@
+"""Where does the gain come from? One base model, RiFT in every reading, and controls (no torch).
+
+A row is a fine-tuning and what is below it compares it with its base model image by image. The
+controls leave out one part of RiFT each: `bn-only` the change of weights (its passes over clean images
+move batch-norm statistics only), `rift-bn-frozen` those statistics, `random-layer` the criticality,
+`all-layers` the restriction to one layer.
+"""
+
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from baselines import method
+from benchmark.algorithm.protocols import PROTOCOLS, finetune
+from benchmark.algorithm.selection import NoModule
+from benchmark.data import dataset_info
+from benchmark.models import arch
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell, base_name
+from benchmark.records.store import Store
+from benchmark.report.estimates import (
+    Estimate,
+    PerImage,
+    Records,
+    change,
+    change_over_images,
+    per_image,
+)
+from benchmark.report.intervals import RESAMPLES, Interval, PValues, mcnemar
+from benchmark.report.tables.tables import (
+    Entry,
+    Reader,
+    Row,
+    Table,
+    chosen,
+    chosen_on,
+    columns,
+    grid,
+    notes,
+    with_bases,
+)
+
+AUDITED = (
+    "rift",
+    "rift-official-code",
+    "bn-only",
+    "rift-bn-frozen",
+    "random-layer",
+    "all-layers",
+    "rift-held-out",
+)
+CONTROLS = ("bn-only", "random-layer")
+"""What `rift` is also compared with directly, because a gain that is told apart from zero beside one
+that is not does not tell the two apart."""
+
+OVER_SEEDS = "95 % seeds"
+
+
+def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
+    """Each of `finetunes` after the base model that it starts from, all seeds.
+
+    They are of the first dataset, network and method of `scale`.
+    """
+    return grid(scale, scale.datasets[:1], scale.archs[:1], with_bases(finetunes))
+
+
+def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
+    """Rows: the base model, then for each of `finetunes` its accuracies and, against its base model,
+    the difference, its intervals over images and over seeds, and McNemar's p by seed; then the same
+    of `rift` against its controls. A base model of another protocol stands before the first row that
+    starts from it.
+
+    What lacks a record is missing, as in every table. Raises `UserError` for an unknown fine-tuning
+    and for bits that are not those of their record.
+    """
+    scale, cells = reader.scale, audit_cells(reader.scale, finetunes)
+    seeds = len({cell.seed for cell in cells})
+    models, heads = _Models(reader, cells), columns(scale)
+    rows: list[Row] = []
+    changes: dict[str, list[_Comparison]] = {}
+    for name in models.names:
+        if name == base_name(name):
+            label = f"{name} ({method(scale.methods[0]).label})"
+            rows.append(Row((label, "", "accuracy"), models.numbers(name), ends_block=True))
+        else:
+            labels = (name, models.alpha(name))
+            changes[name] = models.compared(name, base_name(name))
+            rows.append(Row((*labels, "accuracy"), models.numbers(name)))
+            rows += _comparison_rows(labels, changes[name])
+    beyond = {f"{name} - {other}": models.compared(name, other) for name, other in _pairs(changes)}
+    for label, comparisons in beyond.items():
+        rows += _comparison_rows((label, ""), comparisons)
+    if seeds == 1:
+        rows = [row for row in rows if row.labels[-1] != OVER_SEEDS]
+    return Table(
+        "audit",
+        f"Audit: where does the gain come from? {arch(scale.archs[0]).label} on "
+        f"{dataset_info(scale.datasets[0]).label}{chosen_on(scale, finetunes)}",
+        ("fine-tuning", "alpha*", "what"),
+        heads,
+        tuple(rows),
+        (
+            *notes(reader, cells),
+            *(note for name in changes for note in chosen(reader, cells, name, name)),
+            *_how(rows, changes, seeds),
+            *_readings(heads, changes | beyond),
+            *_gains(heads, changes),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One model minus another under one evaluation; None where something is missing."""
+
+    difference: Estimate | None = None
+    images: Interval | None = None
+    seeds: Interval | None = None
+    p: PValues | None = None
+
+
+@dataclass(frozen=True)
+class _Models:
+    """The cells of an audit by fine-tuning, one per seed, and what is on record of them."""
+
+    reader: Reader
+    cells: Sequence[Cell]
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(cell.finetune for cell in self.cells))
+
+    def of(self, name: str) -> list[Cell]:
+        return [cell for cell in self.cells if cell.finetune == name]
+
+    @cached_property
+    def records(self) -> dict[str, tuple[Records | None, ...]]:
+        """Records by name, for each evaluation of the scale."""
+        wanted = self.reader.scale.evaluations
+        return {
+            name: tuple(self.reader.records(self.of(name), each) for each in wanted)
+            for name in self.names
+        }
+
+    def numbers(self, name: str) -> tuple[Entry, ...]:
+        """Accuracies of `name`, one per evaluation of the scale."""
+        return tuple(self.reader.average([records]) for records in self.records[name])
+
+    def alpha(self, name: str) -> str:
+        """Mean over seeds; empty unless all are known."""
+        makings = [self.reader.making(cell) for cell in self.of(name)]
+        known = [making.alpha for making in makings if making is not None]
+        return f"{statistics.fmean(known):.2f}" if len(known) == len(makings) else ""
+
+    def compared(self, name: str, other: str) -> list[_Comparison]:
+        """`name` minus `other`, for each evaluation of the scale."""
+        pairs = zip(self.records[name], self.records[other], strict=True)
+        return [_compared(self.reader.store, ours, theirs) for ours, theirs in pairs]
+
+
+def _compared(store: Store, ours: Records | None, theirs: Records | None) -> _Comparison:
+    if ours is None or theirs is None:
+        return _Comparison()
+    difference = change(store, ours, theirs)
+    over_seeds, over_images = None, difference.interval
+    if difference.over == "seeds":
+        over_seeds, over_images = difference.interval, change_over_images(store, [ours], [theirs])
+    shares = [
+        (per_image(store, one), per_image(store, two)) for one, two in zip(ours, theirs, strict=True)
+    ]
+    # The intervals have rows of their own.
+    return _Comparison(replace(difference, interval=None), over_images, over_seeds, _p_values(shares))
+
+
+def _pairs(names: Collection[str]) -> list[tuple[str, str]]:
+    """`rift` and each control of the same protocol, where both are among `names`."""
+    pairs = [
+        (f"rift{protocol.suffix}", f"{control}{protocol.suffix}")
+        for protocol in PROTOCOLS.values()
+        for control in CONTROLS
+    ]
+    return [pair for pair in pairs if set(pair) <= set(names)]
+
+
+def _p_values(pairs: Iterable[tuple[PerImage, PerImage]]) -> PValues | None:
+    """McNemar's p of each seed; None where an image has several trials."""
+    values = []
+    for ours, theirs in pairs:
+        if not np.isin(np.concatenate([ours, theirs]), (0, 1)).all():
+            return None
+        values.append(mcnemar(int((ours > theirs).sum()), int((theirs > ours).sum())))
+    return PValues(tuple(values))
+
+
+def _comparison_rows(labels: tuple[str, str], comparisons: Sequence[_Comparison]) -> list[Row]:
+    parts: dict[str, tuple[Entry, ...]] = {
+        "difference": tuple(each.difference for each in comparisons),
+        "95 % images": tuple(each.images for each in comparisons),
+        OVER_SEEDS: tuple(each.seeds for each in comparisons),
+        "McNemar p": tuple(each.p for each in comparisons),
+    }
+    return [
+        Row((*labels, what), entries, signed=what == "difference", ends_block=what == "McNemar p")
+        for what, entries in parts.items()
+    ]
+
+
+# --- notes ------------------------------------------------------------------------------------------
+
+
+def _how(rows: Sequence[Row], names: Iterable[str], seeds: int) -> list[str]:
+    """How the intervals and p-values were made, and what they do not say."""
+    entries = [each for row in rows for each in row.numbers]
+    intervals = sum(isinstance(each, Interval) for each in entries)
+    tests = sum(len(each.values) for each in entries if isinstance(each, PValues))
+    averaged = "; an image's difference is its mean over seeds" if seeds > 1 else ""
+    lines = [
+        "differences, intervals and p are against the base model that the fine-tuning starts from, or "
+        "of A against B in a row 'A - B', on the same test images and random starts",
+        f"95 % images: percentile bootstrap over test images, {RESAMPLES:,} resamples{averaged}",
+        "McNemar p: exact, two-sided, one per seed; none where an image has several trials, as in OOD",
+        "95 % images and McNemar p take the trained weights as given and do not say what training "
+        "again would change"
+        + (
+            f"; {OVER_SEEDS}, a t interval (ddof = 1), does; none where all seeds agree exactly"
+            if seeds > 1
+            else ""
+        ),
+    ]
+    if favoured := [name for name in names if finetune(name).selects_on == "test"]:
+        lines.append(
+            "test images chose epoch and alpha*, which favours the choice on them, and no interval "
+            f"accounts for it: {', '.join(favoured)}"
+        )
+    if intervals:
+        lines.append(
+            f"{intervals} intervals and {tests} p-values without correction for multiple comparisons: "
+            "where nothing differs, 1 interval in 20 excludes 0 by chance"
+        )
+    return lines
+
+
+def _readings(heads: Sequence[str], comparisons: Mapping[str, Sequence[_Comparison]]) -> list[str]:
+    """On which side of zero the intervals lie, column by column."""
+    kinds = {"images": "95 % images", "seeds": OVER_SEEDS}
+    sides = {1: "above 0", -1: "below 0", 0: "contains 0"}
+    lines = []
+    for place, head in enumerate(heads):
+        for kind, label in kinds.items():
+            signs = {
+                name: interval.sign
+                for name, each in comparisons.items()
+                if (interval := getattr(each[place], kind)) is not None
+            }
+            said = [
+                f"{side}: {', '.join(name for name in signs if signs[name] == sign)}"
+                for sign, side in sides.items()
+                if sign in signs.values()
+            ]
+            if said:
+                lines.append(f"{head}, {label}: {'; '.join(said)}")
+    return lines
+
+
+def _gains(heads: Sequence[str], changes: Mapping[str, Sequence[_Comparison]]) -> list[str]:
+    """Where RiFT gains, and where the control does whose weights are those of its base model."""
+    kinds = {
+        "RiFT": [name for name in changes if name in PROTOCOLS],
+        "a control that changes no parameter": [
+            name for name in changes if isinstance(finetune(name).selector, NoModule)
+        ],
+    }
+    lines = []
+    for kind, names in kinds.items():
+        said = []
+        for name in names:
+            known = {
+                head: each.images.sign
+                for head, each in zip(heads, changes[name], strict=True)
+                if each.images is not None
+            }
+            if known:
+                where = ", ".join(head for head, sign in known.items() if sign > 0)
+                said.append(f"{name} in {where or 'no column'}")
+        if said:
+            lines.append(f"gains of {kind} by 95 % images: {'; '.join(said)}")
+    return lines

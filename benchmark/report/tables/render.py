@@ -1,0 +1,216 @@
+"""Tables as text, Markdown, LaTeX and CSV: the only place with percents (no torch).
+
+A number has its 95 % interval in brackets: in text and LaTeX on a line of its own below the row, since
+beside `mean ± sd` it would make three columns wider than a terminal.
+"""
+
+import re
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from tabulate import tabulate
+
+from benchmark.records.records import Record
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate, accuracy
+from benchmark.report.intervals import Interval, PValues
+from benchmark.report.tables.tables import Entry, Row, Table
+
+MISSING = "—"
+_SMALL = re.compile(r"\[[^]]*\]")
+HEAD_WIDTH = 17  # of a column in text; a longer head is broken into lines unless its numbers are wide
+
+
+def entry(shown: Entry, signed: bool) -> str:
+    """A number as `percent` has it, the interval of a difference as `brackets` has it, or p-values such
+    as `0.031 <0.001`."""
+    if isinstance(shown, Interval):
+        return brackets(shown, signed=True)
+    if isinstance(shown, PValues):
+        return " ".join("<0.001" if p < 0.001 else f"{p:.3f}" for p in shown.values)
+    return percent(shown, signed)
+
+
+def percent(number: Estimate | None, signed: bool) -> str:
+    """`98.20 ± 0.53`, `+0.40 ± 0.20`, or a dash for a missing number."""
+    if number is None:
+        return MISSING
+    value = f"{100 * number.mean:{_sign(signed)}z.2f}"
+    return value if number.spread is None else f"{value} ± {100 * number.spread:.2f}"
+
+
+def brackets(interval: Interval, signed: bool) -> str:
+    """`[65.35, 67.20]` in percent, or `[-0.20, +2.80]` in percentage points."""
+    low, high = (f"{100 * end:{_sign(signed)}z.2f}" for end in (interval.low, interval.high))
+    return f"[{low}, {high}]"
+
+
+def summary(store: Store, record: Record) -> str:
+    """A record in one line: `clean  66.28 % [65.35, 67.20] (6628 of 10000)`, with the 95 % interval
+    over test images.
+
+    Raises `UserError` for bits that are not those of the record.
+    """
+    shown = accuracy(store, [record])
+    between = "" if shown.interval is None else f" {brackets(shown.interval, signed=False)}"
+    value = percent(shown, signed=False)
+    return f"{record.evaluation}  {value} %{between} ({record.k} of {record.n})"
+
+
+def _sign(signed: bool) -> str:
+    return "+" if signed else ""
+
+
+def _interval(shown: Entry, signed: bool) -> str:
+    """What stands below a number; empty below anything else."""
+    if not isinstance(shown, Estimate) or shown.interval is None:
+        return ""
+    return brackets(shown.interval, signed)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of text or LaTeX: entries of a row, or the intervals below them."""
+
+    cells: list[str]
+    intervals: bool = False
+    ends_block: bool = False
+
+
+def _lines(table: Table) -> list[_Line]:
+    """One or two lines for each row; a label that repeats the row above is left blank."""
+    lines: list[_Line] = []
+    above: tuple[str, ...] = ()
+    for row in table.rows:
+        labels = list(row.labels)
+        for place in range(len(labels) - 1):
+            if row.labels[: place + 1] == above[: place + 1]:
+                labels[place] = ""
+        above = row.labels
+        below = [_interval(shown, row.signed) for shown in row.numbers]
+        ends_block = row.ends_block and row is not table.rows[-1]
+        entries = [entry(shown, row.signed) for shown in row.numbers]
+        lines.append(_Line([*labels, *entries], ends_block=ends_block and not any(below)))
+        if any(below):
+            lines.append(_Line([*("" for _ in labels), *below], True, ends_block))
+    return lines
+
+
+def _joined(row: Row) -> list[str]:
+    """A row for Markdown, where a number and its interval share a cell."""
+    pairs = ((entry(shown, row.signed), _interval(shown, row.signed)) for shown in row.numbers)
+    return [*row.labels, *("<br>".join(part for part in pair if part) for pair in pairs)]
+
+
+def _heads(table: Table) -> list[str]:
+    return [*table.label_heads, *table.columns]
+
+
+def _broken_heads(table: Table, lines: list[_Line]) -> list[str]:
+    """Heads of lines no longer than `HEAD_WIDTH` or the entries below, where there is a blank."""
+    heads = list(table.label_heads)
+    for place, head in enumerate(table.columns, start=len(heads)):
+        width = max([HEAD_WIDTH, *(len(line.cells[place]) for line in lines)])
+        heads.append("\n".join(textwrap.wrap(head, width, break_long_words=False)))
+    return heads
+
+
+def text(table: Table) -> str:
+    """For a terminal: aligned columns, a rule after each block, notes below."""
+    width = len(table.label_heads)
+    align = ["left"] * width + ["right"] * len(table.columns)
+    lines = _lines(table)
+    heads = _broken_heads(table, lines)
+    grid = [line.cells for line in lines]
+    plain = tabulate(grid, heads, tablefmt="simple", colalign=align, disable_numparse=True).splitlines()
+    top = max(head.count("\n") for head in heads) + 1
+    rule = plain[top]
+    shown = plain[: top + 1]
+    for line, said in zip(lines, plain[top + 1 :], strict=True):
+        shown.append(said.rstrip())
+        if line.ends_block:
+            shown.append("")
+    return "\n".join([table.title, "", *shown, rule, *(f"  {note}" for note in table.notes), ""])
+
+
+def markdown(table: Table) -> str:
+    """A pipe table under a bold title, every label repeated, notes as a list."""
+    width = len(table.label_heads)
+    align = ["left"] * width + ["right"] * len(table.columns)
+    body = tabulate(
+        [_joined(row) for row in table.rows],
+        _heads(table),
+        tablefmt="pipe",
+        colalign=align,
+        disable_numparse=True,
+    )
+    notes = "\n".join(f"- {note}" for note in table.notes)
+    return f"**{table.title}**\n\n{body}\n\n{notes}\n"
+
+
+def latex(table: Table) -> str:
+    """A booktabs tabular with intervals in small print and the notes as comments."""
+    align = ["left"] * len(table.label_heads) + ["right"] * len(table.columns)
+    lines = _lines(table)
+    body = tabulate(
+        [line.cells for line in lines],
+        _heads(table),
+        tablefmt="latex_booktabs",
+        colalign=align,
+        disable_numparse=True,
+    ).splitlines()
+    start = body.index(r"\midrule") + 1
+    rows = []
+    for line, said in zip(lines, body[start : start + len(lines)], strict=True):
+        plain = said.replace("±", r"$\pm$").replace(MISSING, "---")
+        rows.append(_SMALL.sub(r"{\\footnotesize \g<0>}", plain) if line.intervals else plain)
+        if line.ends_block:
+            rows.append(r"\addlinespace")
+    comments = [f"% {note}" for note in (table.title, *table.notes)]
+    return "\n".join([*comments, *body[:start], *rows, *body[start + len(lines) :], ""])
+
+
+def csv(table: Table) -> str:
+    """One line per entry: labels, column, mean, spread and ends of the 95 % interval as fractions, what
+    that is over, how many seeds, and sources.
+
+    A table that has p-values has the column p (one per seed) besides; what an entry is not stays empty.
+    """
+    lines: list[dict[str, object]] = []
+    tests = any(isinstance(shown, PValues) for row in table.rows for shown in row.numbers)
+    for row in table.rows:
+        for column, shown in zip(table.columns, row.numbers, strict=True):
+            line: dict[str, object] = dict(zip(table.label_heads, row.labels, strict=True))
+            line |= {"column": column} | _fields(shown)
+            lines.append(line | ({"p": _p_field(shown)} if tests else {}))
+    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+
+
+def _fields(shown: Entry) -> dict[str, object]:
+    number = shown if isinstance(shown, Estimate) else None
+    interval = number.interval if number else shown if isinstance(shown, Interval) else None
+    spread = number.spread if number else None
+    return {
+        "mean": number and round(number.mean, 10),
+        "sd": None if spread is None else round(spread, 10),
+        "low": interval and round(interval.low, 10),
+        "high": interval and round(interval.high, 10),
+        "over": number.over if number and interval else "",
+        "seeds": "" if isinstance(shown, Interval) else len(shown.values) if shown else 0,
+        "sources": " ".join(number.sources) if number else "",
+    }
+
+
+def _p_field(shown: Entry) -> str:
+    return " ".join(f"{p:.6g}" for p in shown.values) if isinstance(shown, PValues) else ""
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "text": text,
+    "markdown": markdown,
+    "latex": latex,
+    "csv": csv,
+}
+FILES = {"markdown": "md", "latex": "tex", "csv": "csv"}

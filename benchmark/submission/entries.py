@@ -1,0 +1,256 @@
+"""Files that are handed in, read once and parsed without trusting them (no torch)."""
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from benchmark.errors import UserError
+from benchmark.records.cells import Cell
+from benchmark.records.records import Making, Record
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import MAKING, Bits
+from benchmark.submission.findings import Finding, Wrong, shown
+
+RECORDS = "records"
+LARGEST_JSON, LARGEST_BITS = 2**24, 2**26
+"""Bytes that a file, and the arrays of one, may have; those of the suite have a hundredth of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A record or a making: what its file holds, as bytes and parsed.
+
+    `packed` is the file of bits beside a record and `bits` what it holds; None and empty for a
+    making, and where that file is missing or broken.
+    """
+
+    path: Path
+    content: bytes = field(repr=False)
+    file: Record | Making = field(repr=False)
+    packed: bytes | None = field(default=None, repr=False)
+    bits: Bits = field(default_factory=dict, repr=False)
+
+    @property
+    def cell(self) -> Cell:
+        return self.file.cell.cell
+
+    @property
+    def name(self) -> str:
+        """The evaluation, or `making`."""
+        return self.file.evaluation if isinstance(self.file, Record) else MAKING
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Its files by their path under `records/`; a record after its bits."""
+        stem = f"{self.cell.key}/{self.name}"
+        packed = {} if self.packed is None else {f"{stem}.npz": self.packed}
+        return packed | {f"{stem}.json": self.content}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read, and what is wrong with single files; broken ones are no entries."""
+
+    entries: tuple[Entry, ...]
+    findings: tuple[Finding, ...]
+
+
+def read(paths: Sequence[Path]) -> Reading:
+    """Every record and making of `paths`: single JSON files, folders of them, or results trees.
+
+    A single record brings the making beside it. In a results tree (a folder `records`, or one that
+    holds it) every file must be at the place that its contents name; elsewhere a file must be so if
+    its folder reads like a key. A file that is named twice is read once. Raises `UserError` for a path
+    that does not exist or holds nothing.
+    """
+    files: dict[Path, bool] = {}
+    for path in paths:
+        files |= _files(path)
+    entries: list[Entry] = []
+    findings: list[Finding] = []
+    for path, in_tree in files.items():
+        if path.suffix == ".json":
+            wrong: list[tuple[str, str]] = []
+            entry = _entry(path, in_tree, wrong)
+            findings += [Finding(path, *each) for each in wrong]
+            if entry is not None:
+                entries.append(entry)
+        elif in_tree and path.with_suffix(".json") not in files:
+            findings.append(Finding(path, "file", "is no record, no bits of one and no making"))
+    return Reading(tuple(entries), tuple(findings))
+
+
+def _files(path: Path) -> dict[Path, bool]:
+    """Files of one argument, and whether they are in a results tree."""
+    if path.is_dir():
+        root = path / RECORDS if (path / RECORDS).is_dir() else path
+        found = {file: root.name == RECORDS for file in sorted(root.rglob("*")) if file.is_file()}
+        if not any(file.suffix == ".json" for file in found):
+            raise UserError(
+                f"'{path}' holds no records; name a results tree, a folder of it or a record"
+            )
+        return found
+    if not path.is_file():
+        raise UserError(f"'{path}' does not exist; name record files, or folders that hold them")
+    if path.suffix != ".json":
+        raise UserError(f"'{path}' is no record; name its .json file, its bits are read from beside it")
+    making = path.with_name(f"{MAKING}.json")
+    return {file: False for file in (making, path) if file.is_file()}
+
+
+def _entry(path: Path, in_tree: bool, wrong: list[tuple[str, str]]) -> Entry | None:
+    """The entry at `path`, None if it cannot be parsed; adds to `wrong` what is wrong."""
+    content = _content(path, LARGEST_JSON, wrong)
+    if content is None:
+        return None
+    if path.stem == MAKING:
+        making = _parsed(Making, content, wrong)
+        entry = None if making is None else Entry(path, content, making)
+    else:
+        record = _parsed(Record, content, wrong)
+        entry = None if record is None else _with_bits(path, content, record, wrong)
+    if entry is not None:
+        wrong += _misplaced(entry, in_tree)
+    return entry
+
+
+def _content(path: Path, largest: int, wrong: list[tuple[str, str]]) -> bytes | None:
+    try:
+        if (size := path.stat().st_size) > largest:
+            wrong.append(("file", f"{path.name} has {size:,} bytes, more than {largest:,}"))
+            return None
+        return path.read_bytes()
+    except OSError as error:
+        wrong.append(("file", f"{path.name} cannot be read ({error.strerror})"))
+        return None
+
+
+# --- JSON -------------------------------------------------------------------------------------------
+
+F = TypeVar("F", Record, Making)
+
+
+def _parsed(kind: type[F], content: bytes, wrong: list[tuple[str, str]]) -> F | None:
+    """`content` as a `kind`; None if it is none. Hashes and values are mended to find what else is."""
+    try:
+        raw = json.loads(
+            content.decode(),  # as UTF-8: bytes would be read in other encodings too
+            parse_constant=_finite,
+            parse_float=_finite,
+            object_pairs_hook=_once,
+        )
+    except (ValueError, RecursionError) as error:
+        wrong.append(("file", f"is not JSON ({shown(error)})"))
+        return None
+    if not isinstance(raw, dict):
+        wrong.append(("file", f"is not a {kind.__name__.lower()}: not a JSON object"))
+        return None
+    mended = list(_mended(raw))
+    wrong += mended
+    try:
+        # The bytes themselves where they can be, for they are what every command will read.
+        return kind.model_validate_json(json.dumps(raw) if mended else content, strict=True)
+    except ValidationError as error:
+        for each in error.errors():
+            place = ".".join(str(part) for part in each["loc"]) or "file"
+            there = (
+                "" if each["type"] in ("missing", "json_invalid") else f", not {shown(each['input'])}"
+            )
+            wrong.append((place, f"does not fit schema 1: {shown(each['msg'])}{there}"))
+        return None
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which every reader finds the same: no name stands twice."""
+    found: dict[str, Any] = {}
+    for name, value in members:
+        if name in found:
+            raise ValueError(f"{shown(name)} stands twice in one object")
+        found[name] = value
+    return found
+
+
+def _mended(raw: dict[str, Any]) -> Wrong:
+    """What does not fit together in `raw`, which is changed to what would."""
+    spec = raw.get("spec")
+    if isinstance(spec, dict) and raw.get("spec_hash") != (right := spec_hash(spec)):
+        yield "spec_hash", f"is {shown(raw.get('spec_hash'))}, but the hash of its spec is {right}"
+        raw["spec_hash"] = right
+    k, n, value = raw.get("k"), raw.get("n"), raw.get("value")
+    if type(k) is not int or type(n) is not int or n <= 0:
+        return
+    if not 0 <= k <= n:
+        yield "k", f"is {k}, which is not among 0 to n = {n}"
+        raw["k"] = k = min(max(k, 0), n)
+        raw["value"] = k / n
+    elif value != k / n:
+        yield "value", f"is {shown(value)}, but k / n = {k} / {n} = {k / n}"
+        raw["value"] = k / n
+
+
+def _misplaced(entry: Entry, in_tree: bool) -> Wrong:
+    """Whether the file is where its contents belong."""
+    if entry.path.stem != entry.name:
+        yield "evaluation", f"is {entry.name}, which belongs into {entry.name}.json"
+    try:
+        named: Cell | None = Cell.parse("/".join(entry.path.resolve().parts[-7:-1]))
+    except UserError:
+        named = None
+    if named is None and in_tree:
+        yield "file", f"is at no key of a results tree; its contents are {entry.cell.key}"
+    elif named is not None and named != entry.cell:
+        yield "cell", f"is {entry.cell.key}, but its path says {named.key}"
+
+
+# --- bits -------------------------------------------------------------------------------------------
+
+
+def _with_bits(
+    path: Path, content: bytes, record: Record, wrong: list[tuple[str, str]]
+) -> Entry | None:
+    beside = path.with_suffix(".npz")
+    if not beside.is_file():
+        wrong.append(("bits", f"are missing: {beside.name} must be beside it"))
+        return Entry(path, content, record)
+    if (packed := _content(beside, LARGEST_BITS, wrong)) is None:
+        return Entry(path, content, record)
+    if (found := hashlib.sha256(packed).hexdigest()) != record.bits_sha256:
+        wrong.append(("bits_sha256", f"is {record.bits_sha256}, but {beside.name} has {found}"))
+    try:
+        bits = dict(_unpacked(packed))
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        wrong.append(("bits", f"cannot be read from {beside.name} ({shown(error)})"))
+        bits = {}
+    return Entry(path, content, record, packed, bits)
+
+
+def _unpacked(packed: bytes) -> Iterator[tuple[str, Any]]:
+    """Boolean arrays (N,) by name. Raises `ValueError`, among others, for what is not such a file."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > LARGEST_BITS:
+            raise ValueError(f"its arrays have more than {LARGEST_BITS:,} bytes")
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        members = {name: np.asarray(arrays[name]) for name in arrays.files}
+    if (said := members.pop("n", None)) is None or said.shape != () or said.dtype.kind not in "iu":
+        raise ValueError("it does not say its number n of images")
+    count = int(said)
+    for name, array in members.items():
+        if count < 1 or array.dtype != np.uint8 or array.shape != (-(-count // 8),):
+            raise ValueError(f"{name} is {array.dtype}{array.shape}, which is not {count} packed bits")
+        yield name, np.unpackbits(array, count=count).astype(bool)
