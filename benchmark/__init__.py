@@ -1,7 +1,7 @@
 """Benchmark and reproduction suite for Robust Critical Fine-Tuning (RiFT, ICCV 2023).
 
-Read `run.py` first: it is the paper from top to bottom for one cell. The rooms, from the door down; none
-imports what stands above it (docs/architecture.md):
+Read `run.py` first: it is the paper from top to bottom for one cell. The rooms, from the door down;
+none imports what stands above it (docs/architecture.md):
 
     cli          what a person types; all that prints
     jobs         who calls run.py: one cell, many processes, a checkpoint of others, an export

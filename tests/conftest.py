@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from handmade import BY_HAND, write_every_table
 from hypothesis import settings
-from invoking import MINI, TINY, Command, Said
 
 from benchmark.engine.precision import BF16, FP32, Precision, use
 from benchmark.records.store import Store
 from benchmark.report.tables.reports import REPORTS
 from benchmark.report.tables.tables import Reader, Table
+from handmade import BY_HAND, write_every_table
+from invoking import MINI, TINY, Command, Said
 
 # A busy machine is no failure, and the same commit passes or fails each time; `--hypothesis-profile
 # explore` looks further, elsewhere each time.

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from handmade import cell_at, write_making
-from invoking import MINI
 
 from benchmark.algorithm import interpolate as step_3
 from benchmark.data.images import Dataset, Split
@@ -24,6 +22,8 @@ from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.run import Run, choose_alpha, run_cell
+from handmade import cell_at, write_making
+from invoking import MINI
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 EVALUATIONS = ("clean", "pgd10x3")

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import Lane
-from plain_attack import plain_pgd, plain_right
-from race import Race
-from subjects import INFO, enter, in_precision, in_their_order, label, size, subject
 
 from benchmark.engine.counting import correct
 from benchmark.engine.pgd import example_starts, linf_pgd
 from benchmark.engine.precision import Precision
+from conftest import Lane
+from plain_attack import plain_pgd, plain_right
+from race import Race
+from subjects import INFO, enter, in_precision, in_their_order, label, size, subject
 
 IMAGES = {16: 85, 64: 16}
 

@@ -12,14 +12,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import Lane
 from pyautoattack import AutoAttack as Upstream
-from race import Race
-from subjects import enter, in_precision, label, size, subject
 
 from benchmark.engine.precision import Precision
 from benchmark.evaluation.autoattack import PARAMETERS
 from benchmark.evaluation.standard_attacks import attack_survivors
+from conftest import Lane
+from race import Race
+from subjects import enter, in_precision, label, size, subject
 
 IMAGES = {16: 16, 64: 4}
 EPS = 0.1 / 255

@@ -9,11 +9,11 @@ import functools
 import numpy as np
 import pytest
 import torch
+
+from benchmark.data.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS, corrupt
 from plain_corruptions import corrupt_one
 from race import Entered, Lane, Race
 from report import PLAIN
-
-from benchmark.data.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS, corrupt
 
 COUNTS = {32: 42, 64: 10}  # two chunks of the generator, so that two threads have work
 ONE, ALL = "one thread", "all threads"

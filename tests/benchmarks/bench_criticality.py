@@ -6,11 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from conftest import Lane
-from plain_criticality import plain_criticality
-from race import Race
 from scipy.stats import spearmanr
-from subjects import in_precision, label, size, subject
 
 from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.data.images import Split
@@ -18,6 +14,10 @@ from benchmark.engine.precision import BF16, FP32, Precision
 from benchmark.engine.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
 from benchmark.records.records import ModuleCriticality
 from benchmark.records.store import Journal
+from conftest import Lane
+from plain_criticality import plain_criticality
+from race import Race
+from subjects import in_precision, label, size, subject
 
 IMAGES = {16: 64, 64: 16}
 SETTINGS = {

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from race import Lane, Race, computing_with
-from report import PLAIN
 from scipy import stats
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -22,6 +20,8 @@ from torchvision.transforms import functional
 
 from benchmark.data import CIFAR10
 from benchmark.data.images import Split, augment
+from race import Lane, Race, computing_with
+from report import PLAIN
 
 COUNT, CHECKED, BATCH = 4096, 1500, 128
 HOW = CIFAR10.augmentation

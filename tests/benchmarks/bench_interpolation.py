@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from race import Entered, Lane, Race, computing_with
-from report import PLAIN
 from torch import Tensor, nn
 
 from benchmark.algorithm.interpolate import best_alpha, interpolate, satisfies
@@ -23,6 +21,8 @@ from benchmark.engine.counting import clean_count, pgd_count
 from benchmark.engine.pgd import linf_pgd
 from benchmark.models.resnet import ResNet
 from benchmark.records.records import Count, CurvePoint, Finetuning, Making, parse_file
+from race import Entered, Lane, Race, computing_with
+from report import PLAIN
 
 LAZY = "lazy"
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "records"

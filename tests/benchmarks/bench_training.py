@@ -6,10 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import Lane
-from plain_attack import plain_pgd_at_step, plain_trades_step
-from race import Race
-from subjects import INFO, Subject, enter, in_precision, label, size, subject
 
 from baselines import METHODS
 from benchmark.engine.folded_copy import trained
@@ -17,6 +13,10 @@ from benchmark.engine.pgd import gaussian_start, uniform_start
 from benchmark.engine.precision import Precision
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.training import training_step
+from conftest import Lane
+from plain_attack import plain_pgd_at_step, plain_trades_step
+from race import Race
+from subjects import INFO, Subject, enter, in_precision, label, size, subject
 
 IMAGES = {16: 128, 64: 16}
 PLAIN = {"pgd-at": plain_pgd_at_step, "trades": plain_trades_step}

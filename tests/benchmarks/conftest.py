@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from race import Entered, Lane, Race, Replay
-from report import PLAIN, SECONDS, Group, Machine, Origin, Report, report_to_update, screen
 
 from benchmark.errors import UserError
+from race import Entered, Lane, Race, Replay
+from report import PLAIN, SECONDS, Group, Machine, Origin, Report, report_to_update, screen
 
 REPLAY = Replay()
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from committed import committed_network
-from race import Race
 from torch import Tensor, nn
 
 from benchmark.data import DatasetInfo, dataset_info
 from benchmark.engine import precision
 from benchmark.engine.precision import Precision, has_compiler
 from benchmark.models import build
+from committed import committed_network
+from race import Race
 
 INFO: DatasetInfo = dataset_info("cifar10")
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from benchmark.errors import UserError
 from race import Race, Replay
 from report import (
     Group,
@@ -24,8 +26,6 @@ from report import (
     screen,
     times_as_fast,
 )
-
-from benchmark.errors import UserError
 
 ORIGIN = Origin(commit="c" * 40, dirty=False, date="2026-01-01T00:00:00+00:00")
 MACHINE = Machine(

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from handmade_boards import several_boards
 
 from benchmark.records.store import Store
 from benchmark.report.leaderboard.page import html
 from benchmark.report.leaderboard.schema import Board, Leaderboard
+from handmade_boards import several_boards
 
 pytestmark = pytest.mark.browser
 

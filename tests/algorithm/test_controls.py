@@ -1,0 +1,143 @@
+"""What the controls leave alone, and that every protocol goes all the way to a record."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmark.algorithm.criticality import criticality_modules
+from benchmark.data.images import Dataset, Split
+from benchmark.engine.weights import load_tensors
+from benchmark.errors import UserError
+from benchmark.jobs.base import base_weights
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import scale
+from benchmark.progress import silent
+from benchmark.records.cells import Cell
+from benchmark.run import Run, finetuned_weights, run_cell
+from invoking import MINI
+
+
+@pytest.fixture
+def run(store, digits, one_thread):
+    """A function that gives the run of a fine-tuning on a few images."""
+    some = Dataset(
+        digits.info,
+        Split(digits.train.images[:256], digits.train.labels[:256]),
+        Split(digits.test.images[:40], digits.test.labels[:40]),
+    )
+
+    def of(finetune, **changes):
+        cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", finetune, 0)
+        return Run(Plan.of(cell, replace(scale(str(MINI)), **changes)), some, store, silent)
+
+    return of
+
+
+@pytest.fixture
+def both(run):
+    """A function that makes a fine-tuning at alpha = 1: base state, its state, parameters' names."""
+
+    def made(finetune):
+        this = run(finetune)
+        base = base_weights(this.plan.base, this.material, this.store, silent)
+        tuned = finetuned_weights(this, base)
+        parameters = {name for name, _ in this.model(base.state).named_parameters()}
+        return base.state, tuned.state, parameters
+
+    return made
+
+
+def changed(before, after):
+    """Names of the entries that are not equal to the last bit."""
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_bn_only_leaves_every_parameter_equal(both):
+    """Passes over clean images move the running statistics, all of them, and nothing else."""
+    before, after, parameters = both("bn-only-alpha-1")
+    moved = changed(before, after)
+    assert not moved & parameters
+    assert moved == {name for name in before if name.split(".")[-1].startswith(("running", "num_b"))}
+
+
+def test_bn_frozen_leaves_every_buffer_equal(both):
+    """Only the chosen module's parameters move."""
+    before, after, parameters = both("rift-bn-frozen-alpha-1")
+    moved = changed(before, after)
+    assert moved
+    assert moved <= parameters
+    assert len({name.rsplit(".", 1)[0] for name in moved}) == 1
+
+
+def test_rift_moves_both(both):
+    """One module's parameters and all statistics, as the released code does."""
+    before, after, parameters = both("rift-alpha-1")
+    moved = changed(before, after)
+    assert moved & parameters
+    assert moved - parameters == {
+        n for n in before if n.split(".")[-1].startswith(("running", "num_b"))
+    }
+
+
+def test_a_named_module_moves_alone(both):
+    """`module-NAME` trains that module."""
+    before, after, parameters = both("module-layer2.0.conv1-alpha-1")
+    assert changed(before, after) & parameters == {"layer2.0.conv1.weight"}
+
+
+def test_a_random_layer_is_the_same_at_any_alpha(run):
+    """Both endings fine-tune one module, drawn from the cell's own seed."""
+    picked = []
+    for name in ("random-layer", "random-layer-alpha-1"):
+        this = run(name)
+        run_cell(this, ("clean",))
+        picked.append(this.store.making(this.plan.cell).details.modules)
+    assert picked[0] == picked[1]
+    assert picked[0][0] in criticality_modules(this.model(load_tensors(_weights(this))[0]))
+
+
+def _weights(run):
+    return run.store.work(run.plan.cell) / "weights.safetensors"
+
+
+def test_the_whole_curve_is_that_of_alpha_star(run):
+    """`-curve` measures every alpha, agrees where alpha* was searched, and ends at the same weights."""
+    found, whole = run("rift"), run("rift-curve")
+    for this in (found, whole):
+        run_cell(this, ("clean",))
+    part, curve = (this.store.making(this.plan.cell) for this in (found, whole))
+    assert part.details.alpha == curve.details.alpha
+    assert part.provenance.weights_sha256 == curve.provenance.weights_sha256
+    assert all(point.robust is not None for point in curve.details.curve)
+    for some, every in zip(part.details.curve, curve.details.curve, strict=True):
+        assert some.clean == every.clean
+        assert some.robust in (None, every.robust)
+
+
+def test_both_definitions_of_criticality_are_kept_apart(run):
+    """One base model has two journals, and neither measurement wipes out the other."""
+    for name in ("rift", "rift-official-code", "top-2", "top-2-official-code"):
+        run_cell(run(name), ("clean",))
+    makings = {n: run(n).store.making(run(n).plan.cell) for n in ("rift", "rift-official-code")}
+    mrc = {name: making.details.criticality for name, making in makings.items()}
+    assert mrc["rift"] != mrc["rift-official-code"]
+    for suffix in ("", "-official-code"):
+        again = run(f"top-2{suffix}")
+        making = again.store.making(again.plan.cell)
+        assert making.details.criticality == mrc[f"rift{suffix}"]
+        least = min(making.details.criticality, key=lambda entry: entry.mrc).module
+        assert making.details.modules[0] == least
+
+
+def test_a_cell_without_a_valid_mrc_is_refused(run):
+    """Where every ascent diverges nothing is chosen by MRC, but in the released code's order."""
+    diverging = {"images": 64, "steps": 1, "lr": 1e30}
+    for name in ("rift", "robust-critical"):
+        this = run(name, criticality=diverging)
+        with pytest.raises(UserError, match="only 0 of 21 modules have a valid one"):
+            run_cell(this, ("clean",))
+        assert this.store.making(this.plan.cell) is None
+    released = run("rift-official-code", criticality=diverging)
+    run_cell(released, ("clean",))
+    assert released.store.making(released.plan.cell).details.modules == ["conv1"]

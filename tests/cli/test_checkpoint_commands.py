@@ -1,0 +1,547 @@
+"""`checkpoints list`, `get`, `verify`, `export`, `card`, and `evaluate --checkpoint`."""
+
+import hashlib
+import http.server
+import io
+import json
+import shutil
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from typer.testing import CliRunner
+
+import handmade
+from benchmark.checkpoints import get as obtain
+from benchmark.checkpoints import registry
+from benchmark.checkpoints.registry import Checkpoint, checkpoint
+from benchmark.cli.checkpoints import app
+from benchmark.data import DIGITS
+from benchmark.engine.weights import save_tensors, weights_sha256
+from benchmark.errors import UserError
+from benchmark.jobs.base import WEIGHTS
+from benchmark.jobs.export import packed, toml_block
+from benchmark.models import build
+from benchmark.records.cells import Cell
+from benchmark.records.records import Making
+from benchmark.records.shipped import shipped
+from benchmark.records.store import Store
+from invoking import Said, said
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
+KEY = "by-hand/digits/resnet18-w4/pgd-at/none/seed0"
+ENTRY = {
+    "name": "mine",
+    "dataset": "digits",
+    "arch": "resnet18-w4",
+    "method": "pgd-at",
+    "source": "robustbench:Mine2026",
+    "file": "mine.pt",
+    "licence": "MIT",
+    "what": "A small network.",
+    "eps": "0.1",
+    "selects_on": "test",
+}
+PAGE = b"<!DOCTYPE html><html>Google Drive can't scan this file for viruses</html>"
+
+
+def checkpoints(*arguments: object) -> Said:
+    """What a `checkpoints` command says."""
+    result = CliRunner().invoke(app, [str(part) for part in arguments], catch_exceptions=False)
+    return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def refusal(answer: Said, code: int = 2) -> str:
+    """The one line of what was wrong."""
+    assert answer.exit_code == code, answer
+    (line,) = (line for line in answer.stderr.splitlines() if line.startswith("error: "))
+    return line.removeprefix("error: ")
+
+
+@pytest.fixture(scope="module")
+def finished(one_thread, digits, tmp_path_factory) -> Store:
+    """A store in which the cell `KEY` is done: an untrained network, its making, its clean record."""
+    root, cell = tmp_path_factory.mktemp("finished"), Cell.parse(KEY)
+    store, test = Store(root / "results", root / "artifacts"), digits.test
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = build(cell.arch, DIGITS).eval()
+    with torch.no_grad():
+        right = model(test.images.permute(0, 3, 1, 2) / 255).argmax(1) == test.labels
+    with pytest.MonkeyPatch.context() as patch:
+        made = {"weights_sha256": weights_sha256(model.state_dict())}
+        patch.setattr(handmade, "PROVENANCE", handmade.PROVENANCE.model_copy(update=made))
+        making = handmade.write_making(store, cell)
+        bits = {"clean": right.numpy()}
+        handmade.write_record(store, cell, "clean", int(right.sum()), len(right), bits=bits)
+    metadata = {"fingerprint": making.spec_hash, "making": making.model_dump_json()}
+    save_tensors(store.work(cell) / WEIGHTS, model.state_dict(), metadata)
+    return store
+
+
+@pytest.fixture(scope="module")
+def weights(finished: Store, tmp_path_factory) -> bytes:
+    """The network of the cell `KEY` as a stranger would save it: torch, in DataParallel."""
+    state = safetensors.torch.load_file(finished.work(Cell.parse(KEY)) / WEIGHTS)
+    path = tmp_path_factory.mktemp("weights") / "mine.pt"
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def enter(tmp_path, monkeypatch):
+    """A function that makes `ENTRY`, with other fields, all of the registry; its file's place."""
+    path = tmp_path / "registry" / "checkpoints.toml"
+    path.parent.mkdir()
+    monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(path))
+
+    def write(**fields) -> Path:
+        path.write_text("schema_version = 1\n" + toml_block(Checkpoint(**ENTRY | fields)))
+        registry._registry.cache_clear()
+        return tmp_path / "data" / "checkpoints" / "mine.pt"
+
+    yield write
+    registry._registry.cache_clear()
+
+
+@pytest.fixture
+def drive(monkeypatch):
+    """Google Drive in place of the real one: give it what it sends, get what was asked of it."""
+    asked = []
+
+    def send(content: bytes) -> list[str]:
+        def download(drive_id: str, target: Path, *, quiet: bool) -> None:
+            asked.append(drive_id)
+            target.write_bytes(content)
+
+        monkeypatch.setattr(obtain, "import_robustbench", lambda: None)
+        monkeypatch.setattr(obtain, "drive_id", lambda zoo_id, dataset, threat: f"drive-{zoo_id}")
+        monkeypatch.setattr(obtain, "download_from_drive", download)
+        return asked
+
+    return send
+
+
+@pytest.fixture
+def serve():
+    """A web server: give it answers by path, get its address; `asked` are the paths asked for."""
+    answers, asked = {}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answers[self.path])))
+            self.end_headers()
+            self.wfile.write(answers[self.path])
+
+        def log_message(self, *_):
+            """Be silent."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+
+    def answer(path: str, content: bytes) -> str:
+        answers[path] = content
+        return f"http://127.0.0.1:{server.server_port}{path}"
+
+    answer.asked = asked
+    yield answer
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def sha256(content: bytes) -> str:
+    """The hash of a file of these bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def visible(folder: Path) -> list[str]:
+    """Names of the files in a folder that are not hidden."""
+    return sorted(path.name for path in folder.glob("*") if path.name[0] != ".")
+
+
+class TestGet:
+    """Files come from addresses, from the zoo or from a copy, and only the right ones stay."""
+
+    def test_mirrors_are_tried_and_nothing_is_fetched_twice(self, enter, serve, tmp_path, weights):
+        """A mirror that sends a page is passed over; a file that is there is verified, not fetched."""
+        urls = [serve("/page", PAGE), serve("/file", weights)]
+        place = enter(source=urls[0], mirrors=urls[1:], sha256=sha256(weights), size=len(weights))
+        for said_of in ("in place, verified", "in place already, verified"):
+            answer = checkpoints("get", "mine", "--data-dir", tmp_path / "data")
+            assert answer.exit_code == 0, answer.stderr
+            assert f"mine: {said_of}: {place}" in answer.stdout
+        assert place.read_bytes() == weights
+        assert serve.asked == ["/page", "/file"]
+
+    def test_a_web_page_from_drive_is_not_kept(self, enter, drive, tmp_path):
+        """What Drive sends instead is told, with the address for a browser and the way back."""
+        place = enter()
+        drive(PAGE)
+        message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path / "data"))
+        assert "what Google Drive sent is a web page" in message
+        assert "https://drive.google.com/file/d/drive-Mine2026/view" in message
+        assert "`checkpoints get mine --file PATH`" in message
+        assert visible(place.parent) == []
+
+    def test_an_unknown_hash_is_accepted_once(self, enter, drive, tmp_path, weights):
+        """A download without a hash on record waits unread for a word, and is not fetched again."""
+        place, data = enter(), tmp_path / "data"
+        asked = drive(weights)
+        message = refusal(checkpoints("get", "mine", "--data-dir", data))
+        assert f"--accept-checksum {sha256(weights)}" in message
+        assert "not accepted" in checkpoints("list", "--data-dir", data).stdout
+        refusal(checkpoints("get", "mine", "--accept-checksum", "0" * 64, "--data-dir", data))
+        assert visible(place.parent) == ["mine.pt"]
+        answer = checkpoints("get", "mine", "--accept-checksum", sha256(weights), "--data-dir", data)
+        assert answer.exit_code == 0
+        assert "was accepted by you" in answer.stderr
+        assert (place.parent / "SHA256SUMS").read_text() == f"{sha256(weights)}  mine.pt\n"
+        assert "verified" in checkpoints("get", "mine", "--data-dir", data).stdout
+        assert asked == ["drive-Mine2026"]
+        assert checkpoints("verify", "--data-dir", data).exit_code == 0
+
+    def test_a_copy_is_taken_if_it_is_the_right_one(self, enter, tmp_path, weights):
+        """Another file of the user's is refused before it is put in place; the right one is copied."""
+        place, copy = enter(sha256=sha256(weights)), tmp_path / "mine copy.pt"
+        arguments = ("get", "mine", "--file", copy, "--data-dir", tmp_path / "data")
+        assert f"there is no file '{copy}'" in refusal(checkpoints(*arguments))
+        copy.write_bytes(weights + b" ")
+        assert f"expected sha256 {sha256(weights)}" in refusal(checkpoints(*arguments))
+        copy.write_bytes(PAGE)
+        assert "is a web page" in refusal(checkpoints(*arguments))
+        assert not place.exists()
+        copy.write_bytes(weights)
+        assert checkpoints(*arguments).exit_code == 0
+        assert place.read_bytes() == copy.read_bytes() == weights
+
+    def test_a_copy_of_unknown_hash_needs_a_word(self, enter, tmp_path, weights):
+        """It is put in place together with the word for it, and not before."""
+        place, copy = enter(), tmp_path / "copy.pt"
+        copy.write_bytes(weights)
+        arguments = ("get", "mine", "--file", copy, "--data-dir", tmp_path / "data")
+        assert f"add --accept-checksum {sha256(weights)}" in refusal(checkpoints(*arguments))
+        assert not place.exists()
+        answer = checkpoints(*arguments, "--accept-checksum", sha256(weights).upper())
+        assert answer.exit_code == 0, answer.stderr
+        assert place.read_bytes() == weights
+
+    def test_a_damaged_file_is_not_used(self, enter, tmp_path, weights):
+        """What lies in the place of the file and is another is named; it is the user's to delete."""
+        place = enter(sha256=sha256(weights), source="https://example.org/mine.pt")
+        place.parent.mkdir(parents=True)
+        place.write_bytes(weights[:-1])
+        message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path / "data"))
+        assert "delete it and `checkpoints get mine`" in message
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("nothing",), "no checkpoint is called 'nothing'"),
+            (("mine", "--accept-checksum", "abc"), "'abc' is no sha256"),
+            (("mine", "--accept-checksum", "0" * 64), "no other is accepted"),
+        ],
+    )
+    def test_wrong_input_is_one_line(self, enter, tmp_path, arguments, message):
+        """Unknown names, and hashes that are none or not asked for, are refused."""
+        enter(sha256="1" * 64)
+        assert message in refusal(checkpoints("get", *arguments, "--data-dir", tmp_path))
+
+
+class TestVerify:
+    """Hash, size, names and shapes."""
+
+    def test_the_committed_file_offline(self, tmp_path):
+        """The file in the repository fits its network and is the one behind its records."""
+        results = shipped("results/README.md").parent
+        answer = checkpoints("verify", "--data-dir", tmp_path, "--results", results)
+        assert answer.exit_code == 0, answer.stderr
+        assert answer.stdout.startswith(f"{OURS}: sha256 ")
+        assert f"the weights behind {checkpoint(OURS).cell}" in answer.stdout
+
+    def test_a_changed_file_is_named_and_never_loaded(self, enter, tmp_path, weights, monkeypatch):
+        """One other byte ends with exit code 1 before torch sees the file."""
+        place = enter(sha256=sha256(weights))
+        place.parent.mkdir(parents=True)
+        place.write_bytes(weights[:-1] + b"x")
+        monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch read the file"))
+        message = refusal(checkpoints("verify", "--data-dir", tmp_path / "data"), code=1)
+        assert message.startswith("mine: ")
+        assert "expected sha256" in message
+
+    def test_a_file_for_another_network_is_named(self, enter, tmp_path, weights):
+        """The right bytes for the wrong network, or under a wrong prefix, end with exit code 1."""
+        for fields, named in (
+            ({"arch": "resnet18-w8"}, "does not fit the network"),
+            ({"prefix": "net."}, "does not begin with the prefix 'net.'"),
+            ({"drop": ["nothing."]}, "nothing."),
+        ):
+            place = enter(sha256=sha256(weights), **fields)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(weights)
+            assert named in refusal(checkpoints("verify", "--data-dir", tmp_path / "data"), code=1)
+
+    def test_a_file_with_another_normalisation_is_named(self, enter, tmp_path, weights):
+        """What the entry has to say is in the line, and with it the file is verified."""
+        state = torch.load(io.BytesIO(weights), weights_only=True)["state_dict"]
+        layer = {"module.mean": torch.tensor([0.5]), "module.std": torch.tensor([0.25])}
+        buffer = io.BytesIO()
+        torch.save(layer | state, buffer)
+        digest = sha256(buffer.getvalue())
+        place = enter(sha256=digest)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(buffer.getvalue())
+        answer = checkpoints("verify", "--data-dir", tmp_path / "data")
+        assert 'in a registry normalization = "0.5/0.25"' in refusal(answer, code=1)
+        enter(sha256=digest, normalization="0.5/0.25")
+        assert checkpoints("verify", "--data-dir", tmp_path / "data").exit_code == 0
+
+    def test_how_names_were_mapped_is_told(self, enter, tmp_path, weights):
+        """What was undone to fit the network is in the line, of a prefix that was told, too."""
+        place = enter(sha256=sha256(weights), prefix="module.")
+        place.parent.mkdir(parents=True)
+        place.write_bytes(weights)
+        answer = checkpoints("verify", "mine", "--data-dir", tmp_path / "data")
+        assert answer.exit_code == 0, answer.stderr
+        assert "removed 'module.' from the front of every name" in answer.stdout
+
+    def test_what_is_named_has_to_be_there(self, enter, tmp_path):
+        """A checkpoint that is asked for and missing is no success; without names there is nothing."""
+        enter()
+        assert "is not at" in refusal(checkpoints("verify", "mine", "--data-dir", tmp_path), code=1)
+        assert checkpoints("verify", "--data-dir", tmp_path).exit_code == 0
+
+    def test_no_file_is_read_without_torchs_protection(self, tmp_path, monkeypatch):
+        """The environment variable that lets files run code is refused in one line, exit code 2."""
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+        answer = checkpoints("verify", "--data-dir", tmp_path)
+        assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set" in refusal(answer)
+        assert answer.stdout == ""
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_list_says_what_each_really_is(tmp_path, monkeypatch, width):
+    """Every entry has its numbers and whether it is here in a line, what it is below, in the width."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    answer = checkpoints("list", "--data-dir", tmp_path)
+    assert answer.exit_code == 0
+    lines = answer.stdout.splitlines()
+    assert 0.8 * width < max(map(len, lines)) <= width
+    by_name: dict[str, tuple[list[str], list[str]]] = {}
+    for line in lines[1:]:
+        if line.startswith("    "):
+            list(by_name.values())[-1][1].extend(line.split())
+        else:
+            name, *numbers = line.split()
+            by_name[name] = numbers, []
+    assert list(by_name) == list(registry.registry())
+    for name, entry in registry.registry().items():
+        assert entry.what in " ".join(by_name[name][1])
+    numbers, below = by_name["wu2020adversarial-cifar10"]
+    assert numbers == ["missing", "85.36", "56.17", "—"]
+    facts = "cifar10, wrn-34-10, trades-awp, eps 8/255, licence MIT. TRADES-AWP"
+    assert " ".join(below).startswith(facts)
+    assert by_name[OURS][0][0] == "verified"
+
+
+class TestExport:
+    """A finished cell as a file, a card and an entry."""
+
+    @pytest.fixture
+    def exported(self, finished: Store, tmp_path) -> tuple[Path, Said]:
+        """The cell `KEY`, exported."""
+        path = tmp_path / "registry" / "checkpoints" / "small-digits.safetensors"
+        places = ("--results", finished.results, "--artifacts", finished.artifacts)
+        answer = checkpoints("export", KEY, "--out", path, *places)
+        assert answer.exit_code == 0, answer.stderr
+        return path, answer
+
+    def test_the_file_holds_weights_and_making(self, finished, exported):
+        """Tensors are those of the cell bit by bit; the metadata say how they were made and score."""
+        path, _ = exported
+        ours = safetensors.torch.load_file(finished.work(Cell.parse(KEY)) / WEIGHTS)
+        theirs = safetensors.torch.load_file(path)
+        assert theirs.keys() == ours.keys()
+        assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items())
+        with safetensors.safe_open(path, "pt") as file:
+            said_of = file.metadata()
+        making, clean = finished.making(Cell.parse(KEY)), finished.record(Cell.parse(KEY), "clean")
+        assert said_of["cell"] == KEY
+        assert said_of["spec_hash"] == said_of["fingerprint"] == making.spec_hash
+        assert Making.model_validate_json(said_of["making"]) == making
+        assert json.loads(said_of["records"]) == {"clean": {"k": clean.k, "n": clean.n}}
+        assert json.loads(said_of["recipe"]) == making.spec["recipe"]
+        assert (said_of["format_version"], said_of["licence"]) == ("1", "MIT")
+
+    def test_the_same_cell_gives_the_same_bytes(self):
+        """Neither hash seeds nor the order of metadata reach the file; the library reads it."""
+        state = {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.int64)}
+        facts = {f"fact {number}": "ä" * number for number in range(9)}
+        content = packed(state, facts)
+        assert content == packed(state, dict(reversed(facts.items())))
+        start = content[8:]
+        assert list(
+            json.loads(start[: int.from_bytes(content[:8], "little")])["__metadata__"]
+        ) == sorted(facts)
+        assert int.from_bytes(content[:8], "little") % 8 == 0
+        back = safetensors.torch.load(content)
+        assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+
+    def test_the_block_is_an_entry(self, finished, exported, monkeypatch, tmp_path):
+        """The printed table, in a registry beside the file, verifies and evaluates as the cell did."""
+        path, answer = exported
+        toml = path.parent / "checkpoints.toml"
+        toml.write_text("schema_version = 1\n" + answer.stdout)
+        monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(toml))
+        clean = finished.record(Cell.parse(KEY), "clean")
+        entry = checkpoint("small-digits")
+        assert entry.published == {"clean": clean.value}
+        assert (entry.method, entry.cell, entry.normalization) == ("pgd-at", KEY, "dataset")
+        verified = checkpoints("verify", "--data-dir", tmp_path, "--results", finished.results)
+        assert verified.exit_code == 0, verified.stderr
+        places = ["--results", str(tmp_path / "results"), "--artifacts", str(tmp_path / "artifacts")]
+        same = ["evaluate", "--evaluations", "clean", "--threads", "1", *places]
+        own = ["--weights", str(path), "--arch", "resnet18-w4", "--dataset", "digits", "--name", "own"]
+        for arguments in (["--checkpoint", "small-digits"], own):
+            evaluated = said(*same, *arguments)
+            assert evaluated.exit_code == 0, evaluated.stderr
+        for name in ("small-digits", "own"):
+            cell = Cell("own", "digits", "resnet18-w4", name, "none", 0)
+            record = Store(tmp_path / "results", tmp_path).record(cell, "clean")
+            assert (record.k, record.n) == (clean.k, clean.n)
+            assert (entry.summary in record.remarks) == (name == "small-digits")
+
+    def test_the_source_leads_to_the_file_from_the_registry(self, finished, monkeypatch, tmp_path):
+        """Below the folder of the registry in use it is the path from there, else the file alone."""
+        toml = tmp_path / "mine" / "checkpoints.toml"
+        toml.parent.mkdir()
+        toml.write_text("schema_version = 1\n")
+        monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(toml))
+        places = ("--results", finished.results, "--artifacts", finished.artifacts)
+        for folder, source, told in (
+            (toml.parent / "given" / "on", "given/on/net.safetensors", "into the registry\n"),
+            (tmp_path / "other", "net.safetensors", f"into a registry in '{tmp_path / 'other'}'"),
+        ):
+            answer = checkpoints("export", KEY, "--out", folder / "net.safetensors", *places)
+            assert answer.exit_code == 0, answer.stderr
+            (entry,) = tomllib.loads(answer.stdout)["checkpoint"]
+            assert (entry["source"], entry["file"]) == (source, "net.safetensors")
+            assert told in answer.stderr
+
+    def test_the_card_says_what_counts(self, finished, exported):
+        """The card has the hash, the numbers with an interval, and the lines that load the file."""
+        path, _ = exported
+        card = path.with_suffix(".md").read_text()
+        clean = finished.record(Cell.parse(KEY), "clean")
+        assert sha256(path.read_bytes()) in card
+        assert f"| Std (`clean`) | {100 * clean.value:.2f} [" in card
+        code = card.split("```")[1].removeprefix("python\n")
+        assert len([line for line in code.splitlines() if line]) == 5
+        space: dict[str, object] = {}
+        exec(code.replace(path.name, str(path)), space)
+        assert not space["model"].training
+        assert "What it is not" in card
+        assert "`python -m benchmark evaluate --checkpoint small-digits`" in card
+
+    def test_what_cannot_be_exported_is_one_line(self, finished, store, tmp_path):
+        """Unfinished cells, weights of another making and files that exist leave nothing behind."""
+        shutil.copytree(finished.results, store.results)
+        shutil.copytree(finished.artifacts, store.artifacts)
+        places = ("--results", store.results, "--artifacts", store.artifacts)
+        out = tmp_path / "out.safetensors"
+
+        def refused(key: str = KEY, out: Path = out, *more: str) -> str:
+            return refusal(checkpoints("export", key, "--out", out, *places, *more))
+
+        assert "is not a cell key" in refused("by-hand/digits")
+        assert "has no making" in refused(KEY.replace("seed0", "seed7"))
+        assert "does not end in .safetensors" in refused(KEY, tmp_path / "out.pt")
+        assert "cannot be named in a registry" in refused(KEY, out, "--name", "A B")
+        out.with_suffix(".md").write_text("mine")
+        assert "out.md' exists" in refused()
+        out.with_suffix(".md").unlink()
+        path = store.work(Cell.parse(KEY)) / WEIGHTS
+        state = safetensors.torch.load_file(path)
+        state["conv1.weight"] += 1
+        safetensors.torch.save_file(state, path)
+        assert "are not those of the making" in refused()
+        path.unlink()
+        assert f"`run {KEY}` makes them" in refused()
+        store.record_path(Cell.parse(KEY), "clean").unlink()
+        assert "has no record" in refused()
+        assert not list(tmp_path.glob("out*"))
+
+    def test_the_committed_card_is_of_today(self):
+        """The model card in the repository is what `card` prints of the committed records."""
+        answer = checkpoints("card", OURS, "--results", shipped("results/README.md").parent)
+        assert answer.exit_code == 0, answer.stderr
+        assert shipped(f"checkpoints/{OURS}.md").read_text() == answer.stdout
+
+    def test_a_card_is_of_a_cell(self):
+        """A checkpoint that others made has no card here, but a link."""
+        message = refusal(checkpoints("card", "zhang2019theoretically-cifar10"))
+        assert "https://arxiv.org/abs/1901.08573" in message
+
+
+def test_fine_tuned_weights_stand_for_no_method():
+    """What RiFT has changed is exported as no starting point of the method's rows."""
+    fields = ENTRY | {"cell": "by-hand/digits/resnet18-w4/pgd-at/rift/seed0"}
+    with pytest.raises(ValueError, match="none, if fine-tuned"):
+        Checkpoint(**fields)
+    assert Checkpoint(**fields | {"method": None}).method is None
+
+
+class TestEvaluate:
+    """`evaluate --checkpoint`."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--checkpoint", OURS, "--arch", "resnet18"), "leave them out"),
+            (("--checkpoint", OURS, "--normalization", "none"), "leave them out"),
+            (("--checkpoint", "nothing"), "no checkpoint is called 'nothing'"),
+            (("--checkpoint", "zhang2019theoretically-cifar10"), "`checkpoints get zhang2019"),
+            (("--arch", "resnet18", "--dataset", "digits"), "name a file by --weights"),
+        ],
+    )
+    def test_wrong_input_is_one_line(self, store, tmp_path, arguments, message):
+        """A checkpoint says everything itself, and has to be there; without one a file is needed."""
+        places = ["--results", str(store.results), "--artifacts", str(store.artifacts)]
+        answer = said("evaluate", *arguments, *places, "--data-dir", str(tmp_path))
+        assert message in refusal(answer)
+        assert not list(store.results.rglob("*.json"))
+
+    def test_another_radius_is_remarked(self, enter, store, tmp_path, weights):
+        """Weights trained with another eps than they are attacked with say so in every record."""
+        place = enter(sha256=sha256(weights))
+        place.parent.mkdir(parents=True)
+        place.write_bytes(weights)
+        places = ["--results", str(store.results), "--artifacts", str(store.artifacts)]
+        data = ["--data-dir", str(tmp_path / "data")]
+        answer = said("evaluate", "--checkpoint", "mine", "--evaluations", "clean", *places, *data)
+        assert answer.exit_code == 0, answer.stderr
+        record = store.record(Cell("own", "digits", "resnet18-w4", "mine", "none", 0), "clean")
+        assert "trained with eps 0.1, attacked here with 0.08" in record.remarks
+        assert record.sources == {"mine.pt": sha256(weights)}
+
+
+def test_without_robustbench_the_way_by_hand_is_told(enter, tmp_path, monkeypatch):
+    """A zoo file that cannot be fetched names what to install and how to bring a copy."""
+    enter()
+
+    def missing() -> None:
+        raise UserError("RobustBench is not installed; install it")
+
+    monkeypatch.setattr(obtain, "import_robustbench", missing)
+    message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path))
+    assert "RobustBench is not installed" in message
+    assert "--file PATH" in message

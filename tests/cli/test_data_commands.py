@@ -1,0 +1,462 @@
+"""`data list`, `get`, `import`, `accept` and `verify`, on tiny archives in place of the real ones."""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import os
+import pickle
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmark.cli import data as data_commands
+from benchmark.data import CIFAR100, DIGITS, cifar, load
+from benchmark.data.content import content_sha256
+from benchmark.data.corruptions.generator import OPERATIONS, corrupt
+from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.inventory import HOLDINGS, Corruptions
+from benchmark.evaluation.corruptions import corruption_seed
+from invoking import said
+
+SIZES = {"train": 100, "test": 100}
+FOLDER = "cifar-100-python"
+
+
+@functools.cache
+def batches(seed):
+    """The files of a small CIFAR-100, and the content hash of each split."""
+    generator, files, hashes = np.random.default_rng(seed), {}, []
+    for name, size in SIZES.items():
+        pixels = generator.integers(0, 256, (size, 3072), dtype=np.uint8)
+        labels = generator.permutation(np.arange(size) % 100)
+        batch = {"data": pixels, "fine_labels": labels.tolist()}
+        files[f"{FOLDER}/{name}"] = pickle.dumps(batch, protocol=2)
+        images = pixels.reshape(size, 3, 32, 32).transpose(0, 2, 3, 1)
+        hashes.append(content_sha256(images, labels))
+    return files, tuple(hashes)
+
+
+def tarred(files):
+    """A tar file's bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def written(folder, files):
+    """`folder` with these files in it."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def refused(answer):
+    """The lines of what was wrong, of a command that ended with exit code 2."""
+    assert answer.exit_code == 2
+    lines = answer.stderr.splitlines()
+    assert all(line.startswith("error: ") for line in lines)
+    return [line.removeprefix("error: ") for line in lines]
+
+
+@dataclasses.dataclass
+class Place:
+    """A data directory, a folder beside it, and the archives that stand in for the real ones."""
+
+    data: Path
+    beside: Path
+    archives: dict[str, bytes]
+
+    def __call__(self, command, *arguments):
+        """Run a `data` command on the directory."""
+        return said("data", command, *map(str, arguments), "--data-dir", str(self.data))
+
+    def listed(self):
+        """State and the rest of the line by name, as `data list` prints them."""
+        answer = self("list")
+        assert answer.exit_code == 0
+        lines = [line.split(maxsplit=2) for line in answer.stdout.splitlines() if line[0] != " "]
+        return {name: (state, rest) for name, state, rest in lines}
+
+    def visible(self):
+        """Every file that is not hidden, by its name."""
+        paths = (path.relative_to(self.data) for path in self.data.rglob("*"))
+        return {
+            path.as_posix(): (self.data / path).read_bytes()
+            for path in paths
+            if path.parts[0][0] != "." and (self.data / path).is_file()
+        }
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Small archives of CIFAR-100 and CIFAR-10-C, which a download brings; nothing else comes."""
+    monkeypatch.setattr(cifar, "SIZES", SIZES)
+    files, hashes = batches(0)
+    monkeypatch.setitem(cifar.KNOWN_CONTENT, "cifar100", hashes)
+    arrays = {name: np.zeros((5, 2), np.uint8) for name in ("fog", "snow", "labels")}
+    packed = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        packed[f"CIFAR-10-C/{name}.npy"] = buffer.getvalue()
+    contents = {"cifar100": tarred(files), "cifar10-c": tarred(packed)}
+    for name, content in contents.items():
+        stand_in = dataclasses.replace(
+            ARCHIVES[name], md5=hashlib.md5(content).hexdigest(), size=len(content)
+        )
+        monkeypatch.setitem(ARCHIVES, name, stand_in)
+    monkeypatch.setitem(HOLDINGS, "cifar10-c", Corruptions(ARCHIVES["cifar10-c"], "labels.npy"))
+
+    def retrieve(url, known_hash, fname, path, downloader):
+        found = [content for name, content in contents.items() if ARCHIVES[name].file == fname]
+        if not found:
+            raise OSError("no route")
+        (path / fname).write_bytes(found[0])
+
+    monkeypatch.setattr("pooch.retrieve", retrieve)
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    return Place(tmp_path / "data", beside, contents)
+
+
+class TestList:
+    """What is there."""
+
+    def test_empty(self, place):
+        """Every archive is missing, digits are embedded, and nothing is made."""
+        listed = place.listed()
+        assert list(listed) == ["digits", *ARCHIVES]
+        assert listed.pop("digits")[0] == "embedded"
+        assert {state for state, _ in listed.values()} == {"missing"}
+        assert not place.data.exists()
+
+    def test_hashes_sizes_and_places(self, place):
+        """The lines below a name give folder, file, size and sum."""
+        answer = place("list").stdout
+        for archive in ARCHIVES.values():
+            assert f"{place.data}/" in answer
+            size = f"{archive.size:,} bytes" if archive.size else "size not known"
+            assert f"archive {archive.file}, {size}, md5 {archive.md5}, not there" in answer
+
+    def test_states(self, place):
+        """Known content is present; unknown content and files without hashes are unverified."""
+        place("get", "cifar100", "cifar10-c")
+        listed = place.listed()
+        assert listed["cifar100"][0] == listed["cifar10-c"][0] == "present"
+        (place.data / "CIFAR-10-C" / "SHA256SUMS").unlink()
+        (place.data / FOLDER / "test").write_bytes(b"damaged")
+        listed = place.listed()
+        assert listed["cifar100"][0] == listed["cifar10-c"][0] == "unverified"
+
+
+class TestGet:
+    """Download, verify, unpack."""
+
+    def test_two_at_once_and_again(self, place, monkeypatch):
+        """Both are there afterwards and load; a second time nothing is downloaded."""
+        answer = place("get", "cifar100", "cifar10-c")
+        assert answer.exit_code == 0, answer.stderr
+        assert [line.split(":")[0] for line in answer.stdout.splitlines()] == ["cifar100", "cifar10-c"]
+        assert len(cifar.load(CIFAR100, place.data).train) == 100
+        before = place.visible()
+        assert {name.split("/")[0] for name in before} == {
+            "CIFAR-10-C",
+            "CIFAR-10-C.tar",
+            FOLDER,
+            f"{FOLDER}.tar.gz",
+        }
+        monkeypatch.setattr("pooch.retrieve", None)
+        again = place("get", "cifar100", "cifar10-c")
+        assert again.exit_code == 0
+        assert again.stdout.count("already in") == 2
+        assert place.visible() == before
+
+    def test_a_lost_file_is_brought_back(self, place):
+        """One corruption or batch that was deleted comes back from the archive."""
+        place("get", "cifar100", "cifar10-c")
+        before = place.visible()
+        (place.data / "CIFAR-10-C" / "fog.npy").unlink()
+        (place.data / FOLDER / "test").unlink()
+        assert place("get", "cifar100", "cifar10-c").exit_code == 0
+        assert place.visible() == before
+
+    def test_wrong_files_are_not_overwritten(self, place):
+        """A damaged batch is told, and stays as it is."""
+        place("get", "cifar100")
+        (place.data / FOLDER / "test").write_bytes(b"damaged")
+        before = place.visible()
+        [line] = refused(place("get", "cifar100"))
+        assert f"'{place.data / FOLDER / 'test'}' is damaged" in line
+        assert "move '" in line
+        assert place.visible() == before
+
+    def test_no_network(self, place):
+        """Every mirror's reason, the sum and the place for the file are in one line."""
+        [line] = refused(place("get", "cifar100-c"))
+        for url in ARCHIVES["cifar100-c"].urls:
+            assert f"{url}: no route" in line
+        assert ARCHIVES["cifar100-c"].md5 in line
+        assert str(place.data / "CIFAR-100-C.tar") in line
+
+    @pytest.mark.parametrize("command", ["get", "verify", "import", "accept"])
+    def test_names_that_are_none(self, place, command):
+        """An unknown name lists the known ones; digits need nothing."""
+        more = {"import": ["/"], "accept": ["0"]}.get(command, [])
+        [line] = refused(place(command, "imagenet", *more))
+        assert line == f"unknown data 'imagenet'; known: {', '.join(ARCHIVES)}"
+        [line] = refused(place(command, "digits", *more))
+        assert "embedded" in line
+
+
+class TestImport:
+    """Data from elsewhere."""
+
+    @pytest.mark.parametrize("name", ["cifar100", "cifar10-c"])
+    def test_the_official_archive(self, place, name):
+        """It is unpacked from where it is and counts as verified."""
+        path = place.beside / "renamed"
+        path.write_bytes(place.archives[name])
+        answer = place("import", name, path)
+        assert answer.exit_code == 0, answer.stderr
+        assert place.listed()[name][0] == "present"
+        assert path.read_bytes() == place.archives[name]
+
+    def test_another_archive_is_refused_until_accepted(self, place):
+        """Found and expected sum are told; with the option the archive's content still counts."""
+        files, _ = batches(0)
+        content = tarred(files | {f"{FOLDER}/more": b"more"})
+        path = written(place.beside, {"mine.tar.gz": content}) / "mine.tar.gz"
+        [line] = refused(place("import", "cifar100", path))
+        found = hashlib.md5(content).hexdigest()
+        assert f"md5 found {found}, expected {ARCHIVES['cifar100'].md5}" in line
+        assert line.endswith(f"data import cifar100 {path} --accept-checksum {found}")
+        assert place.visible() == {}
+        assert place("import", "cifar100", path, "--accept-checksum", "0" * 32).exit_code == 2
+        answer = place("import", "cifar100", path, "--accept-checksum", found)
+        assert answer.exit_code == 0, answer.stderr
+        assert "official content" in answer.stdout
+
+    @pytest.mark.parametrize("inner", [FOLDER, ""], ids=["around", "itself"])
+    def test_a_folder_of_the_official_content(self, place, inner):
+        """Batches count by what they hold, and the folder itself or the one around it may be named."""
+        files, _ = batches(0)
+        written(place.beside, files)
+        answer = place("import", "cifar100", place.beside / inner)
+        assert answer.exit_code == 0, answer.stderr
+        assert len(cifar.load(CIFAR100, place.data).test) == 100
+        assert place.listed()["cifar100"] == (
+            "present",
+            "CIFAR-100: official content in files of another layout",
+        )
+
+    def test_a_folder_of_another_content_is_refused_until_accepted(self, place):
+        """The content hash is told; accepted, the data load, and the copy carries the acceptance."""
+        files, hashes = batches(1)
+        source = written(place.beside, files) / FOLDER
+        [line] = refused(place("import", "cifar100", source))
+        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+        assert f"content hash found {found}" in line
+        assert line.endswith(f"--accept-checksum {found}")
+        assert place.visible() == {}
+        answer = place("import", "cifar100", source, "--accept-checksum", found)
+        assert answer.exit_code == 0, answer.stderr
+        assert "accepted" in answer.stdout
+        assert len(cifar.load(CIFAR100, place.data).test) == 100
+        assert not (source / cifar.ACCEPTED).exists()
+
+    def test_an_acceptance_is_not_imported(self, place):
+        """A note beside the batches in the source accepts nothing here."""
+        files, hashes = batches(1)
+        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+        note = f'{{"content_sha256": "{found}"}}'.encode()
+        written(place.beside, files | {f"{FOLDER}/{cifar.ACCEPTED}": note})
+        refused(place("import", "cifar100", place.beside))
+        assert place.visible() == {}
+
+    def test_damaged_batches_are_named_where_they_are(self, place):
+        """The message names the source, not the passing copy of it."""
+        files, _ = batches(0)
+        source = written(place.beside, files | {f"{FOLDER}/test": b"damaged"}) / FOLDER
+        [line] = refused(place("import", "cifar100", source))
+        assert f"'{source / 'test'}' is damaged" in line
+        assert str(place.data) not in line
+        assert place.visible() == {}
+
+    def test_a_folder_of_corruptions_needs_its_hash(self, place):
+        """No hash of an unpacked folder is published: one's own is to be confirmed."""
+        place("get", "cifar10-c")
+        source = place.beside / "CIFAR-10-C"
+        shutil.move(place.data / "CIFAR-10-C", source)
+        [line] = refused(place("import", "cifar10-c", source))
+        found = line.rpartition(" ")[2]
+        answer = place("import", "cifar10-c", source, "--accept-checksum", found)
+        assert answer.exit_code == 0, answer.stderr
+        assert place.listed()["cifar10-c"][0] == "present"
+
+    def test_what_is_there_is_not_replaced(self, place):
+        """Importing over something, right or wrong, is refused."""
+        place("get", "cifar100")
+        files, _ = batches(0)
+        written(place.beside, files)
+        [line] = refused(place("import", "cifar100", place.beside))
+        assert "already" in line
+        (place.data / FOLDER / "test").write_bytes(b"damaged")
+        before = place.visible()
+        [line] = refused(place("import", "cifar100", place.beside))
+        assert "is damaged" in line
+        assert place.visible() == before
+
+    def test_a_path_that_is_not_there(self, place):
+        """It is named, with what would be right."""
+        [line] = refused(place("import", "cifar100", place.beside / "none"))
+        assert str(place.beside / "none") in line
+        assert "cifar-100-python.tar.gz" in line
+
+    def test_a_folder_without_batches(self, place):
+        """An empty folder is not a dataset."""
+        [line] = refused(place("import", "cifar100", place.beside))
+        assert line == f"'{place.beside}' does not hold every batch of CIFAR-100"
+
+
+class TestAccept:
+    """CIFAR files that are in place already."""
+
+    def test_only_the_content_that_is_there(self, place):
+        """Another hash is refused; the right one makes the data load."""
+        files, hashes = batches(1)
+        written(place.data, files)
+        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+        [line] = refused(place("accept", "cifar100", "0" * 64))
+        assert found in line
+        assert place.listed()["cifar100"][0] == "unverified"
+        answer = place("accept", "cifar100", found)
+        assert answer.exit_code == 0, answer.stderr
+        assert place.listed()["cifar100"][0] == "present"
+
+    def test_only_cifar(self, place):
+        """Nothing else is accepted in place, nor what is not there."""
+        [line] = refused(place("accept", "cifar10-c", "0" * 64))
+        assert "only cifar10 and cifar100" in line
+        [line] = refused(place("accept", "cifar100", "0" * 64))
+        assert "is not complete" in line
+
+
+class TestVerify:
+    """Reading everything again."""
+
+    def test_nothing_there(self, place):
+        """An empty directory is all right, unless something is asked for."""
+        answer = place("verify")
+        assert (answer.exit_code, answer.stdout) == (0, "")
+        assert "nothing to verify" in answer.stderr
+        [line] = refused(place("verify", "cifar100"))
+        assert line == f"cifar100 is not in '{place.data}'"
+
+    def test_all_is_well(self, place):
+        """Archives and what they gave are each a line."""
+        place("get", "cifar100", "cifar10-c")
+        answer = place("verify")
+        assert answer.exit_code == 0, answer.stderr
+        assert [line.split(": ")[0] for line in answer.stdout.splitlines()] == [
+            str(place.data / "cifar-100-python.tar.gz"),
+            "cifar100",
+            str(place.data / "CIFAR-10-C.tar"),
+            "cifar10-c",
+        ]
+
+    def test_each_damage_is_a_line(self, place):
+        """Flipped bytes in an archive, a batch and a corruption are all told, with exit code 2."""
+        place("get", "cifar100", "cifar10-c")
+        damaged = [
+            place.data / "cifar-100-python.tar.gz",
+            place.data / FOLDER / "train",
+            place.data / "CIFAR-10-C" / "fog.npy",
+        ]
+        for path in damaged:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+        lines = refused(place("verify"))
+        assert len(lines) == 3
+        assert str(damaged[0]) in lines[0]
+        assert str(damaged[1].parent) in lines[1]
+        assert str(damaged[2]) in lines[2]
+        assert "CIFAR-10-C.tar: official archive" in place("verify").stdout
+
+
+def test_progress_is_plain_lines_without_a_terminal(place, monkeypatch):
+    """A download that a log follows says how far it got, on standard error."""
+    content = place.archives["cifar100"]
+
+    def retrieve(url, known_hash, fname, path, downloader):
+        downloader.progressbar.total = len(content)
+        for _ in range(10):
+            downloader.progressbar.update(len(content) // 10 + 1)
+        (path / fname).write_bytes(content)
+
+    monkeypatch.setattr("pooch.retrieve", retrieve)
+    answer = place("get", "cifar100")
+    assert answer.exit_code == 0, answer.stderr
+    megabytes = f"{len(content) / 1e6:,.1f}"
+    line = f"cifar-100-python.tar.gz, www.cs.toronto.edu: {megabytes} of {megabytes} MB"
+    assert answer.stderr.splitlines() == [line]
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"), [("MEGABYTES", "3.0/3.0 MB"), ("IMAGES", "3000000/3000000")]
+)
+def test_progress_is_bars_on_a_terminal(monkeypatch, unit, shown):
+    """Each stage has its own bar, which ends at its total."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    monkeypatch.setattr(data_commands, "Console", lambda stderr: console)
+    with data_commands._reporting(data_commands._Unit[unit]) as progress:
+        for stage in ("first", "second"):
+            for done in (0, 1_000_000, 3_000_000):
+                progress(stage, done, 3_000_000, "note")
+    for stage in ("first", "second"):
+        assert f"{stage}, note" in screen.getvalue()
+    assert shown in screen.getvalue()
+
+
+def test_real_files():
+    """What BENCHMARK_DATA names passes its checks."""
+    named = os.environ.get("BENCHMARK_DATA")
+    if named is None or not cifar.present(CIFAR100, Path(named)):
+        pytest.skip("BENCHMARK_DATA names no folder that holds cifar-100-python")
+    answer = said("data", "verify", "cifar100", "--data-dir", named)
+    assert answer.exit_code == 0, answer.stderr
+    assert "official" in answer.stdout
+
+
+class TestGenerate:
+    """`data generate`: corrupted copies on disk."""
+
+    def test_files_are_those_of_the_generator(self, tmp_path):
+        """Every corruption of the digits' test set is there, and its bytes are the generator's."""
+        answer = said("data", "generate", "digits", "--threads", "1", "--data-dir", str(tmp_path))
+        assert answer.exit_code == 0, answer.stderr
+        folder = tmp_path / "gen-v2" / "digits"
+        assert {path.stem for path in folder.glob("*.npy")} == set(OPERATIONS)
+        images, seed = load("digits", tmp_path).test.images.numpy(), corruption_seed(DIGITS)
+        made = corrupt(images, "fog", 4, seed=seed, ids=np.arange(500, dtype=np.int64))
+        assert np.array_equal(np.load(folder / "fog.npy")[1500:2000], made)
+        assert "19 corruptions of 500 images" in answer.stdout
+
+    def test_unknown_dataset_is_refused(self, tmp_path):
+        """The known ones are listed."""
+        answer = said("data", "generate", "mnist", "--data-dir", str(tmp_path))
+        assert refused(answer) == [
+            "unknown dataset 'mnist'; known: digits, cifar10, cifar100, tiny-imagenet"
+        ]

@@ -1,0 +1,191 @@
+"""Cells in another precision than their scale fixes: the same draws under keys of their own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.engine.precision import BF16, FP32, in_precision
+from benchmark.errors import UserError
+from benchmark.plans.scales import NARROW, QUICK, arguments, scale
+from benchmark.records.cells import Cell, Slot
+from benchmark.records.store import Store
+from benchmark.submission.expected import Today
+from invoking import MINI, Command, said
+
+KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
+ROUGH = KEY.replace("mini/", "mini-in-bf16/")
+CHECKPOINT = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
+
+names = st.from_regex(r"[a-z0-9][a-z0-9.]{0,12}", fullmatch=True)
+
+
+@given(st.builds(Slot, names, st.none() | names, st.none() | names))
+def test_a_slot_reads_back_as_its_parts(slot: Slot) -> None:
+    """Scale, precision and checkpoint, each of the last two there or not."""
+    assert Slot.parse(str(slot)) == slot
+    assert Cell(str(slot), "digits", "x", "pgd-at", "rift", 0).checkpoint == slot.checkpoint
+
+
+@pytest.mark.parametrize("checkpoint", [None, "one"])
+def test_draws_are_those_of_the_scales_own_precision(checkpoint: str | None) -> None:
+    """Seeds of all stages are equal, also from a checkpoint; keys are not."""
+    own, other = (
+        Cell(str(Slot("quick", name, checkpoint)), "digits", "resnet18", "pgd-at", "rift", 0)
+        for name in (None, "bf16")
+    )
+    assert own.key != other.key
+    for stage in (("train",), ("pgd10x3", 2), ("finetune",)):
+        assert own.seed_for(*stage) == other.seed_for(*stage)
+
+
+class TestScale:
+    """A scale in another precision than its own."""
+
+    def test_its_own_changes_nothing(self) -> None:
+        """Neither does leaving it out, nor any where the scale fixes none."""
+        assert QUICK.precision == FP32
+        assert in_precision(QUICK, FP32) is in_precision(QUICK, None) is QUICK
+        assert in_precision(NARROW, BF16) is NARROW
+
+    def test_another_is_named_in_keys_files_and_titles(self) -> None:
+        """Everything else is as before."""
+        rough = in_precision(QUICK, BF16)
+        assert (rough.slots, rough.stem) == (("quick-in-bf16",), "quick-in-bf16")
+        assert (rough.precision, rough.apart, QUICK.apart) == (BF16, ", precision bf16", "")
+        assert replace(rough, name="quick", precision=FP32) == QUICK
+
+    @pytest.mark.parametrize("name", ["quick-in-bf16", "quick-in-auto"])
+    def test_is_read_back_by_name(self, name: str, tmp_path: Path) -> None:
+        """By `--scale`, by what checks filed records, and as flags."""
+        _, precision, _ = Slot.parse(name)
+        assert scale(name) == Today().scale(name) == in_precision(QUICK, precision)
+        assert arguments(name, tmp_path) == f"quick --precision {precision}"
+
+    def test_of_ones_own_is_read_back_where_it_is_filed(self, tmp_path: Path) -> None:
+        """The name on file is that of the scale."""
+        (tmp_path / "scales").mkdir()
+        path = tmp_path / "scales" / "mini.toml"
+        path.write_bytes(MINI.read_bytes())
+        rough = in_precision(scale(str(path)), BF16)
+        assert scale("mini-in-bf16", tmp_path) == rough
+        assert Today({"mini": scale(str(path))}).scale("mini-in-bf16") == rough
+        assert arguments("mini-in-bf16-from-x", tmp_path) == (
+            f"{path} --precision bf16 --from-checkpoint x"
+        )
+
+    def test_may_start_from_a_checkpoint(self, tmp_path: Path) -> None:
+        """Its precision stands before the checkpoint."""
+        (tmp_path / "scales").mkdir()
+        text = 'name = "mine"\nsummary = "x"\nseeds = [0]\nprecision = "fp32"\n'
+        text += 'datasets = ["cifar10"]\narchs = ["resnet18-w16"]\n'
+        (tmp_path / "scales" / "mine.toml").write_text(text)
+        slot = f"mine-in-bf16-from-{CHECKPOINT}"
+        found = scale(slot, tmp_path)
+        assert (found.slots, found.stem, found.precision) == ((slot,), slot, BF16)
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("quick-in-fp32", "'quick-in-fp32' is no other than 'quick', which is in fp32"),
+            ("narrow-in-bf16", "'narrow-in-bf16' is no other than 'narrow', which is in any precision"),
+            ("quick-in-fp16", "unknown precision 'fp16'; known: auto, fp32, bf16"),
+            ("quick-in-", "unknown precision ''"),
+        ],
+    )
+    def test_names_of_nothing_are_refused(self, name: str, message: str) -> None:
+        """Each model has one name."""
+        with pytest.raises(UserError, match=message):
+            scale(name)
+
+    def test_two_precisions_are_refused(self) -> None:
+        """What the name and the flag say would contradict each other."""
+        with pytest.raises(UserError, match="names its precision; leave --precision fp32 out"):
+            in_precision(scale("quick-in-bf16"), FP32)
+
+    @pytest.mark.parametrize("line", ['precision = "fp16"', "precision = 32"])
+    def test_fixes_a_precision_there_is(self, line: str, tmp_path: Path) -> None:
+        """A TOML file with another is refused, with the field."""
+        path = tmp_path / "mine.toml"
+        path.write_text(MINI.read_text().replace('precision = "fp32"', line))
+        with pytest.raises(UserError, match="is not a scale: precision: "):
+            scale(str(path))
+
+    def test_of_ones_own_keeps_its_name_apart(self, tmp_path: Path) -> None:
+        """It cannot be called as cells in another precision are."""
+        path = tmp_path / "mine.toml"
+        path.write_text(MINI.read_text().replace('"mini"', '"mini-in-bf16"'))
+        with pytest.raises(UserError, match="'-in-' stands before a precision in keys"):
+            scale(str(path))
+
+
+@pytest.fixture(scope="module")
+def both(mini: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, str]:
+    """A store with the base model of one seed in fp32 and in bf16, and the table of the latter."""
+    root = tmp_path_factory.mktemp("both")
+    path = root / "one.toml"
+    path.write_text(MINI.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
+    command = Command(Store(root / "results", root / "artifacts"))
+    flags = ("table1", "--scale", str(path), "--only", "*/none/*")
+    for precision in ("fp32", "bf16"):
+        answer = command(*flags, "--precision", precision)
+        assert answer.exit_code == 0, answer.stderr
+    return command, answer.stdout
+
+
+class TestCommand:
+    """`--precision` where the scale fixes another."""
+
+    def test_makes_models_of_their_own(self, both: tuple[Command, str], mini: Store) -> None:
+        """Records in fp32 are those of before, and the others say that they are in bf16."""
+        store = both[0].store
+        exact, rough = (store.record(Cell.parse(key), "clean") for key in (KEY, ROUGH))
+        assert exact is not None and rough is not None
+        assert exact.provenance.precision == "fp32"
+        assert rough.provenance.precision == "bf16, scored in fp32"
+        before = mini.record(Cell.parse(KEY), "clean")
+        assert before is not None
+        assert exact.provenance.weights_sha256 == before.provenance.weights_sha256
+        assert exact.provenance.weights_sha256 != rough.provenance.weights_sha256
+
+    def test_says_it_in_the_tables_title_and_name(self, both: tuple[Command, str]) -> None:
+        """Nothing is written over the table in the scale's own precision."""
+        assert both[1].startswith(
+            "Table 1: adversarial training with and without RiFT, precision bf16 "
+        )
+        assert "scale mini-in-bf16: " in both[1]
+        written = sorted(path.stem for path in (both[0].store.results / "tables").glob("*.csv"))
+        assert written == ["table1-mini", "table1-mini-in-bf16"]
+
+    def test_collects_what_is_there(self, both: tuple[Command, str], tmp_path: Path) -> None:
+        """By the flag, the same table again; `status` knows the cells."""
+        flags = ("--scale", str(MINI), "--precision", "bf16")
+        shown = both[0]("table1", *flags, "--seeds", "0", "--collect")
+        assert shown.exit_code == 0
+        assert shown.stdout == both[1]
+        assert f"{ROUGH} done" in " ".join(both[0]("status", *flags).stdout.split())
+
+    def test_runs_keys(self, both: tuple[Command, str]) -> None:
+        """A key that names its precision is made in it, without a flag."""
+        answer = both[0]("run", ROUGH, "--scale", str(MINI))
+        assert answer.exit_code == 0, answer.stderr
+        assert answer.stdout.startswith(ROUGH)
+
+    def test_refuses_keys_of_another_precision(self, both: tuple[Command, str]) -> None:
+        """A key without one is of the scale's own."""
+        for key, name in ((KEY, "bf16"), (ROUGH, "fp32")):
+            answer = both[0]("run", key, "--scale", str(MINI), "--precision", name)
+            assert answer.exit_code == 2
+            assert "run one scale at a time" in answer.stderr
+
+    def test_judges_and_draws_what_is_asked_for(self, both: tuple[Command, str]) -> None:
+        """What is missing is named with the flag that makes it."""
+        flags = ("--scale", str(MINI), "--precision", "bf16")
+        drawn = both[0]("figure3", *flags, "--collect")
+        assert drawn.exit_code == 2
+        assert "--scale FILE.toml --precision bf16` makes what is missing" in drawn.stderr
+        judged = said("check", *flags, "--results", str(both[0].store.results))
+        assert judged.stdout.startswith("Check of scale mini-in-bf16: ")
+        assert f"table1 --scale {MINI} --precision bf16" in " ".join(judged.stdout.split())

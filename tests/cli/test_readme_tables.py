@@ -1,0 +1,41 @@
+"""README's Tables 1 and 2 against a fresh run of the default scale: minutes, hence slow."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from invoking import Command
+
+README = Path(__file__).parents[2] / "README.md"
+PRINTED = re.compile(
+    r"<!-- (?P<name>table\d), made on (?P<device>[^\n]+?) with torch (?P<torch>\S+) -->\n"
+    r"```\n(?P<text>.+?)```",
+    re.DOTALL,
+)
+POINT = 1.0
+"""How far a mean of three seeds may be away on another kind of processor, in points."""
+
+
+def means(text: str) -> list[float]:
+    """Every mean over seeds in a table, in reading order, in percent or points."""
+    return [float(mean) for mean in re.findall(r"([+-]?\d+\.\d\d) ± ", text)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["table1", "table2"])
+def test_readme_prints_what_a_fresh_run_prints(command: Command, name: str) -> None:
+    """Byte by byte on the kind of processor that it names, within a point of every mean elsewhere."""
+    import torch
+
+    from benchmark.engine.provenance import device_name, machine_versions
+
+    (printed,) = [each for each in PRINTED.finditer(README.read_text()) if each["name"] == name]
+    answer = command(name, "--jobs", "2")
+    assert answer.exit_code == 0, answer.stderr
+    expected, fresh = means(printed["text"]), means(answer.stdout)
+    assert len(fresh) == len(expected) > 0
+    assert max(abs(one - other) for one, other in zip(fresh, expected, strict=True)) < POINT
+    here = device_name(torch.device("cpu")), machine_versions()["torch"]
+    if (printed["device"], printed["torch"]) == here:
+        assert answer.stdout.startswith(printed["text"])

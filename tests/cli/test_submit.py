@@ -1,0 +1,345 @@
+"""`submit`: records of others are filed byte for byte, all or none, or refused."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmark.plans.scales import scale
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from benchmark.submission.expected import Today
+from benchmark.submission.refresh import commands
+from invoking import MINI, Said
+from invoking import said as command
+from submitting import ATTACK, BASE, PGD, RESULTS, RIFT, TWIN, contents, copied, edit, put, said
+
+PAGE = Path(__file__).parents[2] / "docs" / "contributing-results.md"
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """Somebody else's results tree, with tables that are not looked at."""
+    (tmp_path / "theirs" / "tables").mkdir(parents=True)
+    (tmp_path / "theirs" / "tables" / "notes.txt").write_text("not a record")
+    return copied(tmp_path / "theirs")
+
+
+@pytest.fixture(autouse=True)
+def _every_commit_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkout that is tested may have no history."""
+    monkeypatch.setattr("benchmark.submission.examine.missing_commits", lambda _: frozenset())
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Path:
+    """Our results tree, empty and not yet there."""
+    return tmp_path / "ours"
+
+
+def submitted(*arguments: object) -> Said:
+    """What `submit` says, the last of `arguments` being the tree that it files into."""
+    *others, results = map(str, arguments)
+    return said(*others, "--results", results)
+
+
+def refused(answer: Said) -> list[str]:
+    """The lines of a refusal, which printed no result."""
+    assert answer.exit_code == 2
+    assert answer.stdout == ""
+    return answer.stderr.splitlines()
+
+
+def test_a_tree_is_filed_byte_for_byte(theirs: Path, ours: Path) -> None:
+    """Every record and making of another tree stands in ours as it stood there, and nothing else."""
+    answer = submitted(theirs, ours)
+    assert answer.exit_code == 0, answer.stderr
+    assert contents(ours) == {f"records/{k}": v for k, v in contents(theirs / "records").items()}
+    lines = answer.stdout.splitlines()
+    assert len(lines) == 12
+    assert all(line.startswith("filed  narrow/") for line in lines)
+    assert f"filed  {RIFT}  clean  66.29 % [65.36, 67.21] (6629 of 10000)" in lines
+    assert answer.stderr.splitlines()[-2:] == [
+        f"  python -m benchmark leaderboard --results {ours}",
+        f"  python -m benchmark check --scale narrow --results {ours}",
+    ]
+
+
+def test_what_is_there_already(theirs: Path, ours: Path) -> None:
+    """The same records again change nothing and are said to be there; new ones are filed."""
+    assert submitted(theirs / "records" / BASE, ours).exit_code == 0
+    before = contents(ours)
+    answer = submitted(theirs, ours)
+    assert answer.exit_code == 0, answer.stderr
+    assert sum(line.startswith("already there  ") for line in answer.stdout.splitlines()) == 4
+    assert contents(ours).items() > before.items()
+    again = submitted(theirs, ours)
+    assert again.stdout.count("already there") == 12
+    assert again.stderr == ""
+
+
+def test_a_single_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
+    """A record alone brings its bits and its making, and goes to the key that its contents name."""
+    assert submitted(theirs / "records" / BASE, ours).exit_code == 0
+    loose = tmp_path / "downloads"
+    loose.mkdir()
+    for name in ("clean.json", "clean.npz", "making.json"):
+        shutil.copy(theirs / "records" / RIFT / name, loose)
+    answer = submitted(loose / "clean.json", ours)
+    assert answer.exit_code == 0, answer.stderr
+    assert contents(ours / "records" / RIFT) == contents(loose)
+
+
+def test_everything_wrong_is_said_and_nothing_filed(theirs: Path, ours: Path) -> None:
+    """Each mistake of a submission is a line that names its file; what is right is not filed either."""
+    paths = [theirs / "records" / RIFT / f"{name}.json" for name in ("clean", PGD)]
+    edit(paths[0], put("value", 0.7))
+    edit(paths[0], put("provenance/seconds", 1e9))
+    edit(paths[1], put("parts/run0/k", 1))
+    lines = refused(submitted(theirs, ours))
+    said = sorted(line.split(": ")[:2] for line in lines[:-1])
+    assert said == [["refused", str(path)] for path in (paths[0], paths[0], paths[1])]
+    assert lines[-1] == "nothing was filed: 3 mistakes in 2 files"
+    assert not ours.exists()
+
+
+def test_records_are_written_once(theirs: Path, ours: Path) -> None:
+    """A right record that differs from one on file is refused; it says in which field."""
+    assert submitted(theirs, ours).exit_code == 0
+    before = contents(ours)
+    edit(theirs / "records" / RIFT / "clean.json", put("provenance/seconds", 99.0))
+    line, _ = refused(submitted(theirs, ours))
+    assert "clean.json: provenance.seconds is 99.0, but '" in line
+    assert line.endswith("is on file with 10.4; results are written once")
+    assert contents(ours) == before
+
+
+def test_two_versions_of_one_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
+    """A submission that holds two different records of one place is refused."""
+    copied(tmp_path / "other")
+    edit(tmp_path / "other" / "records" / RIFT / "clean.json", put("provenance/seconds", 99.0))
+    lines = refused(submitted(theirs, tmp_path / "other", ours))
+    assert any(
+        f"differs from {theirs}/records/{RIFT}/clean.json, which is of" in line for line in lines
+    )
+
+
+@pytest.mark.parametrize("fails_at", [0, 7, 13])
+def test_all_or_nothing(
+    theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """If one file cannot be put in place, those before it are taken back, and no folder stays."""
+    assert submitted(theirs / "records" / BASE, ours).exit_code == 0
+    before, rename, calls = sorted(ours.rglob("*")), Path.rename, iter(range(100))
+
+    def failing(self: Path, target: Path) -> Path:
+        if next(calls) == fails_at:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    (line,) = refused(submitted(theirs, ours))
+    assert "No space left on device); nothing was filed" in line
+    assert sorted(ours.rglob("*")) == before
+
+
+def test_what_others_wrote_meanwhile(theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that appears between check and writing is not overwritten."""
+    target, rename = ours / "records" / TWIN / "clean.json", Path.rename
+
+    def racing(self: Path, to: Path) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("somebody else's")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", racing)
+    (line,) = refused(submitted(theirs, ours))
+    assert line.endswith("has just been written by someone else; nothing was filed")
+    assert {path.relative_to(ours) for path in ours.rglob("*") if path.is_file()} == {
+        target.relative_to(ours)
+    }
+
+
+def test_a_dry_run_writes_nothing(theirs: Path, ours: Path) -> None:
+    """`--dry-run` says what would be filed."""
+    answer = submitted(theirs, "--dry-run", ours)
+    assert answer.exit_code == 0
+    assert f"would be filed  {RIFT}  clean" in answer.stdout.splitlines()
+    assert not ours.exists()
+
+
+def test_a_commit_that_is_not_known(theirs: Path, ours: Path) -> None:
+    """A record from outside a git checkout is filed, and that it is so is said."""
+    path = theirs / "records" / RIFT / "clean.json"
+    edit(path, put("provenance/commit", None))
+    edit(path, put("provenance/dirty", None))
+    answer = submitted(theirs, ours)
+    assert answer.exit_code == 0, answer.stderr
+    assert (
+        f"remark: {path}: provenance.commit is null: it was made outside of a git checkout"
+        in answer.stderr
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("--allow-dirty",)])
+def test_dirty_records(theirs: Path, ours: Path, options: tuple[str, ...]) -> None:
+    """Records of changed code are refused unless they are allowed, and then say so as before."""
+    path = theirs / "records" / RIFT / "clean.json"
+    edit(path, put("provenance/dirty", True))
+    answer = submitted(theirs, *options, ours)
+    assert answer.exit_code == (0 if options else 2)
+    assert ours.exists() == bool(options)
+    if options:
+        assert (ours / "records" / RIFT / "clean.json").read_bytes() == path.read_bytes()
+
+
+def test_what_many_files_have_is_said_once(theirs: Path) -> None:
+    """One line stands for a mistake of many files; dirty records of a tree pass if that is allowed."""
+    for path in (theirs / "records").rglob("*.json"):
+        edit(path, put("provenance/dirty", True))
+    line, last = submitted("--check", theirs).stderr.splitlines()
+    assert line.startswith(f"wrong: 12 files, such as {theirs}/records/narrow/")
+    assert "provenance.dirty is true" in line
+    assert last == f"12 mistakes in 12 files of '{theirs}'"
+    assert submitted("--check", "--allow-dirty", theirs).exit_code == 0
+
+
+# --- the tree itself --------------------------------------------------------------------------------
+
+
+def test_checking_a_tree(theirs: Path) -> None:
+    """`--check` says how much there is and that nothing is wrong."""
+    answer = submitted("--check", theirs)
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.splitlines() == ["narrow: 3 cells, 9 records, 3 makings", "nothing is wrong"]
+
+
+def test_checking_a_tampered_tree(theirs: Path) -> None:
+    """`--check` finds in a tree what a submission is refused for."""
+    edit(theirs / "records" / RIFT / "clean.json", put("value", 0.7))
+    answer = submitted("--check", theirs)
+    assert answer.exit_code == 2
+    first, last = answer.stderr.splitlines()
+    assert first.endswith("/clean.json: value is 0.7, but k / n = 6629 / 10000 = 0.6629")
+    assert last == f"1 mistake in 1 file of '{theirs}'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name RECORDS to submit, or --check to check the results tree; not both"),
+        (("x", "--check"), "name RECORDS to submit, or --check to check the results tree; not both"),
+        (("gone",), "'gone' does not exist; name record files, or folders that hold them"),
+        ((str(MINI),), "is no record; name its .json file, its bits are read from beside it"),
+        ((str(PAGE.parent),), "holds no records; name a results tree"),
+        (("--check",), "has no folder records; name a results tree by --results"),
+        ((str(RESULTS), "--scale", "narrow"), "--scale 'narrow' is no TOML file"),
+    ],
+)
+def test_wrong_input_is_one_line(ours: Path, arguments: tuple[str, ...], message: str) -> None:
+    """What cannot be submitted at all ends in one line and exit code 2."""
+    (line,) = refused(submitted(*arguments, ours))
+    assert message in line
+    assert not ours.exists()
+
+
+# --- a scale of one's own, and the page -------------------------------------------------------------
+
+
+@pytest.fixture
+def workplace(own_mini: Store, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with the base models of a scale of one's own, made a moment ago."""
+    folder = own_mini.results.parent
+    (folder / "my.toml").write_bytes(MINI.read_bytes())
+    own_mini.results.rename(folder / "mine")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("BENCHMARK_RESULTS", "results")
+    return folder
+
+
+def test_checks_of_what_was_filed(tmp_path: Path) -> None:
+    """Each scale with new records is checked, and so are models from elsewhere and from checkpoints."""
+    name, rest = "narrow-cifar10-resnet18-w16-pgd-at-seed0", "cifar10/resnet18-w16/pgd-at/none/seed0"
+    keys = (f"mini/digits/{rest.partition('/')[2]}", f"narrow-from-{name}/{rest}", f"own/{rest}")
+    mini = scale(str(MINI))
+    made = commands([Cell.parse(key) for key in keys], Today({"mini": mini}), tmp_path)
+    assert [line for line in made if " check " in line] == [
+        f"python -m benchmark check --scale {tmp_path}/scales/mini.toml --results {tmp_path}",
+        f"python -m benchmark check --scale narrow --from-checkpoint {name} --results {tmp_path}",
+        f"python -m benchmark check --scale own --results {tmp_path}",
+    ]
+
+
+def test_a_scale_of_ones_own(workplace: Path) -> None:
+    """Its file is asked for, filed with the records, and then known; another of its name is refused."""
+    assert "unknown scale 'mini'" in said("mine", "--allow-dirty").stderr
+    answer = said("mine", "--allow-dirty", "--scale", "my.toml")
+    assert answer.exit_code == 0, answer.stderr
+    filed = Path("results/scales/mini.toml")
+    assert filed.read_bytes() == MINI.read_bytes()
+    assert scale(str(filed)).name == "mini"
+    assert said("--check", "--allow-dirty").exit_code == 0
+    Path("other.toml").write_text(MINI.read_text().replace("epochs = 3", "epochs = 4"))
+    other = said("mine", "--allow-dirty", "--scale", "other.toml")
+    assert other.exit_code == 2
+    assert "other.toml: name is mini, and 'results/scales/mini.toml' is another" in other.stderr
+    assert "recipe.epochs is 3, but this checkout would make it with 4 (stale)" in other.stderr
+
+
+def test_the_page_for_outsiders(workplace: Path) -> None:
+    """Every command of the page works, in its order; it has 20 lines of text or so."""
+    text = PAGE.read_text().splitlines()
+    assert len([line for line in text if line.strip()]) <= 22
+    commands = [
+        shlex.split(line)[3:] for line in text if line.startswith("       python -m benchmark ")
+    ]
+    names = [name for name, *_ in commands]
+    assert names == ["table1", "evaluate", "submit", "submit", "submit"]
+    Path("my.toml").write_text(MINI.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
+    weights = Path("artifacts/mini/digits/resnet18-w8/pgd-at/none/seed0/weights.safetensors")
+    shutil.copy(weights, "net.safetensors")
+    for name, *arguments in commands:
+        # The checkout that is tested may have changes.
+        answer = said(*arguments, "--allow-dirty") if name == "submit" else command(name, *arguments)
+        assert answer.exit_code == 0, answer.stderr
+    filed = {path.parts[2] for path in Path("results/records").rglob("*.json")}
+    assert filed == {"mini", "own"}
+    assert {Path(line).name for line in answer.stdout.splitlines()[-1:]} == {"nothing is wrong"}
+
+
+def test_links_of_the_page() -> None:
+    """The files that the page names are there."""
+    for target in ("../results/README.md", "../CONTRIBUTING.md", "../checkpoints/README.md"):
+        assert f"({target})" in PAGE.read_text()
+        assert (PAGE.parent / target).is_file()
+
+
+def test_the_order_of_files(theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process leaves no record without its making and its bits, which are put there first."""
+    order: list[str] = []
+    rename = Path.rename
+
+    def noted(self: Path, target: Path) -> Path:
+        order.append(target.relative_to(ours).as_posix())
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", noted)
+    assert submitted(theirs, ours).exit_code == 0
+    for key in (BASE, RIFT, TWIN):
+        for name in ("clean", ATTACK):
+            places = [
+                f"records/{key}/{file}" for file in ("making.json", f"{name}.npz", f"{name}.json")
+            ]
+            assert [each for each in order if each in places] == places
+
+
+def test_files_that_are_too_large(theirs: Path, ours: Path) -> None:
+    """A file beyond any record's size is not read."""
+    path = theirs / "records" / RIFT / "clean.json"
+    with path.open("r+") as file:
+        json.load(file)
+        file.truncate(2**24 + 1)
+    lines = refused(submitted(theirs, ours))
+    assert any("clean.json has 16,777,217 bytes, more than 16,777,216" in line for line in lines)

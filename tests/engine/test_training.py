@@ -1,0 +1,660 @@
+"""The training loop: resuming to the same bytes, what moves, schedules, PGD adversarial training."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from baselines import method
+from baselines.pgd_at import PgdAt
+from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
+from benchmark.algorithm.selection import AllLayers, LastLayer
+from benchmark.data import CIFAR10, DIGITS
+from benchmark.data.images import augment
+from benchmark.engine.counting import clean_count
+from benchmark.engine.pgd import uniform_start
+from benchmark.engine.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
+from benchmark.engine.takeover import Takeover
+from benchmark.engine.training import TrainingFailed, best_epoch, fit
+from benchmark.engine.weights import clone_state, load_tensors, save_tensors, weights_sha256
+from benchmark.errors import UserError
+from benchmark.records.cells import derive_seed
+from benchmark.records.records import Count, EpochLog
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RECIPE = Recipe(
+    epochs=3,
+    batch_size=32,
+    lr=0.05,
+    milestones=(2,),
+    attack_steps=1,
+    attack_path=1.5,
+    select_last=3,
+)
+STEPS = 2  # optimiser steps of an epoch on 60 images
+
+
+@pytest.fixture(scope="module")
+def split(digits):
+    """Two batches of training images, the second one smaller."""
+    return digits.train.first(60)
+
+
+@pytest.fixture
+def train(split, digits, make_network, tmp_path):
+    """A function that trains a new network, or continues from the checkpoint of that name."""
+
+    def run(name="run", *, model=None, how=None, recipe=RECIPE, **more):
+        options = {
+            "seed": 3,
+            "select": lambda judged: clean_count(judged, digits.test.first(40)),
+            "checkpoint": tmp_path / name / "training.safetensors",
+            "fingerprint": "of this test",
+        }
+        chosen = PgdAt() if how is None else how
+        network = make_network() if model is None else model
+        return fit(network, split, DIGITS, chosen, recipe, **options | more)
+
+    return run
+
+
+@pytest.fixture
+def uninterrupted(train):
+    """What the recipe ends with when nothing happens."""
+    return train("uninterrupted")
+
+
+def outcome(fitted):
+    """All that training returns, in comparable form."""
+    return weights_sha256(fitted.state), fitted.epochs, fitted.best_epoch, fitted.best
+
+
+def scripted(*scores):
+    """A selection that gives these scores and remembers the weights that it was shown."""
+    left, shown = list(scores), []
+
+    def select(model):
+        shown.append(clone_state(model.state_dict()))
+        return Count(k=left.pop(0), n=100)
+
+    return select, shown
+
+
+class TestResume:
+    """Training that was killed and started again."""
+
+    def killed(self, train, name, **options):
+        """Train until an option raises."""
+        with pytest.raises(KeyboardInterrupt):
+            train(name, **options)
+
+    @pytest.mark.parametrize("epoch", [1, 2, 3])
+    def test_killed_after_an_epoch(self, train, uninterrupted, epoch):
+        """A run that ends behind a checkpoint continues to the same weights and log."""
+
+        def stops(stage, done, total, note=""):
+            if note.startswith(f"epoch {epoch}/3"):
+                raise KeyboardInterrupt
+
+        self.killed(train, "killed", progress=stops)
+        assert outcome(train("killed")) == outcome(uninterrupted)
+
+    @pytest.mark.parametrize("step", [1, 3, 5, 6])
+    def test_killed_in_the_middle_of_an_epoch(self, train, uninterrupted, step):
+        """The unfinished epoch is made again from its start, before the first checkpoint too."""
+
+        def stops(stage, done, total, note=""):
+            if done == step and note.startswith("loss"):
+                raise KeyboardInterrupt
+
+        self.killed(train, "killed", progress=stops)
+        assert outcome(train("killed")) == outcome(uninterrupted)
+
+    def test_killed_while_judging(self, train, uninterrupted, digits):
+        """An epoch that was trained and not yet judged is made again."""
+        calls = []
+
+        def stops(model):
+            calls.append(model)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return clean_count(model, digits.test.first(40))
+
+        self.killed(train, "killed", select=stops)
+        assert outcome(train("killed")) == outcome(uninterrupted)
+
+    def test_killed_in_every_epoch(self, train, uninterrupted):
+        """A run that never gets further than one epoch arrives at the same checkpoint."""
+        for epoch in (1, 2):
+
+            def stops(stage, done, total, note="", epoch=epoch):
+                if done == epoch * STEPS + 1:
+                    raise KeyboardInterrupt
+
+            self.killed(train, "killed", progress=stops)
+        assert outcome(train("killed")) == outcome(uninterrupted)
+
+    def test_last_checkpoint_is_the_same(self, train, uninterrupted, tmp_path):
+        """Weights, statistics, momentum and log of the last epoch agree, not only the best."""
+
+        def stops(stage, done, total, note=""):
+            if done == 3:
+                raise KeyboardInterrupt
+
+        self.killed(train, "killed", progress=stops)
+        train("killed")
+        (one, log), (other, other_log) = (
+            load_tensors(tmp_path / name / "training.safetensors")
+            for name in ("uninterrupted", "killed")
+        )
+        took = float(log.pop("seconds")), float(other_log.pop("seconds"))
+        assert min(took) > 0
+        assert log == other_log
+        assert weights_sha256(one) == weights_sha256(other)
+        assert {name.split(".")[0] for name in one} == {"model", "best", "momentum"}
+
+    def test_finished_training_is_read_back(self, train, uninterrupted):
+        """After the last epoch the checkpoint alone gives the result."""
+
+        def never(*args):
+            raise AssertionError("nothing is left to do")
+
+        again = train("uninterrupted", select=never, progress=never)
+        assert outcome(again) == outcome(uninterrupted)
+
+    def test_resumed_model_carries_the_best_weights(self, train, uninterrupted, make_network):
+        """The model that was passed in ends with the returned weights, in evaluation mode."""
+        model = make_network()
+        again = train("uninterrupted", model=model)
+        assert weights_sha256(model.state_dict()) == weights_sha256(again.state)
+        assert not any(module.training for module in model.modules())
+
+    def test_time_before_a_kill_is_counted(self, train, tmp_path):
+        """The seconds of finished epochs are carried on through the checkpoint."""
+
+        def stops(stage, done, total, note=""):
+            if done == 2 * STEPS + 1:
+                raise KeyboardInterrupt
+
+        self.killed(train, "killed", progress=stops)
+        before = float(load_tensors(tmp_path / "killed" / "training.safetensors")[1]["seconds"])
+        finished = train("killed")
+        assert finished.seconds > before > 0
+        assert train("killed").seconds == finished.seconds
+
+    def test_frozen_run_resumes(self, train):
+        """Fine-tuning of one module keeps its momentum across an interruption."""
+        tuning = {"how": CleanTraining(), "trainable": {"linear.weight", "linear.bias"}}
+        expected = train("whole", **tuning)
+
+        def stops(stage, done, total, note=""):
+            if done == 2 * STEPS:
+                raise KeyboardInterrupt
+
+        self.killed(train, "killed", progress=stops, **tuning)
+        assert outcome(train("killed", **tuning)) == outcome(expected)
+
+    def test_checkpoint_of_another_fingerprint_is_refused(self, train, uninterrupted):
+        """State left by another recipe or seed is not continued; on demand it is renamed."""
+        other = train("shared", seed=4, fingerprint="another")
+        assert outcome(other) != outcome(uninterrupted)
+        with pytest.raises(UserError, match="other settings"):
+            train("shared")
+        assert outcome(train("shared", takeover=Takeover(redo_stale=True))) == outcome(uninterrupted)
+
+    @pytest.mark.parametrize("kept", [0, 100, -1])
+    def test_truncated_checkpoint_is_refused(self, train, uninterrupted, tmp_path, kept):
+        """A damaged checkpoint is a user's error that names the file."""
+        path = tmp_path / "uninterrupted" / "training.safetensors"
+        path.write_bytes(path.read_bytes()[:kept])
+        with pytest.raises(UserError, match=r"training\.safetensors' is not a readable"):
+            train("uninterrupted")
+
+    def test_killed_process(self, train, uninterrupted, split, digits, tmp_path):
+        """SIGKILL in the middle of the second epoch, and this process continues."""
+        images, judged = tmp_path / "images.safetensors", digits.test.first(40)
+        save_tensors(images, vars(split) | {f"judged_{n}": t for n, t in vars(judged).items()}, {})
+        checkpoint = tmp_path / "killed" / "training.safetensors"
+        script = tmp_path / "killed.py"
+        script.write_text(
+            textwrap.dedent("""
+                import os, signal, sys
+                from pathlib import Path
+                import torch
+                from baselines.pgd_at import PgdAt
+                from benchmark.data import DIGITS
+                from benchmark.data.images import Split
+                from benchmark.engine.counting import clean_count
+                from benchmark.models.resnet import ResNet
+                from benchmark.engine.recipes import Recipe
+                from benchmark.engine.training import fit
+                from benchmark.engine.weights import load_tensors
+
+                torch.set_num_threads(1)
+                torch.manual_seed(0)
+                model = ResNet((1, 1, 1), 8, DIGITS).to(memory_format=torch.channels_last)
+                held, _ = load_tensors(Path(sys.argv[1]))
+                split = Split(held["images"], held["labels"])
+                judged = Split(held["judged_images"], held["judged_labels"])
+
+                def kill(stage, done, total, note=""):
+                    if done == 3 and note.startswith("loss"):
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+                fit(
+                    model, split, DIGITS, PgdAt(),
+                    Recipe(epochs=3, batch_size=32, lr=0.05, milestones=(2,), attack_steps=1,
+                           attack_path=1.5, select_last=3),
+                    seed=3, select=lambda m: clean_count(m, judged),
+                    checkpoint=Path(sys.argv[2]), fingerprint="of this test", progress=kill,
+                )
+            """)
+        )
+        root = Path(__file__).parents[2]
+        ended = subprocess.run(
+            [sys.executable, script, images, checkpoint],
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == -signal.SIGKILL
+        assert load_tensors(checkpoint)[1]["epoch"] == "1"
+        assert list(checkpoint.parent.iterdir()) == [checkpoint]
+        assert outcome(train("killed")) == outcome(uninterrupted)
+
+
+class TestDraws:
+    """Where the randomness of a run comes from."""
+
+    def test_seed_decides(self, train, uninterrupted):
+        """The same seed gives the same weights and another seed others."""
+        assert outcome(train("again")) == outcome(uninterrupted)
+        assert outcome(train("other", seed=4)) != outcome(uninterrupted)
+
+    def test_global_generator_is_not_used(self, train, uninterrupted):
+        """torch's own state neither matters nor moves."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(99)
+            before = torch.random.get_rng_state()
+            again = train("again")
+            assert torch.equal(torch.random.get_rng_state(), before)
+        assert outcome(again) == outcome(uninterrupted)
+
+    def test_progress_counts_steps(self, train):
+        """Every epoch is reported, the total is that of the whole run."""
+        calls = []
+        train("run", stage="here", progress=lambda *call: calls.append(call))
+        assert {call[0] for call in calls} == {"here"}
+        assert {call[2] for call in calls} == {3 * STEPS}
+        assert [call[1] for call in calls] == [1, 2, 2, 3, 4, 4, 5, 6, 6]
+        assert [call[3][:9] for call in calls[2::3]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+
+
+class TestSteps:
+    """What one optimiser step does."""
+
+    def test_loop_equals_gradient_descent_by_hand(self, train, split):
+        """SGD with momentum and weight decay on a linear model, step by step."""
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False))
+        nn.init.zeros_(model[1].weight)
+        weight, velocity = torch.zeros(10, 64, dtype=torch.float64), None
+        losses = []
+        for epoch in range(3):
+            generator = torch.Generator().manual_seed(derive_seed(3, "epoch", epoch))
+            summed = 0.0
+            for rows in torch.randperm(60, generator=generator).split(32):
+                x = augment(split.images[rows], DIGITS.augmentation, generator).flatten(1).double()
+                logits, target = x @ weight.T, torch.eye(10)[split.labels[rows]].double()
+                summed -= float((logits.log_softmax(1) * target).sum())
+                gradient = (logits.softmax(1) - target).T @ x / len(rows) + 5e-4 * weight
+                velocity = gradient if velocity is None else 0.9 * velocity + gradient
+                weight = weight - (0.05 if epoch < 2 else 0.005) * velocity
+            losses.append(summed / 60)
+        select, _ = scripted(1, 2, 3)
+        fitted = train(model=model, how=CleanTraining(), select=select)
+        torch.testing.assert_close(fitted.state["1.weight"].double(), weight, rtol=0, atol=1e-6)
+        assert [entry.loss for entry in fitted.epochs] == pytest.approx(losses, abs=1e-5)
+        assert [entry.lr for entry in fitted.epochs] == pytest.approx([0.05, 0.05, 0.005])
+
+    def test_frozen_parameters_stay(self, train, make_network):
+        """Only the chosen parameters move; running statistics move everywhere."""
+        before = clone_state(make_network().state_dict())
+        chosen = {"linear.weight", "linear.bias"}
+        model = make_network()
+        after = train(model=model, how=CleanTraining(), trainable=chosen).state
+        for name, _ in model.named_parameters():
+            assert torch.equal(after[name], before[name]) == (name not in chosen), name
+        for name in before:
+            if name.endswith(("running_mean", "running_var")):
+                assert not torch.equal(after[name], before[name]), name
+        assert all(parameter.requires_grad for parameter in model.parameters())
+
+    def test_everything_moves_by_default(self, train, make_network):
+        """Without a choice every parameter is trained."""
+        before = make_network().state_dict()
+        after = train().state
+        assert not [name for name in before if torch.equal(after[name], before[name])]
+
+    def test_statistics_see_attack_step_and_clean_pass(self, train):
+        """Each step of PGD-AT makes attack_steps + 1 + 1 passes in training mode."""
+        select, _ = scripted(1, 2, 3)
+        recipe = dataclasses.replace(RECIPE, attack_steps=2)
+        state = train(recipe=recipe, select=select).state
+        assert state["bn1.num_batches_tracked"] == 3 * STEPS * (2 + 1 + 1)
+
+    def test_statistics_see_clean_batches_in_fine_tuning(self, train):
+        """Clean training makes one pass per step."""
+        select, _ = scripted(1, 2, 3)
+        state = train(how=CleanTraining(), select=select).state
+        assert state["bn1.num_batches_tracked"] == 3 * STEPS
+
+    def test_loss_that_is_no_number_raises(self, train):
+        """A diverged run fails with the stage, the epoch and what may help."""
+
+        class Broken(PgdAt):
+            def outer(self, model, x, x_adv, labels):
+                return super().outer(model, x, x_adv, labels) * float("nan")
+
+        with pytest.raises(TrainingFailed, match=r"here: the loss is nan in epoch 1; a lower"):
+            train(how=Broken(), stage="here")
+
+    def test_recipe_without_momentum(self, train):
+        """Plain gradient descent is a recipe as well, and resumes."""
+        recipe = dataclasses.replace(RECIPE, momentum=0.0)
+        expected = outcome(train(recipe=recipe))
+
+        def stops(stage, done, total, note=""):
+            if done == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train("killed", recipe=recipe, progress=stops)
+        assert outcome(train("killed", recipe=recipe)) == expected
+
+
+class TestSelection:
+    """Which epoch's weights are returned."""
+
+    @pytest.mark.parametrize(
+        ("scores", "best"),
+        [((5, 7, 7), 2), ((9, 1, 9), 1), ((0, 0, 0), 1), ((1, 2, 3), 3)],
+    )
+    def test_earliest_of_the_best(self, train, make_network, scores, best):
+        """The highest score wins, the earlier epoch on a tie; its weights are what is returned."""
+        select, shown = scripted(*scores)
+        model = make_network()
+        fitted = train(model=model, select=select)
+        assert (fitted.best_epoch, fitted.best) == (best, Count(k=scores[best - 1], n=100))
+        assert [entry.selection.k for entry in fitted.epochs] == list(scores)
+        assert weights_sha256(fitted.state) == weights_sha256(shown[best - 1])
+        assert weights_sha256(model.state_dict()) == weights_sha256(shown[best - 1])
+
+    def test_only_the_last_epochs_are_judged(self, train):
+        """With select_last = 1 the first two epochs have no score."""
+        select, shown = scripted(4)
+        fitted = train(select=select, recipe=dataclasses.replace(RECIPE, select_last=1))
+        assert [entry.selection for entry in fitted.epochs] == [None, None, Count(k=4, n=100)]
+        assert (fitted.best_epoch, len(shown)) == (3, 1)
+
+    @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"select_last": 0}])
+    def test_recipe_that_selects_nothing_is_refused(self, train, wrong):
+        """A recipe without an epoch to choose is a user's error."""
+        with pytest.raises(UserError, match="at least 1"):
+            train(recipe=dataclasses.replace(RECIPE, **wrong))
+
+    def test_recipe_that_selects_nothing_is_refused_before_training(self, train):
+        """The error comes before the first epoch and not after the last."""
+        steps = []
+        with pytest.raises(UserError):
+            train(
+                recipe=dataclasses.replace(RECIPE, select_last=0),
+                progress=lambda *call: steps.append(call),
+            )
+        assert steps == []
+
+    def test_best_epoch_of_a_log(self):
+        """Epochs without a score never win; no score, no best."""
+        log = [
+            EpochLog(epoch=epoch, loss=1.0, lr=0.1, selection=score and Count(k=score, n=9))
+            for epoch, score in enumerate([None, 3, 5, None, 5], start=1)
+        ]
+        assert best_epoch(log).epoch == 3
+        assert best_epoch(log[:1]) is None
+        assert best_epoch([]) is None
+
+
+class TestMean:
+    """The mean of the last epochs' weights."""
+
+    @pytest.mark.parametrize(("asked", "averaged"), [(1, 1), (2, 2), (3, 3), (5, 3)])
+    def test_mean_of_the_last_epochs(self, train, asked, averaged):
+        """What is in floating point is averaged, over all epochs if there are fewer; counters are the
+        last epoch's. The best weights and the log are what they are without it."""
+        select, shown = scripted(9, 2, 3)
+        fitted = train(select=select, mean_of=asked)
+        for name, mean in fitted.mean.items():
+            last = torch.stack([state[name] for state in shown[-averaged:]])
+            if mean.is_floating_point():
+                expected = last.double().mean(0)
+                torch.testing.assert_close(mean.double(), expected, rtol=1e-6, atol=1e-7)
+            else:
+                assert torch.equal(mean, last[-1])
+        assert fitted.mean.keys() == shown[-1].keys()
+        plain = train("plain", select=scripted(9, 2, 3)[0])
+        assert outcome(fitted) == outcome(plain)
+        assert plain.mean == {}
+
+    @pytest.mark.parametrize("epoch", [1, 2, 3])
+    def test_resumed_mean_has_the_same_bytes(self, train, epoch):
+        """Whether a kill comes before the first epoch of the mean, between two, or after the last."""
+        expected = train("whole", mean_of=2)
+
+        def stops(stage, done, total, note=""):
+            if note.startswith(f"epoch {epoch}/3"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train("killed", mean_of=2, progress=stops)
+        again = train("killed", mean_of=2)
+        assert weights_sha256(again.mean) == weights_sha256(expected.mean)
+        assert outcome(again) == outcome(expected)
+
+    def test_a_mean_that_lacks_an_epoch_is_none(self, train):
+        """A training of which some of these epochs were made without it has no mean."""
+
+        def stops(stage, done, total, note=""):
+            if note.startswith("epoch 2/3"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train("killed", progress=stops)
+        assert train("killed", mean_of=2).mean == {}
+
+
+class TestRecipe:
+    """Learning rates and attacks of the recipes."""
+
+    @pytest.mark.parametrize(
+        ("epoch", "lr"), [(0, 0.1), (99, 0.1), (100, 0.01), (104, 0.01), (105, 0.001), (109, 0.001)]
+    )
+    def test_published_schedule(self, epoch, lr):
+        """0.1, divided by 10 at epochs 100 and 105, at their first and last step."""
+        for step in (0, 390):
+            assert Recipe().lr_at(epoch * 391 + step, 391) == pytest.approx(lr)
+
+    @pytest.mark.parametrize(("epoch", "lr"), [(0, 1e-3), (4, 1e-3), (5, 1e-4), (9, 1e-4)])
+    def test_published_fine_tuning_schedule(self, epoch, lr):
+        """0.001, divided by 10 after five epochs."""
+        assert FINETUNE_RECIPE.lr_at(epoch * 391, 391) == pytest.approx(lr)
+
+    @pytest.mark.parametrize(
+        ("step", "lr"), [(0, 0.2 / 30), (14, 0.1), (29, 0.2), (64, 0.1), (99, 0.0)]
+    )
+    def test_one_cycle(self, step, lr):
+        """Up to the peak over 30 % of the steps, then down to 0 at the last one."""
+        recipe = Recipe(epochs=10, lr=0.2, schedule="one-cycle")
+        assert recipe.lr_at(step, 10) == pytest.approx(lr, abs=1e-12)
+
+    def test_training_attack_of_the_paper(self):
+        """PGD-10 with steps of eps / 4 in the threat model's ball."""
+        attack = Recipe().training_attack(CIFAR10.threat)
+        assert (attack.eps, attack.steps) == (8 / 255, 10)
+        assert attack.step_size == pytest.approx(2 / 255)
+        short = dataclasses.replace(RECIPE, attack_steps=2, attack_path=1.5)
+        assert short.training_attack(CIFAR10.threat).step_size == pytest.approx(6 / 255)
+
+
+class FixedLogits(nn.Module):
+    """A model that ignores its input and returns its parameter."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, x):
+        return self.logits
+
+
+class TestPgdAt:
+    """PGD adversarial training."""
+
+    @pytest.fixture
+    def batch(self, digits):
+        """A batch of images and labels."""
+        return digits.train.batch(0, 16)
+
+    def test_registered_recipe_is_the_published_one(self):
+        """Any dataset gets the paper's recipe."""
+        assert method("pgd-at").recipe("digits") == method("pgd-at").recipe("cifar10") == Recipe()
+        with pytest.raises(UserError, match="unknown AT method 'fgsm'; known: pgd-at"):
+            method("fgsm")
+
+    def test_inner_uses_training_statistics(self, network, batch):
+        """Crafting moves the statistics once per step and leaves the flags as they were."""
+        x, labels = batch
+        network.layer2.train()
+        flags = [module.training for module in network.modules()]
+        before = clone_state(dict(network.named_buffers()))
+        attack = LinfAttack(0.12, 0.03, 4)
+        x_adv = PgdAt().inner(network, x, labels, attack, torch.Generator().manual_seed(0))
+        after = dict(network.named_buffers())
+        assert [module.training for module in network.modules()] == flags
+        assert after["bn1.num_batches_tracked"] == 4
+        assert not torch.equal(after["bn1.running_mean"], before["bn1.running_mean"])
+        assert (x_adv - x).abs().max() <= 0.12 + 1e-6
+        assert not torch.equal(x_adv, x)
+        assert all(parameter.grad is None for parameter in network.parameters())
+
+    def test_inner_starts_from_a_random_point(self, network, batch):
+        """Without a step the examples are the images at a uniform start from the generator."""
+        x, labels = batch
+        attack = LinfAttack(0.12, 0.03, 0)
+        x_adv = PgdAt().inner(network, x, labels, attack, torch.Generator().manual_seed(7))
+        start = uniform_start(x, 0.12, torch.Generator().manual_seed(7))
+        torch.testing.assert_close(x_adv, (x + start).clamp(0, 1), rtol=0, atol=1e-7)
+
+    def test_inner_uses_the_batch_statistics(self, network, batch):
+        """The perturbation is that of the model in training mode, not in evaluation mode."""
+        x, labels = batch
+        attack = LinfAttack(0.12, 0.03, 1)
+        x_adv = PgdAt().inner(network, x, labels, attack, torch.Generator().manual_seed(0))
+        start = uniform_start(x, 0.12, torch.Generator().manual_seed(0))
+        steps = {}
+        for training in (True, False):
+            leaf = (x + start).clamp(0, 1).requires_grad_(True)
+            loss = nn.functional.cross_entropy(network.train(training)(leaf), labels)
+            moved = leaf.detach() + 0.03 * torch.autograd.grad(loss, leaf)[0].sign()
+            steps[training] = moved.clamp(x - 0.12, x + 0.12).clamp(0, 1)
+        differs = {
+            training: float(((x_adv - step).abs() > 1e-5).double().mean())
+            for training, step in steps.items()
+        }
+        assert differs[True] < 0.005
+        assert differs[False] > 0.05
+
+    def test_outer_is_cross_entropy_by_hand(self):
+        """Mean of -log softmax at the label, with its gradient (softmax - one-hot) / 4."""
+        logits = torch.tensor(
+            [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [5.0, -5.0, 0.5], [-1.0, 4.0, 2.0]]
+        ).double()
+        labels = torch.tensor([2, 0, 1, 1])
+        model = FixedLogits(logits)
+        loss = PgdAt().outer(model, torch.zeros(4, 1), torch.zeros(4, 1), labels)
+        loss.backward()
+        share = logits.exp() / logits.exp().sum(1, keepdim=True)
+        expected = -sum(float(share[i, label].log()) for i, label in enumerate(labels)) / 4
+        assert float(loss.detach()) == pytest.approx(expected, abs=1e-12)
+        torch.testing.assert_close(
+            model.logits.grad, (share - torch.eye(3)[labels]) / 4, rtol=0, atol=1e-12
+        )
+
+    def test_outer_looks_at_the_adversarial_images(self, network, batch):
+        """The clean images do not enter the loss."""
+        x, labels = batch
+        loss = PgdAt().outer(network, torch.zeros_like(x), x, labels)
+        assert torch.equal(loss, nn.functional.cross_entropy(network(x), labels))
+
+    @pytest.mark.parametrize("passes", [0, 1, 2])
+    def test_clean_passes_after_a_step(self, network, batch, passes):
+        """Each pass moves the statistics and nothing else."""
+        network.train()
+        before = clone_state(dict(network.named_parameters()))
+        PgdAt(clean_passes=passes).after_step(network, batch[0])
+        assert network.bn1.num_batches_tracked == passes
+        for name, parameter in network.named_parameters():
+            assert torch.equal(parameter, before[name])
+            assert parameter.grad is None
+
+    def test_clean_training_crafts_nothing(self, network, batch):
+        """Fine-tuning hands the clean images on and draws nothing."""
+        x, labels = batch
+        generator = torch.Generator().manual_seed(0)
+        before = generator.get_state()
+        assert CleanTraining().inner(network, x, labels, DIGITS.threat, generator) is x
+        assert torch.equal(generator.get_state(), before)
+        assert CleanTraining().recipe("cifar10") == FINETUNE_RECIPE
+
+    def test_trainable_parameters_of_modules(self, network):
+        """All parameters of the chosen modules, the bias too; None if everything is trained."""
+        modules = ["layer2.0.conv2", "linear"]
+        chosen = trainable_parameters(network, LastLayer(), modules)
+        assert chosen == {"layer2.0.conv2.weight", "linear.weight", "linear.bias"}
+        assert trainable_parameters(network, AllLayers(), modules) is None
+
+
+def test_a_loss_without_gradient_is_no_training(network, digits, tmp_path):
+    """A method whose loss does not reach the weights fails; only training nothing needs no gradient."""
+
+    class Cut(CleanTraining):
+        def outer(self, model, x, x_adv, labels):
+            return super().outer(model, x, x_adv, labels).detach()
+
+    recipe = Recipe(epochs=1, select_last=1, milestones=())
+    few = digits.train.first(64)
+
+    def trained(method, trainable):
+        return fit(
+            network,
+            few,
+            digits.info,
+            method,
+            recipe,
+            seed=0,
+            select=lambda model: Count(k=1, n=1),
+            checkpoint=tmp_path / "state",
+            fingerprint=str(trainable),
+            trainable=trainable,
+        )
+
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        trained(Cut(), None)
+    assert trained(CleanTraining(), set()).epochs[0].loss > 0

@@ -1,0 +1,68 @@
+"""Evaluations on the first images: a prefix of the whole, and named so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmark.data import CIFAR10, DIGITS
+from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS, evaluation
+from benchmark.evaluation.first import limited
+from benchmark.progress import silent
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import Journal
+from handmade import cell_at
+
+
+@pytest.mark.parametrize("name", ["clean", "pgd10x3", "pgd10-official-code", "corruptions-15-gen-v2"])
+def test_bits_are_a_prefix_of_the_whole(name, network, learned, digits, tmp_path):
+    """The first 20 of 50 images get the bits that they have among all."""
+    network.load_state_dict(learned)
+    data = replace(digits, test=digits.test.first(50))
+    bits = {}
+    for chosen in (name, limited(name, 20)):
+        journal = Journal(tmp_path / chosen, "")
+        outcome = evaluation(chosen).run(network, data, cell_at(), journal, silent)
+        bits[chosen] = outcome.bits
+        assert {len(array) for array in outcome.bits.values()} == {50 if chosen == name else 20}
+    for part, array in bits[limited(name, 20)].items():
+        assert np.array_equal(array, bits[name][part][:20])
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_a_limit_is_part_of_label_and_spec(name):
+    """A number of some images never passes for one of all: other label, other spec, other name."""
+    whole, some = evaluation(name), evaluation(limited(name, 100))
+    assert "first 100" in some.label
+    assert some.label != whole.label
+    assert some.note(CIFAR10)
+    for info in (CIFAR10, DIGITS):
+        if whole.spec(info) is None:
+            assert some.spec(info) is None
+        else:
+            assert spec_hash(some.spec(info)) != spec_hash(whole.spec(info))
+            assert some.spec(info)["whole"] == whole.spec(info)
+
+
+def test_as_many_as_there_are_is_no_limit(digits):
+    """Naming all images, or more, is refused instead of being another name for the whole."""
+    evaluation("clean-first-499").check(digits)
+    for images in (500, 501):
+        with pytest.raises(UserError, match=f"has 500 test images; to evaluate the first {images}"):
+            evaluation(f"clean-first-{images}").check(digits)
+
+
+@pytest.mark.parametrize("name", ["clean-first-", "clean-first-0", "clean-first-x", "-first-3", "cle"])
+def test_a_name_without_sense_is_refused(name):
+    """A limit is a whole number from one on, of a known evaluation."""
+    with pytest.raises(UserError, match=f"unknown evaluation '{name}'; known: clean, "):
+        evaluation(name)
+
+
+def test_the_official_code_attacks_once_with_longer_steps():
+    """One run, step 2/225."""
+    spec = evaluation("pgd10-official-code").spec(CIFAR10)
+    assert spec["runs"] == 1
+    assert abs(spec["attack"]["step_size"] - 2 / 225) < 1e-12
+    assert spec["type"] == "pgd10-official-code"

@@ -1,0 +1,227 @@
+"""`evaluate`: a checkpoint of one's own gets the records that the suite's own models get."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.data import DIGITS
+from benchmark.engine.weights import weights_sha256
+from benchmark.evaluation.record import Evaluating
+from benchmark.models import build
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from invoking import Command, Said, said
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ARCH = "resnet18-w4"
+KEY = Cell("own", "digits", ARCH, "mine", "none", 0)
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, torch.Tensor]:
+    """Weights of an untrained network."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return build(ARCH, DIGITS).state_dict()
+
+
+@pytest.fixture
+def checkpoint(weights: dict[str, torch.Tensor], tmp_path: Path) -> Path:
+    """A checkpoint as training code leaves it."""
+    path = tmp_path / "Best Model.pth"
+    wrapped = {f"module.{name}": tensor for name, tensor in weights.items()}
+    torch.save({"state_dict": wrapped, "epoch": 3}, path)
+    return path
+
+
+@pytest.fixture
+def evaluate(store: Store, checkpoint: Path):
+    """A function that evaluates the checkpoint, with further arguments."""
+
+    def run(*arguments: str, evaluations: str = "clean", file: Path = checkpoint) -> Said:
+        places = ["--results", str(store.results), "--artifacts", str(store.artifacts)]
+        own = ["--weights", str(file), "--arch", ARCH, "--dataset", "digits", "--threads", "1"]
+        return said("evaluate", *own, "--evaluations", evaluations, *places, *arguments)
+
+    return run
+
+
+def naive_count(weights: dict[str, torch.Tensor], images, labels, mean: float, std: float) -> int:
+    """How many images a network that normalises by `mean` and `std` gets right."""
+    model = build(ARCH, DIGITS)
+    model.load_state_dict(weights)
+    model.eval()
+    model.normalize.mean.fill_(mean)
+    model.normalize.std.fill_(std)
+    with torch.no_grad():
+        logits = model(images.permute(0, 3, 1, 2) / 255)
+    return int((logits.argmax(1) == labels).sum())
+
+
+def test_a_record_of_every_evaluation(evaluate, store, weights, digits) -> None:
+    """The default evaluations are made, agree with a naive count, and say what file they are of."""
+    answer = evaluate("--name", "mine", evaluations="clean,pgd10x3,corruptions-15-gen-v2")
+    assert answer.exit_code == 0, answer.stderr
+    clean = store.record(KEY, "clean")
+    expected = naive_count(weights, digits.test.images, digits.test.labels, 0.3053, 0.3758)
+    assert (clean.k, clean.n) == (expected, 500)
+    assert list(clean.sources) == ["Best Model.pth"]
+    assert any("module." in remark for remark in clean.remarks)
+    assert store.record(KEY, "pgd10x3").k <= clean.k
+    assert len(store.record(KEY, "corruptions-15-gen-v2").parts) == 75
+    line = answer.stdout.splitlines()[0]
+    assert line.startswith(f"{KEY.key}  clean  {clean.count.percent} [")  # with its interval
+    assert line.endswith(f"] ({clean.k} of 500)")
+    assert not (store.artifacts / KEY.key / "evaluation-clean").exists()
+
+
+def test_the_spec_of_a_checkpoint_stays(evaluate, store, weights) -> None:
+    """A record says these things of the model and no others, so that older records stay its own."""
+    evaluate("--name", "mine")
+    assert store.record(KEY, "clean").spec["model"] == {
+        "type": "checkpoint",
+        "version": 1,
+        "key": KEY.key,
+        "dataset": DIGITS.spec,
+        "arch": {
+            "type": "Arch",
+            "version": 1,
+            "name": ARCH,
+            "family": "resnet",
+            "blocks": [2, 2, 2, 2],
+            "width": 4,
+        },
+        "weights_sha256": weights_sha256(weights),
+    }
+
+
+@pytest.mark.parametrize(
+    ("said_as", "mean", "std"), [("none", 0, 1), ("0.5/0.25", 0.5, 0.25), ("0.1/2", 0.1, 2)]
+)
+def test_normalisation_is_the_users(
+    evaluate, store, weights, digits, said_as: str, mean: float, std: float
+) -> None:
+    """Pixels are normalised as the checkpoint was trained, not as this suite trains."""
+    assert evaluate("--name", "mine", "--normalization", said_as).exit_code == 0
+    expected = naive_count(weights, digits.test.images, digits.test.labels, mean, std)
+    assert store.record(KEY, "clean").k == expected
+
+
+def test_a_normalisation_of_the_files_own_is_never_passed_over(
+    evaluate, store, weights, digits, tmp_path
+) -> None:
+    """Another than the file's ends before anything is filed; the one that the line names is taken."""
+    file = tmp_path / "wrapped.pth"
+    layer = {"0.mean": torch.tensor([0.5]), "0.std": torch.tensor([0.25])}
+    torch.save(layer | {f"1.{name}": tensor for name, tensor in weights.items()}, file)
+    for arguments in ((), ("--normalization", "none")):
+        answer = evaluate("--name", "mine", *arguments, file=file)
+        assert answer.exit_code == 2
+        assert "`--normalization 0.5/0.25` fits" in answer.stderr.splitlines()[-1]
+    assert not list(store.results.rglob("*.json"))
+    assert evaluate("--name", "mine", "--normalization", "0.5/0.25", file=file).exit_code == 0
+    expected = naive_count(weights, digits.test.images, digits.test.labels, 0.5, 0.25)
+    assert store.record(KEY, "clean").k == expected
+
+
+def test_nothing_is_evaluated_twice(evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on record is shown again, what is not is added."""
+    first = evaluate("--name", "mine")
+    made = []
+    honest = Evaluating.record
+    monkeypatch.setattr(
+        Evaluating, "record", lambda self, name: made.append(name) or honest(self, name)
+    )
+    assert evaluate("--name", "mine").stdout == first.stdout
+    assert evaluate("--name", "mine", evaluations="clean,corruptions-18-gen-v2").exit_code == 0
+    assert made == ["corruptions-18-gen-v2"]
+
+
+def test_a_name_comes_from_file_and_weights(evaluate, store, tmp_path, weights) -> None:
+    """Other weights in a file of the same name get records of their own."""
+    keys = [evaluate().stdout.split("  ")[0]]
+    other = {name: tensor.clone() for name, tensor in weights.items()}
+    other["conv1.weight"] += 1
+    torch.save(other, tmp_path / "Best Model.pth")
+    keys.append(evaluate().stdout.split("  ")[0])
+    assert len(set(keys)) == 2
+    for key in keys:
+        assert key.startswith(f"own/digits/{ARCH}/best-model-")
+        assert (store.results / "records" / key / "clean.json").exists()
+
+
+def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights) -> None:
+    """Neither other weights nor another normalisation can be filed under a name that is taken."""
+    evaluate("--name", "mine")
+    before = store.record_path(KEY, "clean").read_bytes()
+    other = tmp_path / "other.pt"
+    torch.save({name: tensor + 1 for name, tensor in weights.items()}, other)
+    for answer in (
+        evaluate("--name", "mine", file=other),
+        evaluate("--name", "mine", "--normalization", "none"),
+    ):
+        assert answer.exit_code == 2
+        assert answer.stderr.splitlines()[-1].endswith("choose another --name")
+    assert store.record_path(KEY, "clean").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--arch", "resnet19"), "unknown architecture 'resnet19'; known: "),
+        (("--arch", "resnet34-w4"), "does not fit the network: "),
+        (("--dataset", "mnist"), "unknown dataset 'mnist'; known: digits, cifar10"),
+        (("--dataset", "cifar100"), "does not fit the network: "),
+        (("--evaluations", "cleen"), "unknown evaluation 'cleen'; known: clean"),
+        (("--evaluations", "corruptions-15"), "Digits has no 'corruptions-15'; choose others"),
+        (("--normalization", "mnist"), "'mnist' is none of dataset, none, cifar10"),
+        (("--normalization", "cifar10"), "Digits needs 1 means"),
+        (("--normalization", "0.5/0"), "as many positive standard deviations"),
+        (("--name", "../mine"), "lower-case letters, digits, dots and dashes"),
+        (("--device", "toaster"), "device 'toaster' is not to be had"),
+        (("--weights", "nothing.pt"), "'nothing.pt'"),
+        (("--drop", "sub_block1."), "sub_block1."),
+    ],
+)
+def test_wrong_input_is_one_line(evaluate, store, arguments: tuple[str, str], message: str) -> None:
+    """What is wrong is told in one line, and nothing is filed."""
+    answer = evaluate(*arguments)
+    assert answer.exit_code == 2
+    errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not list(store.results.rglob("*.json"))
+
+
+def test_weights_that_are_no_numbers_are_refused(evaluate, store, weights, tmp_path) -> None:
+    """A NaN is named with its tensor, before anything is evaluated."""
+    broken = {name: tensor.clone() for name, tensor in weights.items()}
+    broken["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
+    torch.save(broken, tmp_path / "nan.pt")
+    answer = evaluate(file=tmp_path / "nan.pt")
+    assert answer.exit_code == 2
+    assert "layer2.0.conv1.weight" in answer.stderr
+    assert not list(store.results.rglob("*.json"))
+
+
+def test_weights_without_a_finite_answer_are_refused(evaluate, store, weights, tmp_path) -> None:
+    """Finite weights whose logits overflow have no accuracy: one line, and no record."""
+    huge = {name: weights[name] * 1e30 for name in ("bn1.weight", "linear.weight")}
+    torch.save(weights | huge, tmp_path / "huge.pt")
+    answer = evaluate(file=tmp_path / "huge.pt", evaluations="clean,pgd10x3")
+    assert answer.exit_code == 2
+    assert "every answer is NaN or infinite, for all 500 images" in answer.stderr.splitlines()[-1]
+    assert not list(store.results.rglob("*.json"))
+
+
+def test_own_models_stay_out_of_the_tables(evaluate, command: Command, tmp_path) -> None:
+    """`own` is not a scale: neither built in nor to be had from a file."""
+    evaluate("--name", "mine")
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'name = "own"\nsummary = ""\ndatasets = ["digits"]\narchs = ["resnet18-w4"]\nseeds = [0]\n'
+    )
+    assert "which is taken" in command("status", "--scale", str(path)).stderr
+    assert "unknown scale 'own'" in command("status", "--scale", "own").stderr

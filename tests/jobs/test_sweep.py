@@ -1,0 +1,332 @@
+"""Sweeps: order, number of processes, processes that die, and commands that are killed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from filelock import Timeout
+
+import benchmark.jobs.sweep
+import fragile
+from benchmark.engine.precision import Precision
+from benchmark.errors import UserError
+from benchmark.jobs.sweep import Failure, Options, Task, default_jobs, sweep, tasks_for
+from benchmark.plans.scales import Scale, scale
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from benchmark.report.tables.reports import REPORTS
+from handmade import BY_HAND, cell_at, write_making, write_record, write_records
+from invoking import MINI, TINY, Command
+
+GIB = 2**30
+ROOT = Path(__file__).parents[2]
+BASES = [Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", seed) for seed in (0, 1)]
+ONLY_BASES = ("table1", "--scale", str(MINI), "--only", "*/none/*")
+
+
+class Watched:
+    """A display that notes what it was told."""
+
+    def __init__(self) -> None:
+        self.updates: list[tuple[int, str, str]] = []
+        self.finished: list[str] = []
+
+    def update(self, slot: int, key: str, stage: str, done: int, total: int, note: str) -> None:
+        """Note the slot, the cell and the stage."""
+        self.updates.append((slot, key, stage))
+
+    def finish(self, slot: int, key: str, cells: int) -> None:
+        """Note the base model."""
+        self.finished.append(key)
+
+
+def contents(store: Store, cell: Cell) -> dict[str, Any]:
+    """What must be equal in every run of a cell: weights, logs, counts and bits."""
+    making, record = store.making(cell), store.record(cell, "clean")
+    assert making is not None
+    assert record is not None
+    return {
+        "weights": making.provenance.weights_sha256,
+        "details": making.details,
+        "evaluated": record.provenance.weights_sha256,
+        "data": record.provenance.data_sha256,
+        "value": record.value,
+        "k": record.k,
+        "n": record.n,
+        "parts": record.parts,
+        "bits": store.record_path(cell, "clean").with_suffix(".npz").read_bytes(),
+    }
+
+
+def assert_same(one: Store, other: Store, cells: Sequence[Cell] = BASES) -> None:
+    """Both stores hold the same results for `cells`."""
+    for cell in cells:
+        assert contents(one, cell) == contents(other, cell)
+
+
+# --- how many processes -----------------------------------------------------------------------------
+
+Memory = namedtuple("Memory", ["available"])
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "gib", "tasks", "jobs"),
+    [
+        (8, 1, 64, 100, 8),
+        (8, 2, 64, 100, 4),
+        (8, 3, 64, 100, 2),
+        (8, 1, 64, 3, 3),
+        (8, 1, 6, 100, 4),
+        (8, 1, 1, 100, 1),
+        (2, 4, 64, 100, 1),
+        (1, 1, 64, 100, 1),
+    ],
+)
+def test_as_many_jobs_as_cores_memory_and_tasks_allow(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, gib: int, tasks: int, jobs: int
+) -> None:
+    """The default is the least of cores by threads, memory by 1.5 GiB, and tasks; at least one."""
+    monkeypatch.setattr(benchmark.jobs.sweep, "cores", lambda: cores)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(gib * GIB))
+    assert default_jobs("cpu", threads, tasks) == jobs
+    assert default_jobs("cuda", threads, tasks) == 1
+
+
+def test_there_is_a_core() -> None:
+    """The number of usable processors is at least one and no more than the machine has."""
+    assert 1 <= benchmark.jobs.sweep.cores() <= (os.cpu_count() or 1)
+
+
+# --- which tasks ------------------------------------------------------------------------------------
+
+
+def test_a_task_is_a_base_model_with_its_cells(store: Store) -> None:
+    """Every missing cell is in the task of its base model, once; larger networks come first."""
+    cells = REPORTS["table1"].cells(BY_HAND, REPORTS["table1"].defaults)
+    tasks = tasks_for(store, BY_HAND, [*cells, *cells])
+    large, small = ("resnet34-w8", "resnet18-w8")
+    assert [(task.base.arch, task.base.seed) for task in tasks] == [
+        *((large, seed) for seed in (0, 1, 2)),
+        *((small, seed) for seed in (0, 1, 2)),
+    ]
+    for task in tasks:
+        assert task.cells == (task.base, cell_at("rift", task.base.seed, task.base.arch))
+
+
+def test_done_cells_are_no_task(store: Store) -> None:
+    """A base model that is done is not in its task, and a task without cells is none."""
+    counts = dict.fromkeys(BY_HAND.evaluations, 5)
+    rift = cell_at("rift")
+    write_records(store, rift.base, counts)
+    assert tasks_for(store, BY_HAND, [rift.base, rift]) == [Task(rift.base, (rift,))]
+    write_records(store, rift, counts)
+    assert tasks_for(store, BY_HAND, [rift.base, rift]) == []
+
+
+def test_stale_cells_stop_a_sweep(store: Store) -> None:
+    """A stale cell is named with the option that makes it again."""
+    other = Scale(**{**vars(BY_HAND), "finetuning": {"lr": 0.5}})
+    write_record(store, cell_at("rift"), "clean", 5, 10, scale=other)
+    with pytest.raises(
+        UserError, match=f"the records of {cell_at('rift').key} are stale.*--redo-stale"
+    ):
+        tasks_for(store, BY_HAND, REPORTS["table1"].cells(BY_HAND, REPORTS["table1"].defaults))
+
+
+def test_a_stale_base_model_stops_a_sweep_of_its_fine_tunings(store: Store) -> None:
+    """A base model that would not fit its making is refused before it is trained again."""
+    other = Scale(**{**vars(BY_HAND), "training": {"lr": 0.5}})
+    write_making(store, cell_at("none"), scale=other)
+    with pytest.raises(UserError, match="--redo-stale"):
+        tasks_for(store, BY_HAND, [cell_at("rift")])
+
+
+def test_no_task_is_no_work(store: Store) -> None:
+    """Without tasks no process starts and no folder is made."""
+    assert sweep([], BY_HAND, options(store), 8, Watched()) == []
+    assert not store.artifacts.exists()
+
+
+def options(store: Store) -> Options:
+    """One thread on the CPU, in fp32."""
+    return Options(store, store.artifacts / "data", "cpu", 1, Precision("fp32"))
+
+
+# --- one process ------------------------------------------------------------------------------------
+
+
+def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base model that another command holds is left for the end and then waited for."""
+    import benchmark.jobs.worker
+
+    asked = []
+
+    def do(worker: Any, task: Task, block: bool) -> list[Failure]:
+        asked.append((task.base.seed, block))
+        if task.base.seed == 0 and not block:
+            raise Timeout("lock")
+        return [Failure(task.base.key, "no", False)] if task.base.seed == 1 else []
+
+    monkeypatch.setattr(benchmark.jobs.worker.Worker, "do", do)
+    tasks, seen = [Task(cell_at(seed=seed), (cell_at(seed=seed),)) for seed in range(3)], Watched()
+    failures = sweep(tasks, BY_HAND, options(store), 1, seen)
+    assert asked == [(0, False), (1, False), (2, False), (0, True)]
+    assert failures == [Failure(cell_at(seed=1).key, "no", False)]
+    assert seen.finished == [cell_at(seed=seed).key for seed in (1, 2, 0)]
+
+
+# --- several processes --------------------------------------------------------------------------------
+
+
+def test_a_worker_that_dies_fails_its_own_cells(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of a killed process are failures, the process is replaced, and all else is done."""
+    monkeypatch.setattr(benchmark.jobs.sweep, "serve", fragile.serve)
+    tasks = [Task(cell_at(seed=seed), (cell_at(seed=seed), cell_at("rift", seed))) for seed in range(5)]
+    seen = Watched()
+    failures = sweep(tasks, BY_HAND, options(store), 2, seen)
+    assert {failure.key for failure in failures} == {
+        cell_at(finetune, seed).key for finetune in ("none", "rift") for seed in (1, 3)
+    }
+    for failure in failures:
+        if failure.key.endswith("seed1"):
+            assert failure.message == "its process died (exit code -9; out of memory?)"
+            assert not failure.user
+        else:
+            assert failure == Failure(failure.key, "no", True)
+    assert sorted(seen.finished) == [cell_at(seed=seed).key for seed in (0, 2, 3, 4)]
+    assert {slot for slot, _, _ in seen.updates} == {0, 1}
+    assert workers(os.getpid()) == []
+
+
+def workers(parent: int) -> list[psutil.Process]:
+    """The running worker processes of a process."""
+    return [
+        child
+        for child in psutil.Process(parent).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+
+
+def test_two_processes_make_what_one_makes(mini: Store, store: Store) -> None:
+    """Base models made side by side in spawned processes are those made one after the other."""
+    seen, mini_scale = Watched(), scale(str(MINI))
+    tasks = tasks_for(store, mini_scale, BASES)
+    assert len(tasks) == 2
+    assert sweep(tasks, mini_scale, options(store), 2, seen) == []
+    assert_same(store, mini)
+    assert sorted(seen.finished) == [cell.key for cell in BASES]
+    assert {slot for slot, _, _ in seen.updates} == {0, 1}
+    assert {stage for _, _, stage in seen.updates} == {"adversarial training", "clean"}
+
+
+# --- commands against each other and against the clock ------------------------------------------------
+
+
+def started(store: Store, *more: str, new_session: bool = False) -> subprocess.Popen[str]:
+    """`python -m benchmark table1 ...` on base models of the mini scale, as a process of its own."""
+    places = ("--results", str(store.results), "--artifacts", str(store.artifacts))
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmark", *ONLY_BASES, *places, *more],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=new_session,
+    )
+
+
+def test_two_sweeps_of_one_store_share_the_work(mini: Store, store: Store) -> None:
+    """Two commands started together both end well, and every cell was made by one of them."""
+    with started(store, "--jobs", "1") as one, started(store, "--jobs", "1") as other:
+        ends = [process.communicate(timeout=300) for process in (one, other)]
+    assert [one.returncode, other.returncode] == [0, 0], ends
+    assert ends[0][0] == ends[1][0]
+    assert_same(store, mini)
+    keys = [path.parent.relative_to(store.results / "records").as_posix()
+            for path in store.results.rglob("making.json")]  # fmt: skip
+    assert sorted(keys) == [cell.key for cell in BASES]
+    lines = [line for _, said in ends for line in said.splitlines()]
+    for cell in BASES:
+        trained = [line for line in lines if cell.key in line and "epoch 3/3" in line]
+        assert len(trained) == 1
+    assert not list(store.results.rglob("*.part"))
+
+
+def wait_for(pattern: str, folder: Path, process: subprocess.Popen[str]) -> list[Path]:
+    """Wait until a file that matches `pattern` appears under `folder` while `process` runs."""
+    for _ in range(12000):
+        if found := list(folder.glob(pattern)):
+            return found
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError(f"{pattern} never appeared")
+
+
+def test_a_killed_command_goes_on_where_it_was(mini: Store, store: Store, command: Command) -> None:
+    """Killed in the middle of training, a command gives the same bytes when it is called again."""
+    with started(store, "--jobs", "1") as first:
+        (checkpoint,) = wait_for("**/training.safetensors", store.artifacts, first)
+        first.kill()
+    killed = Cell.parse(checkpoint.parent.relative_to(store.artifacts).as_posix())
+    assert store.making(killed) is None
+    assert store.record(killed, "clean") is None
+    said = command(*ONLY_BASES)
+    assert said.exit_code == 0, said.stderr
+    assert_same(store, mini)
+    making = store.making(killed)
+    assert making is not None
+    assert making.provenance.resumed
+    assert f"{killed.key}  adversarial training 1/" not in said.stderr
+    assert not list(store.artifacts.rglob("training.safetensors"))
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_command(store: Store) -> None:
+    """Processes of a command that was killed end by themselves and let go of their locks."""
+    with started(store, "--jobs", "2") as first:
+        wait_for("**/training.safetensors", store.artifacts, first)
+        children = workers(first.pid)
+        first.kill()
+        gone, alive = psutil.wait_procs(children, timeout=20)
+    assert len(gone) == 2
+    assert alive == []
+    for cell in BASES:
+        with store.lock(cell).acquire(timeout=0):
+            pass
+
+
+@pytest.mark.slow
+def test_control_c_ends_every_process_quietly(store: Store) -> None:
+    """Control-C in a terminal reaches all processes at once: one message, no traceback, none left."""
+    with started(store, "--jobs", "2", new_session=True) as process:
+        wait_for("**/training.safetensors", store.artifacts, process)
+        children = workers(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.endswith("stopped; the same command continues where this one was\n")
+    assert "Traceback" not in said
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
+@pytest.mark.slow
+def test_every_table_of_the_tiny_scale(command: Command, tmp_path: Path) -> None:
+    """With all three evaluations every table of one seed is whole, and tables share their cells."""
+    path = tmp_path / "whole.toml"
+    one_seed = TINY.read_text().replace("seeds = [0, 1]", "seeds = [0]")
+    path.write_text(re.sub("evaluations = .*", "", one_seed))
+    for name in REPORTS:
+        said = command(name, "--scale", str(path))
+        assert said.exit_code == 0, said.stderr
+        assert "—" not in said.stdout
+    said = command("status", "--scale", str(path))
+    assert said.stdout.splitlines()[-1] == "15 done"

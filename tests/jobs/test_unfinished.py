@@ -1,0 +1,401 @@
+"""Unfinished work: checked before it is continued, never begun again in silence, same bytes after."""
+
+import hashlib
+import shutil
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from benchmark.data.images import Dataset, Split
+from benchmark.engine import counting
+from benchmark.engine.precision import Precision, use, used
+from benchmark.engine.provenance import journaled
+from benchmark.engine.takeover import REFUSE, Takeover
+from benchmark.engine.training_state import StateFile
+from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
+from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS
+from benchmark.evaluation.corruptions import GeneratedCorruptions
+from benchmark.evaluation.record import Evaluating
+from benchmark.jobs.base import Weights
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import scale
+from benchmark.progress import silent
+from benchmark.records.cells import Cell
+from benchmark.records.files import write_atomically
+from benchmark.records.store import Store
+from benchmark.run import Run, measure_criticality, run_cell
+from invoking import MINI
+
+BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
+TUNED = replace(BASE, finetune="last-layer")
+IMAGES = 40
+GO_ON, REDO = Takeover(continue_anyway=True), Takeover(redo_stale=True)
+
+
+@pytest.fixture(autouse=True)
+def _in_fp32(one_thread):
+    """fp32 on every processor, until a test changes it."""
+    use(Precision("fp32"))
+
+
+@pytest.fixture(scope="module")
+def some(digits):
+    """A few images of the embedded dataset."""
+    parts = (digits.train, 256), (digits.test, IMAGES)
+    return Dataset(digits.info, *(Split(s.images[:n], s.labels[:n]) for s, n in parts))
+
+
+@pytest.fixture(scope="module")
+def make_in(some):
+    """A function that makes a cell and its record in a store; returns the making."""
+
+    def made(where, cell=BASE, takeover=REFUSE, recipe=None):
+        plan = Plan.of(cell, scale(str(MINI)))
+        if recipe is not None:
+            plan = replace(plan, base=replace(plan.base, recipe=recipe(plan.base.recipe)))
+        run_cell(Run(plan, some, where, silent, takeover=takeover), ("clean",))
+        return where.making(cell)
+
+    return made
+
+
+@pytest.fixture
+def make(make_in, store):
+    """The same in the test's own store."""
+    return partial(make_in, store)
+
+
+@pytest.fixture(scope="module")
+def whole(make_in, tmp_path_factory):
+    """A store with the base model, made in one go; to be read only."""
+    root = tmp_path_factory.mktemp("whole")
+    where = Store(root / "results", root / "artifacts")
+    before = used()
+    use(Precision("fp32"))
+    make_in(where)
+    use(before)
+    return where
+
+
+@pytest.fixture
+def based(whole, store):
+    """A test's own store with that base model in it."""
+    shutil.copytree(whole.results, store.results)
+    shutil.copytree(whole.artifacts, store.artifacts)
+    return store
+
+
+@pytest.fixture
+def killed(make, store, monkeypatch):
+    """A function that makes a cell until a state of so many epochs is written; returns its path."""
+
+    def begun(cell=BASE, name="training", epochs=1, **options):
+        save = StateFile.save
+
+        def stops(file, state):
+            save(file, state)
+            if file.path.stem == name and state.epoch == epochs:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StateFile, "save", stops)
+            with pytest.raises(KeyboardInterrupt):
+                make(cell, **options)
+        return store.work(cell) / f"{name}.safetensors"
+
+    return begun
+
+
+def other_precision(_patch):
+    """bf16 instead of fp32."""
+    use(Precision("bf16"))
+
+
+def other_threads(patch):
+    """Seven threads, or so it seems."""
+    patch.setattr(torch, "get_num_threads", lambda: 7)
+
+
+def other_chunk(patch):
+    """At most 16 digits at a time."""
+    patch.setattr(counting, "BATCH_VALUES", 16 * 64)
+
+
+CHANGES = pytest.mark.parametrize(
+    ("change", "there", "here"),
+    [
+        (other_precision, "precision fp32", "precision bf16, scored in fp32"),
+        (other_threads, "threads 1", "threads 7"),
+        (other_chunk, "chunk 512", "chunk 16"),
+    ],
+)
+
+
+class TestCircumstances:
+    """Training states that were made in another precision, number of threads or chunk."""
+
+    @CHANGES
+    def test_refused_by_name(self, make, killed, monkeypatch, change, there, here):
+        """One line says what differs and by which flag the state is continued; it stays as it is."""
+        path = killed()
+        before = path.read_bytes()
+        change(monkeypatch)
+        said = rf"'.*/training\.safetensors'.*with {there}, and.*with {here}; --continue-anyway"
+        with pytest.raises(UserError, match=said):
+            make(takeover=REDO)
+        assert path.read_bytes() == before
+
+    @CHANGES
+    def test_continued_where_that_is_allowed(
+        self, make, killed, store, monkeypatch, change, there, here
+    ):
+        """The making says what it began with beside what it ended with, and the record remarks it."""
+        killed()
+        change(monkeypatch)
+        made = make(takeover=GO_ON)
+        line = f"adversarial training: epochs up to 1 were made with {there}"
+        assert made.provenance.begun == [line]
+        assert made.provenance.resumed
+        name, _, value = here.partition(" ")
+        assert str(getattr(made.provenance, name)) == value
+        assert line in store.record(BASE, "clean").remarks
+
+    def test_every_change_is_told(self, make, killed, monkeypatch):
+        """A training that is continued in a third way names the first and the second."""
+        killed()
+        use(Precision("bf16"))
+        killed(epochs=2, takeover=GO_ON)
+        other_threads(monkeypatch)
+        with pytest.raises(UserError, match="with threads 1, and"):
+            make()
+        assert [line.rpartition(": ")[2] for line in make(takeover=GO_ON).provenance.begun] == [
+            "epochs up to 1 were made with precision fp32",
+            "epochs up to 2 were made with threads 1",
+        ]
+
+    @pytest.mark.usefixtures("based")
+    def test_fine_tuning_is_no_exception(self, make, killed, monkeypatch):
+        """Its state is refused too, and what is continued is told wherever its weights are used."""
+        killed(TUNED, "finetuning")
+        other_threads(monkeypatch)
+        with pytest.raises(UserError, match=r"finetuning\.safetensors'.*--continue-anyway"):
+            make(TUNED)
+        for cell in (TUNED, replace(TUNED, finetune="last-layer-alpha-1")):
+            (line,) = make(cell, GO_ON).provenance.begun
+            assert line == "fine-tuning: epochs up to 1 were made with threads 1"
+
+    @pytest.mark.parametrize("epochs", [1, 3])
+    def test_unchanged_work_needs_no_flag(self, make, killed, store, whole, epochs):
+        """The same circumstances give the same weights and the same mean, and nothing is said."""
+        killed(epochs=epochs)
+        made, expected = make().provenance, whole.making(BASE).provenance
+        assert made.weights_sha256 == expected.weights_sha256
+        assert (made.begun, made.resumed) == ([], True)
+        one, other = (
+            load_tensors(where.work(BASE) / "average.safetensors")[0] for where in (store, whole)
+        )
+        assert weights_sha256(one) == weights_sha256(other)
+
+    def test_state_that_does_not_tell(self, make, killed, whole):
+        """One without circumstances or seal is known by the precision behind its fingerprint."""
+        path = killed()
+        tensors, said = load_tensors(path)
+        tensors = {name: x for name, x in tensors.items() if not name.startswith("mean.")}
+        said = {name: said[name] for name in ("fingerprint", "epoch", "log")}
+        strip_seal(path, tensors, said | {"fingerprint": f"{said['fingerprint']} bf16, scored in fp32"})
+        with pytest.raises(UserError, match="with precision bf16, scored in fp32, and"):
+            make()
+        strip_seal(path, tensors, said)
+        assert make().provenance.weights_sha256 == whole.making(BASE).provenance.weights_sha256
+
+    def test_on_the_command_line(self, killed, store, command, tmp_path):
+        """The cell fails with exit code 2 until the flag is given."""
+        killed()
+        anywhere = tmp_path / "anywhere.toml"
+        anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
+        arguments = ("run", BASE.key, "--scale", str(anywhere), "--precision")
+        assert command(*arguments, "fp32", "--dry-run").exit_code == 0
+        said = command(*arguments, "bf16")
+        assert said.exit_code == 2
+        assert "training.safetensors' is a training begun with precision fp32" in said.stderr
+        assert store.making(BASE) is None
+        assert command(*arguments, "bf16", "--continue-anyway").exit_code == 0
+        assert len(store.making(BASE).provenance.begun) == 1
+
+
+class TestSettings:
+    """Training states of another recipe, version or base model."""
+
+    def longer(self, recipe):
+        return replace(recipe, epochs=4)
+
+    @pytest.mark.parametrize("takeover", [REFUSE, GO_ON])
+    def test_refused_by_name(self, make, killed, takeover):
+        """They cannot be continued; one line names the file to move away, which stays as it is."""
+        path = killed(recipe=self.longer)
+        before = path.read_bytes()
+        with pytest.raises(
+            UserError, match=r"training\.safetensors' is .* other settings .*--redo-stale"
+        ):
+            make(takeover=takeover)
+        assert path.read_bytes() == before
+
+    def test_renamed_on_demand(self, make, killed, whole):
+        """The training begins anew, and the state keeps its bytes under the hash of its settings."""
+        path = killed(recipe=self.longer)
+        before, settings = path.read_bytes(), load_tensors(path)[1]["fingerprint"]
+        made = make(takeover=REDO).provenance
+        assert made.weights_sha256 == whole.making(BASE).provenance.weights_sha256
+        assert not made.resumed
+        assert path.with_name(f"training-{settings[:12]}.safetensors").read_bytes() == before
+
+
+def strip_seal(path, tensors, metadata):
+    """Write a file that says no hash of its contents."""
+    write_atomically(path, save(tensors, metadata))
+
+
+class TestDamage:
+    """Working files with a flipped bit."""
+
+    def flip(self, path):
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 4
+        write_atomically(path, bytes(content))
+        return bytes(content)
+
+    @pytest.mark.parametrize(("cell", "name"), [(BASE, "training"), (TUNED, "finetuning")])
+    def test_state_is_not_continued(self, make, killed, store, cell, name):
+        """One line names the file and what to do; nothing is deleted and no record made."""
+        path = killed(cell, name)
+        damaged = self.flip(path)
+        with pytest.raises(
+            UserError, match=rf"{name}\.safetensors' does not fit the hash .* delete it"
+        ):
+            make(cell)
+        assert path.read_bytes() == damaged
+        assert store.record(cell, "clean") is None
+        path.unlink()
+        make(cell)
+
+    def test_fine_tuned_weights_are_not_taken(self, make, based):
+        """Neither with a flipped bit nor without a hash."""
+        make(TUNED)
+        path = based.work(TUNED) / "finetuned.safetensors"
+        tensors, metadata = load_tensors(path)
+        again = replace(TUNED, finetune="last-layer-alpha-1")
+        self.flip(path)
+        with pytest.raises(UserError, match=r"finetuned\.safetensors' does not fit the hash"):
+            make(again)
+        strip_seal(path, tensors, metadata)
+        with pytest.raises(
+            UserError, match=r"finetuned\.safetensors' has no hash of its contents; del"
+        ):
+            make(again)
+        save_tensors(path, tensors, metadata)
+        make(again)
+
+
+class TestAverage:
+    """The mean of the last epochs' weights beside those of a base model."""
+
+    def test_kept_beside_the_weights(self, whole):
+        """It names the weights that it is beside, and is something else."""
+        made, path = whole.making(BASE), whole.work(BASE) / "average.safetensors"
+        mean, metadata = load_tensors(path, sealed=True)
+        weights, _ = load_tensors(path.with_name("weights.safetensors"))
+        assert metadata == {"fingerprint": f"{made.spec_hash} {weights_sha256(weights)}"}
+        assert {name: x.shape for name, x in mean.items()} == {n: x.shape for n, x in weights.items()}
+        assert weights_sha256(mean) != weights_sha256(weights)
+
+    def test_nothing_is_trained_for_it(self, make, based, monkeypatch):
+        """Weights without it are taken as they are; fine-tuning makes none."""
+        made = based.making(BASE)
+        (based.work(BASE) / "average.safetensors").unlink()
+        monkeypatch.setattr("benchmark.jobs.base.fit", None)
+        make(TUNED)
+        assert based.making(BASE) == made
+        assert not list(based.artifacts.rglob("average.safetensors"))
+
+
+class TestChunks:
+    """Evaluations that are continued with another number of images at a time."""
+
+    @pytest.fixture
+    def evaluate(self, network, learned, some):
+        """A function that evaluates a trained network in a store; returns the record and its bits."""
+        network.load_state_dict(learned)
+        plan = Plan.of(BASE, scale(str(MINI)))
+
+        def evaluated(name, where, progress=silent):
+            weights = Weights.of(network.state_dict())
+            record = Evaluating(plan, network, weights, some, where, progress).record(name)
+            return record, {part: bits.tolist() for part, bits in where.bits(record).items()}
+
+        return evaluated
+
+    @pytest.fixture
+    def resumed(self, evaluate, store, tmp_path, monkeypatch):
+        """A function that stops an evaluation after `parts`, and continues it in chunks of 16; returns
+        that and what chunks of 16 give without a stop."""
+
+        def after(name, parts):
+            def stops(_stage, done, total, note=""):
+                if done == parts:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                evaluate(name, store, stops)
+            other_chunk(monkeypatch)
+            return evaluate(name, store), evaluate(name, Store(tmp_path / "other", tmp_path / "others"))
+
+        return after
+
+    def test_corruptions(self, resumed, monkeypatch):
+        """An answer that depends on its place in the batch is of one chunk size only in a record."""
+        monkeypatch.setitem(EVALUATIONS, "few", GeneratedCorruptions(15, severities=(1,)))
+        answers = lambda model, x, labels: (torch.arange(len(x)) % 3 == 0).to(torch.int8)  # noqa: E731
+        monkeypatch.setattr(counting, "answers", answers)
+        (record, bits), (_, expected) = resumed("few", 7)
+        assert bits == expected
+        assert record.provenance.chunk == 16
+        assert next(iter(bits.values())) == [place % 16 % 3 == 0 for place in range(IMAGES)]
+
+    def test_pgd_in_bf16(self, resumed):
+        """Whether the processor's rounding depends on the batch or not."""
+        use(Precision("bf16"))
+        (record, bits), (other, expected) = resumed("pgd10x3", IMAGES)
+        assert bits == expected
+        assert record.bits_sha256 == other.bits_sha256
+        assert 0 < record.k < IMAGES
+
+    def test_criticality(self, based, some, monkeypatch):
+        """Values that were measured in chunks of another size are not in the journal any more."""
+        run = Run(Plan.of(replace(BASE, finetune="rift"), scale(str(MINI))), some, based, silent)
+        theta_at, calls = run.base_weights(), []
+        monkeypatch.setattr(
+            "benchmark.run.criticality",
+            lambda *_, journal, **__: calls.append(journal) or [journal.empty],
+        )
+        for chunk, empty in ((256, True), (256, False), (32, True)):
+            monkeypatch.setattr("benchmark.run.CHUNK", chunk)
+            assert measure_criticality(run, theta_at) == [empty]
+            calls[-1].put("conv1", entry=np.zeros(1))
+
+
+def test_fingerprints_of_unfinished_work():
+    """Settings, weights, precision and chunk: each of them counts."""
+    cpu, weights = torch.device("cpu"), hashlib.sha256(b"").hexdigest()
+    known = {
+        journaled(spec, *of, device=cpu, chunk=chunk)
+        for spec in ({"a": 1}, {"a": 2})
+        for of in ((), (weights,))
+        for chunk in (85, 512)
+    }
+    use(Precision("bf16"))
+    assert len(known | {journaled({"a": 1}, device=cpu, chunk=85)}) == 9

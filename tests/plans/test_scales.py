@@ -1,0 +1,417 @@
+"""Scales: the built-in ones are whole, those from files are checked before anything is trained."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli.work import chosen_scale
+from benchmark.engine.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shortened
+from benchmark.errors import UserError
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import QUICK, SCALES, Scale, filed, scale
+from benchmark.records.cells import BASE, Cell
+from benchmark.records.specs import spec_hash
+from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables.tables import seeds_by_model
+
+TINY = Path(__file__).parents[1] / "tiny.toml"
+MINE = """
+name = "mine"
+summary = "my own"
+datasets = ["digits"]
+archs = ["resnet18-w8"]
+seeds = [0]
+"""
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("table", REPORTS)
+def test_every_cell_of_a_built_in_scale_has_a_plan(name: str, table: str) -> None:
+    """Every cell of every table can be made, has a key that reads back, and specs to hash."""
+    cells = REPORTS[table].cells(SCALES[name], REPORTS[table].defaults)
+    assert cells
+    for cell in cells:
+        plan = Plan.of(cell, SCALES[name])
+        assert Cell.parse(cell.key) == cell
+        assert cell.scale == name
+        hashes = {spec_hash(plan.spec)}
+        for evaluation in SCALES[name].evaluations:
+            spec = plan.evaluation_spec(evaluation)
+            hashes |= {spec_hash(spec)} if spec else set()
+        assert len(hashes) > 1
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_built_in_scales_are_found_by_their_own_names(name: str) -> None:
+    """A scale is listed under the name that its keys carry, and says what it costs."""
+    assert scale(name) is SCALES[name]
+    assert SCALES[name].name == name
+    assert SCALES[name].summary
+
+
+@pytest.mark.parametrize("table", REPORTS)
+def test_cells_of_a_table_are_listed_once(table: str) -> None:
+    """No table asks for a cell twice, and every fine-tuned cell comes with its base model."""
+    for known in SCALES.values():
+        cells = REPORTS[table].cells(known, REPORTS[table].defaults)
+        assert len(set(cells)) == len(cells)
+        assert {cell.base for cell in cells} <= set(cells)
+        for (dataset, arch, method), seeds in seeds_by_model(cells).items():
+            assert seeds == known.seeds_of(dataset, arch, method)
+
+
+def test_table_1_has_every_network_with_and_without_rift() -> None:
+    """Table 1 is datasets x networks x (AT, RiFT) x seeds."""
+    known = SCALES["narrow"]
+    cells = REPORTS["table1"].cells(known, REPORTS["table1"].defaults)
+    assert {(c.dataset, c.arch, c.finetune) for c in cells} == {
+        (dataset, arch, tuning)
+        for dataset in known.datasets
+        for arch in known.archs
+        for tuning in (BASE, "rift")
+    }
+
+
+@pytest.mark.parametrize("name", ["narrow", "short", "paper"])
+def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name: str) -> None:
+    """Table 1 is three datasets by three networks, Table 2 four further methods on both CIFARs."""
+    blocks = {
+        (cell.dataset, cell.arch)
+        for cell in REPORTS["table1"].cells(SCALES[name], REPORTS["table1"].defaults)
+    }
+    assert len(blocks) == 9
+    assert {dataset for dataset, _ in blocks} == {"cifar10", "cifar100", "tiny-imagenet"}
+    others = {
+        (cell.dataset, cell.method)
+        for cell in REPORTS["table2"].cells(SCALES[name], REPORTS["table2"].defaults)
+    }
+    assert others == {
+        (dataset, method)
+        for dataset in ("cifar10", "cifar100")
+        for method in ("trades", "mart", "awp", "score")
+    }
+
+
+def test_a_method_overrides_training(tmp_path: Path) -> None:
+    """`recipes` changes the recipe of one method, over what the scale and the network say."""
+    overrides = """
+[training]
+lr = 0.2
+epochs = 3
+[networks.resnet18-w8]
+lr = 0.3
+[recipes.mart]
+lr = 0.4
+"""
+    (tmp_path / "mine.toml").write_text(MINE + overrides)
+    mine = scale(str(tmp_path / "mine.toml"))
+    for method, lr in (("mart", 0.4), ("trades", 0.3)):
+        recipe = Plan.of(Cell("mine", "digits", "resnet18-w8", method, "none", 0), mine).base.recipe
+        assert (recipe.lr, recipe.epochs) == (lr, 3)
+    (tmp_path / "mine.toml").write_text(MINE + "[recipes.fgsm]\nlr = 0.4\n")
+    with pytest.raises(UserError, match="recipes names 'fgsm', which is not one of methods"):
+        scale(str(tmp_path / "mine.toml"))
+
+
+OWN_SEEDS = """
+name = "mine"
+summary = "my own"
+datasets = ["digits", "cifar10"]
+archs = ["resnet18-w8", "wrn-34-1"]
+seeds = [0]
+[networks.resnet18-w8]
+seeds = [3, 1]
+epochs = 7
+[recipes.trades]
+seeds = [0, 5]
+"""
+
+
+def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
+    """A network's are of the first method, a method's go before them, both of the first dataset; they
+    are no part of a recipe, and `--seeds` goes before all."""
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN_SEEDS)
+    mine = scale(str(path))
+    models = {
+        ("digits", "resnet18-w8", "pgd-at"): (3, 1),
+        ("digits", "wrn-34-1", "pgd-at"): (0,),
+        ("cifar10", "resnet18-w8", "pgd-at"): (0,),
+        ("digits", "resnet18-w8", "trades"): (0, 5),
+        ("digits", "resnet18-w8", "mart"): (0,),
+        ("cifar10", "resnet18-w8", "trades"): (0,),
+    }
+    assert {model: mine.seeds_of(*model) for model in models} == models
+    asked_for = chosen_scale(str(path), "4,2")
+    assert {asked_for.seeds_of(*model) for model in models} == {(4, 2)}
+    for known in (mine, asked_for):
+        plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 3), known)
+        assert plan.base.recipe == dataclasses.replace(Recipe(), epochs=7)
+    path.write_text(OWN_SEEDS + "[recipes.pgd-at]\nseeds = [9]\n")
+    assert scale(str(path)).seeds_of("digits", "wrn-34-1", "pgd-at") == (9,)
+    assert scale(str(path)).seeds_of("digits", "resnet18-w8", "pgd-at") == (9,)
+
+
+def test_the_scale_small_has_five_seeds_of_one_model() -> None:
+    """Five seeds of ResNet18 under PGD-AT on CIFAR-10 and of all its tunings, one of all else."""
+    small = SCALES["small"]
+    for table, spec in REPORTS.items():
+        for (dataset, arch, method), seeds in seeds_by_model(spec.cells(small, spec.defaults)).items():
+            many = (dataset, arch, method) == ("cifar10", "resnet18-w16", "pgd-at")
+            assert seeds == ((0, 1, 2, 3, 4) if many else (0,)), table
+    cells = REPORTS["table1"].cells(small, ["rift"])
+    assert len(cells) == 2 * (5 + 1 + 1 + 3)
+    assert {cell.dataset for cell in cells} == {"cifar10", "cifar100"}
+
+
+@pytest.mark.parametrize(
+    ("method", "lr"), [("pgd-at", 0.2), ("trades", 0.2), ("mart", 0.05), ("score", 0.1)]
+)
+def test_recipes_of_the_scale_small(method: str, lr: float) -> None:
+    """30 one-cycle epochs on two-step examples, 3 of fine-tuning, judged on all test images but for
+    epochs of adversarial training."""
+    small = SCALES["small"]
+    plan = Plan.of(Cell("small", "cifar10", "resnet18-w16", method, "rift-held-out", 0), small)
+    base = plan.base.recipe
+    assert (base.epochs, base.schedule, base.lr) == (30, "one-cycle", lr)
+    assert (base.attack_steps, base.attack_path) == (2, 1.5)
+    assert (base.select_last, base.select_images) == (2, 2000)
+    tuning = dataclasses.replace(FINETUNE_RECIPE, epochs=3, milestones=(2,))
+    assert (plan.recipe, plan.recipe.select_images) == (tuning, None)
+    assert plan.criticality.images == 2000
+    first = [name for name in (*small.evaluations, *small.for_audit) if "-first-" in name]
+    assert first == ["autoattack-first-1000"]
+
+
+@pytest.mark.parametrize(
+    ("table", "tunings"),
+    [
+        ("table3", {"all-layers", "last-layer", "robust-critical", "rift"}),
+        ("table4", {"rift", "top-2", "top-3", "top-5"}),
+    ],
+)
+def test_ablations_have_both_ends_of_every_tuning(table: str, tunings: set[str]) -> None:
+    """Tables 3 and 4 show each tuning at alpha 1 and at its own alpha*, on the first network."""
+    known = SCALES["narrow"]
+    cells = REPORTS[table].cells(known, REPORTS[table].defaults)
+    assert {c.finetune for c in cells} == {BASE} | tunings | {f"{name}-alpha-1" for name in tunings}
+    assert {(c.dataset, c.arch) for c in cells} == {(known.datasets[0], known.archs[0])}
+
+
+def test_a_scale_is_read_from_a_file() -> None:
+    """The scale of these tests is read with its defaults, and its overrides reach the plan."""
+    tiny = scale(str(TINY))
+    assert tiny.name == "tiny"
+    assert tiny.seeds == (0, 1)
+    assert tiny.methods == ("pgd-at", "trades", "mart", "awp", "score")
+    plan = Plan.of(Cell("tiny", "digits", "resnet18-w8", "pgd-at", "rift", 0), tiny)
+    assert plan.base.recipe == dataclasses.replace(
+        Recipe(),
+        epochs=2,
+        lr=0.2,
+        schedule="one-cycle",
+        attack_steps=1,
+        select_last=1,
+        select_images=100,
+    )
+    assert plan.recipe == dataclasses.replace(
+        FINETUNE_RECIPE, epochs=1, lr=0.02, select_last=1, select_images=100
+    )
+    assert plan.criticality == dataclasses.replace(CriticalitySettings(), images=128, steps=2)
+
+
+def test_a_scale_without_overrides_is_the_paper(tmp_path: Path) -> None:
+    """What a file leaves out is as published."""
+    (tmp_path / "mine.toml").write_text(MINE)
+    mine = scale(str(tmp_path / "mine.toml"))
+    plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "rift", 0), mine)
+    assert plan.base.recipe == Recipe()
+    assert plan.recipe == FINETUNE_RECIPE
+    assert plan.criticality == CriticalitySettings()
+
+
+def test_a_whole_number_is_as_good_as_a_float() -> None:
+    """`lr = 1` and `lr = 1.0` are the same settings and give the same hash."""
+    made = [
+        Plan.of(
+            Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 0),
+            Scale("mine", "", ("digits",), ("resnet18-w8",), (0,), training={"lr": lr}),
+        )
+        for lr in (1, 1.0)
+    ]
+    assert spec_hash(made[0].spec) == spec_hash(made[1].spec)
+
+
+@pytest.mark.parametrize("name", ["quickest", "narrow.json", "", "mine/toml"])
+def test_an_unknown_scale_lists_the_known_ones(name: str) -> None:
+    """A name that is neither built in nor a TOML file is refused with what there is."""
+    with pytest.raises(UserError) as got:
+        scale(name)
+    known = ", ".join(SCALES)
+    assert str(got.value) == f"unknown scale '{name}'; known: {known}, or a .toml file"
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """A TOML file that is not there is named with the reason."""
+    path = tmp_path / "none.toml"
+    with pytest.raises(UserError, match=f"cannot read the scale file '{path}': .*No such file"):
+        scale(str(path))
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    """A folder with the name of a scale file is refused in one line."""
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(UserError, match="cannot read the scale file"):
+        scale(str(tmp_path / "folder.toml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name = ", "is not TOML: "),
+        ("no toml at all", "is not TOML: "),
+        (b"\xff\xfe", "cannot read the scale file"),
+        ("", "is not a scale: name: "),
+        (MINE.replace('name = "mine"', ""), "is not a scale: name: "),
+        (MINE + 'colour = "red"', "is not a scale: colour: "),
+        (MINE + 'threads = "two"', "is not a scale: threads: "),
+        (MINE.replace("[0]", "0"), "is not a scale: seeds: "),
+        (MINE.replace("[0]", '["zero"]'), "is not a scale: seeds.0: "),
+        (MINE.replace("[0]", "[0.5]"), "is not a scale: seeds.0: "),
+        (MINE.replace('["digits"]', '"digits"'), "is not a scale: datasets: "),
+        (MINE + "training = 3", "is not a scale: training: "),
+        (MINE + "[networks.resnet18-w8]\nseeds = 3", "scale: networks.resnet18-w8: seeds: "),
+        (MINE + "[recipes.mart]\nseeds = [0, 0]", "recipes.mart: seeds: nothing may be named twice"),
+        (MINE + "[recipes.mart]\nseeds = [0.5]", "is not a scale: recipes.mart: seeds.0: "),
+        (MINE.replace("mine", "narrow"), "calls itself 'narrow', which is taken"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+    """The error is one line with the file, the field and the reason."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as got:
+        scale(str(path))
+    assert f"'{path}'" in str(got.value)
+    assert message in str(got.value)
+    assert "\n" not in str(got.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[0]", "[]"),
+        ("[0]", "[-1]"),
+        ("[0]", "[0, 0]"),
+        ('["resnet18-w8"]', "[]"),
+        ('["digits"]', "[]"),
+        ('"mine"', '"My scale"'),
+        ('"mine"', '"../mine"'),
+        ('"mine"', '""'),
+        ("seeds", "threads = -1\nseeds"),
+        ("seeds", "methods = []\nseeds"),
+        ("seeds", "evaluations = []\nseeds"),
+    ],
+)
+def test_a_scale_that_names_no_cells_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    """Empty lists, seeds twice or below zero, and names that make no key are refused when read."""
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE.replace(old, new))
+    with pytest.raises(UserError, match="is not a scale: "):
+        scale(str(path))
+
+
+@pytest.mark.parametrize(
+    ("part", "overrides", "message"),
+    [
+        (
+            "training",
+            {"epoch": 3},
+            "scale 'mine', training: unknown field 'epoch'; known: attack_path, ",
+        ),
+        ("finetuning", {"speed": 3}, "scale 'mine', finetuning: unknown field 'speed'; known: "),
+        ("criticality", {"eps": 3}, "scale 'mine', criticality: unknown field 'eps'; known: "),
+        ("training", {"epochs": "many"}, "scale 'mine', training: epochs: "),
+        ("training", {"schedule": "cosine"}, "scale 'mine', training: schedule: "),
+        ("criticality", {"split": "elsewhere"}, "scale 'mine', criticality: split: "),
+    ],
+)
+def test_a_bad_override_is_refused_in_one_line(
+    part: str, overrides: dict[str, object], message: str
+) -> None:
+    """An unknown or ill-typed recipe field is refused when a plan is made, before any training."""
+    mine = Scale("mine", "", ("digits",), ("resnet18-w8",), (0,), **{part: overrides})
+    with pytest.raises(UserError) as got:
+        Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 0), mine)
+    assert str(got.value).startswith(message)
+    assert "\n" not in str(got.value)
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"epochs": 0}, {"batch_size": 0}, {"select_last": 0}, {"attack_steps": 0}]
+)
+def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]) -> None:
+    """Zero epochs, images, steps or judged epochs are refused before any training."""
+    with pytest.raises(UserError, match=f"mine: {next(iter(overrides))}: "):
+        shortened(Recipe(), overrides, "mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "mnist"}, "unknown dataset 'mnist'; known: digits, cifar10"),
+        ({"arch": "vgg16"}, "unknown architecture 'vgg16'; known: resnet10"),
+        ({"arch": "resnet50"}, "unknown architecture 'resnet50'"),
+        ({"method": "fgsm"}, "unknown AT method 'fgsm'; known: pgd-at, trades, mart, awp, score"),
+        ({"finetune": "lora"}, "unknown fine-tuning 'lora'; known: none (the base model), rift, "),
+    ],
+)
+def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes: dict[str, str], message: str) -> None:
+    """Each part of a key is looked up in its registry, and the error says what there is."""
+    cell = Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", "none", 0)
+    with pytest.raises(UserError) as got:
+        Plan.of(dataclasses.replace(cell, **changes), SCALES["narrow"])
+    assert str(got.value).startswith(message)
+
+
+def test_networks_of_other_scales_are_refused(tmp_path):
+    """A misspelt network under [networks] is a user's error and not silently without effect."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nsummary = "s"\ndatasets = ["digits"]\narchs = ["resnet18-w8"]\nseeds = [0]\n'
+        "[networks.resnet18-w9]\nlr = 0.1\n"
+    )
+    with pytest.raises(UserError, match="'resnet18-w9', which is not one of archs"):
+        scale(str(path))
+
+
+def test_a_network_overrides_training(tmp_path):
+    """What a scale says of one network goes before what it says of all."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nsummary = "s"\ndatasets = ["digits"]\narchs = ["resnet18-w8", "wrn-34-1"]\n'
+        "seeds = [0]\n[training]\nlr = 0.5\nepochs = 7\n[networks.wrn-34-1]\nlr = 0.25\n"
+    )
+    mine = scale(str(path))
+    recipes = [
+        Plan.of(Cell("mine", "digits", arch, "pgd-at", "none", 0), mine).base.recipe
+        for arch in mine.archs
+    ]
+    assert [(recipe.lr, recipe.epochs) for recipe in recipes] == [(0.5, 7), (0.25, 7)]
+
+
+def test_a_filed_scale_is_found_by_its_name(tmp_path: Path) -> None:
+    """`results/scales/NAME.toml` is NAME where that tree is given, and has to call itself so."""
+    file = filed("mine", tmp_path)
+    file.parent.mkdir()
+    file.write_text(MINE)
+    assert scale("mine", tmp_path) == scale(str(file))
+    assert scale("quick", tmp_path) is QUICK
+    with pytest.raises(UserError, match="unknown scale 'mine'"):
+        scale("mine")
+    with pytest.raises(UserError, match=r"other\.toml"):
+        scale("other", tmp_path)
+    file.rename(filed("other", tmp_path))
+    with pytest.raises(UserError, match="calls itself 'mine'"):
+        scale("other", tmp_path)

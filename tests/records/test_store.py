@@ -1,0 +1,439 @@
+"""The store: written once, whole or not at all, refused when tampered with, locked per base model."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+from filelock import Timeout
+
+from benchmark.errors import UserError
+from benchmark.plans.plan import Plan
+from benchmark.records.files import write_atomically
+from benchmark.records.store import Journal, Store, pack_bits
+from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
+
+CELL = cell_at("rift")
+PLAN = Plan.of(CELL, BY_HAND)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file under `folder` by its path, hidden ones too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+# --- records, makings and bits --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 500])
+def test_a_record_and_its_bits_read_back(store: Store, length: int) -> None:
+    """What was written is read back, for lengths that fill bytes and that do not."""
+    rng = np.random.default_rng(length)
+    bits = {"run0": rng.random(length) < 0.5, "run1": np.ones(length, dtype=bool)}
+    packed, sha256 = pack_bits(bits)
+    record, _ = record_and_bits(PLAN, "pgd10x3", 0, length)
+    record = record.model_copy(update={"bits_sha256": sha256})
+    store.write_record(record, packed)
+    assert store.record(CELL, "pgd10x3") == record
+    again = store.bits(record)
+    assert list(again) == ["run0", "run1"]
+    for name, array in bits.items():
+        assert again[name].dtype == bool
+        np.testing.assert_array_equal(again[name], array)
+
+
+def test_bits_of_one_record_have_one_length() -> None:
+    """Arrays of different lengths cannot be of the same images."""
+    with pytest.raises(ValueError, match=r"one length, not \[3, 4\]"):
+        pack_bits({"a": np.ones(3), "b": np.ones(4)})
+
+
+def test_packed_bits_are_the_same_bytes_every_time() -> None:
+    """Equal bits give equal files, so that records of the same run can be compared."""
+    bits = {"clean": np.arange(500) % 3 == 0}
+    assert pack_bits(bits) == pack_bits(bits)
+
+
+def test_what_is_not_there_is_none(store: Store) -> None:
+    """A missing record or making is None, and reading makes no folders."""
+    assert store.record(CELL, "clean") is None
+    assert store.making(CELL) is None
+    assert list(store.keys_on_disk()) == []
+    assert not store.results.exists()
+    assert not store.artifacts.exists()
+
+
+def test_a_record_lies_under_its_key(store: Store) -> None:
+    """The tree is `records/<key>/` with the JSON and the bits under the evaluation's name."""
+    write_record(store, CELL, "clean", 3, 10)
+    write_making(store, CELL.base)
+    assert sorted(files(store.results)) == [
+        "records/by-hand/digits/resnet18-w8/pgd-at/none/seed0/making.json",
+        "records/by-hand/digits/resnet18-w8/pgd-at/rift/seed0/clean.json",
+        "records/by-hand/digits/resnet18-w8/pgd-at/rift/seed0/clean.npz",
+    ]
+    assert list(store.keys_on_disk()) == [CELL.base.key, CELL.key]
+
+
+def test_the_json_is_for_people(store: Store) -> None:
+    """The file is indented, ends with a newline and holds the value beside its counts."""
+    write_record(store, CELL, "clean", 3, 4)
+    text = store.record_path(CELL, "clean").read_text()
+    assert '\n "value": 0.75,\n "k": 3,\n "n": 4,\n' in text
+    assert text.endswith("}\n")
+
+
+def test_results_are_written_once(store: Store) -> None:
+    """A second record or making is refused and leaves the first as it was, bits included."""
+    first = write_record(store, CELL, "clean", 3, 10)
+    write_making(store, CELL, alpha=0.5)
+    before = files(store.results)
+    with pytest.raises(UserError, match="exists and results are written once"):
+        write_record(store, CELL, "clean", 4, 10)
+    with pytest.raises(UserError, match="exists and results are written once"):
+        write_making(store, CELL, alpha=0.6)
+    assert files(store.results) == before
+    assert store.bits(first)["clean"].sum() == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", None])
+def test_tampered_bits_are_refused(store: Store, content: bytes | None) -> None:
+    """Bits that were changed or deleted are refused by the path of their file."""
+    record = write_record(store, CELL, "clean", 3, 10)
+    path = store.record_path(CELL, "clean").with_suffix(".npz")
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"clean\.npz' is missing or not what its record was written"):
+        store.bits(record)
+
+
+def test_bits_of_another_record_are_refused(store: Store) -> None:
+    """A whole file of other bits does not pass either."""
+    record = write_record(store, CELL, "clean", 3, 10)
+    packed, _ = pack_bits({"clean": np.ones(10)})
+    store.record_path(CELL, "clean").with_suffix(".npz").write_bytes(packed)
+    with pytest.raises(UserError, match="not what its record was written with"):
+        store.bits(record)
+
+
+@pytest.mark.parametrize(("cell", "evaluation"), [(cell_at("rift", 1), "clean"), (CELL, "pgd10x3")])
+def test_a_record_in_a_wrong_place_is_refused(store: Store, cell: Any, evaluation: str) -> None:
+    """A record copied to another cell or another name is not taken for that cell's."""
+    write_record(store, CELL, "clean", 3, 10)
+    path = store.record_path(cell, evaluation)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(store.record_path(CELL, "clean"), path)
+    with pytest.raises(UserError, match="does not belong there; move it to its own folder") as got:
+        store.record(cell, evaluation)
+    assert str(path) in str(got.value)
+    assert f"{CELL.key} clean" in str(got.value)
+
+
+def test_a_making_in_a_wrong_place_is_refused(store: Store) -> None:
+    """A making copied to another cell is not taken for that cell's."""
+    write_making(store, CELL)
+    path = store.record_path(cell_at("rift", 1), "making")
+    path.parent.mkdir(parents=True)
+    shutil.copy(store.record_path(CELL, "making"), path)
+    with pytest.raises(UserError, match=f"belongs to {CELL.key}; move it to its own folder"):
+        store.making(cell_at("rift", 1))
+
+
+def test_a_broken_record_is_refused_by_its_path(store: Store) -> None:
+    """A file that is not a record is never passed over."""
+    path = store.record_path(CELL, "clean")
+    path.parent.mkdir(parents=True)
+    path.write_text('{"k": 1')
+    with pytest.raises(UserError, match="is not a record of schema 1: file: Invalid JSON") as got:
+        store.record(CELL, "clean")
+    assert str(path) in str(got.value)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_folder_in_the_place_of_a_file_is_told(store: Store, suffix: str) -> None:
+    """What cannot be read is one line with its path, for records, makings and bits."""
+    record = write_record(store, cell_at(), "clean", 900)
+    path = store.record_path(cell_at(), "clean").with_suffix(suffix)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=f"cannot read '{path}'"):
+        store.bits(record) if suffix == ".npz" else store.record(cell_at(), "clean")
+    store.record_path(cell_at(), "making").mkdir()
+    with pytest.raises(UserError, match=r"making\.json"):
+        store.making(cell_at())
+
+
+def test_superseding_moves_a_record_with_its_bits(store: Store) -> None:
+    """A superseded record leaves its place to a new one and is kept under its own hash."""
+    record = write_record(store, CELL, "clean", 3, 10)
+    before = files(store.results / "records")
+    store.supersede(CELL, "clean", record.spec_hash)
+    assert files(store.results / "records") == {}
+    moved = files(store.results / "superseded" / record.spec_hash[:12])
+    assert moved == before
+    assert store.record(CELL, "clean") is None
+    write_record(store, CELL, "clean", 4, 10)
+
+
+# --- killed writers ---------------------------------------------------------------------------------
+
+WRITER = """
+    import os, sys, time
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from handmade import cell_at, write_record
+    from benchmark.records.store import Store
+
+    original, calls = os.{patched}, []
+
+    def sleepy(*arguments):
+        calls.append(arguments)
+        if len(calls) == {call}:
+            print("here", flush=True)
+            time.sleep(600)
+        return original(*arguments)
+
+    os.{patched} = sleepy
+    root = Path(sys.argv[2])
+    write_record(Store(root / "results", root / "artifacts"), cell_at("rift"), "clean", 3, 10)
+"""
+
+
+@pytest.mark.parametrize(
+    ("patched", "call"),
+    [
+        pytest.param("fsync", 1, id="bits-half-written"),
+        pytest.param("replace", 2, id="record-not-yet-in-place"),
+    ],
+)
+def test_a_killed_writer_leaves_no_record(
+    store: Store, tmp_path: Path, patched: str, call: int
+) -> None:
+    """A process killed inside a write leaves no record and no part of one; the next write works."""
+    script = textwrap.dedent(WRITER.format(patched=patched, call=call))
+    command = [sys.executable, "-c", script, str(Path(__file__).parents[1] / "helpers"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"here\n"
+        writer.send_signal(signal.SIGKILL)
+    assert writer.returncode == -signal.SIGKILL
+    assert list(store.results.rglob("*.json")) == []
+    assert store.record(CELL, "clean") is None
+    assert list(store.keys_on_disk()) == []
+    record = write_record(store, CELL, "clean", 5, 10)
+    assert store.record(CELL, "clean") == record
+    assert store.bits(record)["clean"].sum() == 5
+
+
+def failing(*arguments: Any, **options: Any) -> NoReturn:
+    """Stand in for a system call on a full disk."""
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("patched", ["fsync", "replace", "chmod"])
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: str
+) -> None:
+    """Whatever step of an atomic write fails, the old content stays and no part is left."""
+    path = tmp_path / "folder" / "file.json"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(os, patched, failing)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert files(tmp_path) == {"folder/file.json": b"old"}
+
+
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control-C inside a write also leaves the old content and no part."""
+
+    def interrupted(handle: int) -> NoReturn:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "file.json"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, b"new")
+    assert files(tmp_path) == {"file.json": b"old"}
+
+
+def test_an_atomic_write_replaces_and_is_readable(tmp_path: Path) -> None:
+    """A second write replaces the first, and everybody may read the file."""
+    path = tmp_path / "a" / "b" / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert files(tmp_path) == {"a/b/file": b"new"}
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+# --- journals ---------------------------------------------------------------------------------------
+
+
+def test_a_journal_keeps_chunks(tmp_path: Path) -> None:
+    """Arrays put in one process's journal are there for the next with the same fingerprint."""
+    journal = Journal(tmp_path / "work", "abc")
+    assert journal.empty
+    assert journal.get("run0-000000") is None
+    bits, k = np.array([True, False]), np.array(3)
+    journal.put("run0-000000", bits=bits, k=k)
+    again = Journal(tmp_path / "work", "abc")
+    assert not again.empty
+    kept = again.get("run0-000000")
+    assert kept is not None
+    assert kept.keys() == {"bits", "k"}
+    np.testing.assert_array_equal(kept["bits"], bits)
+    assert int(kept["k"]) == 3
+
+
+def test_a_journal_of_other_work_is_dropped(tmp_path: Path) -> None:
+    """Chunks left by another fingerprint are never read."""
+    Journal(tmp_path / "work", "old").put("run0", bits=np.ones(2))
+    journal = Journal(tmp_path / "work", "new")
+    assert journal.empty
+    assert journal.get("run0") is None
+    assert Journal(tmp_path / "work", "old").empty
+
+
+def test_a_journal_without_a_fingerprint_is_dropped(tmp_path: Path) -> None:
+    """Chunks of which nobody knows what they belong to are not trusted."""
+    Journal(tmp_path / "work", "abc").put("run0", bits=np.ones(2))
+    (tmp_path / "work" / "fingerprint").unlink()
+    assert Journal(tmp_path / "work", "abc").empty
+
+
+def test_a_damaged_chunk_counts_as_missing(tmp_path: Path) -> None:
+    """Whichever bit is flipped and wherever the file is cut, its work is done again."""
+    journal = Journal(tmp_path / "work", "abc")
+    journal.put("run0", bits=np.ones(3, dtype=bool))
+    (path,) = (tmp_path / "work").glob("run0*")
+    whole = path.read_bytes()
+    assert journal.get("run0") is not None
+    for place in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        assert journal.get("run0") is None
+    for kept in (0, 10, 32, 100, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        assert journal.get("run0") is None
+    journal.put("run0", bits=np.zeros(3, dtype=bool))
+    assert journal.get("run0") is not None
+
+
+def test_a_journal_with_a_damaged_fingerprint_is_dropped(tmp_path: Path) -> None:
+    """Bytes that are no text are no fingerprint either."""
+    Journal(tmp_path / "work", "abc").put("run0", bits=np.ones(2))
+    (tmp_path / "work" / "fingerprint").write_bytes(b"\xe1bc")
+    assert Journal(tmp_path / "work", "abc").empty
+
+
+def test_a_journal_forgets_on_demand(tmp_path: Path) -> None:
+    """`drop` forgets the chunks that match, `remove` everything."""
+    journal = Journal(tmp_path / "work", "abc")
+    for name in ("x_adv-000000", "x_adv-000256", "conv1"):
+        journal.put(name, entry=np.zeros(1))
+    journal.drop("x_adv-*")
+    assert journal.get("x_adv-000000") is None
+    assert journal.get("conv1") is not None
+    journal.remove()
+    journal.remove()
+    assert not (tmp_path / "work").exists()
+
+
+# --- locks ------------------------------------------------------------------------------------------
+
+HOLDER = """
+    import sys, time
+    from pathlib import Path
+    from benchmark.records.cells import Cell
+    from benchmark.records.store import Store
+
+    store = Store(Path(sys.argv[1]) / "results", Path(sys.argv[1]) / "artifacts")
+    with store.lock(Cell.parse(sys.argv[2])):
+        print("here", flush=True)
+        time.sleep(600)
+"""
+
+
+def test_a_base_model_is_worked_on_by_one_process(store: Store, tmp_path: Path) -> None:
+    """A second process times out on any cell of a locked base model until the first one is killed."""
+    command = [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path), CELL.key]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"here\n"
+        for cell in (CELL, CELL.base, cell_at("top-5")):
+            with pytest.raises(Timeout):
+                store.lock(cell).acquire(timeout=0)
+        with store.lock(cell_at("rift", seed=1)).acquire(timeout=0):
+            pass
+        holder.send_signal(signal.SIGKILL)
+    with store.lock(CELL).acquire(timeout=0):
+        pass
+
+
+# --- before a long run ------------------------------------------------------------------------------
+
+Usage = namedtuple("Usage", ["total", "used", "free"])
+
+
+def test_a_writable_store_passes_and_stays_empty(store: Store) -> None:
+    """The check makes both folders and leaves nothing in them."""
+    store.check_writable(1)
+    assert files(store.results) == files(store.artifacts) == {}
+
+
+def fails_in(folder: Path, original: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `Path` that fails under `folder` as on a read-only disk."""
+
+    def method(path: Path, *arguments: Any, **options: Any) -> Any:
+        if folder in (path, *path.parents):
+            raise OSError(30, "Read-only file system")
+        return original(path, *arguments, **options)
+
+    return method
+
+
+@pytest.mark.parametrize("which", ["results", "artifacts"])
+@pytest.mark.parametrize("method", ["mkdir", "write_bytes"])
+def test_a_read_only_folder_is_told_before_work(
+    store: Store, monkeypatch: pytest.MonkeyPatch, which: str, method: str
+) -> None:
+    """A folder that cannot be made or written is named with the reason and the option to mend it."""
+    folder: Path = getattr(store, which)
+    monkeypatch.setattr(Path, method, fails_in(folder, getattr(Path, method)))
+    with pytest.raises(UserError) as got:
+        store.check_writable(1)
+    assert str(got.value) == (
+        f"cannot write to '{folder}' (Read-only file system); name another folder by --{which}"
+    )
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(store: Store) -> None:
+    """A file called like the folder is a folder that cannot be written."""
+    store.artifacts.write_text("")
+    with pytest.raises(UserError, match=r"cannot write to '.*artifacts' \(.+\); .* --artifacts"):
+        store.check_writable(1)
+
+
+def test_a_full_disk_is_told_before_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little space is named with what there is and what is needed."""
+    usage = Usage(2**40, 0, 499 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    store.check_writable(499)
+    with pytest.raises(UserError, match=r"has 499 MB free and this needs about 500 MB; .* --results"):
+        store.check_writable(500)

@@ -1,0 +1,448 @@
+"""The audit of hand-made records, whose differences and p-values can be checked by hand."""
+
+import dataclasses
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.protocol import counted
+from benchmark.plans.scales import SCALES
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import Interval, PValues, over_images, over_seeds
+from benchmark.report.tables.audit import AUDITED, audit, audit_cells
+from benchmark.report.tables.tables import Entry, Reader, Table
+from handmade import (
+    ADV,
+    AUDIT_BY_HAND,
+    CLEAN,
+    OOD,
+    audit_bits,
+    cell_at,
+    write_audit,
+    write_record,
+)
+
+DIFFERENCE, IMAGES, SEEDS, P = "difference", "95 % images", "95 % seeds", "McNemar p"
+COMPARED = (*AUDITED, "rift - bn-only", "rift - random-layer")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with every record of `handmade.AUDIT`; to be read only."""
+    root = tmp_path_factory.mktemp("audit")
+    store = Store(root / "results", root / "artifacts")
+    write_audit(store)
+    return store
+
+
+@pytest.fixture(scope="module")
+def table(written: Store) -> Table:
+    """The audit of everything."""
+    return audit(Reader(written, AUDIT_BY_HAND))
+
+
+@pytest.fixture
+def own(written: Store, store: Store) -> Store:
+    """A copy of the records, to be changed."""
+    shutil.copytree(written.results, store.results)
+    return store
+
+
+def entries(table: Table, name: str, what: str) -> tuple[Entry, ...]:
+    """The entries Std, OOD, Adv of one line."""
+    (found,) = [row for row in table.rows if (row.labels[0], row.labels[-1]) == (name, what)]
+    return found.numbers
+
+
+def percent(entry: Entry) -> list[float]:
+    """A number by seed, or the ends of an interval, in percent to nine digits."""
+    assert isinstance(entry, Estimate | Interval)
+    values = entry.values if isinstance(entry, Estimate) else (entry.low, entry.high)
+    return [round(100 * value, 9) + 0.0 for value in values]
+
+
+def binomial_p(b: int, c: int) -> float:
+    """Twice the smaller tail of b + c tosses of a coin."""
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
+    return min(1.0, 2 * tail / 2 ** (b + c))
+
+
+def bare(notes: Sequence[str], start: str) -> str:
+    """What the one note that begins with `start` says after it."""
+    (found,) = [note for note in notes if note.startswith(start)]
+    return found.removeprefix(start)
+
+
+# --- which cells ------------------------------------------------------------------------------------
+
+
+def test_the_cells_are_of_one_network_with_their_base_models() -> None:
+    """The first dataset, network and method; both base models; every seed."""
+    cells = audit_cells(SCALES["quick"])
+    assert {(cell.dataset, cell.arch, cell.method) for cell in cells} == {
+        ("digits", "resnet10-w16", "pgd-at")
+    }
+    names = list(dict.fromkeys(cell.finetune for cell in cells))
+    assert names == ["none", *AUDITED[:-1], "none-held-out", "rift-held-out"]
+    assert len(cells) == len(set(cells)) == 3 * len(names)
+    assert {cell.base for cell in cells} <= set(cells)
+
+
+def test_other_fine_tunings_can_be_audited() -> None:
+    """A base model is among the cells only if something starts from it."""
+    assert {cell.finetune for cell in audit_cells(AUDIT_BY_HAND, ["top-2"])} == {"none", "top-2"}
+    held_out = audit_cells(AUDIT_BY_HAND, ["rift-held-out"])
+    assert {cell.finetune for cell in held_out} == {"none-held-out", "rift-held-out"}
+
+
+def test_an_unknown_fine_tuning_is_refused(store: Store) -> None:
+    """A name that is not there ends with the names that are."""
+    with pytest.raises(UserError, match="unknown fine-tuning 'rifft'; known: none"):
+        audit(Reader(store, AUDIT_BY_HAND), ["rifft"])
+
+
+# --- rows and numbers -------------------------------------------------------------------------------
+
+
+def test_rows_in_their_order(table: Table) -> None:
+    """Base models have one line, fine-tunings five, direct comparisons four, and blocks end there."""
+    compared = [DIFFERENCE, IMAGES, SEEDS, P]
+    expected = [("none (AT)", "accuracy")]
+    for name in COMPARED:
+        if name == "rift-held-out":
+            expected.append(("none-held-out (AT)", "accuracy"))
+        if name in AUDITED:
+            expected.append((name, "accuracy"))
+        expected += [(name, what) for what in compared]
+    assert [(row.labels[0], row.labels[-1]) for row in table.rows] == expected
+    for row in table.rows:
+        assert row.signed == (row.labels[-1] == DIFFERENCE)
+        assert row.ends_block == (row.labels[-1] == P or row.labels[0].startswith("none"))
+
+
+def test_accuracies_by_hand(table: Table) -> None:
+    """Std, OOD (two corruptions) and Adv (the run with the fewest) are the counts of their bands."""
+    base, rift = entries(table, "none (AT)", "accuracy"), entries(table, "rift", "accuracy")
+    assert [percent(each) for each in base] == [[90, 91, 92], [65, 67, 69], [50, 51, 52]]
+    assert [percent(each) for each in rift] == [[91.2, 92, 93], [64, 66, 68], [50.3, 51, 51.7]]
+
+
+def test_differences_are_to_the_own_base_model(table: Table) -> None:
+    """RiFT is compared with AT; what was chosen on a hold-out with AT that has not seen it."""
+    rift = entries(table, "rift", DIFFERENCE)
+    assert [percent(each) for each in rift] == [[1.2, 1, 1], [-1, -1, -1], [0.3, 0, -0.3]]
+    held_out = entries(table, "rift-held-out", DIFFERENCE)
+    assert [percent(each) for each in held_out] == [[0.3, -0.1, 0.2], [0, 0, 0], [0.2, 0, -0.1]]
+    assert isinstance(held_out[0], Estimate)
+    assert {source.split("/")[4] for source in held_out[0].sources} == {
+        "rift-held-out",
+        "none-held-out",
+    }
+
+
+def test_mcnemar_by_hand(table: Table) -> None:
+    """RiFT loses 4 clean images and gains 16, 14 and 14; under attack it gains 6 and loses 3, differs
+    in nothing, and gains 2 and loses 5."""
+    clean, ood, adv = entries(table, "rift", P)
+    assert isinstance(clean, PValues)
+    assert isinstance(adv, PValues)
+    assert clean.values == pytest.approx([binomial_p(4, 16), binomial_p(4, 14), binomial_p(4, 14)])
+    assert clean.values[0] == pytest.approx(2 * 6196 / 2**20)
+    assert adv.values == pytest.approx([binomial_p(3, 6), 1.0, binomial_p(5, 2)])
+    assert ood is None
+
+
+def test_mcnemar_of_the_direct_comparison_by_hand(table: Table) -> None:
+    """RiFT has the images 908 to 916 before `bn-only` and lacks the first four: 8 to 4."""
+    clean = entries(table, "rift - bn-only", P)[0]
+    assert isinstance(clean, PValues)
+    assert clean.values == pytest.approx([binomial_p(4, 8), binomial_p(4, 6), binomial_p(4, 8)])
+
+
+def test_intervals_over_images_are_of_the_bits(table: Table) -> None:
+    """The ends are those of a bootstrap, with another seed, of differences written out here: within the
+    noise of resampling and one step of a third of an image."""
+
+    def at(start: int, stop: int) -> np.ndarray:
+        return np.where((np.arange(1000) >= start) & (np.arange(1000) < stop), 1.0, 0.0)
+
+    differences = {
+        CLEAN: [
+            at(stop - gained, stop) - at(0, 4) for stop, gained in ((916, 16), (924, 14), (934, 14))
+        ],
+        OOD: [-(at(stop - 10, stop) + at(stop - 110, stop - 100)) / 2 for stop in (700, 720, 740)],
+        ADV: [at(500, 506) - at(0, 3), at(0, 0), at(520, 522) - at(0, 5)],
+    }
+    for entry, name in zip(entries(table, "rift", IMAGES), (CLEAN, OOD, ADV), strict=True):
+        by_seed = np.stack(differences[name])
+        noise = 100 * (0.15 * by_seed.mean(axis=0).std() / math.sqrt(1000) + 1 / 3000)
+        assert percent(entry) == pytest.approx(percent(over_images(by_seed, seed=99)), abs=noise)
+
+
+def test_intervals_over_seeds_are_of_the_differences(table: Table) -> None:
+    """The t interval of 1.2, 1.0 and 1.0 points: mean 16/15, standard error 1/15, quantile 4.3027."""
+    clean = entries(table, "rift", SEEDS)[0]
+    assert percent(clean) == pytest.approx([16 / 15 - 4.302653 / 15, 16 / 15 + 4.302653 / 15])
+    for name in COMPARED:
+        for number, interval in zip(
+            entries(table, name, DIFFERENCE), entries(table, name, SEEDS), strict=True
+        ):
+            assert isinstance(number, Estimate)
+            assert interval == over_seeds(number.values)
+
+
+def test_intervals_of_differences_have_rows_of_their_own(table: Table, written: Store) -> None:
+    """Accuracies carry their interval, over seeds or of one seed over images; differences carry none
+    beside the rows below them."""
+    for seeds, over in (((0, 1, 2), "seeds"), ((0,), "images")):
+        shown = audit(Reader(written, dataclasses.replace(AUDIT_BY_HAND, seeds=seeds)), ["rift"])
+        for accuracy in entries(shown, "rift", "accuracy"):
+            assert isinstance(accuracy, Estimate)
+            assert accuracy.over == over
+            assert accuracy.interval is not None
+        for difference in entries(shown, "rift", DIFFERENCE):
+            assert isinstance(difference, Estimate)
+            assert difference.interval is None
+        assert None not in entries(shown, "rift", IMAGES)
+
+
+def test_a_model_that_is_its_base_model_differs_in_nothing(table: Table) -> None:
+    """alpha* = 0 gives differences of zero, intervals of no width and p = 1."""
+    name = "rift-official-code"
+    assert all(percent(each) == [0, 0, 0] for each in entries(table, name, DIFFERENCE))
+    assert set(entries(table, name, IMAGES)) == {Interval(0.0, 0.0)}
+    assert entries(table, name, P) == (PValues((1.0,) * 3), None, PValues((1.0,) * 3))
+
+
+def test_one_seed_has_no_interval_over_seeds(written: Store) -> None:
+    """The line is left out, and so is its explanation; one p stands where there were three."""
+    one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,))
+    table = audit(Reader(written, one))
+    assert SEEDS not in {row.labels[-1] for row in table.rows}
+    assert not [note for note in table.notes if SEEDS in note or "its mean over seeds" in note]
+    assert entries(table, "rift", P)[0] == PValues((pytest.approx(binomial_p(4, 16)),))
+    assert percent(entries(table, "rift", DIFFERENCE)[0]) == [1.2]
+
+
+def test_the_audit_repeats(table: Table, written: Store) -> None:
+    """Resampling is seeded: the same records give the same table."""
+    assert audit(Reader(written, AUDIT_BY_HAND)) == table
+
+
+def test_alpha_is_the_mean_over_seeds(table: Table, own: Store) -> None:
+    """Every line of a fine-tuning carries it, and none does if a seed has none."""
+    by_name = {row.labels[0]: row.labels[1] for row in table.rows}
+    assert by_name["rift"] == "0.60"
+    assert by_name["bn-only"] == "0.30"
+    assert by_name["none (AT)"] == by_name["none-held-out (AT)"] == by_name["rift - bn-only"] == ""
+    own.record_path(cell_at("rift", 1, scale=AUDIT_BY_HAND), "making").unlink()
+    changed = audit(Reader(own, AUDIT_BY_HAND), ["rift"])
+    assert {row.labels[1] for row in changed.rows} == {""}
+
+
+# --- what is missing --------------------------------------------------------------------------------
+
+
+def test_a_missing_record_is_missed_where_it_is_needed(own: Store) -> None:
+    """One Adv of one seed empties Adv of its fine-tuning and of the comparison with it, and no more."""
+    own.record_path(cell_at("random-layer", 1, scale=AUDIT_BY_HAND), ADV).unlink()
+    table = audit(Reader(own, AUDIT_BY_HAND), ["rift", "bn-only", "random-layer"])
+    for row in table.rows:
+        if row.labels[-1] == SEEDS:  # none where seeds agree exactly
+            continue
+        lacks = row.labels[0] in ("random-layer", "rift - random-layer")
+        ood_p = row.labels[-1] == P
+        assert [each is None for each in row.numbers] == [False, ood_p, lacks]
+    assert entries(table, "rift", SEEDS)[2] is not None
+    assert entries(table, "random-layer", SEEDS)[2] is None
+    adv = bare(table.notes, "Adv, 95 % images: ")
+    assert "random-layer" not in adv
+    assert "rift - bn-only" in adv
+
+
+def test_without_a_base_model_there_is_no_comparison(own: Store) -> None:
+    """Rows keep their accuracies, and comparisons of fine-tunings with each other stay."""
+    own.record_path(cell_at("none", 0, scale=AUDIT_BY_HAND), CLEAN).unlink()
+    table = audit(Reader(own, AUDIT_BY_HAND), ["rift", "bn-only", "rift-held-out"])
+    assert entries(table, "rift", "accuracy")[0] is not None
+    for what in (DIFFERENCE, IMAGES, SEEDS, P):
+        assert entries(table, "rift", what)[0] is None
+        assert entries(table, "rift - bn-only", what)[0] is not None
+        assert entries(table, "rift-held-out", what)[0] is not None
+
+
+def test_an_empty_store_gives_a_whole_audit_of_nothing(store: Store) -> None:
+    """Every label is there, nothing is claimed and nothing is written."""
+    table = audit(Reader(store, AUDIT_BY_HAND))
+    assert len(table.rows) == 2 + 5 * 7 + 4 * 2
+    assert not [each for row in table.rows for each in row.numbers if each is not None]
+    assert not [note for note in table.notes if "gains of" in note or "contains 0" in note]
+    assert not [note for note in table.notes if "p-values" in note]
+    assert not store.results.exists()
+
+
+def test_stale_records_are_left_out(written: Store) -> None:
+    """Fine-tunings of another recipe are not compared with today's base model."""
+    changed = dataclasses.replace(AUDIT_BY_HAND, finetuning={"lr": 0.5})
+    table = audit(Reader(written, changed))
+    assert None not in entries(table, "none (AT)", "accuracy")
+    for name in AUDITED:
+        assert set(entries(table, name, "accuracy") + entries(table, name, IMAGES)) == {None}
+    assert {row.labels[1] for row in table.rows} == {""}
+
+
+def test_bits_that_are_not_the_records_are_refused(own: Store) -> None:
+    """A damaged file of bits is named instead of being compared."""
+    path = own.record_path(cell_at("rift", 2, scale=AUDIT_BY_HAND), CLEAN).with_suffix(".npz")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"seed2/clean\.npz' is missing or not what"):
+        audit(Reader(own, AUDIT_BY_HAND), ["rift"])
+
+
+def test_bits_that_do_not_make_the_value_are_refused(store: Store) -> None:
+    """A record whose value is not that of its bits is named instead of being shown."""
+    one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
+    for finetune, k in (("none", 500), ("rift", 501)):
+        bits = {"clean": np.arange(1000) < 500}
+        write_record(store, cell_at(finetune, scale=one), CLEAN, k, 1000, one, bits)
+    said = r"rift/seed0/clean\.json' says 0\.501, but its bits per image have the mean 0\.5; restore"
+    with pytest.raises(UserError, match=said):
+        audit(Reader(store, one), ["rift"])
+
+
+# --- notes ------------------------------------------------------------------------------------------
+
+
+def test_the_notes_read_the_intervals(table: Table) -> None:
+    """Each comparison stands on the side of zero where its interval lies, column by column; without an
+    interval it stands nowhere."""
+    for place, head in enumerate(table.columns):
+        for what in (IMAGES, SEEDS):
+            sides: dict[str, list[str]] = {"above 0": [], "below 0": [], "contains 0": []}
+            for name in COMPARED:
+                found = entries(table, name, what)[place]
+                if found is None:
+                    assert what == SEEDS
+                    continue
+                assert isinstance(found, Interval)
+                side = "above 0" if found.low > 0 else "below 0" if found.high < 0 else "contains 0"
+                sides[side].append(name)
+            said = "; ".join(f"{side}: {', '.join(names)}" for side, names in sides.items() if names)
+            assert bare(table.notes, f"{head}, {what}: ") == said
+
+
+def test_the_notes_tell_gains_of_rift_from_gains_without_a_change_of_weights(table: Table) -> None:
+    """By hand: RiFT gains clean accuracy only, the control clean and OOD, the others nothing."""
+    assert bare(table.notes, "gains of RiFT by 95 % images: ") == (
+        "rift in Std; rift-official-code in no column; rift-held-out in no column"
+    )
+    assert bare(table.notes, "gains of a control that changes no parameter by 95 % images: ") == (
+        "bn-only in Std, OOD (gen-v2)"
+    )
+
+
+def gains_of(store: Store, bands: Mapping[str, tuple[int, int]]) -> list[str]:
+    """The notes on gains where the named models have other clean answers, for one seed."""
+    one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
+    for finetune in ("none", "rift", "bn-only"):
+        bits, k, n = audit_bits(CLEAN, *bands[finetune])
+        write_record(store, cell_at(finetune, scale=one), CLEAN, k, n, one, bits)
+    table = audit(Reader(store, one), ["rift", "bn-only"])
+    return [note.partition("images: ")[2] for note in table.notes if note.startswith("gains of")]
+
+
+@pytest.mark.parametrize(
+    ("rift", "bn_only", "said"),
+    [
+        ((0, 550), (0, 500), ["rift in Std", "bn-only in no column"]),
+        ((0, 500), (0, 550), ["rift in no column", "bn-only in Std"]),
+        ((0, 450), (0, 450), ["rift in no column", "bn-only in no column"]),
+    ],
+)
+def test_gains_are_computed(
+    store: Store, rift: tuple[int, int], bn_only: tuple[int, int], said: list[str]
+) -> None:
+    """The sentence follows the records, and a loss is no gain."""
+    assert gains_of(store, {"none": (0, 500), "rift": rift, "bn-only": bn_only}) == said
+
+
+def test_the_notes_say_what_was_chosen(table: Table) -> None:
+    """The module of each seed, or that there was none, and alpha*."""
+    assert bare(table.notes, "rift, ResNet18 (width 8): ") == (
+        "layer4.1.conv2 (2 of 3 seeds); layer3.0.shortcut.0 (1 of 3 seeds); "
+        "alpha* by seed 0.50, 0.60, 0.70"
+    )
+    assert bare(table.notes, "bn-only, ResNet18 (width 8): ") == (
+        "no module (3 of 3 seeds); alpha* by seed 0.25, 0.30, 0.35"
+    )
+
+
+def test_the_notes_say_which_data_chose(table: Table) -> None:
+    """Every protocol is explained, and the fine-tunings that test images favoured are named."""
+    for name, protocol in PROTOCOLS.items():
+        assert f"{name}: {protocol.summary}" in table.notes
+    (favoured,) = [note for note in table.notes if note.startswith("test images chose epoch")]
+    for name in AUDITED:
+        assert (name in favoured.replace(",", " ").split()) == (name != "rift-held-out")
+
+
+def test_the_notes_count_what_is_shown(table: Table) -> None:
+    """Nine comparisons of three columns with an interval over images and, where seeds differ, one over
+    seeds, and of two columns with three p."""
+    (note,) = [note for note in table.notes if "multiple comparisons" in note]
+    over_seeds_ = sum(each is not None for name in COMPARED for each in entries(table, name, SEEDS))
+    assert 0 < over_seeds_ < 9 * 3
+    expected = f"{9 * 3 + over_seeds_} intervals and {9 * 2 * 3} p-values without correction"
+    assert note.startswith(expected)
+
+
+def test_seeds_that_agree_exactly_are_on_no_side(table: Table) -> None:
+    """One point less of OOD in every seed is below zero by images and open by seeds."""
+    assert entries(table, "rift", SEEDS)[1] is None
+    assert entries(table, "rift", IMAGES)[1] is not None
+    notes_ = [note for note in table.notes if note.startswith(f"OOD (gen-v2), {SEEDS}: ")]
+    assert not [note for note in notes_ if " rift," in note or " rift;" in note]
+
+
+# --- correctness per image --------------------------------------------------------------------------
+
+RUNS = arrays(np.bool_, st.tuples(st.just(3), st.integers(1, 30)))
+
+
+@given(RUNS)
+def test_per_image_of_a_mean_is_the_mean_of_trials(trials: np.ndarray) -> None:
+    """Clean and corrupted: the mean over images is k / n over all trials."""
+    bits = {f"trial{place}": row for place, row in enumerate(trials)}
+    shares = evaluation(OOD).per_image(bits)
+    assert shares.dtype == np.float64
+    assert shares == pytest.approx(trials.sum(axis=0) / 3)
+    assert shares.mean() == pytest.approx(counted(trials).fraction)
+    assert (evaluation(CLEAN).per_image({"clean": trials[0]}) == trials[0]).all()
+
+
+@given(RUNS)
+def test_per_image_of_the_worst_run_is_the_first_with_the_fewest(trials: np.ndarray) -> None:
+    """Adv: the answers of the run that the value is of, and of no mixture of runs."""
+    found = evaluation(ADV).per_image({f"run{place}": row for place, row in enumerate(trials)})
+    counts = [int(row.sum()) for row in trials]
+    assert (found == trials[counts.index(min(counts))]).all()
+    assert found.dtype == np.float64
+
+
+def test_an_audit_reads_without_torch(written: Store) -> None:
+    """Rendering records imports no torch, as for every table."""
+    code = "import sys; from benchmark.report.tables import audit, render"
+    code += "; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

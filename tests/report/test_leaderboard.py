@@ -1,0 +1,870 @@
+"""The leaderboard: what is ranked with what, what is flagged, and what its three files say."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from benchmark.checkpoints.registry import VARIABLE, registry
+from benchmark.cli.leaderboard import leaderboard_command, rendered
+from benchmark.errors import UserError
+from benchmark.jobs.export import toml_block
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import scale
+from benchmark.records.cells import OWN, Cell
+from benchmark.records.records import Count, Finetuning, Making, ModuleCriticality
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import Interval
+from benchmark.report.leaderboard.boards import kept_scales, leaderboard
+from benchmark.report.leaderboard.columns import in_order, ranked_by
+from benchmark.report.leaderboard.markdown import markdown
+from benchmark.report.leaderboard.page import html
+from benchmark.report.leaderboard.ranking import Place, places
+from benchmark.report.leaderboard.schema import Board, Entry, Leaderboard
+from benchmark.report.leaderboard.wording import duration, own_flags, remarks
+from handmade import (
+    BY_HAND,
+    PROVENANCE,
+    cell_at,
+    record_and_bits,
+    write_making,
+    write_record,
+    write_records,
+)
+from handmade_boards import several_boards, someones, write_own
+from invoking import MINI
+
+ONE_SEED = replace(BY_HAND, seeds=(0,))
+NAME = "narrow-cifar10-resnet18-w16-pgd-at-seed0"  # of the registry in the repository
+
+
+def board_of(store: Store, **changes: Any) -> Leaderboard:
+    """The leaderboard of the scale `BY_HAND`, or of what `changes` say."""
+    return leaderboard(store, **{"scales": {BY_HAND.name: BY_HAND}, "checkpoints": {}} | changes)
+
+
+def entry_in(shown: Leaderboard, ending: str) -> Entry:
+    """The only entry whose id ends so."""
+    (found,) = (e for board in shown.boards for e in board.entries if e.id.endswith(ending))
+    return found
+
+
+def kinds(entry: Entry) -> set[str]:
+    """Kinds of the flags of an entry."""
+    return {flag.kind for flag in entry.flags}
+
+
+def rewrite(store: Store, cell: Cell, name: str, k: int = 500, **changes: Any) -> None:
+    """A record of `k` of 1000, with some fields changed."""
+    record, packed = record_and_bits(Plan.of(cell, BY_HAND), name, k, 1000)
+    store.write_record(record.model_copy(update=changes), packed)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
+    """Five boards with gaps; to be read only."""
+    root = tmp_path_factory.mktemp("several")
+    store = Store(root / "results", root / "artifacts")
+    return several_boards(store)
+
+
+@pytest.fixture(scope="module")
+def by_hand(written_by_hand: Store) -> Leaderboard:
+    """One board of three seeds, with the counts of `handmade`."""
+    return board_of(written_by_hand)
+
+
+# --- ranks --------------------------------------------------------------------------------------------
+
+
+def estimate(low: float, mean: float, high: float, over: Any = "images") -> Estimate:
+    """A number with its interval."""
+    return Estimate((mean,), Interval(low, high), over)
+
+
+def test_disjoint_intervals_give_single_ranks() -> None:
+    """Numbers whose intervals do not touch have one possible rank each."""
+    found = places(
+        {"b": estimate(0.3, 0.35, 0.4), "a": estimate(0.5, 0.6, 0.7), "c": estimate(0, 0.1, 0.2)}
+    )
+    assert found == {"a": Place(1, 1, 1), "b": Place(2, 2, 2), "c": Place(3, 3, 3)}
+
+
+def test_overlapping_intervals_widen_the_range() -> None:
+    """The middle one of three overlaps both others, which are told apart from each other."""
+    found = places(
+        {"a": estimate(0.5, 0.6, 0.7), "b": estimate(0.3, 0.45, 0.6), "c": estimate(0.2, 0.3, 0.4)}
+    )
+    assert found == {"a": Place(1, 1, 2), "b": Place(2, 1, 3), "c": Place(3, 2, 3)}
+
+
+def test_equal_means_share_a_rank() -> None:
+    """Two equal means are both first and the next is third."""
+    found = places(
+        {name: estimate(m - 0.1, m, m + 0.1) for name, m in (("a", 0.5), ("b", 0.5), ("c", 0.4))}
+    )
+    assert [found[name].rank for name in "abc"] == [1, 1, 3]
+
+
+def test_intervals_of_two_kinds_tell_nothing_apart() -> None:
+    """An interval over seeds, one over images and none are compared by their means only."""
+    found = places(
+        {"a": estimate(0.8, 0.9, 1), "b": estimate(0.4, 0.5, 0.6, "seeds"), "c": Estimate((0.1,), None)}
+    )
+    assert found == {"a": Place(1, 1, 3), "b": Place(2, 1, 3), "c": Place(3, 1, 3)}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 50), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=6
+    )
+)
+def test_ranks_are_those_of_some_order(numbers: list[tuple[int, int, int]]) -> None:
+    """A rank lies in its range, whose ends are those of the intervals at their extremes."""
+    known = {str(i): estimate(m - a, m, m + b) for i, (m, a, b) in enumerate(numbers)}
+    found = places(known)
+    ends = [(m - a, m + b) for m, a, b in numbers]
+    for i, (low, high) in enumerate(ends):
+        place = found[str(i)]
+        assert place.best <= place.rank <= place.worst
+        # Put this one at an end of its interval and all others as far to the other side as they go.
+        assert place.best == 1 + sum(
+            other_low > high for j, (other_low, _) in enumerate(ends) if j != i
+        )
+        assert place.worst == 1 + sum(other >= low for j, (_, other) in enumerate(ends) if j != i)
+
+
+# --- columns ------------------------------------------------------------------------------------------
+
+
+def test_columns_stand_by_strength_and_size() -> None:
+    """AutoAttack comes first, then weaker attacks, clean, OOD; whole test sets before parts of them."""
+    wanted = [
+        "autoattack",
+        "autoattack-first-1000",
+        "autoattack-first-100",
+        "apgd",
+        "pgd10x3",
+        "pgd10x3-first-2000",
+        "pgd10-official-code",
+        "clean",
+        "corruptions-15",
+        "corruptions-15-gen-v2",
+    ]
+    assert in_order(reversed(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [
+        ({"autoattack": 1, "autoattack-first-1000": 5, "pgd10x3": 9}, "autoattack-first-1000"),
+        ({"autoattack": 5, "autoattack-first-1000": 5, "pgd10x3": 9}, "autoattack"),
+        ({"autoattack": 1, "autoattack-first-999": 5, "pgd10x3": 9}, "autoattack"),
+        ({"autoattack-first-999": 5, "pgd10x3": 1, "pgd10x3-first-2000": 4}, "pgd10x3-first-2000"),
+        ({"autoattack-first-3": 2, "apgd-first-100": 1, "clean": 9}, None),
+        ({"pgd10x3": 1, "apgd": 1, "clean": 7}, "apgd"),
+        ({"pgd10-official-code": 2, "pgd10x3-first-50": 1}, "pgd10-official-code"),
+        ({"clean": 3}, None),
+    ],
+)
+def test_a_board_is_ordered_by_its_strongest_attack(held: dict[str, int], wanted: str | None) -> None:
+    """AutoAttack goes before other attacks, and there the variant that most entries have; an attack on
+    fewer than 1,000 images goes before none."""
+    assert ranked_by(held) == wanted
+
+
+def test_few_images_rank_nothing(store: Store) -> None:
+    """Two trials on three images neither stand on top nor have ranks; alone they make no ranking."""
+    for tuning, k in (("top-2", 3), ("top-3", 2)):
+        bits = {"square": np.arange(3) < k}
+        write_record(store, cell_at(tuning), "autoattack-first-3", k, 3, bits=bits)
+    (board,) = board_of(store).boards
+    assert board.ranked_by is None
+    assert {entry.numbers["autoattack-first-3"].rank for entry in board.entries} == {None}
+    said = "not ranked: no attack is of the whole test set, nor of 1,000 images of it"
+    assert said in markdown(board_of(store)) and said in html(board_of(store))
+    for tuning, k in (("none", 500), ("rift", 510)):
+        write_record(store, cell_at(tuning), "pgd10x3", k)
+    (board,) = board_of(store).boards
+    assert board.ranked_by == "pgd10x3"
+    assert [entry.finetune for entry in board.entries] == ["rift", "none", "top-2", "top-3"]
+
+
+# --- boards -------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_those_of_the_records(by_hand: Leaderboard) -> None:
+    """Means, differences to the base model and t intervals are as worked out by hand."""
+    entry = entry_in(by_hand, "resnet18-w8/pgd-at/rift")
+    number = entry.numbers["clean"]
+    assert number.values == (0.904, 0.916, 0.922)
+    assert number.mean == 0.914
+    assert (number.over, number.seeds) == ("seeds", (0, 1, 2))
+    assert number.change is not None
+    assert number.change.values == (0.004, 0.006, 0.002)
+    half = 4.302653 * 0.002 / 3**0.5  # Student's t of 2 degrees of freedom at 97.5 %
+    assert number.change.low == pytest.approx(0.004 - half, abs=2e-6)
+    assert number.change.high == pytest.approx(0.004 + half, abs=2e-6)
+    assert entry.alphas == {0: 0.5, 1: 0.6, 2: 0.7}
+    assert entry_in(by_hand, "resnet18-w8/pgd-at/none").numbers["clean"].change is None
+
+
+def test_entries_stand_in_the_order_of_their_ranks(by_hand: Leaderboard) -> None:
+    """Ranks never fall down a board, and are one more than the number of better means."""
+    (board,) = by_hand.boards
+    assert board.ranked_by == "pgd10x3"
+    numbers = [entry.numbers["pgd10x3"] for entry in board.entries]
+    assert [n.rank for n in numbers] == [1 + sum(m.mean > n.mean for m in numbers) for n in numbers]
+    assert [n.rank for n in numbers] == sorted(n.rank or 0 for n in numbers)
+
+
+def test_what_is_not_comparable_is_never_ranked_together(several: Leaderboard) -> None:
+    """Scales, and choices on test images and on a hold-out, have boards; evaluations have rankings."""
+    assert {board.id for board in several.boards} == {
+        "by-hand/digits/linf-0.08/hold-out",
+        "by-hand/digits/linf-0.08/test",
+        "other-hand/digits/linf-0.08/hold-out",
+        "other-hand/digits/linf-0.08/test",
+        "own/digits/linf-0.08/unknown",
+    }
+    for board in several.boards:
+        for entry in board.entries:
+            assert entry.id.startswith(f"{board.scale}/{board.dataset}/")
+            assert entry.protocol.chosen_on == board.chosen_on
+            assert ("held-out" in entry.finetune) == (board.chosen_on == "hold-out")
+        for column in board.columns:
+            numbers = [
+                e.numbers[column.evaluation] for e in board.entries if column.evaluation in e.numbers
+            ]
+            ranks = [1 + sum(other.mean > own.mean for other in numbers) for own in numbers]
+            few = column.evaluation == "autoattack-first-100"
+            assert [number.rank for number in numbers] == ([None] * len(ranks) if few else ranks)
+
+
+def test_differences_are_to_the_base_model_of_the_same_protocol(store: Store) -> None:
+    """What chooses on a hold-out is compared with the base model that was trained without it."""
+    for tuning, k in (("none", 500), ("none-held-out", 400), ("rift-held-out", 430)):
+        write_record(store, cell_at(tuning), "pgd10x3", k)
+    change = entry_in(board_of(store), "rift-held-out").numbers["pgd10x3"].change
+    assert change is not None
+    assert change.mean == 0.03
+
+
+def test_a_number_of_other_images_is_shown_and_not_ranked(store: Store) -> None:
+    """Another test set, by its hash, has no rank, no difference and a flag."""
+    for tuning, k in (("none", 500), ("rift", 510), ("all-layers", 520)):
+        write_record(store, cell_at(tuning), "pgd10x3", k)
+    other = PROVENANCE.model_copy(update={"data_sha256": "d" * 64})
+    rewrite(store, cell_at("top-2"), "pgd10x3", 900, provenance=other)
+    shown = board_of(store)
+    stranger = entry_in(shown, "top-2")
+    number = stranger.numbers["pgd10x3"]
+    assert (number.mean, number.rank, number.rank_best, number.change) == (0.9, None, None, None)
+    assert "other-images" in kinds(stranger)
+    assert shown.boards[0].entries[-1] == stranger
+    assert entry_in(shown, "all-layers").numbers["pgd10x3"].rank == 1
+
+
+def test_stale_and_unknown_records_are_left_out_and_listed(store: Store) -> None:
+    """A record of other settings is not shown but named, as is one whose name means nothing."""
+    write_record(store, cell_at(), "clean", 900)
+    stale = replace(BY_HAND, training={"epochs": 3})
+    write_record(store, cell_at(), "pgd10x3", 500, scale=stale)
+    write_record(store, cell_at(method="trades"), "clean", 900)
+    (store.results / "records/by-hand/digits/resnet18-w8/trades").rename(
+        store.results / "records/by-hand/digits/resnet18-w8/no-method"
+    )
+    shown = board_of(store)
+    assert {(each.why, each.evaluation) for each in shown.left_out} == {
+        ("unknown-name", None),
+        ("stale", "pgd10x3"),
+    }
+    assert set(entry_in(shown, "none").numbers) == {"clean"}
+
+
+def test_scales_that_are_kept(store: Store) -> None:
+    """`quick` is not in version control and left out; a scale without a name of its own is listed."""
+    for name in ("quick", "narrow", "somebodys", OWN):
+        (store.results / f"records/{name}/digits/resnet18-w8/pgd-at/none/seed0").mkdir(parents=True)
+        (store.results / f"records/{name}/digits/resnet18-w8/pgd-at/none/seed0/clean.json").write_text(
+            "{}"
+        )
+    chosen, left_out = kept_scales(store)
+    assert chosen == {"narrow": scale("narrow"), OWN: None}
+    assert [(each.key, each.why) for each in left_out] == [("somebodys", "unknown-scale")]
+
+
+def test_curves_are_no_entries(store: Store) -> None:
+    """A fine-tuning that was looked at along its whole curve is the same model again."""
+    for tuning in ("none", "rift", "rift-curve"):
+        write_record(store, cell_at(tuning), "clean", 900)
+    assert {e.finetune for board in board_of(store).boards for e in board.entries} == {"none", "rift"}
+
+
+# --- flags and costs ----------------------------------------------------------------------------------
+
+
+def test_entries_without_all_seeds_are_flagged(store: Store) -> None:
+    """Two of three seeds are shown, and said to be two of three."""
+    for seed in (0, 2):
+        write_record(store, cell_at(seed=seed), "pgd10x3", 500)
+    entry = entry_in(board_of(store), "none")
+    assert entry.numbers["pgd10x3"].seeds == (0, 2)
+    (flag,) = (flag for flag in entry.flags if flag.kind == "seeds")
+    assert flag.text == "2 of the scale's 3 seeds (without 1): pgd10x3"
+    own = replace(BY_HAND, networks={"resnet18-w8": {"seeds": (2, 0)}})
+    entry = entry_in(board_of(store, scales={"by-hand": own}), "none")
+    assert entry.scale_seeds == (2, 0)
+    assert "seeds" not in kinds(entry)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("warning", {"remarks": ["warning: gradients may be masked"]}),
+        ("changed-checkout", {"provenance": PROVENANCE.model_copy(update={"dirty": True})}),
+        (
+            "changed-checkout",
+            {"provenance": PROVENANCE.model_copy(update={"commit": None, "dirty": None})},
+        ),
+    ],
+)
+def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -> None:
+    """What a record says of itself is a flag of its entry, and of no other."""
+    write_record(store, cell_at("rift"), "clean", 900)
+    rewrite(store, cell_at("rift"), "pgd10x3", **changes)
+    write_records(store, cell_at("top-2"), {"clean": 900, "pgd10x3": 500})
+    shown = board_of(store)
+    assert kind in kinds(entry_in(shown, "pgd-at/rift"))
+    assert kind not in kinds(entry_in(shown, "top-2"))
+
+
+def test_models_of_the_same_weights_are_flagged(store: Store) -> None:
+    """A fine-tuned model names its base model, else another fine-tuned one, of its weights, by seed."""
+    for tuning, seed, weights in (
+        ("none", 0, "1"), ("none", 1, "2"), ("rift", 0, "1"), ("top-2", 0, "1"), ("top-2", 1, "3"),
+        ("top-2-alpha-1", 1, "3"), ("bn-only", 0, "4"), ("bn-only", 1, "1"),
+    ):  # fmt: skip
+        made = PROVENANCE.model_copy(update={"weights_sha256": weights * 64})
+        rewrite(store, cell_at(tuning, seed), "pgd10x3", provenance=made)
+    shown, model = board_of(store), "has the very weights of by-hand/digits/resnet18-w8/pgd-at"
+    said = {
+        ending: [
+            flag.text.removesuffix(", and so its results").removeprefix(model)
+            for flag in entry_in(shown, f"/{ending}").flags
+            if flag.kind == "same-weights"
+        ]
+        for ending in ("none", "rift", "top-2", "top-2-alpha-1", "bn-only")
+    }
+    assert said == {
+        "none": [],
+        "rift": ["/none/seed0"],
+        "top-2": ["/none/seed0", "/top-2-alpha-1/seed1"],
+        "top-2-alpha-1": ["/top-2/seed1"],
+        "bn-only": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({}, ["zero gradients not counted in PGD records of earlier versions"]),
+        ({"zero-gradients": Count(k=0, n=1000), "zero-losses": Count(k=0, n=1000)}, []),
+        (
+            {"zero-gradients": Count(k=3, n=1000), "zero-losses": Count(k=4, n=1000)},
+            [
+                "zero gradients at up to 3 of 1000 images",
+                "zero losses at up to 4 of 1000 images",
+            ],
+        ),
+    ],
+)
+def test_zero_gradients_are_shown(store: Store, parts: dict[str, Count], said: list[str]) -> None:
+    """Counts that are not zero, and that there are none; clean accuracy needs none."""
+    rewrite(store, cell_at(), "clean", parts={})
+    rewrite(store, cell_at(), "pgd10x3", parts=parts)
+    flags = entry_in(board_of(store), "none").flags
+    assert [flag.text for flag in flags if flag.kind == "zero-gradients"] == said
+
+
+def test_a_warning_stays_in_the_row_of_every_entry(store: Store) -> None:
+    """What all entries of a board share is said once below it, but for warnings, each in its row."""
+    for tuning, weights in (("rift", "1"), ("top-2", "2")):
+        write_making(store, cell_at(tuning))
+        made = PROVENANCE.model_copy(update={"weights_sha256": weights * 64})
+        remarks_made = ["warning: 2 of 1000 came back"]
+        rewrite(store, cell_at(tuning), "pgd10x3", remarks=remarks_made, provenance=made)
+    (board,) = board_of(store).boards
+    for entry in board.entries:
+        shown = [flag.kind for flag in own_flags(board, entry)]
+        assert shown == ["warning"]
+    said = remarks(board)
+    assert any(line.startswith("every entry: 1 of the scale's 3 seeds") for line in said)
+    assert not [line for line in said if "came back" in line]
+    text = markdown(board_of(store))
+    rows = [line for line in text.splitlines() if line.startswith("|") and "top-2" in line]
+    assert ["| warning |" in row for row in rows] == [True]
+
+
+def test_nothing_is_common_to_a_single_entry(store: Store) -> None:
+    """A board of one entry has all flags in its row, and says nothing of every entry."""
+    write_record(store, cell_at("rift"), "pgd10x3", 500)
+    shown = board_of(store)
+    (board,) = shown.boards
+    (entry,) = board.entries
+    assert own_flags(board, entry) == list(entry.flags)
+    assert {"seeds", "chosen-on-test"} <= kinds(entry)
+    assert "every entry" not in markdown(shown) + html(shown)
+
+
+def test_parts_of_the_test_set_and_choices_on_it_are_flagged(store: Store) -> None:
+    """A number of the first images says so; what chose on a hold-out is not said to favour itself."""
+    write_record(store, cell_at("rift"), "pgd10x3-first-100", 50, 100)
+    write_record(store, cell_at("rift-held-out"), "pgd10x3", 500)
+    shown = board_of(store)
+    assert {"subset", "chosen-on-test"} <= kinds(entry_in(shown, "/rift"))
+    assert kinds(entry_in(shown, "/rift-held-out")).isdisjoint({"subset", "chosen-on-test"})
+
+
+def test_modules_without_a_maximum_are_flagged(store: Store) -> None:
+    """Modules whose MRC is a lower estimate, and those whose ascent failed, are counted."""
+    write_record(store, cell_at("rift"), "clean", 900)
+    making = write_making(store, cell_at("rift"))
+    path = store.record_path(cell_at("rift"), "making")
+    assert isinstance(making.details, Finetuning)
+    values = [
+        ModuleCriticality(
+            module=name,
+            mrc=mrc,
+            accuracy_drop=0.1,
+            norm_ratio=0.1,
+            epochs=1,
+            constrained=name == "conv1",
+        )
+        for name, mrc in {"conv1": 0.1, "layer1.0.conv1": -0.1, "linear": 0.1}.items()
+    ]
+    details = making.details.model_copy(update={"criticality": values})
+    changed = Making(**making.model_dump() | {"details": details.model_dump()})
+    path.write_text(changed.model_dump_json())
+    flags = {flag.kind: flag.text for flag in entry_in(board_of(store), "rift").flags}
+    assert flags["constraint"].startswith("seed 0: MRC is a lower estimate for 1 of 3 modules")
+    assert flags["ascent"].startswith("seed 0: no valid MRC for 1 of 3 modules")
+
+
+def test_costs_are_means_over_seeds(by_hand: Leaderboard) -> None:
+    """Base model and fine-tuning took 1.5 s each, by hand, on a device that is named once."""
+    entry = entry_in(by_hand, "resnet18-w8/pgd-at/rift")
+    assert (entry.cost.base_seconds, entry.cost.finetune_seconds, entry.cost.total) == (1.5, 1.5, 3.0)
+    assert entry.cost.devices == ("cpu, by hand, 1 thread",)
+    assert entry_in(by_hand, "resnet18-w8/pgd-at/none").cost.finetune_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.5, "1 min"),
+        (3569, "59 min"),
+        (3571, "1 h"),
+        (4189, "1 h 10 min"),
+    ],
+)
+def test_durations(seconds: float, said: str) -> None:
+    """A duration is told in the largest units that it needs."""
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, set()),
+        ({"eps": "8/255"}, {"other-eps"}),
+        ({"extra_data": True}, {"extra-data"}),
+        ({"dataset": "cifar10", "eps": "0.08"}, {"other-dataset"}),
+        ({"selects_on": "test"}, {"chosen-on-test"}),
+    ],
+)
+def test_models_from_elsewhere_are_what_the_registry_says(
+    store: Store, changes: dict[str, Any], wanted: set[str]
+) -> None:
+    """Training data, eps and selection of a registered checkpoint are its flags and its board."""
+    known = someones(**changes)
+    shown = leaderboard(store, write_own(store), {"someones": known})
+    entry = entry_in(shown, "someones/none")
+    assert kinds(entry) == wanted
+    assert (entry.label, entry.method, entry.protocol.chosen_on) == (
+        "someones",
+        "trades",
+        known.selects_on,
+    )
+    assert entry.checkpoint is not None
+    assert entry.checkpoint.link == "https://example.org/paper"
+
+
+def test_a_model_from_elsewhere_that_nobody_registered_is_flagged(store: Store) -> None:
+    """Nothing is known of how it was trained, and it is ranked with nothing that is known."""
+    entry = entry_in(leaderboard(store, write_own(store), {}), "someones/none")
+    assert kinds(entry) == {"made-elsewhere"}
+    assert entry.protocol.chosen_on == "unknown"
+
+
+def test_what_starts_from_a_checkpoint_stands_apart_and_says_so(store: Store) -> None:
+    """Its board is of a scale of its own, and names the weights."""
+    known = scale(f"narrow-from-{NAME}")
+    cell = Cell(f"narrow-from-{NAME}", "cifar10", "resnet18-w16", "pgd-at", "rift", 0)
+    write_record(store, cell, "pgd10x3", 400, scale=known)
+    trained = replace(cell, scale="narrow")
+    write_record(store, trained, "pgd10x3", 410, scale=scale("narrow"))
+    chosen, left_out = kept_scales(store)
+    shown = leaderboard(store, chosen, registry(), left_out)
+    assert [(board.scale, len(board.entries)) for board in shown.boards] == [
+        ("narrow", 1),
+        (f"narrow-from-{NAME}", 1),
+    ]
+    entry = shown.boards[1].entries[0]
+    assert "made-elsewhere" in kinds(entry)
+    assert entry.checkpoint is not None
+    assert entry.checkpoint.starts_from
+
+
+def test_weights_are_linked_only_beside_their_registry(tmp_path: Path) -> None:
+    """The address of a file in a registry's folder leads there from the results, or there is none."""
+    for folder, link in (("here", "../kept/someones.safetensors"), ("elsewhere", None)):
+        store = Store(tmp_path / folder / "results", tmp_path / "artifacts")
+        kept = someones(
+            source="kept/someones.safetensors", link=None, root=(tmp_path / "here").resolve()
+        )
+        shown = leaderboard(store, write_own(store), {"someones": kept})
+        found = entry_in(shown, "someones/none").checkpoint
+        assert found is not None
+        assert found.link == link
+
+
+# --- the three files ----------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, rows with their numbers of cells, and text that is shown."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[int] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element; count cells."""
+        self.elements.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append(0)
+        if tag in ("td", "th"):
+            self.rows[-1] += 1
+        if tag in ("script", "style"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Text counts again behind a script."""
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        """Keep text that is shown."""
+        if not self.open:
+            self.text.append(data)
+
+
+def test_json_is_the_leaderboard(several: Leaderboard) -> None:
+    """The file holds schema 1, reads back as what was written, and every accuracy is a fraction."""
+    content = rendered(several)["json"]
+    assert Leaderboard.model_validate_json(content) == several
+    read = json.loads(content)
+    assert read["schema_version"] == 1
+    numbers = [n for b in read["boards"] for e in b["entries"] for n in e["numbers"].values()]
+    assert numbers
+    for number in numbers:
+        assert 0 <= number["low"] <= number["mean"] <= number["high"] <= 1
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    """Neither the order in which records were written nor the place they lie at shows."""
+    wanted = [(seed, t, k) for seed in (0, 1, 2) for t, k in (("none", 500), ("rift", 510 + seed))]
+    files = []
+    for folder, order in (("a", wanted), ("b", wanted[::-1])):
+        store = Store(tmp_path / folder, tmp_path / "artifacts")
+        for seed, tuning, k in order:
+            write_record(store, cell_at(tuning, seed), "pgd10x3", k)
+        files.append(rendered(board_of(store)))
+    assert files[0] == files[1]
+
+
+def test_the_page_is_self_contained(several: Leaderboard) -> None:
+    """Nothing is loaded: no file, font, frame or picture, and links lead to records and checkpoints."""
+    text = html(several)
+    page = Page(text)
+    for tag, attributes in page.elements:
+        assert tag not in ("img", "iframe", "object", "embed", "video", "audio", "base", "source")
+        assert "src" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        if tag == "link":
+            assert attributes == {"rel": "icon", "href": "data:,"}
+        elif href := attributes.get("href"):
+            assert tag == "a"
+            assert href.startswith(("records/", "../checkpoints/", "https://example.org/"))
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|eval\(", text)
+
+
+def test_the_page_reads_without_script(several: Leaderboard) -> None:
+    """Every entry is a full row of its table, with its number in percent."""
+    page = Page(html(several))
+    heads = [len(board.columns) + 6 for board in several.boards]
+    rows = [width for width, board in zip(heads, several.boards, strict=True) for _ in board.entries]
+    assert sorted(page.rows) == sorted([*heads, *rows])
+    said = " ".join(page.text)
+    for board in several.boards:
+        for entry in board.entries:
+            for number in entry.numbers.values():
+                assert f"{100 * number.mean:.2f}" in said
+
+
+def test_ids_and_labels_of_the_page(several: Leaderboard) -> None:
+    """Ids are unique, every column has a scope, every control a label, and the language is named."""
+    page = Page(html(several))
+    ids = [known["id"] for _, known in page.elements if "id" in known]
+    assert len(ids) == len(set(ids))
+    assert all(known.get("scope") in ("col", "row") for tag, known in page.elements if tag == "th")
+    assert ("html", {"lang": "en"}) in page.elements
+    for _, known in page.elements:
+        assert known.get("aria-labelledby") in (None, *ids)
+
+
+HOSTILE = '</script><img src=x onerror="alert(1)">|`*[x](javascript:alert(1))\n# {{ 7*7 }}'
+
+
+def hostile(store: Store) -> Leaderboard:
+    """A leaderboard with markup wherever somebody else's words can come in."""
+    rewrite(store, cell_at("rift"), "pgd10x3", remarks=[f"warning: {HOSTILE}"])
+    write_record(store, cell_at("top-2"), "pgd10x3", 500)
+    made = PROVENANCE.model_copy(update={"device": HOSTILE})
+    making = write_making(store, cell_at("rift"), modules=[HOSTILE])
+    path = store.record_path(cell_at("rift"), "making")
+    path.write_text(making.model_copy(update={"provenance": made}).model_dump_json())
+    bad = someones(what=HOSTILE.replace("\n", " "), link="javascript:alert(1)")
+    scales = {BY_HAND.name: replace(BY_HAND, summary=HOSTILE)} | write_own(store)
+    return leaderboard(store, scales, {"someones": bad})
+
+
+def test_markup_in_records_stays_text_on_the_page(store: Store) -> None:
+    """Hostile words add no element, no address and no template expression, and are shown as such."""
+    page = Page(html(hostile(store)))
+    tags = [tag for tag, _ in page.elements]
+    assert tags.count("script") == 2
+    assert "img" not in tags
+    assert not [known for _, known in page.elements if (known.get("href") or "").startswith("java")]
+    said = " ".join("".join(page.text).split())
+    assert " ".join(HOSTILE.split()) in said
+    assert "# 49" not in said
+
+
+def test_markup_in_records_stays_text_in_markdown(store: Store) -> None:
+    """Tables keep their columns, no HTML but line breaks gets through, and no link that is not ours."""
+    text = markdown(hostile(store))
+    assert set(re.findall(r"<[^>]*>?", text)) == {"<br>"}
+    assert not re.search(r"(?<!\\)\]\(java", text)
+    tables = [block for block in text.split("\n\n") if block.startswith("| Rank")]
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+# --- the command --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def say() -> Callable[..., Any]:
+    """The command, called inside this process."""
+    app = typer.Typer()
+    app.command()(leaderboard_command)
+
+    def call(*arguments: str) -> Any:
+        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+    return call
+
+
+@pytest.fixture
+def narrow(store: Store) -> Store:
+    """A store with two records of the scale `narrow`."""
+    for tuning, k in (("none", 410), ("rift", 420)):
+        cell = Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", tuning, 0)
+        write_record(store, cell, "pgd10x3", k, scale=scale("narrow"))
+    return store
+
+
+def test_the_command_writes_and_checks(narrow: Store, say: Callable[..., Any]) -> None:
+    """It writes three files, finds them up to date, and finds a changed or missing one by name."""
+    place = ("--results", str(narrow.results))
+    assert say("--check", *place).exit_code == 1
+    assert not list(narrow.results.glob("leaderboard*"))
+    assert say(*place).exit_code == 0
+    names = {path.name for path in narrow.results.glob("leaderboard*")}
+    assert names == {"leaderboard.json", "leaderboard.md", "leaderboard.html"}
+    assert say("--check", *place).exit_code == 0
+    path = narrow.results / "leaderboard.md"
+    path.write_text(path.read_text().replace("41.00", "99.00"))
+    found = say("--check", *place)
+    assert found.exit_code == 1
+    assert "leaderboard.md is not up to date" in found.stderr
+    assert "leaderboard.html" not in found.stderr
+
+
+def test_the_command_for_one_scale(narrow: Store, say: Callable[..., Any]) -> None:
+    """A named scale has files of its own; one without records and an unknown one are refused."""
+    place = ("--results", str(narrow.results))
+    assert say("--scale", "narrow", *place).exit_code == 0
+    assert (narrow.results / "leaderboard-narrow.json").exists()
+    for name, said in (
+        ("paper", "no record of scale 'paper'"),
+        ("nonsense", "unknown scale 'nonsense'"),
+    ):
+        found = say("--scale", name, *place)
+        assert found.exit_code == 2
+        assert said in found.stderr
+        assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_a_filed_scale_is_known_by_name(
+    store: Store, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Records of a scale in results/scales are shown by default and by name, also from a checkpoint."""
+    text = MINI.read_text().replace('"mini"', '"filed"')
+    path = store.results / "scales" / "filed.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    registered = tmp_path / "checkpoints.toml"
+    fields = {"arch": "resnet18-w4", "method": "pgd-at", "link": None}
+    registered.write_text("schema_version = 1\n" + toml_block(someones(**fields)))
+    monkeypatch.setenv(VARIABLE, str(registered))
+    place = ("--results", str(store.results))
+    for name in ("filed", "filed-from-someones"):
+        cell = Cell(name, "digits", "resnet18-w4", "pgd-at", "rift", 0)
+        advice = say("--scale", name, *place)
+        assert advice.exit_code == 2
+        assert f"`table1 --scale {path}" in advice.stderr
+        write_record(store, cell, "clean", 400, scale=scale(name, store.results))
+        said = say("--scale", name, *place)
+        assert said.exit_code == 0, said.stderr
+        shown = json.loads((store.results / f"leaderboard-{name}.json").read_text())
+        assert [board["scale"] for board in shown["boards"]] == [name]
+    assert say(*place).exit_code == 0
+    shown = json.loads((store.results / "leaderboard.json").read_text())
+    assert [board["scale"] for board in shown["boards"]] == ["filed", "filed-from-someones"]
+    assert shown["left_out"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("quick", "`table1 --scale quick` makes some"),
+        ("own", "`evaluate` makes some"),
+        (f"narrow-from-{NAME}", f"`table1 --scale narrow-from-{NAME}` makes some"),
+    ],
+)
+def test_what_makes_records_is_named(
+    store: Store, say: Callable[..., Any], name: str, command: str
+) -> None:
+    """A scale without records is told the command that makes its own."""
+    found = say("--scale", name, "--results", str(store.results))
+    assert found.exit_code == 2
+    assert found.stderr.strip().endswith(command)
+
+
+@pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.html"])
+def test_all_files_are_written_or_none(narrow: Store, say: Callable[..., Any], name: str) -> None:
+    """A folder where a file goes is refused by name, also by --check, and no other file is new."""
+    (narrow.results / name).mkdir()
+    before = sorted(path.name for path in narrow.results.iterdir())
+    for arguments in ((), ("--check",)):
+        found = say(*arguments, "--results", str(narrow.results))
+        assert found.exit_code == 2
+        assert str(narrow.results / name) in found.stderr
+        assert len(found.stderr.strip().splitlines()) == 1
+    assert sorted(path.name for path in narrow.results.iterdir()) == before
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_ones(
+    narrow: Store, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full at the last file changes none."""
+    place = ("--results", str(narrow.results))
+    assert say(*place).exit_code == 0
+    write_record(
+        narrow,
+        Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", "top-2", 0),
+        "pgd10x3",
+        430,
+        scale=scale("narrow"),
+    )
+    before = {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")}
+
+    def full(path: Path, content: bytes) -> None:
+        if path.suffix == ".html":
+            raise OSError(28, "No space left on device")
+        path.write_bytes(content)
+
+    monkeypatch.setattr("benchmark.cli.leaderboard.write_atomically", full)
+    found = say(*place)
+    assert found.exit_code == 2
+    assert "No space left on device" in found.stderr
+    assert {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")} == before
+    assert not list(narrow.results.glob(".leaderboard*"))
+
+
+def test_a_broken_record_is_refused_by_name(narrow: Store, say: Callable[..., Any]) -> None:
+    """A value that is not k of n stops the command before anything is written."""
+    (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.json")
+    path.write_text(path.read_text().replace('"k": 420', '"k": 421'))
+    found = say("--results", str(narrow.results))
+    assert found.exit_code == 2
+    assert str(path) in found.stderr
+    assert not list(narrow.results.glob("leaderboard*"))
+
+
+def test_bits_of_another_record_are_refused(narrow: Store) -> None:
+    """Intervals of differences are of the bits that the record names by hash."""
+    (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.npz")
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        leaderboard(narrow, {"narrow": scale("narrow")}, {})
+
+
+def test_a_board_of_nothing_is_no_board(store: Store) -> None:
+    """Without records there is no board, and both renderings say so."""
+    shown = board_of(store)
+    assert shown.boards == ()
+    assert "No records yet." in markdown(shown)
+    assert "No records yet." in html(shown)
+
+
+def test_schema_names_every_field() -> None:
+    """The models of the file refuse a field that they do not know."""
+    assert Board.model_json_schema()["additionalProperties"] is False
+    assert set(Leaderboard.model_json_schema()["properties"]) == {
+        "schema_version",
+        "level",
+        "boards",
+        "left_out",
+    }

@@ -1,0 +1,331 @@
+"""Rendering: percents, and whole tables against files that were read and found right."""
+
+import csv
+import dataclasses
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pytest_regressions.file_regression import FileRegressionFixture
+
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import Interval, PValues
+from benchmark.report.tables.audit import audit
+from benchmark.report.tables.render import FILES, FORMATS, MISSING, entry, percent, summary
+from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables.tables import DEFAULT_PROTOCOLS, Reader, Row, Table
+from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_record
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+SUFFIXES = {"text": "txt"} | FILES
+
+
+@pytest.fixture(scope="module")
+def audit_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """The audit of `handmade.AUDIT`, with one Adv of `random-layer` missing."""
+    root = tmp_path_factory.mktemp("audit")
+    store = Store(root / "results", root / "artifacts")
+    write_audit(store)
+    store.record_path(cell_at("random-layer", 1, scale=AUDIT_BY_HAND), "pgd10x3").unlink()
+    return audit(Reader(store, AUDIT_BY_HAND))
+
+
+@pytest.mark.parametrize("name", [name for name in REPORTS if name != "audit"])
+@pytest.mark.parametrize("how", FORMATS)
+def test_rendered_tables(
+    tables_by_hand: dict[str, Table], file_regression: FileRegressionFixture, name: str, how: str
+) -> None:
+    """Each table in each format is, to the letter, what is in the goldens."""
+    file_regression.check(
+        FORMATS[how](tables_by_hand[name]),
+        fullpath=GOLDENS / f"{name}.{SUFFIXES[how]}",
+        encoding="utf-8",
+        newline="\n",
+    )
+
+
+@pytest.mark.parametrize("how", FORMATS)
+def test_rendered_audit(audit_by_hand: Table, file_regression: FileRegressionFixture, how: str) -> None:
+    """The audit in each format is, to the letter, what is in the goldens."""
+    file_regression.check(
+        FORMATS[how](audit_by_hand),
+        fullpath=GOLDENS / f"audit.{SUFFIXES[how]}",
+        encoding="utf-8",
+        newline="\n",
+    )
+
+
+def test_a_table_of_one_seed(written_by_hand: Store, file_regression: FileRegressionFixture) -> None:
+    """Without a spread, with intervals over images and a note that says so."""
+    one = dataclasses.replace(BY_HAND, seeds=(0,))
+    table = REPORTS["table1"].build(Reader(written_by_hand, one), DEFAULT_PROTOCOLS)
+    file_regression.check(
+        FORMATS["text"](table), fullpath=GOLDENS / "table1-one-seed.txt", encoding="utf-8", newline="\n"
+    )
+
+
+def test_an_empty_table(store: Store, file_regression: FileRegressionFixture) -> None:
+    """A table without any record shows its labels, dashes and notes."""
+    table = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
+    file_regression.check(
+        FORMATS["text"](table), fullpath=GOLDENS / "table1-empty.txt", encoding="utf-8", newline="\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "signed", "shown"),
+    [
+        (None, False, MISSING),
+        (None, True, MISSING),
+        ((0.5,), False, "50.00"),
+        ((0.5,), True, "+50.00"),
+        ((-0.005,), True, "-0.50"),
+        ((0.0,), False, "0.00"),
+        ((0.0,), True, "+0.00"),
+        ((1.0,), False, "100.00"),
+        ((0.123456,), False, "12.35"),
+        ((0.123449,), False, "12.34"),
+        ((0.982, 0.982), False, "98.20 ± 0.00"),
+        ((0.98, 0.99, 1.0), False, "99.00 ± 1.00"),
+        ((0.002, 0.004, 0.006), True, "+0.40 ± 0.20"),
+        ((-0.01, 0.01), True, "+0.00 ± 1.41"),
+    ],
+)
+def test_percent(values: tuple[float, ...] | None, signed: bool, shown: str) -> None:
+    """Two decimals, a sign for differences only, the spread for several seeds, a dash for nothing."""
+    assert percent(None if values is None else Estimate(values), signed) == shown
+
+
+@pytest.mark.parametrize("values", [(-0.00001,), (-1e-17,), (0.91 - 0.9, 0.9 - 0.91 - 1e-16)])
+def test_percent_has_no_negative_zero(values: tuple[float, ...]) -> None:
+    """A difference that rounds to zero is not shown as negative."""
+    assert percent(Estimate(values), signed=True).startswith("+0.00")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (-0.002, 0.028, "[-0.20, +2.80]"),
+        (0.0, 0.0, "[+0.00, +0.00]"),
+        (-0.00001, 0.00004, "[+0.00, +0.00]"),
+        (-0.123456, -0.1, "[-12.35, -10.00]"),
+    ],
+)
+def test_intervals_are_in_percentage_points(low: float, high: float, shown: str) -> None:
+    """Both ends have two decimals and a sign, in rows of differences and elsewhere."""
+    assert entry(Interval(low, high), signed=True) == entry(Interval(low, high), signed=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((0.03125, 1.0, 0.5), "0.031 1.000 0.500"),
+        ((0.00099, 0.001, 0.0), "<0.001 0.001 <0.001"),
+        ((0.0494,), "0.049"),
+    ],
+)
+def test_p_values_have_three_decimals(values: tuple[float, ...], shown: str) -> None:
+    """They stand side by side, and one that would be rounded to nothing is bounded instead."""
+    assert entry(PValues(values), signed=False) == shown
+
+
+def test_an_entry_that_is_a_number_is_a_percent() -> None:
+    """Its interval does not stand beside it, and what is missing is a dash."""
+    assert entry(Estimate((0.5,), Interval(0.25, 0.75)), signed=True) == "+50.00"
+    assert entry(None, signed=False) == MISSING
+
+
+SEVERAL = Table(
+    "t",
+    "title",
+    ("of", "model"),
+    ("Std", "Adv"),
+    (
+        Row(("a", "AT"), (Estimate((0.5, 0.7), Interval(0.0, 1.0)), None)),
+        Row(
+            ("a", "change"),
+            (Estimate((0.001,), Interval(-0.00001, 0.012), "images"), Estimate((0.0,))),
+            signed=True,
+            ends_block=True,
+        ),
+        Row(("b", "AT"), (None, None), ends_block=True),
+        Row(("b", "images"), (Interval(-0.1, 0.1), PValues((0.5,)))),
+    ),
+    ("note",),
+)
+
+
+def test_intervals_stand_below_their_numbers_in_text() -> None:
+    """They take a line without labels where a row has any; blocks end below them; an interval or a test
+    that is a row of its own, a number without one and a dash have nothing below."""
+    assert FORMATS["text"](SEVERAL).splitlines() == [
+        "title",
+        "",
+        "of    model                 Std    Adv",
+        "----  -------  ----------------  -----",
+        "a     AT          60.00 ± 14.14      —",
+        "                 [0.00, 100.00]",
+        "      change              +0.10  +0.00",
+        "                 [+0.00, +1.20]",
+        "",
+        "b     AT                      —      —",
+        "",
+        "      images   [-10.00, +10.00]  0.500",
+        "----  -------  ----------------  -----",
+        "  note",
+    ]
+
+
+def test_intervals_share_a_cell_in_markdown() -> None:
+    """So that every row can still stand alone and be sorted."""
+    lines = FORMATS["markdown"](SEVERAL).splitlines()[4:-2]
+    assert [[part.strip() for part in line.split("|")[1:-1]] for line in lines] == [
+        ["a", "AT", "60.00 ± 14.14<br>[0.00, 100.00]", "—"],
+        ["a", "change", "+0.10<br>[+0.00, +1.20]", "+0.00"],
+        ["b", "AT", "—", "—"],
+        ["b", "images", "[-10.00, +10.00]", "0.500"],
+    ]
+
+
+def test_intervals_are_in_small_print_in_latex() -> None:
+    """Below numbers they are a row in small print that begins with an empty label, so that no bracket
+    follows a line break, whose optional argument it would be; rows of their own stay as they are."""
+    body = FORMATS["latex"](SEVERAL).partition(r"\midrule")[2].splitlines()[1:-2]
+    assert [" ".join(line.split()) for line in body] == [
+        r"a & AT & 60.00 $\pm$ 14.14 & --- \\",
+        r"& & {\footnotesize [0.00, 100.00]} & \\",
+        r"& change & +0.10 & +0.00 \\",
+        r"& & {\footnotesize [+0.00, +1.20]} & \\",
+        r"\addlinespace",
+        r"b & AT & --- & --- \\",
+        r"\addlinespace",
+        r"& images & [-10.00, +10.00] & 0.500 \\",
+    ]
+
+
+def test_a_record_in_one_line(store: Store) -> None:
+    """Its accuracy, the 95 % interval over images (by hand for 1 of 4) and the counts."""
+    record = write_record(store, cell_at(), "clean", 1, 4)
+    z2 = 1.959963984540054**2
+    centre, half = 0.25 + z2 / 8, (z2 * (0.25 * 0.75 / 4 + z2 / 64)) ** 0.5
+    low, high = (100 * end / (1 + z2 / 4) for end in (centre - half, centre + half))
+    assert summary(store, record) == f"clean  25.00 % [{low:.2f}, {high:.2f}] (1 of 4)"
+
+
+def test_text_leaves_out_repeated_labels_only(tables_by_hand: dict[str, Table]) -> None:
+    """In text a label stands once per block; in Markdown and CSV every row can stand alone."""
+    table = tables_by_hand["table1"]
+    assert FORMATS["text"](table).count("Digits  ") == 1
+    assert FORMATS["markdown"](table).count("| Digits") == len(table.rows)
+
+
+def test_text_is_aligned(tables_by_hand: dict[str, Table]) -> None:
+    """Every column of the text starts or ends where its head does, and no line has trailing spaces."""
+    table = tables_by_hand["table3"]
+    lines = FORMATS["text"](table).splitlines()
+    rules = [line for line in lines if re.fullmatch(r"-+( +-+)+", line)]
+    assert len(rules) == 2
+    assert rules[0] == rules[1]
+    head = lines[lines.index(rules[0]) - 1]
+    ends = [found.end() for found in re.finditer(r"-+", rules[0])]
+    for column, end in zip(table.columns, ends[2:], strict=True):
+        assert head[:end].endswith(column)
+    assert not [line for line in lines if line != line.rstrip()]
+
+
+def test_long_heads_are_broken_in_text() -> None:
+    """A head longer than its numbers and than 17 signs takes two lines, and nothing else changes."""
+    heads = ("Std", "Adv (AutoAttack, first 100)")
+    rows = tuple(Row((name,), (Estimate((0.5,)),) * 2, ends_block=True) for name in ("a", "b"))
+    lines = FORMATS["text"](Table("t", "title", ("model",), heads, rows, ("note",))).splitlines()
+    assert lines == [
+        "title",
+        "",
+        "model      Std    Adv (AutoAttack,",
+        "                        first 100)",
+        "-------  -----  ------------------",
+        "a        50.00               50.00",
+        "",
+        "b        50.00               50.00",
+        "-------  -----  ------------------",
+        "  note",
+    ]
+
+
+def test_csv_of_intervals_and_p_values() -> None:
+    """Ends are fractions, of a number or in a row of their own; tables of tests have one p per seed."""
+    numbers = Row(("a", "n"), (Estimate((0.25, 0.75), Interval(0.0, 1.0), "seeds", ("x", "y")), None))
+    compared = Row(("a", "c"), (Interval(-0.1, 0.2), PValues((0.5, 1e-9))))
+    table = Table("t", "t", ("of", "what"), ("c", "d"), (numbers, compared))
+    assert FORMATS["csv"](table).splitlines() == [
+        "of,what,column,mean,sd,low,high,over,seeds,sources,p",
+        "a,n,c,0.5,0.3535533906,0.0,1.0,seeds,2,x y,",
+        "a,n,d,,,,,,0,,",
+        "a,c,c,,,-0.1,0.2,,,,",
+        "a,c,d,,,,,,2,,0.5 1e-09",
+    ]
+    assert FORMATS["csv"](Table("t", "t", ("of", "what"), ("c", "d"), (numbers,))).splitlines() == [
+        "of,what,column,mean,sd,low,high,over,seeds,sources",
+        "a,n,c,0.5,0.3535533906,0.0,1.0,seeds,2,x y",
+        "a,n,d,,,,,,0,",
+    ]
+
+
+def test_csv_reads_back(tables_by_hand: dict[str, Table]) -> None:
+    """The CSV has one line per number with fractions, and its sources are keys of cells."""
+    table = tables_by_hand["table1"]
+    read = pd.read_csv(io.StringIO(FORMATS["csv"](table)))
+    assert list(read.columns) == [
+        *("dataset", "network", "method", "column"),
+        *("mean", "sd", "low", "high", "over", "seeds", "sources"),
+    ]
+    assert len(read) == len(table.rows) * len(table.columns)
+    first = read.iloc[0]
+    assert (first["mean"], first["sd"], first["seeds"], first["over"]) == (0.91, 0.01, 3, "seeds")
+    # The t quantile of two degrees of freedom is 4.302653.
+    half = 4.302653 * 0.01 / 3**0.5
+    assert (first["low"], first["high"]) == pytest.approx((0.91 - half, 0.91 + half), abs=1e-8)
+    assert first["sources"].split() == [
+        f"by-hand/digits/resnet18-w8/pgd-at/none/seed{seed}" for seed in (0, 1, 2)
+    ]
+
+
+def test_csv_of_missing_numbers(store: Store) -> None:
+    """A missing number has an empty mean, spread and interval, no seeds and no sources."""
+    table = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
+    for line in csv.DictReader(io.StringIO(FORMATS["csv"](table))):
+        assert [line[name] for name in ("mean", "sd", "low", "high", "over", "sources")] == [""] * 6
+        assert line["seeds"] == "0"
+
+
+def test_latex_is_made_of_what_latex_knows(
+    tables_by_hand: dict[str, Table], audit_by_hand: Table, store: Store
+) -> None:
+    """No sign outside ASCII is left in the tabular, and environments and braces are balanced."""
+    empty = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
+    for table in (*tables_by_hand.values(), audit_by_hand, empty):
+        tex = FORMATS["latex"](table)
+        body = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
+        assert body.isascii()
+        assert body.count(r"\begin{tabular}") == body.count(r"\end{tabular}") == 1
+        assert body.count("{") == body.count("}")
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert len({line.count("&") for line in rows}) == 1
+
+
+def test_latex_puts_numbers_to_the_right(tables_by_hand: dict[str, Table]) -> None:
+    """Labels are set flush left and numbers flush right, as in the text."""
+    assert r"\begin{tabular}{lllrrr}" in FORMATS["latex"](tables_by_hand["table1"])
+    assert r"\begin{tabular}{llrrr}" in FORMATS["latex"](tables_by_hand["table3"])
+
+
+def test_latex_escapes_labels() -> None:
+    """Characters that mean something to LaTeX are escaped in labels."""
+    table = Table("t", "t", ("a_b",), ("c%",), (Row(("x & y_z",), (Estimate((0.5,)),)),))
+    tex = FORMATS["latex"](table)
+    assert r"x \& y\_z" in tex
+    assert r"c\%" in tex
+    assert r"a\_b" in tex

@@ -1,0 +1,157 @@
+"""The committed results: records are right, and what is made from them is up to date.
+
+Records of the scale `quick` are not in version control and may be anybody's.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark.plans.scales import SCALES as BUILT_IN
+from benchmark.plans.scales import scale
+from benchmark.records.cells import FROM
+from benchmark.report.bf16 import EMULATED, as_table, read_changes
+from benchmark.report.figures.figures import FIGURES
+from benchmark.report.tables.render import FILES, markdown
+from benchmark.report.tables.reports import REPORTS
+from benchmark.submission.entries import Reading, read
+from benchmark.submission.examine import Examined, examine
+from benchmark.submission.expected import Today
+from benchmark.submission.place import SCALES
+from invoking import said
+from submitting import RESULTS
+
+QUICK = "quick"
+PICTURES = ("png", "svg", "csv")
+KNOWN = {
+    "": (
+        *("README.md", "published.toml", "bf16.json", "bf16.md"),
+        *("leaderboard.md", "leaderboard.json", "leaderboard.html"),
+    ),
+    "benchmarks": ("*.json",),
+    "checks": ("*",),
+    "evidence": ("*.json",),
+    "figures": tuple(f"*.{kind}" for kind in PICTURES),
+    "scales": ("*.toml",),
+    "tables": tuple(f"*.{kind}" for kind in FILES.values()),
+}
+"""What may be in each folder of the results tree, beside records and what was superseded."""
+
+
+def of_scale(stem: str) -> str:
+    """The scale in the name of a table or a figure, or in a key."""
+    return stem.partition(FROM)[0]
+
+
+def records() -> list[Path]:
+    """Folders of records by scale, of those in version control."""
+    return [path for path in sorted((RESULTS / "records").iterdir()) if path.name != QUICK]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the results tree without the scale `quick` and without what is made from records."""
+    root = tmp_path_factory.mktemp("tree") / "results"
+    for folder in records():
+        shutil.copytree(folder, root / "records" / folder.name)
+    if (RESULTS / SCALES).is_dir():
+        shutil.copytree(RESULTS / SCALES, root / SCALES)
+    return root
+
+
+@pytest.fixture(scope="module")
+def examined(tree: Path) -> tuple[Reading, Examined]:
+    """What the tree holds, and what is wrong in it."""
+    reading = read([tree])
+    own = [scale(str(path)) for path in sorted((tree / SCALES).glob("*.toml"))]
+    today = Today({each.name: each for each in own})
+    return reading, examine(reading.entries, (), today)
+
+
+def test_records_are_right(examined: tuple[Reading, Examined]) -> None:
+    """Paths are those of contents, specs are today's, hashes and bits fit, and all fits together."""
+    reading, found = examined
+    assert [finding.line for finding in (*reading.findings, *found.findings)] == []
+    assert len(reading.entries) >= 39
+
+
+def test_nothing_else_is_there() -> None:
+    """Every file of the results tree is of a kind that is known."""
+    unknown = []
+    for path in RESULTS.rglob("*"):
+        place = path.relative_to(RESULTS)
+        if path.is_dir() or place.parts[0] in ("records", "superseded"):
+            continue
+        patterns = KNOWN.get(place.parent.as_posix() if len(place.parts) > 1 else "", ())
+        if not any(path.match(pattern) for pattern in patterns):
+            unknown.append(place.as_posix())
+    assert unknown == []
+
+
+def generated(folder: str, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Committed files of a folder without suffix: their stem, command, and what follows it."""
+    for path in sorted((RESULTS / folder).glob("*.csv")):
+        # The longest: `figure3-official-narrow` is no `figure3` of a scale `official-narrow`.
+        name = max((n for n in names if path.stem.startswith(f"{n}-")), key=len, default="")
+        rest = path.stem.removeprefix(f"{name}-")
+        if not rest.startswith(QUICK):
+            yield path.stem, name, rest
+
+
+def made_again(tree: Path, name: str, rest: str) -> None:
+    """Make a table or a figure from the records of `tree`, as `rest` of its file's name says."""
+    shown, _, protocols = rest.partition(".")
+    chosen, _, checkpoints = shown.partition(FROM)
+    options = ["--scale", chosen if chosen in BUILT_IN else str(tree / SCALES / f"{chosen}.toml")]
+    options += ["--from-checkpoint", checkpoints.replace("+", ",")] if checkpoints else []
+    options += ["--protocol", protocols.replace("+", ",")] if protocols else []
+    places = ["--results", str(tree), "--artifacts", str(tree.parent / "artifacts")]
+    answer = said(name, *options, "--collect", *places)
+    assert answer.exit_code == 0, answer.stderr
+
+
+TABLES = list(generated("tables", REPORTS))
+PLOTS = list(generated("figures", FIGURES))
+
+
+@pytest.mark.parametrize(("stem", "name", "rest"), TABLES, ids=[stem for stem, *_ in TABLES])
+def test_tables_are_up_to_date(tree: Path, stem: str, name: str, rest: str) -> None:
+    """A table made from the records is, in each format, what is committed."""
+    made_again(tree, name, rest)
+    for kind in FILES.values():
+        file = f"tables/{stem}.{kind}"
+        assert (tree / file).read_text() == (RESULTS / file).read_text(), f"{file} is out of date"
+
+
+@pytest.mark.parametrize(("stem", "name", "rest"), PLOTS, ids=[stem for stem, *_ in PLOTS])
+def test_figures_are_up_to_date(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, stem: str, name: str, rest: str
+) -> None:
+    """The numbers of a figure made from the records are those committed beside its pictures."""
+    monkeypatch.setattr("benchmark.report.figures.draw.draw", lambda _picture: {})
+    made_again(tree, name, rest)
+    file = f"figures/{stem}.csv"
+    assert (tree / file).read_text() == (RESULTS / file).read_text(), f"{file} is out of date"
+    assert all((RESULTS / f"figures/{stem}.{kind}").is_file() for kind in PICTURES)
+
+
+@pytest.mark.parametrize("path", list(RESULTS.glob("bf16.json")))
+def test_bf16_is_right_and_shown(path: Path) -> None:
+    """What bf16 changes is of whole test sets, bf16 units and committed code, and is what is shown."""
+    measured = read_changes(path.parent)
+    assert path.with_suffix(".md").read_text() == markdown(as_table(measured))
+    for each in measured:
+        if not each.key.startswith(f"{QUICK}/"):
+            assert (each.evaluation, len(each.runs)) == ("pgd10x3", 3), each.key
+            assert (each.provenance.dirty, each.units != EMULATED) == (False, True), each.key
+
+
+def test_generated_files_have_a_command() -> None:
+    """No table and no figure is committed that no command makes, and none lacks a format."""
+    for stem, name, rest in (*TABLES, *PLOTS):
+        assert name, stem
+        assert of_scale(rest), stem
+    stems = {path.stem for path in (RESULTS / "tables").iterdir() if f"-{QUICK}" not in path.stem}
+    assert stems == {stem for stem, *_ in TABLES}

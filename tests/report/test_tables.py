@@ -1,0 +1,550 @@
+"""Tables: means, spreads, differences and averages over records with chosen counts."""
+
+import dataclasses
+import shutil
+
+import pytest
+
+from benchmark.errors import UserError
+from benchmark.plans.scales import SCALES, Scale
+from benchmark.records.records import Count, ModuleCriticality, Record
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate, average_accuracy, average_change
+from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables.tables import Reader, Row, Table, chosen
+from handmade import (
+    AUDIT_BY_HAND,
+    BY_HAND,
+    cell_at,
+    write_audit,
+    write_making,
+    write_record,
+    write_records,
+)
+
+ALL = dict.fromkeys(BY_HAND.evaluations, 500)
+
+
+def built(name: str, store: Store, scale: Scale = BY_HAND) -> Table:
+    """Table `name` of what is in `store`."""
+    return REPORTS[name].build(Reader(store, scale), REPORTS[name].defaults)
+
+
+def row(table: Table, *labels: str) -> Row:
+    """The one row with these labels."""
+    (found,) = [row for row in table.rows if row.labels == labels]
+    return found
+
+
+def percents(row: Row) -> list[tuple[float, float] | None]:
+    """Mean and spread of each number of a row in percent, rounded to nine digits."""
+    return [
+        None if n is None else (round(100 * n.mean, 9), round(100 * (n.spread or 0), 9))
+        for n in row.numbers
+    ]
+
+
+@pytest.fixture
+def own(written_by_hand: Store, store: Store) -> Store:
+    """A copy of the records written by hand, to be changed."""
+    shutil.copytree(written_by_hand.results, store.results)
+    return store
+
+
+# --- table 1 ----------------------------------------------------------------------------------------
+
+
+def test_table_1_by_hand(tables_by_hand: dict[str, Table]) -> None:
+    """Every mean, spread, difference and average of Table 1 is what pencil and paper give."""
+    table = tables_by_hand["table1"]
+    assert table.columns == ("Std", "OOD (gen-v2)", "Adv")
+    small, large, mean = "ResNet18 (width 8)", "ResNet34 (width 8)", "average"
+    root = pytest.approx
+    expected = {
+        (small, "AT"): [(91, 1), (72, 2), (51, 1)],
+        (small, "AT+RiFT"): [(91.4, root(0.84**0.5)), (71, 2), (51, 1)],
+        (small, "difference"): [(0.4, 0.2), (-1, 0), (0, 0)],
+        (large, "AT"): [(80, 0), (60, 10), (20, 10)],
+        (large, "AT+RiFT"): [(80.2, 0.1), (60, 9), (19.9, 10)],
+        (large, "difference"): [(0.2, 0.1), (0, 1), (-0.1, 0)],
+        (mean, "AT"): [(85.5, 0.5), (66, 6), (35.5, 5.5)],
+        (mean, "AT+RiFT"): [(85.8, root(0.2275**0.5)), (65.5, 5.5), (35.45, 5.5)],
+        (mean, "difference"): [(0.3, 0.05), (-0.5, 0.5), (-0.05, 0)],
+    }
+    assert [row.labels for row in table.rows] == [("Digits", *labels) for labels in expected]
+    for labels, numbers in expected.items():
+        assert percents(row(table, "Digits", *labels)) == numbers
+
+
+def test_rows_of_differences_are_signed_and_end_their_block(tables_by_hand: dict[str, Table]) -> None:
+    """Only differences carry a sign, and each closes the block of its network."""
+    for line in tables_by_hand["table1"].rows:
+        assert line.signed == line.ends_block == (line.labels[-1] == "difference")
+
+
+def test_numbers_know_their_cells(tables_by_hand: dict[str, Table]) -> None:
+    """Each number of Table 1 names the cells that it was computed from, one per seed."""
+    table = tables_by_hand["table1"]
+    for number in row(table, "Digits", "ResNet18 (width 8)", "AT+RiFT").numbers:
+        assert number is not None
+        assert number.sources == tuple(cell_at("rift", seed).key for seed in BY_HAND.seeds)
+
+
+def shown(row: Row) -> list[Estimate]:
+    """The numbers of a row, of which none is missing."""
+    numbers = [number for number in row.numbers if isinstance(number, Estimate)]
+    assert len(numbers) == len(row.numbers)
+    return numbers
+
+
+@pytest.mark.parametrize("name", [name for name in REPORTS if name != "audit"])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1), (0, 1, 2)])
+def test_every_number_has_its_interval(
+    written_by_hand: Store, name: str, seeds: tuple[int, ...]
+) -> None:
+    """It holds the mean, and is over seeds if there are several and over images if there is one; seeds
+    that all agree exactly have none."""
+    scale = dataclasses.replace(BY_HAND, seeds=seeds)
+    for line in built(name, written_by_hand, scale).rows:
+        for number in shown(line):
+            assert number.over == ("seeds" if len(seeds) > 1 else "images")
+            if len(seeds) > 1 and max(number.values) - min(number.values) < 1e-9:
+                assert number.interval is None
+                continue
+            assert number.interval is not None
+            assert number.interval.low - 1e-12 <= number.mean <= number.interval.high + 1e-12
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_averages_are_of_the_records_of_all_networks(
+    written_by_hand: Store, seeds: tuple[int, ...]
+) -> None:
+    """Rows of averages and of their differences are the estimates from the records of both networks."""
+    table = built("table1", written_by_hand, dataclasses.replace(BY_HAND, seeds=seeds))
+
+    def records(finetune: str, evaluation: str) -> list[list[Record]]:
+        cells = [[cell_at(finetune, seed, arch) for seed in seeds] for arch in BY_HAND.archs]
+        found = [[written_by_hand.record(cell, evaluation) for cell in group] for group in cells]
+        return [[record for record in group if record is not None] for group in found]
+
+    for place, evaluation in enumerate(BY_HAND.evaluations):
+        base, rift = records("none", evaluation), records("rift", evaluation)
+        without, tuned, change = (shown(line)[place] for line in table.rows[-3:])
+        assert without == average_accuracy(written_by_hand, base)
+        assert tuned == average_accuracy(written_by_hand, rift)
+        assert change == average_change(written_by_hand, rift, base)
+
+
+def test_a_table_of_one_network_has_no_average(written_by_hand: Store) -> None:
+    """The average of one network would be that network again."""
+    one = dataclasses.replace(BY_HAND, archs=("resnet34-w8",))
+    table = built("table1", written_by_hand, one)
+    assert {row.labels[1] for row in table.rows} == {"ResNet34 (width 8)"}
+
+
+@pytest.mark.parametrize("evaluation", BY_HAND.evaluations)
+def test_a_number_of_some_seeds_is_missing(own: Store, evaluation: str) -> None:
+    """One missing record empties its number, its difference and the average: never a partial mean."""
+    cell, place = cell_at("rift", seed=1), BY_HAND.evaluations.index(evaluation)
+    own.record_path(cell, evaluation).unlink()
+    table = built("table1", own)
+    for line in table.rows:
+        part = line.labels[1] != "ResNet34 (width 8)" and line.labels[2] != "AT"
+        missing = [number is None for number in line.numbers]
+        assert missing == [part and column == place for column in range(3)]
+
+
+def test_stale_records_are_left_out_with_a_note(own: Store) -> None:
+    """A record of an older version is not shown, and a note counts what was left out."""
+    changed = dataclasses.replace(BY_HAND, finetuning={"lr": 0.5})
+    table = built("table1", own, changed)
+    for line in table.rows:
+        assert all((number is None) == (line.labels[2] != "AT") for number in line.numbers)
+    left_out = [note for note in table.notes if "stale" in note]
+    assert left_out == ["stale records left out: 18; `status` lists them"]
+    assert not [note for note in built("table1", own).notes if "stale" in note]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_stale_makings_are_left_out(own: Store, name: str) -> None:
+    """The alpha* and the modules of an older version are not shown beside empty numbers."""
+    changed = dataclasses.replace(BY_HAND, finetuning={"lr": 0.5})
+    table = built(name, own, changed)
+    assert not [note for note in table.notes if "; alpha* " in note]
+    assert not [row for row in table.rows if row.labels[-1].startswith("alpha* ")]
+
+
+def test_an_empty_store_gives_a_whole_table_of_nothing(store: Store) -> None:
+    """Without records every number is missing and every label is there."""
+    for name, rows in (("table1", 9), ("table2", 6), ("table3", 9), ("table4", 9)):
+        table = built(name, store)
+        assert len(table.rows) == rows
+        assert all(number is None for line in table.rows for number in line.numbers)
+        assert not store.results.exists()
+
+
+def test_a_dataset_without_an_evaluation_says_so(store: Store) -> None:
+    """There is no published corrupted set of digits: the number stays missing and a note says why."""
+    official = ("clean", "corruptions-15", "pgd10x3")
+    scale = dataclasses.replace(BY_HAND, archs=("resnet18-w8",), seeds=(0,), evaluations=official)
+    for finetune in ("none", "rift"):
+        write_records(store, cell_at(finetune), {"clean": 800, "pgd10x3": 400}, scale=scale)
+    table = built("table1", store, scale)
+    assert percents(table.rows[1]) == [(80, 0), None, (40, 0)]
+    assert percents(table.rows[2]) == [(0, 0), None, (0, 0)]
+    assert "Digits has no corruptions-15" in table.notes
+
+
+def test_the_notes_tell_generated_from_published_corruptions(store: Store) -> None:
+    """Under a table stands which images its OOD column is of."""
+    scale = dataclasses.replace(BY_HAND, datasets=("cifar10",))
+    (note,) = [note for note in built("table1", store, scale).notes if "OOD" in note]
+    assert note == (
+        "CIFAR-10: OOD (gen-v2) is the mean over 15 corruptions at 5 severities, made by this suite's "
+        "generator gen-v2 with procedural frost, not the published CIFAR-10-C; "
+        "Adv is the worst of three PGD-10 runs, L-infinity, eps 8/255, step 2/255"
+    )
+    official = dataclasses.replace(scale, evaluations=("corruptions-18",))
+    (note,) = [note for note in built("table1", store, official).notes if "OOD" in note]
+    what = "the mean over 18 corruptions at 5 severities of the published CIFAR-10-C"
+    assert note == f"CIFAR-10: OOD (18) is {what}"
+
+
+def test_two_datasets_are_averaged_apart(store: Store) -> None:
+    """Each dataset has its own rows and its own average."""
+    scale = dataclasses.replace(BY_HAND, datasets=("digits", "cifar10"), seeds=(0,))
+    table = built("table1", store, scale)
+    assert [row.labels[0] for row in table.rows] == ["Digits"] * 9 + ["CIFAR-10"] * 9
+    assert [row.labels[1] for row in table.rows].count("average") == 6
+
+
+def test_the_notes_name_scale_seeds_and_choices(
+    written_by_hand: Store, tables_by_hand: dict[str, Table]
+) -> None:
+    """The notes say which scale and seeds, what the spread is, and what RiFT chose."""
+    notes = tables_by_hand["table1"].notes
+    assert notes[0] == "scale by-hand: numbers written by hand"
+    assert notes[1].endswith("seeds 0, 1, 2: mean ± standard deviation over seeds")
+    small, large = notes[-2:]
+    modules = "layer4.1.conv2 (2 of 3 seeds); layer3.0.shortcut.0 (1 of 3 seeds)"
+    assert small == f"AT+RiFT, ResNet18 (width 8): {modules}; alpha* by seed 0.50, 0.60, 0.70"
+    assert large.startswith("AT+RiFT, ResNet34 (width 8): ")
+    one = dataclasses.replace(BY_HAND, seeds=(0,))
+    assert built("table1", written_by_hand, one).notes[1].endswith("seeds 0: one seed, no spread")
+
+
+@pytest.mark.parametrize(
+    ("tuning", "how"),
+    [("rift", "not ranked"), ("rift-official-code", "ranked as the released code does")],
+)
+def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, how: str) -> None:
+    """Under the table stands by seed for how many modules MRC is a lower estimate or not valid."""
+    for seed, mrc in enumerate((0.0, -0.1, None)):
+        entries = [
+            ModuleCriticality(
+                module=module,
+                mrc=value,
+                accuracy_drop=value,
+                norm_ratio=value and 0.1,
+                epochs=1,
+                constrained=module == "conv1",
+            )
+            for module, value in {"conv1": 0.2, "linear": mrc}.items()
+        ]
+        write_making(store, cell_at(tuning, seed), criticality=entries)
+    cells = [cell_at(tuning, seed) for seed in BY_HAND.seeds]
+    (line,) = chosen(Reader(store, BY_HAND), cells, tuning, "AT+RiFT")
+    assert line.endswith(
+        "; MRC a lower estimate for 1, 0, 0 of 2 modules (constraint not reached)"
+        "; no valid MRC for 0, 1, 1 of 2 modules (ascent diverged or ended lower than it began), " + how
+    )
+
+
+MIXED = dataclasses.replace(BY_HAND, networks={"resnet34-w8": {"seeds": (1, 2)}})
+
+
+def test_rows_of_different_seeds_say_how_many(written_by_hand: Store, own: Store) -> None:
+    """A column counts the seeds of each row, and an average is that of the seeds that all have."""
+    table = built("table1", written_by_hand, MIXED)
+    assert table.label_heads == ("dataset", "network", "seeds", "method")
+    for seeds, count, network in (
+        (BY_HAND.seeds, "3", "ResNet18 (width 8)"),
+        ((1, 2), "2", "ResNet34 (width 8)"),
+        ((1, 2), "2", "average"),
+    ):
+        alike = built("table1", written_by_hand, BY_HAND.with_seeds(seeds))
+        for method in ("AT", "AT+RiFT", "difference"):
+            numbers = row(alike, "Digits", network, method).numbers
+            assert row(table, "Digits", network, count, method).numbers == numbers
+    assert "averages are over the seeds that all networks have" in table.notes
+    of_none = dataclasses.replace(MIXED, networks={"resnet34-w8": {"seeds": (4,)}})
+    for evaluation in of_none.evaluations:
+        for finetune in ("none", "rift"):
+            cell = cell_at(finetune, 4, "resnet34-w8", of_none)
+            write_record(own, cell, evaluation, 500, scale=of_none)
+    assert percents(row(built("table1", own, of_none), "Digits", "average", "0", "AT")) == [None] * 3
+
+
+def test_notes_on_rows_of_different_seeds(written_by_hand: Store) -> None:
+    """Which models have which seeds, and what the intervals of each kind are over; tables whose rows
+    are all of the same seeds are as if the scale had no others."""
+    scale = dataclasses.replace(MIXED, networks={"resnet34-w8": {"seeds": (1,)}})
+    notes = built("table1", written_by_hand, scale).notes
+    assert notes[1] == (
+        "accuracy in percent; seeds 0, 1, 2: mean ± standard deviation over seeds (AT, ResNet18 (width "
+        "8) on Digits); seeds 1: one seed, no spread (all others)"
+    )
+    assert notes[2].startswith("in brackets, several seeds: 95 % t interval")
+    assert notes[3].startswith("in brackets, one seed: 95 % interval over test images")
+    assert "paired, seed by seed, or of one seed image by image" in notes[4]
+    for name in ("table2", "table3", "table4"):
+        assert built(name, written_by_hand, scale) == built(name, written_by_hand)
+
+
+def test_a_method_of_other_seeds_has_a_column_too(written_by_hand: Store) -> None:
+    """So do the rows of Table 2."""
+    scale = dataclasses.replace(BY_HAND, recipes={"mart": {"seeds": (0,)}})
+    table = built("table2", written_by_hand, scale)
+    assert table.label_heads == ("dataset", "seeds", "method")
+    assert {row.labels[1:] for row in table.rows if row.labels[2] != "difference"} == {
+        ("3", "TRADES"),
+        ("3", "TRADES+RiFT"),
+        ("1", "MART"),
+        ("1", "MART+RiFT"),
+    }
+
+
+def test_the_notes_say_what_the_intervals_are_over(written_by_hand: Store) -> None:
+    """One note on accuracies under every table, and one on differences where there are some."""
+    for seeds, said, paired in (
+        ((0,), "95 % interval over test images", "image by image"),
+        ((0, 1, 2), "95 % t interval of the mean over seeds", "seed by seed"),
+    ):
+        scale = dataclasses.replace(BY_HAND, seeds=seeds)
+        for name in REPORTS:
+            notes = built(name, written_by_hand, scale).notes
+            (brackets,) = [note for note in notes if note.startswith("in brackets: ")]
+            assert said in brackets
+            assert ("training again changes is not in it" in brackets) == (len(seeds) == 1)
+            differences = [note for note in notes if note.startswith("intervals of differences")]
+            assert len(differences) == (name in ("table1", "table2"))
+            assert all(f"paired, {paired}" in note for note in differences)
+
+
+def test_the_notes_are_about_the_columns_shown(written_by_hand: Store) -> None:
+    """A table without OOD and Adv does not explain them."""
+    clean = dataclasses.replace(BY_HAND, evaluations=("clean",))
+    table = built("table1", written_by_hand, clean)
+    assert table.columns == ("Std",)
+    assert not [note for note in table.notes if "OOD" in note or "PGD" in note]
+
+
+# --- table 2 ----------------------------------------------------------------------------------------
+
+
+def test_table_2_by_hand(tables_by_hand: dict[str, Table]) -> None:
+    """Each further method has its rows with and without RiFT, and their difference by seed."""
+    table, root = tables_by_hand["table2"], pytest.approx
+    expected = {
+        "TRADES": [(89, 1), (70, 0), (52.5, 0.5)],
+        "TRADES+RiFT": [(89.5, root(1.75**0.5)), (70.5, 0.2), (52.4, 0.5)],
+        "MART": [(85, 0), (66, 1), (56, 2)],
+        "MART+RiFT": [(85, 0), (66, 1), (56, 2)],
+    }
+    for label, numbers in expected.items():
+        assert percents(row(table, "Digits", label)) == numbers
+    labels = ["TRADES", "TRADES+RiFT", "difference", "MART", "MART+RiFT", "difference"]
+    assert [line.labels[1] for line in table.rows] == labels
+    assert percents(table.rows[2]) == [(0.5, 0.5), (0.5, 0.2), (-0.1, 0)]
+    assert percents(table.rows[5]) == [(0, 0)] * 3
+    assert [note for note in table.notes if "MART+RiFT" in note] == [
+        "Digits, MART+RiFT, ResNet18 (width 8): layer4.1.conv2 (3 of 3 seeds); "
+        "alpha* by seed 0.00, 0.00, 0.00"
+    ]
+
+
+def test_table_2_is_of_the_first_network_and_two_datasets() -> None:
+    """As in the paper: ResNet18, CIFAR-10 and CIFAR-100, every method but the first."""
+    cells = REPORTS["table2"].cells(SCALES["paper"], REPORTS["table2"].defaults)
+    assert {cell.arch for cell in cells} == {"resnet18"}
+    assert {cell.dataset for cell in cells} == {"cifar10", "cifar100"}
+    assert {cell.method for cell in cells} == {"trades", "mart", "awp", "score"}
+    assert len(cells) == 2 * 4 * 2 * 3
+
+
+def test_a_scale_of_one_method_has_no_table_2() -> None:
+    """There is nothing to compare with."""
+    assert (
+        REPORTS["table2"].cells(
+            dataclasses.replace(BY_HAND, methods=("trades",)), REPORTS["table2"].defaults
+        )
+        == []
+    )
+
+
+# --- tables 3 and 4 ---------------------------------------------------------------------------------
+
+
+def test_table_3_by_hand(tables_by_hand: dict[str, Table]) -> None:
+    """Each tuning stands as fine-tuned and at the mean of its alpha*, on the first network."""
+    table = tables_by_hand["table3"]
+    assert "ResNet18 (width 8) on Digits" in table.title
+    assert {row.labels: percents(row) for row in table.rows} == {
+        ("none (AT)", ""): [(91, 1), (72, 2), (51, 1)],
+        ("all layers", "1"): [(93, 1), (73, 2), (46, 1)],
+        ("all layers", "alpha* 0.10"): [(91.6, 1), (72, 2), (50.9, 1)],
+        ("last layer", "1"): [(91.2, 1), (72.2, 2), (49, 1)],
+        ("last layer", "alpha* 0.00"): [(91, 1), (72, 2), (51, 1)],
+        ("robust-critical", "1"): [(91.5, 1), (71.6, 2), (48, 1)],
+        ("robust-critical", "alpha* 0.05"): [(91.1, 1), (72, 2), (51, 1)],
+        ("non-robust-critical", "1"): [(91.8, 1), (72.2, 2), (50.4, 1)],
+        ("non-robust-critical", "alpha* 0.60"): [(91.4, round(84**0.5 / 10, 9)), (71, 2), (51, 1)],
+    }
+
+
+def test_table_4_by_hand(tables_by_hand: dict[str, Table]) -> None:
+    """The first rows of Table 4 are the base model and RiFT, then two, three and five modules."""
+    table = tables_by_hand["table4"]
+    labels = [row.labels for row in table.rows]
+    assert labels[0] == ("none (AT)", "")
+    assert labels[1:] == [
+        ("top 1", "1"),
+        ("top 1", "alpha* 0.60"),
+        ("top 2", "1"),
+        ("top 2", "alpha* 0.65"),
+        ("top 3", "1"),
+        ("top 3", "alpha* 1.00"),
+        ("top 5", "1"),
+        ("top 5", "alpha* 0.95"),
+    ]
+    assert percents(table.rows[4]) == [(91.8, 1), (72.1, 2), (50.9, 1)]
+    assert percents(table.rows[7]) == [(92.1, 1), (72.4, 2), (49, 1)]
+
+
+def test_an_alpha_of_some_seeds_is_not_shown(own: Store) -> None:
+    """The mean alpha* stands only if every seed has one."""
+    own.record_path(cell_at("rift", seed=2), "making").unlink()
+    labels = [row.labels for row in built("table4", own).rows]
+    assert ("top 1", "alpha*") in labels
+
+
+def test_ablations_explain_only_the_dataset_they_show(store: Store) -> None:
+    """Tables 3 and 4 are of one dataset, and so are their notes."""
+    scale = dataclasses.replace(BY_HAND, datasets=("digits", "cifar10"))
+    assert not [note for note in built("table3", store, scale).notes if "CIFAR" in note]
+
+
+def test_all_seeds_of_a_fresh_cell_are_needed(store: Store) -> None:
+    """A number appears when its last seed is there."""
+    reader = Reader(store, BY_HAND)
+    cells = [cell_at(seed=seed) for seed in BY_HAND.seeds]
+    for cell in cells:
+        assert reader.number(cells, "clean") is None
+        write_record(store, cell, "clean", 100 * (cell.seed + 1))
+    number = reader.number(cells, "clean")
+    assert number is not None
+    assert number.values == (0.1, 0.2, 0.3)
+
+
+def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
+    """A reader gives the fine-tuning of a fine-tuned cell and nothing for a base model."""
+    write_making(store, cell_at("none"))
+    write_making(store, cell_at("rift"), alpha=0.25)
+    reader = Reader(store, BY_HAND)
+    assert reader.making(cell_at("none")) is None
+    assert reader.making(cell_at("top-2")) is None
+    made = reader.making(cell_at("rift"))
+    assert made is not None
+    assert made.alpha == 0.25
+
+
+# --- protocols side by side -------------------------------------------------------------------------
+
+
+def audited(store: Store, name: str, *finetunes: str) -> Table:
+    """Table `name` of `finetunes`, over the records of the audit."""
+    write_audit(store)
+    return REPORTS[name].build(Reader(store, AUDIT_BY_HAND), finetunes)
+
+
+def test_protocols_stand_side_by_side(store: Store) -> None:
+    """Each base model comes before its fine-tunings, and each difference is to the row's own base."""
+    table = audited(store, "table1", "rift", "rift-held-out", "bn-only")
+    assert [row.labels[-1] for row in table.rows] == [
+        *("AT", "AT+RiFT", "difference", "AT+bn-only", "difference"),
+        *("AT (held-out)", "AT+RiFT (held-out)", "difference"),
+    ]
+    for base, tuned, change in ((0, 1, 2), (0, 3, 4), (5, 6, 7)):
+        below, above, between = (table.rows[place].numbers for place in (base, tuned, change))
+        for a, b, c in zip(below, above, between, strict=True):
+            assert isinstance(a, Estimate) and isinstance(b, Estimate) and isinstance(c, Estimate)
+            assert c.values == pytest.approx([y - x for x, y in zip(a.values, b.values, strict=True)])
+    assert table.rows[0].numbers != table.rows[5].numbers
+
+
+def test_a_title_says_which_data_chose(store: Store) -> None:
+    """One kind of data is named once; several, by fine-tuning; and the notes explain each protocol."""
+    mixed = audited(store, "table1", "rift", "rift-held-out")
+    assert mixed.title.endswith(
+        "(epochs and alpha* chosen on test images: rift; on a hold-out: rift-held-out)"
+    )
+    assert any(note.startswith("rift-held-out: no test image chooses") for note in mixed.notes)
+    alone = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift", "bn-only"])
+    assert alone.title.endswith("(epochs and alpha* chosen on test images)")
+    assert not any(note.startswith("rift-held-out") for note in alone.notes)
+
+
+@pytest.mark.parametrize("name", ["table3", "table4"])
+def test_ablations_under_several_protocols(store: Store, name: str) -> None:
+    """A block per protocol, of that protocol's fine-tunings and base model."""
+    protocols = ("rift", "rift-official-code", "rift-held-out")
+    table = REPORTS[name].build(Reader(store, BY_HAND), protocols)
+    assert table.label_heads == ("protocol", "fine-tuned modules", "alpha")
+    assert [row.labels[0] for row in table.rows] == [p for p in protocols for _ in range(9)]
+    keys = {cell.finetune for cell in REPORTS[name].cells(BY_HAND, protocols)}
+    assert {"none", "none-held-out", "rift-held-out-alpha-1", "rift-official-code"} <= keys
+    assert len(keys) == 2 + 8 * 3
+
+
+def test_an_ablation_is_of_protocols(store: Store) -> None:
+    """Tables 3 and 4 cannot be of a single control, and say what they can be of."""
+    with pytest.raises(UserError, match=r"'bn-only' is a fine-tuning, not a protocol.*rift-held-out"):
+        REPORTS["table3"].cells(BY_HAND, ["rift", "bn-only"])
+
+
+def test_zero_gradients_are_a_note(store: Store) -> None:
+    """One line has the highest counts under all attacks shown, and tells of records without."""
+    table = audited(store, "table1", "rift")
+    none = "zero gradients at up to 0 of 1000 images; zero losses at up to 0 of 1000 images"
+    assert table.notes.count(none) == 1
+    for finetune, parts in (("rift", {"zero-gradients": Count(k=7, n=1000)}), ("none", {})):
+        cell = cell_at(finetune, scale=AUDIT_BY_HAND)
+        record = store.record(cell, "pgd10x3")
+        assert record is not None
+        changed = record.model_copy(update={"parts": parts})
+        store.record_path(cell, "pgd10x3").write_text(changed.model_dump_json())
+    notes = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift"]).notes
+    assert (
+        "zero gradients at up to 7 of 1000 images; zero losses at up to 0 of 1000 images; "
+        "zero gradients not counted in PGD records of earlier versions"
+    ) in notes
+
+
+def test_remarks_of_records_are_notes(store: Store) -> None:
+    """What a record remarks, such as a sign of gradient masking, is printed with every table of it."""
+    table = audited(store, "table1", "rift")
+    assert not any("masking" in note for note in table.notes)
+    cell = cell_at("rift", scale=AUDIT_BY_HAND)
+    path = store.record_path(cell, "pgd10x3")
+    record = store.record(cell, "pgd10x3")
+    assert record is not None
+    path.write_text(record.model_copy(update={"remarks": ["warning: masking"]}).model_dump_json())
+    reader = Reader(store, AUDIT_BY_HAND)
+    assert "warning: masking (1 of 6 models)" in REPORTS["table1"].build(reader, ["rift"]).notes
+    other = cell_at("none", scale=AUDIT_BY_HAND)
+    for place, k in ((cell, 3), (other, 4)):
+        path, record = store.record_path(place, "pgd10x3"), store.record(place, "pgd10x3")
+        assert record is not None
+        path.write_text(record.model_copy(update={"remarks": [f"warning: {k} of 9"]}).model_dump_json())
+    remarks = [n for n in REPORTS["table1"].build(reader, ["rift"]).notes if n.startswith("warning")]
+    assert remarks == ["warning: 4 of 9 (2 of 6 models; numbers of the first)"]
