@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from baselines.pgd_at import PgdAt
+from benchmark.data.info import LinfAttack
 from benchmark.engine.method import Method
-from benchmark.engine.recipes import LinfAttack, Recipe
+from benchmark.engine.recipes import Recipe
 
 if TYPE_CHECKING:
     import torch

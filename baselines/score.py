@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from benchmark.data.info import LinfAttack
 from benchmark.engine.method import Method
-from benchmark.engine.recipes import LinfAttack, Recipe
+from benchmark.engine.recipes import Recipe
 
 if TYPE_CHECKING:
     import torch

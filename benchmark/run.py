@@ -23,45 +23,54 @@ from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.interpolate import best_alpha, interpolate
 from benchmark.algorithm.selection import Candidates
+from benchmark.checkpoints.load import load_checkpoint
+from benchmark.checkpoints.registry import expected_sha256, held
 from benchmark.data.hold_out import Material, material
 from benchmark.data.images import Dataset, Split
-from benchmark.engine.counting import batch_starts, clean_count, journaled_pgd_answers
+from benchmark.engine.counting import (
+    batch_starts,
+    clean_count,
+    journaled_pgd_answers,
+    pgd_count,
+    run_seed,
+)
 from benchmark.engine.precision import FP32, computing_in
 from benchmark.engine.provenance import journaled, provenance
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training import Fitted, fit
 from benchmark.engine.training_state import State
-from benchmark.engine.weights import load_tensors, save_tensors
-from benchmark.evaluation import evaluation
-from benchmark.evaluation.pgd import run_seed
-from benchmark.evaluation.protocol import counted
-from benchmark.evaluation.record import Evaluating
-from benchmark.jobs.base import (
+from benchmark.engine.weights import (
     WEIGHTS,
     Weights,
-    base_weights,
     check_repeatable,
     keep_weights,
     kept_weights,
-    new_model,
+    load_tensors,
+    save_tensors,
 )
-from benchmark.plans.plan import Plan
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.record import Evaluating
+from benchmark.models import build
+from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.start import caveats
 from benchmark.plans.states import is_fresh
 from benchmark.progress import Progress
 from benchmark.records.records import (
     CellName,
+    Checkpoint,
     Count,
     CurvePoint,
     EpochLog,
     Finetuning,
     Making,
     ModuleCriticality,
+    Training,
     hashed,
 )
 from benchmark.records.specs import Spec, spec_hash, spec_of
 from benchmark.records.store import Journal, Store
 
+AVERAGE, AVERAGED_EPOCHS = "average.safetensors", 5
 EPOCH_LOGS = TypeAdapter(list[EpochLog])
 STAGES = {"algorithm1": "criticality", "official": "criticality-official"}
 """Definitions of MRC, and what their seeds and journals are called: they never mix."""
@@ -130,6 +139,111 @@ def run_cell(run: Run, evaluations: Sequence[str]) -> None:
     evaluating = Evaluating(run.plan, model, weights, data, run.store, run.progress, remarks=remarks)
     for name in wanted:
         evaluating.record(name)
+
+
+def new_model(plan: BasePlan, device: torch.device) -> nn.Module:
+    """The network of `plan`, initialised from the cell's seed, channels-last, on `device`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.cell.seed_for("initialisation"))
+        model = build(plan.arch.name, plan.info)
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def base_weights(
+    plan: BasePlan,
+    material: Material,
+    store: Store,
+    progress: Progress,
+    directory: Path = Path("data"),
+    takeover: Takeover = REFUSE,
+) -> Weights:
+    """The weights that the cells of a base model start from, from disk if they were made by this plan.
+
+    They are a checkpoint's, which is looked for in the data directory `directory`, or those that
+    adversarial training ends with. Selection there: the epoch with the highest robust accuracy on the
+    images that judge (test images in the paper, Section 5.1), by one PGD-10 run from fixed starts. The
+    mean of the last `AVERAGED_EPOCHS` epochs' weights is kept in a file of its own beside them.
+    `takeover` is that of `fit`. Raises `UserError` before training if records exist whose weights are
+    not here and cannot be made again bit by bit on this machine, and if the checkpoint is not the
+    registry's or does not fit.
+    """
+    path = store.work(plan.cell) / WEIGHTS
+    fingerprint = spec_hash(plan.spec)
+    if (kept := kept_weights(store, path, fingerprint)) is not None:
+        return kept
+    started = datetime.now(UTC)
+    if plan.checkpoint is not None:
+        weights, read = _read(plan, directory)
+        data = material.train.sha256()
+        cpu = torch.device("cpu")
+        made = provenance(started, device=cpu, weights=weights.sha256, data=data, resumed=False)
+        making = Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=read)
+        keep_weights(store, path, fingerprint, weights, making)
+        return weights
+    device = material.train.images.device
+    checkpoint = path.with_name("training.safetensors")
+    check_repeatable(store.making(plan.cell), device)
+    model = new_model(plan, device)
+    judged = material.judge.first(plan.recipe.select_images)
+    fitted = fit(
+        model,
+        material.train,
+        plan.info,
+        plan.method,
+        plan.recipe,
+        seed=plan.cell.seed_for("train"),
+        select=lambda m: pgd_count(m, judged, plan.info.threat, plan.cell.seed_for("select")),
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        mixed=True,
+        mean_of=AVERAGED_EPOCHS,
+        takeover=takeover,
+        stage="adversarial training",
+        progress=progress,
+    )
+    weights = Weights.of(fitted.state)
+    made = provenance(
+        started,
+        device=device,
+        weights=weights.sha256,
+        data=material.train.sha256(),
+        resumed=fitted.resumed,
+        chunk=batch_starts(judged).step,
+        seconds=fitted.seconds,
+        begun=fitted.begun,
+    )
+    details = Training(epochs=fitted.epochs, best_epoch=fitted.best_epoch, best=fitted.best)
+    making = Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=details)
+    if fitted.mean:
+        beside = {"fingerprint": f"{fingerprint} {weights.sha256}"}
+        save_tensors(path.with_name(AVERAGE), fitted.mean, beside)
+    keep_weights(store, path, fingerprint, weights, making)
+    checkpoint.unlink(missing_ok=True)
+    return weights
+
+
+def _read(plan: BasePlan, directory: Path) -> tuple[Weights, Checkpoint]:
+    """The tensors of the plan's checkpoint, and what there is to say of them."""
+    found = plan.checkpoint
+    assert found is not None
+    loaded = load_checkpoint(
+        held(found, directory),
+        new_model(plan, torch.device("cpu")),
+        drop=found.drop,
+        entry=found.entry,
+        prefix=found.prefix,
+        sha256=expected_sha256(found, directory),
+    )
+    said = Checkpoint(
+        name=found.name,
+        file_sha256=loaded.file_sha256,
+        source=found.source,
+        licence=found.licence,
+        what=found.what,
+        eps=found.eps,
+        notes=list(loaded.notes),
+    )
+    return Weights.of(loaded.state), said
 
 
 def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
@@ -288,7 +402,7 @@ def choose_alpha(
 
         name, seed = f"robust-{alpha:.4f}", run_seed(base.cell, 0)
         answers = journaled_pgd_answers(at(alpha), judged, plan.attack, seed, journal, name, show)
-        return counted(answers)
+        return Count.of(answers)
 
     reference = robust(0.0)
     whole = plan.finetune.whole_curve

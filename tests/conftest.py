@@ -121,7 +121,7 @@ def make_network(one_thread):
     """A function that makes a small untrained ResNet for digits, always the same."""
     import torch
 
-    from benchmark.data import DIGITS
+    from benchmark.data.info import DIGITS
     from benchmark.models.resnet import ResNet
 
     def make():

@@ -11,11 +11,10 @@ from benchmark.algorithm import interpolate as step_3
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import device_name, machine_versions
-from benchmark.engine.weights import load_tensors
+from benchmark.engine.weights import WEIGHTS, Weights, check_repeatable, load_tensors
 from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
-from benchmark.jobs.base import WEIGHTS, Weights, check_repeatable
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import scale
 from benchmark.progress import silent

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.data.images import Split
+from benchmark.data.info import LinfAttack
 from benchmark.engine.counting import RIGHT, adversarial_batch, judged
-from benchmark.engine.recipes import LinfAttack
 from benchmark.models.segments import Network
 from benchmark.progress import Progress, silent
 from benchmark.records.store import Journal

@@ -23,8 +23,9 @@ from benchmark.algorithm.ascent import moving_weight
 from benchmark.algorithm.official_ascent import official_ascent
 from benchmark.algorithm.rolling import Rolling, Tail, same_in_any_batch
 from benchmark.data.images import Split
+from benchmark.data.info import LinfAttack
 from benchmark.engine.pgd import training_mode
-from benchmark.engine.recipes import Criticality, CriticalitySettings, LinfAttack
+from benchmark.engine.recipes import Criticality, CriticalitySettings
 from benchmark.engine.training import TrainingFailed
 from benchmark.progress import Progress, silent
 from benchmark.records.records import ModuleCriticality

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.algorithm.selection import Selector
+from benchmark.data.info import LinfAttack
 from benchmark.engine.method import Method
-from benchmark.engine.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
+from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 
 
 @dataclass(frozen=True)

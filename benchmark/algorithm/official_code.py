@@ -1,12 +1,6 @@
 """What the code released with the paper (Immortalise/RiFT) does differently from it (no torch)."""
 
-from dataclasses import replace
 from typing import Literal
-
-from benchmark.engine.recipes import LinfAttack
-
-STEP_FACTOR = 255 / 225
-"""main.py and utils.py write the step as 2/225 where the field writes 2/255."""
 
 README_MODULES = {
     ("cifar10", "resnet18"): "layer2.1.conv2",
@@ -20,11 +14,6 @@ README_MODULES = {
     ("tiny-imagenet", "wrn-34"): "block1.layer.2.conv2",
 }
 """README.md, "non-robust-critical module": the layer to fine-tune, by dataset and network."""
-
-
-def attack(threat: LinfAttack) -> LinfAttack:
-    """PGD-10 as the released code runs it: the same ball, steps longer by `STEP_FACTOR`."""
-    return replace(threat, step_size=threat.step_size * STEP_FACTOR)
 
 
 def readme_module(dataset: str, arch: str) -> str | None:

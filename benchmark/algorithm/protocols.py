@@ -26,7 +26,13 @@ from benchmark.algorithm.selection import (
     ReadmeModule,
     Selector,
 )
-from benchmark.engine.recipes import Criticality, CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.data.info import LinfAttack
+from benchmark.engine.recipes import (
+    Criticality,
+    CriticalitySettings,
+    OfficialCriticality,
+    released_step,
+)
 from benchmark.errors import UserError
 from benchmark.records.cells import HELD_OUT
 
@@ -69,7 +75,7 @@ class OfficialInterpolation(Interpolation):
     intervals: int = 10
 
     def attack(self, threat: LinfAttack) -> LinfAttack:
-        return official_code.attack(threat)
+        return released_step(threat)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from benchmark.data import CIFAR10, DATASETS
+from benchmark.data import DATASETS
+from benchmark.data.info import CIFAR10
 from benchmark.models import RESNETS, WIDE_RESNETS, build
 
 Shapes = dict[str, tuple[int, ...]]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmark.checkpoints.robustbench import PREFIX, named_zoo_arch
-from benchmark.data import CIFAR10, TINY_IMAGENET, DatasetInfo
+from benchmark.data.info import CIFAR10, TINY_IMAGENET, DatasetInfo
 from benchmark.errors import UserError
 from benchmark.models import Arch, arch
 

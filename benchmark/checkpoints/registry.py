@@ -29,8 +29,9 @@ from pydantic import (
 from baselines import method
 from benchmark.checkpoints.networks import check_zoo_normalization, is_zoo, network, normalised
 from benchmark.checkpoints.robustbench import PREFIX
-from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data import dataset_info
 from benchmark.data.get.sha256sums import known_sha256, read_sums
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError, first_problem
 from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch

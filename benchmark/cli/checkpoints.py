@@ -19,12 +19,12 @@ from tabulate import tabulate
 
 from benchmark.checkpoints.registry import Checkpoint, Source, State, checkpoint, place, registry, state
 from benchmark.cli.options import ArtifactsOption, DataOption, ResultsOption, guarded, say, write_result
-from benchmark.cli.text import wrapped
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.tables.render import MISSING, percent
+from benchmark.report.wrapping import wrapped
 
 app = typer.Typer(
     no_args_is_help=True,

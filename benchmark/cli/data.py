@@ -13,10 +13,11 @@ from rich import progress as bars
 from rich.console import Console
 
 from benchmark.cli.options import DataOption, ThreadsOption, guarded, say
-from benchmark.data import DIGITS, dataset_info, load
+from benchmark.data import dataset_info, load
 from benchmark.data.get.archives import Archive
 from benchmark.data.get.download import fetch, md5, verify_archive
 from benchmark.data.get.inventory import HOLDINGS, Cifar, State, holding, refuse_unless
+from benchmark.data.info import DIGITS
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import cores
 from benchmark.progress import Progress

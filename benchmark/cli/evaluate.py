@@ -23,7 +23,8 @@ from benchmark.cli.options import (
     say,
 )
 from benchmark.cli.progress import display
-from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data import dataset_info
+from benchmark.data.info import DatasetInfo
 from benchmark.engine.precision import asked, use
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import cores

@@ -43,9 +43,10 @@ from benchmark.errors import UserError
 from benchmark.jobs.sweep import Failure, Options
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
+from benchmark.plans.states import evidence_cells, stale_evidence
 from benchmark.records import evidence as filed
 from benchmark.records.cells import Cell
-from benchmark.records.evidence import Evidence, SeedEvidence, evidence_cells, evidence_path, stale
+from benchmark.records.evidence import Evidence, SeedEvidence, evidence_path
 from benchmark.records.store import Store
 from benchmark.report.theorems import text
 
@@ -127,7 +128,7 @@ class _Kept:
         found = filed.evidence(self.store.results, self.scale.stem)
         if found is None:
             return []
-        reasons = stale(found, self.store, self.scale)
+        reasons = stale_evidence(found, self.store, self.scale)
         if reasons and not self.replaceable:
             raise UserError(
                 f"'{self.path}' is stale: {next(iter(reasons.values()))}; --redo-stale moves it to "
@@ -155,7 +156,7 @@ class _Kept:
         found = filed.evidence(self.store.results, self.scale.stem)
         if found is None:
             return
-        for seed in stale(found, self.store, self.scale):
+        for seed in stale_evidence(found, self.store, self.scale):
             old = next(each.spec_hash for each in found.seeds if each.seed == seed)
             folder = self.store.results / "superseded" / old[:12] / "evidence"
             write_result(folder / self.path.name, self.path.read_bytes())
@@ -167,7 +168,7 @@ class _Kept:
             say(f"no evidence at scale '{self.scale.stem}'; leave out --collect to measure it")
             return
         typer.echo(text(found))
-        for reason in stale(found, self.store, self.scale).values():
+        for reason in stale_evidence(found, self.store, self.scale).values():
             say(f"stale: {reason}")
         measured = {each.seed for each in found.seeds}
         seeds = [cell.seed for cell in evidence_cells(self.scale)]

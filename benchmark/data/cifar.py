@@ -18,12 +18,12 @@ import torch
 from filelock import FileLock
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from benchmark.data import DatasetInfo
 from benchmark.data.cifar_batches import read_split
 from benchmark.data.content import content_sha256
 from benchmark.data.get.archives import archive
 from benchmark.data.get.download import settle, staging, unpack, verify_archive, writing
 from benchmark.data.images import Dataset, Split
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.records.files import write_atomically
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
 from benchmark.data.images import Split
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 
 

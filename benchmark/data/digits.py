@@ -5,8 +5,8 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from benchmark.data import DIGITS
 from benchmark.data.images import Dataset, Split
+from benchmark.data.info import DIGITS
 
 TEST_IMAGES = 500
 

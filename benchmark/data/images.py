@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmark.data import Augmentation, DatasetInfo
+from benchmark.data.info import Augmentation, DatasetInfo
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from benchmark.data import TINY_IMAGENET
 from benchmark.data.image_cache import ImageCache, Manifest
 from benchmark.data.images import Dataset, Split
+from benchmark.data.info import TINY_IMAGENET
 from benchmark.data.jpegs import Pixels, decode_all, decoder
 from benchmark.data.tiny_imagenet_source import ROOT, Layout, Part, Source, index, opened
 from benchmark.progress import Progress, silent

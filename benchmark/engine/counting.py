@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmark.data.images import Split
+from benchmark.data.info import LinfAttack
 from benchmark.engine.pgd import example_starts, frozen, linf_pgd, summed_cross_entropy, training_mode
 from benchmark.engine.precision import used
-from benchmark.engine.recipes import LinfAttack
-from benchmark.evaluation.protocol import VANISHING, counted
 from benchmark.progress import Progress
-from benchmark.records.records import Count
+from benchmark.records.cells import Cell
+from benchmark.records.records import VANISHING, Count
 from benchmark.records.store import Journal
 
 BATCH, BATCH_VALUES = 512, 2**18
@@ -58,7 +58,7 @@ def clean_answers(model: nn.Module, split: Split) -> Tensor:
 
 def clean_count(model: nn.Module, split: Split) -> Count:
     """How many images of `split` the model gets right."""
-    return counted(clean_answers(model, split).numpy())
+    return Count.of(clean_answers(model, split).numpy())
 
 
 def vanishing(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[np.int64]]:
@@ -101,7 +101,12 @@ def pgd_count(model: nn.Module, split: Split, attack: LinfAttack, seed: int) -> 
     """Correct under one PGD run over the whole split."""
     starts = batch_starts(split)
     chunks = [pgd_answers(model, split, attack, seed, at, at + starts.step) for at in starts]
-    return counted(torch.cat(chunks).numpy())
+    return Count.of(torch.cat(chunks).numpy())
+
+
+def run_seed(base: Cell, run: int) -> int:
+    """Seed of the random starts of one run against the models made from `base`."""
+    return base.seed_for("pgd10x3", run)
 
 
 def journaled_pgd_answers(

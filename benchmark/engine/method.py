@@ -3,7 +3,8 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from benchmark.engine.recipes import LinfAttack, Recipe
+from benchmark.data.info import LinfAttack
+from benchmark.engine.recipes import Recipe
 
 if TYPE_CHECKING:
     import torch

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.data.info import LinfAttack
 from benchmark.engine.folded_copy import cheaper
-from benchmark.engine.recipes import LinfAttack
 from benchmark.records.cells import derive_seed
 
 Objective = Callable[[Tensor, Tensor], Tensor]

@@ -2,30 +2,32 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
+from benchmark.data.info import LinfAttack
 from benchmark.errors import UserError, first_problem
 
 Positive = Annotated[int, Field(gt=0)]
 
 
-@dataclass(frozen=True)
-class LinfAttack:
-    """An L-infinity PGD attack in pixel units of [0,1]; uniform random start in the ball.
+RELEASED_STEP = 255 / 225
+"""RiFT's code (Immortalise/RiFT, main.py and utils.py) writes the step as 2/225 where the field writes
+2/255."""
 
-    `step_size` is the length of one signed-gradient step, `steps` their number. The paper's
-    evaluation attack is PGD-10 at eps = 8/255 (Section 5.1); its step size is not stated, 2/255 is
-    the field's usual value (locuslab/robust_overfitting, train_cifar.py).
-    """
 
-    version: ClassVar[int] = 1
-    eps: float
-    step_size: float
-    steps: int = 10
+def released_step(threat: LinfAttack) -> LinfAttack:
+    """PGD as RiFT's code runs it: the same ball, steps longer by `RELEASED_STEP`."""
+    return replace(threat, step_size=threat.step_size * RELEASED_STEP)
+
+
+def pixel_units(value: float) -> str:
+    """`8/255` for a whole number of grey levels, else the number."""
+    grey = value * 255
+    return f"{grey:.0f}/255" if abs(grey - round(grey)) < 1e-6 else f"{value:g}"
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmark.data import DatasetInfo
 from benchmark.data.images import Split, augment
+from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.folded_copy import trained
 from benchmark.engine.method import Method
 from benchmark.engine.precision import FP32, used
 from benchmark.engine.provenance import circumstances
-from benchmark.engine.recipes import LinfAttack, Recipe
+from benchmark.engine.recipes import Recipe
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training_state import State, StateFile
 from benchmark.engine.weights import clone_state

@@ -11,8 +11,7 @@ from benchmark.evaluation.autoattack import Apgd, AutoAttack
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.corruptions import GeneratedCorruptions, OfficialCorruptions
 from benchmark.evaluation.first import FIRST, First
-from benchmark.evaluation.pgd import Pgd10x3
-from benchmark.evaluation.pgd_official_code import Pgd10OfficialCode
+from benchmark.evaluation.pgd import Pgd10OfficialCode, Pgd10x3
 from benchmark.evaluation.protocol import Evaluation
 
 EVALUATIONS: dict[str, Evaluation] = {

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
+from benchmark.data.info import DatasetInfo
+from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
-from benchmark.evaluation.pgd import pixel_units, vanished
-from benchmark.evaluation.protocol import VANISHING, Evaluation, Outcome, counted, not_finite
+from benchmark.evaluation.pgd import vanished
+from benchmark.evaluation.protocol import Evaluation, Outcome, not_finite
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
-from benchmark.records.records import WARNING
+from benchmark.records.records import VANISHING, WARNING, Count
 from benchmark.records.specs import Spec, spec_of
 from benchmark.records.store import Journal
 
@@ -177,7 +178,7 @@ class SurvivedAttacks(Evaluation):
             answers[CLEAN].append(clean)
             answers["attacked"].append(attacked)
         whole = {name: np.concatenate(chunks) for name, chunks in bits.items()}
-        parts = {name: counted(array) for name, array in whole.items()}
+        parts = {name: Count.of(array) for name, array in whole.items()}
         value = parts[self.attacks[-1]]
         parts |= vanished(zero, len(judged))
         parts |= not_finite(np.concatenate(chunks) for chunks in answers.values())

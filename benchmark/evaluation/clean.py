@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.data import DatasetInfo
-from benchmark.evaluation.protocol import Evaluation, Outcome, counted, not_finite, right
+from benchmark.data.info import DatasetInfo
+from benchmark.evaluation.protocol import Evaluation, Outcome, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
+from benchmark.records.records import Count
 from benchmark.records.specs import Spec, spec_of
 from benchmark.records.store import Journal
 
@@ -36,4 +37,4 @@ class Clean(Evaluation):
 
         answers = {"clean": clean_answers(model, data.judged).numpy()}
         bits = right(answers)
-        return Outcome(counted(bits["clean"]), not_finite(answers.values()), bits)
+        return Outcome(Count.of(bits["clean"]), not_finite(answers.values()), bits)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from benchmark.data import DatasetInfo
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.protocol import Evaluation, Outcome, counted, not_finite, right
+from benchmark.evaluation.protocol import Evaluation, Outcome, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell, derive_seed
 from benchmark.records.records import Count
@@ -100,7 +100,7 @@ class Corruptions(Evaluation):
             answers[part] = kept["answers"]
             progress("corruptions", done, len(wanted), part)
         bits = right(answers)
-        parts = {name: counted(part_bits) for name, part_bits in bits.items()}
+        parts = {name: Count.of(part_bits) for name, part_bits in bits.items()}
         total = Count(k=sum(c.k for c in parts.values()), n=sum(c.n for c in parts.values()))
         parts |= not_finite(answers.values())
         return Outcome(total, parts, bits, copies.sources(), copies.remarks)

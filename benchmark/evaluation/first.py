@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import Evaluation, Outcome
 from benchmark.progress import Progress

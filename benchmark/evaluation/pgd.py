@@ -1,4 +1,4 @@
-"""PGD-10 three times, worst case (column Adv; paper, Section 5.1)."""
+"""PGD-10 three times, worst case (column Adv; paper, Section 5.1), and as the released code runs it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
-from benchmark.engine.recipes import LinfAttack
-from benchmark.evaluation.protocol import VANISHING, Evaluation, Outcome, counted, not_finite, right
+from benchmark.data.info import DatasetInfo, LinfAttack
+from benchmark.engine.recipes import pixel_units, released_step
+from benchmark.evaluation.protocol import Evaluation, Outcome, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
-from benchmark.records.records import Count
+from benchmark.records.records import VANISHING, Count
 from benchmark.records.specs import Spec, spec_of
 from benchmark.records.store import Journal
 
@@ -58,7 +58,7 @@ class Pgd10x3(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        from benchmark.engine.counting import journaled_pgd_answers, journaled_vanishing
+        from benchmark.engine.counting import journaled_pgd_answers, journaled_vanishing, run_seed
 
         attack, answers = self.attack(data.info), {}
         for run in range(self.runs):
@@ -70,10 +70,10 @@ class Pgd10x3(Evaluation):
                 model, data.judged, attack, run_seed(base, run), journal, f"run{run}", show
             )
         bits = right(answers)
-        parts = {name: counted(run_bits) for name, run_bits in bits.items()}
+        parts = {name: Count.of(run_bits) for name, run_bits in bits.items()}
         worst = min(parts.values(), key=lambda count: count.k)
         survivors = np.logical_and.reduce(list(bits.values()))
-        parts |= {"per-image-worst": counted(survivors)}
+        parts |= {"per-image-worst": Count.of(survivors)}
         parts |= vanished(journaled_vanishing(model, data.judged, journal), len(data.judged))
         return Outcome(worst, parts | not_finite(answers.values()), bits)
 
@@ -82,17 +82,19 @@ class Pgd10x3(Evaluation):
         return min(bits.values(), key=np.count_nonzero).astype(np.float64)
 
 
+@dataclass(frozen=True)
+class Pgd10OfficialCode(Pgd10x3):
+    """One whole-set PGD-10 run at step 2/225 (Immortalise/RiFT, main.py and utils.py)."""
+
+    type_name: ClassVar[str] = "pgd10-official-code"
+    label: ClassVar[str] = "Adv (official code)"
+    summary: ClassVar[str] = "one PGD-10 run at the released code's step"
+    runs: int = 1
+
+    def attack(self, info: DatasetInfo) -> LinfAttack:
+        return released_step(info.threat)
+
+
 def vanished(counts: Counter[str], images: int) -> dict[str, Count]:
     """The parts `VANISHING` of `counts` among `images`."""
     return {name: Count(k=counts[name], n=images) for name in VANISHING}
-
-
-def run_seed(base: Cell, run: int) -> int:
-    """Seed of the random starts of one run against the models made from `base`."""
-    return base.seed_for("pgd10x3", run)
-
-
-def pixel_units(value: float) -> str:
-    """`8/255` for a whole number of grey levels, else the number."""
-    grey = value * 255
-    return f"{grey:.0f}/255" if abs(grey - round(grey)) < 1e-6 else f"{value:g}"

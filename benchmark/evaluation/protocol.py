@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 NOT_FINITE = "not-finite"
 """The part that counts images with an answer that is not finite, where there are any."""
-VANISHING = ZERO_GRADIENTS, ZERO_LOSSES = "zero-gradients", "zero-losses"
-"""Parts that count the clean images at which the cross-entropy's gradient by the pixels, or the
-cross-entropy itself, is exactly zero in fp32."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,6 @@ class Evaluation(Protocol):
         return shares
 
 
-def counted(answers: "NDArray[Any]") -> Count:
-    """The right ones among `answers`: true entries, or positive ones where negative are not finite."""
-    hits, lost = (int(np.count_nonzero(each)) for each in (answers > 0, answers < 0))
-    return Count(k=hits, n=answers.size, not_finite=lost)
-
-
 def right(answers: Mapping[str, NDArray[np.int8]]) -> dict[str, NDArray[np.bool_]]:
     """Correctness per image of `answers` (`benchmark.engine.counting`) by name."""
     return {name: array > 0 for name, array in answers.items()}
@@ -105,5 +96,5 @@ def not_finite(answers: Iterable[NDArray[np.int8]]) -> dict[str, Count]:
             f"every answer is NaN or infinite, for all {missing.shape[1]} images: there is nothing to "
             "count; evaluate weights whose logits are finite"
         )
-    images = counted(np.logical_or.reduce(missing))
+    images = Count.of(np.logical_or.reduce(missing))
     return {NOT_FINITE: images} if images.k else {}

@@ -11,9 +11,9 @@ from benchmark.data.images import Dataset
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
 from benchmark.engine.provenance import journaled, provenance
+from benchmark.engine.weights import Weights
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.protocol import Outcome
-from benchmark.jobs.base import Weights
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import CellName, Record, hashed

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.evaluation.first import FIRST
-from benchmark.evaluation.protocol import NOT_FINITE, VANISHING, ZERO_GRADIENTS, ZERO_LOSSES
-from benchmark.records.records import WARNING, Count, Record
+from benchmark.evaluation.protocol import NOT_FINITE
+from benchmark.records.records import VANISHING, WARNING, ZERO_GRADIENTS, ZERO_LOSSES, Count, Record
 
 PGD = ("pgd10x3", "pgd10-official-code")
 STRONGER = ("autoattack", "apgd")

@@ -16,9 +16,9 @@ from benchmark.checkpoints.registry import checkpoint
 from benchmark.data import dataset_info, load
 from benchmark.engine.precision import BF16, FP32, computing_in, has_bf16_units, used
 from benchmark.engine.provenance import device_name, provenance
+from benchmark.engine.weights import WEIGHTS, Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.jobs.base import WEIGHTS, Weights
 from benchmark.jobs.checkpoint import OwnModel, load_own
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan

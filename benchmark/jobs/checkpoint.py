@@ -12,11 +12,12 @@ from torch import nn
 from benchmark.checkpoints.load import Loaded, load_checkpoint
 from benchmark.checkpoints.registry import Checkpoint, expected_sha256, held
 from benchmark.checkpoints.robustbench import ZooArch, load_zoo_checkpoint, zoo_model
-from benchmark.data import DatasetInfo, load
+from benchmark.data import load
+from benchmark.data.info import DatasetInfo
+from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.record import Evaluating
-from benchmark.jobs.base import Weights
 from benchmark.models import Arch, build
 from benchmark.plans.plan import CheckpointPlan
 from benchmark.progress import Progress

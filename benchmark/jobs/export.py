@@ -14,9 +14,8 @@ from baselines import method
 from benchmark.checkpoints.networks import normalization_of
 from benchmark.checkpoints.registry import Checkpoint, registry, registry_file
 from benchmark.data import dataset_info
-from benchmark.engine.weights import load_tensors, weights_sha256
+from benchmark.engine.weights import WEIGHTS, load_tensors, weights_sha256
 from benchmark.errors import UserError
-from benchmark.jobs.base import WEIGHTS
 from benchmark.models import arch
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint as FromCheckpoint

@@ -29,6 +29,7 @@ from benchmark.algorithm.selection import Candidates
 from benchmark.engine.provenance import journaled, provenance
 from benchmark.engine.recipes import CriticalitySettings
 from benchmark.engine.training import TrainingFailed
+from benchmark.plans.states import evidence_spec
 from benchmark.progress import Progress, silent
 from benchmark.records.evidence import (
     FACTORS,
@@ -39,7 +40,6 @@ from benchmark.records.evidence import (
     RescaledModule,
     Role,
     SeedEvidence,
-    evidence_spec,
 )
 from benchmark.records.records import Finetuning, ModuleCriticality, hashed
 from benchmark.records.store import Journal

@@ -10,8 +10,8 @@ from benchmark.data import load
 from benchmark.data.images import Dataset
 from benchmark.engine import precision
 from benchmark.engine.training import TrainingFailed
+from benchmark.engine.weights import WeightsDiffer
 from benchmark.errors import UserError
-from benchmark.jobs.base import WeightsDiffer
 from benchmark.jobs.sweep import Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale

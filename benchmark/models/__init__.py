@@ -14,7 +14,7 @@ from benchmark.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from benchmark.data import DatasetInfo
+    from benchmark.data.info import DatasetInfo
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from benchmark.models.normalize import Normalize
 from benchmark.models.segments import Segment
 
 if TYPE_CHECKING:
-    from benchmark.data import DatasetInfo
+    from benchmark.data.info import DatasetInfo
 
 
 WINDOW = 8

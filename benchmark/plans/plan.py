@@ -11,10 +11,11 @@ from baselines import method
 from benchmark.algorithm.protocols import PAPER, Finetune, finetune
 from benchmark.checkpoints.networks import normalised
 from benchmark.checkpoints.registry import Checkpoint
-from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data import dataset_info
 from benchmark.data.hold_out import HoldOut
+from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.method import Method
-from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, LinfAttack, Recipe, shortened
+from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch

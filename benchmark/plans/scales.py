@@ -6,7 +6,7 @@ file with the fields of `Scale`, named on the command line as `--scale my.toml`.
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from benchmark.engine.precision import FP32, NAMES, in_precision
 from benchmark.errors import UserError, first_problem
 from benchmark.plans.start import Place, place_of, starting_from
-from benchmark.records.cells import FROM, IN, OWN, PART, Slot
+from benchmark.records.cells import FROM, IN, OWN, PART, Cell, Slot
 
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -151,6 +151,28 @@ class Scale:
         if where not in self._by_place:
             raise UserError(f"none of the checkpoints {', '.join(self.checkpoints)} is of {where}")
         return self._by_place[where]
+
+    def cells(
+        self,
+        datasets: Sequence[str],
+        archs: Sequence[str],
+        finetunes: Sequence[str],
+        methods: Sequence[str] | None = None,
+    ) -> list[Cell]:
+        """Cells of `methods` (None: the scale's first), all seeds of each model.
+
+        Of a scale that starts from checkpoints only the models that one of them is of: the others are
+        missing and never trained.
+        """
+        return [
+            Cell(self.slot(dataset, name, chosen, seed), dataset, name, chosen, finetune, seed)
+            for dataset in datasets
+            for name in archs
+            for chosen in methods or self.methods[:1]
+            for finetune in finetunes
+            for seed in self.seeds_of(dataset, name, chosen)
+            if self.has(dataset, name, chosen, seed)
+        ]
 
     @model_validator(mode="after")
     def _overrides_are_of_its_own(self) -> Self:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.checkpoints.registry import Checkpoint, checkpoint
 from benchmark.data import dataset_info
+from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
-from benchmark.evaluation.pgd import pixel_units
 from benchmark.records.cells import BASE, HELD_OUT, Cell
 from benchmark.records.specs import Spec
 

@@ -15,14 +15,10 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from benchmark.errors import UserError, first_problem
-from benchmark.plans.plan import Plan
-from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.files import read_if_there
 from benchmark.records.records import ModuleCriticality, Provenance, Sha256
-from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Store
-from benchmark.report.tables.tables import grid
+from benchmark.records.specs import spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
 TUNED = "rift"
@@ -214,45 +210,3 @@ def evidence(results: Path, scale: str) -> Evidence | None:
     if found.scale != scale:
         raise UserError(f"'{path}' is evidence of the scale '{found.scale}'; name it after that")
     return found
-
-
-def evidence_cells(scale: Scale) -> list[Cell]:
-    """The fine-tuned cells of the first dataset, network and method of `scale`, all seeds."""
-    return grid(scale, scale.datasets[:1], scale.archs[:1], (TUNED,))
-
-
-def evidence_spec(plan: Plan) -> Spec:
-    """What the evidence of the fine-tuned cell of `plan` depends on."""
-    return {
-        "type": "evidence",
-        "version": 1,
-        "key": plan.cell.key,
-        "model": plan.spec,
-        "factors": list(FACTORS),
-    }
-
-
-def stale(found: Evidence, store: Store, scale: Scale) -> dict[int, str]:
-    """Why the evidence of a seed is not of today's models, by seed; empty if all is as it should be.
-
-    It is stale if the code would make it of other settings today, and if the makings in `store` are of
-    other weights.
-    """
-    today = {cell.seed: cell for cell in evidence_cells(scale)}
-    reasons = {}
-    for each in found.seeds:
-        cell = today.get(each.seed)
-        if cell is None:
-            reasons[each.seed] = f"scale '{scale.name}' has no seed {each.seed}"
-        elif each.spec_hash != spec_hash(evidence_spec(Plan.of(cell, scale))):
-            reasons[each.seed] = f"{each.key} was measured with other settings than today's"
-        elif _others(store, cell.base, each.provenance.weights_sha256) or _others(
-            store, cell, each.tuned_sha256
-        ):
-            reasons[each.seed] = f"{each.key} was measured on other weights than those on record"
-    return reasons
-
-
-def _others(store: Store, cell: Cell, sha256: str) -> bool:
-    making = store.making(cell)
-    return making is not None and making.provenance.weights_sha256 != sha256

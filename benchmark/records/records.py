@@ -7,6 +7,8 @@ that does not fit is refused with its path and the first thing that is wrong.
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -36,6 +38,11 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+VANISHING = ZERO_GRADIENTS, ZERO_LOSSES = "zero-gradients", "zero-losses"
+"""Parts that count the clean images at which the cross-entropy's gradient by the pixels, or the
+cross-entropy itself, is exactly zero in fp32."""
+
+
 class Count(_Model):
     """`k` correct of `n`. Of the others `not_finite` had a NaN or an infinity among their logits; files
     hold that number only where it is not 0."""
@@ -56,6 +63,13 @@ class Count(_Model):
     def _without_zero(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = serialize(self)
         return {name: value for name, value in fields.items() if value or name != "not_finite"}
+
+    @classmethod
+    def of(cls, answers: NDArray[Any]) -> Self:
+        """Count the right ones of `answers`: true entries, or positive ones where negative ones are not
+        finite."""
+        hits, lost = (int(np.count_nonzero(each)) for each in (answers > 0, answers < 0))
+        return cls(k=hits, n=answers.size, not_finite=lost)
 
     @property
     def fraction(self) -> float:

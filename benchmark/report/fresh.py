@@ -17,7 +17,6 @@ from benchmark.records.records import Finetuning, Record
 from benchmark.records.store import MAKING, Store
 from benchmark.report.estimates import Estimate, accuracy, change
 from benchmark.report.tables.reports import REPORTS
-from benchmark.report.tables.tables import grid
 
 ROLES = {
     "Std": ("clean",),
@@ -78,7 +77,7 @@ class Fresh:
 
     def cells(self, place: Place, finetune: str) -> list[Cell]:
         """One cell per seed; empty where the scale has nothing there."""
-        return grid(self.scale, [place.dataset], [place.arch], [finetune], [place.method])
+        return self.scale.cells([place.dataset], [place.arch], [finetune], [place.method])
 
     def seeds(self, place: Place) -> tuple[int, ...]:
         """The seeds that the scale asks for."""

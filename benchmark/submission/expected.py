@@ -6,7 +6,8 @@ from typing import Any
 
 from benchmark.checkpoints.registry import FILE, registry
 from benchmark.checkpoints.robustbench import ZooArch
-from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data import dataset_info
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.models import Arch, arch
 from benchmark.plans.plan import CheckpointPlan, Plan

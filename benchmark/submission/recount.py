@@ -9,15 +9,8 @@ from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.corruptions import Corruptions
 from benchmark.evaluation.first import First
 from benchmark.evaluation.pgd import Pgd10x3
-from benchmark.evaluation.protocol import (
-    NOT_FINITE,
-    VANISHING,
-    ZERO_GRADIENTS,
-    ZERO_LOSSES,
-    Evaluation,
-    counted,
-)
-from benchmark.records.records import Count, Record
+from benchmark.evaluation.protocol import NOT_FINITE, Evaluation
+from benchmark.records.records import VANISHING, ZERO_GRADIENTS, ZERO_LOSSES, Count, Record
 from benchmark.records.store import Bits
 from benchmark.submission.findings import Wrong
 
@@ -96,7 +89,7 @@ def _not_the_same(there: Iterable[str], expected: Iterable[str]) -> str:
 
 
 def _wrong_parts(record: Record, chosen: Evaluation, bits: Bits, images: int) -> Wrong:
-    known = {name: counted(array) for name, array in bits.items()}
+    known = {name: Count.of(array) for name, array in bits.items()}
     names: list[str] | None = None
     optional = {NOT_FINITE}  # where there are any; and what earlier versions did not count
     match whole(chosen):
@@ -106,7 +99,7 @@ def _wrong_parts(record: Record, chosen: Evaluation, bits: Bits, images: int) ->
             names = [*(arrays(chosen) or ()), SURVIVORS]
             optional |= {*VANISHING}
             if bits:
-                known[SURVIVORS] = counted(np.logical_and.reduce(list(bits.values())))
+                known[SURVIVORS] = Count.of(np.logical_and.reduce(list(bits.values())))
         case SurvivedAttacks():
             names = [*(arrays(chosen) or ()), ZERO_GRADIENTS]
             optional |= {ZERO_LOSSES}

@@ -9,12 +9,11 @@ from benchmark.algorithm.criticality import criticality_modules
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.weights import load_tensors
 from benchmark.errors import UserError
-from benchmark.jobs.base import base_weights
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import scale
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from benchmark.run import Run, finetuned_weights, run_cell
+from benchmark.run import Run, base_weights, finetuned_weights, run_cell
 from invoking import MINI
 
 

@@ -13,7 +13,7 @@ import benchmark.algorithm.criticality as measured
 from benchmark.algorithm.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
 from benchmark.algorithm.criticality import criticality, criticality_modules, module_criticality
 from benchmark.algorithm.rolling import Tail
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.recipes import CriticalitySettings
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.weights import weights_sha256

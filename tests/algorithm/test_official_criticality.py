@@ -11,7 +11,7 @@ import benchmark.algorithm.adversarial_examples as crafted
 import benchmark.algorithm.criticality as measured
 import benchmark.algorithm.official_ascent as ascending
 from benchmark.algorithm.criticality import criticality, criticality_modules
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
 from benchmark.engine.weights import weights_sha256
 from benchmark.records.cells import derive_seed

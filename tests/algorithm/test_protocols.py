@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from benchmark.algorithm.official_code import README_MODULES, attack, criticality_split, readme_module
 from benchmark.algorithm.protocols import ALPHA_1, CURVE, FINETUNES, PROTOCOLS, TUNINGS, finetune
 from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritical, RandomModule
-from benchmark.data import DIGITS
-from benchmark.engine.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.data.info import DIGITS, LinfAttack
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import HELD_OUT

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.rescale import NotRescalable, rescaled_network
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.weights import weights_sha256
 from benchmark.models import build
 

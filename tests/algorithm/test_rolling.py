@@ -15,7 +15,7 @@ from benchmark.algorithm.adversarial_examples import AdversarialSet, robust_loss
 from benchmark.algorithm.algorithm1 import first_gradients
 from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.algorithm.rolling import Rolling, Tail, same_in_any_batch
-from benchmark.data import CIFAR10, DIGITS, TINY_IMAGENET
+from benchmark.data.info import CIFAR10, DIGITS, TINY_IMAGENET
 from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
 from benchmark.engine.weights import weights_sha256
 from benchmark.models import build

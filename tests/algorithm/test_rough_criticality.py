@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from benchmark.algorithm.criticality import criticality
 from benchmark.data.images import Split
+from benchmark.data.info import LinfAttack
 from benchmark.engine.precision import used
-from benchmark.engine.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
 from benchmark.records.records import ModuleCriticality
 from benchmark.records.store import Journal
 from committed import committed_network

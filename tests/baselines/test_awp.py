@@ -11,7 +11,7 @@ from torch import nn
 from baselines.awp import Awp
 from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.pgd import uniform_start
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,10 +16,10 @@ from baselines.awp import Awp
 from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
 from baselines.trades_awp import AttackedFirst
-from benchmark.data import CIFAR10, DATASETS, DIGITS
+from benchmark.data import DATASETS
+from benchmark.data.info import CIFAR10, DIGITS, LinfAttack
 from benchmark.engine.counting import clean_count
 from benchmark.engine.pgd import gaussian_start, uniform_start
-from benchmark.engine.recipes import LinfAttack
 from benchmark.engine.training import fit
 from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError

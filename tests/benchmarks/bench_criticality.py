@@ -10,8 +10,9 @@ from scipy.stats import spearmanr
 
 from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.data.images import Split
+from benchmark.data.info import LinfAttack
 from benchmark.engine.precision import BF16, FP32, Precision
-from benchmark.engine.recipes import CriticalitySettings, LinfAttack, OfficialCriticality
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
 from benchmark.records.records import ModuleCriticality
 from benchmark.records.store import Journal
 from conftest import Lane

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from benchmark.data import CIFAR10
 from benchmark.data.images import Split, augment
+from benchmark.data.info import CIFAR10
 from race import Lane, Race, computing_with
 from report import PLAIN
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from benchmark.algorithm.interpolate import best_alpha, interpolate, satisfies
 from benchmark.algorithm.protocols import Interpolation
-from benchmark.data import DIGITS, load
+from benchmark.data import load
 from benchmark.data.images import Split, pixels
+from benchmark.data.info import DIGITS
 from benchmark.engine.counting import clean_count, pgd_count
 from benchmark.engine.pgd import linf_pgd
 from benchmark.models.resnet import ResNet

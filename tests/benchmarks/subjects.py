@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data import dataset_info
+from benchmark.data.info import DatasetInfo
 from benchmark.engine import precision
 from benchmark.engine.precision import Precision, has_compiler
 from benchmark.models import build

@@ -22,7 +22,7 @@ from torch import nn
 
 from benchmark.checkpoints.load import ENTRIES, PREFIXES, load_checkpoint
 from benchmark.checkpoints.networks import normalised
-from benchmark.data import CIFAR10, DIGITS, TINY_IMAGENET
+from benchmark.data.info import CIFAR10, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.models.resnet import ResNet

@@ -315,7 +315,7 @@ def test_eps_is_a_number(eps, value):
 def test_normalisations_have_a_text(how):
     """The text of a mean and std makes them again."""
     from benchmark.checkpoints.networks import normalization_of
-    from benchmark.data import CIFAR10
+    from benchmark.data.info import CIFAR10
 
     info = normalised(CIFAR10, how)
     assert normalised(CIFAR10, normalization_of(CIFAR10, info.mean, info.std)) == info

@@ -20,8 +20,8 @@ from benchmark.checkpoints.robustbench import (
     zoo_arch,
     zoo_model,
 )
-from benchmark.data import CIFAR10, CIFAR100
 from benchmark.data.images import Dataset, Split
+from benchmark.data.info import CIFAR10, CIFAR100
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.autoattack import PARAMETERS

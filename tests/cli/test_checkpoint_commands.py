@@ -20,10 +20,9 @@ from benchmark.checkpoints import get as obtain
 from benchmark.checkpoints import registry
 from benchmark.checkpoints.registry import Checkpoint, checkpoint
 from benchmark.cli.checkpoints import app
-from benchmark.data import DIGITS
-from benchmark.engine.weights import save_tensors, weights_sha256
+from benchmark.data.info import DIGITS
+from benchmark.engine.weights import WEIGHTS, save_tensors, weights_sha256
 from benchmark.errors import UserError
-from benchmark.jobs.base import WEIGHTS
 from benchmark.jobs.export import packed, toml_block
 from benchmark.models import build
 from benchmark.records.cells import Cell

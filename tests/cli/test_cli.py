@@ -14,7 +14,7 @@ import pytest
 import benchmark.cli.options
 import benchmark.cli.work
 import benchmark.data.cifar
-import benchmark.jobs.base
+import benchmark.run
 from benchmark.engine.precision import Precision
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.training import TrainingFailed
@@ -607,7 +607,7 @@ def test_other_weights_than_those_of_the_records_are_not_evaluated(
 ) -> None:
     """Weights trained anew that differ from those behind the records fail instead of mixing."""
 
-    whole = benchmark.jobs.base.fit
+    whole = benchmark.run.fit
 
     def shorter(model: Any, split: Any, info: Any, method: Any, recipe: Recipe, **options: Any) -> Any:
         return whole(model, split, info, method, dataclasses.replace(recipe, epochs=1), **options)

@@ -15,11 +15,12 @@ import pytest
 from rich.console import Console
 
 from benchmark.cli import data as data_commands
-from benchmark.data import CIFAR100, DIGITS, cifar, load
+from benchmark.data import cifar, load
 from benchmark.data.content import content_sha256
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt
 from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.get.inventory import HOLDINGS, Corruptions
+from benchmark.data.info import CIFAR100, DIGITS
 from benchmark.evaluation.corruptions import corruption_seed
 from invoking import said
 

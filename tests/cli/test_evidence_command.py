@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 import benchmark.jobs.theorems as measuring
 from benchmark.cli.evidence import evidence as command
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors
 from benchmark.models import build
 from benchmark.plans.scales import scale
-from benchmark.records.evidence import FACTORS, evidence, evidence_cells, evidence_path, stale
+from benchmark.plans.states import evidence_cells, stale_evidence
+from benchmark.records.evidence import FACTORS, evidence, evidence_path
 from benchmark.records.store import Store
 from benchmark.report.theorems import text
 from invoking import MINI, Said
@@ -72,7 +73,7 @@ class TestCommand:
         found = evidence(store.results, "mini")
         assert [each.seed for each in found.seeds] == [0, 1]
         assert said.stdout == text(found) + "\n"
-        assert stale(found, store, scale(str(MINI))) == {}
+        assert stale_evidence(found, store, scale(str(MINI))) == {}
         for each, cell in zip(found.seeds[:1], evidence_cells(scale(str(MINI))), strict=False):
             theta_at, theta_ft, theta_star = (
                 load_tensors(store.work(part) / f"{name}.safetensors")[0]
@@ -162,7 +163,7 @@ class TestCommand:
         )
         assert run(own, "--redo-stale").exit_code == 0
         assert seeds == [0]
-        assert stale(evidence(own.results, "mini"), own, scale(str(MINI))) == {}
+        assert stale_evidence(evidence(own.results, "mini"), own, scale(str(MINI))) == {}
         (moved,) = own.results.glob("superseded/*/evidence/mini.json")
         assert json.loads(moved.read_text()) == old
 

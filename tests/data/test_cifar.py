@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data import CIFAR10, CIFAR100, cifar
+from benchmark.data import cifar
 from benchmark.data.cifar_batches import read_split
 from benchmark.data.content import content_sha256
 from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.info import CIFAR10, CIFAR100
 from benchmark.errors import UserError
 
 SIZES = {"train": 200, "test": 100}

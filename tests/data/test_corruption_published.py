@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from benchmark.data import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET, load
+from benchmark.data import load
 from benchmark.data.corruptions.published import describe, official, record_hashes, verify
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.info import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 
 CIFAR = replace(CIFAR10, classes=3, side=4)

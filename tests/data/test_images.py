@@ -10,8 +10,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn.functional import pad as padded
 
-from benchmark.data import CIFAR10, DIGITS, Augmentation, dataset_info, load
+from benchmark.data import dataset_info, load
 from benchmark.data.images import Split, augment, pixels
+from benchmark.data.info import CIFAR10, DIGITS, Augmentation
 from benchmark.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

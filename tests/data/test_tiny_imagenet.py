@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from benchmark.data import TINY_IMAGENET, jpegs, tiny_imagenet
+from benchmark.data import jpegs, tiny_imagenet
 from benchmark.data import load as load_dataset
 from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.info import TINY_IMAGENET
 from benchmark.data.tiny_imagenet import FILES, class_names, load, prepare, present
 from benchmark.data.tiny_imagenet_source import Layout
 from benchmark.errors import UserError

@@ -11,17 +11,16 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.algorithm.adversarial_examples import Tally
 from benchmark.algorithm.finetune import CleanTraining
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.counting import clean_count, judged, pgd_count, vanishing
 from benchmark.engine.precision import Precision, use
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.training import TrainingFailed, fit
+from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, evaluation, standard_attacks
 from benchmark.evaluation.autoattack import PARAMETERS
-from benchmark.evaluation.protocol import counted
 from benchmark.evaluation.record import Evaluating
-from benchmark.jobs.base import Weights
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan
 from benchmark.progress import silent
@@ -134,7 +133,7 @@ class TestAnswers:
         logits = [[2, 1, 0], [0, 1, 0], [2, 1, nan], [nan] * 3, [inf, 1, 0], [2, 1, -inf], [1, inf, 0]]
         labels = torch.zeros(len(logits), dtype=torch.int64)
         assert judged(torch.tensor(logits), labels).tolist() == [1, 0, -1, -1, -1, -1, -1]
-        assert counted(judged(torch.tensor(logits), labels).numpy()) == Count(k=1, n=7, not_finite=5)
+        assert Count.of(judged(torch.tensor(logits), labels).numpy()) == Count(k=1, n=7, not_finite=5)
 
     def test_module_criticality_counts_alike(self):
         """A right answer with an infinite logit is none where the choice of modules counts."""

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data import dataset_info
+from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.folded_copy import AttackCopy, MixedPrecision, _copies, cheaper, trained
 from benchmark.engine.pgd import example_starts, linf_pgd, training_mode
 from benchmark.engine.precision import Precision, has_compiler
-from benchmark.engine.recipes import LinfAttack
 from benchmark.models import build
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS, LinfAttack
 from benchmark.engine.counting import adversarial_batch
 from benchmark.engine.pgd import (
     example_starts,
@@ -16,7 +16,6 @@ from benchmark.engine.pgd import (
     training_mode,
     uniform_start,
 )
-from benchmark.engine.recipes import LinfAttack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,11 +16,11 @@ from baselines import method
 from baselines.pgd_at import PgdAt
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.selection import AllLayers, LastLayer
-from benchmark.data import CIFAR10, DIGITS
 from benchmark.data.images import augment
+from benchmark.data.info import CIFAR10, DIGITS, LinfAttack
 from benchmark.engine.counting import clean_count
 from benchmark.engine.pgd import uniform_start
-from benchmark.engine.recipes import FINETUNE_RECIPE, LinfAttack, Recipe
+from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.engine.takeover import Takeover
 from benchmark.engine.training import TrainingFailed, best_epoch, fit
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors, weights_sha256
@@ -230,7 +230,7 @@ class TestResume:
                 from pathlib import Path
                 import torch
                 from baselines.pgd_at import PgdAt
-                from benchmark.data import DIGITS
+                from benchmark.data.info import DIGITS
                 from benchmark.data.images import Split
                 from benchmark.engine.counting import clean_count
                 from benchmark.models.resnet import ResNet

@@ -17,8 +17,8 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import nn
 
-from benchmark.data import CIFAR10, DIGITS
 from benchmark.data.images import Dataset, Split
+from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.errors import UserError
 from benchmark.evaluation import autoattack, evaluation, standard_attacks
 from benchmark.evaluation.autoattack import PARAMETERS, Apgd, AutoAttack, SurvivedAttacks, attack_seed

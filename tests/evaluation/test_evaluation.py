@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 import benchmark.data.corruptions.generator
-from benchmark.data import CIFAR10, DIGITS
 from benchmark.data.corruptions.files import write_files
 from benchmark.data.corruptions.generator import CORRUPTIONS_15, CORRUPTIONS_18, corrupt
+from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.engine import counting
+from benchmark.engine.counting import run_seed
 from benchmark.engine.pgd import example_starts
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, evaluation
@@ -22,7 +23,6 @@ from benchmark.evaluation.corruptions import (
     corruption_seed,
     generated_folder,
 )
-from benchmark.evaluation.pgd import run_seed
 from benchmark.progress import silent
 from benchmark.records.cells import Cell, derive_seed
 from benchmark.records.records import Count

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.data import CIFAR10, DIGITS
+from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.evaluation.first import limited

@@ -6,13 +6,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.precision import Precision
+from benchmark.engine.weights import Weights
 from benchmark.evaluation import EVALUATIONS
-from benchmark.evaluation.protocol import Evaluation, Outcome, counted
+from benchmark.evaluation.protocol import Evaluation, Outcome
 from benchmark.evaluation.record import Evaluating
 from benchmark.evaluation.sanity import attack_of, comparable, survivors, warnings
-from benchmark.jobs.base import Weights
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan
 from benchmark.progress import silent
@@ -144,7 +144,7 @@ class Written(Evaluation):
     def run(self, model, data, base, journal, progress):
         rows = {"pgd10x3": PGD, "autoattack": WEAK}[self.name]
         last = list(rows.values())[-1]
-        return Outcome(counted(last), {}, rows, remarks=("of its own", "of the model"))
+        return Outcome(Count.of(last), {}, rows, remarks=("of its own", "of the model"))
 
 
 class TestRecords:

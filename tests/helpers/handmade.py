@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmark.evaluation.protocol import VANISHING
 from benchmark.evaluation.sanity import attack_of
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.records import (
+    VANISHING,
     CellName,
     Count,
     EpochLog,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.checkpoints.registry import Checkpoint
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan
 from benchmark.records.cells import OWN, Cell

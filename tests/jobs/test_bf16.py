@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import benchmark.jobs.bf16 as measuring
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine import counting
+from benchmark.engine.counting import run_seed
 from benchmark.engine.precision import BF16, FP32, computing_in
 from benchmark.engine.weights import load_tensors
 from benchmark.errors import UserError
-from benchmark.evaluation.pgd import run_seed
 from benchmark.models import build
 from benchmark.records.cells import Cell
 from benchmark.records.records import hashed

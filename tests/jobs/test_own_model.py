@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.weights import weights_sha256
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import build

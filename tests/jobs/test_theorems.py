@@ -8,7 +8,7 @@ from benchmark.algorithm.algorithm1 import algorithm1
 from benchmark.algorithm.ascent import moving_weight
 from benchmark.algorithm.criticality import criticality
 from benchmark.algorithm.rolling import Tail
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.recipes import CriticalitySettings
 from benchmark.jobs.theorems import moves, rescaled_modules
 from benchmark.records.evidence import FACTORS

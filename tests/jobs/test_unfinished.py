@@ -16,12 +16,11 @@ from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import journaled
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training_state import StateFile
-from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
+from benchmark.engine.weights import Weights, load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.corruptions import GeneratedCorruptions
 from benchmark.evaluation.record import Evaluating
-from benchmark.jobs.base import Weights
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import scale
 from benchmark.progress import silent
@@ -317,7 +316,7 @@ class TestAverage:
         """Weights without it are taken as they are; fine-tuning makes none."""
         made = based.making(BASE)
         (based.work(BASE) / "average.safetensors").unlink()
-        monkeypatch.setattr("benchmark.jobs.base.fit", None)
+        monkeypatch.setattr("benchmark.run.fit", None)
         make(TUNED)
         assert based.making(BASE) == made
         assert not list(based.artifacts.rglob("average.safetensors"))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.data import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET
+from benchmark.data.info import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 from benchmark.models import arch, build
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.checkpoints.registry import VARIABLE, checkpoint
 from benchmark.cli.work import chosen_scale, scale_of
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
@@ -184,7 +184,7 @@ class TestRiftFromACheckpoint:
 
     def test_is_done_once(self, ran, started, monkeypatch):
         """The same command finds everything fresh, also without the checkpoint's file."""
-        monkeypatch.setattr("benchmark.jobs.base.held", None)
+        monkeypatch.setattr("benchmark.run.held", None)
         said = Command(ran[0])("table1", "--scale", str(MINI), "--from-checkpoint", "one")
         assert said.exit_code == 0
         assert "cells to make" not in said.stderr
@@ -193,7 +193,7 @@ class TestRiftFromACheckpoint:
     def test_reads_the_file_again_where_its_copy_is_gone(self, started, ran, store, digits):
         """Weights of a checkpoint can be had again on any machine, and are the same."""
         from benchmark.data.hold_out import material
-        from benchmark.jobs.base import base_weights
+        from benchmark.run import base_weights
 
         plan = Plan.of(BASE, started).base
         made = ran[0].making(BASE)
@@ -258,7 +258,7 @@ class TestSpec:
         """The network normalises as the checkpoint's did, not as the dataset's info says."""
         import torch
 
-        from benchmark.jobs.base import new_model
+        from benchmark.run import new_model
 
         known({"normalization": "0.5/0.25"})
         plan = Plan.of(BASE, starting_from(scale(str(MINI)), ["one"])).base

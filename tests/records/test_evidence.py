@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
+from benchmark.plans.states import evidence_spec, stale_evidence
 from benchmark.records.evidence import (
     FACTORS,
     Evidence,
@@ -16,8 +17,6 @@ from benchmark.records.evidence import (
     SeedEvidence,
     evidence,
     evidence_path,
-    evidence_spec,
-    stale,
 )
 from benchmark.records.records import ModuleCriticality, hashed
 from benchmark.report.theorems import text
@@ -75,7 +74,7 @@ class TestFile:
         assert evidence(store.results, "by-hand") is None
         write(store, found := evidence_of(by_hand(0), by_hand(1)))
         assert evidence(store.results, "by-hand") == found
-        assert stale(found, store, BY_HAND) == {}
+        assert stale_evidence(found, store, BY_HAND) == {}
 
     @pytest.mark.parametrize(
         ("where", "value", "message"),
@@ -137,7 +136,7 @@ class TestStale:
     def test_other_settings(self, store):
         """A recipe that has changed since makes it stale, and so does a seed that is gone."""
         other = replace(BY_HAND, finetuning={"lr": 0.5}, seeds=(0,))
-        reasons = stale(evidence_of(by_hand(0), by_hand(1)), store, other)
+        reasons = stale_evidence(evidence_of(by_hand(0), by_hand(1)), store, other)
         assert "other settings" in reasons[0]
         assert "has no seed 1" in reasons[1]
 
@@ -146,12 +145,12 @@ class TestStale:
         """Makings of the same settings and other weights make it stale."""
         write_making(store, cell_at(finetune))
         same = by_hand()
-        assert stale(evidence_of(same), store, BY_HAND) == {}
+        assert stale_evidence(evidence_of(same), store, BY_HAND) == {}
         other = {"weights_sha256": "c" * 64}
         provenance = same.provenance.model_copy(update=other if finetune == "none" else {})
         tuned = "c" * 64 if finetune == "rift" else same.tuned_sha256
         found = evidence_of(by_hand(provenance=provenance, tuned_sha256=tuned))
-        assert "other weights" in stale(found, store, BY_HAND)[0]
+        assert "other weights" in stale_evidence(found, store, BY_HAND)[0]
 
 
 def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):

@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.protocol import counted
 from benchmark.plans.scales import SCALES
+from benchmark.records.records import Count
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues, over_images, over_seeds
@@ -428,7 +428,7 @@ def test_per_image_of_a_mean_is_the_mean_of_trials(trials: np.ndarray) -> None:
     shares = evaluation(OOD).per_image(bits)
     assert shares.dtype == np.float64
     assert shares == pytest.approx(trials.sum(axis=0) / 3)
-    assert shares.mean() == pytest.approx(counted(trials).fraction)
+    assert shares.mean() == pytest.approx(Count.of(trials).fraction)
     assert (evaluation(CLEAN).per_image({"clean": trials[0]}) == trials[0]).all()
 
 

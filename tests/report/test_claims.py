@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import SCALES, Scale
+from benchmark.plans.states import evidence_spec
 from benchmark.records.evidence import (
     Evidence,
     Move,
@@ -16,7 +17,6 @@ from benchmark.records.evidence import (
     RescaledModule,
     SeedEvidence,
     evidence_path,
-    evidence_spec,
 )
 from benchmark.records.records import Count, CurvePoint, Finetuning, ModuleCriticality, hashed
 from benchmark.records.store import Store

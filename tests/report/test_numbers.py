@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from benchmark.checkpoints.registry import Checkpoint
 from benchmark.cli.check import check, examine
-from benchmark.data import CIFAR10
+from benchmark.data.info import CIFAR10
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan

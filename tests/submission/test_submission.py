@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.checkpoints.registry import FILE, VARIABLE
-from benchmark.data import DIGITS
+from benchmark.data.info import DIGITS
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
 from benchmark.data.corruptions.published_sets import (
     LABELS,
     SEVERITIES,
@@ -14,6 +13,7 @@ from benchmark.data.corruptions.published_sets import (
     Labels,
     how_to_mend,
 )
+from benchmark.data.info import DatasetInfo
 from benchmark.data.jpegs import Pixels
 from benchmark.data.npy_files import read_header
 from benchmark.errors import UserError

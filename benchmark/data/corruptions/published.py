@@ -10,7 +10,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
 from benchmark.data.corruptions.cifar_c import CifarCorruptions
 from benchmark.data.corruptions.published_sets import (
     LABELS,
@@ -23,6 +22,7 @@ from benchmark.data.corruptions.published_sets import (
 )
 from benchmark.data.corruptions.tiny_imagenet_c import TinyCorruptions
 from benchmark.data.get.sha256sums import NAME, read_sums, sha256_of, write_sums
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 
 TEST_IMAGES = 10_000

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data import DatasetInfo
 from benchmark.data.get.sha256sums import NAME, known_sha256, read_sums
+from benchmark.data.info import DatasetInfo
 from benchmark.data.jpegs import Pixels
 from benchmark.errors import UserError
 

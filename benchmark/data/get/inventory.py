@@ -10,9 +10,9 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from benchmark.data import CIFAR10, CIFAR100, DatasetInfo
 from benchmark.data.get.archives import ARCHIVES, Archive
 from benchmark.data.get.download import settle, staging, unpack, writing
+from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
 from benchmark.errors import UserError
 from benchmark.progress import Progress
 

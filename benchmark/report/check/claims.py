@@ -27,8 +27,9 @@ from statistics import fmean
 
 from benchmark.algorithm.protocols import ALPHA_1, CURVE
 from benchmark.plans.plan import Plan
+from benchmark.plans.states import stale_evidence
 from benchmark.records.cells import BASE
-from benchmark.records.evidence import SAME, RescaledModule, SeedEvidence, evidence, stale
+from benchmark.records.evidence import SAME, RescaledModule, SeedEvidence, evidence
 from benchmark.records.records import Finetuning, ModuleCriticality, not_valid
 from benchmark.report.check.bounds import KEEPS, LOSES, LOWERED, NOT_HURT, RAISED, ROUNDED, Judgement
 from benchmark.report.check.case import Case
@@ -420,7 +421,7 @@ def _evidence(case: Case, what: str, judge: Callable[[SeedEvidence], Judgement])
     """A line per seed of what no record holds."""
     fresh, lines = case.fresh, []
     found = evidence(fresh.store.results, fresh.scale.stem)
-    old = {} if found is None else stale(found, fresh.store, fresh.scale)
+    old = {} if found is None else stale_evidence(found, fresh.store, fresh.scale)
     by_seed = {} if found is None else {each.seed: each for each in found.seeds}
     make = f"python -m benchmark evidence --scale {fresh.argument}"
     for number in fresh.seeds(_first(fresh)):

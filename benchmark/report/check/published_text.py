@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 from tabulate import tabulate
 
-from benchmark.cli.text import width, wrapped
 from benchmark.evaluation import EVALUATIONS
 from benchmark.report.check.published import OTHER, OTHERS_EVALUATIONS, Change, Published, Row
 from benchmark.report.estimates import Estimate
 from benchmark.report.tables.render import percent
+from benchmark.report.wrapping import width, wrapped
 
 _COLUMNS = {"clean": "Std", "corruptions-15": "OOD", "pgd10x3": "Adv", "autoattack": "AA"}
 _LABELS = (32, 24, 20, 16, 12, 8)  # widths of a label in text, of which the first that fits is taken

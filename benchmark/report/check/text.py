@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 from tabulate import tabulate
 
-from benchmark.cli.text import wrapped
 from benchmark.report.check.accepted import Regression
 from benchmark.report.check.published import Published
 from benchmark.report.check.verdicts import Finding, Verdict, badness, worst_first
 from benchmark.report.estimates import Estimate
 from benchmark.report.tables.render import brackets, percent
+from benchmark.report.wrapping import wrapped
 
 INDENT = 4
 _BRIEF = {

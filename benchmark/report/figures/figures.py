@@ -34,7 +34,7 @@ from benchmark.report.figures.pictures import (
     axis_of_mrc,
     ranked,
 )
-from benchmark.report.tables.tables import Reader, grid
+from benchmark.report.tables.tables import Reader
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class _Place:
 
     def cells(self, scale: Scale, finetunes: Sequence[str]) -> list[Cell]:
         dataset, network = self.names(scale)
-        return grid(scale, [dataset], [network], finetunes)
+        return scale.cells([dataset], [network], finetunes)
 
     def seeds(self, scale: Scale) -> tuple[int, ...]:
         return scale.seeds_of(*self.names(scale), scale.methods[0])

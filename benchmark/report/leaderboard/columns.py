@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.data import DatasetInfo
+from benchmark.data.info import DatasetInfo
 from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.evaluation.autoattack import AutoAttack, SurvivedAttacks
 from benchmark.evaluation.clean import Clean

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from baselines import METHODS
 from benchmark.algorithm.protocols import PROTOCOLS, Finetune
-from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data import dataset_info
+from benchmark.data.info import DatasetInfo
+from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.corruptions import Corruptions
 from benchmark.evaluation.first import First
-from benchmark.evaluation.pgd import pixel_units
 from benchmark.models import arch
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale

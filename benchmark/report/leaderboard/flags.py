@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import isclose
 from typing import TYPE_CHECKING
 
+from benchmark.engine.recipes import pixel_units
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.first import First
-from benchmark.evaluation.pgd import pixel_units
 from benchmark.records.records import Finetuning, flagged, not_valid
 from benchmark.report.leaderboard.schema import Flag, Number
 

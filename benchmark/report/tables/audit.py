@@ -38,7 +38,6 @@ from benchmark.report.tables.tables import (
     chosen,
     chosen_on,
     columns,
-    grid,
     notes,
     with_bases,
 )
@@ -64,7 +63,7 @@ def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
 
     They are of the first dataset, network and method of `scale`.
     """
-    return grid(scale, scale.datasets[:1], scale.archs[:1], with_bases(finetunes))
+    return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(finetunes))
 
 
 def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:

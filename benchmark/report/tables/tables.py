@@ -15,7 +15,8 @@ from itertools import chain
 
 from baselines import method
 from benchmark.algorithm.protocols import ALPHA_1, PROTOCOLS, finetune
-from benchmark.data import DatasetInfo, dataset_info
+from benchmark.data import dataset_info
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation, sanity
 from benchmark.models import arch
@@ -149,29 +150,6 @@ class TableSpec:
         )
 
 
-def grid(
-    scale: Scale,
-    datasets: Sequence[str],
-    archs: Sequence[str],
-    finetunes: Sequence[str],
-    methods: Sequence[str] | None = None,
-) -> list[Cell]:
-    """Cells of `methods` (None: the scale's first), all seeds of each model.
-
-    Of a scale that starts from checkpoints only the models that one of them is of: the others are
-    missing and never trained.
-    """
-    return [
-        Cell(scale.slot(dataset, name, chosen, seed), dataset, name, chosen, finetune, seed)
-        for dataset in datasets
-        for name in archs
-        for chosen in methods or scale.methods[:1]
-        for finetune in finetunes
-        for seed in scale.seeds_of(dataset, name, chosen)
-        if scale.has(dataset, name, chosen, seed)
-    ]
-
-
 def _all_of(models: Models) -> Sequence[Records] | None:
     """The records of the seeds that all models have; None if a model is missing or there is no such
     seed."""
@@ -212,7 +190,7 @@ def columns(scale: Scale) -> tuple[str, ...]:
 
 def table_1_cells(scale: Scale, finetunes: Sequence[str]) -> list[Cell]:
     """Every dataset and network without and with each of `finetunes`, under the first method."""
-    return grid(scale, scale.datasets, scale.archs, with_bases(finetunes))
+    return scale.cells(scale.datasets, scale.archs, with_bases(finetunes))
 
 
 def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
@@ -254,7 +232,7 @@ def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
 def table_2_cells(scale: Scale, finetunes: Sequence[str]) -> list[Cell]:
     """Every further method without and with `finetunes`: first two datasets, first network."""
     others = scale.methods[1:]
-    cells = grid(scale, scale.datasets[:2], scale.archs[:1], with_bases(finetunes), others or ["-"])
+    cells = scale.cells(scale.datasets[:2], scale.archs[:1], with_bases(finetunes), others or ["-"])
     return cells if others else []
 
 
@@ -293,7 +271,7 @@ def _by_finetune(
     reader: Reader, dataset: str, network: str, used: str, finetunes: Sequence[str]
 ) -> dict[str, list[Models]]:
     """Records by fine-tuning: for each evaluation of the scale those of the one network."""
-    cells = {name: grid(reader.scale, [dataset], [network], [name], [used]) for name in finetunes}
+    cells = {name: reader.scale.cells([dataset], [network], [name], [used]) for name in finetunes}
     return {
         name: [[reader.records(cells[name], wanted)] for wanted in reader.scale.evaluations]
         for name in finetunes
@@ -379,7 +357,7 @@ def _ablation_cells(scale: Scale, tunings: Iterable[str], protocols: Sequence[st
     for suffix in _suffixes(protocols).values():
         own = [tuning + suffix + end for tuning in tunings for end in (ALPHA_1, "")]
         names += with_bases(own)
-    return grid(scale, scale.datasets[:1], scale.archs[:1], names)
+    return scale.cells(scale.datasets[:1], scale.archs[:1], names)
 
 
 def _ablation(
@@ -414,12 +392,12 @@ def _ablation(
 
 
 def _numbers(reader: Reader, dataset: str, network: str, finetune: str) -> tuple[Entry, ...]:
-    cells = grid(reader.scale, [dataset], [network], [finetune])
+    cells = reader.scale.cells([dataset], [network], [finetune])
     return tuple(reader.number(cells, wanted) for wanted in reader.scale.evaluations)
 
 
 def _alpha(reader: Reader, dataset: str, network: str, tuning: str) -> str:
-    cells = grid(reader.scale, [dataset], [network], [tuning])
+    cells = reader.scale.cells([dataset], [network], [tuning])
     known = [making.alpha for cell in cells if (making := reader.making(cell)) is not None]
     return f"alpha* {statistics.fmean(known):.2f}" if len(known) == len(cells) else "alpha*"
 
