@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.algorithm.official_code import README_MODULES, attack, criticality_split, readme_module
+from benchmark.algorithm.official_code import README_MODULES, criticality_split, readme_module
 from benchmark.algorithm.protocols import ALPHA_1, CURVE, FINETUNES, PROTOCOLS, TUNINGS, finetune
 from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritical, RandomModule
 from benchmark.data.info import DIGITS, LinfAttack
