@@ -145,8 +145,10 @@ class TestReadme:
     def test_its_attack_has_longer_steps(self):
         """2/225 in place of 2/255, in the same ball."""
         threat = LinfAttack(8 / 255, 2 / 255)
-        assert attack(threat) == dataclasses.replace(threat, step_size=attack(threat).step_size)
-        assert abs(attack(threat).step_size - 2 / 225) < 1e-12
+        assert released_step(threat) == dataclasses.replace(
+            threat, step_size=released_step(threat).step_size
+        )
+        assert abs(released_step(threat).step_size - 2 / 225) < 1e-12
 
     def test_its_split(self):
         """Test images of CIFAR, training images of Tiny-ImageNet."""
