@@ -11,7 +11,7 @@ from benchmark.algorithm.official_code import README_MODULES, criticality_split,
 from benchmark.algorithm.protocols import ALPHA_1, CURVE, FINETUNES, PROTOCOLS, TUNINGS, finetune
 from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritical, RandomModule
 from benchmark.data.info import DIGITS, LinfAttack
-from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, released_step
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import HELD_OUT
