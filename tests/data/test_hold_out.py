@@ -10,10 +10,11 @@ from benchmark.data.hold_out import HoldOut, held_out_places, material
 from benchmark.data.images import Dataset, Split
 from benchmark.evaluation.record import Evaluating
 from benchmark.plans.plan import Plan
+from benchmark.plans.running import Run
 from benchmark.plans.scales import scale
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from benchmark.run import Run, run_cell
+from benchmark.run import run_cell
 from invoking import MINI
 
 
