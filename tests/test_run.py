@@ -16,9 +16,9 @@ from benchmark.engine.workspace import check_repeatable
 from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
-from benchmark.plans.scales import scale
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store

@@ -12,8 +12,9 @@ from benchmark.checkpoints.registry import checkpoint, registry
 from benchmark.cli.options import PrecisionOption, ResultsOption, guarded, listed, say, write_result
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
-from benchmark.plans.scales import SCALES, Scale, arguments
-from benchmark.plans.scales import scale as scale_called
+from benchmark.plans.named import SCALES, arguments
+from benchmark.plans.named import scale as scale_called
+from benchmark.plans.scales import Scale
 from benchmark.plans.start import starting_from
 from benchmark.records.cells import OWN, Slot
 from benchmark.records.store import Store

@@ -9,9 +9,9 @@ from benchmark.algorithm.criticality import criticality_modules
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.weights import Weights, load_tensors
 from benchmark.errors import UserError
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
-from benchmark.plans.scales import scale
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.run import adversarial_training, rift, run_cell

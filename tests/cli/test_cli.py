@@ -21,7 +21,7 @@ from benchmark.engine.training import TrainingFailed
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import Options
 from benchmark.jobs.worker import Worker
-from benchmark.plans.scales import SCALES
+from benchmark.plans.named import SCALES
 from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning, Training
 from benchmark.records.store import Store

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from benchmark.data.hold_out import HoldOut, held_out_places, material
 from benchmark.data.images import Dataset, Split
 from benchmark.evaluation.record import Evaluating
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
-from benchmark.plans.scales import scale
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.run import run_cell

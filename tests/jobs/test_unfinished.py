@@ -21,9 +21,9 @@ from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.corruptions import GeneratedCorruptions
 from benchmark.evaluation.record import Evaluating
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
-from benchmark.plans.scales import scale
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.files import write_atomically

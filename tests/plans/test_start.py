@@ -14,8 +14,9 @@ from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import Scale, scale
+from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats, starting_from
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making

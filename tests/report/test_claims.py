@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import SCALES, Scale
+from benchmark.plans.scales import Scale
 from benchmark.plans.states import evidence_spec
 from benchmark.records.evidence import (
     Evidence,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from benchmark.cli.check import check, examine
-from benchmark.plans.scales import PAPER, SCALES, SHORT, Scale
+from benchmark.plans.named import SCALES
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning, ModuleCriticality
 from benchmark.records.store import Store
@@ -32,6 +33,8 @@ from benchmark.report.check.verdicts import Finding, Verdict
 from benchmark.report.fresh import Fresh
 from handmade import write_making
 from invoking import Said
+
+PAPER, SHORT = SCALES["paper"], SCALES["short"]
 
 MATCH, WITHIN, OFF, MISSING = Verdict.MATCH, Verdict.WITHIN, Verdict.OFF, Verdict.MISSING
 LEAST, MOST = "layer2.1.conv2", "layer4.1.conv1"

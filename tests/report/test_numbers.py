@@ -16,8 +16,9 @@ from benchmark.cli.check import check, examine
 from benchmark.data.info import CIFAR10
 from benchmark.errors import UserError
 from benchmark.models import arch
+from benchmark.plans.named import SCALES
 from benchmark.plans.plan import CheckpointPlan
-from benchmark.plans.scales import PAPER, SCALES, SHORT, Scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.store import Store
 from benchmark.report.check.accepted import (
@@ -36,6 +37,8 @@ from benchmark.report.fresh import Fresh
 from benchmark.report.intervals import Interval
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
 from invoking import Said
+
+PAPER, SHORT = SCALES["paper"], SCALES["short"]
 
 MATCH, WITHIN, OFF = Verdict.MATCH, Verdict.WITHIN, Verdict.OFF
 RESULTS = Path(__file__).parents[2] / "results"
