@@ -33,8 +33,6 @@ from benchmark.records.records import Count, CurvePoint, Finetuning, ModuleCriti
 from benchmark.records.specs import Spec, spec_of
 
 AVERAGED_EPOCHS = 5
-STAGES = {"algorithm1": "criticality", "official": "criticality-official"}
-"""Definitions of MRC, and what their seeds and finished steps are called: they never mix."""
 
 
 def run_cell(run: Run, evaluations: Sequence[str]) -> None:
@@ -130,7 +128,7 @@ def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticali
 
     PGD-10 examples are crafted once; then each module alone ascends their loss inside its ball.
     """
-    plan, cell, stage = run.plan, run.plan.base.cell, STAGES[run.plan.criticality.type_name]
+    plan, cell, stage = run.plan, run.plan.base.cell, run.plan.criticality.stage
     spec = plan.criticality_spec
     return criticality(
         run.network(theta_at),

@@ -3,8 +3,8 @@
 Adversarial examples are crafted once at the adversarially trained weights theta. The weight W of one
 module, never its bias, then ascends the mean cross-entropy on them, starting at theta, within ||dW||
 <= `radius` ||W||; the network stays in evaluation mode. MRC is the rise of that loss over all examples.
-How W ascends and which loss counts is what the definitions differ in: `algorithm1` and
-`official_ascent`. Their values are not comparable.
+How W ascends and which loss counts is what the definitions differ in: `algorithm1`, `official_ascent`
+and this suite's `scale_free`. Their values are not comparable.
 
 Work whose result is known is left out, and the values keep their bits: what is in front of the moving
 module is run once (`benchmark.algorithm.rolling`), and Algorithm 1's first epoch takes the gradients of
@@ -17,15 +17,21 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from benchmark.algorithm.adversarial_examples import adversarial_set, robust_loss
+from benchmark.algorithm.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
 from benchmark.algorithm.algorithm1 import algorithm1, first_gradients
 from benchmark.algorithm.ascent import moving_weight
 from benchmark.algorithm.official_ascent import official_ascent
 from benchmark.algorithm.rolling import Rolling, Tail, same_in_any_batch
+from benchmark.algorithm.scale_free import scale_free
 from benchmark.data.images import Split
 from benchmark.data.info import LinfAttack
 from benchmark.engine.pgd import training_mode
-from benchmark.engine.recipes import Criticality, CriticalitySettings
+from benchmark.engine.recipes import (
+    Criticality,
+    CriticalitySettings,
+    OfficialCriticality,
+    ScaleFreeCriticality,
+)
 from benchmark.engine.training import TrainingFailed
 from benchmark.progress import Progress, silent
 from benchmark.records.records import ModuleCriticality
@@ -54,10 +60,13 @@ def module_criticality(
     weight or a loss stopped being a finite number.
     """
     with moving_weight(model, module) as moving:
-        if isinstance(settings, CriticalitySettings):
-            ascent = algorithm1(moving, tail, settings, first)
-        else:
-            ascent = official_ascent(moving, tail, settings, seed)
+        match settings:
+            case CriticalitySettings():
+                ascent = algorithm1(moving, tail, settings, first)
+            case ScaleFreeCriticality():
+                ascent = scale_free(moving, tail, settings, reference, first)
+            case OfficialCriticality():
+                ascent = official_ascent(moving, tail, settings, seed)
     reached = ascent.reached
     return ModuleCriticality(
         module=module,
@@ -93,7 +102,8 @@ def criticality(
     done = {module: _from_journal(journal, module) for module in modules}
     if missing := [module for module in modules if done[module] is None]:
         examples = adversarial_set(model, split.first(settings.images), attack, seed, journal, progress)
-        exact = same_in_any_batch(examples, settings.batch_size)
+        batch_size = _batch_size(settings, examples)
+        exact = same_in_any_batch(examples, batch_size)
         rolling = Rolling(model, examples, memory if exact else 0)
         gradients, reference = _start(model, missing, rolling, settings, progress)
         if not math.isfinite(reference[0]):
@@ -122,10 +132,16 @@ def _start(
     """What the ascents of the `missing` modules start from: gradients, if the definition has any that
     are known beforehand, and the robust loss of `model`."""
     tail = rolling.to(missing[0])
-    if isinstance(settings, CriticalitySettings):
-        return first_gradients(model, missing, tail, settings.batch_size, progress)
+    if not isinstance(settings, OfficialCriticality):
+        batch_size = _batch_size(settings, tail.examples)
+        return first_gradients(model, missing, tail, batch_size, progress)
     with training_mode(model, False):
         return {}, robust_loss(tail.network, tail.examples)
+
+
+def _batch_size(settings: Criticality, examples: AdversarialSet) -> int:
+    """How many examples share a gradient; the scale-free ascent takes that of all."""
+    return len(examples) if isinstance(settings, ScaleFreeCriticality) else settings.batch_size
 
 
 def _from_journal(journal: Journal, module: str) -> ModuleCriticality | None:

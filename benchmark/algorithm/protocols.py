@@ -31,6 +31,7 @@ from benchmark.engine.recipes import (
     Criticality,
     CriticalitySettings,
     OfficialCriticality,
+    ScaleFreeCriticality,
     released_step,
 )
 from benchmark.errors import UserError
@@ -121,8 +122,22 @@ HOLDING_OUT = Protocol(
     "hold-out",
     lambda _dataset: CriticalitySettings(split="hold-out"),
 )
+SCALE_FREE = Protocol(
+    "-scale-free",
+    "as the paper's text, but MRC by ten steps that are shares of the layer's norm: no rescaling of a "
+    "layer changes it",
+    "test",
+    lambda _dataset: ScaleFreeCriticality(),
+)
+ONE_STEP = Protocol(
+    "-one-step",
+    "as scale-free, in one step to the border of the ball: one backward pass for all modules",
+    "test",
+    lambda _dataset: ScaleFreeCriticality(rate=1.0, steps=1),
+)
 PROTOCOLS: dict[str, Protocol] = {
-    f"rift{protocol.suffix}": protocol for protocol in (PAPER, OFFICIAL_CODE, HOLDING_OUT)
+    f"rift{protocol.suffix}": protocol
+    for protocol in (PAPER, OFFICIAL_CODE, HOLDING_OUT, SCALE_FREE, ONE_STEP)
 }
 
 
@@ -211,12 +226,13 @@ def finetune(name: str) -> Finetune:
     for end in (ALPHA_1, CURVE):
         if rest.endswith(end):
             rest, ending = rest.removesuffix(end), end
-    for known in (OFFICIAL_CODE, HOLDING_OUT):
-        if rest.endswith(known.suffix):
+    for known in PROTOCOLS.values():
+        if known.suffix and rest.endswith(known.suffix):
             rest, protocol = rest.removesuffix(known.suffix), known
     if (module := rest.removeprefix(MODULE)) and rest.startswith(MODULE):
         return _finetune(Tuning(rest, module, NamedModule(module)), protocol, ending)
+    suffixes = " or ".join(known.suffix for known in PROTOCOLS.values() if known.suffix)
     raise UserError(
         f"unknown fine-tuning '{name}'; known: none (the base model), {', '.join(TUNINGS)}, "
-        f"{MODULE}NAME, each also with {OFFICIAL_CODE.suffix} or {HELD_OUT}, and then {ALPHA_1}"
+        f"{MODULE}NAME, each also with {suffixes}, and then {ALPHA_1}"
     )

@@ -83,7 +83,8 @@ code (Immortalise/RiFT, main.py): batch 128, momentum 0.9, weight decay 5e-4."""
 @dataclass(frozen=True)
 class CriticalitySettings:
     """Module robust criticality as Algorithm 1 reads: T = `steps` epochs of ascent at rate `lr`,
-    stopped at the constraint ||dW|| = `radius` ||W|| (Sections 3.3 and Appendix D).
+    stopped at the constraint ||dW|| = `radius` ||W|| (Sections 3.3 and Appendix D). `stage` names its
+    seeds and finished steps: definitions never mix.
 
     `batch_size` is the batch whose mean gradients are summed over an epoch (512 as the released
     code; the paper does not say). `split` names the data, which the paper calls D_std without saying
@@ -91,6 +92,7 @@ class CriticalitySettings:
     """
 
     type_name: ClassVar[str] = "algorithm1"
+    stage: ClassVar[str] = "criticality"
     version: ClassVar[int] = 1
     radius: float = 0.1
     lr: float = 1.0
@@ -113,6 +115,7 @@ class OfficialCriticality:
     """
 
     type_name: ClassVar[str] = "official"
+    stage: ClassVar[str] = "criticality-official"
     version: ClassVar[int] = 1
     radius: float = 0.1
     lr: float = 1.0
@@ -122,13 +125,38 @@ class OfficialCriticality:
     images: Positive | None = None
 
 
-Criticality = CriticalitySettings | OfficialCriticality
-"""Settings of either definition of MRC."""
+@dataclass(frozen=True)
+class ScaleFreeCriticality:
+    """Module robust criticality by an ascent whose steps are shares of ||W||, this suite's own.
+
+    From dW = 0, each of `steps` steps adds `rate` * `radius` * ||W|| g / ||g|| and projects onto ||dW||
+    <= `radius` ||W||; g is the gradient of the mean robust loss over all examples at W + dW. MRC is the
+    largest rise of that loss on the path, its start included, hence never negative. Multiplying W by a
+    factor that the next batch normalisation takes back multiplies g by its inverse and dW by the
+    factor: MRC stays. `split` and `images` are those of `CriticalitySettings`.
+    """
+
+    type_name: ClassVar[str] = "scale-free"
+    version: ClassVar[int] = 1
+    radius: float = 0.1
+    rate: float = 0.5
+    steps: Positive = 10
+    split: Literal["train", "test", "hold-out"] = "train"
+    images: Positive | None = None
+
+    @property
+    def stage(self) -> str:
+        return f"criticality-scale-free-{self.steps}"
 
 
-R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, Criticality)
+Criticality = CriticalitySettings | OfficialCriticality | ScaleFreeCriticality
+"""Settings of a definition of MRC."""
+
+
+R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, ScaleFreeCriticality, Criticality)
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Recipe, CriticalitySettings, OfficialCriticality)
+    kind: TypeAdapter(kind)
+    for kind in (Recipe, CriticalitySettings, OfficialCriticality, ScaleFreeCriticality)
 }
 
 

@@ -44,7 +44,7 @@ from benchmark.records.evidence import (
 )
 from benchmark.records.records import Finetuning, ModuleCriticality, hashed
 from benchmark.records.store import Journal
-from benchmark.run import STAGES, adversarial_training, fine_tune, measure_criticality, rift
+from benchmark.run import adversarial_training, fine_tune, measure_criticality, rift
 
 State = Mapping[str, Tensor]
 COMPARED = 64
@@ -75,7 +75,7 @@ def measure(run: Run) -> SeedEvidence:
     resumed = not journal.empty
     model = run.network(theta_at)
     split = run.images(settings.split).first(settings.images)
-    start = plan.base.cell.seed_for(STAGES[settings.type_name])
+    start = plan.base.cell.seed_for(settings.stage)
     examples = adversarial_set(model, split, plan.attack, start, journal, run.progress)
     rescaling = rescaled_modules(
         model, examples, entries, module, settings, journal, run.progress, run.memory

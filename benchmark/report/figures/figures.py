@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from benchmark.algorithm.protocols import ALPHA_1, CURVE, MODULE, finetune
 from benchmark.data import dataset_info
-from benchmark.engine.recipes import Criticality, OfficialCriticality
+from benchmark.engine.recipes import Criticality, OfficialCriticality, ScaleFreeCriticality
 from benchmark.errors import UserError
 from benchmark.models import arch, build
 from benchmark.plans.named import SCALES
@@ -284,7 +284,11 @@ def _measured(makings: Sequence[Finetuning]) -> tuple[MeasuredModule, ...]:
 
 def _definition(settings: Criticality) -> str:
     """How and on which images MRC was measured."""
-    if isinstance(settings, OfficialCriticality):
+    if isinstance(settings, ScaleFreeCriticality):
+        how = (
+            f"the largest on a path of {settings.steps} steps of {settings.rate:g} of that radius each"
+        )
+    elif isinstance(settings, OfficialCriticality):
         how = f"as the released code measures it, the largest loss of {settings.steps} projected epochs"
     else:
         how = f"as Algorithm 1 reads, up to {settings.steps} epochs, stopped at the constraint"

@@ -1,0 +1,70 @@
+"""The ascent of one module in steps that are shares of its norm: MRC that no rescaling can change.
+
+Algorithm 1 steps by an absolute rate. Where batch normalisation follows a layer, multiplying its weight
+by beta divides its gradient by beta, so that the same rate moves it by a share of its norm that is
+beta^2 times smaller (Appendix A, Equations 25 to 43 claim the invariance of the maximum, which the
+ascent need not find). Here a step is `rate` times the radius of the ball, along the gradient.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from benchmark.algorithm.adversarial_examples import Tally, robust_loss
+from benchmark.algorithm.ascent import Ascent, MovingWeight, Reached, add_gradients
+from benchmark.algorithm.rolling import Tail
+from benchmark.engine.precision import used
+from benchmark.engine.recipes import ScaleFreeCriticality
+
+
+def scale_free(
+    moving: MovingWeight,
+    tail: Tail,
+    settings: ScaleFreeCriticality,
+    reference: tuple[float, float],
+    first: Tensor | None = None,
+) -> Ascent:
+    """`settings.steps` normalised steps of `moving`, and the highest point of their path.
+
+    `reference` is `robust_loss` where the path begins, which counts as a point of it; of equal losses
+    the earlier one does. `first` is the gradient there if it is known. An ascent whose gradient is zero
+    has arrived.
+    """
+    bound = settings.radius * moving.original_norm
+    peak, constrained = Reached(*reference, 0.0), False
+    gradient = _gradient(moving, tail)[0] if first is None else first
+    for step in range(1, settings.steps + 1):
+        length = float(gradient.norm())
+        if not math.isfinite(length):
+            return Ascent(None, step - 1, constrained)
+        if length == 0 or bound == 0:
+            return Ascent(peak, step - 1, constrained)
+        moving.ascend(gradient, settings.rate * bound / length)
+        distance = moving.distance()
+        if distance > bound:
+            constrained = True
+            moving.shrink(bound / distance)
+        if step < settings.steps:
+            gradient, (loss, accuracy) = _gradient(moving, tail)
+        else:
+            loss, accuracy = robust_loss(tail.network, tail.examples)
+        if not math.isfinite(loss):
+            return Ascent(None, step, constrained)
+        if loss > peak.loss:
+            peak = Reached(loss, accuracy, moving.norm_ratio())
+    return Ascent(peak, settings.steps, constrained)
+
+
+def _gradient(moving: MovingWeight, tail: Tail) -> tuple[Tensor, tuple[float, float]]:
+    """The gradient of the mean robust loss at W + dW, and `robust_loss` there from the same pass.
+
+    Where gradients are in bf16 the loss is of a pass of its own.
+    """
+    total, tally = torch.zeros_like(moving.weight), Tally()
+    logits = add_gradients([total], tail.network, [moving.weight], tail.examples)
+    if used().rough_ascent:
+        return total, robust_loss(tail.network, tail.examples)
+    for chunk, answers in zip(tail.examples.chunks(), logits, strict=True):
+        tally.add(answers, chunk.labels)
+    return total, tally.means()

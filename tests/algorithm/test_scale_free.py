@@ -1,0 +1,133 @@
+"""MRC by steps that are shares of a layer's norm: written out once more, and what it is made for."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from benchmark.algorithm.adversarial_examples import adversarial_set, robust_loss
+from benchmark.algorithm.criticality import criticality, criticality_modules, module_criticality
+from benchmark.algorithm.protocols import finetune
+from benchmark.algorithm.rescale import rescaled_network
+from benchmark.algorithm.rolling import Tail
+from benchmark.data.info import DIGITS
+from benchmark.engine.recipes import CriticalitySettings, ScaleFreeCriticality
+from benchmark.engine.weights import weights_sha256
+from benchmark.records.store import Journal
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SETTINGS, SEED = ScaleFreeCriticality(steps=3), 11
+MODULES = ("conv1", "layer2.0.conv1", "layer3.0.shortcut.0")
+
+
+@pytest.fixture
+def model(network, learned):
+    """A network that has learned something, in evaluation mode."""
+    network.load_state_dict(learned)
+    return network
+
+
+@pytest.fixture
+def examples(model, digits, tmp_path):
+    """Adversarial examples of `model`."""
+    journal = Journal(tmp_path / "examples", "of this test")
+    return adversarial_set(model, digits.train.first(96), DIGITS.threat, SEED, journal)
+
+
+def measure(model, module, examples, settings=SETTINGS):
+    """MRC of one module."""
+    reference = robust_loss(model, examples)
+    return module_criticality(model, module, Tail(model, examples), settings, reference, SEED)
+
+
+@pytest.mark.parametrize("module", [*MODULES, "linear"])
+def test_equals_the_definition_written_out(model, examples, module):
+    """Normalised steps with projection, and the largest rise on the path."""
+    weight = model.get_submodule(module).weight
+    start, radius = weight.detach().clone(), SETTINGS.radius * float(weight.detach().norm())
+
+    def loss():
+        return cross_entropy(model(examples.x_adv), examples.labels)
+
+    rises, moved, reference = [0.0], torch.zeros_like(start), loss().item()
+    for _ in range(SETTINGS.steps):
+        (gradient,) = torch.autograd.grad(loss(), [weight])
+        moved = moved + SETTINGS.rate * radius * gradient / gradient.norm()
+        moved = moved * min(1.0, radius / float(moved.norm()))
+        with torch.no_grad():
+            weight.copy_(start + moved)
+        rises.append(loss().item() - reference)
+    with torch.no_grad():
+        weight.copy_(start)
+    assert measure(model, module, examples).mrc == pytest.approx(max(rises), rel=1e-4)
+    assert max(rises) > 0
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("factor", [0.1, 3.7, 32.0])
+def test_no_rescaling_changes_it(model, examples, module, factor):
+    """A factor that batch normalisation takes back leaves MRC, which Algorithm 1 does not."""
+    twin = rescaled_network(model, module, factor, examples.x_adv[:32])
+    before, after = (measure(each, module, examples) for each in (model, twin))
+    assert after.mrc == pytest.approx(before.mrc, rel=1e-5)
+    assert after.norm_ratio == pytest.approx(before.norm_ratio, rel=1e-5)
+
+
+def test_algorithm_1_is_changed_by_it(model, examples):
+    """The rate of Algorithm 1 is absolute: what the definition above mends is there to be mended."""
+    settings = CriticalitySettings(steps=1, lr=0.05)
+    twin = rescaled_network(model, "layer2.0.conv1", 32.0, examples.x_adv[:32])
+    before, after = (measure(each, "layer2.0.conv1", examples, settings) for each in (model, twin))
+    assert after.mrc < before.mrc / 10
+
+
+def test_never_negative_and_monotone_in_steps(model, examples):
+    """The start is on the path, and a longer path has the shorter one's points."""
+    for rate in (0.5, 30.0):  # 30 steps to the border and beyond: no point need be higher
+        values = [
+            measure(model, "conv1", examples, replace(SETTINGS, rate=rate, steps=steps)).mrc
+            for steps in range(1, 6)
+        ]
+        assert min(values) >= 0
+        assert values == sorted(values)
+
+
+def test_all_modules_at_once(model, digits, examples, tmp_path):
+    """Shared first gradients and cut networks give what each module gives alone; weights stay."""
+    before = weights_sha256(model.state_dict())
+    journal = Journal(tmp_path / "all", "x")
+    split = digits.train.first(96)
+    found = criticality(model, split, DIGITS.threat, SETTINGS, journal, seed=SEED)
+    assert [entry.module for entry in found] == criticality_modules(model)
+    alone = [measure(model, entry.module, examples).mrc for entry in found]
+    assert [entry.mrc for entry in found] == pytest.approx(alone, rel=1e-4)
+    assert weights_sha256(model.state_dict()) == before
+    again = criticality(
+        model, split, DIGITS.threat, SETTINGS, Journal(tmp_path / "all", "x"), seed=SEED
+    )
+    assert again == found
+
+
+def test_a_weight_without_gradient_has_arrived(model, examples):
+    """No direction, no step: MRC is 0 and the module is told to have taken none."""
+    with torch.no_grad():
+        model.linear.weight.zero_()
+    entry = measure(model, "conv1", examples)
+    assert (entry.mrc, entry.epochs, entry.constrained) == (0, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "rate"), [("rift-scale-free", 10, 0.5), ("rift-one-step", 1, 1)]
+)
+def test_protocols(name, steps, rate):
+    """Both readings differ from the paper's text in the measurement alone."""
+    known, paper = finetune(name), finetune("rift")
+    assert known.protocol.criticality("cifar10") == ScaleFreeCriticality(rate=rate, steps=steps)
+    assert (known.selector, known.interpolation) == (paper.selector, paper.interpolation)
+    stages = {
+        finetune(n).protocol.criticality("cifar10").stage for n in (name, "rift", "rift-scale-free")
+    }
+    assert len(stages) == 2 + (name == "rift-one-step")
+    assert np.isclose(SETTINGS.radius, 0.1)
