@@ -44,9 +44,10 @@ from benchmark.cli.work import (
 from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
 from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
 from benchmark.report.tables.render import FILES, FORMATS
-from benchmark.report.tables.reports import REPORTS
-from benchmark.report.tables.tables import Reader, Table
+from benchmark.report.tables.tables import Table
+from benchmark.report.view import View
 
 BEYOND_FIRST = "table2"
 """The table that is of all methods but the first."""
@@ -136,7 +137,7 @@ def _add(app: typer.Typer, name: str) -> None:
         failures = work_on(cells, chosen, options, jobs=jobs, dry_run=dry_run, collect=collect)
         if failures is None:
             return
-        table = spec.build(Reader(store, chosen), finetunes)
+        table = spec.build(View(store, chosen), finetunes)
         typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
         refused = any(failure.user for failure in failures)
         if not refused and seeds is None and evaluations is None and limit is None:

@@ -12,7 +12,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.scales import QUICK, SCALES, Scale, filed, scale
 from benchmark.records.cells import BASE, Cell
 from benchmark.records.specs import spec_hash
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables import REPORTS
 from benchmark.report.tables.tables import seeds_by_model
 
 TINY = Path(__file__).parents[1] / "tiny.toml"

@@ -32,15 +32,16 @@ from benchmark.report.estimates import (
 from benchmark.report.intervals import RESAMPLES, Interval, PValues, mcnemar
 from benchmark.report.tables.tables import (
     Entry,
-    Reader,
     Row,
     Table,
+    average,
     chosen,
     chosen_on,
     columns,
     notes,
     with_bases,
 )
+from benchmark.report.view import Missing, View
 
 AUDITED = (
     "rift",
@@ -66,7 +67,7 @@ def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
     return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(finetunes))
 
 
-def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
+def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
     """Rows: the base model, then for each of `finetunes` its accuracies and, against its base model,
     the difference, its intervals over images and over seeds, and McNemar's p by seed; then the same
     of `rift` against its controls. A base model of another protocol stands before the first row that
@@ -75,9 +76,9 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
     What lacks a record is missing, as in every table. Raises `UserError` for an unknown fine-tuning
     and for bits that are not those of their record.
     """
-    scale, cells = reader.scale, audit_cells(reader.scale, finetunes)
+    scale, cells = view.scale, audit_cells(view.scale, finetunes)
     seeds = len({cell.seed for cell in cells})
-    models, heads = _Models(reader, cells), columns(scale)
+    models, heads = _Models(view, cells), columns(scale)
     rows: list[Row] = []
     changes: dict[str, list[_Comparison]] = {}
     for name in models.names:
@@ -102,8 +103,8 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
         heads,
         tuple(rows),
         (
-            *notes(reader, cells),
-            *(note for name in changes for note in chosen(reader, cells, name, name)),
+            *notes(view, cells),
+            *(note for name in changes for note in chosen(view, cells, name, name)),
             *_how(rows, changes, seeds),
             *_readings(heads, changes | beyond),
             *_gains(heads, changes),
@@ -125,7 +126,7 @@ class _Comparison:
 class _Models:
     """The cells of an audit by fine-tuning, one per seed, and what is on record of them."""
 
-    reader: Reader
+    view: View
     cells: Sequence[Cell]
 
     @property
@@ -136,32 +137,32 @@ class _Models:
         return [cell for cell in self.cells if cell.finetune == name]
 
     @cached_property
-    def records(self) -> dict[str, tuple[Records | None, ...]]:
+    def records(self) -> dict[str, tuple[Records | Missing, ...]]:
         """Records by name, for each evaluation of the scale."""
-        wanted = self.reader.scale.evaluations
+        wanted = self.view.scale.evaluations
         return {
-            name: tuple(self.reader.records(self.of(name), each) for each in wanted)
+            name: tuple(self.view.records(self.of(name), each) for each in wanted)
             for name in self.names
         }
 
     def numbers(self, name: str) -> tuple[Entry, ...]:
         """Accuracies of `name`, one per evaluation of the scale."""
-        return tuple(self.reader.average([records]) for records in self.records[name])
+        return tuple(average(self.view.store, [records]) for records in self.records[name])
 
     def alpha(self, name: str) -> str:
         """Mean over seeds; empty unless all are known."""
-        makings = [self.reader.making(cell) for cell in self.of(name)]
+        makings = [self.view.finetuning(cell) for cell in self.of(name)]
         known = [making.alpha for making in makings if making is not None]
         return f"{statistics.fmean(known):.2f}" if len(known) == len(makings) else ""
 
     def compared(self, name: str, other: str) -> list[_Comparison]:
         """`name` minus `other`, for each evaluation of the scale."""
         pairs = zip(self.records[name], self.records[other], strict=True)
-        return [_compared(self.reader.store, ours, theirs) for ours, theirs in pairs]
+        return [_compared(self.view.store, ours, theirs) for ours, theirs in pairs]
 
 
-def _compared(store: Store, ours: Records | None, theirs: Records | None) -> _Comparison:
-    if ours is None or theirs is None:
+def _compared(store: Store, ours: Records | Missing, theirs: Records | Missing) -> _Comparison:
+    if isinstance(ours, Missing) or isinstance(theirs, Missing):
         return _Comparison()
     difference = change(store, ours, theirs)
     over_seeds, over_images = None, difference.interval

@@ -9,7 +9,7 @@ at the seeds that all of them have: pairs of one seed have an interval, five see
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -20,20 +20,19 @@ from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation, sanity
 from benchmark.models import arch
-from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale, of_recipe
-from benchmark.plans.states import State, is_of, record_state
 from benchmark.records.cells import BASE, HELD_OUT, Cell, base_name
-from benchmark.records.records import Finetuning, Record, flagged, not_valid
+from benchmark.records.records import flagged, not_valid
 from benchmark.records.store import Store
-from benchmark.report.estimates import Estimate, Records, accuracy, average_accuracy, average_change
+from benchmark.report.estimates import Estimate, Records, average_accuracy, average_change
 from benchmark.report.intervals import RESAMPLES, Interval, PValues
+from benchmark.report.view import Missing, View
 
 AVERAGE = "average"
 
 
 Entry = Estimate | Interval | PValues | None
-Models = Sequence[Records | None]  # of one evaluation; None: records are missing
+Models = Sequence[Records | Missing]  # of one evaluation
 SeedsByModel = Mapping[tuple[str, str, str], tuple[int, ...]]  # by dataset, network and method
 DEFAULT_PROTOCOLS = ("rift",)
 
@@ -61,74 +60,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Fresh records of one scale; everything a table shows comes through here."""
-
-    store: Store
-    scale: Scale
-
-    def records(self, cells: Sequence[Cell], name: str) -> Records | None:
-        """The records of evaluation `name` of `cells` (one per seed); None if any is not fresh.
-
-        None for no cells too: no checkpoint is of that model.
-        """
-        found = []
-        for cell in cells:
-            if record_state(self.store, Plan.of(cell, self.scale), name) is not State.DONE:
-                return None
-            record = self.store.record(cell, name)
-            assert record is not None
-            found.append(record)
-        return found or None
-
-    def number(self, cells: Sequence[Cell], name: str) -> Estimate | None:
-        """The accuracy under evaluation `name` over `cells` (one per seed); None if any is missing."""
-        records = self.records(cells, name)
-        return None if records is None else accuracy(self.store, records)
-
-    def average(self, models: Models) -> Estimate | None:
-        """Mean accuracy over models, seed by seed; None if any is missing or no seed is of all."""
-        known = _all_of(models)
-        return None if known is None else average_accuracy(self.store, known)
-
-    def change(self, ours: Models, theirs: Models) -> Estimate | None:
-        """The mean accuracy of `ours` minus that of `theirs`, seed by seed; None as for `average`."""
-        minuends, subtrahends = _all_of(ours), _all_of(theirs)
-        if minuends is None or subtrahends is None:
-            return None
-        return average_change(self.store, minuends, subtrahends)
-
-    def making(self, cell: Cell) -> Finetuning | None:
-        """How a fine-tuned cell was made, if that is on disk."""
-        making = self.store.making(cell)
-        if making is None or not is_of(making, Plan.of(cell, self.scale)):
-            return None
-        details = making.details
-        return details if isinstance(details, Finetuning) else None
-
-    def remarks(self, cell: Cell) -> list[str]:
-        """What the fresh records of `cell` remark, such as signs of gradient masking."""
-        return list(dict.fromkeys(remark for record in self.fresh(cell) for remark in record.remarks))
-
-    def fresh(self, cell: Cell) -> Iterator[Record]:
-        """The fresh records of `cell`."""
-        plan = Plan.of(cell, self.scale)
-        for name in self.scale.evaluations:
-            if record_state(self.store, plan, name) is State.DONE:
-                record = self.store.record(cell, name)
-                assert record is not None
-                yield record
-
-    def stale(self, cells: Iterable[Cell]) -> int:
-        """How many records of `cells` are stale."""
-        return sum(
-            record_state(self.store, Plan.of(cell, self.scale), name) is State.STALE
-            for cell in cells
-            for name in self.scale.evaluations
-        )
-
-
-@dataclass(frozen=True)
 class TableSpec:
     """What a table is called, which cells it needs, and how it is laid out, for some fine-tunings.
 
@@ -139,7 +70,7 @@ class TableSpec:
     name: str
     summary: str
     cells: Callable[[Scale, Sequence[str]], list[Cell]]
-    build: Callable[[Reader, Sequence[str]], Table]
+    build: Callable[[View, Sequence[str]], Table]
     defaults: tuple[str, ...] = DEFAULT_PROTOCOLS
     audited: bool = False
 
@@ -150,10 +81,24 @@ class TableSpec:
         )
 
 
+def average(store: Store, models: Models) -> Estimate | None:
+    """Mean accuracy over models, seed by seed; None if any is missing or no seed is of all."""
+    known = _all_of(models)
+    return None if known is None else average_accuracy(store, known)
+
+
+def average_of_changes(store: Store, ours: Models, theirs: Models) -> Estimate | None:
+    """The mean accuracy of `ours` minus that of `theirs`, seed by seed; None as for `average`."""
+    minuends, subtrahends = _all_of(ours), _all_of(theirs)
+    if minuends is None or subtrahends is None:
+        return None
+    return average_change(store, minuends, subtrahends)
+
+
 def _all_of(models: Models) -> Sequence[Records] | None:
     """The records of the seeds that all models have; None if a model is missing or there is no such
     seed."""
-    known = [records for records in models if records is not None]
+    known = [records for records in models if not isinstance(records, Missing)]
     if len(known) < len(models):
         return None
     by_seed = [{record.cell.seed: record for record in records} for records in known]
@@ -193,28 +138,26 @@ def table_1_cells(scale: Scale, finetunes: Sequence[str]) -> list[Cell]:
     return scale.cells(scale.datasets, scale.archs, with_bases(finetunes))
 
 
-def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
+def table_1(view: View, finetunes: Sequence[str]) -> Table:
     """Rows: network x (AT, AT+RiFT, difference), then their average, for each dataset."""
-    scale, rows = reader.scale, []
+    scale, rows = view.scale, []
     used = scale.methods[0]
     names, cells = with_bases(finetunes), table_1_cells(scale, finetunes)
     seeds = seeds_by_model(cells)
     for dataset in scale.datasets:
         label = dataset_info(dataset).label
-        networks = [_by_finetune(reader, dataset, name, used, names) for name in scale.archs]
+        networks = [_by_finetune(view, dataset, name, used, names) for name in scale.archs]
         for name, models in zip(scale.archs, networks, strict=True):
             place = (label, arch(name).label, *_counted(seeds, (dataset, name, used)))
-            rows += _without_and_with(reader, place, used, finetunes, models)
+            rows += _without_and_with(view, place, used, finetunes, models)
         if len(networks) > 1:
             together = {
                 name: [list(chain(*m)) for m in zip(*(n[name] for n in networks), strict=True)]
                 for name in names
             }
             place = (label, AVERAGE, *_counted(seeds, *((dataset, name, used) for name in scale.archs)))
-            rows += _without_and_with(reader, place, used, finetunes, together)
-    picks = [
-        note for name in finetunes for note in chosen(reader, cells, name, _with_label(used, name))
-    ]
+            rows += _without_and_with(view, place, used, finetunes, together)
+    picks = [note for name in finetunes for note in chosen(view, cells, name, _with_label(used, name))]
     return Table(
         "table1",
         f"Table 1: adversarial training with and without RiFT{chosen_on(scale, finetunes)}",
@@ -222,7 +165,7 @@ def table_1(reader: Reader, finetunes: Sequence[str]) -> Table:
         columns(scale),
         tuple(rows),
         (
-            *notes(reader, cells, differences=True),
+            *notes(view, cells, differences=True),
             *(["averages are over the seeds that all networks have"] if _differ(seeds) else []),
             *picks,
         ),
@@ -236,21 +179,21 @@ def table_2_cells(scale: Scale, finetunes: Sequence[str]) -> list[Cell]:
     return cells if others else []
 
 
-def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
+def table_2(view: View, finetunes: Sequence[str]) -> Table:
     """Rows: method x (without, with RiFT, difference) for each dataset."""
-    scale, rows = reader.scale, []
+    scale, rows = view.scale, []
     network, names = scale.archs[0], with_bases(finetunes)
     cells, picks = table_2_cells(scale, finetunes), []
     seeds = seeds_by_model(cells)
     for dataset in scale.datasets[:2]:
         label = dataset_info(dataset).label
         for used in scale.methods[1:]:
-            models = _by_finetune(reader, dataset, network, used, names)
+            models = _by_finetune(view, dataset, network, used, names)
             place = (label, *_counted(seeds, (dataset, network, used)))
-            rows += _without_and_with(reader, place, used, finetunes, models)
+            rows += _without_and_with(view, place, used, finetunes, models)
             own = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, used)]
             for name in finetunes:
-                picks += chosen(reader, own, name, f"{label}, {_with_label(used, name)}")
+                picks += chosen(view, own, name, f"{label}, {_with_label(used, name)}")
     return Table(
         "table2",
         f"Table 2: other adversarial training methods with and without RiFT, {arch(network).label}"
@@ -258,7 +201,7 @@ def table_2(reader: Reader, finetunes: Sequence[str]) -> Table:
         ("dataset", *(("seeds",) if _differ(seeds) else ()), "method"),
         columns(scale),
         tuple(rows),
-        (*notes(reader, cells, differences=True), *picks),
+        (*notes(view, cells, differences=True), *picks),
     )
 
 
@@ -268,18 +211,18 @@ def with_bases(finetunes: Iterable[str]) -> list[str]:
 
 
 def _by_finetune(
-    reader: Reader, dataset: str, network: str, used: str, finetunes: Sequence[str]
+    view: View, dataset: str, network: str, used: str, finetunes: Sequence[str]
 ) -> dict[str, list[Models]]:
     """Records by fine-tuning: for each evaluation of the scale those of the one network."""
-    cells = {name: reader.scale.cells([dataset], [network], [name], [used]) for name in finetunes}
+    cells = {name: view.scale.cells([dataset], [network], [name], [used]) for name in finetunes}
     return {
-        name: [[reader.records(cells[name], wanted)] for wanted in reader.scale.evaluations]
+        name: [[view.records(cells[name], wanted)] for wanted in view.scale.evaluations]
         for name in finetunes
     }
 
 
 def _without_and_with(
-    reader: Reader,
+    view: View,
     place: tuple[str, ...],
     used: str,
     finetunes: Sequence[str],
@@ -291,14 +234,14 @@ def _without_and_with(
     """
 
     def shown(name: str) -> tuple[Entry, ...]:
-        return tuple(reader.average(networks) for networks in models[name])
+        return tuple(average(view.store, networks) for networks in models[name])
 
     rows = []
     for base in dict.fromkeys(base_name(name) for name in finetunes):
         rows.append(Row((*place, method(used).label + _ON[base]), shown(base)))
         for name in (name for name in finetunes if base_name(name) == base):
             pairs = zip(models[name], models[base], strict=True)
-            changes = tuple(reader.change(ours, theirs) for ours, theirs in pairs)
+            changes = tuple(average_of_changes(view.store, ours, theirs) for ours, theirs in pairs)
             rows.append(Row((*place, _with_label(used, name)), shown(name)))
             rows.append(Row((*place, "difference"), changes, signed=True, ends_block=True))
     return rows
@@ -361,24 +304,24 @@ def _ablation_cells(scale: Scale, tunings: Iterable[str], protocols: Sequence[st
 
 
 def _ablation(
-    reader: Reader, name: str, title: str, tunings: dict[str, str], protocols: Sequence[str]
+    view: View, name: str, title: str, tunings: dict[str, str], protocols: Sequence[str]
 ) -> Table:
     """Rows: the base model, then each tuning as fine-tuned and at its own alpha*; by protocol."""
-    scale, rows, picks = reader.scale, [], []
+    scale, rows, picks = view.scale, [], []
     dataset, network = scale.datasets[0], scale.archs[0]
     cells = _ablation_cells(scale, tunings, protocols)
     for protocol, suffix in _suffixes(protocols).items():
         place = (protocol,) if len(protocols) > 1 else ()
-        base = _numbers(reader, dataset, network, base_name(protocol))
+        base = _numbers(view, dataset, network, base_name(protocol))
         rows.append(Row((*place, "none (AT)", ""), base, ends_block=True))
         for tuning, label in tunings.items():
             for chosen_name in (tuning + suffix + ALPHA_1, tuning + suffix):
-                numbers = _numbers(reader, dataset, network, chosen_name)
+                numbers = _numbers(view, dataset, network, chosen_name)
                 own = chosen_name.endswith(ALPHA_1)
-                alpha = "1" if own else _alpha(reader, dataset, network, chosen_name)
+                alpha = "1" if own else _alpha(view, dataset, network, chosen_name)
                 rows.append(Row((*place, label, alpha), numbers))
             rows[-1] = replace(rows[-1], ends_block=True)
-            picks += chosen(reader, cells, tuning + suffix, label + (f" ({protocol})" if place else ""))
+            picks += chosen(view, cells, tuning + suffix, label + (f" ({protocol})" if place else ""))
     where = f"{arch(network).label} on {dataset_info(dataset).label}"
     both = "each tuning as fine-tuned (alpha 1) and at its own alpha* (mean over seeds); the paper "
     return Table(
@@ -387,18 +330,20 @@ def _ablation(
         (*(("protocol",) if len(protocols) > 1 else ()), "fine-tuned modules", "alpha"),
         columns(scale),
         tuple(rows),
-        (*notes(reader, cells), both + "does not say which of the two it shows", *picks),
+        (*notes(view, cells), both + "does not say which of the two it shows", *picks),
     )
 
 
-def _numbers(reader: Reader, dataset: str, network: str, finetune: str) -> tuple[Entry, ...]:
-    cells = reader.scale.cells([dataset], [network], [finetune])
-    return tuple(reader.number(cells, wanted) for wanted in reader.scale.evaluations)
+def _numbers(view: View, dataset: str, network: str, finetune: str) -> tuple[Entry, ...]:
+    cells = view.scale.cells([dataset], [network], [finetune])
+    return tuple(
+        average(view.store, [view.records(cells, wanted)]) for wanted in view.scale.evaluations
+    )
 
 
-def _alpha(reader: Reader, dataset: str, network: str, tuning: str) -> str:
-    cells = reader.scale.cells([dataset], [network], [tuning])
-    known = [making.alpha for cell in cells if (making := reader.making(cell)) is not None]
+def _alpha(view: View, dataset: str, network: str, tuning: str) -> str:
+    cells = view.scale.cells([dataset], [network], [tuning])
+    known = [making.alpha for cell in cells if (making := view.finetuning(cell)) is not None]
     return f"alpha* {statistics.fmean(known):.2f}" if len(known) == len(cells) else "alpha*"
 
 
@@ -407,10 +352,10 @@ def table_3_cells(scale: Scale, protocols: Sequence[str]) -> list[Cell]:
     return _ablation_cells(scale, _TABLE_3, protocols)
 
 
-def table_3(reader: Reader, protocols: Sequence[str]) -> Table:
+def table_3(view: View, protocols: Sequence[str]) -> Table:
     """All layers, last layer, most and least critical module."""
     title = "Table 3: fine-tuning different modules"
-    return _ablation(reader, "table3", title, _TABLE_3, protocols)
+    return _ablation(view, "table3", title, _TABLE_3, protocols)
 
 
 def table_4_cells(scale: Scale, protocols: Sequence[str]) -> list[Cell]:
@@ -418,18 +363,18 @@ def table_4_cells(scale: Scale, protocols: Sequence[str]) -> list[Cell]:
     return _ablation_cells(scale, _TABLE_4, protocols)
 
 
-def table_4(reader: Reader, protocols: Sequence[str]) -> Table:
+def table_4(view: View, protocols: Sequence[str]) -> Table:
     """The 1, 2, 3 and 5 least critical modules."""
     title = "Table 4: fine-tuning several non-robust-critical modules"
-    return _ablation(reader, "table4", title, _TABLE_4, protocols)
+    return _ablation(view, "table4", title, _TABLE_4, protocols)
 
 
 # --- notes under a table ----------------------------------------------------------------------------
 
 
-def notes(reader: Reader, cells: Sequence[Cell], *, differences: bool = False) -> list[str]:
+def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> list[str]:
     """What a reader of a table of `cells` has to know; `differences`: it has rows of them."""
-    scale, seeds = reader.scale, seeds_by_model(cells)
+    scale, seeds = view.scale, seeds_by_model(cells)
     several = {len(own) > 1 for own in seeds.values()}
     lines = [
         f"scale {scale.name}: {scale.summary}",
@@ -446,11 +391,11 @@ def notes(reader: Reader, cells: Sequence[Cell], *, differences: bool = False) -
             lines.append(f"{info.label}: {'; '.join(parts)}")
         if missing := [name for name in scale.evaluations if not _has(info, name)]:
             lines.append(f"{info.label} has no {', '.join(missing)}")
-    if stale := reader.stale(cells):
+    if stale := view.stale(cells):
         lines.append(f"stale records left out: {stale}; `status` lists them")
-    if zeros := sanity.zeros(record for cell in cells for record in reader.fresh(cell)):
+    if zeros := sanity.zeros(record for cell in cells for record in view.fresh(cell)):
         lines.append("; ".join(zeros))
-    return [*lines, *_remarks(reader, cells)]
+    return [*lines, *_remarks(view, cells)]
 
 
 def _seeds(seeds: SeedsByModel) -> str:
@@ -493,11 +438,11 @@ def _paired(several: Collection[bool]) -> str:
     )
 
 
-def _remarks(reader: Reader, cells: Sequence[Cell]) -> list[str]:
+def _remarks(view: View, cells: Sequence[Cell]) -> list[str]:
     """Remarks of records; of those that differ in numbers only the first stands for all."""
     alike: dict[str, list[str]] = {}
     for cell in cells:
-        for remark in reader.remarks(cell):
+        for remark in dict.fromkeys(said for record in view.fresh(cell) for said in record.remarks):
             alike.setdefault(re.sub(r"\d+", "#", remark), []).append(remark)
     return [
         f"{said[0]} ({len(said)} of {len(cells)} models"
@@ -534,7 +479,7 @@ def _has(info: DatasetInfo, name: str) -> bool:
     return evaluation(name).spec(info) is not None
 
 
-def chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
+def chosen(view: View, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
     """Which modules the row `label` fine-tuned on each network, and its alpha* by seed.
 
     Also how many modules have no valid MRC, and in how many modules' ascent the constraint was never
@@ -543,7 +488,7 @@ def chosen(reader: Reader, cells: Sequence[Cell], tuning: str, label: str) -> li
     lines = []
     for name in dict.fromkeys(cell.arch for cell in cells):
         picked = [c for c in cells if c.arch == name and c.finetune == tuning]
-        makings = [making for cell in picked if (making := reader.making(cell)) is not None]
+        makings = [making for cell in picked if (making := view.finetuning(cell)) is not None]
         if not makings or finetune(tuning).selector.everything:
             continue
         modules = Counter(", ".join(sorted(making.modules)) or "no module" for making in makings)
