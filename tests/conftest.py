@@ -11,7 +11,7 @@ from hypothesis import settings
 from benchmark.engine.precision import BF16, FP32, Precision, use
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
-from benchmark.report.tables.tables import Table
+from benchmark.report.tables.layout import Table
 from benchmark.report.view import View
 from handmade import BY_HAND, write_every_table
 from invoking import MINI, TINY, Command, Said

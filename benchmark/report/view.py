@@ -5,7 +5,7 @@ why there are none and which command makes them.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
@@ -20,7 +20,7 @@ from benchmark.records.store import MAKING, Store
 from benchmark.report.estimates import Estimate, accuracy, change
 
 if TYPE_CHECKING:
-    from benchmark.report.tables.tables import TableSpec
+    from benchmark.report.tables.layout import TableSpec
 
 _ROLES = {
     "Std": ("clean",),
@@ -39,8 +39,7 @@ def has_role(name: str, role: str) -> bool:
     return name.partition(FIRST)[0] in _ROLES[role]
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A dataset, a network and an adversarial training method."""
 
     dataset: str

@@ -22,8 +22,8 @@ from benchmark.records.records import Checkpoint, Finetuning, Making
 from benchmark.records.shipped import shipped
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Store
-from benchmark.report.tables.tables import (
-    Row,
+from benchmark.report.tables.layout import Row
+from benchmark.report.tables.paper import (
     table_1,
     table_1_cells,
     table_2_cells,

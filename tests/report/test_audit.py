@@ -22,7 +22,7 @@ from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues, over_images, over_seeds
 from benchmark.report.tables.audit import AUDITED, audit, audit_cells
-from benchmark.report.tables.tables import Entry, Table
+from benchmark.report.tables.layout import Entry, Table
 from benchmark.report.view import View
 from handmade import (
     ADV,

@@ -15,8 +15,8 @@ from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.audit import audit
+from benchmark.report.tables.layout import DEFAULT_PROTOCOLS, Row, Table
 from benchmark.report.tables.render import FILES, FORMATS, MISSING, entry, percent, summary
-from benchmark.report.tables.tables import DEFAULT_PROTOCOLS, Row, Table
 from benchmark.report.view import View
 from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_record
 

@@ -11,7 +11,8 @@ from benchmark.records.records import Count, ModuleCriticality, Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, average_accuracy, average_change
 from benchmark.report.tables import REPORTS
-from benchmark.report.tables.tables import Row, Table, chosen
+from benchmark.report.tables.layout import Row, Table
+from benchmark.report.tables.notes import chosen
 from benchmark.report.view import Found, Missing, View
 from handmade import (
     AUDIT_BY_HAND,

@@ -1,4 +1,4 @@
-"""Where does the gain come from? One base model, RiFT in every reading, and controls (no torch).
+"""Where does the gain come from? One base model, RiFT in every reading, and controls.
 
 A row is a fine-tuning and what is below it compares it with its base model image by image. The
 controls leave out one part of RiFT each: `bn-only` the change of weights (its passes over clean images
@@ -6,7 +6,6 @@ move batch-norm statistics only), `rift-bn-frozen` those statistics, `random-lay
 `all-layers` the restriction to one layer.
 """
 
-import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,17 +29,16 @@ from benchmark.report.estimates import (
     per_image,
 )
 from benchmark.report.intervals import RESAMPLES, Interval, PValues, mcnemar
-from benchmark.report.tables.tables import (
+from benchmark.report.tables.layout import (
     Entry,
     Row,
     Table,
     average,
-    chosen,
-    chosen_on,
     columns,
-    notes,
+    mean_alpha,
     with_bases,
 )
+from benchmark.report.tables.notes import chosen, chosen_on, notes
 from benchmark.report.view import Missing, View
 
 AUDITED = (
@@ -86,7 +84,7 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
             label = f"{name} ({method(scale.methods[0]).label})"
             rows.append(Row((label, "", "accuracy"), models.numbers(name), ends_block=True))
         else:
-            labels = (name, models.alpha(name))
+            labels = (name, mean_alpha(view, models.of(name)))
             changes[name] = models.compared(name, base_name(name))
             rows.append(Row((*labels, "accuracy"), models.numbers(name)))
             rows += _comparison_rows(labels, changes[name])
@@ -148,12 +146,6 @@ class _Models:
     def numbers(self, name: str) -> tuple[Entry, ...]:
         """Accuracies of `name`, one per evaluation of the scale."""
         return tuple(average(self.view.store, [records]) for records in self.records[name])
-
-    def alpha(self, name: str) -> str:
-        """Mean over seeds; empty unless all are known."""
-        makings = [self.view.finetuning(cell) for cell in self.of(name)]
-        known = [making.alpha for making in makings if making is not None]
-        return f"{statistics.fmean(known):.2f}" if len(known) == len(makings) else ""
 
     def compared(self, name: str, other: str) -> list[_Comparison]:
         """`name` minus `other`, for each evaluation of the scale."""
