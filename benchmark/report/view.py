@@ -239,12 +239,15 @@ class View:
             self._makings[cell] = self.store.making(cell)
         return self._makings[cell]
 
+    def fresh_making(self, cell: Cell) -> Making | None:
+        """How the weights of `cell` were made by today's plan, if that is on disk."""
+        making = self.making(cell)
+        return making if making is not None and is_of(making, self.plan(cell)) else None
+
     def finetuning(self, cell: Cell) -> Finetuning | None:
         """How a fine-tuned cell was made by today's plan, if that is on disk."""
-        making = self.making(cell)
-        if making is None or not is_of(making, self.plan(cell)):
-            return None
-        return making.details if isinstance(making.details, Finetuning) else None
+        making = self.fresh_making(cell)
+        return making.details if making and isinstance(making.details, Finetuning) else None
 
     def makings(self, place: Setting, finetune: str, make: str) -> dict[Cell, Finetuning] | Missing:
         """How the models of a fine-tuning were made; the report or figure `make` makes them."""
@@ -252,8 +255,7 @@ class View:
         found = {cell: how for cell in cells if (how := self.finetuning(cell)) is not None}
         if cells and len(found) == len(cells):
             return found
-        made = ((cell, self.making(cell)) for cell in cells)
-        stale = any(each is not None and not is_of(each, self.plan(cell)) for cell, each in made)
+        stale = any(self.making(cell) and not self.fresh_making(cell) for cell in cells)
         why = f"{'stale making' if stale else 'no making'} of {finetune}"
         return Missing(why, self._command(make) + (" --redo-stale" if stale else ""), stale)
 

@@ -4,7 +4,7 @@ import re
 
 from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.page import is_safe
-from benchmark.report.leaderboard.schema import Board, Entry, Leaderboard, Number
+from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard, Number
 from benchmark.report.tables.render import MISSING
 
 
@@ -48,7 +48,7 @@ def _board(board: Board) -> list[str]:
     ]
 
 
-def _row(board: Board, entry: Entry) -> list[str]:
+def _row(board: Board, entry: BoardEntry) -> list[str]:
     main = entry.numbers.get(board.ranked_by or "")
     about = [entry.label, entry.arch_label, *wording.details(entry)]
     training = [
@@ -78,7 +78,7 @@ def _cell(number: Number | None) -> str:
     return "<br>".join(part for part in parts if part)
 
 
-def _links(entry: Entry) -> list[str]:
+def _links(entry: BoardEntry) -> list[str]:
     links = [f"[records]({entry.records}/)"]
     if known := entry.checkpoint:
         text = f"{'starts from ' if known.starts_from else ''}{_safe(known.name)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.report.leaderboard import wording
-from benchmark.report.leaderboard.schema import Board, Column, Entry, Leaderboard, Number
+from benchmark.report.leaderboard.schema import Board, BoardEntry, Column, Leaderboard, Number
 
 _FOLDER = Path(__file__).parent
 _TEMPLATE = "page.html.j2"
@@ -60,11 +60,11 @@ def _selects(boards: Iterable[Board]) -> list[dict[str, Any]]:
     ]
 
 
-def _method(entry: Entry) -> str:
+def _method(entry: BoardEntry) -> str:
     return entry.method or "other"
 
 
-def _protocol(entry: Entry) -> str:
+def _protocol(entry: BoardEntry) -> str:
     """The protocol, and the data that it chose on."""
     return f"{entry.protocol.name} ({entry.protocol.chosen_on})"
 
@@ -103,7 +103,7 @@ def _head(column: Column) -> dict[str, str]:
     }
 
 
-def _row(board: Board, entry: Entry) -> dict[str, Any]:
+def _row(board: Board, entry: BoardEntry) -> dict[str, Any]:
     main = entry.numbers.get(board.ranked_by or "")
     flags, total = wording.own_flags(board, entry), entry.cost.total
     return {
@@ -150,7 +150,7 @@ def _plain(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _checkpoint(entry: Entry) -> dict[str, str] | None:
+def _checkpoint(entry: BoardEntry) -> dict[str, str] | None:
     known = entry.checkpoint
     if known is None:
         return None

@@ -7,9 +7,9 @@ from benchmark.report.intervals import RESAMPLES, Interval
 from benchmark.report.leaderboard.columns import ENOUGH
 from benchmark.report.leaderboard.schema import (
     Board,
-    Change,
+    BoardEntry,
+    ChangeFromBase,
     ChosenOn,
-    Entry,
     Flag,
     FlagKind,
     Leaderboard,
@@ -82,7 +82,7 @@ def points(value: float) -> str:
     return percent(Estimate((value,)), signed=True)
 
 
-def interval(number: Number | Change, signed: bool) -> str:
+def interval(number: Number | ChangeFromBase, signed: bool) -> str:
     """`[65.35, 67.20]`, or nothing."""
     if number.low is None or number.high is None:
         return ""
@@ -140,7 +140,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
-def cost(entry: Entry) -> str:
+def cost(entry: BoardEntry) -> str:
     """`1 h 10 min + 8 min`: of the base model and of the fine-tuning; `?` for what is not known."""
     base, tuning = entry.cost.base_seconds, entry.cost.finetune_seconds
     if base is None and tuning is None:
@@ -155,12 +155,12 @@ def devices(board: Board) -> list[tuple[str, ...]]:
     return sorted({devices_of(entry) for entry in board.entries})
 
 
-def devices_of(entry: Entry) -> tuple[str, ...]:
+def devices_of(entry: BoardEntry) -> tuple[str, ...]:
     """What an entry was trained on, without the number of threads."""
     return tuple(sorted({name.rpartition(", ")[0] for name in entry.cost.devices}))
 
 
-def details(entry: Entry) -> list[str]:
+def details(entry: BoardEntry) -> list[str]:
     """Protocol and alpha*, the modules, and what a model from elsewhere really is, as short lines."""
     tuned = list(dict.fromkeys(entry.modules.values()))
     first = [] if entry.protocol.name in ("base", "elsewhere") else [f"protocol {entry.protocol.name}"]
@@ -176,7 +176,7 @@ def details(entry: Entry) -> list[str]:
     return lines
 
 
-def seeds(entry: Entry) -> str:
+def seeds(entry: BoardEntry) -> str:
     """`2 of 3`: seeds on record of those that the scale asks for; `3` if there are all."""
     own = entry.seeds
     lacking = set(entry.scale_seeds) - set(own)
@@ -194,7 +194,7 @@ def common_flags(board: Board) -> list[Flag]:
     return [flag for flag in first if all(flag in entry.flags for entry in board.entries)]
 
 
-def own_flags(board: Board, entry: Entry) -> list[Flag]:
+def own_flags(board: Board, entry: BoardEntry) -> list[Flag]:
     """Flags of an entry that not all of its board have."""
     common = common_flags(board)
     return [flag for flag in entry.flags if flag not in common]
