@@ -119,11 +119,15 @@ def scale(board: Board) -> str:
     return ELSEWHERE if board.scale == "own" else f"scale {board.scale}"
 
 
+def labels(board: Board) -> dict[str, str]:
+    """Labels of the columns by evaluation."""
+    return {column.evaluation: column.label for column in board.columns}
+
+
 def ranking(board: Board) -> str:
     """By what a board is ranked."""
-    named = {column.evaluation: column.label for column in board.columns}
     if board.ranked_by is not None:
-        return f"ranked by {named[board.ranked_by]}"
+        return f"ranked by {labels(board)[board.ranked_by]}"
     if any(column.kind == "attack" for column in board.columns):
         return f"not ranked: no attack is of the whole test set, nor of {ENOUGH:,} images of it"
     return "not ranked: there is no attack on record"
@@ -158,6 +162,11 @@ def devices(board: Board) -> list[tuple[str, ...]]:
 def devices_of(entry: BoardEntry) -> tuple[str, ...]:
     """What an entry was trained on, without the number of threads."""
     return tuple(sorted({name.rpartition(", ")[0] for name in entry.cost.devices}))
+
+
+def devices_apart(board: Board, entry: BoardEntry) -> tuple[str, ...]:
+    """`devices_of` an entry where those of its board differ."""
+    return devices_of(entry) if len(devices(board)) > 1 else ()
 
 
 def details(entry: BoardEntry) -> list[str]:

@@ -47,6 +47,11 @@ def brackets(interval: Interval, signed: bool) -> str:
     return f"[{low}, {high}]"
 
 
+def number_and_interval(shown: Estimate) -> str:
+    """`66.28 [65.35, 67.20]` in percent."""
+    return f"{percent(shown, signed=False)} {_interval(shown, signed=False)}".rstrip()
+
+
 def summary(store: Store, record: Record) -> str:
     """A record in one line: `clean  66.28 % [65.35, 67.20] (6628 of 10000)`, with the 95 % interval
     over test images.
