@@ -5,6 +5,7 @@ why there are none and which command makes them.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.data import dataset_info
@@ -91,9 +92,7 @@ class View:
         self.tables = tables or {}
         self._plans: dict[Cell, Plan] = {}
         self._records: dict[tuple[Cell, str], Record | None] = {}
-        self._states: dict[tuple[Cell, str], State] = {}
         self._makings: dict[Cell, Making | None] = {}
-        self._warnings: dict[Setting, tuple[str, ...]] = {}
 
     # --- the models of the scale ---------------------------------------------------------------------
 
@@ -113,22 +112,15 @@ class View:
 
     def places(self) -> list[Setting]:
         """Every dataset and network of the scale under its first method (Table 1)."""
-        return self._existing(
-            Setting(dataset, arch, self.scale.methods[0])
-            for dataset in self.scale.datasets
-            for arch in self.scale.archs
-        )
+        return self._existing(self.scale.datasets, self.scale.archs, self.scale.methods[:1])
 
     def other_methods(self) -> list[Setting]:
         """The further methods, on the first two datasets and the first network (Table 2)."""
-        return self._existing(
-            Setting(dataset, self.scale.archs[0], method)
-            for dataset in self.scale.datasets[:2]
-            for method in self.scale.methods[1:]
-        )
+        return self._existing(self.scale.datasets[:2], self.scale.archs[:1], self.scale.methods[1:])
 
-    def _existing(self, places: Iterable[Setting]) -> list[Setting]:
-        return [place for place in places if self.cells(place, BASE)]
+    def _existing(self, *names: Sequence[str]) -> list[Setting]:
+        found = (Setting(*each) for each in product(*names))
+        return [place for place in found if self.cells(place, BASE)]
 
     def plan(self, cell: Cell) -> Plan:
         """The plan of `cell` at the scale. Raises `UserError` for an unknown name in the cell."""
@@ -149,11 +141,6 @@ class View:
 
     def state(self, cell: Cell, name: str) -> State:
         """The state of the record of evaluation `name` against today's plan of `cell`."""
-        if (cell, name) not in self._states:
-            self._states[cell, name] = self._state(cell, name)
-        return self._states[cell, name]
-
-    def _state(self, cell: Cell, name: str) -> State:
         if evaluation(name).spec(dataset_info(cell.dataset)) is None:
             return State.ABSENT
         if (record := self.record(cell, name)) is None:  # before a plan is made
@@ -205,31 +192,25 @@ class View:
         Of the evaluations that can stand there, the first that all records are there of: on all
         test images where that is so, else on the first of them.
         """
-        first: Missing | None = None
+        missing: list[Missing] = []
         for name in self.evaluations(role):
-            pair = [self.records(self.cells(place, each), name) for each in (ours, theirs)]
-            if missing := [each for each in pair if isinstance(each, Missing)]:
-                first = first or missing[0]
-                continue
-            one, two = (each for each in pair if not isinstance(each, Missing))
-            both = (*one, *two)
-            return Found(name, change(self.store, one, two), hashes(both), warnings(both))
-        return first or Missing(f"scale '{self.scale.name}' does not evaluate {role}")
+            one, two = (self.records(self.cells(place, each), name) for each in (ours, theirs))
+            if not isinstance(one, Missing) and not isinstance(two, Missing):
+                both = (*one, *two)
+                return Found(name, change(self.store, one, two), hashes(both), warnings(both))
+            missing += [each for each in (one, two) if isinstance(each, Missing)]
+        return next(iter(missing), Missing(f"scale '{self.scale.name}' does not evaluate {role}"))
 
     def evaluations(self, role: str) -> list[str]:
         """Evaluations of the scale and of its audit that can stand in the column `role`."""
         names = dict.fromkeys((*self.scale.evaluations, *self.scale.for_audit))
-        fitting = [name for name in names if has_role(name, role)]
-        return sorted(fitting, key=lambda name: FIRST in name)
+        return sorted((each for each in names if has_role(each, role)), key=lambda each: FIRST in each)
 
     def warnings(self, place: Setting) -> tuple[str, ...]:
         """What the attacks on the base models of `place` warn of, such as a training that failed."""
-        if place not in self._warnings:
-            names = (*self.evaluations("Adv"), *self.evaluations("AutoAttack"))
-            found = (self.records([c], name) for name in names for c in self.cells(place, BASE))
-            records = [each for some in found if not isinstance(some, Missing) for each in some]
-            self._warnings[place] = warnings(records)
-        return self._warnings[place]
+        names = (*self.evaluations("Adv"), *self.evaluations("AutoAttack"))
+        found = (self.records([cell], name) for name in names for cell in self.cells(place, BASE))
+        return warnings([each for some in found if not isinstance(some, Missing) for each in some])
 
     # --- makings -------------------------------------------------------------------------------------
 

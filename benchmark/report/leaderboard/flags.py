@@ -65,7 +65,7 @@ def _few_seeds(model: Model, numbers: Mapping[str, Number]) -> Iterator[Flag]:
 def _checkouts(model: Model) -> Iterator[Flag]:
     files = [(record.evaluation, record.provenance) for record in model.every_record]
     files += [("making", making.provenance) for making in model.makings.values()]
-    said = {
+    remarks = {
         "made in a checkout with changes that were not committed": {
             name for name, made in files if made.dirty
         },
@@ -73,7 +73,7 @@ def _checkouts(model: Model) -> Iterator[Flag]:
             name for name, made in files if made.commit is None
         },
     }
-    for text, names in said.items():
+    for text, names in remarks.items():
         if names:
             yield Flag(kind="changed-checkout", text=f"{text}: {', '.join(sorted(names))}")
 
@@ -126,9 +126,9 @@ def _same_weights(model: Model, others: Iterable[Model]) -> Iterator[Flag]:
     """Of a fine-tuned model only; the base model is named before others of the same weights."""
     if model.tuning is None:
         return
-    twins = sorted(others, key=lambda other: (other.tuning is not None, other.id))
+    ordered = sorted(others, key=lambda other: (other.tuning is not None, other.id))
     for seed, weights in sorted(model.weights.items()):
-        if same := [twin.id for twin in twins if twin.weights.get(seed) == weights]:
+        if same := [other.id for other in ordered if other.weights.get(seed) == weights]:
             text = f"has the very weights of {same[0]}/seed{seed}, and so its results"
             yield Flag(kind="same-weights", text=text)
 

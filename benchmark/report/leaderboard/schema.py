@@ -46,8 +46,8 @@ class Flag(_Part):
 class _Estimated(_Part):
     """A mean over `seeds` of `values`, which are fractions.
 
-    `low` and `high` are the ends of the 95 % interval of the mean, null where nothing can be said;
-    `over` says what it is over: `seeds`, or the test `images` that one seed was judged on.
+    `low` and `high` are the ends of the 95 % interval of the mean, null where there is none. It is
+    `over` seeds, or over the test `images` that one seed was evaluated on.
     """
 
     mean: float

@@ -188,14 +188,14 @@ def details(entry: BoardEntry) -> list[str]:
 def seeds(entry: BoardEntry) -> str:
     """`2 of 3`: seeds on record of those that the scale asks for; `3` if there are all."""
     own = entry.seeds
-    lacking = set(entry.scale_seeds) - set(own)
-    return f"{len(own)} of {len(entry.scale_seeds)}" if lacking else str(len(own))
+    complete = set(entry.scale_seeds) <= set(own)
+    return str(len(own)) if complete else f"{len(own)} of {len(entry.scale_seeds)}"
 
 
 def common_flags(board: Board) -> list[Flag]:
-    """Flags that all of several entries have, in order: said once, below the rows.
+    """Flags that all of several entries have, in order: shown once, below the rows.
 
-    Warnings are never among them: they are of an entry's own counts and stay in its row.
+    Warnings are never among them: they come from an entry's own counts and stay in its row.
     """
     if len(board.entries) < 2:
         return []
@@ -216,8 +216,8 @@ def flag_words(flags: Iterable[Flag]) -> str:
 
 def remarks(board: Board) -> list[str]:
     """What holds for every entry of a board and neither its columns nor its heading say."""
-    said = ("subset", "chosen-on-test")
-    return [f"every entry: {flag.text}" for flag in common_flags(board) if flag.kind not in said]
+    shown = ("subset", "chosen-on-test")
+    return [f"every entry: {flag.text}" for flag in common_flags(board) if flag.kind not in shown]
 
 
 def notes(board: Board) -> list[str]:

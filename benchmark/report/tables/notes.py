@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from baselines import method
 from benchmark.algorithm.protocols import PROTOCOLS, finetune
 from benchmark.data import dataset_info
-from benchmark.data.info import DatasetInfo
 from benchmark.evaluation import evaluation, sanity
 from benchmark.models import arch
 from benchmark.plans.scales import Scale, of_recipe
@@ -41,10 +40,11 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
     ]
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         info = dataset_info(dataset)
-        said = (evaluation(name).note(info) for name in scale.evaluations if _has(info, name))
-        if parts := [note for note in said if note]:
+        specs = {name: evaluation(name).spec(info) for name in scale.evaluations}
+        known = (evaluation(name).note(info) for name in specs if specs[name] is not None)
+        if parts := [note for note in known if note]:
             lines.append(f"{info.label}: {'; '.join(parts)}")
-        if missing := [name for name in scale.evaluations if not _has(info, name)]:
+        if missing := [name for name in specs if specs[name] is None]:
             lines.append(f"{info.label} has no {', '.join(missing)}")
     if stale := view.stale(cells):
         lines.append(f"stale records left out: {stale}; `status` lists them")
@@ -60,8 +60,8 @@ def _seeds(seeds: SeedsBySetting) -> str:
         label = f"{method(used).label}, {arch(network).label} on {dataset_info(dataset).label}"
         by_seeds.setdefault(own, []).append(label)
     *few, most = sorted(by_seeds, key=lambda own: len(by_seeds[own]))
-    said = [f"{_spread(own)} ({'; '.join(by_seeds[own])})" for own in few]
-    return "; ".join([*said, _spread(most) + (" (all others)" if few else "")])
+    parts = [f"{_spread(own)} ({'; '.join(by_seeds[own])})" for own in few]
+    return "; ".join([*parts, _spread(most) + (" (all others)" if few else "")])
 
 
 def _spread(seeds: Sequence[int]) -> str:
@@ -72,7 +72,7 @@ def _spread(seeds: Sequence[int]) -> str:
 def _brackets(several: Collection[bool]) -> list[str]:
     """What the intervals of accuracies are over, and what they do not say; `several`: of several seeds,
     of one, or of both kinds."""
-    said = {
+    words = {
         True: "95 % t interval of the mean over seeds (ddof = 1, cut at 0 and 100): what training "
         "again changes, on the same test images; none where all seeds agree exactly",
         False: "95 % interval over test images (Wilson's where an image is right or wrong, else a "
@@ -80,13 +80,13 @@ def _brackets(several: Collection[bool]) -> list[str]:
         "again changes is not in it",
     }
     where = {True: ", several seeds", False: ", one seed"} if len(several) > 1 else {}
-    return [f"in brackets{where.get(each, '')}: {said[each]}" for each in said if each in several]
+    return [f"in brackets{where.get(each, '')}: {words[each]}" for each in words if each in several]
 
 
 def _paired(several: Collection[bool]) -> str:
     """How the intervals of differences are taken, and what they are for."""
-    said = {True: "seed by seed", False: "image by image, by a bootstrap over images"}
-    how = ", or of one seed ".join(said[each] for each in said if each in several)
+    words = {True: "seed by seed", False: "image by image, by a bootstrap over images"}
+    how = ", or of one seed ".join(words[each] for each in words if each in several)
     return (
         f"intervals of differences are paired, {how}: compare two rows by their difference, not by "
         "whether their own intervals overlap"
@@ -97,12 +97,12 @@ def _remarks(view: View, cells: Sequence[Cell]) -> list[str]:
     """Remarks of records; of those that differ in numbers only the first stands for all."""
     alike: dict[str, list[str]] = {}
     for cell in cells:
-        for remark in dict.fromkeys(said for record in view.fresh(cell) for said in record.remarks):
+        for remark in dict.fromkeys(each for record in view.fresh(cell) for each in record.remarks):
             alike.setdefault(re.sub(r"\d+", "#", remark), []).append(remark)
     return [
-        f"{said[0]} ({len(said)} of {len(cells)} models"
-        + ("; numbers of the first)" if len(set(said)) > 1 else ")")
-        for said in alike.values()
+        f"{remarks[0]} ({len(remarks)} of {len(cells)} models"
+        + ("; numbers of the first)" if len(set(remarks)) > 1 else ")")
+        for remarks in alike.values()
     ]
 
 
@@ -128,10 +128,6 @@ def _shortened(scale: Scale, methods: Collection[str]) -> list[str]:
         if overrides
     ]
     return [f"unlike the paper: {'; '.join(changes)}"] if changes else []
-
-
-def _has(info: DatasetInfo, name: str) -> bool:
-    return evaluation(name).spec(info) is not None
 
 
 def chosen(view: View, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
@@ -170,11 +166,11 @@ def chosen_on(scale: Scale, finetunes: Sequence[str]) -> str:
     data = {name: finetune(name).selects_on for name in finetunes}
     if len(set(data.values())) == 1:
         return f"{scale.apart} (epochs and alpha* chosen on {_SELECTS_ON[data[finetunes[0]]]})"
-    said = (
+    parts = (
         f"on {label}: {', '.join(name for name in finetunes if data[name] == key)}"
         for key, label in _SELECTS_ON.items()
     )
-    return f"{scale.apart} (epochs and alpha* chosen {'; '.join(said)})"
+    return f"{scale.apart} (epochs and alpha* chosen {'; '.join(parts)})"
 
 
 _SELECTS_ON = {"test": "test images", "hold-out": "a hold-out"}

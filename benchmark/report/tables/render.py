@@ -130,8 +130,8 @@ def text(table: Table) -> str:
     plain = _grid(table, [line.cells for line in lines], heads, "simple").splitlines()
     start = max(head.count("\n") for head in heads) + 2
     shown = plain[:start]
-    for line, said in zip(lines, plain[start:], strict=True):
-        shown += [said.rstrip(), *([""] if line.ends_block else [])]
+    for line, row in zip(lines, plain[start:], strict=True):
+        shown += [row.rstrip(), *([""] if line.ends_block else [])]
     notes = [f"  {note}" for note in table.notes]
     return "\n".join([table.title, "", *shown, plain[start - 1], *notes, ""])
 
@@ -150,8 +150,8 @@ def latex(table: Table) -> str:
     body = _grid(table, [line.cells for line in lines], heads, "latex_booktabs").splitlines()
     start = body.index(r"\midrule") + 1
     rows = []
-    for line, said in zip(lines, body[start : start + len(lines)], strict=True):
-        plain = said.replace("±", r"$\pm$").replace(MISSING, "---")
+    for line, row in zip(lines, body[start : start + len(lines)], strict=True):
+        plain = row.replace("±", r"$\pm$").replace(MISSING, "---")
         rows.append(_SMALL.sub(r"{\\footnotesize \g<0>}", plain) if line.intervals else plain)
         if line.ends_block:
             rows.append(r"\addlinespace")
