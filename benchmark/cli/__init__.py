@@ -63,7 +63,7 @@ from benchmark.plans.plan import Plan
 from benchmark.records.cells import BASE, HELD_OUT, Cell
 from benchmark.records.store import Store
 from benchmark.report.figures.figures import FIGURES
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables import REPORTS
 
 app = typer.Typer(
     no_args_is_help=True,
