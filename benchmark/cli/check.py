@@ -107,8 +107,12 @@ def check(
         return
     if accept and only is not None:
         raise UserError("--accept keeps all verdicts of a scale; leave --only out")
-    store = Store(results, Path("artifacts"))
-    _check_records(store)
+    store, records = Store(results, Path("artifacts")), results / "records"
+    if not records.is_dir():  # a mistyped --results would have nothing to lose, and so pass for ever
+        raise UserError(
+            f"there is no folder '{records}'; name the results tree by --results, or make records: "
+            "`python -m benchmark table1 --scale quick`"
+        )
     shown = examine(store, "quick" if scale is None else scale, from_checkpoint, precision)
     findings = [each for each in shown.findings if only is None or fnmatchcase(each.id, only)]
     if only is not None and not findings:
@@ -130,19 +134,10 @@ def check(
 def examine(
     store: Store, scale: str, from_checkpoint: str | None = None, precision: str | None = None
 ) -> Check:
-    """Compare and decide by the records of a scale.
+    """Check the records of `scale`: a name, a TOML file or `own`.
 
-    Args:
-        store: Where the records are.
-        scale: A name, a TOML file, or `own` for checkpoints made elsewhere.
-        from_checkpoint: Comma-separated checkpoints that the cells start from.
-        precision: The precision that the cells are made in.
-
-    Returns:
-        The findings; its `name` is that of the file of accepted verdicts.
-
-    Raises:
-        UserError: For an unknown scale and for broken records.
+    `from_checkpoint` lists checkpoints that its cells start from, `precision` is the one they are made
+    in. Raises `UserError` for an unknown scale and for broken records.
     """
     numbers = published()
     if scale == OWN:
@@ -162,16 +157,6 @@ def examine(
     )
     title = f"Check of scale {chosen.stem}: {chosen.summary}"
     return Check(chosen.stem, title, findings, numbers, _notes(chosen))
-
-
-def _check_records(store: Store) -> None:
-    """A mistyped --results would have nothing to lose, and so pass for ever."""
-    folder = store.results / "records"
-    if not folder.is_dir():
-        raise UserError(
-            f"there is no folder '{folder}'; name the results tree by --results, or make records: "
-            "`python -m benchmark table1 --scale quick`"
-        )
 
 
 def _chosen(

@@ -48,7 +48,6 @@ from handmade import (
     record_and_bits,
     write_making,
     write_record,
-    write_records,
 )
 
 HOLDS, FAILS, UNCLEAR, MISSING = Verdict.HOLDS, Verdict.FAILS, Verdict.UNCLEAR, Verdict.MISSING
@@ -414,19 +413,14 @@ def seed_evidence(
 ) -> SeedEvidence:
     """Evidence of a module with an MRC of 0.1 in a ball of radius 0.1."""
     plan = Plan.of(cell_at("rift", seed), ONE)
-    measured, values = entry("conv1", mrc, 0.02), {"accuracy_drop": 0.0, "loss_rise": rise}
-    values |= {
-        f"{name}_{kind}": value for name, value in values.items() for kind in ("recrafted", "with_bn")
-    }
-    scaled = tuple(
-        Rescaled(
-            factor=2.0**power,
-            criticality=entry("conv1", each, None if each is None else 0.02),
-            rank=1,
-            mrc_with_lr=0.1,
-        )
-        for power, each in enumerate(rescaled, start=1)
-    )
+    names = ("accuracy_drop", "loss_rise")
+    values = {f"{name}{kind}": rise for name in names for kind in ("", "_recrafted", "_with_bn")}
+    drops = [None if each is None else 0.02 for each in rescaled]
+    scaled = [
+        Rescaled(factor=factor, criticality=entry("conv1", each, drop), rank=1, mrc_with_lr=0.1)
+        for factor, each, drop in zip((2, 4), rescaled, drops, strict=True)
+    ]
+    measured = entry("conv1", mrc, 0.02)
     return SeedEvidence(
         seed=seed,
         key=plan.cell.key,
@@ -440,7 +434,9 @@ def seed_evidence(
             Move(point="interpolated", alpha=0.5, norm_ratio=ratio, **values),
         ),
         rescaling=(
-            RescaledModule(role="tuned", criticality=measured, rank=1, rescaled=scaled, reason=None),
+            RescaledModule(
+                role="tuned", criticality=measured, rank=1, rescaled=tuple(scaled), reason=None
+            ),
         ),
         tuned_sha256=PROVENANCE.weights_sha256,
         provenance=PROVENANCE,
@@ -492,15 +488,3 @@ def test_evidence_that_is_not_there_or_stale_is_missing(store: Store) -> None:
     for lines_ in theorems(store, seed_evidence(0), seed_evidence(1)).values():
         assert [line.verdict for line in lines_] == [HOLDS, MISSING, MISSING]
     assert found_in(store, ONE)["C13"].verdict is UNCLEAR
-
-
-def test_a_stale_record_is_missing(store: Store) -> None:
-    """What another recipe made is not judged."""
-    old = replace(ONE, training={"epochs": 1})
-    for seed in ONE.seeds:
-        for finetune in ("none", "rift"):
-            write_records(store, cell_at(finetune, seed), {"clean": 900}, old)
-    found = found_in(store, ONE)[f"C1/{PLACE}/Std-rift"]
-    assert (found.verdict, found.ours) == (MISSING, None)
-    assert "stale" in found.why
-    assert found.make == "python -m benchmark table1 --scale x.toml --redo-stale"

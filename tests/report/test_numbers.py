@@ -25,7 +25,6 @@ from benchmark.report.check.accepted import (
     read_accepted,
     regressions,
 )
-from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.numbers import FAR, SPREAD, Kind, checkpoints_compared, compare, compared
 from benchmark.report.check.published import published
 from benchmark.report.check.published_schema import attacks
@@ -33,7 +32,7 @@ from benchmark.report.check.verdicts import GOOD, Finding, Verdict, badness, wor
 from benchmark.report.estimates import Estimate
 from benchmark.report.fresh import Fresh
 from benchmark.report.intervals import Interval
-from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
+from handmade import cell_at, record_and_bits, write_record
 from invoking import Said, said
 
 MATCH, WITHIN, OFF = Verdict.MATCH, Verdict.WITHIN, Verdict.OFF
@@ -153,32 +152,31 @@ class TestCompared:
             (f"{ROW}/{name}@none", Verdict.MISSING) for name in ("clean", "corruptions-15", "pgd10x3")
         }
 
-    def test_what_is_missing_names_the_command(self, store: Store) -> None:
-        """A seed that lacks a record makes the number missing, not a mean over the rest."""
-        write_seeds(store, BASE, "clean", (8146, 8146))
+    @pytest.mark.parametrize(
+        ("seeds", "recipe", "why", "flag"),
+        [
+            (2, PAPER, "no clean of none, seed 2", ""),
+            (3, replace(PAPER, training={"epochs": 1}), "stale clean of none", " --redo-stale"),
+        ],
+    )
+    def test_what_is_not_all_there_or_stale_is_missing(
+        self, store: Store, seeds: int, recipe: Scale, why: str, flag: str
+    ) -> None:
+        """Two of three seeds are no number, and another recipe's are not compared; the command makes
+        them."""
+        write_seeds(store, BASE, "clean", (8146,) * seeds, recipe)
         finding = found(compared(fresh(store), published()), f"{ROW}/clean@none")
-        assert (finding.verdict, finding.ours) == (Verdict.MISSING, None)
-        assert "seed 2" in finding.why
-        assert finding.make == "python -m benchmark table1 --scale paper"
-
-    def test_a_stale_record_is_missing(self, store: Store) -> None:
-        """Records of another recipe are not compared, and the command makes them again."""
-        write_seeds(store, BASE, "clean", (8146,) * 3, replace(PAPER, training={"epochs": 1}))
-        finding = found(compared(fresh(store), published()), f"{ROW}/clean@none")
-        assert finding.verdict is Verdict.MISSING
-        assert finding.why.startswith("stale clean")
-        assert finding.make.endswith("--redo-stale")
+        assert (finding.verdict, finding.ours, finding.why) == (Verdict.MISSING, None, why)
+        assert finding.make == f"python -m benchmark table1 --scale paper{flag}"
 
     def test_each_reading_of_a_row_is_compared(self, store: Store) -> None:
-        """Where the paper does not say which weights a row is of, both are held against it."""
-        ids = [finding.id for finding in compared(fresh(store), published())]
-        assert {i for i in ids if i.startswith("table3/all-layers/clean")} == {
-            "table3/all-layers/clean@all-layers-alpha-1",
-            "table3/all-layers/clean@all-layers",
-        }
+        """Where the paper leaves open which weights a row is about, both are compared with it."""
+        start, ids = "table3/all-layers/clean@", [f.id for f in compared(fresh(store), published())]
+        of_row = {name.removeprefix(start) for name in ids if name.startswith(start)}
+        assert of_row == {"all-layers-alpha-1", "all-layers"}
 
     def test_printed_differences_are_compared(self, store: Store) -> None:
-        """A printed difference is held against ours, seed by seed."""
+        """A printed difference is compared with ours, seed by seed."""
         write_seeds(store, BASE, "clean", (8000, 8100, 8200))
         write_seeds(store, replace(BASE, finetune="rift"), "clean", (8200, 8300, 8400))
         finding = found(compared(fresh(store), published()), "table1/cifar10/resnet18/difference/clean")
@@ -237,47 +235,49 @@ def write_own(store: Store, name: str, k: int, sha256: str = "c" * 64, **changes
 class TestCheckpoints:
     """The same weights, evaluated here and by others."""
 
-    def verdicts(self, store: Store, entry: Checkpoint) -> dict[str, Finding]:
-        """What the registry says of `theirs` against the records."""
-        findings = checkpoints_compared(store, published(), {entry.name: entry})
-        return {finding.id: finding for finding in findings if "theirs" in finding.id}
+    def findings(self, store: Store, **changes: Any) -> dict[str, Finding]:
+        """The registry's numbers of `theirs` against the records, by evaluation."""
+        findings = checkpoints_compared(store, published(), {"theirs": checkpoint(**changes)})
+        start = "checkpoints/theirs/"
+        return {f.id.removeprefix(start): f for f in findings if f.id.startswith(start)}
 
-    def test_the_numbers_of_the_registry(self, store: Store) -> None:
-        """Clean accuracy has to be equal; what is not evaluated is missing, with the command for it."""
-        write_own(store, "clean", 8500)
-        known = self.verdicts(store, checkpoint())
-        assert known["checkpoints/theirs/clean"].verdict is MATCH
-        lacking = known["checkpoints/theirs/autoattack"]
-        assert lacking.verdict is Verdict.MISSING
-        assert lacking.make == (
+    @pytest.mark.parametrize(
+        ("changes", "verdict", "why"),
+        [
+            ({}, MATCH, "the same weights: equal as printed"),
+            ({"k": 8400}, OFF, "the same weights: not within 0.05 points"),
+            ({"remarks": ["elsewhere", "warning: masking"]}, MATCH, "; WARNING, none, seed 0: masking"),
+            ({"sha256": "d" * 64}, Verdict.MISSING, f"file than the registry's (sha256 {'c' * 12})"),
+        ],
+    )
+    def test_a_record_and_the_registry(
+        self, store: Store, changes: dict[str, Any], verdict: Verdict, why: str
+    ) -> None:
+        """Clean accuracy of the very weights has to be equal; what is not evaluated is missing, with
+        the command for it."""
+        write_own(store, "clean", **{"k": 8500} | changes)
+        findings = self.findings(store)
+        assert (findings["clean"].verdict, findings["clean"].why.endswith(why)) == (verdict, True)
+        assert findings["autoattack"].verdict is Verdict.MISSING
+        assert findings["autoattack"].make == (
             "python -m benchmark evaluate --checkpoint theirs --evaluations clean,autoattack"
         )
 
-    def test_what_a_record_warns_of_is_said(self, store: Store) -> None:
-        """The verdict stays, and the line says what its record warns of."""
-        write_own(store, "clean", 8500, remarks=["trained elsewhere", "warning: masking"])
-        finding = self.verdicts(store, checkpoint())["checkpoints/theirs/clean"]
-        assert finding.verdict is MATCH
-        assert finding.why.endswith("; WARNING, none, seed 0: masking")
-
-    def test_another_file_is_not_compared(self, store: Store) -> None:
-        """A record of other bytes than the registry's is not of these weights."""
-        write_own(store, "clean", 8500, "d" * 64)
-        finding = self.verdicts(store, checkpoint())["checkpoints/theirs/clean"]
-        assert finding.verdict is Verdict.MISSING
-        assert "another file" in finding.why
-
-    def test_another_radius_is_not_compared(self, store: Store) -> None:
-        """Robust accuracy at another eps has no counterpart, clean accuracy has."""
-        assert set(self.verdicts(store, checkpoint(eps="0.031"))) == {"checkpoints/theirs/clean"}
-
-    def test_the_radius_is_the_datasets(self, store: Store) -> None:
-        """What is published of digits within 0.08 is compared, and within 8/255 is not."""
-        digits = {"dataset": "digits", "arch": "resnet18-w16"}
-        both = {"checkpoints/theirs/clean", "checkpoints/theirs/autoattack"}
-        assert set(self.verdicts(store, checkpoint(**digits, eps="0.08"))) == both
-        clean = {"checkpoints/theirs/clean"}
-        assert set(self.verdicts(store, checkpoint(**digits, eps="8/255"))) == clean
+    @pytest.mark.parametrize(
+        ("dataset", "eps", "names"),
+        [
+            ("cifar10", "8/255", {"clean", "autoattack"}),
+            ("cifar10", "0.031", {"clean"}),
+            ("digits", "0.08", {"clean", "autoattack"}),
+            ("digits", "8/255", {"clean"}),
+        ],
+    )
+    def test_robust_accuracy_has_the_radius_of_its_dataset(
+        self, store: Store, dataset: str, eps: str, names: set[str]
+    ) -> None:
+        """At another radius it has no counterpart, clean accuracy has."""
+        arch = "resnet18" if dataset == "cifar10" else "resnet18-w16"
+        assert set(self.findings(store, dataset=dataset, arch=arch, eps=eps)) == names
 
 
 def finding(name: str, verdict: Verdict, **changes: Any) -> Finding:
@@ -310,7 +310,7 @@ class TestAccepted:
     @pytest.mark.parametrize("before", list(Verdict))
     @pytest.mark.parametrize("now", [*Verdict, None])
     def test_only_what_was_good_can_get_worse(self, before: Verdict, now: Verdict | None) -> None:
-        """A regression is a good verdict that is not a good one any more, or is not judged at all."""
+        """A regression is a good verdict that is not a good one any more, or is not decided at all."""
         kept = accepting("by-hand", [finding("a", before)])
         worse = regressions(kept, [] if now is None else [finding("a", now)])
         assert bool(worse) is (before in GOOD and now not in GOOD)
@@ -372,28 +372,34 @@ def checked(store: Store, *arguments: str) -> Said:
     return said("check", *arguments, "--results", str(store.results))
 
 
+def refused(store: Store, arguments: tuple[str, ...], message: str) -> None:
+    """Check that `check` ends with 2 and one line."""
+    answer = checked(store, *arguments)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    (line,) = answer.stderr.splitlines()
+    assert message in line
+
+
 class TestCommand:
     """`check` on records of a test."""
 
     def test_what_got_worse_ends_with_1(self, store: Store) -> None:
         """Accepted, looked at again, and then without its records."""
         write_seeds(store, BASE, "clean", (8146, 8146, 8146))
-        first = checked(store, "--scale", "paper")
-        assert first.exit_code == 0
-        assert "No accepted verdicts" in first.stdout
-        assert checked(store, "--scale", "paper", "--accept").exit_code == 0
-        again = checked(store, "--scale", "paper")
-        assert again.exit_code == 0
-        assert "Nothing has got worse" in again.stdout
+        paper = ("--scale", "paper")
+        assert "No accepted verdicts" in checked(store, *paper).stdout
+        assert checked(store, *paper, "--accept").exit_code == 0
+        again = checked(store, *paper)
+        assert (again.exit_code, "Nothing has got worse" in again.stdout) == (0, True)
         store.record_path(BASE, "clean").unlink()
-        worse = checked(store, "--scale", "paper")
+        worse = checked(store, *paper)
         assert worse.exit_code == 1
         assert f"{ROW}/clean@none: match -> missing" in worse.stdout
         assert f"{ROW}/clean@none" in worse.stderr
-        assert checked(store, "--scale", "paper", "--only", "C*").exit_code == 0
-        accepted = checked(store, "--scale", "paper", "--accept")
+        assert checked(store, *paper, "--only", "C*").exit_code == 0
+        accepted = checked(store, *paper, "--accept")
         assert (accepted.exit_code, "GOT WORSE" in accepted.stdout) == (0, True)
-        assert checked(store, "--scale", "paper").exit_code == 0
+        assert checked(store, *paper).exit_code == 0
 
     @pytest.mark.parametrize(("columns", "widest"), [(None, 120), ("80", 80)])
     def test_lines_are_no_wider_than_the_terminal(
@@ -411,41 +417,38 @@ class TestCommand:
     @pytest.mark.parametrize("arguments", [(), ("--scale", "paper"), ("--scale", OWN)])
     def test_a_tree_without_records_is_refused(self, store: Store, arguments: tuple[str, ...]) -> None:
         """A mistyped --results does not pass: nothing there could ever get worse."""
-        answer = checked(store, *arguments)
-        assert answer.exit_code == 2
-        (line,) = answer.stderr.splitlines()
-        assert f"there is no folder '{store.results / 'records'}'" in line
+        refused(store, arguments, f"there is no folder '{store.results / 'records'}'")
 
     @pytest.mark.parametrize(
-        "arguments",
+        ("arguments", "message"),
         [
-            ("--scale", "quick"),
-            ("--only", "C1*"),
-            ("--accept",),
-            ("--from-checkpoint", "x"),
-            ("--precision", "fp32"),
-            ("--format", "csv"),
+            (("--scale", "papr"), "unknown scale 'papr'"),
+            (("--only", "C99*"), "no verdict matches"),
+            (("--accept", "--only", "C1*"), "leave --only out"),
+            # Printing what is published compares nothing, so that other flags would do nothing.
+            (("--published", "--scale", "quick"), "judges nothing; leave --scale"),
+            (("--published", "--only", "C1*"), "judges nothing"),
+            (("--published", "--accept"), "judges nothing"),
+            (("--published", "--from-checkpoint", "x"), "judges nothing"),
+            (("--published", "--precision", "fp32"), "judges nothing"),
+            (("--published", "--format", "csv"), "leave --format csv out"),
         ],
     )
-    def test_what_published_would_ignore_is_refused(
-        self, store: Store, arguments: tuple[str, ...]
+    def test_wrong_input_is_refused(
+        self, store_with_a_record: Store, arguments: tuple[str, ...], message: str
     ) -> None:
-        """Printing what is published compares nothing, so that the other flags would do nothing."""
-        answer = checked(store, "--published", *arguments)
-        assert answer.exit_code == 2
-        assert f"leave {arguments[0]}" in answer.stderr or "judges nothing" in answer.stderr
-        assert answer.stdout == ""
+        """Nothing is written."""
+        refused(store_with_a_record, arguments, message)
+        assert [path.name for path in store_with_a_record.results.iterdir()] == ["records"]
 
     def test_a_folder_in_the_place_of_verdicts_is_told(self, store_with_a_record: Store) -> None:
         """Exit code 2 and the path: 1 would mean that something got worse."""
         path = accepted_path(store_with_a_record.results, "quick")
         path.mkdir(parents=True)
         for arguments in ((), ("--accept",)):
-            answer = checked(store_with_a_record, *arguments)
-            assert answer.exit_code == 2
-            assert f"cannot read '{path}'" in answer.stderr
+            refused(store_with_a_record, arguments, f"cannot read '{path}'")
 
-    def test_missing_is_said_by_command(self, store_with_a_record: Store) -> None:
+    def test_missing_is_listed_by_command(self, store_with_a_record: Store) -> None:
         """What nothing is on record for takes a line for each command, not one for each case."""
         quick = checked(store_with_a_record)
         assert "C2: `python -m benchmark table2 --scale quick`" in quick.stdout
@@ -511,25 +514,6 @@ class TestCommand:
         shown = checked(store, *flags, "markdown").stdout
         assert "- missing 2 of 3: `python -m benchmark table1 --scale paper`" in shown
 
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (("--scale", "papr"), "unknown scale 'papr'"),
-            (("--only", "C99*"), "no verdict matches"),
-            (("--accept", "--only", "C1*"), "leave --only out"),
-        ],
-    )
-    def test_wrong_input_is_one_line(
-        self, store: Store, arguments: tuple[str, ...], message: str
-    ) -> None:
-        """Exit code 2, one line, and nothing written."""
-        write_record(store, cell_at(), "clean", 900)
-        answer = checked(store, *arguments)
-        assert answer.exit_code == 2
-        (line,) = answer.stderr.splitlines()
-        assert message in line
-        assert [path.name for path in store.results.iterdir()] == ["records"]
-
 
 @pytest.mark.parametrize(
     "path", sorted((RESULTS / "checks").glob("*.json")), ids=lambda path: path.stem
@@ -539,16 +523,3 @@ def test_committed_verdicts_are_those_of_the_committed_records(path: Path, tmp_p
     shown = examine(Store(RESULTS, tmp_path), path.stem)
     assert shown.name == path.stem
     assert accepted_bytes(accepting(path.stem, shown.findings)) == path.read_bytes()
-
-
-def test_a_record_that_goes_stale_is_a_regression(store: Store) -> None:
-    """What held by a making of another recipe is missing, and so worse than accepted."""
-    cell = cell_at("rift")
-    one = replace(BY_HAND, seeds=(0,), archs=("resnet18-w8",))
-    old = replace(one, finetuning={"epochs": 1})
-    write_making(store, cell, 0.7, scale=old)
-    kept = accepting("by-hand", claim_findings(Fresh(store, old, "x.toml"), published()))
-    held = [each.id for each in kept.verdicts if each.verdict in GOOD and each.id.startswith("C9/")]
-    worse = regressions(kept, claim_findings(Fresh(store, one, "x.toml"), published()))
-    assert held
-    assert set(held) <= {each.id for each in worse}

@@ -49,9 +49,9 @@ class Case:
         name = f"{self.claim}/{place}/{re.sub('[^A-Za-z0-9.*]+', '-', what)}"
         return Finding(name, verdict, str(place), what, why, claim=self.claim)
 
-    def missing(self, place: Place | str, what: str, lacking: Lacking) -> Finding:
+    def missing(self, place: Place | str, what: str, why: Lacking) -> Finding:
         """Return a line without a record."""
-        return self.line(place, what, (Verdict.MISSING, "")).missing(lacking)
+        return self.line(place, what, (Verdict.MISSING, "")).missing(why)
 
     def change(self, place: Place, ours: str, role: str, bound: Bound, theirs: str = BASE) -> Finding:
         """Return a line about the accuracy of `ours` minus that of `theirs`."""

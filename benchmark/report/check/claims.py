@@ -127,7 +127,7 @@ def c12(case: Case) -> list[Finding]:
     """RiFT keeps robustness under AutoAttack too: Section 5.1, which gives no number.
 
     Decided for the first network, which the audit evaluates, and for others where it is on record. The
-    audit of the smaller scales attacks the first images only, as the line then says.
+    audit of the smaller scales attacks the first images only, as the line then tells.
     """
     lines = [case.change(place, RIFT, "AutoAttack", KEEPS) for place in case.fresh.places()]
     return [line for place, line in enumerate(lines) if not place or line.ours is not None]

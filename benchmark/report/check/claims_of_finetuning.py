@@ -1,10 +1,11 @@
 """Claims C3 and C7 to C9, decided by how models were fine-tuned: curves, criticality and alpha*."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
-from math import inf
+from math import comb
 from statistics import fmean
+from typing import NamedTuple
 
 from benchmark.algorithm.protocols import CURVE
 from benchmark.plans.plan import Plan
@@ -42,7 +43,7 @@ def c3(case: Case) -> list[Finding]:
 
 def _rises(role: str) -> Callable[[Makings], tuple[Decision, Estimate]]:
     def decide(makings: Makings) -> tuple[Decision, Estimate]:
-        curves = [_curve(making, role) for making in makings.values()]
+        curves = [_curve(tuned, role) for tuned in makings.values()]
         at_first = [
             fmean(rise for alpha, rise in curve.items() if 0 < alpha <= AT_FIRST) for curve in curves
         ]
@@ -55,16 +56,26 @@ def _rises(role: str) -> Callable[[Makings], tuple[Decision, Estimate]]:
     return decide
 
 
-def _curve(making: Finetuning, role: str) -> dict[float, float]:
+def _curve(tuned: Finetuning, role: str) -> dict[float, float]:
     """Return the rise of an accuracy over that at 0, by alpha."""
-    counts = {point.alpha: point.clean if role == "Std" else point.robust for point in making.curve}
+    counts = {point.alpha: point.clean if role == "Std" else point.robust for point in tuned.curve}
     known = {alpha: count.fraction for alpha, count in counts.items() if count is not None}
     return {alpha: value - known[0.0] for alpha, value in known.items()}
 
 
 # --- criticality --------------------------------------------------------------------------------------
 
-Criticalities = Sequence[Sequence[ModuleCriticality]]  # by seed
+
+class _Valid(NamedTuple):
+    """A module with a valid MRC."""
+
+    mrc: float
+    drop: float
+    constrained: bool
+
+
+Rule = Callable[[Sequence[Sequence[_Valid]], int], Decision]
+"""Decides by the modules with a valid MRC, by seed, and the number of all modules."""
 
 
 def c7(case: Case) -> list[Finding]:
@@ -78,36 +89,21 @@ def c7(case: Case) -> list[Finding]:
     return _by_criticality(case, "modules that hardly matter", _hardly_matter)
 
 
-def _hardly_matter(seeds: Criticalities) -> Decision:
-    low = [_low(modules) for modules in seeds]
-    sure = [[module for module in modules if module.constrained] for modules in low]
-    drops = [min(_drop(each) for each in modules if each.valid) for modules in seeds]
+def _hardly_matter(seeds: Sequence[Sequence[_Valid]], count: int) -> Decision:
+    low = []
+    for valid in seeds:
+        largest = SMALL * max(each.mrc for each in valid)
+        low.append([each for each in valid if each.drop <= LOW_DROP and each.mrc <= largest])
+    sure = [sum(each.constrained for each in modules) for modules in low]
+    drops = (f"{100 * min(each.drop for each in valid):.1f}" for valid in seeds)
     why = (
-        f"{_listed(len(modules) for modules in sure)} of {len(seeds[0])} lose {100 * LOW_DROP:g} "
+        f"{', '.join(map(str, sure))} of {count} lose {100 * LOW_DROP:g} "
         f"points of robust accuracy or less, with an MRC of {SMALL:g} of the largest or less; smallest "
-        f"loss {', '.join(f'{100 * drop:.1f}' for drop in drops)} points"
+        f"loss {', '.join(drops)} points"
     )
     if all(sure):
         return Verdict.HOLDS, why
     return (Verdict.UNCLEAR if any(low) else Verdict.FAILS), why
-
-
-def _low(modules: Sequence[ModuleCriticality]) -> list[ModuleCriticality]:
-    valid = [each for each in modules if each.valid]
-    largest = max(_mrc(each) for each in valid)
-    return [each for each in valid if _drop(each) <= LOW_DROP and _mrc(each) <= SMALL * largest]
-
-
-def _mrc(entry: ModuleCriticality) -> float:
-    return inf if entry.mrc is None else entry.mrc
-
-
-def _drop(entry: ModuleCriticality) -> float:
-    return inf if entry.accuracy_drop is None else entry.accuracy_drop
-
-
-def _listed(counts: Iterable[int]) -> str:
-    return ", ".join(str(count) for count in counts)
 
 
 def c8(case: Case) -> list[Finding]:
@@ -120,32 +116,37 @@ def c8(case: Case) -> list[Finding]:
     return _by_criticality(case, "rankings", _ranked_differently)
 
 
-def _ranked_differently(seeds: Criticalities) -> Decision:
-    opposite = [_opposite(modules) for modules in seeds]
-    pairs = len(seeds[0]) * (len(seeds[0]) - 1) // 2
-    why = f"{_listed(opposite)} of {pairs} pairs of modules are ranked in opposite order"
-    return unanimous([count > 0 for count in opposite]), why
+def _ranked_differently(seeds: Sequence[Sequence[_Valid]], count: int) -> Decision:
+    opposite = [
+        sum((a.mrc - b.mrc) * (a.drop - b.drop) < 0 for a, b in combinations(valid, 2))
+        for valid in seeds
+    ]
+    why = f"{', '.join(map(str, opposite))} of {comb(count, 2)} pairs of modules are ranked in opposite"
+    return unanimous([pairs > 0 for pairs in opposite]), f"{why} order"
 
 
-def _opposite(modules: Sequence[ModuleCriticality]) -> int:
-    """Count the pairs of modules that MRC and the drop of robust accuracy rank in opposite order."""
-    valid = [(_mrc(each), _drop(each)) for each in modules if each.valid]
-    return sum((a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in combinations(valid, 2))
-
-
-def _by_criticality(case: Case, what: str, rule: Callable[[Criticalities], Decision]) -> list[Finding]:
+def _by_criticality(case: Case, what: str, rule: Rule) -> list[Finding]:
     """Return a line per network of Table 1, by the criticality that RiFT selects by."""
 
     def decide(makings: Makings) -> tuple[Decision, None]:
-        seeds = [making.criticality or [] for making in makings.values()]
-        if not all(any(each.valid for each in modules) for modules in seeds):
+        seeds = [tuned.criticality or [] for tuned in makings.values()]
+        valid = [_valid(modules) for modules in seeds]
+        if not all(valid):
             return (Verdict.UNCLEAR, "no module has a valid MRC in some seed"), None
-        verdict, why = rule(seeds)
+        verdict, why = rule(valid, len(seeds[0]))
         if lost := dict.fromkeys(name for modules in seeds for name in not_valid(modules)):
             why += f"; the ascent diverged or ended lower than it began in some seed: {', '.join(lost)}"
         return (verdict, why), None
 
     return [case.made(place, what, RIFT, "table1", decide) for place in case.fresh.places()]
+
+
+def _valid(modules: Sequence[ModuleCriticality]) -> list[_Valid]:
+    return [
+        _Valid(each.mrc, each.accuracy_drop, each.constrained)
+        for each in modules
+        if each.valid and each.mrc is not None and each.accuracy_drop is not None
+    ]
 
 
 # --- alpha* -------------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ def c9(case: Case) -> list[Finding]:
     range_ = case.published.alpha
 
     def decide(makings: Makings) -> tuple[Decision, Estimate]:
-        alphas = tuple(making.alpha for making in makings.values())
+        alphas = tuple(tuned.alpha for tuned in makings.values())
         ours = Estimate(alphas, sources=tuple(cell.key for cell in makings))
         why = f"the published range is {range_.low} to {range_.high}"
         lr = Plan.of(next(iter(makings)), case.fresh.scale).recipe.lr

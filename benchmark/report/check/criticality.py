@@ -108,7 +108,7 @@ def _finding(
     makings = fresh.makings(place, reading, reports[reading == OFFICIAL_CODE])
     if isinstance(makings, Lacking):
         return finding.missing(makings)
-    seeds = {cell.seed: making.criticality or [] for cell, making in makings.items()}
+    seeds = {cell.seed: tuned.criticality or [] for cell, tuned in makings.items()}
     values, (verdict, why) = _compared(entry, quantity, value, reading, seeds)
     if verdict is Verdict.MATCH and COMPARED[fresh.scale.name] == "neighbour":
         verdict, why = Verdict.WITHIN, f"{why}, but by another recipe"

@@ -160,8 +160,8 @@ def _of_row(fresh: Fresh, row: PublishedRow) -> Iterator[Finding]:
         for finetune in row.finetunes:
             cells = _cells(fresh, row, finetune)
             found = fresh.accuracy(cells, name)
-            lacking = isinstance(found, Lacking) and not found.stale
-            if not cells or (lacking and not fresh.planned(cells, name)):
+            absent = isinstance(found, Lacking) and not found.stale
+            if not cells or (absent and not fresh.planned(cells, name)):
                 continue
             finding = Finding(
                 f"{row.id}/{name}@{finetune}",

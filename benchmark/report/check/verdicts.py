@@ -74,9 +74,9 @@ class Finding:
             return None
         return self.ours.mean - self.published
 
-    def missing(self, lacking: Lacking) -> Self:
+    def missing(self, found: Lacking) -> Self:
         """The same finding for what is not on record."""
-        return replace(self, verdict=Verdict.MISSING, why=lacking.why, make=lacking.make)
+        return replace(self, verdict=Verdict.MISSING, why=found.why, make=found.make)
 
 
 def badness(verdict: Verdict) -> int:
