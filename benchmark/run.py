@@ -25,7 +25,7 @@ from benchmark.algorithm.interpolate import best_alpha, interpolate
 from benchmark.algorithm.selection import Candidates
 from benchmark.checkpoints.load import load_checkpoint
 from benchmark.checkpoints.registry import expected_sha256, held
-from benchmark.data.hold_out import Material, material
+from benchmark.data.hold_out import Splits, splits
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.counting import (
     batch_starts,
@@ -80,7 +80,7 @@ STAGES = {"algorithm1": "criticality", "official": "criticality-official"}
 class Run:
     """What the steps of one cell share.
 
-    The making of a model sees `material` only; test images come in through it if the protocol chooses
+    Training and selection see `splits` only; test images come in through it if the protocol chooses
     on them, and else only when everything has been chosen. `memory` is that of `criticality`,
     `takeover` that of `fit`.
     """
@@ -93,8 +93,8 @@ class Run:
     takeover: Takeover = REFUSE
 
     @cached_property
-    def material(self) -> Material:
-        return material(self.data, self.plan.base.hold_out)
+    def splits(self) -> Splits:
+        return splits(self.data, self.plan.base.hold_out)
 
     @property
     def directory(self) -> Path:
@@ -108,7 +108,7 @@ class Run:
     def base_weights(self) -> Weights:
         """Step 0, theta_AT."""
         shared = self.store, self.progress, self.directory, self.takeover
-        return base_weights(self.plan.base, self.material, *shared)
+        return base_weights(self.plan.base, self.splits, *shared)
 
     def model(self, state: dict[str, Tensor]) -> nn.Module:
         """The cell's network with the weights `state`, in evaluation mode."""
@@ -151,7 +151,7 @@ def new_model(plan: BasePlan, device: torch.device) -> nn.Module:
 
 def base_weights(
     plan: BasePlan,
-    material: Material,
+    splits: Splits,
     store: Store,
     progress: Progress,
     directory: Path = Path("data"),
@@ -161,7 +161,7 @@ def base_weights(
 
     They are a checkpoint's, which is looked for in the data directory `directory`, or those that
     adversarial training ends with. Selection there: the epoch with the highest robust accuracy on the
-    images that judge (test images in the paper, Section 5.1), by one PGD-10 run from fixed starts. The
+    selection images (test images in the paper, Section 5.1), by one PGD-10 run from fixed starts. The
     mean of the last `AVERAGED_EPOCHS` epochs' weights is kept in a file of its own beside them.
     `takeover` is that of `fit`. Raises `UserError` before training if records exist whose weights are
     not here and cannot be made again bit by bit on this machine, and if the checkpoint is not the
@@ -174,20 +174,20 @@ def base_weights(
     started = datetime.now(UTC)
     if plan.checkpoint is not None:
         weights, read = _read(plan, directory)
-        data = material.train.sha256()
+        data = splits.train.sha256()
         cpu = torch.device("cpu")
         made = provenance(started, device=cpu, weights=weights.sha256, data=data, resumed=False)
         making = Making(cell=CellName.of(plan.cell), **hashed(plan.spec), provenance=made, details=read)
         keep_weights(store, path, fingerprint, weights, making)
         return weights
-    device = material.train.images.device
+    device = splits.train.images.device
     checkpoint = path.with_name("training.safetensors")
     check_repeatable(store.making(plan.cell), device)
     model = new_model(plan, device)
-    judged = material.judge.first(plan.recipe.select_images)
+    judged = splits.selection.first(plan.recipe.select_images)
     fitted = fit(
         model,
-        material.train,
+        splits.train,
         plan.info,
         plan.method,
         plan.recipe,
@@ -206,7 +206,7 @@ def base_weights(
         started,
         device=device,
         weights=weights.sha256,
-        data=material.train.sha256(),
+        data=splits.train.sha256(),
         resumed=fitted.resumed,
         chunk=batch_starts(judged).step,
         seconds=fitted.seconds,
@@ -281,9 +281,9 @@ def finetuned_weights(run: Run, theta_at: Weights) -> Weights:
         started,
         device=run.device,
         weights=weights.sha256,
-        data=run.material.train.sha256(),
+        data=run.splits.train.sha256(),
         resumed=tuned.resumed,
-        chunk=batch_starts(run.material.judge).step,
+        chunk=batch_starts(run.splits.selection).step,
         begun=tuned.begun,
     )
     details = Finetuning(
@@ -322,7 +322,7 @@ def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticali
 
 def criticality_images(run: Run, split: str) -> Split:
     """The images that criticality is measured on."""
-    return {"train": run.material.train, "test": run.data.test, "hold-out": run.material.judge}[split]
+    return {"train": run.splits.train, "test": run.data.test, "hold-out": run.splits.selection}[split]
 
 
 def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
@@ -342,11 +342,11 @@ def tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
             log, begun = EPOCH_LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
             return Fitted.of(State(len(log), log, state, begun=begun), resumed=False)
     model = run.model(theta_at.state)
-    judged = run.material.judge.first(plan.recipe.select_images)
+    judged = run.splits.selection.first(plan.recipe.select_images)
     checkpoint = folder / "finetuning.safetensors"
     fitted = fit(
         model,
-        run.material.train,
+        run.splits.train,
         plan.base.info,
         CleanTraining(plan.finetune.bn),
         plan.recipe,
@@ -376,7 +376,7 @@ def choose_alpha(
     plan = run.plan
     assert plan.finetune is not None and plan.finetune.interpolation is not None
     rule, base = plan.finetune.interpolation, plan.base
-    judged = run.material.judge.first(plan.recipe.select_images)
+    judged = run.splits.selection.first(plan.recipe.select_images)
     points: Spec = {"attack": spec_of(plan.attack), "images": len(judged)}
     chunk = batch_starts(judged).step
     fingerprint = journaled(points, theta_at.sha256, theta_ft.sha256, device=run.device, chunk=chunk)

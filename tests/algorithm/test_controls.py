@@ -39,7 +39,7 @@ def both(run):
 
     def made(finetune):
         this = run(finetune)
-        base = base_weights(this.plan.base, this.material, this.store, silent)
+        base = base_weights(this.plan.base, this.splits, this.store, silent)
         tuned = finetuned_weights(this, base)
         parameters = {name for name, _ in this.model(base.state).named_parameters()}
         return base.state, tuned.state, parameters

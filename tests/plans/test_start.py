@@ -192,14 +192,14 @@ class TestRiftFromACheckpoint:
 
     def test_reads_the_file_again_where_its_copy_is_gone(self, started, ran, store, digits):
         """Weights of a checkpoint can be had again on any machine, and are the same."""
-        from benchmark.data.hold_out import material
+        from benchmark.data.hold_out import splits
         from benchmark.run import base_weights
 
         plan = Plan.of(BASE, started).base
         made = ran[0].making(BASE)
         elsewhere = made.provenance.model_copy(update={"device": "cpu, another"})
         store.write_making(made.model_copy(update={"provenance": elsewhere}))
-        weights = base_weights(plan, material(digits, None), store, lambda *_: None)
+        weights = base_weights(plan, splits(digits, None), store, lambda *_: None)
         assert weights.sha256 == made.provenance.weights_sha256
 
     def test_never_reads_another_file(self, ran, file, own_registry, store, tmp_path, monkeypatch):
