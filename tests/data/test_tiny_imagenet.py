@@ -383,7 +383,7 @@ class TestCache:
     def test_large_arrays_are_read_in_blocks(self, data, monkeypatch):
         """Blocks that do not divide the file give the same array and hash."""
         before = load(data, LAYOUT)
-        monkeypatch.setattr("benchmark.data.image_cache.BLOCK", 1000)
+        monkeypatch.setattr("benchmark.data.sealed.BLOCK", 1000)
         monkeypatch.setattr(tiny_imagenet, "BLOCK", 7)
         assert same(load(data, LAYOUT), before)
         shutil.rmtree(data / CACHE)

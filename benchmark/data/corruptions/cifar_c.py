@@ -1,7 +1,7 @@
 """CIFAR-10-C and CIFAR-100-C as published: one .npy file per corruption, and `labels.npy`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from benchmark.data.corruptions.published_sets import (
 )
 from benchmark.data.info import DatasetInfo
 from benchmark.data.jpegs import Pixels
-from benchmark.data.npy_files import read_header
+from benchmark.data.sealed import mapped_array
 from benchmark.errors import UserError
 
 
@@ -37,7 +37,7 @@ class CifarCorruptions(CorruptedSet):
         if not path.is_file():
             raise UserError(f"'{path}' is missing; {how_to_mend(self.title, self.folder)}")
         self._verify(path)
-        stored = _mapped(
+        stored = mapped_array(
             path, (count,), np.typecodes["AllInteger"], f"integers of shape ({count},) are right"
         )
         if stored.min() < 0 or stored.max() >= self.info.classes:
@@ -66,25 +66,9 @@ class CifarCorruptions(CorruptedSet):
         threads: int,  # noqa: ARG002
     ) -> tuple[Pixels, Labels]:
         shape = (SEVERITIES * self.images, self.info.side, self.info.side, self.info.channels)
-        stored = _mapped(path, shape, "B", f"uint8 of shape {shape} is right")
+        stored = mapped_array(path, shape, "B", f"uint8 of shape {shape} is right")
         first = (severity - 1) * self.images
         return np.array(stored[first : first + self.images], order="C"), self._labels.copy()
-
-
-def _mapped(path: Path, shape: tuple[int, ...], types: str, right: str) -> NDArray[Any]:
-    """The array in a .npy file, left on disk. `types` are the numpy codes to accept.
-
-    Raises `UserError`, which says what is `right`.
-    """
-    try:
-        with path.open("rb") as file:
-            header = read_header(file)
-        if header.shape != shape or header.dtype.char not in types:
-            raise UserError(f"'{path}' has {header}; {right}")
-        order: Literal["F", "C"] = "F" if header.fortran_order else "C"
-        return np.memmap(path, header.dtype, "r", header.length, shape, order)
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' is truncated or damaged ({error}); {right}") from error
 
 
 def _first_difference(labels: Labels, test_labels: NDArray[Any]) -> str:
