@@ -18,8 +18,7 @@ import torch
 from filelock import FileLock
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from benchmark.data.cifar_batches import read_split
-from benchmark.data.content import content_sha256
+from benchmark.data.cifar_batches import content_sha256, read_split
 from benchmark.data.get.archives import archive
 from benchmark.data.get.download import settle, staging, unpack, verify_archive, writing
 from benchmark.data.images import Dataset, Split

@@ -181,5 +181,6 @@ def _array(
 def _damaged(directory: Path, name: str) -> UserError:
     folder = directory / CACHE
     return UserError(
-        f"'{folder / name}' is damaged; delete the folder '{folder}' and the same command makes it again"
+        f"'{folder / name}' is damaged; delete the folder '{folder}' and the same command "
+        "makes it again"
     )

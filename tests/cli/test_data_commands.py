@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmark.cli import data as data_commands
 from benchmark.data import cifar, load
-from benchmark.data.content import content_sha256
+from benchmark.data.cifar_batches import content_sha256
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt
 from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.get.inventory import HOLDINGS, Corruptions

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from benchmark.data import cifar
-from benchmark.data.cifar_batches import read_split
-from benchmark.data.content import content_sha256
+from benchmark.data.cifar_batches import content_sha256, read_split
 from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.info import CIFAR10, CIFAR100
 from benchmark.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from benchmark.data.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
-from benchmark.data.corruptions.spatter import MUD, WATER, outlines, relief
+from benchmark.data.corruptions.weather import MUD, WATER, outlines, relief
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)

@@ -14,8 +14,9 @@ from benchmark.data.corruptions.frost import (
     PhotographedFrost,
     frost,
     least_picture_side,
+    load_frost,
 )
-from benchmark.data.corruptions.generator import CONSTANTS, corrupt, load_frost
+from benchmark.data.corruptions.generator import CONSTANTS, corrupt
 from benchmark.errors import UserError
 
 RNG = np.random.default_rng(0)

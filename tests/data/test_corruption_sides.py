@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.corruptions import generator
 from benchmark.data.corruptions.blur import overwriting
-from benchmark.data.corruptions.colour import luma
+from benchmark.data.corruptions.digital import luma
 from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt
 
 every_corruption = pytest.mark.parametrize("name", OPERATIONS)

@@ -27,7 +27,7 @@ from benchmark.data.corruptions.generator import (
     corrupt,
     generator_spec,
 )
-from benchmark.data.corruptions.plasma import plasma, plasma_noise_side
+from benchmark.data.corruptions.weather import plasma, plasma_noise_side
 
 COUNT = 200
 DIGITS = np.rint(load_digits().images[:COUNT] * 255 / 16).astype(np.uint8)[..., None]

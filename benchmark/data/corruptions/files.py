@@ -14,7 +14,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.data.corruptions.constants import SEVERITY_LEVELS
+from benchmark.data.corruptions.generator import OPERATIONS, corrupt, generator_spec
 from benchmark.data.get.sha256sums import known_sha256
 from benchmark.data.sealed import MANIFEST, Manifest, mapped_array, write_array
 from benchmark.errors import UserError, first_problem

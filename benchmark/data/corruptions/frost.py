@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from benchmark.data.corruptions.colour import luma
 from benchmark.data.corruptions.constants import Constants
+from benchmark.data.corruptions.digital import luma
 from benchmark.data.corruptions.filters import FloatArray, sample
 from benchmark.data.corruptions.streams import Streams
 from benchmark.data.corruptions.weather import clouds
@@ -42,7 +42,7 @@ def frost(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:
 
     The stand-in is a grey veil with bright filaments, the ridges of a plasma map; which of `TEXTURES`
     it is, is drawn for every image. Constants: weight of the picture and weight of the frost.
-    Arguments as in corruption_noise.py.
+    Arguments as in noise.py.
     """
     kept, added = constants
     drawn = [TEXTURES[stream.integers(len(TEXTURES))] for stream in streams]
