@@ -124,12 +124,7 @@ class CifarCorruptions(CorruptedSet):
             )
         return labels
 
-    def _read(
-        self,
-        path: Path,
-        severity: int,
-        threads: int,  # noqa: ARG002
-    ) -> tuple[Pixels, Labels]:
+    def _read(self, path: Path, severity: int, _threads: int) -> tuple[Pixels, Labels]:
         shape = (SEVERITIES * self.images, self.info.side, self.info.side, self.info.channels)
         stored = mapped_array(path, shape, "B", f"uint8 of shape {shape} is right")
         first = (severity - 1) * self.images

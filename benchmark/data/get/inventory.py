@@ -87,11 +87,7 @@ class Cifar(ArchivedData):
         return cifar.verify(self.info, directory) if cifar.present(self.info, directory) else None
 
     def place(
-        self,
-        source: Path,
-        directory: Path,
-        accepted: Sequence[str],
-        progress: Progress,  # noqa: ARG002 - nothing is decoded
+        self, source: Path, directory: Path, accepted: Sequence[str], _progress: Progress
     ) -> None:
         self.verify(directory)  # what is there and wrong is not overwritten
         with _staged(directory, self.name) as part:
@@ -172,11 +168,7 @@ class PublishedCorruptions(ArchivedData):
         return "files as they were unpacked"
 
     def place(
-        self,
-        source: Path,
-        directory: Path,
-        accepted: Sequence[str],
-        progress: Progress,  # noqa: ARG002 - nothing is decoded
+        self, source: Path, directory: Path, accepted: Sequence[str], _progress: Progress
     ) -> None:
         if source.is_dir():
             self._place_folder(source, directory, accepted)
