@@ -37,7 +37,8 @@ from handmade import BY_HAND, PROVENANCE, cell_at, write_record
 TWO = replace(BY_HAND, archs=("resnet18-w8",), seeds=(0, 1), criticality={"images": 64})
 TUNINGS = ("rift", "robust-critical", "last-layer", "random-layer", "all-layers")
 MODULES = ("conv1", "layer1.0.conv1", "layer4.1.conv2", "linear")
-MRC = {0: (0.5, 0.02, 2.0, 0.3), 1: (0.7, 0.04, 1.0, 0.5)}
+MRC = ((0.5, 0.02, 2.0, 0.3), (0.7, 0.04, 1.0, 0.5))
+BOUND = ((True,) * 4,) * 2
 
 
 def write_making(store: Store, cell: Cell, scale: Scale = TWO, **details: object) -> None:
@@ -74,13 +75,6 @@ def measured_entry(module: str, mrc: float | None, constrained: bool = True) -> 
     )
 
 
-def criticality(
-    mrc: Sequence[float | None], constrained: Sequence[bool] = (True,) * 4
-) -> list[ModuleCriticality]:
-    """Of `MODULES`."""
-    return [measured_entry(*each) for each in zip(MODULES, mrc, constrained, strict=True)]
-
-
 def write_curves(store: Store, tunings: Sequence[str] = TUNINGS) -> None:
     """Both seeds start at (400, 250) and (420, 240); each tuning gains and loses more than the last."""
     for step, tuning in enumerate(tunings, start=1):
@@ -92,24 +86,35 @@ def write_curves(store: Store, tunings: Sequence[str] = TUNINGS) -> None:
             write_making(store, cell, curve=points, alpha=0.5, modules=[MODULES[seed]])
 
 
-def write_criticality(store: Store, name: str = "rift") -> None:
-    """Criticality of both seeds as in `MRC`."""
-    for seed, mrc in MRC.items():
-        write_making(store, cell_at(name, seed, scale=TWO), criticality=criticality(mrc))
+def write_criticality(
+    store: Store,
+    name: str = "rift",
+    mrc: Sequence[Sequence[float | None]] = MRC,
+    bound: Sequence[Sequence[bool]] = BOUND,
+) -> None:
+    """The criticality of `MODULES` for each seed; `bound` is whether the constraint was active."""
+    for seed, values in enumerate(mrc):
+        entries = [measured_entry(*each) for each in zip(MODULES, values, bound[seed], strict=True)]
+        write_making(store, cell_at(name, seed, scale=TWO), criticality=entries)
 
 
-def write_damage(store: Store, modules: Sequence[str] = MODULES) -> None:
+def write_accuracies(store: Store, finetune: str, seed: int, clean: int, robust: int) -> None:
+    """Right answers to 1000 images."""
+    cell = cell_at(finetune, seed, scale=TWO)
+    write_record(store, cell, "clean", clean, scale=TWO)
+    write_record(store, cell, "pgd10x3", robust, scale=TWO)
+
+
+def write_damage(
+    store: Store, modules: Sequence[str] = MODULES, mrc: Sequence[Sequence[float | None]] = MRC
+) -> None:
     """Module i of `MODULES` loses i (seed 0) or 3i (seed 1) and gains 10 images of 1000."""
-    write_criticality(store)
+    write_criticality(store, mrc=mrc)
     for seed in TWO.seeds:
-        cell = cell_at("none", seed, scale=TWO)
-        write_record(store, cell, "clean", 900, scale=TWO)
-        write_record(store, cell, "pgd10x3", 500, scale=TWO)
+        write_accuracies(store, "none", seed, 900, 500)
         for module in modules:
-            cell = cell_at(f"module-{module}-alpha-1", seed, scale=TWO)
             lost = MODULES.index(module) * (1 + 2 * seed)
-            write_record(store, cell, "clean", 910, scale=TWO)
-            write_record(store, cell, "pgd10x3", 500 - lost, scale=TWO)
+            write_accuracies(store, f"module-{module}-alpha-1", seed, 910, 500 - lost)
 
 
 def picture_of(name: str, store: Store, scale: Scale = TWO) -> Picture:
@@ -149,17 +154,12 @@ def test_curves_by_hand(store: Store) -> None:
     ]
 
 
-def test_one_seed_has_no_mean(store: Store) -> None:
-    """With one seed the picture and its CSV are that seed."""
+def test_a_figure_is_of_the_seeds_of_its_network(store: Store) -> None:
+    """Seeds that a scale names for a network are those of the picture; one seed has no mean."""
     write_curves(store)
     one = replace(TWO, seeds=(1,))
     assert {row["seed"] for row in rows_of("figure1", store, one)} == {"1"}
     assert "seed 1: one seed, no spread" in picture_of("figure1", store, one).caption
-
-
-def test_a_figure_is_of_the_seeds_of_its_network(store: Store) -> None:
-    """Seeds that a scale names for a network are those of the picture and its note."""
-    write_curves(store)
     own = replace(TWO, seeds=(7,), networks={"resnet18-w8": {"seeds": (1, 0)}})
     picture = picture_of("figure1", store, own)
     assert picture.seeds == (1, 0)
@@ -195,14 +195,6 @@ def test_a_tuning_of_some_seeds_is_left_out_by_name(store: Store) -> None:
     )
 
 
-def test_stale_makings_are_left_out(store: Store) -> None:
-    """A curve of other settings is not drawn."""
-    write_curves(store)
-    changed = replace(TWO, finetuning={"lr": 0.5})
-    with pytest.raises(UserError, match="missing or stale"):
-        picture_of("figure1", store, changed)
-
-
 def test_the_caption_of_curves(store: Store) -> None:
     """It says which scale, seeds and images, what the marks are, and which modules were fine-tuned."""
     write_curves(store)
@@ -215,6 +207,8 @@ def test_the_caption_of_curves(store: Store) -> None:
     assert "  ring: alpha* of non-robust-critical (RiFT), by seed 0.50, 0.50" in lines
     assert "  robust-critical: conv1 (1 of 2 seeds); layer1.0.conv1 (1 of 2 seeds)" in lines
     assert not [line for line in lines if line.startswith("  all layers:") or "left out" in line]
+    with pytest.raises(UserError, match="missing or stale"):  # curves of other settings
+        picture_of("figure1", store, replace(TWO, finetuning={"lr": 0.5}))
 
 
 def test_the_caption_names_a_part_of_the_test_images(store: Store) -> None:
@@ -245,7 +239,7 @@ def test_criticality_by_hand(store: Store) -> None:
 
 def test_criticality_needs_every_seed(store: Store) -> None:
     """Bars are of all seeds; of the seeds that are there if these alone are asked for."""
-    write_making(store, cell_at("rift", 0, scale=TWO), criticality=criticality(MRC[0]))
+    write_criticality(store, mrc=MRC[:1])
     with pytest.raises(UserError, match=r"rift/seed1; `.* figure3 --scale FILE\.toml` makes"):
         picture_of("figure3", store)
     assert len(rows_of("figure3", store, replace(TWO, seeds=(0,)))) == 4
@@ -253,10 +247,8 @@ def test_criticality_needs_every_seed(store: Store) -> None:
 
 def test_unconstrained_and_diverged_modules_are_named(store: Store) -> None:
     """A module whose constraint was never active or whose ascent diverged is told in the caption."""
-    active = ((True, False, True, True), (True, True, True, False))
-    for seed, mrc in enumerate(((0.5, 0.02, None, 0.3), (0.7, 0.04, 1.0, 0.5))):
-        entries = criticality(mrc, active[seed])
-        write_making(store, cell_at("rift", seed, scale=TWO), criticality=entries)
+    bound = ((True, False, True, True), (True, True, True, False))
+    write_criticality(store, mrc=((0.5, 0.02, None, 0.3), MRC[1]), bound=bound)
     caption = picture_of("figure3", store).caption
     assert "most critical: conv1" in caption
     assert "the ascent diverged in some seed, not ranked: layer4.1.conv2\n" in caption
@@ -276,8 +268,7 @@ def test_a_failed_ascent_is_ranked_by_the_released_code_only(
     store: Store, figure: str, tuning: str, least: str, how: str
 ) -> None:
     """A negative MRC in one seed takes the module out of the ranking, and the caption names it."""
-    for seed, mrc in enumerate(((-0.5, 0.5, 1.0, 0.3), (0.1, 0.5, 1.0, 0.3))):
-        write_making(store, cell_at(tuning, seed, scale=TWO), criticality=criticality(mrc))
+    write_criticality(store, tuning, ((-0.5, 0.5, 1.0, 0.3), (0.1, 0.5, 1.0, 0.3)))
     caption = picture_of(figure, store).caption
     assert f"least critical: {least}; most critical: layer4.1.conv2" in caption
     assert f"the ascent ended lower than it began in some seed, {how}: conv1\n" in caption
@@ -361,10 +352,7 @@ def test_modules_without_records_keep_their_rank_free(store: Store) -> None:
 
 def test_damage_is_of_modules_that_are_ranked(store: Store) -> None:
     """A module with a failed or diverged ascent is named and left out of ranks and correlations."""
-    write_damage(store)
-    for seed, mrc in enumerate(((0.5, None, 1.0, -0.1), (0.5, 0.1, 1.0, 0.1))):
-        store.record_path(cell_at("rift", seed, scale=TWO), "making").unlink()
-        write_making(store, cell_at("rift", seed, scale=TWO), criticality=criticality(mrc))
+    write_damage(store, mrc=((0.5, None, 1.0, -0.1), (0.5, 0.1, 1.0, 0.1)))
     picture = picture_of("figure-damage", store)
     assert isinstance(picture, Damage)
     ranks = [(module.rank, module.measured.module) for module in picture.modules]
@@ -375,11 +363,7 @@ def test_damage_is_of_modules_that_are_ranked(store: Store) -> None:
 
 def test_damage_of_nothing_that_is_ranked_is_refused(store: Store) -> None:
     """Without a valid MRC in every seed there is no order to show modules in."""
-    for seed in TWO.seeds:
-        write_record(store, cell_at("none", seed, scale=TWO), "clean", 900, scale=TWO)
-        write_record(store, cell_at("none", seed, scale=TWO), "pgd10x3", 500, scale=TWO)
-        entries = criticality((-0.1,) * len(MODULES))
-        write_making(store, cell_at("rift", seed, scale=TWO), criticality=entries)
+    write_damage(store, (), mrc=[(-0.1,) * len(MODULES)] * 2)
     with pytest.raises(UserError, match="no module has a valid MRC in every seed"):
         picture_of("figure-damage", store)
     assert "no module is ranked" in picture_of("figure3", store).caption
