@@ -95,7 +95,6 @@ class TestCifar:
         refused(lambda: official(CIFAR10, cifar.parent), r"labels.npy' has uint8 .*shape \(50000,\)")
 
     def test_order_in_memory_does_not_matter(self, cifar):
-        """A file in Fortran order gives the same images, contiguous in C order."""
         images, _ = cifar_files(cifar).copy("fog", 3)
         np.save(cifar / "fog.npy", np.asfortranarray(np.load(cifar / "fog.npy")))
         again, _ = cifar_files(cifar).copy("fog", 3)
@@ -103,7 +102,6 @@ class TestCifar:
         assert again.flags.c_contiguous
 
     def test_copies_are_copies(self, cifar):
-        """Writing to what was returned changes neither the file nor the next copy."""
         files = cifar_files(cifar)
         images, labels = files.copy("fog", 1)
         before = images.copy()
@@ -113,11 +111,9 @@ class TestCifar:
         np.testing.assert_array_equal(same, TEST_LABELS)
 
     def test_names(self, cifar):
-        """Every corruption that is there, and not the labels."""
         assert cifar_files(cifar).names == ("fog", "frost")
 
     def test_labels_of_another_order(self, cifar):
-        """Labels that are not the test set's, row by row, are refused with the first such row."""
         other = TEST_LABELS[[0, 2, 1, 3, 4, 5]]
         refused(lambda: cifar_files(cifar, other), r"CIFAR-10 test set .*image 1 is 0 .*has to be 1")
         refused(lambda: cifar_files(cifar, TEST_LABELS[:5]), r"\(6 against 5\)")
@@ -134,7 +130,6 @@ class TestCifar:
         ],
     )
     def test_wrong_labels(self, labels, match, cifar):
-        """Labels of another type, shape, range or order are refused."""
         np.save(cifar / "labels.npy", labels)
         refused(lambda: cifar_files(cifar), match)
 
@@ -148,13 +143,11 @@ class TestCifar:
         ],
     )
     def test_wrong_images(self, images, match, cifar):
-        """Images of another type or shape are refused."""
         np.save(cifar / "fog.npy", images)
         refused(lambda: cifar_files(cifar).copy("fog", 1), match)
 
     @pytest.mark.parametrize("length", [0, 5, 60, 128, -1])
     def test_truncated(self, length, cifar):
-        """A file that was cut off, in its header or in its array, is refused at every severity."""
         content = (cifar / "fog.npy").read_bytes()
         (cifar / "fog.npy").write_bytes(content[:length])
         for severity in (1, 5):
@@ -181,7 +174,6 @@ class TestCifar:
         assert "refused" in outcomes
 
     def test_objects_are_not_unpickled(self, cifar):
-        """A file of Python objects is refused."""
         np.save(cifar / "fog.npy", np.array([print] * 30, dtype=object), allow_pickle=True)
         refused(lambda: cifar_files(cifar).copy("fog", 1), "fog.npy' .*objects")
 
@@ -192,13 +184,11 @@ class TestCifar:
         refused(lambda: cifar_files(cifar).sha256(name), f"{name}.npy' is missing")
 
     def test_missing_labels(self, cifar):
-        """Without labels nothing can be read."""
         (cifar / "labels.npy").unlink()
         refused(lambda: cifar_files(cifar), "labels.npy' is missing")
 
     @pytest.mark.parametrize("severity", [0, 6, -1])
     def test_severity(self, severity, cifar):
-        """Severities are 1 to 5."""
         refused(lambda: cifar_files(cifar).copy("fog", severity), "not one of 1 to 5")
 
 
@@ -216,7 +206,6 @@ class TestTiny:
         assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
 
     def test_names(self, tiny):
-        """Every folder that does not begin with a dot."""
         (tiny / ".trash").mkdir()
         (tiny / "readme.txt").write_text("")
         assert tiny_files(tiny).names == ("fog", "frost")
@@ -234,13 +223,11 @@ class TestTiny:
         tiny_files(tiny).copy("frost", 1)
 
     def test_number_of_images(self, tiny):
-        """A class of another number of images is refused."""
         (tiny / "fog" / "3" / "n02" / "n02_9.JPEG").unlink()
         refused(lambda: tiny_files(tiny).copy("fog", 3), "fog/3/n02' has 1 images; 2 are right")
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_wrong_image(self, threads, tiny):
-        """An image of another size, and one that is none, are named."""
         path = tiny / "fog" / "3" / "n02" / "n02_9.JPEG"
         Image.new("RGB", (8, 9)).save(path)
         refused(lambda: tiny_files(tiny).copy("fog", 3, threads), "n02_9.JPEG' has 8x9 pixels; 8x8")
@@ -300,7 +287,6 @@ class TestHashes:
         files.copy("frost", 1)
 
     def test_flipped_bit_of_the_labels(self, cifar):
-        """Wrong labels are found at once."""
         record_hashes("CIFAR-10-C", cifar.parent)
         flip(cifar / "labels.npy")
         refused(lambda: cifar_files(cifar), "labels.npy' is not what was unpacked")
@@ -325,7 +311,6 @@ class TestHashes:
 
     @pytest.mark.parametrize("info", [CIFAR, TINY], ids=["file", "folder"])
     def test_once_per_process(self, info, cifar, tiny, monkeypatch):
-        """Each is hashed once, however many models and severities it is read for."""
         record_hashes(info.corruptions, cifar.parent)
         hashed, real = [], sha256sums.sha256_of
         monkeypatch.setattr(
@@ -339,7 +324,6 @@ class TestHashes:
         assert sorted(hashed) == (["fog.npy", "labels.npy"] if info is CIFAR else ["fog"])
 
     def test_unlisted_file(self, cifar):
-        """A file that is not listed is not used beside those that are."""
         record_hashes("CIFAR-10-C", cifar.parent)
         shutil.copy(cifar / "fog.npy", cifar / "snow.npy")
         refused(lambda: cifar_files(cifar).copy("snow", 1), "snow.npy' is not listed in SHA256SUMS")
@@ -361,7 +345,6 @@ class TestHashes:
         assert (tiny / SUMS).read_text() == f"{before}{fog}  spatter\n"
 
     def test_changed_files_are_not_recorded(self, cifar):
-        """Hashes that are on file are never replaced by others."""
         record_hashes("CIFAR-10-C", cifar.parent)
         before = (cifar / SUMS).read_text()
         flip(cifar / "fog.npy")
@@ -382,7 +365,6 @@ class TestHashes:
         refused(lambda: verify("CIFAR-10-C", cifar.parent), "snow.npy' is not listed")
 
     def test_verify_reads_again(self, tiny):
-        """A change after the first use in this process is found too."""
         record_hashes("Tiny-ImageNet-C", tiny.parent)
         tiny_files(tiny).copy("fog", 1)
         flip(tiny / "fog" / "1" / "n01" / "n01_9.JPEG")
@@ -416,7 +398,6 @@ class TestWhatIsThere:
                 assert f"{ARCHIVES[name].file} (md5 {ARCHIVES[name].md5})" in said
 
     def test_a_dataset_without(self, tmp_path):
-        """There are no published copies of the digits."""
         refused(lambda: official(DIGITS, tmp_path), "no published corrupted copies of Digits")
 
     def test_describe(self, cifar, tiny):

@@ -97,7 +97,6 @@ class TestFetch:
     """Mirrors and what they may send."""
 
     def test_first_mirror_that_has_the_file_is_used(self, serve, tmp_path):
-        """A mirror that fails is passed over, those after a good one are not asked."""
         content = tarred(FILES)
         urls = [
             serve("/gone", b"", status=404),
@@ -160,7 +159,6 @@ class TestFetch:
         assert done[-1] == 3_000_000
 
     def test_file_that_is_there_is_verified_and_not_downloaded(self, tmp_path):
-        """A good file is returned as it is; a cut and a changed one are refused and stay."""
         content = tarred(FILES)
         wanted, path = archive_of(content, size=len(content)), tmp_path / "set.tar.gz"
         path.write_bytes(content)
@@ -177,7 +175,6 @@ class TestFetch:
         assert path.read_bytes() == changed
 
     def test_another_process_was_faster(self, tmp_path):
-        """Threads that want the same file at once download it once."""
         content, calls = tarred(FILES), []
 
         def downloader(url, output, _pooch):
@@ -240,7 +237,6 @@ class TestFetch:
         assert tree(tmp_path) == {}
 
     def test_a_folder_that_is_a_file(self, tmp_path):
-        """A file in the place of the data directory is a user's error."""
         (tmp_path / "data").write_text("")
         with pytest.raises(UserError, match="--data-dir"):
             fetch(archive_of(b"x"), tmp_path / "data", downloader=forbidden)
@@ -305,7 +301,6 @@ class TestUnpack:
 
     @pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
     def test_truncated_file(self, tmp_path, file, packed, share):
-        """A cut archive is named, and leaves nothing."""
         files = FILES | {"set/noise": os.urandom(50_000)}
         content = packed(files)
         wanted, path, data = self.put(tmp_path, file, content[: int(share * len(content))])
@@ -326,7 +321,6 @@ class TestUnpack:
         assert not list(tmp_path.rglob("evil"))
 
     def test_absolute_members_do_not_reach_their_place(self, tmp_path, file, packed):
-        """An absolute name writes nothing to that place."""
         evil = tmp_path / "elsewhere" / "evil"
         evil.parent.mkdir()
         wanted, path, data = self.put(tmp_path, file, packed(FILES | {str(evil): b"evil"}))
@@ -337,7 +331,6 @@ class TestUnpack:
         assert not evil.exists()
 
     def test_what_a_kill_left_is_cleared(self, tmp_path, file, packed):
-        """The folder of an earlier attempt neither stays nor gets into the result."""
         wanted, path, data = self.put(tmp_path, file, packed(FILES))
         (data / ".set.part" / "set").mkdir(parents=True)
         (data / ".set.part" / "set" / "half").write_bytes(b"half")
@@ -346,7 +339,6 @@ class TestUnpack:
         assert not (data / ".set.part").exists()
 
     def test_too_little_room(self, tmp_path, file, packed, monkeypatch):
-        """An archive that cannot fit is refused."""
         wanted, path, data = self.put(tmp_path, file, packed(FILES))
         usage = namedtuple("usage", "total used free")(10**9, 10**9 - 5, 5)
         monkeypatch.setattr(benchmark.data.get.download.shutil, "disk_usage", lambda path: usage)

@@ -109,7 +109,6 @@ class TestContent:
     """Which image is where and of which class."""
 
     def test_the_published_numbers(self):
-        """By default there are 200 classes of 500 and 50 images of 64x64, as the suite's facts say."""
         layout = tiny_imagenet.OFFICIAL
         assert (layout.classes, layout.side) == (TINY_IMAGENET.classes, TINY_IMAGENET.side)
         assert layout.classes * layout.train_per_class == 100_000
@@ -135,7 +134,6 @@ class TestContent:
             assert test.labels[k] == numbers[annotated[f"val_{k}.JPEG"]]
 
     def test_types(self, data):
-        """Images are contiguous uint8 (N, H, W, C), labels int64, and both can be written to."""
         loaded = load(data, LAYOUT)
         for split, count in ((loaded.train, 36), (loaded.test, 12)):
             assert split.images.shape == (count, 8, 8, 3)
@@ -146,7 +144,6 @@ class TestContent:
             split.images[0], split.labels[0] = 0, 0
 
     def test_order_of_annotations_does_not_matter(self, tree, data):
-        """Shuffled annotations give the same images with the same labels."""
         before = load(data, LAYOUT)
         shutil.rmtree(data / CACHE)
         lines = (tree / ANNOTATIONS).read_text().splitlines(keepends=True)
@@ -179,7 +176,6 @@ class TestContent:
         assert (manifest["source"], manifest["md5"]) == ("zip", md5)
 
     def test_grey_picture(self, tree, data):
-        """A grey JPEG gets three equal channels of its own values."""
         path = tree / "train" / "n01" / "images" / "n01_0.JPEG"
         write_jpeg(path, 5, mode="L")
         with Image.open(path) as picture:
@@ -296,7 +292,6 @@ class TestWrongSource:
 
     @pytest.mark.parametrize("name", WRONG)
     def test_wrong_tree(self, name, tree, data):
-        """Each thing that can be wrong with an unpacked folder is named."""
         change, match = WRONG[name]
         change(tree)
         refused(data, match)
@@ -310,13 +305,11 @@ class TestWrongSource:
         refused(data, match)
 
     def test_truncated_zip(self, tree, data, publish):
-        """A zip that was cut off is refused by its name, though the unpacked folder is there too."""
         file = publish(tree)
         file.write_bytes(file.read_bytes()[:-100])
         refused(data, r"tiny-imagenet-200\.zip' is truncated")
 
     def test_wrong_md5_is_found_first(self, tree, data, publish, monkeypatch):
-        """Nothing is decoded from a zip of another md5."""
         file = publish(tree)
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
@@ -325,7 +318,6 @@ class TestWrongSource:
         refused(data, "md5")
 
     def test_another_md5_can_be_accepted(self, tree, tmp_path):
-        """A zip whose md5 the user vouches for is decoded, and the manifest tells that md5."""
         file = Path(shutil.make_archive(str(tmp_path / "mine"), "zip", tree.parent, tree.name))
         md5 = hashlib.md5(file.read_bytes()).hexdigest()
         folder = tmp_path / "accepted"
@@ -345,7 +337,6 @@ class TestWrongSource:
         refused(data, "not a whole zip")
 
     def test_damaged_member(self, data, publish, tree, monkeypatch):
-        """A member whose checksum is wrong is named."""
         file = publish(tree)
         content = file.read_bytes()
         at = content.index(f"tiny-imagenet-200/{FIRST}".encode()) + 200
@@ -354,7 +345,6 @@ class TestWrongSource:
         refused(data, f"cannot read '{FIRST}' in")
 
     def test_data_folder_that_is_a_file(self, tree, tmp_path):
-        """A file in the place of the data folder is a user's error."""
         (tmp_path / "file").write_text("")
         with pytest.raises(UserError, match="--data-dir"):
             prepare(tree, tmp_path / "file", LAYOUT)
@@ -375,13 +365,11 @@ class TestCache:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == hashes[name]
 
     def test_source_is_not_needed_again(self, tree, data):
-        """With the cache there, neither zip nor folder is looked at."""
         before = load(data, LAYOUT)
         shutil.rmtree(tree)
         assert same(load(data, LAYOUT), before)
 
     def test_large_arrays_are_read_in_blocks(self, data, monkeypatch):
-        """Blocks that do not divide the file give the same array and hash."""
         before = load(data, LAYOUT)
         monkeypatch.setattr("benchmark.data.sealed.BLOCK", 1000)
         monkeypatch.setattr(tiny_imagenet, "BLOCK", 7)
@@ -390,7 +378,6 @@ class TestCache:
         assert same(load(data, LAYOUT), before)
 
     def test_a_whole_cache_is_left_alone(self, tree, data):
-        """Preparing a second time changes nothing, even from a source that is wrong by now."""
         load(data, LAYOUT)
         before = {path.name: path.stat().st_mtime_ns for path in (data / CACHE).iterdir()}
         (tree / "wnids.txt").unlink()
@@ -429,7 +416,6 @@ class TestCache:
     @pytest.mark.parametrize("name", FILES)
     @pytest.mark.parametrize("at", [0, 20, 60, -1])
     def test_flipped_bit(self, name, at, data):
-        """One wrong bit, in the header or in the array, is found and the file and folder are named."""
         load(data, LAYOUT)
         path = data / CACHE / name
         content = bytearray(path.read_bytes())
@@ -440,7 +426,6 @@ class TestCache:
 
     @pytest.mark.parametrize("change", [lambda c: c[:-1], lambda c: c + b"\0", lambda c: b""])
     def test_other_length(self, change, data):
-        """A file that is shorter or longer than written is found."""
         load(data, LAYOUT)
         path = data / CACHE / FILES[2]
         path.write_bytes(change(path.read_bytes()))
@@ -460,7 +445,6 @@ class TestCache:
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"schema_version": 2}'])
     def test_damaged_manifest(self, content, data):
-        """A manifest that is none is named."""
         load(data, LAYOUT)
         (data / CACHE / "manifest.json").write_bytes(content)
         with pytest.raises(UserError, match=r"manifest.json' is damaged; delete the folder"):
@@ -468,7 +452,6 @@ class TestCache:
 
     @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
     def test_incomplete_cache_is_made_anew(self, name, data):
-        """A cache that lacks a file is none."""
         before = load(data, LAYOUT)
         (data / CACHE / name).unlink()
         assert same(load(data, LAYOUT), before)
@@ -485,7 +468,6 @@ class TestWhere:
     """Which of several sources is used."""
 
     def test_present(self, tree, data, publish):
-        """The cache, the zip and the folder each count, and nothing else does."""
         assert present(data)
         file = publish(tree)
         shutil.rmtree(tree)
@@ -498,14 +480,12 @@ class TestWhere:
         assert class_names(data) is None
 
     def test_zip_before_tree(self, tree, data, publish):
-        """Where both are there, the zip is used, whose hash is known."""
         publish(tree)
         (tree / "wnids.txt").write_text("")
         load(data, LAYOUT)
         assert class_names(data) == tuple(sorted(WNIDS))
 
     def test_download(self, tree, tmp_path, publish, monkeypatch):
-        """With nothing there, the zip is downloaded into the data folder."""
         file, empty, asked = publish(tree), tmp_path / "empty", []
 
         def fetch(archive, directory, **_):
