@@ -62,7 +62,7 @@ from benchmark.plans import named as scales
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import BASE, HELD_OUT, Cell
 from benchmark.records.store import Store
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 
 app = typer.Typer(

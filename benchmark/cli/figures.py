@@ -37,7 +37,7 @@ from benchmark.cli.work import (
 )
 from benchmark.engine.takeover import Takeover
 from benchmark.records.store import Store
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
 from benchmark.report.view import View
 
 CHEAPEST = ("clean",)
