@@ -18,3 +18,41 @@ none imports what stands above it (docs/architecture.md):
 
 Adversarial-training methods are in the package `baselines`.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmark.api import (
+        RiftResult,
+        criticality,
+        evaluate,
+        finetune,
+        interpolate,
+        load_checkpoint,
+        rift,
+    )
+    from benchmark.data.info import Augmentation, LinfAttack
+    from benchmark.errors import UserError
+
+__all__ = [
+    "Augmentation",
+    "LinfAttack",
+    "RiftResult",
+    "UserError",
+    "criticality",
+    "evaluate",
+    "finetune",
+    "interpolate",
+    "load_checkpoint",
+    "rift",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The Python door, loaded when it is first used: `import benchmark` loads no torch."""
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module 'benchmark' has no attribute '{name}'")
+    homes = {"Augmentation": "data.info", "LinfAttack": "data.info", "UserError": "errors"}
+    return getattr(import_module(f"benchmark.{homes.get(name, 'api')}"), name)

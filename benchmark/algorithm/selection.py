@@ -147,6 +147,22 @@ class RandomModule(Selector):
 
 
 @dataclass(frozen=True)
+class NamedModules(Selector):
+    """These `modules`, whatever their criticality."""
+
+    version: ClassVar[int] = 1
+    modules: tuple[str, ...]
+
+    def select(self, given: Candidates) -> list[str]:
+        if unknown := [name for name in self.modules if name not in given.modules]:
+            raise UserError(
+                f"the model has no Conv or Linear module '{unknown[0]}'; it has "
+                f"{', '.join(given.modules)}"
+            )
+        return list(self.modules)
+
+
+@dataclass(frozen=True)
 class NamedModule(Selector):
     """The module called `module`, compared in lower case because names of cells are."""
 

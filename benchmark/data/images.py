@@ -1,6 +1,8 @@
-"""Images in memory: uint8 tensors, batches augmented by one gather, pixels in [0,1] on the way out."""
+"""Images in memory, batches augmented by one gather, pixels in [0,1] on the way out."""
 
 import hashlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from benchmark.data.info import Augmentation, DatasetInfo
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """`images` uint8 (N, H, W, C) and `labels` int64 (N,), on one device."""
+    """`images` (N, H, W, C), uint8 or float32 in [0,1], and `labels` int64 (N,), on one device."""
 
     images: Tensor
     labels: Tensor
@@ -31,6 +33,21 @@ class Split:
         """The images at `places`, int64 indices."""
         places = places.to(self.labels.device)
         return Split(self.images[places], self.labels[places])
+
+    def steps(self, batch_size: int) -> int:
+        """How many batches of `batch_size` an epoch has; the last one may be smaller."""
+        return math.ceil(len(self) / batch_size)
+
+    def epoch(
+        self, batch_size: int, how: Augmentation, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in random order, augmented by `how`: pixels (B, C, H, W) and labels (B,).
+
+        All that is random is drawn from `generator`, the order first, then batch by batch.
+        """
+        order = torch.randperm(len(self), generator=generator).to(self.labels.device)
+        for rows in torch.split(order, batch_size):
+            yield augment(self.images[rows], how, generator), self.labels[rows]
 
     def batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images `start` to `stop` as pixels and their labels."""
@@ -67,14 +84,20 @@ class Dataset:
 
 
 def pixels(images: Tensor) -> Tensor:
-    """uint8 (B, H, W, C) as float32 (B, C, H, W) in [0,1], in channels-last memory order."""
-    return images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    """Images (B, H, W, C) as float32 (B, C, H, W) in [0,1], in channels-last memory order.
+
+    uint8 is divided by 255; what is in floating point stays what it is.
+    """
+    channels_first = images.permute(0, 3, 1, 2)
+    if images.is_floating_point():
+        return channels_first.to(torch.float32)
+    return channels_first.to(torch.float32).div_(255)
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """A random crop of each padded image, mirrored with probability 1/2 if `how.flip`.
 
-    `images` uint8 (B, H, W, C); returns float32 (B, C, H, W) in [0,1]. Each image gets its own
+    `images` (B, H, W, C); returns float32 (B, C, H, W) in [0,1]. Each image gets its own
     shift, drawn from `generator` (on the CPU, so that the draws do not depend on the device).
     """
     count, side = len(images), images.shape[1]

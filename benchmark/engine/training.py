@@ -5,7 +5,6 @@ caller's seed and the epoch, so that a run that was killed and resumed ends with
 one that was not, on the same hardware, library versions and thread count.
 """
 
-import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmark.data.images import Split, augment
+from benchmark.data.images import Split
 from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.folded_copy import trained
@@ -124,22 +123,19 @@ def fit(
     state = file.resume(takeover, stage)
     resumed = state.epoch > 0
     attack = recipe.training_attack(info.threat)
-    steps = math.ceil(len(split) / recipe.batch_size)
+    steps = split.steps(recipe.batch_size)
     for epoch in range(state.epoch, recipe.epochs):
         started = time.monotonic()
         generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
-        order = torch.randperm(len(split), generator=generator).to(device)
         total = torch.zeros((), device=device)
         network.train()
-        for step, rows in enumerate(torch.split(order, recipe.batch_size)):
+        batches = split.epoch(recipe.batch_size, info.augmentation, generator)
+        for step, (x, labels) in enumerate(batches):
             lr = recipe.lr_at(epoch * steps + step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            x = augment(split.images[rows], info.augmentation, generator)
-            loss = training_step(
-                network, x, split.labels[rows], epoch, method, attack, optimizer, generator
-            )
-            total += loss * len(rows)
+            loss = training_step(network, x, labels, epoch, method, attack, optimizer, generator)
+            total += loss * len(labels)
             if step % 10 == 0 or step + 1 == steps:
                 _check_finite(loss, stage, epoch)
                 progress(

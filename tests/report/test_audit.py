@@ -391,10 +391,11 @@ def test_the_notes_say_what_was_chosen(table: Table) -> None:
 
 
 def test_the_notes_say_which_data_chose(table: Table) -> None:
-    """Every protocol of its rows is explained, and the fine-tunings that test images favoured are named."""
+    """Every protocol of its rows is explained, and what test images favoured is named."""
     shown = {"rift", "rift-official-code", "rift-held-out"}
     for name, protocol in PROTOCOLS.items():
-        assert (f"{name}: {protocol.summary}" in table.notes) == (name in shown)
+        explained = f"{name}: {protocol.summary}" in table.notes
+        assert explained == (name in shown)
     (favoured,) = [note for note in table.notes if note.startswith("test images chose epoch")]
     for name in AUDITED:
         assert (name in favoured.replace(",", " ").split()) == (name != "rift-held-out")

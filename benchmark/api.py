@@ -1,0 +1,290 @@
+"""The Python door: RiFT, its steps and the suite's evaluations on a network of one's own.
+
+from benchmark import rift
+result = rift(model, (train_images, train_labels), (images, labels))
+print(result.summary())
+"""
+
+import copy
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from benchmark import run as paper
+from benchmark.algorithm.interpolate import interpolate as between
+from benchmark.data import dataset_info, load
+from benchmark.data.given import as_split
+from benchmark.data.images import Dataset
+from benchmark.data.info import Augmentation, LinfAttack
+from benchmark.engine.weights import Weights
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import first_images, limited
+from benchmark.jobs.given import Question
+from benchmark.jobs.result import RiftResult, criticality_frame
+from benchmark.progress import Progress, silent
+from benchmark.records.cells import OWN, Cell
+from benchmark.records.records import Finetuning
+from benchmark.records.store import Journal
+from benchmark.report.intervals import wilson
+
+if TYPE_CHECKING:
+    from benchmark.engine.recipes import Recipe
+
+PAPERS_ATTACK = LinfAttack(eps=8 / 255, step_size=2 / 255, steps=10)
+
+
+def rift(
+    model: nn.Module,
+    train: Any,
+    judge: Any,
+    *,
+    attack: LinfAttack = PAPERS_ATTACK,
+    modules: Sequence[str] | None = None,
+    protocol: str = "rift",
+    recipe: "Mapping[str, Any] | Recipe | None" = None,
+    mrc: Mapping[str, Any] | None = None,
+    augmentation: Augmentation | None = None,
+    seed: int | Cell = 0,
+    device: torch.device | str | None = None,
+    progress: bool | Progress = True,
+    workdir: Path | str | None = None,
+) -> RiftResult:
+    """Apply RiFT (Algorithm 2), or one of its ablations, to an adversarially trained network.
+
+    The steps are those of the suite's cells (`benchmark/run.py`). `model` is left as it is.
+
+    Args:
+        model: any module from pixels in [0,1], (N, C, H, W), to logits (N, classes), with any names of
+            modules; what normalises is inside.
+        train: images to fine-tune on: `(images, labels)`, a torch Dataset, or a DataLoader, which augments
+            itself and is iterated anew every epoch.
+        judge: images that choose the epoch and alpha*, in the same forms.
+        attack: the L-infinity attack that criticality and alpha* are of.
+        modules: names of the modules to fine-tune; None: as `protocol` chooses.
+        protocol: a fine-tuning by its name in the suite: `rift`, `rift-scale-free`, `all-layers`, ...
+        recipe: fields of the fine-tuning's recipe that differ, such as `{"epochs": 3}`.
+        mrc: fields of the criticality's settings that differ, such as `{"images": 1000}`.
+        augmentation: of `train`; None: none.
+        seed: an int, or the cell of the suite whose random draws are wanted.
+        device: where the work is done; None: where the model is.
+        progress: True writes a line to standard error; or a function.
+        workdir: a folder in which a killed call continues; None: nothing is kept.
+
+    Returns:
+        The model at alpha*, with the criticality of every module and the curve.
+
+    Raises:
+        UserError: for what cannot be right: pixels outside [0,1], labels that are no classes, logits
+            that are not finite, a model on several devices, frozen or unknown modules and names.
+    """
+    asked = Question(
+        model, train, judge, attack, protocol, modules, recipe, mrc, augmentation, seed, device
+    )
+    with ExitStack() as stack:
+        run = asked.run(stack, workdir, _progress(progress))
+        theta = paper.rift(run, asked.weights)
+        making = run.store.making(run.plan.cell)
+        assert making is not None and isinstance(making.details, Finetuning)
+        return RiftResult(_with(asked, theta), protocol, making.details)
+
+
+def criticality(
+    model: nn.Module,
+    images: Any,
+    *,
+    attack: LinfAttack = PAPERS_ATTACK,
+    protocol: str = "rift",
+    mrc: Mapping[str, Any] | None = None,
+    seed: int | Cell = 0,
+    device: torch.device | str | None = None,
+    progress: bool | Progress = True,
+    workdir: Path | str | None = None,
+) -> pd.DataFrame:
+    """Measure the robust criticality of every Conv2d and Linear module (step 1, Algorithm 1).
+
+    Args:
+        images: what it is measured on, in the forms of `rift`.
+        protocol: whose definition is taken: `rift` (Algorithm 1), `rift-official-code`,
+            `rift-scale-free`, `rift-one-step`.
+
+    Returns:
+        A row per module, input first: MRC (nats), accuracy drop (fraction), the norm reached relative
+        to that of the weight, and whether that was the border of the ball.
+
+    Raises:
+        UserError: as `rift`.
+    """
+    asked = Question(model, images, images, attack, protocol, None, None, mrc, None, seed, device)
+    with ExitStack() as stack:
+        run = asked.run(stack, workdir, _progress(progress))
+        return criticality_frame(list(paper.measure_criticality(run, asked.weights)))
+
+
+def finetune(
+    model: nn.Module,
+    train: Any,
+    judge: Any,
+    modules: Sequence[str],
+    *,
+    recipe: "Mapping[str, Any] | Recipe | None" = None,
+    augmentation: Augmentation | None = None,
+    seed: int | Cell = 0,
+    device: torch.device | str | None = None,
+    progress: bool | Progress = True,
+    workdir: Path | str | None = None,
+) -> nn.Module:
+    """Fine-tune `modules` alone on clean images (step 2, Equation 8); arguments as in `rift`.
+
+    Returns:
+        A copy of the model with the weights of the epoch of the best clean accuracy on `judge`.
+
+    Raises:
+        UserError: as `rift`.
+    """
+    asked = Question(
+        model, train, judge, PAPERS_ATTACK, "rift", modules, recipe, None, augmentation, seed, device
+    )
+    with ExitStack() as stack:
+        run = asked.run(stack, workdir, _progress(progress))
+        fitted = paper.fine_tune(run, asked.weights, list(modules))
+        return _with(asked, Weights.of(fitted.state))
+
+
+def interpolate(
+    model: nn.Module,
+    tuned: nn.Module,
+    judge: Any,
+    *,
+    attack: LinfAttack = PAPERS_ATTACK,
+    protocol: str = "rift",
+    seed: int | Cell = 0,
+    device: torch.device | str | None = None,
+    progress: bool | Progress = True,
+) -> tuple[nn.Module, float]:
+    """Choose alpha* between `model` (0) and `tuned` (1) by the 0.1-point rule (step 3, Equation 9).
+
+    Returns:
+        A copy of the model with the weights at alpha*, and alpha*.
+
+    Raises:
+        UserError: as `rift`, and if `tuned` is another network.
+    """
+    asked = Question(model, judge, judge, attack, protocol, None, None, None, None, seed, device)
+    end = Weights.of({name: x.to(asked.place) for name, x in tuned.state_dict().items()})
+    if end.state.keys() != asked.weights.state.keys():
+        raise UserError("tuned is another network than model: their state dicts differ in names")
+    with ExitStack() as stack:
+        run = asked.run(stack, None, _progress(progress))
+        alpha, _, _ = paper.choose_alpha(run, asked.weights, end)
+        weights = Weights.of(between(asked.weights.state, end.state, alpha))
+        return _with(asked, weights), alpha
+
+
+def evaluate(
+    model: nn.Module,
+    data: Any,
+    evaluations: Sequence[str] = ("clean", "pgd10x3"),
+    *,
+    limit: int | None = None,
+    attack: LinfAttack | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    data_dir: Path | str = "data",
+    progress: bool | Progress = True,
+) -> pd.DataFrame:
+    """Evaluate a network in memory by the suite's own attacks; nothing is written.
+
+    Args:
+        model: as in `rift`.
+        data: the name of a dataset, whose test split is read from `data_dir`, or test images in the
+            forms of `rift`.
+        evaluations: names of the suite: `clean`, `pgd10x3`, `autoattack`, `corruptions-15-gen-v2`, ...
+        limit: only the first so many images.
+        attack: another threat model than the dataset's; None for images of one's own: eps 8/255.
+
+    Returns:
+        A row per evaluation: accuracy (fraction), right answers, answers, and the ends of a 95 %
+        interval (Wilson) over images, which an evaluation with several answers per image has not.
+
+    Raises:
+        UserError: for unknown names, and as `rift`.
+    """
+    place = torch.device(device) if device is not None else next(model.parameters()).device
+    known = [evaluation(limited(name, limit) if limit else name) for name in evaluations]
+    if isinstance(data, str):
+        found = load(dataset_info(data).name, Path(data_dir)).to(place)
+        if attack is not None:
+            found = replace(found, info=replace(found.info, threat=attack))
+    else:
+        split = as_split(data, "data", place)
+        asked = Question(model, split, split, attack or PAPERS_ATTACK, device=place)
+        found = Dataset(asked.plan.base.info, split, split)
+    network = copy.deepcopy(model).to(place).to(memory_format=torch.channels_last).eval()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, each in zip(evaluations, known, strict=True):
+            each.check(found)
+            cell, journal = Cell(OWN, OWN, OWN, OWN, "none", seed), Journal(Path(folder) / name, name)
+            value = each.run(network, found, cell, journal, _progress(progress)).value
+            ends = None if each.pooled else wilson(value.k, value.n)
+            low, high = (ends.low, ends.high) if ends else (None, None)
+            rows.append((name, first_images(each), value.fraction, value.k, value.n, low, high))
+    columns = ["evaluation", "first images", "accuracy", "right", "answers", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).set_index("evaluation")
+
+
+def load_checkpoint(
+    name: str, *, data_dir: Path | str = "data", device: torch.device | str = "cpu"
+) -> nn.Module:
+    """Load an adversarially trained network of the registry (`python -m benchmark checkpoints list`).
+
+    Returns:
+        The network in evaluation mode, from pixels in [0,1] to logits.
+
+    Raises:
+        UserError: for an unknown name, and for a file that is missing or not the registry's.
+    """
+    from benchmark.checkpoints.registry import checkpoint
+    from benchmark.jobs.checkpoint import load_own, registered_model
+
+    model, loaded = load_own(registered_model(checkpoint(name), Path(data_dir)))
+    model.load_state_dict(loaded.state)
+    return model.to(device).eval()
+
+
+def _with(asked: Question, weights: Weights) -> nn.Module:
+    """A copy of the model as it was given, with `weights`."""
+    model = copy.deepcopy(asked.model)
+    model.load_state_dict(weights.state)
+    return model.eval()
+
+
+def _progress(shown: bool | Progress) -> Progress:
+    if not isinstance(shown, bool):
+        return shown
+    return _line if shown else silent
+
+
+def _line(stage: str, done: int, total: int, note: str = "") -> None:
+    end = "\n" if done >= total else ""
+    sys.stderr.write(f"\r{stage} {done}/{total} {note}"[:100].ljust(100) + end)
+
+
+__all__ = [
+    "RiftResult",
+    "criticality",
+    "evaluate",
+    "finetune",
+    "interpolate",
+    "load_checkpoint",
+    "rift",
+]

@@ -1,0 +1,244 @@
+"""The Python door: the suite's own steps on a network and images that somebody brings."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import benchmark
+from benchmark.data.images import Dataset, Split
+from benchmark.engine.weights import Weights, load_tensors
+from benchmark.errors import UserError
+from benchmark.models import build
+from benchmark.plans.named import scale
+from benchmark.plans.plan import Plan
+from benchmark.plans.running import Run
+from benchmark.progress import silent
+from benchmark.records.cells import Cell
+from benchmark.run import rift
+from invoking import MINI
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CELL = Cell("mini", "digits", "resnet18-w8", "pgd-at", "rift", 0)
+FEW = {"epochs": 1, "milestones": (), "select_last": 1, "lr": 0.01}
+QUIETLY = {"progress": False, "recipe": FEW, "mrc": {"images": 32, "steps": 1}}
+
+
+class Plain(nn.Module):
+    """A network of nobody's names; blocks are unknown to the suite, batch norm cannot be folded."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.body = nn.Conv2d(8, 8, 3, stride=2)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu()
+        return self.head(self.body(x).relu().mean((2, 3)))
+
+
+@pytest.fixture
+def plain():
+    """`Plain` with fixed weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Plain().eval()
+
+
+@pytest.fixture
+def images(digits):
+    """128 training and 64 other images as (N, C, H, W) in [0,1], with their labels."""
+    return digits.train.first(128).batch(0, 128), digits.test.first(64).batch(0, 64)
+
+
+def test_the_same_as_a_cell_of_the_suite(mini, store, digits):
+    """Same weights, images and draws through both doors: equal MRC, weights and alpha*."""
+    some = Dataset(
+        digits.info,
+        Split(digits.train.images[:128], digits.train.labels[:128]),
+        Split(digits.test.images[:40], digits.test.labels[:40]),
+    )
+    plan = Plan.of(CELL, scale(str(MINI)))
+    run = Run(plan, some, store, silent)
+    theta_at = Weights.of(load_tensors(mini.work(CELL.base) / "weights.safetensors")[0])
+    theta = rift(run, theta_at)
+    expected = store.making(CELL).details
+    model = build(CELL.arch, digits.info)
+    model.load_state_dict(theta_at.state)
+    found = benchmark.rift(
+        model,
+        some.train,
+        some.test,
+        attack=digits.info.threat,
+        recipe=plan.recipe,
+        mrc={"images": plan.criticality.images},
+        augmentation=digits.info.augmentation,
+        seed=CELL,
+        progress=False,
+    )
+    assert found.modules == expected.modules
+    assert found.alpha == expected.alpha
+    assert found.details.criticality == expected.criticality
+    assert found.details.curve == expected.curve
+    assert Weights.of(dict(found.model.state_dict())).sha256 == theta.sha256
+
+
+def test_any_network(plain, images, tmp_path):
+    """Frames, summary, plot and file of a network that the suite has never seen; it stays as it was."""
+    before = Weights.of(plain.state_dict()).sha256
+    train, others = images
+    found = benchmark.rift(plain, train, others, **QUIETLY)
+    assert Weights.of(plain.state_dict()).sha256 == before
+    assert list(found.criticality["module"]) == ["stem", "body", "head"]
+    assert found.modules == [found.criticality.sort_values("MRC")["module"].iloc[0]]
+    assert len(found.curve) == 21 and found.curve["clean"].notna().all()
+    assert f"alpha* = {found.alpha:.2f}" in found.summary()
+    assert found.plot().axes[0].get_title() == f"alpha* = {found.alpha:.2f}"
+    found.save(tmp_path / "mine.safetensors")
+    plain.load_state_dict(load_tensors(tmp_path / "mine.safetensors")[0])
+    assert "fine-tuned" in (tmp_path / "mine.md").read_text()
+
+
+def test_forms_of_images(plain, images):
+    """Tensors and a Dataset are the same images; floating point is never rounded to grey levels."""
+    (x, labels), _ = images
+    x = (x + 0.3 / 255).clamp(0, 1)
+    frames = [
+        benchmark.criticality(plain, given, mrc={"steps": 1}, progress=False)
+        for given in ((x, labels), TensorDataset(x, labels), DataLoader(TensorDataset(x, labels), 50))
+    ]
+    assert frames[0].equals(frames[1]) and frames[0].equals(frames[2])
+    rounded = ((x * 255).round().to(torch.uint8), labels)
+    other = benchmark.criticality(plain, rounded, mrc={"steps": 1}, progress=False)
+    assert not np.allclose(frames[0]["MRC"], other["MRC"], rtol=1e-7, atol=0)
+
+
+def test_a_loader_is_iterated_anew(plain, images):
+    """Each epoch takes what the loader gives then; criticality its first pass."""
+    (x, labels), others = images
+    passes = []
+
+    class Loader(DataLoader):
+        def __iter__(self):
+            passes.append(len(passes))
+            return super().__iter__()
+
+    loader = Loader(TensorDataset(x, labels), 64)
+    recipe = FEW | {"epochs": 3}
+    benchmark.rift(plain, loader, others, **QUIETLY | {"recipe": recipe})
+    assert len(passes) == 1 + 3
+
+
+def test_a_killed_call_continues(plain, images, tmp_path):
+    """With a folder the second call finds everything, and says so if the model is another."""
+    train, others = images
+
+    def stops(stage, done, total, note=""):
+        if stage.startswith("interpolation: robust"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.rift(plain, train, others, workdir=tmp_path, **QUIETLY | {"progress": stops})
+    stages = []
+    told = QUIETLY | {"progress": lambda stage, *_: stages.append(stage)}
+    found = benchmark.rift(plain, train, others, workdir=tmp_path, **told)
+    assert not any(stage.startswith("fine-tuning") for stage in stages)
+    whole = benchmark.rift(plain, train, others, **QUIETLY)
+    assert found.details == whole.details
+    with torch.no_grad():
+        plain.head.bias.add_(1)
+    with pytest.raises(UserError, match="name another workdir"):
+        benchmark.rift(plain, train, others, workdir=tmp_path, **QUIETLY)
+
+
+def test_steps_one_by_one(plain, images):
+    """Criticality, fine-tuning and interpolation alone are those of the whole."""
+    train, others = images
+    whole = benchmark.rift(plain, train, others, **QUIETLY)
+    frame = benchmark.criticality(plain, train, mrc=QUIETLY["mrc"], progress=False)
+    assert frame.equals(whole.criticality)
+    tuned = benchmark.finetune(plain, train, others, whole.modules, recipe=FEW, progress=False)
+    moved = {
+        name.rpartition(".")[0]
+        for name, value in tuned.named_parameters()
+        if not torch.equal(value, plain.get_parameter(name))
+    }
+    assert moved == set(whole.modules)
+    model, alpha = benchmark.interpolate(plain, tuned, others, progress=False)
+    assert alpha == whole.alpha
+    assert Weights.of(model.state_dict()).sha256 == Weights.of(whole.model.state_dict()).sha256
+
+
+def test_evaluate(plain, images):
+    """Accuracies of a module in memory, on images of one's own and on a dataset of the suite."""
+    _, (x, labels) = images
+    frame = benchmark.evaluate(plain, (x, labels), ["clean", "pgd10x3"], progress=False)
+    clean = float((plain(x).argmax(1) == labels).float().mean())
+    assert frame.loc["clean", "accuracy"] == pytest.approx(clean)
+    assert frame.loc["pgd10x3", "right"] <= frame.loc["clean", "right"]
+    assert frame["low"].le(frame["accuracy"]).all()
+    named = benchmark.evaluate(plain, "digits", ["clean"], limit=64, progress=False)
+    assert named.loc["clean", "accuracy"] == pytest.approx(clean)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m, x, y: (m, (x * 2, y)), r"pixels are in \[0, 2\], not in \[0, 1\]"),
+        (lambda m, x, y: (m, (x, y + 9)), "a label is 1. and the model has 10 classes"),
+        (lambda m, x, y: (m, (x, y.float())), "labels are whole numbers"),
+        (lambda m, x, y: (m, (x[0], y)), r"images are \(N, C, H, W\)"),
+        (lambda m, x, y: (m, "cifar10"), "train is a str; give"),
+        (lambda m, x, y: (nn.Flatten(), (x, y)), "no Conv2d or Linear module"),
+        (lambda m, x, y: (nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Nan()), (x, y)), "are NaN"),
+    ],
+)
+def test_bad_input_is_told(plain, images, change, message):
+    """One clear exception, before any work."""
+    (x, labels), others = images
+    model, train = change(plain, x, labels)
+    with pytest.raises(UserError, match=message):
+        benchmark.rift(model, train, others, **QUIETLY)
+
+
+class Nan(nn.Module):
+    """Answers nothing."""
+
+    def forward(self, x):
+        return x * float("nan")
+
+
+def test_modules_that_cannot_be_tuned(plain, images):
+    """A name that is no module, and a module that is frozen."""
+    train, others = images
+    with pytest.raises(UserError, match="no Conv or Linear module 'tail'; it has stem, body, head"):
+        benchmark.rift(plain, train, others, modules=["tail"], **QUIETLY)
+    plain.head.requires_grad_(False)
+    with pytest.raises(UserError, match="'head.weight' is frozen"):
+        benchmark.rift(plain, train, others, modules=["head"], **QUIETLY)
+
+
+def test_exports_are_lazy_and_stay():
+    """`import benchmark` loads no torch, and a name is the same after its first use."""
+    code = """
+import sys, benchmark
+assert "torch" not in sys.modules
+for name in benchmark.__all__:
+    first = getattr(benchmark, name)
+    assert callable(first) and getattr(benchmark, name) is first, name
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_checkpoints_load_by_name():
+    """The committed network is a module from pixels to logits."""
+    model = benchmark.load_checkpoint("narrow-cifar10-resnet18-w16-pgd-at-seed0")
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert not model.training
