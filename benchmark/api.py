@@ -65,8 +65,8 @@ def rift(
     Args:
         model: any module from pixels in [0,1], (N, C, H, W), to logits (N, classes), with any names of
             modules; what normalises is inside.
-        train: images to fine-tune on: `(images, labels)`, a torch Dataset, or a DataLoader, which augments
-            itself and is iterated anew every epoch.
+        train: images to fine-tune on: `(images, labels)`, a torch Dataset, or a DataLoader, which
+            augments by itself and is iterated anew every epoch.
         judge: images that choose the epoch and alpha*, in the same forms.
         attack: the L-infinity attack that criticality and alpha* are of.
         modules: names of the modules to fine-tune; None: as `protocol` chooses.

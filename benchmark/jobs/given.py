@@ -89,7 +89,7 @@ class Question:
             )
         if not criticality_modules(self.model):
             raise UserError("the model has no Conv2d or Linear module, and so nothing to choose among")
-        frozen = {name for name, p in self.model.named_parameters() if not p.requires_grad}
+        frozen = [name for name, p in self.model.named_parameters() if not p.requires_grad]
         for module in self.modules or ():
             if hit := [name for name in frozen if name.startswith(f"{module}.")]:
                 raise UserError(
