@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.checkpoints.registry import registry
-from benchmark.cli.options import ResultsOption, guarded, say
+from benchmark.cli.options import ResultsOption, command, say
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
 from benchmark.records.cells import OWN, Slot
@@ -64,7 +64,7 @@ def _source(scale: str | None, results: Path) -> str:
     return f"`table1 --scale {scale}` makes some"
 
 
-@guarded
+@command
 def leaderboard_command(
     scale: Annotated[
         str | None,

@@ -1,9 +1,11 @@
-"""What the commands share: where things are, messages on standard error, and errors as one line."""
+"""What the commands share: flags, messages on standard error, and errors as one line."""
 
+import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
@@ -11,14 +13,15 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST, limited
 from benchmark.records.files import write_atomically
+from benchmark.records.store import Store
 
-WORK, PLACES = "How to work", "Places"
+HOW, PLACES = "How to work", "Places"
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
         "--threads",
         min=1,
-        rich_help_panel=WORK,
+        rich_help_panel=HOW,
         help="Threads per process. Default: the scale's. Other values may change the last bits.",
     ),
 ]
@@ -27,34 +30,14 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        rich_help_panel=WORK,
+        rich_help_panel=HOW,
         help="Of attacks and adversarial training: auto (bf16 where the hardware has it), fp32, or "
         "bf16, which takes in criticality too. Counting, and choosing alpha*, is in fp32 always. "
         "Default: what the scale fixes, else auto; where it fixes another, keys read SCALE-in-NAME/...",
     ),
 ]
-CompileOption = Annotated[
-    bool,
-    typer.Option(
-        "--compile",
-        rich_help_panel=WORK,
-        help="Compile networks for attacks and adversarial training; takes a minute or so per model "
-        "before it is faster, and a C++ compiler.",
-    ),
-]
-MemoryOption = Annotated[
-    float | None,
-    typer.Option(
-        "--memory",
-        metavar="GIB",
-        min=0,
-        rich_help_panel=WORK,
-        help="Activations a process may hold while it measures criticality. Less takes longer and "
-        "changes no number. Default: no limit.",
-    ),
-]
 DeviceOption = Annotated[
-    str, typer.Option("--device", rich_help_panel=WORK, help="cpu, cuda, cuda:1, mps, ...")
+    str, typer.Option("--device", rich_help_panel=HOW, help="cpu, cuda, cuda:1, mps, ...")
 ]
 ResultsOption = Annotated[
     Path,
@@ -95,16 +78,68 @@ LimitOption = Annotated[
     ),
 ]
 
-P = ParamSpec("P")
+
+@dataclasses.dataclass(frozen=True)
+class Computing:
+    """The flags of what computes with networks."""
+
+    threads: ThreadsOption = None
+    device: DeviceOption = "cpu"
+    precision: PrecisionOption = None
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            rich_help_panel=HOW,
+            help="Compile networks for attacks and adversarial training; takes a minute or so per "
+            "model before it is faster, and a C++ compiler.",
+        ),
+    ] = False
 
 
-def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn errors that a user can mend into one line and exit code 2."""
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """The flags of what reads and writes all three folders."""
 
-    @wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+    results: ResultsOption = Path("results")
+    artifacts: ArtifactsOption = Path("artifacts")
+    data_dir: DataOption = Path("data")
+
+    @property
+    def store(self) -> Store:
+        """Records and working files."""
+        return Store(self.results, self.artifacts)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn `function` into a command for typer.
+
+    A parameter that is a dataclass becomes the flags that its fields are. Errors that a user can mend
+    become one line and exit code 2.
+    """
+    signature = inspect.signature(function)
+    groups: dict[str, list[str]] = {}
+    flags: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if not dataclasses.is_dataclass(parameter.annotation):
+            flags.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+            continue
+        fields = dataclasses.fields(parameter.annotation)
+        groups[parameter.name] = [field.name for field in fields]
+        flags += [
+            inspect.Parameter(
+                field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+            )
+            for field in fields
+        ]
+
+    @wraps(function)
+    def wrapper(**given: Any) -> None:
+        for group, names in groups.items():
+            values = {name: given.pop(name) for name in names}
+            given[group] = signature.parameters[group].annotation(**values)
         try:
-            command(*args, **kwargs)
+            function(**given)
         except UserError as error:
             say(f"error: {error}")
             raise typer.Exit(2) from None
@@ -112,6 +147,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             say("stopped; the same command continues where this one was")
             raise typer.Exit(130) from None
 
+    wrapper.__signature__ = signature.replace(parameters=flags)  # type: ignore[attr-defined]
     return wrapper
 
 

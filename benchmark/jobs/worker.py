@@ -1,7 +1,8 @@
 """One worker: makes the cells of a base model under its lock."""
 
+import traceback
 from contextlib import suppress
-from functools import cached_property
+from functools import cache
 
 import torch
 from filelock import FileLock, Timeout
@@ -12,31 +13,27 @@ from benchmark.engine import precision
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.workspace import WeightsDiffer
 from benchmark.errors import UserError
-from benchmark.jobs.sweep import Failure, Options, Report, Task
+from benchmark.jobs.tasks import Failure, Make, Options, Report, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_state
 from benchmark.run import run_cell
 
 
 class Worker:
-    """Keeps the dataset between tasks; `report(key, stage, done, total, note)` takes progress."""
+    """Makes each cell of its tasks by `make` (None: its records); keeps the dataset between tasks."""
 
-    def __init__(self, scale: Scale, options: Options, report: Report) -> None:
+    def __init__(
+        self, scale: Scale, options: Options, report: Report, make: Make | None = None
+    ) -> None:
         torch.set_num_threads(options.threads)
         precision.use(options.precision)
         self.scale, self.options, self.report = scale, options, report
-        self.loaded: dict[str, Dataset] = {}
+        self.make = make or self._make_records
+        self.dataset = cache(self._dataset)
 
-    @cached_property
-    def device(self) -> torch.device:
-        return torch_device(self.options.device)
-
-    def dataset(self, name: str) -> Dataset:
-        if name not in self.loaded:
-            self.loaded[name] = load(name, self.options.data).to(self.device)
-        return self.loaded[name]
+    def _dataset(self, name: str) -> Dataset:
+        return load(name, self.options.data).to(torch_device(self.options.device))
 
     def do(self, task: Task, block: bool) -> list[Failure]:
         """Make the cells of `task`; returns what failed.
@@ -62,24 +59,23 @@ class Worker:
 
     def _do_locked(self, task: Task) -> list[Failure]:
         failures: list[Failure] = []
-        store = self.options.store
         for cell in task.cells:
+
+            def progress(
+                stage: str, done: int, total: int, note: str = "", key: str = cell.key
+            ) -> None:
+                self.report(key, stage, done, total, note)
+
             try:
-                plan = Plan.of(cell, self.scale)
-                if cell_state(store, plan, self.scale.evaluations) is State.DONE:
-                    continue
-
-                def progress(
-                    stage: str, done: int, total: int, note: str = "", key: str = cell.key
-                ) -> None:
-                    self.report(key, stage, done, total, note)
-
-                data, options = self.dataset(cell.dataset), self.options
-                run = Run(plan, data, store, progress, options.memory, options.takeover)
-                run_cell(run, self.scale.evaluations)
+                plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
+                how = self.options.memory, self.options.takeover
+                self.make(Run(plan, data, self.options.store, progress, *how))
             except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
                 failures.append(failure(cell.key, error))
         return failures
+
+    def _make_records(self, run: Run) -> None:
+        run_cell(run, self.scale.evaluations)
 
 
 def torch_device(name: str) -> torch.device:
@@ -99,9 +95,6 @@ def failure(key: str, error: Exception) -> Failure:
         return Failure(key, str(error), True)
     if isinstance(error, TrainingFailed | WeightsDiffer):
         return Failure(key, str(error), False)
-    trace, place = error.__traceback__, ""
-    while trace is not None:
-        frame = trace.tb_frame
-        place = f"{frame.f_globals.get('__name__')}:{trace.tb_lineno}"
-        trace = trace.tb_next
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    place = f"{frame.f_globals.get('__name__')}:{line}"
     return Failure(key, f"{type(error).__name__}: {error} (at {place})", False)

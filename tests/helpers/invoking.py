@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from benchmark.cli import app
+from benchmark.cli.app import app
 from benchmark.records.store import Store
 
 TINY = Path(__file__).parents[1] / "tiny.toml"

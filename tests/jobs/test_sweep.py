@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import benchmark.jobs.pool
+import benchmark.jobs.tasks
 import psutil
 import pytest
+from benchmark.jobs.pool import sweep
+from benchmark.jobs.tasks import Failure, Options, Task, default_jobs, tasks_for
 from filelock import Timeout
 
-import benchmark.jobs.sweep
 import fragile
 from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
-from benchmark.jobs.sweep import Failure, Options, Task, default_jobs, sweep, tasks_for
-from benchmark.plans.named import scale
-from benchmark.plans.scales import Scale
+from benchmark.plans.scales import Scale, scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables.reports import REPORTS
@@ -96,7 +97,7 @@ def test_as_many_jobs_as_cores_memory_and_tasks_allow(
     monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, gib: int, tasks: int, jobs: int
 ) -> None:
     """The default is the least of cores by threads, memory by 1.5 GiB, and tasks; at least one."""
-    monkeypatch.setattr(benchmark.jobs.sweep, "cores", lambda: cores)
+    monkeypatch.setattr(benchmark.jobs.tasks, "cores", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(gib * GIB))
     assert default_jobs("cpu", threads, tasks) == jobs
     assert default_jobs("cuda", threads, tasks) == 1
@@ -104,7 +105,7 @@ def test_as_many_jobs_as_cores_memory_and_tasks_allow(
 
 def test_there_is_a_core() -> None:
     """The number of usable processors is at least one and no more than the machine has."""
-    assert 1 <= benchmark.jobs.sweep.cores() <= (os.cpu_count() or 1)
+    assert 1 <= benchmark.jobs.tasks.cores() <= (os.cpu_count() or 1)
 
 
 # --- which tasks ------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_worker_that_dies_fails_its_own_cells(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a killed process are failures, the process is replaced, and all else is done."""
-    monkeypatch.setattr(benchmark.jobs.sweep, "serve", fragile.serve)
+    monkeypatch.setattr(benchmark.jobs.pool, "serve", fragile.serve)
     tasks = [Task(cell_at(seed=seed), (cell_at(seed=seed), cell_at("rift", seed))) for seed in range(5)]
     seen = Watched()
     failures = sweep(tasks, BY_HAND, options(store), 2, seen)
