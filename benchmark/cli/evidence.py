@@ -57,8 +57,9 @@ def evidence(
     ]
     if tasks:
         work.store.check_writable(MEGABYTES)
+        options = dataclasses.replace(work.options(chosen), make=file.measure)
         with display(1, len(tasks)) as shown:
-            failures += sweep(tasks, chosen, work.options(chosen), 1, shown, file.measure)
+            failures += sweep(tasks, chosen, options, 1, shown)
     _show(file, own)
     finish(failures)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from benchmark.jobs.tasks import Display, Failure, Make, Options, Task
+from benchmark.jobs.tasks import Display, Failure, Options, Task
 from benchmark.plans.scales import Scale
 
 if TYPE_CHECKING:
@@ -26,24 +26,16 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    tasks: Sequence[Task],
-    scale: Scale,
-    options: Options,
-    jobs: int,
-    display: Display,
-    make: Make | None = None,
+    tasks: Sequence[Task], scale: Scale, options: Options, jobs: int, display: Display
 ) -> list[Failure]:
-    """Make all cells of `tasks`; returns what failed. One job runs in this process.
-
-    `make` is that of `Worker`.
-    """
+    """Make all cells of `tasks`; returns what failed. One job runs in this process."""
     if not tasks:
         return []
     if jobs > 1:
-        return _Pool(scale, options, min(jobs, len(tasks)), display, make).run(tasks)
+        return _Pool(scale, options, min(jobs, len(tasks)), display).run(tasks)
     from benchmark.jobs.worker import Worker
 
-    worker = Worker(scale, options, lambda *event: display.update(0, *event), make)
+    worker = Worker(scale, options, lambda *event: display.update(0, *event))
     failures: list[Failure] = []
     waiting = [(task, False) for task in tasks]
     while waiting:
@@ -56,13 +48,13 @@ def sweep(
     return failures
 
 
-def serve(connection: Connection, scale: Scale, options: Options, make: Make | None) -> None:
+def serve(connection: Connection, scale: Scale, options: Options) -> None:
     """Body of a worker process: receive (task, block), send events, then the outcome."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _die_with_parent()
     from benchmark.jobs.worker import Worker
 
-    worker = Worker(scale, options, lambda *event: connection.send(("progress", event)), make)
+    worker = Worker(scale, options, lambda *event: connection.send(("progress", event)))
     while (order := connection.recv()) is not None:
         task, block = order
         try:
@@ -92,10 +84,8 @@ class _Process:
 class _Pool:
     """Worker processes and the tasks between them."""
 
-    def __init__(
-        self, scale: Scale, options: Options, jobs: int, display: Display, make: Make | None
-    ) -> None:
-        self.work, self.jobs, self.display = (scale, options, make), jobs, display
+    def __init__(self, scale: Scale, options: Options, jobs: int, display: Display) -> None:
+        self.scale, self.options, self.jobs, self.display = scale, options, jobs, display
         self.workers: list[_Process] = []
         self.waiting: list[tuple[Task, bool]] = []
         self.failures: list[Failure] = []
@@ -121,7 +111,7 @@ class _Pool:
     def _spawn(self) -> _Process:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, *self.work), daemon=True)
+        process = context.Process(target=serve, args=(theirs, self.scale, self.options), daemon=True)
         process.start()
         theirs.close()
         return _Process(process, ours)

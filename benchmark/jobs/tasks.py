@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 MEMORY_PER_JOB = 1.5 * 2**30
 Report = Callable[[str, str, int, int, str], None]
 """Takes progress: key, stage, units done, their total, a note."""
-Make = Callable[["Run"], None]
-"""Makes something of a cell unless it is there; worker processes get it by pickle."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ class Task:
 class Options:
     """How to work: where things are, on what device, with how many threads per process.
 
-    `memory` is what a process may hold of activations while it measures criticality, in bytes.
+    `memory` limits the activations of a process that measures criticality, in bytes. `make` is
+    called for each cell, and does nothing where that has been done; None makes the cell's records.
     """
 
     store: Store
@@ -52,6 +51,7 @@ class Options:
     precision: Precision = field(default_factory=Precision)
     memory: int | None = None
     takeover: Takeover = REFUSE
+    make: Callable[["Run"], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
     """
     groups: dict[Cell, list[Cell]] = {}
     for cell in dict.fromkeys(cells):
-        state = cell_state(store, Plan.of(cell, scale), scale.evaluations)
-        for part in (cell.base, cell) if state is not State.DONE else ():
+        if cell_state(store, Plan.of(cell, scale), scale.evaluations) is State.DONE:
+            continue
+        for part in (cell.base, cell):
             if cell_state(store, Plan.of(part, scale), scale.evaluations) is State.STALE:
                 raise UserError(
                     f"the records of {part.key} are stale (made by another version of its settings); "
                     "--redo-stale moves them to results/superseded and makes them again"
                 )
-        if state is not State.DONE:
-            groups.setdefault(cell.base, []).append(cell)
+        groups.setdefault(cell.base, []).append(cell)
     order = {name: place for place, name in enumerate(scale.archs)}
     bases = sorted(groups, key=lambda base: (-order.get(base.arch, 0), base.key))
     return [Task(base, tuple(groups[base])) for base in bases]

@@ -1,11 +1,11 @@
 """One worker: makes the cells of a base model under its lock."""
 
 import traceback
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from benchmark.data import load
 from benchmark.data.images import Dataset
@@ -13,23 +13,21 @@ from benchmark.engine import precision
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.workspace import WeightsDiffer
 from benchmark.errors import UserError
-from benchmark.jobs.tasks import Failure, Make, Options, Report, Task
+from benchmark.jobs.tasks import Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell
 from benchmark.run import run_cell
 
 
 class Worker:
-    """Makes each cell of its tasks by `make` (None: its records); keeps the dataset between tasks."""
+    """Makes the cells of tasks; keeps datasets between them. `report` takes progress."""
 
-    def __init__(
-        self, scale: Scale, options: Options, report: Report, make: Make | None = None
-    ) -> None:
+    def __init__(self, scale: Scale, options: Options, report: Report) -> None:
         torch.set_num_threads(options.threads)
         precision.use(options.precision)
         self.scale, self.options, self.report = scale, options, report
-        self.make = make or self._make_records
         self.dataset = cache(self._dataset)
 
     def _dataset(self, name: str) -> Dataset:
@@ -40,42 +38,32 @@ class Worker:
 
         Raises `filelock.Timeout` if another process has the base model and `block` is False.
         """
-        lock = self.options.store.lock(task.base)
-        if block:
-            self._wait(lock, task)
-        else:
-            lock.acquire(timeout=0)
-        try:
-            return self._do_locked(task)
-        finally:
-            lock.release()
+        with self._locked(task.base, block):
+            return [failed for cell in task.cells if (failed := self._make(cell))]
 
-    def _wait(self, lock: FileLock, task: Task) -> None:
-        while True:
-            self.report(task.base.key, "waiting for another process", 0, 1, "")
+    def _locked(self, base: Cell, block: bool) -> AbstractContextManager[object]:
+        lock = self.options.store.lock(base)
+        while block:
+            self.report(base.key, "waiting for another process", 0, 1, "")
             with suppress(Timeout):
-                lock.acquire(timeout=2)
-                return
+                return lock.acquire(timeout=2)
+        return lock.acquire(timeout=0)
 
-    def _do_locked(self, task: Task) -> list[Failure]:
-        failures: list[Failure] = []
-        for cell in task.cells:
+    def _make(self, cell: Cell) -> Failure | None:
+        def progress(stage: str, done: int, total: int, note: str = "") -> None:
+            self.report(cell.key, stage, done, total, note)
 
-            def progress(
-                stage: str, done: int, total: int, note: str = "", key: str = cell.key
-            ) -> None:
-                self.report(key, stage, done, total, note)
-
-            try:
-                plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
-                how = self.options.memory, self.options.takeover
-                self.make(Run(plan, data, self.options.store, progress, *how))
-            except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
-                failures.append(failure(cell.key, error))
-        return failures
-
-    def _make_records(self, run: Run) -> None:
-        run_cell(run, self.scale.evaluations)
+        options = self.options
+        try:
+            plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
+            run = Run(plan, data, options.store, progress, options.memory, options.takeover)
+            if options.make is None:
+                run_cell(run, self.scale.evaluations)
+            else:
+                options.make(run)
+        except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
+            return failure(cell.key, error)
+        return None
 
 
 def torch_device(name: str) -> torch.device:

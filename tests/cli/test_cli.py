@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from benchmark.jobs.tasks import Options
 
 import benchmark.cli.options
 import benchmark.cli.work
@@ -20,6 +19,7 @@ from benchmark.engine.precision import Precision
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.training import TrainingFailed
 from benchmark.errors import UserError
+from benchmark.jobs.tasks import Options
 from benchmark.jobs.worker import Worker
 from benchmark.plans.named import SCALES
 from benchmark.records.cells import Cell

@@ -4,11 +4,11 @@ import os
 import signal
 from multiprocessing.connection import Connection
 
-from benchmark.jobs.tasks import Failure, Make, Options
+from benchmark.jobs.tasks import Failure, Options
 from benchmark.plans.scales import Scale
 
 
-def serve(connection: Connection, scale: Scale, options: Options, make: Make | None) -> None:
+def serve(connection: Connection, scale: Scale, options: Options) -> None:
     """Take tasks as a worker does: die over seed 1, be busy at first with seed 2, fail seed 3."""
     while (order := connection.recv()) is not None:
         task, block = order

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import benchmark.jobs.pool
-import benchmark.jobs.tasks
 import psutil
 import pytest
-from benchmark.jobs.pool import sweep
-from benchmark.jobs.tasks import Failure, Options, Task, default_jobs, tasks_for
 from filelock import Timeout
 
+import benchmark.jobs.pool
+import benchmark.jobs.tasks
 import fragile
 from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
+from benchmark.jobs.pool import sweep
+from benchmark.jobs.tasks import Failure, Options, Task, default_jobs, tasks_for
 from benchmark.plans.scales import Scale, scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
