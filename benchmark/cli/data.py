@@ -1,6 +1,5 @@
 """`python -m benchmark data COMMAND`: what data there are, getting, importing and checking them."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -146,21 +145,19 @@ def verify(
     wrong, seen = False, False
     for name, held in {name: holding(name) for name in names or HOLDINGS}.items():
         file = data_dir / held.archive.file
-        checks: dict[str, Callable[[], str | None]] = {
-            str(file): partial(_verify_file, held.archive, file),
-            name: partial(held.verify, data_dir),
-        }
         there = False
-        for what, check in checks.items():
+        for what, check in (
+            (str(file), partial(_verify_file, held.archive, file)),
+            (name, partial(held.verify, data_dir)),
+        ):
             try:
-                note = check()
+                if (note := check()) is None:
+                    continue
+                typer.echo(f"{what}: {note}")
             except UserError as error:
                 say(f"error: {error}")
-                wrong = there = True
-            else:
-                if note is not None:
-                    typer.echo(f"{what}: {note}")
-                    there = True
+                wrong = True
+            there = True
         if names and not there:
             say(f"error: {name} is not in '{data_dir}'")
             wrong = True

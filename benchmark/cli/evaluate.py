@@ -13,7 +13,7 @@ from benchmark.cli.options import (
     Places,
     command,
     limited_evaluations,
-    listed_evaluations,
+    listed,
     say,
 )
 from benchmark.cli.progress import working_on
@@ -21,6 +21,7 @@ from benchmark.data import dataset_info
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.precision import asked, use
 from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
 from benchmark.jobs.tasks import cores
 from benchmark.report.tables.render import summary
 
@@ -143,7 +144,7 @@ def evaluate(
 
 def _evaluations(named: str | None, info: DatasetInfo, data_dir: Path) -> tuple[str, ...]:
     if named is not None:
-        return listed_evaluations(named)
+        return listed(named, evaluation)
     official = info.corruptions is not None and (data_dir / info.corruptions).is_dir()
     corruptions = "corruptions-15" if official else "corruptions-15-gen-v2"
     return "clean", "pgd10x3", corruptions

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from benchmark.errors import UserError
-from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST, limited
 from benchmark.records.files import write_atomically
 from benchmark.records.store import Store
@@ -149,11 +148,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     wrapper.__signature__ = signature.replace(parameters=flags)  # type: ignore[attr-defined]
     return wrapper
-
-
-def listed_evaluations(text: str) -> tuple[str, ...]:
-    """The evaluations named in a comma-separated list. Raises `UserError` for an unknown one."""
-    return listed(text, evaluation)
 
 
 def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:

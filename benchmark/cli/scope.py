@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from benchmark.checkpoints.registry import checkpoint
-from benchmark.cli.options import limited_evaluations, listed, listed_evaluations, say
+from benchmark.cli.options import limited_evaluations, listed, say
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
 from benchmark.plans import scales
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import held_out, starting_from
@@ -82,7 +83,7 @@ class Scope:
             chosen = starting_from(chosen, names, beyond_first=beyond_first)
         wanted = chosen.for_audit if audited else chosen.evaluations
         if evaluations is not None:
-            wanted = listed_evaluations(evaluations)
+            wanted = listed(evaluations, evaluation)
         chosen = dataclasses.replace(chosen, evaluations=limited_evaluations(wanted, limit))
         if self.seeds is None:
             return chosen
