@@ -60,14 +60,6 @@ def written(folder, files):
     return folder
 
 
-def refused(answer):
-    """The lines of what was wrong, of a command that ended with exit code 2."""
-    assert answer.exit_code == 2
-    lines = answer.stderr.splitlines()
-    assert all(line.startswith("error: ") for line in lines)
-    return [line.removeprefix("error: ") for line in lines]
-
-
 @dataclasses.dataclass
 class Place:
     """A data directory, a folder beside it, and the archives that stand in for the real ones."""
@@ -78,7 +70,7 @@ class Place:
 
     def __call__(self, command, *arguments):
         """Run a `data` command on the directory."""
-        return said("data", command, *map(str, arguments), "--data-dir", str(self.data))
+        return said("data", command, *arguments, "--data-dir", self.data)
 
     def listed(self):
         """State and the rest of the line by name, as `data list` prints them."""
@@ -164,8 +156,7 @@ class TestGet:
 
     def test_two_at_once_and_again(self, place, monkeypatch):
         """Both are there afterwards and load; a second time nothing is downloaded."""
-        answer = place("get", "cifar100", "cifar10-c")
-        assert answer.exit_code == 0, answer.stderr
+        answer = place("get", "cifar100", "cifar10-c").good()
         assert [line.split(":")[0] for line in answer.stdout.splitlines()] == ["cifar100", "cifar10-c"]
         assert len(cifar.load(CIFAR100, place.data).train) == 100
         before = place.visible()
@@ -187,7 +178,7 @@ class TestGet:
         before = place.visible()
         (place.data / "CIFAR-10-C" / "fog.npy").unlink()
         (place.data / FOLDER / "test").unlink()
-        assert place("get", "cifar100", "cifar10-c").exit_code == 0
+        place("get", "cifar100", "cifar10-c").good()
         assert place.visible() == before
 
     def test_wrong_files_are_not_overwritten(self, place):
@@ -195,14 +186,14 @@ class TestGet:
         place("get", "cifar100")
         (place.data / FOLDER / "test").write_bytes(b"damaged")
         before = place.visible()
-        [line] = refused(place("get", "cifar100"))
+        line = place("get", "cifar100").refusal
         assert f"'{place.data / FOLDER / 'test'}' is damaged" in line
         assert "move '" in line
         assert place.visible() == before
 
     def test_no_network(self, place):
         """Every mirror's reason, the sum and the place for the file are in one line."""
-        [line] = refused(place("get", "cifar100-c"))
+        line = place("get", "cifar100-c").refusal
         for url in ARCHIVES["cifar100-c"].urls:
             assert f"{url}: no route" in line
         assert ARCHIVES["cifar100-c"].md5 in line
@@ -212,9 +203,9 @@ class TestGet:
     def test_names_that_are_none(self, place, command):
         """An unknown name lists the known ones; digits need nothing."""
         more = {"import": ["/"], "accept": ["0"]}.get(command, [])
-        [line] = refused(place(command, "imagenet", *more))
+        line = place(command, "imagenet", *more).refusal
         assert line == f"unknown data 'imagenet'; known: {', '.join(ARCHIVES)}"
-        [line] = refused(place(command, "digits", *more))
+        line = place(command, "digits", *more).refusal
         assert "embedded" in line
 
 
@@ -226,8 +217,7 @@ class TestImport:
         """It is unpacked from where it is and counts as verified."""
         path = place.beside / "renamed"
         path.write_bytes(place.archives[name])
-        answer = place("import", name, path)
-        assert answer.exit_code == 0, answer.stderr
+        place("import", name, path).good()
         assert place.listed()[name][0] == "present"
         assert path.read_bytes() == place.archives[name]
 
@@ -236,14 +226,13 @@ class TestImport:
         files, _ = batches(0)
         content = tarred(files | {f"{FOLDER}/more": b"more"})
         path = written(place.beside, {"mine.tar.gz": content}) / "mine.tar.gz"
-        [line] = refused(place("import", "cifar100", path))
+        line = place("import", "cifar100", path).refusal
         found = hashlib.md5(content).hexdigest()
         assert f"md5 found {found}, expected {ARCHIVES['cifar100'].md5}" in line
         assert line.endswith(f"data import cifar100 {path} --accept-checksum {found}")
         assert place.visible() == {}
         assert place("import", "cifar100", path, "--accept-checksum", "0" * 32).exit_code == 2
-        answer = place("import", "cifar100", path, "--accept-checksum", found)
-        assert answer.exit_code == 0, answer.stderr
+        answer = place("import", "cifar100", path, "--accept-checksum", found).good()
         assert "official content" in answer.stdout
 
     @pytest.mark.parametrize("inner", [FOLDER, ""], ids=["around", "itself"])
@@ -251,8 +240,7 @@ class TestImport:
         """Batches count by what they hold, and the folder itself or the one around it may be named."""
         files, _ = batches(0)
         written(place.beside, files)
-        answer = place("import", "cifar100", place.beside / inner)
-        assert answer.exit_code == 0, answer.stderr
+        place("import", "cifar100", place.beside / inner).good()
         assert len(cifar.load(CIFAR100, place.data).test) == 100
         assert place.listed()["cifar100"] == (
             "present",
@@ -263,13 +251,12 @@ class TestImport:
         """The content hash is told; accepted, the data load, and the copy carries the acceptance."""
         files, hashes = batches(1)
         source = written(place.beside, files) / FOLDER
-        [line] = refused(place("import", "cifar100", source))
+        line = place("import", "cifar100", source).refusal
         found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
         assert f"content hash found {found}" in line
         assert line.endswith(f"--accept-checksum {found}")
         assert place.visible() == {}
-        answer = place("import", "cifar100", source, "--accept-checksum", found)
-        assert answer.exit_code == 0, answer.stderr
+        answer = place("import", "cifar100", source, "--accept-checksum", found).good()
         assert "accepted" in answer.stdout
         assert len(cifar.load(CIFAR100, place.data).test) == 100
         assert not (source / cifar.ACCEPTED).exists()
@@ -280,14 +267,14 @@ class TestImport:
         found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
         note = f'{{"content_sha256": "{found}"}}'.encode()
         written(place.beside, files | {f"{FOLDER}/{cifar.ACCEPTED}": note})
-        refused(place("import", "cifar100", place.beside))
+        place("import", "cifar100", place.beside).errors()
         assert place.visible() == {}
 
     def test_damaged_batches_are_named_where_they_are(self, place):
         """The message names the source, not the passing copy of it."""
         files, _ = batches(0)
         source = written(place.beside, files | {f"{FOLDER}/test": b"damaged"}) / FOLDER
-        [line] = refused(place("import", "cifar100", source))
+        line = place("import", "cifar100", source).refusal
         assert f"'{source / 'test'}' is damaged" in line
         assert str(place.data) not in line
         assert place.visible() == {}
@@ -297,10 +284,9 @@ class TestImport:
         place("get", "cifar10-c")
         source = place.beside / "CIFAR-10-C"
         shutil.move(place.data / "CIFAR-10-C", source)
-        [line] = refused(place("import", "cifar10-c", source))
+        line = place("import", "cifar10-c", source).refusal
         found = line.rpartition(" ")[2]
-        answer = place("import", "cifar10-c", source, "--accept-checksum", found)
-        assert answer.exit_code == 0, answer.stderr
+        place("import", "cifar10-c", source, "--accept-checksum", found).good()
         assert place.listed()["cifar10-c"][0] == "present"
 
     def test_what_is_there_is_not_replaced(self, place):
@@ -308,23 +294,23 @@ class TestImport:
         place("get", "cifar100")
         files, _ = batches(0)
         written(place.beside, files)
-        [line] = refused(place("import", "cifar100", place.beside))
+        line = place("import", "cifar100", place.beside).refusal
         assert "already" in line
         (place.data / FOLDER / "test").write_bytes(b"damaged")
         before = place.visible()
-        [line] = refused(place("import", "cifar100", place.beside))
+        line = place("import", "cifar100", place.beside).refusal
         assert "is damaged" in line
         assert place.visible() == before
 
     def test_a_path_that_is_not_there(self, place):
         """It is named, with what would be right."""
-        [line] = refused(place("import", "cifar100", place.beside / "none"))
+        line = place("import", "cifar100", place.beside / "none").refusal
         assert str(place.beside / "none") in line
         assert "cifar-100-python.tar.gz" in line
 
     def test_a_folder_without_batches(self, place):
         """An empty folder is not a dataset."""
-        [line] = refused(place("import", "cifar100", place.beside))
+        line = place("import", "cifar100", place.beside).refusal
         assert line == f"'{place.beside}' does not hold every batch of CIFAR-100"
 
 
@@ -336,18 +322,17 @@ class TestAccept:
         files, hashes = batches(1)
         written(place.data, files)
         found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-        [line] = refused(place("accept", "cifar100", "0" * 64))
+        line = place("accept", "cifar100", "0" * 64).refusal
         assert found in line
         assert place.listed()["cifar100"][0] == "unverified"
-        answer = place("accept", "cifar100", found)
-        assert answer.exit_code == 0, answer.stderr
+        place("accept", "cifar100", found).good()
         assert place.listed()["cifar100"][0] == "present"
 
     def test_only_cifar(self, place):
         """Nothing else is accepted in place, nor what is not there."""
-        [line] = refused(place("accept", "cifar10-c", "0" * 64))
+        line = place("accept", "cifar10-c", "0" * 64).refusal
         assert "only cifar10 and cifar100" in line
-        [line] = refused(place("accept", "cifar100", "0" * 64))
+        line = place("accept", "cifar100", "0" * 64).refusal
         assert "is not complete" in line
 
 
@@ -359,14 +344,13 @@ class TestVerify:
         answer = place("verify")
         assert (answer.exit_code, answer.stdout) == (0, "")
         assert "nothing to verify" in answer.stderr
-        [line] = refused(place("verify", "cifar100"))
+        line = place("verify", "cifar100").refusal
         assert line == f"cifar100 is not in '{place.data}'"
 
     def test_all_is_well(self, place):
         """Archives and what they gave are each a line."""
         place("get", "cifar100", "cifar10-c")
-        answer = place("verify")
-        assert answer.exit_code == 0, answer.stderr
+        answer = place("verify").good()
         assert [line.split(": ")[0] for line in answer.stdout.splitlines()] == [
             str(place.data / "cifar-100-python.tar.gz"),
             "cifar100",
@@ -386,7 +370,7 @@ class TestVerify:
             content = bytearray(path.read_bytes())
             content[len(content) // 2] ^= 1
             path.write_bytes(content)
-        lines = refused(place("verify"))
+        lines = place("verify").errors()
         assert len(lines) == 3
         assert str(damaged[0]) in lines[0]
         assert str(damaged[1].parent) in lines[1]
@@ -405,8 +389,7 @@ def test_progress_is_plain_lines_without_a_terminal(place, monkeypatch):
         (path / fname).write_bytes(content)
 
     monkeypatch.setattr("pooch.retrieve", retrieve)
-    answer = place("get", "cifar100")
-    assert answer.exit_code == 0, answer.stderr
+    answer = place("get", "cifar100").good()
     begun, ended = (line.partition("] ")[2] for line in answer.stderr.splitlines())
     assert begun.startswith("cifar-100-python.tar.gz, www.cs.toronto.edu 0.1/")
     size = f"{len(content) / 1e6:,.1f}"
@@ -418,8 +401,7 @@ def test_real_files():
     named = os.environ.get("BENCHMARK_DATA")
     if named is None or not cifar.present(CIFAR100, Path(named)):
         pytest.skip("BENCHMARK_DATA names no folder that holds cifar-100-python")
-    answer = said("data", "verify", "cifar100", "--data-dir", named)
-    assert answer.exit_code == 0, answer.stderr
+    answer = said("data", "verify", "cifar100", "--data-dir", named).good()
     assert "official" in answer.stdout
 
 
@@ -428,8 +410,7 @@ class TestGenerate:
 
     def test_files_are_those_of_the_generator(self, tmp_path):
         """Every corruption of the digits' test set is there, and its bytes are the generator's."""
-        answer = said("data", "generate", "digits", "--threads", "1", "--data-dir", str(tmp_path))
-        assert answer.exit_code == 0, answer.stderr
+        answer = said("data", "generate", "digits", "--threads", "1", "--data-dir", tmp_path).good()
         folder = tmp_path / "gen-v2" / "digits"
         assert {path.stem for path in folder.glob("*.npy")} == set(OPERATIONS)
         images, seed = load("digits", tmp_path).test.images.numpy(), corruption_seed(DIGITS)
@@ -439,7 +420,7 @@ class TestGenerate:
 
     def test_unknown_dataset_is_refused(self, tmp_path):
         """The known ones are listed."""
-        answer = said("data", "generate", "mnist", "--data-dir", str(tmp_path))
-        assert refused(answer) == [
+        answer = said("data", "generate", "mnist", "--data-dir", tmp_path)
+        assert answer.errors() == [
             "unknown dataset 'mnist'; known: digits, cifar10, cifar100, tiny-imagenet"
         ]
