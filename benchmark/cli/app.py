@@ -18,7 +18,7 @@ from benchmark.cli.tables import add_table_commands
 from benchmark.data import DATASETS
 from benchmark.evaluation import EVALUATIONS
 from benchmark.models import RESNETS, WIDE_RESNETS
-from benchmark.plans.scales import SCALES
+from benchmark.plans.named import SCALES
 from benchmark.records.cells import BASE, HELD_OUT
 from benchmark.report.figures.figures import FIGURES
 from benchmark.report.tables.reports import REPORTS

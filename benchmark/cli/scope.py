@@ -12,7 +12,7 @@ from benchmark.cli.options import limited_evaluations, listed, say
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.plans import scales
+from benchmark.plans.named import scale
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import held_out, starting_from
 from benchmark.records.cells import HELD_OUT, Cell, Slot
@@ -71,7 +71,7 @@ class Scope:
 
         `beyond_first` is that of `starting_from`, `precision` that of `in_precision`.
         """
-        chosen = in_precision(scales.scale(self.scale), precision)
+        chosen = in_precision(scale(self.scale), precision)
         names = chosen.checkpoints
         if self.from_checkpoint is not None:
             if names:

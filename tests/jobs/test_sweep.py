@@ -22,7 +22,8 @@ from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.tasks import Failure, Options, Task, default_jobs, tasks_for
-from benchmark.plans.scales import Scale, scale
+from benchmark.plans.named import scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables.reports import REPORTS
