@@ -51,13 +51,19 @@ def tarred(files):
     return buffer.getvalue()
 
 
-def written(folder, files):
-    """`folder` with these files in it."""
+def content_hash(seed):
+    """The hash by which the content of `batches(seed)` is accepted."""
+    return hashlib.sha256(" ".join(batches(seed)[1]).encode()).hexdigest()
+
+
+def written(folder, seed, **more):
+    """The folder of `batches(seed)` in `folder`, with other or more files in it."""
+    files = batches(seed)[0] | {f"{FOLDER}/{name}": content for name, content in more.items()}
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return folder
+    return folder / FOLDER
 
 
 @dataclasses.dataclass
@@ -74,19 +80,14 @@ class Place:
 
     def listed(self):
         """State and the rest of the line by name, as `data list` prints them."""
-        answer = self("list")
-        assert answer.exit_code == 0
-        lines = [line.split(maxsplit=2) for line in answer.stdout.splitlines() if line[0] != " "]
-        return {name: (state, rest) for name, state, rest in lines}
+        lines = self("list").good().stdout.splitlines()
+        split = [line.split(maxsplit=2) for line in lines if line[0] != " "]
+        return {name: (state, rest) for name, state, rest in split}
 
     def visible(self):
         """Every file that is not hidden, by its name."""
-        paths = (path.relative_to(self.data) for path in self.data.rglob("*"))
-        return {
-            path.as_posix(): (self.data / path).read_bytes()
-            for path in paths
-            if path.parts[0][0] != "." and (self.data / path).is_file()
-        }
+        files = {path.relative_to(self.data): path for path in self.data.rglob("*") if path.is_file()}
+        return {name.as_posix(): files[name].read_bytes() for name in files if name.parts[0][0] != "."}
 
 
 @pytest.fixture
@@ -160,15 +161,10 @@ class TestGet:
         assert [line.split(":")[0] for line in answer.stdout.splitlines()] == ["cifar100", "cifar10-c"]
         assert len(cifar.load(CIFAR100, place.data).train) == 100
         before = place.visible()
-        assert {name.split("/")[0] for name in before} == {
-            "CIFAR-10-C",
-            "CIFAR-10-C.tar",
-            FOLDER,
-            f"{FOLDER}.tar.gz",
-        }
+        names = {name.split("/")[0] for name in before}
+        assert names == {"CIFAR-10-C", "CIFAR-10-C.tar", FOLDER, f"{FOLDER}.tar.gz"}
         monkeypatch.setattr("pooch.retrieve", None)
-        again = place("get", "cifar100", "cifar10-c")
-        assert again.exit_code == 0
+        again = place("get", "cifar100", "cifar10-c").good()
         assert again.stdout.count("already in") == 2
         assert place.visible() == before
 
@@ -205,8 +201,7 @@ class TestGet:
         more = {"import": ["/"], "accept": ["0"]}.get(command, [])
         line = place(command, "imagenet", *more).refusal
         assert line == f"unknown data 'imagenet'; known: {', '.join(ARCHIVES)}"
-        line = place(command, "digits", *more).refusal
-        assert "embedded" in line
+        assert "embedded" in place(command, "digits", *more).refusal
 
 
 class TestImport:
@@ -223,9 +218,9 @@ class TestImport:
 
     def test_another_archive_is_refused_until_accepted(self, place):
         """Found and expected sum are told; with the option the archive's content still counts."""
-        files, _ = batches(0)
-        content = tarred(files | {f"{FOLDER}/more": b"more"})
-        path = written(place.beside, {"mine.tar.gz": content}) / "mine.tar.gz"
+        content = tarred(batches(0)[0] | {f"{FOLDER}/more": b"more"})
+        path = place.beside / "mine.tar.gz"
+        path.write_bytes(content)
         line = place("import", "cifar100", path).refusal
         found = hashlib.md5(content).hexdigest()
         assert f"md5 found {found}, expected {ARCHIVES['cifar100'].md5}" in line
@@ -238,21 +233,16 @@ class TestImport:
     @pytest.mark.parametrize("inner", [FOLDER, ""], ids=["around", "itself"])
     def test_a_folder_of_the_official_content(self, place, inner):
         """Batches count by what they hold, and the folder itself or the one around it may be named."""
-        files, _ = batches(0)
-        written(place.beside, files)
+        written(place.beside, 0)
         place("import", "cifar100", place.beside / inner).good()
         assert len(cifar.load(CIFAR100, place.data).test) == 100
-        assert place.listed()["cifar100"] == (
-            "present",
-            "CIFAR-100: official content in files of another layout",
-        )
+        note = "CIFAR-100: official content in files of another layout"
+        assert place.listed()["cifar100"] == ("present", note)
 
     def test_a_folder_of_another_content_is_refused_until_accepted(self, place):
         """The content hash is told; accepted, the data load, and the copy carries the acceptance."""
-        files, hashes = batches(1)
-        source = written(place.beside, files) / FOLDER
+        source, found = written(place.beside, 1), content_hash(1)
         line = place("import", "cifar100", source).refusal
-        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
         assert f"content hash found {found}" in line
         assert line.endswith(f"--accept-checksum {found}")
         assert place.visible() == {}
@@ -263,17 +253,14 @@ class TestImport:
 
     def test_an_acceptance_is_not_imported(self, place):
         """A note beside the batches in the source accepts nothing here."""
-        files, hashes = batches(1)
-        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-        note = f'{{"content_sha256": "{found}"}}'.encode()
-        written(place.beside, files | {f"{FOLDER}/{cifar.ACCEPTED}": note})
+        note = f'{{"content_sha256": "{content_hash(1)}"}}'.encode()
+        written(place.beside, 1, **{cifar.ACCEPTED: note})
         place("import", "cifar100", place.beside).errors()
         assert place.visible() == {}
 
     def test_damaged_batches_are_named_where_they_are(self, place):
         """The message names the source, not the passing copy of it."""
-        files, _ = batches(0)
-        source = written(place.beside, files | {f"{FOLDER}/test": b"damaged"}) / FOLDER
+        source = written(place.beside, 0, test=b"damaged")
         line = place("import", "cifar100", source).refusal
         assert f"'{source / 'test'}' is damaged" in line
         assert str(place.data) not in line
@@ -292,24 +279,18 @@ class TestImport:
     def test_what_is_there_is_not_replaced(self, place):
         """Importing over something, right or wrong, is refused."""
         place("get", "cifar100")
-        files, _ = batches(0)
-        written(place.beside, files)
-        line = place("import", "cifar100", place.beside).refusal
-        assert "already" in line
+        written(place.beside, 0)
+        assert "already" in place("import", "cifar100", place.beside).refusal
         (place.data / FOLDER / "test").write_bytes(b"damaged")
         before = place.visible()
-        line = place("import", "cifar100", place.beside).refusal
-        assert "is damaged" in line
+        assert "is damaged" in place("import", "cifar100", place.beside).refusal
         assert place.visible() == before
 
-    def test_a_path_that_is_not_there(self, place):
-        """It is named, with what would be right."""
+    def test_a_path_without_data(self, place):
+        """What is not there is named, with what would be right; an empty folder is not a dataset."""
         line = place("import", "cifar100", place.beside / "none").refusal
         assert str(place.beside / "none") in line
         assert "cifar-100-python.tar.gz" in line
-
-    def test_a_folder_without_batches(self, place):
-        """An empty folder is not a dataset."""
         line = place("import", "cifar100", place.beside).refusal
         assert line == f"'{place.beside}' does not hold every batch of CIFAR-100"
 
@@ -319,21 +300,17 @@ class TestAccept:
 
     def test_only_the_content_that_is_there(self, place):
         """Another hash is refused; the right one makes the data load."""
-        files, hashes = batches(1)
-        written(place.data, files)
-        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-        line = place("accept", "cifar100", "0" * 64).refusal
-        assert found in line
+        written(place.data, 1)
+        found = content_hash(1)
+        assert found in place("accept", "cifar100", "0" * 64).refusal
         assert place.listed()["cifar100"][0] == "unverified"
         place("accept", "cifar100", found).good()
         assert place.listed()["cifar100"][0] == "present"
 
     def test_only_cifar(self, place):
         """Nothing else is accepted in place, nor what is not there."""
-        line = place("accept", "cifar10-c", "0" * 64).refusal
-        assert "only cifar10 and cifar100" in line
-        line = place("accept", "cifar100", "0" * 64).refusal
-        assert "is not complete" in line
+        assert "only cifar10 and cifar100" in place("accept", "cifar10-c", "0" * 64).refusal
+        assert "is not complete" in place("accept", "cifar100", "0" * 64).refusal
 
 
 class TestVerify:
@@ -341,11 +318,10 @@ class TestVerify:
 
     def test_nothing_there(self, place):
         """An empty directory is all right, unless something is asked for."""
-        answer = place("verify")
-        assert (answer.exit_code, answer.stdout) == (0, "")
+        answer = place("verify").good()
+        assert answer.stdout == ""
         assert "nothing to verify" in answer.stderr
-        line = place("verify", "cifar100").refusal
-        assert line == f"cifar100 is not in '{place.data}'"
+        assert place("verify", "cifar100").refusal == f"cifar100 is not in '{place.data}'"
 
     def test_all_is_well(self, place):
         """Archives and what they gave are each a line."""
@@ -371,10 +347,8 @@ class TestVerify:
             content[len(content) // 2] ^= 1
             path.write_bytes(content)
         lines = place("verify").errors()
-        assert len(lines) == 3
-        assert str(damaged[0]) in lines[0]
-        assert str(damaged[1].parent) in lines[1]
-        assert str(damaged[2]) in lines[2]
+        named = (damaged[0], damaged[1].parent, damaged[2])
+        assert all(str(path) in line for path, line in zip(named, lines, strict=True))
         assert "CIFAR-10-C.tar: official archive" in place("verify").stdout
 
 
@@ -401,8 +375,7 @@ def test_real_files():
     named = os.environ.get("BENCHMARK_DATA")
     if named is None or not cifar.present(CIFAR100, Path(named)):
         pytest.skip("BENCHMARK_DATA names no folder that holds cifar-100-python")
-    answer = said("data", "verify", "cifar100", "--data-dir", named).good()
-    assert "official" in answer.stdout
+    assert "official" in said("data", "verify", "cifar100", "--data-dir", named).good().stdout
 
 
 class TestGenerate:
@@ -420,7 +393,5 @@ class TestGenerate:
 
     def test_unknown_dataset_is_refused(self, tmp_path):
         """The known ones are listed."""
-        answer = said("data", "generate", "mnist", "--data-dir", tmp_path)
-        assert answer.errors() == [
-            "unknown dataset 'mnist'; known: digits, cifar10, cifar100, tiny-imagenet"
-        ]
+        message = "unknown dataset 'mnist'; known: digits, cifar10, cifar100, tiny-imagenet"
+        assert said("data", "generate", "mnist", "--data-dir", tmp_path).refusal == message

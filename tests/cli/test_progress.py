@@ -55,79 +55,72 @@ def test_a_terminal_gets_bars_and_a_log_gets_lines(standard_error) -> None:
             assert isinstance(shown, kind)
 
 
-def test_lines_show_a_new_stage_at_once(clock: list[float]) -> None:
-    """The first report of every stage is a line with the cell, the stage and how far it is."""
+def logged(clock, *events) -> list[str]:
+    """The lines of a log after `events`, which are what `update` is given, or seconds that pass."""
     console = plain()
-    lines = LogLines(console, 1)
-    lines.update(0, KEY, "criticality", 1, 21, "conv1")
-    clock[0] += 3
-    lines.update(0, KEY, "fine-tuning", 1, 110, "loss 0.5")
-    assert written(console).splitlines() == [
+    lines = LogLines(console, 2)
+    for event in events:
+        if isinstance(event, int):
+            clock[0] += event
+        else:
+            lines.update(*event)
+    return written(console).splitlines()
+
+
+def test_lines_show_a_new_stage_at_once(clock) -> None:
+    """The first report of every stage is a line with the cell, the stage and how far it is."""
+    events = (0, KEY, "criticality", 1, 21, "conv1"), 3, (0, KEY, "fine-tuning", 1, 110, "loss 0.5")
+    assert logged(clock, *events) == [
         f"[     0 s] {KEY}  criticality 1/21, conv1",
         f"[     3 s] {KEY}  fine-tuning 1/110, loss 0.5",
     ]
 
 
-def test_lines_within_a_stage_are_rare(clock: list[float]) -> None:
+def test_lines_within_a_stage_are_rare(clock) -> None:
     """Within a stage a line comes every 15 s at most, with the time left at the rate so far."""
-    console = plain()
-    lines = LogLines(console, 1)
-    for done in range(31):
-        lines.update(0, KEY, "criticality", done, 40, "")
-        clock[0] += 1
-    assert written(console).splitlines() == [
+    events = [event for done in range(31) for event in ((0, KEY, "criticality", done, 40, ""), 1)]
+    assert logged(clock, *events) == [
         f"[     0 s] {KEY}  criticality 0/40",
         f"[    15 s] {KEY}  criticality 15/40, 25 s left",
         f"[    30 s] {KEY}  criticality 30/40, 10 s left",
     ]
 
 
-def test_lines_show_every_epoch(clock: list[float]) -> None:
+def test_lines_show_every_epoch(clock) -> None:
     """An epoch is a line however short it was, and the last one has no time left."""
-    console = plain()
-    lines = LogLines(console, 1)
-    for epoch in (1, 2):
-        clock[0] += 1
-        lines.update(0, KEY, "adversarial training", 11 * epoch, 22, f"epoch {epoch}/2, loss 1.5")
-    assert written(console).splitlines() == [
+    stage = "adversarial training"
+    events = [(0, KEY, stage, 11 * epoch, 22, f"epoch {epoch}/2, loss 1.5") for epoch in (1, 2)]
+    assert logged(clock, 1, events[0], 1, events[1]) == [
         f"[     1 s] {KEY}  adversarial training 11/22, epoch 1/2, loss 1.5",
         f"[     2 s] {KEY}  adversarial training 22/22, epoch 2/2, loss 1.5",
     ]
 
 
-def test_lines_of_two_workers_do_not_hide_each_other(clock: list[float]) -> None:
+def test_lines_of_two_workers_do_not_hide_each_other(clock) -> None:
     """Stages are told apart by worker, and by cell when a worker goes on to the next."""
-    console = plain()
     other = KEY.replace("seed0", "seed1")
-    lines = LogLines(console, 2)
-    lines.update(0, KEY, "clean", 0, 1, "")
-    lines.update(1, other, "clean", 0, 1, "")
-    lines.update(0, KEY, "clean", 1, 1, "")
-    lines.update(0, other, "clean", 0, 1, "")
-    keys = [line.split()[3] for line in written(console).splitlines()]
-    assert keys == [KEY, other, other]
+    who = ((0, KEY, 0), (1, other, 0), (0, KEY, 1), (0, other, 0))
+    lines = logged(clock, *((worker, key, "clean", done, 1, "") for worker, key, done in who))
+    assert [line.split()[3] for line in lines] == [KEY, other, other]
 
 
-def test_lines_count_finished_base_models(clock: list[float]) -> None:
+def test_lines_are_never_broken_or_coloured(clock) -> None:
+    """A line longer than the console stays one line, and brackets are printed as they are."""
+    note = f"[bold]{'layer4.1.conv2 ' * 9}[/bold] 12:30"
+    lines = logged(clock, (0, KEY, "criticality", 1, 21, note))
+    assert lines == [f"[     0 s] {KEY}  criticality 1/21, {note}"]
+
+
+def test_lines_count_finished_base_models(clock) -> None:
     """A finished base model is a line with how many are done of how many."""
     console = plain()
     lines = LogLines(console, 2)
-    lines.finish(0, KEY, 2)
-    lines.finish(0, KEY, 1)
-    first, second = written(console).splitlines()
-    assert first.endswith("base models 1/2")
-    assert second.endswith("base models 2/2")
-    assert KEY in first
-
-
-def test_lines_are_never_broken_or_coloured(clock: list[float]) -> None:
-    """A line longer than the console stays one line, and brackets are printed as they are."""
-    console = Console(file=io.StringIO(), force_terminal=False, width=20)
-    lines = LogLines(console, 1)
-    lines.update(0, KEY, "criticality", 1, 21, "[bold]layer4.1.conv2[/bold] 12:30")
-    assert written(console) == (
-        f"[     0 s] {KEY}  criticality 1/21, [bold]layer4.1.conv2[/bold] 12:30\n"
-    )
+    for cells in (2, 1):
+        lines.finish(0, KEY, cells)
+    assert written(console).splitlines() == [
+        f"[     0 s] {KEY}  finished (cells: {cells}); base models {models}/2"
+        for models, cells in ((1, 2), (2, 1))
+    ]
 
 
 def test_bars_follow_every_worker() -> None:
