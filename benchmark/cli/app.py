@@ -21,7 +21,7 @@ from benchmark.models import RESNETS, WIDE_RESNETS
 from benchmark.plans.named import SCALES
 from benchmark.records.cells import BASE, HELD_OUT
 from benchmark.report.figures.figures import FIGURES
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables import REPORTS
 
 app = typer.Typer(
     no_args_is_help=True,

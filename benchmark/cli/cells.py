@@ -19,7 +19,7 @@ from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables import REPORTS
 
 
 @command

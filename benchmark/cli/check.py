@@ -32,7 +32,8 @@ from benchmark.report.check.published import Published, published
 from benchmark.report.check.published_text import PUBLISHED_FORMATS
 from benchmark.report.check.text import CHECK_FORMATS, Check
 from benchmark.report.check.verdicts import Finding
-from benchmark.report.fresh import Fresh
+from benchmark.report.tables import REPORTS
+from benchmark.report.view import View
 
 
 class CheckFormat(StrEnum):
@@ -164,14 +165,14 @@ def examine(
         title = "Check of checkpoints: evaluated here against published numbers of the same weights"
         return Examined(OWN, title, own_compared(store, numbers, registry()))
     chosen, argument = _chosen(scale, from_checkpoint, precision, store.results)
-    fresh = Fresh(store, chosen, argument)
+    view = View(store, chosen, argument, REPORTS)
     findings = [
-        *compared(fresh, numbers),
-        *criticality_compared(fresh, numbers),
-        *claim_findings(fresh, numbers),
+        *compared(view, numbers),
+        *criticality_compared(view, numbers),
+        *claim_findings(view, numbers),
     ]
-    title = f"Check of scale {fresh.scale.stem}: {fresh.scale.summary}"
-    return Examined(fresh.scale.stem, title, findings, _notes(fresh))
+    title = f"Check of scale {view.scale.stem}: {view.scale.summary}"
+    return Examined(view.scale.stem, title, findings, _notes(view))
 
 
 def _check_records(store: Store) -> None:
@@ -201,16 +202,16 @@ def _chosen(
     return starting_from(chosen, names), f"{file} --from-checkpoint {','.join(names)}"
 
 
-def _notes(fresh: Fresh) -> tuple[str, ...]:
+def _notes(view: View) -> tuple[str, ...]:
     notes = [
         "intervals are 95 %; claims about a method are judged over seeds; one, or several that agree "
         "exactly, cannot decide them",
         "a claim fails if one of its cases does; where nothing differs, 1 case in 40 fails by chance",
     ]
-    if not is_compared(fresh.scale):
+    if not is_compared(view.scale):
         others = ", ".join((*COMPARED, OWN))
         notes.append(
-            f"numbers of scale {fresh.scale.stem} are not compared with published ones: other "
+            f"numbers of scale {view.scale.stem} are not compared with published ones: other "
             f"networks, recipes or weights; those of {others} are"
         )
         return tuple(notes)
@@ -218,9 +219,9 @@ def _notes(fresh: Fresh) -> tuple[str, ...]:
         f"MRC is shown by seed and within tolerance up to a factor of {FACTOR:g}; a named module is if "
         f"it is among the {NEAR} least (or most) critical in every seed"
     )
-    if COMPARED[fresh.scale.name] == "neighbour":
+    if COMPARED[view.scale.name] == "neighbour":
         notes.append(
-            f"scale {fresh.scale.name} trains by a shorter recipe: its numbers are neighbours of the "
+            f"scale {view.scale.name} trains by a shorter recipe: its numbers are neighbours of the "
             "published ones and never match"
         )
     return tuple(notes)

@@ -8,7 +8,7 @@ from benchmark.cli.options import command, say, write_result
 from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, Work, finish
 from benchmark.report.figures.figures import FIGURES
-from benchmark.report.tables.tables import Reader
+from benchmark.report.view import View
 
 CHEAPEST = ("clean",)
 """A cell is made by being evaluated, also for a figure that shows how cells were made."""
@@ -40,7 +40,7 @@ def _add(app: typer.Typer, name: str) -> None:
             finish(failures)
         own = "" if scope.seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
         stem = work.results / "figures" / f"{name}-{chosen.stem}{own}"
-        picture = spec.build(Reader(work.store, chosen))
+        picture = spec.build(View(work.store, chosen))
         drawn = picture.files()
         for suffix, content in drawn.items():
             write_result(stem.with_name(f"{stem.name}.{suffix}"), content)

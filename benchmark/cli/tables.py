@@ -11,12 +11,10 @@ from benchmark.cli.scope import Scope, as_shown, without_held_out
 from benchmark.cli.work import CollectOption, EvaluationsOption, Work, finish
 from benchmark.errors import UserError
 from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
+from benchmark.report.tables.layout import Table
 from benchmark.report.tables.render import FILES, FORMATS
-from benchmark.report.tables.reports import REPORTS
-from benchmark.report.tables.tables import Reader, Table
-
-BEYOND_FIRST = "table2"
-"""The table that is of all methods but the first."""
+from benchmark.report.view import View
 
 
 class Format(StrEnum):
@@ -68,17 +66,17 @@ def _add(app: typer.Typer, name: str) -> None:
             evaluations,
             limit,
             audited=spec.audited,
-            beyond_first=name == BEYOND_FIRST,
+            beyond_first=spec.beyond_first,
             precision=work.precision,
         )
         defaults = without_held_out(spec.defaults, chosen)
         finetunes = defaults if protocol is None else listed(protocol, finetune)
         if not (cells := spec.cells(chosen, finetunes)):
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
-        chosen = as_shown(chosen, cells, name, beyond_first=name == BEYOND_FIRST)
+        chosen = as_shown(chosen, cells, name, beyond_first=spec.beyond_first)
         failures = work.make(scope.matching(cells), chosen, collect=collect)
         store = work.store
-        table = spec.build(Reader(store, chosen), finetunes)
+        table = spec.build(View(store, chosen), finetunes)
         typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
         refused = any(failure.user for failure in failures)
         if not refused and scope.seeds is None and evaluations is None and limit is None:

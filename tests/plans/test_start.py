@@ -23,14 +23,14 @@ from benchmark.records.records import Checkpoint, Finetuning, Making
 from benchmark.records.shipped import shipped
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Store
-from benchmark.report.tables.tables import (
-    Reader,
-    Row,
+from benchmark.report.tables.layout import Row
+from benchmark.report.tables.paper import (
     table_1,
     table_1_cells,
     table_2_cells,
     table_3_cells,
 )
+from benchmark.report.view import View
 from handmade import write_record
 from invoking import MINI, Command, Said
 
@@ -322,7 +322,7 @@ class TestScale:
             cell = Cell("by-hand", "digits", network, "pgd-at", "none", 0)
             write_record(store, cell, "clean", 100, scale=trained)
         write_record(store, table_1_cells(cut, ["rift"])[0], "clean", 900, scale=cut)
-        table = table_1(Reader(store, cut), ["rift"])
+        table = table_1(View(store, cut), ["rift"])
         rows = [row for row in table.rows if isinstance(row, Row) and row.labels[2] == "AT"]
         shown = {
             row.labels[:2]: None if row.numbers[0] is None else row.numbers[0].mean for row in rows

@@ -26,9 +26,9 @@ from benchmark.report.check.claims import CLAIMS, c9_summary, claim_findings, ev
 from benchmark.report.check.published import published
 from benchmark.report.check.verdicts import Finding, Verdict
 from benchmark.report.estimates import Estimate
-from benchmark.report.fresh import Fresh
 from benchmark.report.intervals import Interval
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables import REPORTS
+from benchmark.report.view import View
 from handmade import (
     BY_HAND,
     CHANGES,
@@ -47,7 +47,9 @@ PLACE = "digits/resnet18-w8/pgd-at"
 
 def judged(store: Store, scale: Scale = BY_HAND) -> dict[str, Finding]:
     """Findings by id."""
-    return {each.id: each for each in claim_findings(Fresh(store, scale, "x.toml"), published())}
+    return {
+        each.id: each for each in claim_findings(View(store, scale, "x.toml", REPORTS), published())
+    }
 
 
 def lines(findings: dict[str, Finding], claim: str) -> dict[str, Verdict]:
@@ -304,7 +306,7 @@ def test_the_first_images_stand_in_and_are_named(store: Store) -> None:
 @pytest.mark.parametrize("name", list(SCALES))
 def test_without_records_all_is_missing(store: Store, name: str) -> None:
     """No claim is judged, and every line names a command that there is."""
-    findings = claim_findings(Fresh(store, SCALES[name], name), published())
+    findings = claim_findings(View(store, SCALES[name], name, REPORTS), published())
     for each in findings:
         open_here = each.claim == "C10" and name == "quick"
         assert each.verdict is (UNCLEAR if open_here else MISSING), each.id

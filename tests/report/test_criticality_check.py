@@ -30,7 +30,8 @@ from benchmark.report.check.criticality import (
 )
 from benchmark.report.check.published import published
 from benchmark.report.check.verdicts import Finding, Verdict
-from benchmark.report.fresh import Fresh
+from benchmark.report.tables import REPORTS
+from benchmark.report.view import View
 from handmade import write_making
 from invoking import Said
 
@@ -89,7 +90,7 @@ def write(
 
 def judged(store: Store, scale: Scale = PAPER) -> dict[str, Finding]:
     """Findings by id."""
-    findings = criticality_compared(Fresh(store, scale, scale.name), published())
+    findings = criticality_compared(View(store, scale, scale.name, REPORTS), published())
     by_id = {finding.id: finding for finding in findings}
     assert len(by_id) == len(findings)
     return by_id

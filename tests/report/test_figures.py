@@ -37,7 +37,7 @@ from benchmark.report.figures.pictures import (
     ranked,
     spearman,
 )
-from benchmark.report.tables.tables import Reader
+from benchmark.report.view import View
 from handmade import BY_HAND, PROVENANCE, cell_at, write_record
 
 TWO = replace(BY_HAND, archs=("resnet18-w8",), seeds=(0, 1), criticality={"images": 64})
@@ -125,7 +125,7 @@ def write_damage(store: Store, modules: Sequence[str] = MODULES) -> None:
 
 def rows_of(spec: FigureSpec, store: Store, scale: Scale = TWO) -> list[dict[str, str]]:
     """The CSV of a figure, read back."""
-    text = spec.build(Reader(store, scale)).csv()
+    text = spec.build(View(store, scale)).csv()
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -161,14 +161,14 @@ def test_one_seed_has_no_mean(store: Store) -> None:
     write_curves(store)
     one = replace(TWO, seeds=(1,))
     assert {row["seed"] for row in rows_of(FIGURES["figure1"], store, one)} == {"1"}
-    assert "seed 1: one seed, no spread" in FIGURES["figure1"].build(Reader(store, one)).caption
+    assert "seed 1: one seed, no spread" in FIGURES["figure1"].build(View(store, one)).caption
 
 
 def test_a_figure_is_of_the_seeds_of_its_network(store: Store) -> None:
     """Seeds that a scale names for a network are those of the picture and its note."""
     write_curves(store)
     own = replace(TWO, seeds=(7,), networks={"resnet18-w8": {"seeds": (1, 0)}})
-    picture = FIGURES["figure1"].build(Reader(store, own))
+    picture = FIGURES["figure1"].build(View(store, own))
     assert picture.seeds == (1, 0)
     assert "seeds 1, 0: dots their mean" in picture.caption
 
@@ -176,7 +176,7 @@ def test_a_figure_is_of_the_seeds_of_its_network(store: Store) -> None:
 def test_seeds_are_moved_as_a_whole(store: Store) -> None:
     """Every moved line starts at the mean AT point and keeps its shape, and their mean is the mean."""
     write_curves(store)
-    picture = FIGURES["figure1"].build(Reader(store, TWO))
+    picture = FIGURES["figure1"].build(View(store, TWO))
     assert isinstance(picture, Curves)
     assert picture.floor == pytest.approx(picture.base[1] - 0.001)
     for tuning in picture.tunings:
@@ -198,9 +198,7 @@ def test_a_tuning_of_some_seeds_is_left_out_by_name(store: Store) -> None:
         write_making(store, cell, curve=curve((1, 2, 3), (1, gap, 3)))
     spec = FIGURES["figure1"]
     assert {row["tuning"] for row in rows_of(spec, store)} == {"rift", "last-layer"}
-    (note,) = [
-        line for line in spec.build(Reader(store, TWO)).caption.splitlines() if "left out" in line
-    ]
+    (note,) = [line for line in spec.build(View(store, TWO)).caption.splitlines() if "left out" in line]
     place = "by-hand/digits/resnet18-w8/pgd-at"
     assert note == (
         f"  left out, because cells are missing or stale: {place}/robust-critical-curve/seed0, "
@@ -213,13 +211,13 @@ def test_stale_makings_are_left_out(store: Store) -> None:
     write_curves(store)
     changed = replace(TWO, finetuning={"lr": 0.5})
     with pytest.raises(UserError, match="missing or stale"):
-        FIGURES["figure1"].build(Reader(store, changed))
+        FIGURES["figure1"].build(View(store, changed))
 
 
 def test_the_caption_of_curves(store: Store) -> None:
     """It says which scale, seeds and images, what the marks are, and which modules were fine-tuned."""
     write_curves(store)
-    lines = FIGURES["figure1"].build(Reader(store, TWO)).caption.splitlines()
+    lines = FIGURES["figure1"].build(View(store, TWO)).caption.splitlines()
     assert lines[0].startswith("Figure 1: ")
     assert lines[0].endswith("ResNet18 (width 8) on Digits")
     assert "  scale by-hand: numbers written by hand" in lines
@@ -237,7 +235,7 @@ def test_the_caption_names_a_part_of_the_test_images(store: Store) -> None:
     write_making(store, cell, scale, curve=curve((1, 2, 3), (1, 2, 3)))
     assert (
         "accuracies of the first 500 test images"
-        in FIGURES["figure1"].build(Reader(store, scale)).caption
+        in FIGURES["figure1"].build(View(store, scale)).caption
     )
 
 
@@ -252,7 +250,7 @@ def test_criticality_by_hand(store: Store) -> None:
     assert [float(row["mrc"]) for row in only(rows, seed="1")] == list(MRC[1])
     assert [float(row["mrc"]) for row in only(rows, seed="mean")] == [0.6, 0.03, 1.5, 0.4]
     assert [float(row["accuracy_drop"]) for row in only(rows, seed="mean")] == [0.06, 0.003, 0.15, 0.04]
-    caption = FIGURES["figure3"].build(Reader(store, TWO)).caption
+    caption = FIGURES["figure3"].build(View(store, TWO)).caption
     assert "least critical: layer1.0.conv1; most critical: layer4.1.conv2" in caption
     assert "fine-tuned by rift: linear (2 of 2 seeds)" in caption
     assert "on the first 64 training images" in caption
@@ -263,7 +261,7 @@ def test_criticality_needs_every_seed(store: Store) -> None:
     """Bars are of all seeds; of the seeds that are there if these alone are asked for."""
     write_making(store, cell_at("rift", 0, scale=TWO), criticality=criticality(MRC[0]))
     with pytest.raises(UserError, match=r"rift/seed1; `.* figure3 --scale FILE\.toml` makes"):
-        FIGURES["figure3"].build(Reader(store, TWO))
+        FIGURES["figure3"].build(View(store, TWO))
     assert len(rows_of(FIGURES["figure3"], store, replace(TWO, seeds=(0,)))) == 4
 
 
@@ -273,7 +271,7 @@ def test_unconstrained_and_diverged_modules_are_named(store: Store) -> None:
     for seed, mrc in enumerate(((0.5, 0.02, None, 0.3), (0.7, 0.04, 1.0, 0.5))):
         entries = criticality(mrc, active[seed])
         write_making(store, cell_at("rift", seed, scale=TWO), criticality=entries)
-    caption = FIGURES["figure3"].build(Reader(store, TWO)).caption
+    caption = FIGURES["figure3"].build(View(store, TWO)).caption
     assert "most critical: conv1" in caption
     assert "the ascent diverged in some seed, not ranked: layer4.1.conv2\n" in caption
     assert "under-estimated (hatched): layer1.0.conv1, linear\n" in caption
@@ -294,7 +292,7 @@ def test_a_failed_ascent_is_ranked_by_the_released_code_only(
     """A negative MRC in one seed takes the module out of the ranking, and the caption names it."""
     for seed, mrc in enumerate(((-0.5, 0.5, 1.0, 0.3), (0.1, 0.5, 1.0, 0.3))):
         write_making(store, cell_at(tuning, seed, scale=TWO), criticality=criticality(mrc))
-    caption = FIGURES[figure].build(Reader(store, TWO)).caption
+    caption = FIGURES[figure].build(View(store, TWO)).caption
     assert f"least critical: {least}; most critical: layer4.1.conv2" in caption
     assert f"the ascent ended lower than it began in some seed, {how}: conv1\n" in caption
 
@@ -303,8 +301,8 @@ def test_official_criticality_is_a_figure_of_its_own(store: Store) -> None:
     """The released code's measure comes from its own cell and is called by its name."""
     write_criticality(store, "rift-official-code")
     with pytest.raises(UserError):
-        FIGURES["figure3"].build(Reader(store, TWO))
-    caption = FIGURES["figure3-official"].build(Reader(store, TWO)).caption
+        FIGURES["figure3"].build(View(store, TWO))
+    caption = FIGURES["figure3-official"].build(View(store, TWO)).caption
     assert caption.startswith("Figure 3: module robust criticality as the released code measures it, ")
     assert "projected epochs" in caption
     assert "on the first 64 test images" in caption
@@ -357,7 +355,7 @@ def test_damage_by_hand(store: Store) -> None:
     assert [float(row["adv_loss"]) for row in means] == [0.002, 0.006, 0.0, 0.004]
     assert {row["std_gain"] for row in rows} == {"0.01"}
     assert [float(row["adv_loss"]) for row in only(rows, seed="1")] == [0.003, 0.009, 0.0, 0.006]
-    caption = FIGURES["figure-damage"].build(Reader(store, TWO)).caption
+    caption = FIGURES["figure-damage"].build(View(store, TWO)).caption
     assert "over 4 modules: Adv lost rho = 0.00 (p = 1.000); Std gained not defined" in caption
     assert "within each seed: rho = " in caption
     assert "left out" not in caption
@@ -366,7 +364,7 @@ def test_damage_by_hand(store: Store) -> None:
 def test_modules_without_records_keep_their_rank_free(store: Store) -> None:
     """A module that is missing is named and leaves the rank of the others as it is."""
     write_damage(store, ("conv1", "layer4.1.conv2"))
-    picture = FIGURES["figure-damage"].build(Reader(store, TWO))
+    picture = FIGURES["figure-damage"].build(View(store, TWO))
     assert isinstance(picture, Damage)
     assert [(module.rank, module.measured.module) for module in picture.modules] == [
         (3, "conv1"),
@@ -382,7 +380,7 @@ def test_damage_is_of_modules_that_are_ranked(store: Store) -> None:
     for seed, mrc in enumerate(((0.5, None, 1.0, -0.1), (0.5, 0.1, 1.0, 0.1))):
         store.record_path(cell_at("rift", seed, scale=TWO), "making").unlink()
         write_making(store, cell_at("rift", seed, scale=TWO), criticality=criticality(mrc))
-    picture = FIGURES["figure-damage"].build(Reader(store, TWO))
+    picture = FIGURES["figure-damage"].build(View(store, TWO))
     assert isinstance(picture, Damage)
     ranks = [(module.rank, module.measured.module) for module in picture.modules]
     assert (ranks, picture.count) == ([(1, "conv1"), (2, "layer4.1.conv2")], 2)
@@ -398,8 +396,8 @@ def test_damage_of_nothing_that_is_ranked_is_refused(store: Store) -> None:
         entries = criticality((-0.1,) * len(MODULES))
         write_making(store, cell_at("rift", seed, scale=TWO), criticality=entries)
     with pytest.raises(UserError, match="no module has a valid MRC in every seed"):
-        FIGURES["figure-damage"].build(Reader(store, TWO))
-    assert "no module is ranked" in FIGURES["figure3"].build(Reader(store, TWO)).caption
+        FIGURES["figure-damage"].build(View(store, TWO))
+    assert "no module is ranked" in FIGURES["figure3"].build(View(store, TWO)).caption
 
 
 @pytest.mark.parametrize("missing", ["none", "rift", "modules"])
@@ -410,7 +408,7 @@ def test_damage_needs_base_criticality_and_a_module(store: Store, missing: str) 
         path = store.record_path(cell_at(missing, 1, scale=TWO), "clean")
         (path.with_stem("making") if missing == "rift" else path).unlink()
     with pytest.raises(UserError, match="figure-damage has nothing complete to show"):
-        FIGURES["figure-damage"].build(Reader(store, TWO))
+        FIGURES["figure-damage"].build(View(store, TWO))
 
 
 def test_spearman_agrees_with_its_closed_form() -> None:
@@ -441,7 +439,7 @@ def test_spearman_of_nothing_to_rank_is_undefined() -> None:
 def test_nothing_to_show_says_which_command_makes_it(store: Store, name: str) -> None:
     """An empty store is refused with the command that fills it, and nothing is written."""
     with pytest.raises(UserError, match=f"`python -m benchmark {name} --scale quick` makes"):
-        FIGURES[name].build(Reader(store, SCALES["quick"]))
+        FIGURES[name].build(View(store, SCALES["quick"]))
     assert not store.results.exists()
 
 
@@ -471,11 +469,11 @@ def test_figures_are_of_the_papers_datasets_and_networks() -> None:
 def test_a_smaller_scale_lends_its_last(store: Store) -> None:
     """Where a scale has no second dataset or third network the last stands in, and it says so."""
     write_criticality(store)
-    caption = FIGURES["figure-c2"].build(Reader(store, TWO)).caption
+    caption = FIGURES["figure-c2"].build(View(store, TWO)).caption
     assert caption.startswith("Figure C.2: ")
     assert "the scale has no third dataset: Digits, its last, stands in" in caption
     assert "the scale has no third network: ResNet18 (width 8), its last, stands in" in caption
-    assert "stands in" not in FIGURES["figure3"].build(Reader(store, TWO)).caption
+    assert "stands in" not in FIGURES["figure3"].build(View(store, TWO)).caption
 
 
 def test_an_unknown_figure_lists_the_known_ones() -> None:
@@ -521,7 +519,7 @@ def test_equal_numbers_give_equal_bytes_whatever_the_settings(store: Store) -> N
     import matplotlib
 
     write_curves(store)
-    spec, reader = FIGURES["figure1"], Reader(store, TWO)
+    spec, reader = FIGURES["figure1"], View(store, TWO)
     once = spec.build(reader).files()
     with matplotlib.rc_context({"font.size": 20, "svg.hashsalt": None, "axes.grid": True}):
         again = spec.build(reader).files()
@@ -585,7 +583,7 @@ def test_curves_are_drawn_where_they_are(store: Store) -> None:
     from benchmark.report.figures.draw import figure_of
 
     write_curves(store)
-    picture = FIGURES["figure1"].build(Reader(store, TWO))
+    picture = FIGURES["figure1"].build(View(store, TWO))
     whole, part = figure_of(picture).axes
     assert whole.get_lines()[0].get_ydata() == pytest.approx([48.9, 48.9])
     dotted = [line for line in whole.get_lines() if line.get_marker() in "os^Dv" and line.get_lw()]

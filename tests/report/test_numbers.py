@@ -33,8 +33,9 @@ from benchmark.report.check.numbers import FAR, SPREAD, attacks, compared, judge
 from benchmark.report.check.published import published
 from benchmark.report.check.verdicts import GOOD, Finding, Verdict, badness, worst_first
 from benchmark.report.estimates import Estimate
-from benchmark.report.fresh import Fresh
 from benchmark.report.intervals import Interval
+from benchmark.report.tables import REPORTS
+from benchmark.report.view import View
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
 from invoking import Said
 
@@ -115,9 +116,9 @@ class TestJudge:
         ]
 
 
-def fresh(store: Store, name: str = "paper") -> Fresh:
+def fresh(store: Store, name: str = "paper") -> View:
     """The records of `store` at a built-in scale."""
-    return Fresh(store, SCALES[name], name)
+    return View(store, SCALES[name], name, REPORTS)
 
 
 def write_seeds(
@@ -215,7 +216,7 @@ class TestCompared:
 
     def test_a_scale_of_ones_own_is_not_compared(self, store: Store) -> None:
         """The paper's networks at a scale that is not the paper's are another recipe."""
-        own = Fresh(store, replace(PAPER, name="mine"), "mine.toml")
+        own = View(store, replace(PAPER, name="mine"), "mine.toml", REPORTS)
         assert compared(own, published()) == []
 
     def test_ids_are_unique(self, store: Store) -> None:
@@ -591,8 +592,8 @@ def test_a_record_that_goes_stale_is_a_regression(store: Store) -> None:
     one = replace(BY_HAND, seeds=(0,), archs=("resnet18-w8",))
     old = replace(one, finetuning={"epochs": 1})
     write_making(store, cell, 0.7, scale=old)
-    kept = accepting("by-hand", claim_findings(Fresh(store, old, "x.toml"), published()))
+    kept = accepting("by-hand", claim_findings(View(store, old, "x.toml", REPORTS), published()))
     held = [each.id for each in kept.verdicts if each.verdict in GOOD and each.id.startswith("C9/")]
-    worse = regressions(kept, claim_findings(Fresh(store, one, "x.toml"), published()))
+    worse = regressions(kept, claim_findings(View(store, one, "x.toml", REPORTS), published()))
     assert held
     assert set(held) <= {each.id for each in worse}

@@ -8,20 +8,20 @@ from benchmark.records.cells import BASE
 from benchmark.report.check.bounds import Bound
 from benchmark.report.check.published import Published
 from benchmark.report.check.verdicts import Finding, Verdict
-from benchmark.report.fresh import Fresh, Lacking, Place, warned
+from benchmark.report.view import Missing, Setting, View, warned
 
 
 @dataclass(frozen=True)
 class Case:
     """A claim under judgement: its id, what is on record, and what is published."""
 
-    fresh: Fresh
+    view: View
     published: Published
     claim: str
 
     def line(
         self,
-        place: Place | str,
+        place: Setting | str,
         what: str,
         verdict: Verdict,
         why: str,
@@ -32,24 +32,24 @@ class Case:
         Where there are `warnings`, or the base models of `place` have some, nothing holds or fails: a
         direction of a model whose training failed, or whose gradients are masked, says nothing.
         """
-        base = self.fresh.warnings(place) if isinstance(place, Place) else ()
+        base = self.view.warnings(place) if isinstance(place, Setting) else ()
         said = list(dict.fromkeys((*base, *warnings)))
         if said and verdict is not Verdict.MISSING:
             verdict, why = Verdict.UNCLEAR, warned(why, said)
         name = f"{self.claim}/{place}/{re.sub('[^A-Za-z0-9.*]+', '-', what)}"
         return Finding(name, verdict, str(place), what, why, claim=self.claim)
 
-    def lacking(self, place: Place | str, what: str, lacking: Lacking) -> Finding:
+    def missing(self, place: Setting | str, what: str, missing: Missing) -> Finding:
         """A line about which there is nothing on record."""
-        line = self.line(place, what, Verdict.MISSING, lacking.why)
-        return replace(line, make=lacking.make)
+        line = self.line(place, what, Verdict.MISSING, missing.why)
+        return replace(line, make=missing.make)
 
-    def change(self, place: Place, ours: str, role: str, bound: Bound, theirs: str = BASE) -> Finding:
+    def change(self, place: Setting, ours: str, role: str, bound: Bound, theirs: str = BASE) -> Finding:
         """A line about the accuracy of `ours` minus that of `theirs`."""
         what = f"{role}, {ours}" + ("" if theirs == BASE else f" - {theirs}")
-        found = self.fresh.change(place, ours, theirs, role)
-        if isinstance(found, Lacking):
-            return self.lacking(place, what, found)
+        found = self.view.change(place, ours, theirs, role)
+        if isinstance(found, Missing):
+            return self.missing(place, what, found)
         verdict, why = bound.judge(found.estimate)
         if found.label != role:
             why += f"; {role} is {found.name}"

@@ -36,8 +36,8 @@ from benchmark.report.check.case import Case
 from benchmark.report.check.published import Published
 from benchmark.report.check.verdicts import Finding, Verdict
 from benchmark.report.estimates import Estimate
-from benchmark.report.fresh import Fresh, Lacking, Place
 from benchmark.report.intervals import over_seeds, wilson
+from benchmark.report.view import Missing, Setting, View
 
 LOW_DROP = 0.03
 """A module is not critical if the worst perturbation of its weight costs at most so much robust
@@ -59,17 +59,17 @@ Criticalities = Sequence[Sequence[ModuleCriticality]]  # by seed
 
 def c1(case: Case) -> list[Finding]:
     """RiFT raises Std and OOD of PGD-AT and keeps Adv: Table 1."""
-    return _gains(case, (place for place in case.fresh.places() if place.method == PGD_AT))
+    return _gains(case, (place for place in case.view.places() if place.method == PGD_AT))
 
 
 def c2(case: Case) -> list[Finding]:
     """The same after TRADES, MART, AWP and SCORE: Table 2."""
-    first = [place for place in case.fresh.places() if place.method != PGD_AT]
-    others = [place for place in case.fresh.other_methods() if place.method != PGD_AT]
+    first = [place for place in case.view.places() if place.method != PGD_AT]
+    others = [place for place in case.view.other_methods() if place.method != PGD_AT]
     return _gains(case, dict.fromkeys((*first, *others)))
 
 
-def _gains(case: Case, places: Iterable[Place]) -> list[Finding]:
+def _gains(case: Case, places: Iterable[Setting]) -> list[Finding]:
     rules = {"Std": RAISED, "OOD": RAISED, "Adv": KEEPS}
     return [case.change(place, RIFT, role, bound) for place in places for role, bound in rules.items()]
 
@@ -82,12 +82,12 @@ def c3(case: Case) -> list[Finding]:
     curve: one PGD run on the images that choose alpha*.
     """
     lines = []
-    for place, figure in zip(_first_network(case.fresh)[:2], ("figure1", "figure-c5"), strict=False):
-        makings = case.fresh.makings(place, RIFT + CURVE, figure)
+    for place, figure in zip(_first_network(case.view)[:2], ("figure1", "figure-c5"), strict=False):
+        makings = case.view.makings(place, RIFT + CURVE, figure)
         for role in ("Std", "Adv"):
             what = f"{role} at first"
-            if isinstance(makings, Lacking):
-                lines.append(case.lacking(place, what, makings))
+            if isinstance(makings, Missing):
+                lines.append(case.missing(place, what, makings))
                 continue
             curves = [_curve(making, role) for making in makings.values()]
             rise = _of_seeds([_rise(each) for each in curves], [cell.key for cell in makings])
@@ -96,7 +96,7 @@ def c3(case: Case) -> list[Finding]:
             line = case.line(
                 place, what, verdict, f"{why}; highest {100 * peak:+.2f} at alpha {alpha:g}"
             )
-            behind = case.fresh.making_hashes(list(makings))
+            behind = case.view.making_hashes(list(makings))
             lines.append(replace(line, ours=rise, signed=True, behind=behind))
     return lines
 
@@ -124,7 +124,7 @@ def c4(case: Case) -> list[Finding]:
     All tunings are taken as fine-tuned (alpha = 1): at its own alpha* each of them keeps Adv by the
     rule that chooses it. The paper prints RiFT at alpha* and does not say what the others are.
     """
-    place = _first(case.fresh)
+    place = _first(case.view)
     kept = case.change(place, RIFT_1, "Adv", KEEPS)
     lost = [case.change(place, name, "Adv", LOSES) for name in OTHERS]
     return [kept, *lost, *(case.change(place, name, "Std", RAISED) for name in (RIFT_1, *OTHERS))]
@@ -132,13 +132,13 @@ def c4(case: Case) -> list[Finding]:
 
 def c5(case: Case) -> list[Finding]:
     """Fine-tuning the most critical module trades worse than fine-tuning all: Table 3."""
-    place, (everything, _, critical) = _first(case.fresh), OTHERS
+    place, (everything, _, critical) = _first(case.view), OTHERS
     return [case.change(place, critical, role, LOWERED, everything) for role in ("Std", "Adv")]
 
 
 def c6(case: Case) -> list[Finding]:
     """Fine-tuning several non-robust-critical modules loses Adv: Table 4, as fine-tuned (alpha = 1)."""
-    return [case.change(_first(case.fresh), name, "Adv", LOSES) for name in MORE]
+    return [case.change(_first(case.view), name, "Adv", LOSES) for name in MORE]
 
 
 def c7(case: Case) -> list[Finding]:
@@ -218,14 +218,14 @@ def _opposite(modules: Sequence[ModuleCriticality]) -> int:
 def _modules(case: Case, what: str, judge: Callable[[Criticalities], Judgement]) -> list[Finding]:
     """A line per network of Table 1, by the criticality that RiFT's choice was made on."""
     lines = []
-    for place in case.fresh.places():
-        makings = case.fresh.makings(place, RIFT, "table1")
-        if isinstance(makings, Lacking):
-            lines.append(case.lacking(place, what, makings))
+    for place in case.view.places():
+        makings = case.view.makings(place, RIFT, "table1")
+        if isinstance(makings, Missing):
+            lines.append(case.missing(place, what, makings))
             continue
         seeds = [making.criticality or [] for making in makings.values()]
         line = case.line(place, what, *_judged(seeds, judge))
-        lines.append(replace(line, behind=case.fresh.making_hashes(list(makings))))
+        lines.append(replace(line, behind=case.view.making_hashes(list(makings))))
     return lines
 
 
@@ -247,15 +247,15 @@ def c9(case: Case) -> list[Finding]:
     learning rate nothing is said.
     """
     range_, lines = case.published.alpha, []
-    for place in case.fresh.places():
-        makings = case.fresh.makings(place, RIFT, "table1")
-        if isinstance(makings, Lacking):
-            lines.append(case.lacking(place, "alpha*", makings))
+    for place in case.view.places():
+        makings = case.view.makings(place, RIFT, "table1")
+        if isinstance(makings, Missing):
+            lines.append(case.missing(place, "alpha*", makings))
             continue
         alphas = [making.alpha for making in makings.values()]
         within = sum(range_.low - ROUNDED <= alpha <= range_.high + ROUNDED for alpha in alphas)
         why = f"the published range is {range_.low} to {range_.high}"
-        lr = Plan.of(next(iter(makings)), case.fresh.scale).recipe.lr
+        lr = Plan.of(next(iter(makings)), case.view.scale).recipe.lr
         if lr != range_.lr:
             verdict, why = Verdict.UNCLEAR, f"{why} at learning rate {range_.lr}, here it is {lr}"
         elif within in (0, len(alphas)):
@@ -264,7 +264,7 @@ def c9(case: Case) -> list[Finding]:
             verdict = Verdict.UNCLEAR
         line = case.line(place, "alpha*", verdict, why)
         estimate = Estimate(tuple(alphas), sources=tuple(cell.key for cell in makings))
-        behind = case.fresh.making_hashes(list(makings))
+        behind = case.view.making_hashes(list(makings))
         lines.append(replace(line, ours=estimate, plain=True, behind=behind))
     return lines
 
@@ -295,28 +295,28 @@ def c10(case: Case) -> list[Finding]:
     between neighbouring ones the paper itself has a tie.
     """
     lines, what = [], "growth of the gain"
-    archs = case.fresh.scale.archs
-    by_dataset: dict[str, dict[str, Place]] = {}
-    for place in case.fresh.places():
+    archs = case.view.scale.archs
+    by_dataset: dict[str, dict[str, Setting]] = {}
+    for place in case.view.places():
         by_dataset.setdefault(place.dataset, {})[place.arch] = place
     for dataset, places in by_dataset.items():
         ends = [places[name] for name in (archs[0], archs[-1]) if name in places]
         if dataset not in GROWTH or len(archs) < 2 or len(ends) < 2:
             continue
-        of_both = case.fresh.at_shared_seeds(ends)
+        of_both = case.view.at_shared_seeds(ends)
         where = f"{dataset}/{archs[0]}-to-{archs[-1]}"
         gains = [of_both.change(place, RIFT, BASE, "Std") for place in ends]
-        if lacking := [gain for gain in gains if isinstance(gain, Lacking)]:
-            lines.append(case.lacking(where, what, lacking[0]))
+        if missing := [gain for gain in gains if isinstance(gain, Missing)]:
+            lines.append(case.missing(where, what, missing[0]))
             continue
-        small, large = (gain for gain in gains if not isinstance(gain, Lacking))
+        small, large = (gain for gain in gains if not isinstance(gain, Missing))
         values = [
             after - before
             for before, after in zip(small.estimate.values, large.estimate.values, strict=True)
         ]
         growth = _of_seeds(values, small.estimate.sources + large.estimate.sources)
         verdict, why = (RAISED if GROWTH[dataset] > 0 else LOWERED).judge(growth)
-        warned = [warning for place in ends for warning in case.fresh.warnings(place)]
+        warned = [warning for place in ends for warning in case.view.warnings(place)]
         line = case.line(where, what, verdict, why, warned)
         behind = {**small.behind, **large.behind}
         lines.append(replace(line, ours=growth, signed=True, behind=behind))
@@ -325,8 +325,8 @@ def c10(case: Case) -> list[Finding]:
 
 def c11(case: Case) -> list[Finding]:
     """Fine-tuning does not hurt OOD: Tables 1 and 3, the latter's tunings as fine-tuned (alpha = 1)."""
-    rift = [case.change(place, RIFT, "OOD", NOT_HURT) for place in case.fresh.places()]
-    place = _first(case.fresh)
+    rift = [case.change(place, RIFT, "OOD", NOT_HURT) for place in case.view.places()]
+    place = _first(case.view)
     return [*rift, *(case.change(place, name, "OOD", NOT_HURT) for name in (RIFT_1, *OTHERS))]
 
 
@@ -336,7 +336,7 @@ def c12(case: Case) -> list[Finding]:
     Judged for the first network, which the audit evaluates, and for others where it is on record. The
     audit of the smaller scales attacks the first images only, as the line then says.
     """
-    lines = [case.change(place, RIFT, "AutoAttack", KEEPS) for place in case.fresh.places()]
+    lines = [case.change(place, RIFT, "AutoAttack", KEEPS) for place in case.view.places()]
     return [line for place, line in enumerate(lines) if not place or line.ours is not None]
 
 
@@ -419,16 +419,16 @@ def _bounded(seed: SeedEvidence) -> Judgement:
 
 def _evidence(case: Case, what: str, judge: Callable[[SeedEvidence], Judgement]) -> list[Finding]:
     """A line per seed of what no record holds."""
-    fresh, lines = case.fresh, []
-    found = evidence(fresh.store.results, fresh.scale.stem)
-    old = {} if found is None else stale_evidence(found, fresh.store, fresh.scale)
+    view, lines = case.view, []
+    found = evidence(view.store.results, view.scale.stem)
+    old = {} if found is None else stale_evidence(found, view.store, view.scale)
     by_seed = {} if found is None else {each.seed: each for each in found.seeds}
-    make = f"python -m benchmark evidence --scale {fresh.argument}"
-    for number in fresh.seeds(_first(fresh)):
-        place = f"{_first(fresh)}/seed{number}"
+    make = f"python -m benchmark evidence --scale {view.argument}"
+    for number in view.seeds(_first(view)):
+        place = f"{_first(view)}/seed{number}"
         if number not in by_seed or number in old:
             why = old.get(number, "no evidence")
-            lines.append(case.lacking(place, what, Lacking(why, make)))
+            lines.append(case.missing(place, what, Missing(why, make)))
             continue
         line = case.line(place, what, *judge(by_seed[number]))
         behind = {f"evidence/{by_seed[number].key}": by_seed[number].spec_hash}
@@ -436,13 +436,13 @@ def _evidence(case: Case, what: str, judge: Callable[[SeedEvidence], Judgement])
     return lines
 
 
-def _first(fresh: Fresh) -> Place:
+def _first(view: View) -> Setting:
     """The model that Tables 3 and 4 and Figures 1 and 3 are of."""
-    return Place(fresh.scale.datasets[0], fresh.scale.archs[0], fresh.scale.methods[0])
+    return Setting(view.scale.datasets[0], view.scale.archs[0], view.scale.methods[0])
 
 
-def _first_network(fresh: Fresh) -> list[Place]:
-    return [place for place in fresh.places() if place.arch == fresh.scale.archs[0]]
+def _first_network(view: View) -> list[Setting]:
+    return [place for place in view.places() if place.arch == view.scale.archs[0]]
 
 
 def _of_seeds(values: Sequence[float], sources: Iterable[str]) -> Estimate:
@@ -503,12 +503,12 @@ CLAIMS: dict[str, ClaimCheck] = {
 here."""
 
 
-def claim_findings(fresh: Fresh, published: Published) -> list[Finding]:
+def claim_findings(view: View, published: Published) -> list[Finding]:
     """For each claim its summary, then its lines."""
     findings = []
     for claim in published.claims:
         check = CLAIMS[claim.id]
-        lines = check.lines(Case(fresh, published, claim.id))
+        lines = check.lines(Case(view, published, claim.id))
         verdict, why = check.summary(lines, published)
         judged = {line.where for line in lines if line.verdict is not Verdict.MISSING}
         if judged:

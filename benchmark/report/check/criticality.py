@@ -44,8 +44,8 @@ from benchmark.report.check.numbers import COMPARED, FAR, ROUNDING, is_compared
 from benchmark.report.check.published import MeasuredModule, NamedModule, Published
 from benchmark.report.check.verdicts import Finding, Verdict
 from benchmark.report.estimates import Estimate
-from benchmark.report.fresh import Fresh, Lacking, Place
 from benchmark.report.intervals import over_seeds
+from benchmark.report.view import Missing, Setting, View
 
 FACTOR = 2.0
 NEAR = 3
@@ -104,7 +104,7 @@ class _Target:
     """One published value or name of a module; `value` is None for a name."""
 
     name: str
-    place: Place
+    place: Setting
     module: str
     quantity: Quantity
     value: float | None
@@ -115,23 +115,23 @@ class _Target:
 Measured = Mapping[int, Sequence[ModuleCriticality]]  # of all modules, by seed
 
 
-def criticality_compared(fresh: Fresh, published: Published) -> list[Finding]:
+def criticality_compared(view: View, published: Published) -> list[Finding]:
     """A finding for every published value or name of a module and every reading of it.
 
     Empty at scales that are not compared. Raises `UserError` for broken makings.
     """
-    if not is_compared(fresh.scale):
+    if not is_compared(view.scale):
         return []
     return [
-        _of_target(fresh, target, reading)
+        _of_target(view, target, reading)
         for target in _targets(published)
-        if _in_scale(target.place, fresh)
+        if _in_scale(target.place, view)
         for reading in target.readings
     ]
 
 
-def _in_scale(place: Place, fresh: Fresh) -> bool:
-    scale = fresh.scale
+def _in_scale(place: Setting, view: View) -> bool:
+    scale = view.scale
     return (
         place.dataset in scale.datasets and place.arch in scale.archs and place.method in scale.methods
     )
@@ -160,7 +160,7 @@ def _of_figure(entry: MeasuredModule) -> Iterator[_Target]:
     for quantity in (*known, *named):
         yield _Target(
             f"{where}/{entry.module}",
-            Place(entry.dataset, entry.arch, AT),
+            Setting(entry.dataset, entry.arch, AT),
             entry.module,
             quantity,
             known.get(quantity),
@@ -172,7 +172,7 @@ def _of_figure(entry: MeasuredModule) -> Iterator[_Target]:
 def _of_readme(entry: NamedModule) -> _Target:
     return _Target(
         f"{entry.source}/{entry.dataset}/{entry.arch}",
-        Place(entry.dataset, entry.arch, AT),
+        Setting(entry.dataset, entry.arch, AT),
         entry.module,
         "least-critical",
         None,
@@ -181,8 +181,8 @@ def _of_readme(entry: NamedModule) -> _Target:
     )
 
 
-def _of_target(fresh: Fresh, target: _Target, reading: str) -> Finding:
-    makings = fresh.makings(target.place, reading, _maker(fresh, target.place, reading))
+def _of_target(view: View, target: _Target, reading: str) -> Finding:
+    makings = view.makings(target.place, reading, _maker(view, target.place, reading))
     finding = Finding(
         f"{target.name}/{target.quantity}@{reading}",
         Verdict.MISSING,
@@ -193,27 +193,27 @@ def _of_target(fresh: Fresh, target: _Target, reading: str) -> Finding:
         published=target.value,
         source=target.source,
     )
-    if isinstance(makings, Lacking):
+    if isinstance(makings, Missing):
         return replace(finding, why=makings.why, make=makings.make)
     measured = {cell.seed: making.criticality or [] for cell, making in makings.items()}
     values, verdict, why = _judged(target, reading, measured)
-    if verdict is Verdict.MATCH and COMPARED[fresh.scale.name] == "neighbour":
+    if verdict is Verdict.MATCH and COMPARED[view.scale.name] == "neighbour":
         verdict, why = Verdict.WITHIN, f"{why}, but by another recipe"
     ours = None
     if values:
         # A t interval is of a mean in points; what is compared of MRC is a ratio.
         interval = over_seeds(values) if target.quantity == "drop" else None
         ours = Estimate(tuple(values), interval, "seeds", tuple(cell.key for cell in makings))
-    behind = fresh.making_hashes(list(makings))
+    behind = view.making_hashes(list(makings))
     return replace(
         finding, verdict=verdict, why=f"{READINGS[reading]}; {why}", ours=ours, behind=behind
     )
 
 
-def _maker(fresh: Fresh, place: Place, reading: str) -> str:
+def _maker(view: View, place: Setting, reading: str) -> str:
     """The command that makes `reading` at `place`: Figure 3 of the first network, else Table 1."""
     official = reading == OFFICIAL_CODE
-    if place == fresh.places()[0]:
+    if place == view.places()[0]:
         return "figure3-official" if official else "figure3"
     return f"table1 --protocol {reading}" if official else "table1"
 

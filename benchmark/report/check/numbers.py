@@ -36,7 +36,7 @@ from benchmark.records.store import Store
 from benchmark.report.check.published import Change, Published, Row
 from benchmark.report.check.verdicts import Finding, Verdict
 from benchmark.report.estimates import Estimate, accuracy, average_change
-from benchmark.report.fresh import Fresh, Lacking, Place, hashes, warned, warnings
+from benchmark.report.view import Missing, Setting, View, hashes, warned, warnings
 
 ROUNDING = 0.00005
 """Half a unit of the last printed digit: accuracies are published in percent with two decimals."""
@@ -110,31 +110,31 @@ def _half_width(seeds: int | None) -> float:
 # --- scales of this suite --------------------------------------------------------------------------
 
 
-def compared(fresh: Fresh, published: Published) -> list[Finding]:
+def compared(view: View, published: Published) -> list[Finding]:
     """A finding for every value of every row that a model of the scale can be held against.
 
     A row that several fine-tunings may be a reading of has one for each. What is not on record is
     missing if a table of the scale shows it, and not mentioned else.
     """
-    if not is_compared(fresh.scale):
+    if not is_compared(view.scale):
         return []
-    rows = [row for row in published.rows if _in_scale(row, fresh)]
+    rows = [row for row in published.rows if _in_scale(row, view)]
     findings = [
         finding
         for row in rows
         for name, value in row.comparable.items()
         for finetune in row.finetunes
-        if (finding := _of_row(fresh, row, name, value, finetune)) is not None
+        if (finding := _of_row(view, row, name, value, finetune)) is not None
     ]
     by_id = {row.id: row for row in published.rows}
     return findings + [
-        finding for change in published.changes for finding in _of_change(fresh, change, by_id)
+        finding for change in published.changes for finding in _of_change(view, change, by_id)
     ]
 
 
-def _in_scale(row: Row, fresh: Fresh) -> bool:
+def _in_scale(row: Row, view: View) -> bool:
     """Whether a model of the scale can be held against the row at all."""
-    scale = fresh.scale
+    scale = view.scale
     return (
         row.ours
         and row.tolerance != "same-weights"
@@ -145,52 +145,52 @@ def _in_scale(row: Row, fresh: Fresh) -> bool:
     )
 
 
-def _kind(row: Row, fresh: Fresh) -> Kind:
-    return COMPARED[fresh.scale.name] or row.tolerance
+def _kind(row: Row, view: View) -> Kind:
+    return COMPARED[view.scale.name] or row.tolerance
 
 
-def _cells(fresh: Fresh, row: Row, finetune: str) -> list[Cell]:
-    return fresh.cells(Place(row.dataset, row.arch, row.method), finetune)
+def _cells(view: View, row: Row, finetune: str) -> list[Cell]:
+    return view.cells(Setting(row.dataset, row.arch, row.method), finetune)
 
 
-def _of_row(fresh: Fresh, row: Row, name: str, value: float, finetune: str) -> Finding | None:
-    cells = _cells(fresh, row, finetune)
+def _of_row(view: View, row: Row, name: str, value: float, finetune: str) -> Finding | None:
+    cells = _cells(view, row, finetune)
     if not cells:
         return None
     what, where = evaluation(name).label, f"{row.dataset}/{row.arch}/{row.method}/{finetune}"
     identity, source = f"{row.id}/{name}@{finetune}", f"{row.source}: {row.where}"
-    found = fresh.accuracy(cells, name)
-    if isinstance(found, Lacking):
-        if not (fresh.planned(cells, name) or found.stale):
+    found = view.accuracy(cells, name)
+    if isinstance(found, Missing):
+        if not (view.planned(cells, name) or found.stale):
             return None
         finding = Finding(identity, Verdict.MISSING, where, what, found.why, make=found.make)
     else:
-        verdict, why = judge(found.estimate, value, _kind(row, fresh), name, row.seeds)
+        verdict, why = judge(found.estimate, value, _kind(row, view), name, row.seeds)
         why = warned(why, found.warnings)
         finding = Finding(identity, verdict, where, what, why, found.estimate, behind=found.behind)
     return replace(finding, published=value, source=source)
 
 
-def _of_change(fresh: Fresh, change: Change, rows: Mapping[str, Row]) -> Iterator[Finding]:
+def _of_change(view: View, change: Change, rows: Mapping[str, Row]) -> Iterator[Finding]:
     """Printed differences: of one model, or the average of several."""
     after, before = ([rows[name] for name in names] for names in (change.after, change.before))
-    if not all(_in_scale(row, fresh) for row in (*after, *before)):
+    if not all(_in_scale(row, view) for row in (*after, *before)):
         return
     for name, value in change.values.items():
         models = [
-            [fresh.records(_cells(fresh, row, row.finetunes[0]), name) for row in rows_]
+            [view.records(_cells(view, row, row.finetunes[0]), name) for row in rows_]
             for rows_ in (after, before)
         ]
         where, what = _where_of_change(after), f"change of {evaluation(name).label}"
         identity, source = f"{change.id}/{name}", f"{change.source}: {change.where}"
-        if lacking := [each for model in models for each in model if isinstance(each, Lacking)]:
+        if missing := [each for model in models for each in model if isinstance(each, Missing)]:
             finding = Finding(
-                identity, Verdict.MISSING, where, what, lacking[0].why, make=lacking[0].make
+                identity, Verdict.MISSING, where, what, missing[0].why, make=missing[0].make
             )
         else:
-            ours, theirs = ([each for each in m if not isinstance(each, Lacking)] for m in models)
-            estimate = average_change(fresh.store, ours, theirs)
-            verdict, why = judge(estimate, value, _kind(after[0], fresh), name, after[0].seeds)
+            ours, theirs = ([each for each in m if not isinstance(each, Missing)] for m in models)
+            estimate = average_change(view.store, ours, theirs)
+            verdict, why = judge(estimate, value, _kind(after[0], view), name, after[0].seeds)
             records = [record for model in (*ours, *theirs) for record in model]
             behind, why = hashes(records), warned(why, warnings(records))
             finding = Finding(identity, verdict, where, what, why, estimate, behind=behind)
@@ -265,9 +265,9 @@ def _of_checkpoint(
     evaluations: Sequence[str],
 ) -> Finding:
     what, where = evaluation(target.name).label, f"{target.dataset}/{target.checkpoint}"
-    record, lacking = _own_record(store, target, held, checkpoint)
+    record, missing = _own_record(store, target, held, checkpoint)
     if record is None:
-        finding = Finding(target.id, Verdict.MISSING, where, what, lacking)
+        finding = Finding(target.id, Verdict.MISSING, where, what, missing)
         make = f"python -m benchmark evaluate --checkpoint {target.checkpoint}"
         make += f" --evaluations {','.join(evaluations)}"
         return replace(finding, published=target.value, source=target.source, make=make)

@@ -35,7 +35,7 @@ from benchmark.report.figures.pictures import (
     axis_of_mrc,
     ranked,
 )
-from benchmark.report.tables.tables import Reader
+from benchmark.report.view import Missing, View
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class FigureSpec:
     summary: str
     cells: Callable[[Scale], list[Cell]]
     evaluations: tuple[str, ...]
-    build: Callable[[Reader], Picture]
+    build: Callable[[View], Picture]
 
 
 # --- what all figures share ---------------------------------------------------------------------------
@@ -151,12 +151,12 @@ def _curve_cells(place: _Place, scale: Scale) -> list[Cell]:
     return [cell for tuning in _CURVE_TUNINGS for cell in place.cells(scale, [tuning + CURVE])]
 
 
-def _curves(name: str, place: _Place, reader: Reader) -> Curves:
-    scale, curves, missing, modules = reader.scale, list[TuningCurve](), list[Cell](), list[str]()
+def _curves(name: str, place: _Place, view: View) -> Curves:
+    scale, curves, missing, modules = view.scale, list[TuningCurve](), list[Cell](), list[str]()
     images = 0
     for tuning in _CURVE_TUNINGS:
         found, lacking = _complete(
-            place.cells(scale, [tuning + CURVE]), partial(_with_whole_curve, reader)
+            place.cells(scale, [tuning + CURVE]), partial(_with_whole_curve, view)
         )
         missing += lacking
         if makings := list(found.values()):
@@ -190,8 +190,8 @@ def _curves(name: str, place: _Place, reader: Reader) -> Curves:
     return Curves(*picture, tuple(curves), rule.tolerance)
 
 
-def _with_whole_curve(reader: Reader, cell: Cell) -> Finetuning | None:
-    making = reader.making(cell)
+def _with_whole_curve(view: View, cell: Cell) -> Finetuning | None:
+    making = view.finetuning(cell)
     if making is None or not making.curve or any(point.robust is None for point in making.curve):
         return None
     return making
@@ -232,9 +232,9 @@ def _bar_cells(tuning: str, place: _Place, scale: Scale) -> list[Cell]:
     return place.cells(scale, [tuning])
 
 
-def _bars(name: str, tuning: str, place: _Place, reader: Reader) -> Bars:
-    scale, cells = reader.scale, _bar_cells(tuning, place, reader.scale)
-    found, missing = _complete(cells, partial(_with_criticality, reader))
+def _bars(name: str, tuning: str, place: _Place, view: View) -> Bars:
+    scale, cells = view.scale, _bar_cells(tuning, place, view.scale)
+    found, missing = _complete(cells, partial(_with_criticality, view))
     if missing:
         raise _nothing(name, scale, missing)
     makings = list(found.values())
@@ -262,8 +262,8 @@ def _bars(name: str, tuning: str, place: _Place, reader: Reader) -> Bars:
 _AXES = {"log": "logarithmic", "symlog": "logarithmic on both sides of zero and linear around it"}
 
 
-def _with_criticality(reader: Reader, cell: Cell) -> Finetuning | None:
-    making = reader.making(cell)
+def _with_criticality(view: View, cell: Cell) -> Finetuning | None:
+    making = view.finetuning(cell)
     return making if making is not None and making.criticality else None
 
 
@@ -346,10 +346,10 @@ def _module_names(place: _Place, scale: Scale) -> list[str]:
         return criticality_modules(build(network, dataset_info(dataset)))
 
 
-def _damage(name: str, place: _Place, reader: Reader) -> Damage:
-    scale, read = reader.scale, partial(_std_and_adv, reader)
+def _damage(name: str, place: _Place, view: View) -> Damage:
+    scale, read = view.scale, partial(_std_and_adv, view)
     base, no_base = _complete(place.cells(scale, [BASE]), read)
-    rift, no_rift = _complete(place.cells(scale, ["rift"]), partial(_with_criticality, reader))
+    rift, no_rift = _complete(place.cells(scale, ["rift"]), partial(_with_criticality, view))
     if no_base or no_rift:
         raise _nothing(name, scale, no_base + no_rift)
     modules, missing = [], list[Cell]()
@@ -387,9 +387,9 @@ def _damage(name: str, place: _Place, reader: Reader) -> Damage:
     return replace(picture, notes=tuple(notes))
 
 
-def _std_and_adv(reader: Reader, cell: Cell) -> Values | None:
-    numbers = [reader.number([cell], name) for name in _DAMAGE_EVALUATIONS]
-    known = tuple(number.mean for number in numbers if number is not None)
+def _std_and_adv(view: View, cell: Cell) -> Values | None:
+    numbers = [view.accuracy([cell], name) for name in _DAMAGE_EVALUATIONS]
+    known = tuple(number.estimate.mean for number in numbers if not isinstance(number, Missing))
     return known if len(known) == len(numbers) else None
 
 
