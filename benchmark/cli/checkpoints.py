@@ -135,9 +135,9 @@ def export_cell(
     cell = Cell.parse(key)
     path, card = exported_paths(out)
     source = source_of(path)
-    stem = re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
+    default = re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
     made = export(
-        cell, source or path.name, Store(results, artifacts), name=name or stem, licence=licence
+        cell, source or path.name, Store(results, artifacts), name=name or default, licence=licence
     )
     write_result(path, made.content)
     write_result(card, made.card.encode())
@@ -158,10 +158,10 @@ def show_card(
     typer.echo(card(checkpoint(name), Store(results, Path())), nl=False)
 
 
-def _row(entry: Checkpoint, held: State) -> list[str]:
+def _row(entry: Checkpoint, here: State) -> list[str]:
     return [
         entry.name,
-        held.value,
+        here.value,
         *(_percent(entry.published.get(name)) for name in ("clean", "autoattack")),
         MISSING if entry.size is None else f"{entry.size / 1e6:.1f}",
     ]

@@ -30,8 +30,8 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `data list
 def list_data(data_dir: DataOption = Path("data")) -> None:
     """Every dataset and corrupted test set: its state, where it is, and the archive it comes in."""
     _show(DIGITS.name, State.EMBEDDED, DIGITS.label, "shipped with scikit-learn, nothing to get")
-    for name, held in HOLDINGS.items():
-        archive, status = held.archive, held.status(data_dir)
+    for name, entry in HOLDINGS.items():
+        archive, status = entry.archive, entry.status(data_dir)
         _show(name, status.state, archive.title, status.note)
         size = "size not known" if archive.size is None else f"{archive.size:,} bytes"
         there = "there" if (data_dir / archive.file).exists() else "not there"
@@ -47,15 +47,15 @@ def get(
     data_dir: DataOption = Path("data"),
 ) -> None:
     """Download, verify and unpack; what is there and right is left alone."""
-    for name, held in {name: holding(name) for name in names}.items():
-        status = held.status(data_dir)
+    for name, entry in {name: holding(name) for name in names}.items():
+        status = entry.status(data_dir)
         if status.state is State.PRESENT:
             typer.echo(f"{name}: already in {status.folder} ({status.note})")
             continue
-        if isinstance(held, Cifar):
-            held.verify(data_dir)  # says what is wrong before anything is downloaded
+        if isinstance(entry, Cifar):
+            entry.verify(data_dir)  # says what is wrong before anything is downloaded
         with getting(Unit.MEGABYTES) as progress:
-            file = fetch(held.archive, data_dir, progress=progress)
+            file = fetch(entry.archive, data_dir, progress=progress)
         _place(name, file, data_dir, [])
 
 
@@ -75,8 +75,8 @@ def import_data(
     data_dir: DataOption = Path("data"),
 ) -> None:
     """Verify an archive or an unpacked folder and put what it holds into the data directory."""
-    held, accepted = holding(name), accept_checksum or []
-    archive, status = held.archive, held.status(data_dir)
+    entry, accepted = holding(name), accept_checksum or []
+    archive, status = entry.archive, entry.status(data_dir)
     if status.state is State.PRESENT:
         raise UserError(
             f"{archive.title} is in '{status.folder}' already; move it away to import another"
@@ -100,13 +100,13 @@ def accept(
     """Use CIFAR files in the data directory although their content is not the official one."""
     from benchmark.data import cifar
 
-    held = holding(name)
-    if not isinstance(held, Cifar):
+    entry = holding(name)
+    if not isinstance(entry, Cifar):
         raise UserError(f"only cifar10 and cifar100 can be accepted where they are, not {name}")
-    if not cifar.present(held.info, data_dir):
-        raise UserError(f"{held.info.label} is not complete under '{data_dir}'")
-    cifar.accept(held.info, data_dir, content)
-    typer.echo(f"{name}: {cifar.verify(held.info, data_dir)}")
+    if not cifar.present(entry.info, data_dir):
+        raise UserError(f"{entry.info.label} is not complete under '{data_dir}'")
+    cifar.accept(entry.info, data_dir, content)
+    typer.echo(f"{name}: {cifar.verify(entry.info, data_dir)}")
 
 
 @app.command()
@@ -143,12 +143,12 @@ def verify(
 ) -> None:
     """Read everything that is there again, archives too; exit code 2 if something is damaged."""
     wrong, seen = False, False
-    for name, held in {name: holding(name) for name in names or HOLDINGS}.items():
-        file = data_dir / held.archive.file
+    for name, entry in {name: holding(name) for name in names or HOLDINGS}.items():
+        file = data_dir / entry.archive.file
         there = False
         for what, check in (
-            (str(file), partial(_verify_file, held.archive, file)),
-            (name, partial(held.verify, data_dir)),
+            (str(file), partial(_verify_file, entry.archive, file)),
+            (name, partial(entry.verify, data_dir)),
         ):
             try:
                 if (note := check()) is None:
@@ -173,10 +173,10 @@ def _show(name: str, state: State, title: str, note: str) -> None:
 
 
 def _place(name: str, source: Path, directory: Path, accepted: list[str]) -> None:
-    held = holding(name)
+    entry = holding(name)
     with getting(Unit.IMAGES) as progress:
-        held.place(source, directory, accepted, progress)
-    status = held.status(directory)
+        entry.place(source, directory, accepted, progress)
+    status = entry.status(directory)
     typer.echo(f"{name}: in {status.folder} ({status.note})")
 
 

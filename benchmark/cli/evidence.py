@@ -37,7 +37,7 @@ def evidence(
     """
     whole, chosen = (
         dataclasses.replace(
-            Scope(scale, None, which, from_checkpoint).chosen(precision=work.precision),
+            Scope(scale, seeds=which, from_checkpoint=from_checkpoint).chosen(precision=work.precision),
             evaluations=CHEAPEST,
         )
         for which in (None, seeds)
@@ -65,7 +65,7 @@ def evidence(
 
 
 def _show(file: EvidenceFile, seeds: list[int]) -> None:
-    """Print what is on disk, and say what of it is stale or missing."""
+    """Print what is on disk, and what of it is stale or missing."""
     found, stale = file.read()
     if found is None:
         say(f"no evidence at scale '{file.scale.stem}'; leave out --collect to measure it")

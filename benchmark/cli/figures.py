@@ -39,11 +39,11 @@ def _add(app: typer.Typer, name: str) -> None:
         if any(failure.user for failure in failures):
             finish(failures)
         own = "" if scope.seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
-        stem = work.results / "figures" / f"{name}-{chosen.stem}{own}"
+        path = work.results / "figures" / f"{name}-{chosen.stem}{own}"
         picture = spec.build(View(work.store, chosen))
         drawn = picture.files()
         for suffix, content in drawn.items():
-            write_result(stem.with_name(f"{stem.name}.{suffix}"), content)
+            write_result(path.with_name(f"{path.name}.{suffix}"), content)
         typer.echo(picture.caption)
-        say(f"written to {stem}.{{{','.join(drawn)}}}")
+        say(f"written to {path}.{{{','.join(drawn)}}}")
         finish(failures)

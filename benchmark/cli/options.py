@@ -117,26 +117,23 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     become one line and exit code 2.
     """
     signature = inspect.signature(function)
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, Any] = {}
     flags: list[inspect.Parameter] = []
-    for parameter in signature.parameters.values():
-        if not dataclasses.is_dataclass(parameter.annotation):
-            flags.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+    for name, parameter in signature.parameters.items():
+        group, kind = parameter.annotation, parameter.KEYWORD_ONLY
+        if not dataclasses.is_dataclass(group):
+            flags.append(parameter.replace(kind=kind))
             continue
-        fields = dataclasses.fields(parameter.annotation)
-        groups[parameter.name] = [field.name for field in fields]
-        flags += [
-            inspect.Parameter(
-                field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
-            )
-            for field in fields
-        ]
+        groups[name] = group
+        for field in dataclasses.fields(group):
+            flag = inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)
+            flags.append(flag)
 
     @wraps(function)
     def wrapper(**given: Any) -> None:
-        for group, names in groups.items():
-            values = {name: given.pop(name) for name in names}
-            given[group] = signature.parameters[group].annotation(**values)
+        for name, group in groups.items():
+            values = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
+            given[name] = group(**values)
         try:
             function(**given)
         except UserError as error:
@@ -151,7 +148,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:
-    """The names in a comma-separated list, each once; `known` raises `UserError` for an unknown one."""
+    """Return the names in a comma-separated list, each once; `known` raises `UserError` for others."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         known(name)
@@ -159,7 +156,7 @@ def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:
 
 
 def limited_evaluations(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
-    """`names`, each on the first `limit` test images unless it says otherwise (None: on all)."""
+    """Return `names`, each limited to the first `limit` test images if it has no limit of its own."""
     if limit is None:
         return tuple(names)
     return tuple(name if FIRST in name else limited(name, limit) for name in names)

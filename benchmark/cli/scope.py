@@ -113,10 +113,10 @@ def scale_of(
     limit: int | None,
     precision: str | None = None,
 ) -> Scale:
-    """The scale that all `cells` are of, called `name` or what their keys say, as the flags change it.
+    """Return the scale of all `cells`, called `name` or as in their keys, as the flags change it.
 
-    It starts from the checkpoints, and is in the precision, that their keys name. Raises `UserError` if
-    one is of another scale.
+    It has the checkpoints and the precision that the keys name. Raises `UserError` for a cell of
+    another scale.
     """
     known, named, _ = Slot.parse(cells[0].scale)
     names = list(dict.fromkeys(cell.checkpoint for cell in cells if cell.checkpoint is not None))
@@ -132,7 +132,7 @@ def scale_of(
 
 
 def without_held_out(finetunes: Sequence[str], scale: Scale) -> tuple[str, ...]:
-    """`finetunes` but for those on a hold-out, unless the checkpoints of `scale` have not seen it.
+    """Return `finetunes` without those on a hold-out that the checkpoints of `scale` were trained on.
 
     For what is shown by default; what the user asks for by name is refused instead.
     """
@@ -145,9 +145,9 @@ def without_held_out(finetunes: Sequence[str], scale: Scale) -> tuple[str, ...]:
 
 
 def as_shown(scale: Scale, cells: Sequence[Cell], what: str, *, beyond_first: bool = False) -> Scale:
-    """`scale` with those of its checkpoints that `cells` start from; says which `what` leaves out.
+    """Return `scale` with the checkpoints that `cells` start from; report which `what` leaves out.
 
-    Raises `UserError` if `cells` are none.
+    Raises `UserError` if there are no cells.
     """
     if not cells:
         raise UserError(f"{what} is of another dataset or network than the checkpoints; see `table1`")

@@ -85,8 +85,8 @@ def _add(app: typer.Typer, name: str) -> None:
         finish(failures)
 
 
-def _write(table: Table, store: Store, stem: str) -> None:
+def _write(table: Table, store: Store, name: str) -> None:
     folder = store.results / "tables"
     for kind, suffix in FILES.items():
-        write_result(folder / f"{stem}.{suffix}", FORMATS[kind](table).encode())
-    say(f"written to {folder / stem}.{{{','.join(FILES.values())}}}")
+        write_result(folder / f"{name}.{suffix}", FORMATS[kind](table).encode())
+    say(f"written to {folder / name}.{{{','.join(FILES.values())}}}")

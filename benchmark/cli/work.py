@@ -82,7 +82,7 @@ class Work(Places, Computing):
     ] = False
 
     def options(self, scale: Scale) -> Options:
-        """How to make cells of `scale`: as the flags ask, or else the scale."""
+        """Return how to make cells of `scale`: as the flags ask, or else the scale."""
         return Options(
             store=self.store,
             data=self.data_dir,
@@ -143,7 +143,7 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
 
 
 def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print the records of `cells`, and say what they remark."""
+    """Print the records of `cells` and their remarks."""
     for cell in cells:
         for name in scale.evaluations:
             record = store.record(cell, name)
@@ -154,7 +154,7 @@ def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
 
 
 def finish(failures: Sequence[Failure]) -> None:
-    """Say what failed, each reason once, and end with the exit code for it."""
+    """Report what failed, each reason once, and end with the exit code for it."""
     if not failures:
         return
     say(f"failed: {len(failures)}")

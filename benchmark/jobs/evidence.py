@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvidenceFile:
-    """The evidence on disk of `scale`, which has all its seeds; `replaceable` if it may be stale."""
+    """The evidence on disk of `scale`, which has all its seeds; which may be stale if `replaceable`."""
 
     store: Store
     scale: Scale
@@ -31,12 +31,12 @@ class EvidenceFile:
         return evidence_path(self.store.results, self.scale.stem)
 
     def read(self) -> tuple[Evidence | None, dict[int, str]]:
-        """What is on disk, and why seeds of it are stale."""
+        """Return what is on disk, and why seeds in it are stale."""
         found = evidence(self.store.results, self.scale.stem)
         return found, {} if found is None else stale_evidence(found, self.store, self.scale)
 
     def fresh(self) -> list[SeedEvidence]:
-        """The seeds on disk that are of today's models. Raises `UserError` for stale ones."""
+        """Return the seeds on disk that fit today's models. Raises `UserError` for stale ones."""
         found, stale = self.read()
         if stale and not self.replaceable:
             raise UserError(

@@ -72,7 +72,7 @@ class Display(Protocol):
 
 
 def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
-    """Tasks for the cells that are not done. Later networks of the scale, the larger ones, first.
+    """Return tasks for the cells that are not done; later, larger networks of the scale come first.
 
     Raises `UserError` if a cell is stale: stale records are never overwritten silently.
     """
@@ -93,7 +93,7 @@ def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
 
 
 def default_jobs(device: str, threads: int, tasks: int) -> int:
-    """As many processes as cores and free memory allow; one on an accelerator."""
+    """Return as many processes as cores and free memory allow; one on an accelerator."""
     if device != "cpu":
         return 1
     memory = int(psutil.virtual_memory().available // MEMORY_PER_JOB)
@@ -101,7 +101,7 @@ def default_jobs(device: str, threads: int, tasks: int) -> int:
 
 
 def cores() -> int:
-    """Processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -67,7 +67,7 @@ class Worker:
 
 
 def torch_device(name: str) -> torch.device:
-    """The device called `name`. Raises `UserError` if this machine does not have it."""
+    """Return the device called `name`. Raises `UserError` if this machine does not have it."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -78,7 +78,7 @@ def torch_device(name: str) -> torch.device:
 
 
 def failure(key: str, error: Exception) -> Failure:
-    """One line about `error`; unexpected ones keep their type and place."""
+    """Describe `error` in one line; unexpected ones keep their type and place."""
     if isinstance(error, UserError):
         return Failure(key, str(error), True)
     if isinstance(error, TrainingFailed | WeightsDiffer):
