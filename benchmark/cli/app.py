@@ -20,7 +20,7 @@ from benchmark.evaluation import EVALUATIONS
 from benchmark.models import RESNETS, WIDE_RESNETS
 from benchmark.plans.named import SCALES
 from benchmark.records.cells import BASE, HELD_OUT
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 
 app = typer.Typer(

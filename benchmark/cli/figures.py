@@ -7,7 +7,7 @@ import typer
 from benchmark.cli.options import command, say, write_result
 from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, Work, finish
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
 from benchmark.report.view import View
 
 CHEAPEST = ("clean",)

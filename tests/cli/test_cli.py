@@ -24,7 +24,7 @@ from benchmark.plans.named import SCALES
 from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning, Training
 from benchmark.records.store import Store
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from handmade import BY_HAND
 from invoking import MINI, TINY, Command, said
