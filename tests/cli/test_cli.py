@@ -623,7 +623,7 @@ def test_a_device_that_is_not_there_is_told(own_mini, command, device):
 def test_data_that_is_not_to_be_had_is_told(command, tmp_path, monkeypatch):
     """Without CIFAR-10 and without a network every cell is listed with what to do."""
     offline = raising(RuntimeError("Error downloading\nmore lines"))
-    monkeypatch.setattr(benchmark.data.cifar, "CIFAR10", offline)
+    monkeypatch.setattr(benchmark.data.cifar, "_torchvision", lambda info: offline)
     data, wanted = tmp_path / "data", ("--scale", "narrow", "--only", "*/cifar10/*w16*")
     answer = command("table1", *wanted, "--data-dir", data)
     assert answer.exit_code == 2
