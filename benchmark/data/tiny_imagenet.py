@@ -120,7 +120,7 @@ def _source(directory: Path) -> Path:
 
 
 def _checked_md5(place: Path, accepted: Collection[str]) -> str:
-    if accepted and (found := download.md5(place)) in accepted:
+    if accepted and (found := download.hash_of(place, "md5")) in accepted:
         return found
     download.verify_archive(ARCHIVES["tiny-imagenet"], place)
     return ARCHIVES["tiny-imagenet"].md5

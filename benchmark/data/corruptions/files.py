@@ -115,14 +115,10 @@ def read_file(
     if severity not in SEVERITY_LEVELS:
         raise ValueError(f"severity {severity!r} is not one of {SEVERITY_LEVELS}")
     manifest = _manifest(folder)
-    if (
-        manifest is None
-        or manifest.generator != generator_spec()
-        or manifest.seed != seed
-        or manifest.source_sha256 != source_sha256
-        or manifest.shape[0] < count
-        or name not in manifest.files
-    ):
+    if manifest is None or manifest.shape[0] < count or name not in manifest.files:
+        return None
+    made = manifest.generator, manifest.seed, manifest.source_sha256
+    if made != (generator_spec(), seed, source_sha256):
         return None
     path = folder / f"{name}.npy"
     shape = (len(SEVERITY_LEVELS) * manifest.shape[0], *manifest.shape[1:])
