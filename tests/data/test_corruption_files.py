@@ -174,7 +174,7 @@ def test_a_damaged_manifest_is_named(folder: Path, text: str) -> None:
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    """Images that the generator does not take, and a file in the folder's place, are refused at once."""
+    """Images that the generator does not take and a file in the folder's place are refused at once."""
     with pytest.raises(ValueError, match="no gaussian_noise constants for image side 7"):
         write_files(DIGITS[:, :7, :7], tmp_path / "c", "digits", seed=0, threads=1)
     assert not (tmp_path / "c").exists()
