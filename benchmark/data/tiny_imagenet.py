@@ -1,4 +1,4 @@
-"""Tiny-ImageNet-200: decoded once into a cache beside the published zip, then held as uint8.
+"""Tiny-ImageNet-200: decoded once into a cache beside the published zip, then kept in memory as uint8.
 
 The set is that of Stanford's CS231N (Le & Yang, 2015; cs231n.stanford.edu/tiny-imagenet-200.zip).
 Its val/ is the test part, since the labels of its test/ were never published.

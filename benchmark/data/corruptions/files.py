@@ -1,8 +1,7 @@
 """Corrupted copies of a test set on disk: one `<corruption>.npy` each, laid out as CIFAR-10-C.
 
-`manifest.json` beside them says what they were made from and what every file's sha256 is. It is
-written after each file, so that a killed writer goes on where it was. Readers take nothing that the
-manifest does not vouch for.
+`manifest.json` beside them holds their origin and every file's sha256. It is written after each file,
+so that a killed writer goes on where it was. Readers take nothing that the manifest does not list.
 """
 
 import hashlib
