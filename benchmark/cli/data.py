@@ -10,7 +10,7 @@ from benchmark.cli.options import DataOption, ThreadsOption, command, say
 from benchmark.cli.progress import Unit, getting
 from benchmark.data import dataset_info, load
 from benchmark.data.get.archives import Archive
-from benchmark.data.get.download import fetch, md5, verify_archive
+from benchmark.data.get.download import fetch, hash_of, verify_archive
 from benchmark.data.get.inventory import INVENTORY, Availability, Cifar, archived, refuse_unless
 from benchmark.data.info import DIGITS
 from benchmark.errors import UserError
@@ -83,7 +83,7 @@ def import_data(
         )
     if not path.exists():
         raise UserError(f"'{path}' is not there; name {archive.file} or the folder that it unpacks to")
-    if path.is_file() and (found := md5(path)) != archive.md5:
+    if path.is_file() and (found := hash_of(path, "md5")) != archive.md5:
         refuse_unless(accepted, found, archive.md5, "md5", archive, path)
     _place(name, path, data_dir, accepted)
 

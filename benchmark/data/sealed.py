@@ -92,7 +92,7 @@ def write_array(
 
 
 def read_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, sha256: str) -> NDArray[Any]:
-    """The array in the file `path`, held in memory.
+    """The array in the file `path`, read into memory.
 
     Read once, straight into the array, while another thread hashes what has been read. Raises
     `OSError`, or `ValueError` unless shape, type and hash of the file are these.
@@ -148,7 +148,7 @@ class _Header(NamedTuple):
 def _read_header(file: BinaryIO) -> _Header:
     """The header that begins `file`, which is left at the array.
 
-    Raises `ValueError` if there is none, or the array is of Python objects.
+    Raises `ValueError` if there is none, or for Python objects.
     """
     try:
         shape, fortran_order, dtype = _READERS[npy.read_magic(file)](file)

@@ -178,9 +178,9 @@ def _listed(cells: Sequence[Cell]) -> str:
     return ", ".join(cell.key for cell in cells[:3]) + more
 
 
-def tuned_modules(makings: Sequence[Finetuning]) -> str:
+def tuned_modules(finetunings: Sequence[Finetuning]) -> str:
     """Which modules were fine-tuned, and on how many of the seeds."""
-    counts = Counter(", ".join(making.modules) for making in makings).most_common()
-    if len(makings) == 1:
+    counts = Counter(", ".join(finetuning.modules) for finetuning in finetunings).most_common()
+    if len(finetunings) == 1:
         return counts[0][0]
-    return "; ".join(f"{modules} ({n} of {len(makings)} seeds)" for modules, n in counts)
+    return "; ".join(f"{modules} ({n} of {len(finetunings)} seeds)" for modules, n in counts)
