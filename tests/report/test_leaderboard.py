@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from benchmark.checkpoints.registry import VARIABLE, registry
-from benchmark.cli.leaderboard import leaderboard_command, rendered
+from benchmark.cli.leaderboard import rendered
 from benchmark.errors import UserError
 from benchmark.jobs.export import toml_block
 from benchmark.plans.plan import Plan
@@ -42,7 +39,7 @@ from handmade import (
     write_records,
 )
 from handmade_boards import several_boards, someones, write_own
-from invoking import MINI
+from invoking import MINI, Said, said
 
 ONE_SEED = replace(BY_HAND, seeds=(0,))
 NAME = "narrow-cifar10-resnet18-w16-pgd-at-seed0"  # of the registry in the repository
@@ -92,36 +89,32 @@ def estimate(low: float, mean: float, high: float, over: Any = "images") -> Esti
     return Estimate((mean,), Interval(low, high), over)
 
 
-def test_disjoint_intervals_give_single_ranks() -> None:
-    """Numbers whose intervals do not touch have one possible rank each."""
-    found = rank_ranges(
-        {"b": estimate(0.3, 0.35, 0.4), "a": estimate(0.5, 0.6, 0.7), "c": estimate(0, 0.1, 0.2)}
-    )
-    assert found == {"a": RankRange(1, 1, 1), "b": RankRange(2, 2, 2), "c": RankRange(3, 3, 3)}
+@pytest.mark.parametrize(
+    ("numbers", "ranges"),
+    [
+        # disjoint intervals have one possible rank each
+        ([(0.5, 0.6, 0.7), (0.3, 0.35, 0.4), (0, 0.1, 0.2)], [(1, 1, 1), (2, 2, 2), (3, 3, 3)]),
+        # the middle one overlaps both others, which are told apart from each other
+        ([(0.5, 0.6, 0.7), (0.3, 0.45, 0.6), (0.2, 0.3, 0.4)], [(1, 1, 2), (2, 1, 3), (3, 2, 3)]),
+        # equal means share a rank, and the next is third
+        ([(0.4, 0.5, 0.6), (0.4, 0.5, 0.6), (0.3, 0.4, 0.5)], [(1, 1, 3), (1, 1, 3), (3, 1, 3)]),
+        # an interval over seeds and one over images tell nothing apart
+        (
+            [(0.8, 0.9, 1), (0.4, 0.5, 0.6, "seeds"), (0, 0.1, 0.2, "seeds")],
+            [(1, 1, 3), (2, 1, 2), (3, 2, 3)],
+        ),
+    ],
+)
+def test_ranks_by_hand(numbers: list[Any], ranges: list[tuple[int, int, int]]) -> None:
+    """A rank is by the mean, its range what the intervals leave open."""
+    found = rank_ranges({str(i): estimate(*number) for i, number in enumerate(numbers)})
+    assert list(found.values()) == [RankRange(*each) for each in ranges]
 
 
-def test_overlapping_intervals_widen_the_range() -> None:
-    """The middle one of three overlaps both others, which are told apart from each other."""
-    found = rank_ranges(
-        {"a": estimate(0.5, 0.6, 0.7), "b": estimate(0.3, 0.45, 0.6), "c": estimate(0.2, 0.3, 0.4)}
-    )
-    assert found == {"a": RankRange(1, 1, 2), "b": RankRange(2, 1, 3), "c": RankRange(3, 2, 3)}
-
-
-def test_equal_means_share_a_rank() -> None:
-    """Two equal means are both first and the next is third."""
-    found = rank_ranges(
-        {name: estimate(m - 0.1, m, m + 0.1) for name, m in (("a", 0.5), ("b", 0.5), ("c", 0.4))}
-    )
-    assert [found[name].rank for name in "abc"] == [1, 1, 3]
-
-
-def test_intervals_of_two_kinds_tell_nothing_apart() -> None:
-    """An interval over seeds, one over images and none are compared by their means only."""
-    found = rank_ranges(
-        {"a": estimate(0.8, 0.9, 1), "b": estimate(0.4, 0.5, 0.6, "seeds"), "c": Estimate((0.1,), None)}
-    )
-    assert found == {"a": RankRange(1, 1, 3), "b": RankRange(2, 1, 3), "c": RankRange(3, 1, 3)}
+def test_a_number_without_an_interval_is_told_apart_from_none() -> None:
+    """It is compared by its mean only."""
+    found = rank_ranges({"a": estimate(0.8, 0.9, 1), "c": Estimate((0.1,), None)})
+    assert found == {"a": RankRange(1, 1, 2), "c": RankRange(2, 1, 2)}
 
 
 @given(
@@ -692,16 +685,9 @@ def test_markup_in_records_stays_text_in_markdown(store: Store) -> None:
 # --- the command --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def say() -> Callable[..., Any]:
+def say(*arguments: str) -> Said:
     """The command, called inside this process."""
-    app = typer.Typer()
-    app.command()(leaderboard_command)
-
-    def call(*arguments: str) -> Any:
-        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-
-    return call
+    return said("leaderboard", *arguments)
 
 
 @pytest.fixture
@@ -713,7 +699,7 @@ def narrow(store: Store) -> Store:
     return store
 
 
-def test_the_command_writes_and_checks(narrow: Store, say: Callable[..., Any]) -> None:
+def test_the_command_writes_and_checks(narrow: Store) -> None:
     """It writes three files, finds them up to date, and finds a changed or missing one by name."""
     place = ("--results", str(narrow.results))
     assert say("--check", *place).exit_code == 1
@@ -730,23 +716,23 @@ def test_the_command_writes_and_checks(narrow: Store, say: Callable[..., Any]) -
     assert "leaderboard.html" not in found.stderr
 
 
-def test_the_command_for_one_scale(narrow: Store, say: Callable[..., Any]) -> None:
+def test_the_command_for_one_scale(narrow: Store) -> None:
     """A named scale has files of its own; one without records and an unknown one are refused."""
     place = ("--results", str(narrow.results))
     assert say("--scale", "narrow", *place).exit_code == 0
     assert (narrow.results / "leaderboard-narrow.json").exists()
-    for name, said in (
+    for name, why in (
         ("paper", "no record of scale 'paper'"),
         ("nonsense", "unknown scale 'nonsense'"),
     ):
         found = say("--scale", name, *place)
         assert found.exit_code == 2
-        assert said in found.stderr
+        assert why in found.stderr
         assert len(found.stderr.strip().splitlines()) == 1
 
 
 def test_a_filed_scale_is_known_by_name(
-    store: Store, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Records of a scale in results/scales are shown by default and by name, also from a checkpoint."""
     text = MINI.read_text().replace('"mini"', '"filed"')
@@ -764,8 +750,8 @@ def test_a_filed_scale_is_known_by_name(
         assert advice.exit_code == 2
         assert f"`table1 --scale {path}" in advice.stderr
         write_record(store, cell, "clean", 400, scale=scale(name, store.results))
-        said = say("--scale", name, *place)
-        assert said.exit_code == 0, said.stderr
+        answer = say("--scale", name, *place)
+        assert answer.exit_code == 0, answer.stderr
         shown = json.loads((store.results / f"leaderboard-{name}.json").read_text())
         assert [board["scale"] for board in shown["boards"]] == [name]
     assert say(*place).exit_code == 0
@@ -782,9 +768,7 @@ def test_a_filed_scale_is_known_by_name(
         (f"narrow-from-{NAME}", f"`table1 --scale narrow-from-{NAME}` makes some"),
     ],
 )
-def test_what_makes_records_is_named(
-    store: Store, say: Callable[..., Any], name: str, command: str
-) -> None:
+def test_what_makes_records_is_named(store: Store, name: str, command: str) -> None:
     """A scale without records is told the command that makes its own."""
     found = say("--scale", name, "--results", str(store.results))
     assert found.exit_code == 2
@@ -792,7 +776,7 @@ def test_what_makes_records_is_named(
 
 
 @pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.html"])
-def test_all_files_are_written_or_none(narrow: Store, say: Callable[..., Any], name: str) -> None:
+def test_all_files_are_written_or_none(narrow: Store, name: str) -> None:
     """A folder where a file goes is refused by name, also by --check, and no other file is new."""
     (narrow.results / name).mkdir()
     before = sorted(path.name for path in narrow.results.iterdir())
@@ -805,7 +789,7 @@ def test_all_files_are_written_or_none(narrow: Store, say: Callable[..., Any], n
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_ones(
-    narrow: Store, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    narrow: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that is full at the last file changes none."""
     place = ("--results", str(narrow.results))
@@ -832,7 +816,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_ones(
     assert not list(narrow.results.glob(".leaderboard*"))
 
 
-def test_a_broken_record_is_refused_by_name(narrow: Store, say: Callable[..., Any]) -> None:
+def test_a_broken_record_is_refused_by_name(narrow: Store) -> None:
     """A value that is not k of n stops the command before anything is written."""
     (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.json")
     path.write_text(path.read_text().replace('"k": 420', '"k": 421'))
