@@ -116,22 +116,6 @@ def test_an_unknown_fine_tuning_is_refused(store: Store) -> None:
 # --- rows and numbers -------------------------------------------------------------------------------
 
 
-def test_rows_in_their_order(table: Table) -> None:
-    """Base models have one line, fine-tunings five, direct comparisons four, and blocks end there."""
-    compared = [DIFFERENCE, IMAGES, SEEDS, P]
-    expected = [("none (AT)", "accuracy")]
-    for name in COMPARED:
-        if name == "rift-held-out":
-            expected.append(("none-held-out (AT)", "accuracy"))
-        if name in AUDITED:
-            expected.append((name, "accuracy"))
-        expected += [(name, what) for what in compared]
-    assert [(row.labels[0], row.labels[-1]) for row in table.rows] == expected
-    for row in table.rows:
-        assert row.signed == (row.labels[-1] == DIFFERENCE)
-        assert row.ends_block == (row.labels[-1] == P or row.labels[0].startswith("none"))
-
-
 def test_accuracies_by_hand(table: Table) -> None:
     """Std, OOD (two corruptions) and Adv (the run with the fewest) are the counts of their bands."""
     base, rift = entries(table, "none (AT)", "accuracy"), entries(table, "rift", "accuracy")
@@ -364,17 +348,6 @@ def test_gains_are_computed(store: Store, rift: int, bn_only: int, said: list[st
     table = audit(View(store, one), ["rift", "bn-only"])
     notes = [note.partition("images: ")[2] for note in table.notes if note.startswith("gains of")]
     assert notes == said
-
-
-def test_the_notes_say_what_was_chosen(table: Table) -> None:
-    """The module of each seed, or that there was none, and alpha*."""
-    assert bare(table.notes, "rift, ResNet18 (width 8): ") == (
-        "layer4.1.conv2 (2 of 3 seeds); layer3.0.shortcut.0 (1 of 3 seeds); "
-        "alpha* by seed 0.50, 0.60, 0.70"
-    )
-    assert bare(table.notes, "bn-only, ResNet18 (width 8): ") == (
-        "no module (3 of 3 seeds); alpha* by seed 0.25, 0.30, 0.35"
-    )
 
 
 def test_the_notes_say_which_data_chose(table: Table) -> None:

@@ -212,21 +212,6 @@ def test_two_datasets_are_averaged_apart(store: Store) -> None:
     assert [row.labels[1] for row in table.rows].count("average") == 6
 
 
-def test_the_notes_name_scale_seeds_and_choices(
-    written_by_hand: Store, tables_by_hand: dict[str, Table]
-) -> None:
-    """The notes say which scale and seeds, what the spread is, and what RiFT chose."""
-    notes = tables_by_hand["table1"].notes
-    assert notes[0] == "scale by-hand: numbers written by hand"
-    assert notes[1].endswith("seeds 0, 1, 2: mean ± standard deviation over seeds")
-    small, large = notes[-2:]
-    modules = "layer4.1.conv2 (2 of 3 seeds); layer3.0.shortcut.0 (1 of 3 seeds)"
-    assert small == f"AT+RiFT, ResNet18 (width 8): {modules}; alpha* by seed 0.50, 0.60, 0.70"
-    assert large.startswith("AT+RiFT, ResNet34 (width 8): ")
-    one = dataclasses.replace(BY_HAND, seeds=(0,))
-    assert built("table1", written_by_hand, one).notes[1].endswith("seeds 0: one seed, no spread")
-
-
 @pytest.mark.parametrize(
     ("tuning", "how"),
     [("rift", "not ranked"), ("rift-official-code", "ranked as the released code does")],
@@ -306,23 +291,6 @@ def test_a_method_of_other_seeds_has_a_column_too(written_by_hand: Store) -> Non
         ("1", "MART"),
         ("1", "MART+RiFT"),
     }
-
-
-def test_the_notes_say_what_the_intervals_are_over(written_by_hand: Store) -> None:
-    """One note on accuracies under every table, and one on differences where there are some."""
-    for seeds, said, paired in (
-        ((0,), "95 % interval over test images", "image by image"),
-        ((0, 1, 2), "95 % t interval of the mean over seeds", "seed by seed"),
-    ):
-        scale = dataclasses.replace(BY_HAND, seeds=seeds)
-        for name in REPORTS:
-            notes = built(name, written_by_hand, scale).notes
-            (brackets,) = [note for note in notes if note.startswith("in brackets: ")]
-            assert said in brackets
-            assert ("training again changes is not in it" in brackets) == (len(seeds) == 1)
-            differences = [note for note in notes if note.startswith("intervals of differences")]
-            assert len(differences) == (name in ("table1", "table2"))
-            assert all(f"paired, {paired}" in note for note in differences)
 
 
 def test_the_notes_are_about_the_columns_shown(written_by_hand: Store) -> None:
