@@ -58,7 +58,7 @@ from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.models import RESNETS, WIDE_RESNETS
-from benchmark.plans import scales
+from benchmark.plans import named as scales
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import BASE, HELD_OUT, Cell
 from benchmark.records.store import Store

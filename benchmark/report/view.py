@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST
+from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import SCALES, Scale
+from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, is_of
 from benchmark.records.cells import BASE, Cell, Slot
 from benchmark.records.records import Finetuning, Making, Record

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.plans.scales import arguments
+from benchmark.plans.named import arguments
 from benchmark.records.cells import OWN, Cell
 from benchmark.report.figures.figures import FIGURES
 from benchmark.report.tables import REPORTS

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from benchmark.data.hold_out import HoldOut, held_out_places, material
 from benchmark.data.images import Dataset, Split
 from benchmark.evaluation.record import Evaluating
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import scale
+from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from benchmark.run import Run, run_cell
+from benchmark.run import run_cell
 from invoking import MINI
 
 

@@ -13,6 +13,7 @@ from benchmark.records.records import (
     VANISHING,
     CellName,
     Count,
+    CurvePoint,
     EpochLog,
     Finetuning,
     Making,
@@ -113,6 +114,7 @@ def write_making(
     modules: Sequence[str] = ("layer4.1.conv2",),
     scale: Scale = BY_HAND,
     criticality: list[ModuleCriticality] | None = None,
+    curve: Sequence[CurvePoint] = (),
 ) -> Making:
     """Put a fresh making into `store`: a training for a base model, else a fine-tuning."""
     best = Count(k=400, n=500)
@@ -127,7 +129,7 @@ def write_making(
             best=best,
             alpha=alpha,
             reference=best,
-            curve=[],
+            curve=list(curve),
         )
     spec = hashed(Plan.of(cell, scale).spec)
     making = Making(cell=CellName.of(cell), provenance=PROVENANCE, details=details, **spec)

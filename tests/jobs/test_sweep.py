@@ -20,7 +20,8 @@ import fragile
 from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import Failure, Options, Task, default_jobs, sweep, tasks_for
-from benchmark.plans.scales import Scale, scale
+from benchmark.plans.named import scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS

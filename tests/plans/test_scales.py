@@ -8,12 +8,15 @@ import pytest
 from benchmark.cli.work import chosen_scale
 from benchmark.engine.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shortened
 from benchmark.errors import UserError
+from benchmark.plans.named import SCALES, filed, scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import QUICK, SCALES, Scale, filed, scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
 from benchmark.records.specs import spec_hash
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.notes import seeds_by_setting
+
+QUICK = SCALES["quick"]
 
 TINY = Path(__file__).parents[1] / "tiny.toml"
 MINE = """

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.plans.scales import SCALES
+from benchmark.plans.named import SCALES
 from benchmark.records.records import Count
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate

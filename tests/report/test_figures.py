@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import SCALES, Scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.records import (
     CellName,

@@ -16,8 +16,8 @@ from benchmark.checkpoints.registry import VARIABLE, registry
 from benchmark.cli.leaderboard import rendered
 from benchmark.errors import UserError
 from benchmark.jobs.export import toml_block
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import scale
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Count, Finetuning, Making, ModuleCriticality
 from benchmark.records.store import Store

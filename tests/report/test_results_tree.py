@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.plans.scales import SCALES as BUILT_IN
-from benchmark.plans.scales import scale
+from benchmark.plans.named import SCALES as BUILT_IN
+from benchmark.plans.named import scale
 from benchmark.records.cells import FROM
 from benchmark.report.bf16 import EMULATED, as_table, read_changes
 from benchmark.report.figures.figures import FIGURES

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.plans.scales import SCALES, Scale
+from benchmark.plans.named import SCALES
+from benchmark.plans.scales import Scale
 from benchmark.records.records import Count, ModuleCriticality, Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, average_accuracy, average_change

@@ -16,8 +16,9 @@ from benchmark.data import dataset_info
 from benchmark.engine.recipes import Criticality, OfficialCriticality
 from benchmark.errors import UserError
 from benchmark.models import arch, build
+from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import SCALES, Scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell, Slot
 from benchmark.records.records import Finetuning
 from benchmark.report.figures.pictures import (
