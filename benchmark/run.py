@@ -59,8 +59,8 @@ def adversarial_training(run: Run) -> Weights:
     Section 5.1), by one PGD-10 run from fixed starts. The mean of the last `AVERAGED_EPOCHS` epochs'
     weights is kept beside.
     """
-    plan, images = run.plan.base, run.material
-    judged = images.judge.first(plan.recipe.select_images)
+    plan, images = run.plan.base, run.splits
+    judged = images.selection.first(plan.recipe.select_images)
     where = run.device if plan.checkpoint is None else torch.device("cpu")
     space = run.workspace(plan.cell, plan.spec, device=where)
 
@@ -119,10 +119,10 @@ def rift(run: Run, theta_at: Weights) -> Weights:
             curve=curve,
         )
         theta = interpolate(theta_at.state, theta_ft.state, alpha)  # theta_AT + alpha* dtheta
-        chunk = batch_starts(run.material.judge).step
+        chunk = batch_starts(run.splits.selection).step
         return Made.by(replace(tuned, seconds=None, mean={}), theta, log, chunk)
 
-    return run.workspace(plan.cell, plan.spec, theta_at).once(run.material.train.sha256(), make)
+    return run.workspace(plan.cell, plan.spec, theta_at).once(run.splits.train.sha256(), make)
 
 
 def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticality]:
@@ -153,7 +153,7 @@ def fine_tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
     assert plan.finetune is not None
     return run.workspace(run.tuning_cell, plan.tuning_spec, theta_at).fit_once(
         model,
-        run.material.train,
+        run.splits.train,
         plan.base.info,
         CleanTraining(plan.finetune.bn),
         plan.recipe,

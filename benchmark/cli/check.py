@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmark.checkpoints.registry import checkpoint, registry
-from benchmark.cli.options import PrecisionOption, ResultsOption, guarded, listed, say, write_result
+from benchmark.cli.options import PrecisionOption, ResultsOption, command, listed, say, write_result
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, arguments
@@ -43,7 +43,7 @@ class CheckFormat(StrEnum):
     CSV = "csv"
 
 
-@guarded
+@command
 def check(
     scale: Annotated[
         str | None,

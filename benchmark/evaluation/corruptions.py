@@ -216,7 +216,7 @@ class GeneratedCorruptions(Corruptions):
         self.copies(data)
 
     def copies(self, data: "Dataset") -> Copies:
-        from benchmark.data.corruptions.generator import load_frost
+        from benchmark.data.corruptions.frost import load_frost
 
         values = data.judged.images.numel() * 19 * len(SEVERITIES)
         copy = _kept_copy if values <= KEPT_VALUES else generated_copy
@@ -248,7 +248,8 @@ def generated_copy(data: "Dataset", frost: str, name: str, severity: int) -> "Sp
     import torch
 
     from benchmark.data.corruptions.files import images_sha256, read_file
-    from benchmark.data.corruptions.generator import corrupt, load_frost
+    from benchmark.data.corruptions.frost import load_frost
+    from benchmark.data.corruptions.generator import corrupt
     from benchmark.data.images import Split
 
     test, seed = data.judged, corruption_seed(data.info)

@@ -104,7 +104,7 @@ def measure(run: Run) -> SeedEvidence:
             started,
             device=run.device,
             weights=theta_at.sha256,
-            data=run.material.train.sha256(),
+            data=run.splits.train.sha256(),
             resumed=resumed,
             chunk=CHUNK,
         ),

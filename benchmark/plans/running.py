@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from benchmark.data.hold_out import Material, material
+from benchmark.data.hold_out import Splits, splits
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.states import is_fresh, remarks
@@ -40,8 +40,8 @@ class Run:
     takeover: Takeover = REFUSE
 
     @cached_property
-    def material(self) -> Material:
-        return material(self.data, self.plan.base.hold_out)
+    def splits(self) -> Splits:
+        return splits(self.data, self.plan.base.hold_out)
 
     @property
     def device(self) -> "torch.device":
@@ -55,12 +55,12 @@ class Run:
 
     def selection_images(self) -> "Split":
         """The images that epochs of fine-tuning and alpha* are chosen on."""
-        return self.material.judge.first(self.plan.recipe.select_images)
+        return self.splits.selection.first(self.plan.recipe.select_images)
 
     def images(self, split: str) -> "Split":
         """The images that criticality is measured on."""
-        splits = self.material
-        return {"train": splits.train, "test": self.data.test, "hold-out": splits.judge}[split]
+        own = self.splits
+        return {"train": own.train, "test": self.data.test, "hold-out": own.selection}[split]
 
     def network(self, weights: "Weights") -> "nn.Module":
         """The network of the cell with `weights`, in evaluation mode."""

@@ -91,7 +91,7 @@ class Scale:
     @property
     def for_audit(self) -> tuple[str, ...]:
         """The evaluations that the audit shows."""
-        return self.audit or (*self.evaluations, "autoattack")
+        return self.audit or tuple(dict.fromkeys((*self.evaluations, "autoattack")))
 
     @property
     def slots(self) -> tuple[str, ...]:

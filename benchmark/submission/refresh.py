@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.plans.named import arguments
 from benchmark.records.cells import OWN, Cell
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from benchmark.submission.entries import RECORDS
 from benchmark.submission.expected import Today

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmark.checkpoints.registry import VARIABLE, checkpoint
-from benchmark.cli.work import chosen_scale, scale_of
+from benchmark.cli.scope import Scope, scale_of
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
@@ -469,7 +469,7 @@ def test_several_methods_are_said_to_be_left_out(known, command):
 def test_flags_reach_the_scale(known):
     """Evaluations and a limit apply to a scale from a checkpoint as to any other."""
     known({})
-    chosen = chosen_scale("quick", None, "clean", 100, from_checkpoint="one")
+    chosen = Scope("quick", from_checkpoint="one").chosen("clean", 100)
     assert (chosen.evaluations, chosen.checkpoints) == (("clean-first-100",), ("one",))
 
 

@@ -13,7 +13,7 @@ from benchmark.plans.named import SCALES as BUILT_IN
 from benchmark.plans.named import scale
 from benchmark.records.cells import FROM
 from benchmark.report.bf16 import EMULATED, as_table, read_changes
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.render import FILES, markdown
 from benchmark.submission.entries import Reading, read
