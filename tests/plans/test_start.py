@@ -23,13 +23,9 @@ from benchmark.records.records import Checkpoint, Finetuning, Making
 from benchmark.records.shipped import shipped
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Row
-from benchmark.report.tables.paper import (
-    table_1,
-    table_1_cells,
-    table_2_cells,
-    table_3_cells,
-)
+from benchmark.report.tables.paper import table_1, table_1_cells, table_2_cells
 from benchmark.report.view import View
 from handmade import write_record
 from invoking import MINI, Command, Said
@@ -289,7 +285,7 @@ class TestScale:
         known({}, {"name": "two", "arch": "resnet18-w16", "method": "trades"})
         for names in (["one", "two"], ["two", "one"]):
             cut = starting_from(NARROW, names)
-            for cells in (table_1_cells(cut, ["rift"]), table_3_cells(cut, ["rift"])):
+            for cells in (table_1_cells(cut, ["rift"]), REPORTS["table3"].cells(cut, ["rift"])):
                 assert {cell.checkpoint for cell in cells} == {names[0]}
 
     def test_gives_table_2_what_is_not_pgd_at(self, known):

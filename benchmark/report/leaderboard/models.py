@@ -147,10 +147,13 @@ def _model(cell: Cell, view: View | None, checkpoints: "Mapping[str, Checkpoint]
     info = dataset_info(cell.dataset)
     if view is None:
         return Model(cell, info, None, None, checkpoints.get(cell.method))
-    tuning = view.plan(cell).finetune
+    tuning, model_id = view.plan(cell).finetune, _id(cell)
     checkpoint = checkpoints.get(cell.checkpoint) if cell.checkpoint else None
-    cells = ((known, known.cell and Cell.parse(known.cell)) for known in checkpoints.values())
-    kept = (known for known, made in cells if made and _id(made) == _id(cell))
+    kept = (
+        known
+        for known in checkpoints.values()
+        if known.cell and _id(Cell.parse(known.cell)) == model_id
+    )
     return Model(cell, info, view.scale, tuning, checkpoint, next(kept, None))
 
 
