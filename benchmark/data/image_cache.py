@@ -16,25 +16,23 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from benchmark.data.npy_files import header_bytes, read_header
 from benchmark.errors import UserError
-from benchmark.records.files import write_atomically
+from benchmark.records.files import Frozen, write_atomically
 from benchmark.records.records import Sha256
 
 BLOCK = 2**23  # bytes read and hashed at a time
 
 
-class Manifest(BaseModel):
+class Manifest(Frozen):
     """What a cache was made from and holds.
 
     `source` is `zip` (of the published `md5`) or `tree` (an unpacked folder, for which no hash is
     published). `classes` are the class names in the order of their numbers, `images` the number of
     images of each part, `decoder` the libraries that decoded, `sha256` the hash of each file.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     source: Literal["zip", "tree"]

@@ -12,12 +12,12 @@ and method of its scale and has one entry per seed, in order; it may lack seeds 
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
-from benchmark.errors import UserError, first_problem
+from benchmark.errors import UserError
 from benchmark.records.cells import Cell
-from benchmark.records.files import read_if_there
-from benchmark.records.records import ModuleCriticality, Provenance, Sha256
+from benchmark.records.files import Frozen, read_model
+from benchmark.records.records import MAKE_AGAIN, ModuleCriticality, Provenance, Sha256
 from benchmark.records.specs import spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -35,11 +35,7 @@ ROUNDING = 1e-5
 """By what share a norm that was projected onto the sphere may exceed the radius."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Move(_Model):
+class Move(Frozen):
     """Weights on the way from the adversarially trained to the fine-tuned ones, and what they do to the
     mean robust loss.
 
@@ -64,7 +60,7 @@ class Move(_Model):
     accuracy_drop_with_bn: FiniteFloat
 
 
-class Rescaled(_Model):
+class Rescaled(Frozen):
     """A module's criticality once its weight is `factor` times what it was and the batch normalisation
     behind it takes that back, in a network that computes the same.
 
@@ -80,7 +76,7 @@ class Rescaled(_Model):
     mrc_with_lr: FiniteFloat | None
 
 
-class RescaledModule(_Model):
+class RescaledModule(Frozen):
     """One module at every factor; `rank` as that of `Rescaled`. `rescaled` is empty where `reason` says
     why it cannot be rescaled."""
 
@@ -103,7 +99,7 @@ class RescaledModule(_Model):
         return self.criticality.module
 
 
-class SeedEvidence(_Model):
+class SeedEvidence(Frozen):
     """The evidence of one seed.
 
     `key` is that of the fine-tuned cell. `mrc` is that of the tuned `module` by Algorithm 1, within
@@ -153,7 +149,7 @@ class SeedEvidence(_Model):
         return max(move.loss_rise, move.loss_rise_recrafted) <= self.mrc
 
 
-class Evidence(_Model):
+class Evidence(Frozen):
     """The evidence of one scale: of `method` on `arch` and `dataset`, by seed."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -198,15 +194,7 @@ def evidence(results: Path, scale: str) -> Evidence | None:
     Raises `UserError` for a file that is broken, of another scale or cannot be read.
     """
     path = evidence_path(results, scale)
-    if (content := read_if_there(path)) is None:
-        return None
-    try:
-        found = Evidence.model_validate_json(content)
-    except ValidationError as error:
-        raise UserError(
-            f"'{path}' is not evidence of schema {SCHEMA_VERSION}: {first_problem(error)}; restore it "
-            "from version control or move it away to make it again"
-        ) from error
-    if found.scale != scale:
+    found = read_model(Evidence, path, f"is not evidence of schema {SCHEMA_VERSION}", MAKE_AGAIN)
+    if found is not None and found.scale != scale:
         raise UserError(f"'{path}' is evidence of the scale '{found.scale}'; name it after that")
     return found

@@ -10,40 +10,30 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
-from benchmark.errors import UserError, first_problem
 from benchmark.records.cells import Cell
+from benchmark.records.files import Frozen, parse_model
 from benchmark.records.specs import Spec, spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
 """Packages whose versions a provenance names, beside that of Python."""
+MAKE_AGAIN = "restore it from version control or move it away to make it again"
 WARNING = "warning: "
 """Begins those remarks of a record that warn of its number."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 VANISHING = ZERO_GRADIENTS, ZERO_LOSSES = "zero-gradients", "zero-losses"
 """Parts that count the clean images at which the cross-entropy's gradient by the pixels, or the
 cross-entropy itself, is exactly zero in fp32."""
 
 
-class Count(_Model):
+class Count(Frozen):
     """`k` correct of `n`. Of the others `not_finite` had a NaN or an infinity among their logits; files
     hold that number only where it is not 0."""
 
@@ -82,7 +72,7 @@ class Count(_Model):
         return f"{100 * self.fraction:.2f} %{lost}"
 
 
-class CellName(_Model):
+class CellName(Frozen):
     """A cell as it stands in a file."""
 
     scale: str
@@ -101,7 +91,7 @@ class CellName(_Model):
         return Cell(**self.model_dump())
 
 
-class Provenance(_Model):
+class Provenance(Frozen):
     """Where, when and with what a number was made.
 
     `commit` is None outside a git checkout, `dirty` says whether tracked files differed from it;
@@ -127,7 +117,7 @@ class Provenance(_Model):
     data_sha256: Sha256
 
 
-class EpochLog(_Model):
+class EpochLog(Frozen):
     """One epoch (counted from 1): mean training loss, last learning rate, and selection score."""
 
     epoch: int = Field(ge=1)
@@ -136,7 +126,7 @@ class EpochLog(_Model):
     selection: Count | None
 
 
-class ModuleCriticality(_Model):
+class ModuleCriticality(Frozen):
     """MRC of one module: rise of the mean robust loss, drop of robust accuracy (fraction) and
     ||dW||/||W|| where that loss was taken; `epochs` is the number of epochs of ascent.
 
@@ -197,7 +187,7 @@ def not_valid(entries: Iterable[ModuleCriticality]) -> list[str]:
     return [entry.module for entry in entries if not entry.valid]
 
 
-class CurvePoint(_Model):
+class CurvePoint(Frozen):
     """Accuracy at one interpolation coefficient; `robust` is None where it was not needed."""
 
     alpha: float = Field(ge=0, le=1)
@@ -205,7 +195,7 @@ class CurvePoint(_Model):
     robust: Count | None
 
 
-class Training(_Model):
+class Training(Frozen):
     """How adversarially trained weights came to be."""
 
     kind: Literal["training"] = "training"
@@ -214,7 +204,7 @@ class Training(_Model):
     best: Count
 
 
-class Checkpoint(_Model):
+class Checkpoint(Frozen):
     """Adversarially trained weights that were not trained here but read from a checkpoint.
 
     `name` is its name in the registry, which said the rest when it was read: `source` where the file is
@@ -233,7 +223,7 @@ class Checkpoint(_Model):
     notes: list[str]
 
 
-class Finetuning(_Model):
+class Finetuning(Frozen):
     """How fine-tuned weights came to be: the modules, the epochs and the interpolation."""
 
     kind: Literal["fine-tuning"] = "fine-tuning"
@@ -247,7 +237,7 @@ class Finetuning(_Model):
     curve: list[CurvePoint]
 
 
-class _File(_Model):
+class _ResultFile(Frozen):
     schema_version: Literal[1] = SCHEMA_VERSION
     cell: CellName
     spec: dict[str, Any]
@@ -261,13 +251,13 @@ class _File(_Model):
         return self
 
 
-class Making(_File):
+class Making(_ResultFile):
     """One model: how its weights were made. Its file is `<key>/making.json`."""
 
     details: Training | Checkpoint | Finetuning = Field(discriminator="kind")
 
 
-class Record(_File):
+class Record(_ResultFile):
     """One evaluation of one model. Its file is `<key>/<evaluation>.json`.
 
     `parts` are the counts that the value is made of (per run, per corruption and severity), and those
@@ -304,18 +294,13 @@ class Record(_File):
         return [each.removeprefix(WARNING) for each in self.remarks if each.startswith(WARNING)]
 
 
-F = TypeVar("F", bound=_File)
+F = TypeVar("F", bound=_ResultFile)
 
 
 def parse_file(kind: type[F], text: str | bytes, path: object) -> F:
     """A record or making from JSON. Raises `UserError` with the path and the first thing wrong."""
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(
-            f"'{path}' is not a {kind.__name__.lower()} of schema {SCHEMA_VERSION}: "
-            f"{first_problem(error)}; restore it from version control or move it away to make it again"
-        ) from error
+    wrong = f"is not a {kind.__name__.lower()} of schema {SCHEMA_VERSION}"
+    return parse_model(kind, text, path, wrong, MAKE_AGAIN)
 
 
 def hashed(spec: Spec) -> dict[str, Any]:

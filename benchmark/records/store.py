@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell
 from benchmark.records.files import read_if_there, write_atomically
-from benchmark.records.records import Making, Record, parse_file
+from benchmark.records.records import F, Making, Record, parse_file
 
 MAKING = "making"
 Bits = dict[str, NDArray[np.bool_]]
@@ -72,10 +72,8 @@ class Store:
         Refuses one that is broken or cannot be read.
         """
         path = self.record_path(cell, evaluation)
-        if (content := read_if_there(path)) is None:
-            return None
-        record = parse_file(Record, content, path)
-        if record.cell.cell != cell or record.evaluation != evaluation:
+        record = _read(Record, path)
+        if record and (record.cell.cell != cell or record.evaluation != evaluation):
             raise UserError(
                 f"'{path}' holds the record {record.cell.cell.key} {record.evaluation}, which does "
                 "not belong there; move it to its own folder"
@@ -94,10 +92,8 @@ class Store:
     def making(self, cell: Cell) -> Making | None:
         """How the weights of `cell` were made; None if that is not on disk."""
         path = self.record_path(cell, MAKING)
-        if (content := read_if_there(path)) is None:
-            return None
-        making = parse_file(Making, content, path)
-        if making.cell.cell != cell:
+        making = _read(Making, path)
+        if making and making.cell.cell != cell:
             raise UserError(f"'{path}' belongs to {making.cell.cell.key}; move it to its own folder")
         return making
 
@@ -145,6 +141,11 @@ class Store:
         root = self.results / "records"
         folders = {path.parent for path in root.glob("*/*/*/*/*/*/*.json")}
         yield from sorted(folder.relative_to(root).as_posix() for folder in folders)
+
+
+def _read(kind: type[F], path: Path) -> F | None:
+    content = read_if_there(path)
+    return None if content is None else parse_file(kind, content, path)
 
 
 def pack_bits(bits: Mapping[str, NDArray[Any]]) -> tuple[bytes, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.records.git import ROOT, git
+from benchmark.records.checkout import ROOT, git
 
 
 def missing_commits(commits: Iterable[str], root: Path = ROOT) -> frozenset[str]:

@@ -14,8 +14,8 @@ from benchmark.plans.plan import CheckpointPlan, Plan
 from benchmark.plans.scales import Scale, called, scale
 from benchmark.plans.start import tensors_of
 from benchmark.records.cells import BASE, OWN, Cell, Slot
+from benchmark.records.checkout import shipped
 from benchmark.records.records import Making, Record
-from benchmark.records.shipped import shipped
 from benchmark.records.specs import Spec
 
 

@@ -25,8 +25,8 @@ from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan
 from benchmark.records.cells import Cell
+from benchmark.records.checkout import shipped
 from benchmark.records.records import CellName, Making, Record, hashed
-from benchmark.records.shipped import shipped
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import pack_bits
 from benchmark.submission.commits import missing_commits

@@ -17,27 +17,25 @@ from typing import IO, Annotated, Any
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
 from benchmark.data.get.sha256sums import known_sha256
-from benchmark.errors import UserError, first_problem
+from benchmark.errors import UserError
 from benchmark.progress import Progress
-from benchmark.records.files import write_atomically
+from benchmark.records.files import Frozen, read_model, write_atomically
 
 MANIFEST = "manifest.json"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Manifest(BaseModel):
+class Manifest(Frozen):
     """What the files of a folder are.
 
     `shape` (N, H, W, C) and `source_sha256` are those of the images before corruption; `files` holds
     the sha256 of `<corruption>.npy` by corruption.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     generator: dict[str, Any]
     dataset: str
@@ -153,18 +151,8 @@ def read_file(
 
 def _manifest(folder: Path) -> Manifest | None:
     """The manifest of `folder`, None if there is none. Raises `UserError` if it is damaged."""
-    path = folder / MANIFEST
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read ({error.strerror}); make it readable") from error
-    except ValidationError as error:
-        raise UserError(
-            f"'{path}' is damaged: {first_problem(error)}; move it away and write the corruption "
-            "files again"
-        ) from error
+    remedy = "move it away and write the corruption files again"
+    return read_model(Manifest, folder / MANIFEST, "is damaged", remedy)
 
 
 def _difference(manifest: Manifest, fresh: Manifest) -> str:

@@ -14,7 +14,7 @@ from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from baselines import method
 from benchmark.algorithm.protocols import finetune
@@ -23,7 +23,8 @@ from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.models import arch
 from benchmark.records.cells import BASE
-from benchmark.records.shipped import shipped
+from benchmark.records.checkout import shipped
+from benchmark.records.files import Frozen
 
 FILE = "results/published.toml"
 OTHER = "other:"
@@ -98,11 +99,7 @@ FinetuneName = Annotated[str, _named(_known_finetune)]
 EvaluationName = Annotated[str, _named(_known_evaluation)]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Entry):
+class Source(Frozen):
     """Where numbers come from; several links where several files hold them."""
 
     title: Text
@@ -110,7 +107,7 @@ class Source(_Entry):
     kind: Literal["paper", "code", "log", "leaderboard"]
 
 
-class Row(_Entry):
+class Row(Frozen):
     """Published accuracies of one model.
 
     `finetunes` are the fine-tunings of this suite that the row may be a reading of, the likeliest first
@@ -161,7 +158,7 @@ class Row(_Entry):
         return self
 
 
-class Change(_Entry):
+class Change(Frozen):
     """Printed differences: the mean of the rows `after` minus that of the rows `before`, as printed."""
 
     id: Text
@@ -172,7 +169,7 @@ class Change(_Entry):
     values: Annotated[dict[EvaluationName, Difference], Field(min_length=1)]
 
 
-class MeasuredModule(_Entry):
+class MeasuredModule(Frozen):
     """A published module robust criticality: rise of the mean robust loss, drop of robust accuracy
     (fraction). None where it is not given."""
 
@@ -187,7 +184,7 @@ class MeasuredModule(_Entry):
     note: Text | None = None
 
 
-class NamedModule(_Entry):
+class NamedModule(Frozen):
     """A module that a source names as the non-robust-critical one."""
 
     source: Text
@@ -196,7 +193,7 @@ class NamedModule(_Entry):
     module: Text
 
 
-class AlphaRange(_Entry):
+class AlphaRange(Frozen):
     """Where alpha* is said to lie, with the fine-tuning learning rate it is said for."""
 
     source: Text
@@ -212,7 +209,7 @@ class AlphaRange(_Entry):
         return self
 
 
-class Claim(_Entry):
+class Claim(Frozen):
     """A claim of the paper that records can bear out or not; `numbers` is what its tables say."""
 
     id: Annotated[str, Field(pattern=r"^C[1-9]\d*$")]
@@ -222,7 +219,7 @@ class Claim(_Entry):
     note: Text | None = None
 
 
-class Note(_Entry):
+class Note(Frozen):
     """Something that does not fit together in a published text."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -230,7 +227,7 @@ class Note(_Entry):
     text: Text
 
 
-class Published(_Entry):
+class Published(Frozen):
     """Everything in the file. Each id is unique within its kind; every source and row named exists."""
 
     schema_version: Literal[1]

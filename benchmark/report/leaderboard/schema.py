@@ -8,8 +8,7 @@ same images share a ranking.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from benchmark.records.files import Frozen
 from benchmark.report.intervals import LEVEL, Interval
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -32,18 +31,14 @@ FlagKind = Literal[
 ]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Flag(_Model):
+class Flag(Frozen):
     """Something that a reader of an entry should know, in one sentence."""
 
     kind: FlagKind
     text: str
 
 
-class _Estimated(_Model):
+class _Estimated(Frozen):
     """A mean over `seeds` of `values`, which are fractions.
 
     `low` and `high` are the ends of the 95 % interval of the mean, null where nothing can be said;
@@ -84,7 +79,7 @@ class Number(_Estimated):
     change: Change | None
 
 
-class Cost(_Model):
+class Cost(Frozen):
     """Wall-clock seconds, means over the seeds whose makings are on disk, and on what.
 
     `base_seconds` are of adversarial training, null where it was done elsewhere; `finetune_seconds` of
@@ -104,7 +99,7 @@ class Cost(_Model):
         return self.base_seconds + (self.finetune_seconds or 0.0)
 
 
-class Protocol(_Model):
+class Protocol(Frozen):
     """Under which reading of the paper, and which data chose epochs and alpha*."""
 
     name: str
@@ -112,7 +107,7 @@ class Protocol(_Model):
     chosen_on: ChosenOn
 
 
-class CheckpointLink(_Model):
+class CheckpointLink(Frozen):
     """Weights of the registry: of the entry itself, or those that it starts from."""
 
     name: str
@@ -121,7 +116,7 @@ class CheckpointLink(_Model):
     starts_from: bool
 
 
-class Entry(_Model):
+class Entry(Frozen):
     """One model. `id` is its cell's key without the seed; `method` is null where it is none of ours.
 
     `alphas` are alpha* and `modules` what was fine-tuned, by seed; both are empty for a base model.
@@ -154,7 +149,7 @@ class Entry(_Model):
         return tuple(sorted({seed for number in self.numbers.values() for seed in number.seeds}))
 
 
-class Column(_Model):
+class Column(Frozen):
     """One evaluation. `images` is null for the whole test set, else only so many first images."""
 
     evaluation: str
@@ -165,7 +160,7 @@ class Column(_Model):
     note: str | None
 
 
-class Threat(_Model):
+class Threat(Frozen):
     """What the attacks of a board may do to pixels in [0,1]."""
 
     norm: Literal["Linf"]
@@ -173,7 +168,7 @@ class Threat(_Model):
     label: str
 
 
-class Board(_Model):
+class Board(Frozen):
     """Comparable entries, in the order of the ranking by `ranked_by`.
 
     That is null where no attack is on enough images.
@@ -191,7 +186,7 @@ class Board(_Model):
     entries: tuple[Entry, ...]
 
 
-class LeftOut(_Model):
+class LeftOut(Frozen):
     """Records on disk that are not shown, and why; `evaluation` null: the whole folder."""
 
     key: str
@@ -200,7 +195,7 @@ class LeftOut(_Model):
     text: str
 
 
-class Leaderboard(_Model):
+class Leaderboard(Frozen):
     """The file. `level` is that of all intervals."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
