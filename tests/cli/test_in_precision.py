@@ -12,7 +12,7 @@ from benchmark.errors import UserError
 from benchmark.plans.scales import NARROW, QUICK, arguments, scale
 from benchmark.records.cells import Cell, Slot
 from benchmark.records.store import Store
-from benchmark.submission.expected import Today
+from benchmark.submission.expected import Expected
 from invoking import MINI, Command, said
 
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
@@ -61,7 +61,7 @@ class TestScale:
     def test_is_read_back_by_name(self, name: str, tmp_path: Path) -> None:
         """By `--scale`, by what checks filed records, and as flags."""
         _, precision, _ = Slot.parse(name)
-        assert scale(name) == Today().scale(name) == in_precision(QUICK, precision)
+        assert scale(name) == Expected().scale(name) == in_precision(QUICK, precision)
         assert arguments(name, tmp_path) == f"quick --precision {precision}"
 
     def test_of_ones_own_is_read_back_where_it_is_filed(self, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ class TestScale:
         path.write_bytes(MINI.read_bytes())
         rough = in_precision(scale(str(path)), BF16)
         assert scale("mini-in-bf16", tmp_path) == rough
-        assert Today({"mini": scale(str(path))}).scale("mini-in-bf16") == rough
+        assert Expected({"mini": scale(str(path))}).scale("mini-in-bf16") == rough
         assert arguments("mini-in-bf16-from-x", tmp_path) == (
             f"{path} --precision bf16 --from-checkpoint x"
         )

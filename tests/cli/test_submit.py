@@ -10,11 +10,10 @@ import pytest
 from benchmark.plans.scales import scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
-from benchmark.submission.expected import Today
-from benchmark.submission.refresh import commands
-from invoking import MINI, Said
-from invoking import said as command
-from submitting import ATTACK, BASE, PGD, RESULTS, RIFT, TWIN, contents, copied, edit, put, said
+from benchmark.submission.expected import Expected
+from benchmark.submission.place import commands
+from invoking import MINI, Said, said
+from submitting import ALL, ATTACK, BASE, PGD, RESULTS, RIFT, change, contents, copied
 
 PAGE = Path(__file__).parents[2] / "docs" / "contributing-results.md"
 
@@ -40,9 +39,9 @@ def ours(tmp_path: Path) -> Path:
 
 
 def submitted(*arguments: object) -> Said:
-    """What `submit` says, the last of `arguments` being the tree that it files into."""
+    """What `submit` answers, the last of `arguments` being the tree that it files into."""
     *others, results = map(str, arguments)
-    return said(*others, "--results", results)
+    return said("submit", *others, "--results", results)
 
 
 def refused(answer: Said) -> list[str]:
@@ -95,9 +94,9 @@ def test_a_single_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
 def test_everything_wrong_is_said_and_nothing_filed(theirs: Path, ours: Path) -> None:
     """Each mistake of a submission is a line that names its file; what is right is not filed either."""
     paths = [theirs / "records" / RIFT / f"{name}.json" for name in ("clean", PGD)]
-    edit(paths[0], put("value", 0.7))
-    edit(paths[0], put("provenance/seconds", 1e9))
-    edit(paths[1], put("parts/run0/k", 1))
+    change(paths[0], "value", 0.7)
+    change(paths[0], "provenance/seconds", 1e9)
+    change(paths[1], "parts/run0/k", 1)
     lines = refused(submitted(theirs, ours))
     said = sorted(line.split(": ")[:2] for line in lines[:-1])
     assert said == [["refused", str(path)] for path in (paths[0], paths[0], paths[1])]
@@ -109,7 +108,7 @@ def test_records_are_written_once(theirs: Path, ours: Path) -> None:
     """A right record that differs from one on file is refused; it says in which field."""
     assert submitted(theirs, ours).exit_code == 0
     before = contents(ours)
-    edit(theirs / "records" / RIFT / "clean.json", put("provenance/seconds", 99.0))
+    change(theirs / "records" / RIFT / "clean.json", "provenance/seconds", 99.0)
     line, _ = refused(submitted(theirs, ours))
     assert "clean.json: provenance.seconds is 99.0, but '" in line
     assert line.endswith("is on file with 10.4; results are written once")
@@ -119,7 +118,7 @@ def test_records_are_written_once(theirs: Path, ours: Path) -> None:
 def test_two_versions_of_one_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
     """A submission that holds two different records of one place is refused."""
     copied(tmp_path / "other")
-    edit(tmp_path / "other" / "records" / RIFT / "clean.json", put("provenance/seconds", 99.0))
+    change(tmp_path / "other" / "records" / RIFT / "clean.json", "provenance/seconds", 99.0)
     lines = refused(submitted(theirs, tmp_path / "other", ours))
     assert any(
         f"differs from {theirs}/records/{RIFT}/clean.json, which is of" in line for line in lines
@@ -147,7 +146,7 @@ def test_all_or_nothing(
 
 def test_what_others_wrote_meanwhile(theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that appears between check and writing is not overwritten."""
-    target, rename = ours / "records" / TWIN / "clean.json", Path.rename
+    target, rename = ours / "records" / ALL / "clean.json", Path.rename
 
     def racing(self: Path, to: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -173,8 +172,8 @@ def test_a_dry_run_writes_nothing(theirs: Path, ours: Path) -> None:
 def test_a_commit_that_is_not_known(theirs: Path, ours: Path) -> None:
     """A record from outside a git checkout is filed, and that it is so is said."""
     path = theirs / "records" / RIFT / "clean.json"
-    edit(path, put("provenance/commit", None))
-    edit(path, put("provenance/dirty", None))
+    change(path, "provenance/commit", None)
+    change(path, "provenance/dirty", None)
     answer = submitted(theirs, ours)
     assert answer.exit_code == 0, answer.stderr
     assert (
@@ -187,7 +186,7 @@ def test_a_commit_that_is_not_known(theirs: Path, ours: Path) -> None:
 def test_dirty_records(theirs: Path, ours: Path, options: tuple[str, ...]) -> None:
     """Records of changed code are refused unless they are allowed, and then say so as before."""
     path = theirs / "records" / RIFT / "clean.json"
-    edit(path, put("provenance/dirty", True))
+    change(path, "provenance/dirty", True)
     answer = submitted(theirs, *options, ours)
     assert answer.exit_code == (0 if options else 2)
     assert ours.exists() == bool(options)
@@ -198,7 +197,7 @@ def test_dirty_records(theirs: Path, ours: Path, options: tuple[str, ...]) -> No
 def test_what_many_files_have_is_said_once(theirs: Path) -> None:
     """One line stands for a mistake of many files; dirty records of a tree pass if that is allowed."""
     for path in (theirs / "records").rglob("*.json"):
-        edit(path, put("provenance/dirty", True))
+        change(path, "provenance/dirty", True)
     line, last = submitted("--check", theirs).stderr.splitlines()
     assert line.startswith(f"wrong: 12 files, such as {theirs}/records/narrow/")
     assert "provenance.dirty is true" in line
@@ -218,7 +217,7 @@ def test_checking_a_tree(theirs: Path) -> None:
 
 def test_checking_a_tampered_tree(theirs: Path) -> None:
     """`--check` finds in a tree what a submission is refused for."""
-    edit(theirs / "records" / RIFT / "clean.json", put("value", 0.7))
+    change(theirs / "records" / RIFT / "clean.json", "value", 0.7)
     answer = submitted("--check", theirs)
     assert answer.exit_code == 2
     first, last = answer.stderr.splitlines()
@@ -264,7 +263,7 @@ def test_checks_of_what_was_filed(tmp_path: Path) -> None:
     name, rest = "narrow-cifar10-resnet18-w16-pgd-at-seed0", "cifar10/resnet18-w16/pgd-at/none/seed0"
     keys = (f"mini/digits/{rest.partition('/')[2]}", f"narrow-from-{name}/{rest}", f"own/{rest}")
     mini = scale(str(MINI))
-    made = commands([Cell.parse(key) for key in keys], Today({"mini": mini}), tmp_path)
+    made = commands([Cell.parse(key) for key in keys], Expected({"mini": mini}), tmp_path)
     assert [line for line in made if " check " in line] == [
         f"python -m benchmark check --scale {tmp_path}/scales/mini.toml --results {tmp_path}",
         f"python -m benchmark check --scale narrow --from-checkpoint {name} --results {tmp_path}",
@@ -274,15 +273,15 @@ def test_checks_of_what_was_filed(tmp_path: Path) -> None:
 
 def test_a_scale_of_ones_own(workplace: Path) -> None:
     """Its file is asked for, filed with the records, and then known; another of its name is refused."""
-    assert "unknown scale 'mini'" in said("mine", "--allow-dirty").stderr
-    answer = said("mine", "--allow-dirty", "--scale", "my.toml")
+    assert "unknown scale 'mini'" in said("submit", "mine", "--allow-dirty").stderr
+    answer = said("submit", "mine", "--allow-dirty", "--scale", "my.toml")
     assert answer.exit_code == 0, answer.stderr
     filed = Path("results/scales/mini.toml")
     assert filed.read_bytes() == MINI.read_bytes()
     assert scale(str(filed)).name == "mini"
-    assert said("--check", "--allow-dirty").exit_code == 0
+    assert said("submit", "--check", "--allow-dirty").exit_code == 0
     Path("other.toml").write_text(MINI.read_text().replace("epochs = 3", "epochs = 4"))
-    other = said("mine", "--allow-dirty", "--scale", "other.toml")
+    other = said("submit", "mine", "--allow-dirty", "--scale", "other.toml")
     assert other.exit_code == 2
     assert "other.toml: name is mini, and 'results/scales/mini.toml' is another" in other.stderr
     assert "recipe.epochs is 3, but this checkout would make it with 4 (stale)" in other.stderr
@@ -301,8 +300,8 @@ def test_the_page_for_outsiders(workplace: Path) -> None:
     weights = Path("artifacts/mini/digits/resnet18-w8/pgd-at/none/seed0/weights.safetensors")
     shutil.copy(weights, "net.safetensors")
     for name, *arguments in commands:
-        # The checkout that is tested may have changes.
-        answer = said(*arguments, "--allow-dirty") if name == "submit" else command(name, *arguments)
+        dirty = ["--allow-dirty"] if name == "submit" else []  # the checkout that is tested may be
+        answer = said(name, *arguments, *dirty)
         assert answer.exit_code == 0, answer.stderr
     filed = {path.parts[2] for path in Path("results/records").rglob("*.json")}
     assert filed == {"mini", "own"}
@@ -327,7 +326,7 @@ def test_the_order_of_files(theirs: Path, ours: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Path, "rename", noted)
     assert submitted(theirs, ours).exit_code == 0
-    for key in (BASE, RIFT, TWIN):
+    for key in (BASE, RIFT, ALL):
         for name in ("clean", ATTACK):
             places = [
                 f"records/{key}/{file}" for file in ("making.json", f"{name}.npz", f"{name}.json")
