@@ -1,21 +1,14 @@
 """What is read from and written to `results/`: one record per evaluation, one making per model.
 
-Accuracies are counts k of n; `value` = k / n is kept beside them for readers of the JSON. A file
-that does not fit is refused with its path and the first thing that is wrong.
+Accuracies are counts k of n; `value` = k / n is kept beside them for readers of the JSON.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    Field,
-    FiniteFloat,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, FiniteFloat, model_serializer, model_validator
 
 from benchmark.records.cells import Cell
 from benchmark.records.files import Frozen, parse_model
@@ -50,8 +43,8 @@ class Count(Frozen):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_zero(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = serialize(self)
+    def _without_zero(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = serialize(self)
         return {name: value for name, value in fields.items() if value or name != "not_finite"}
 
     @classmethod
@@ -94,12 +87,12 @@ class CellName(Frozen):
 class Provenance(Frozen):
     """Where, when and with what a number was made.
 
-    `commit` is None outside a git checkout, `dirty` says whether tracked files differed from it;
-    `started` is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a
-    training, since `started` otherwise; `resumed` says that an earlier, interrupted attempt had
-    done a part of the work, and `begun` what was different then, if anything was. `chunk` is the number
-    of images that were judged, and attacked by PGD, at once (AutoAttack's is in its spec); on which
-    hardware it matters is said in `benchmark.engine.pgd`.
+    `commit` is None outside a git checkout, `dirty` whether tracked files differed from it; `started`
+    is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a training, since
+    `started` otherwise; `resumed` whether an interrupted attempt had done a part of the work, and
+    `begun` what was different then, if anything was. `chunk` is the number of images that were
+    classified, and attacked by PGD, at once; `benchmark.engine.pgd` tells on which hardware it matters,
+    and AutoAttack's is in its spec.
     """
 
     commit: str | None
@@ -153,7 +146,7 @@ class ModuleCriticality(Frozen):
 
     @property
     def failed(self) -> bool:
-        """Whether the ascent ended lower than it began: its ball holds W, where the rise is 0."""
+        """Whether the ascent ended lower than it began: its ball contains W, where the rise is 0."""
         return self.mrc is not None and self.mrc < 0
 
     @property
@@ -163,7 +156,7 @@ class ModuleCriticality(Frozen):
 
     @property
     def remark(self) -> str | None:
-        """What a reader of the values should know; None if there is nothing."""
+        """A warning for readers of the values, if there is reason for one."""
         if self.diverged:
             return "the ascent diverged: there is no MRC"
         if self.failed:
@@ -174,10 +167,9 @@ class ModuleCriticality(Frozen):
 
 
 def flagged(entries: Iterable[ModuleCriticality]) -> list[str]:
-    """Names of the modules whose constraint was never active, in the order of `entries`.
+    """Names of the modules with a valid MRC whose constraint was never active, in their order.
 
-    Their ascent ended inside the ball, so that MRC is under-estimated and may make them look less
-    critical than they are. A module whose MRC is not valid is not among them.
+    Their ascent ended inside the ball: MRC is under-estimated and may make them look less critical.
     """
     return [entry.module for entry in entries if entry.valid and not entry.constrained]
 
@@ -207,10 +199,10 @@ class Training(Frozen):
 class Checkpoint(Frozen):
     """Adversarially trained weights that were not trained here but read from a checkpoint.
 
-    `name` is its name in the registry, which said the rest when it was read: `source` where the file is
-    had from, `what` it really is, `eps` of its training; `file_sha256` is the hash of the file's bytes,
-    and `notes` has a line for each thing done to its state dict. The making's `data_sha256` is of the
-    training images that fine-tuning goes on with; its authors' are not known.
+    `name`, `source` (where the file comes from), `licence`, `what` (the model it really holds) and
+    `eps` (of its training) are the registry's at that time; `file_sha256` is the hash of the file, and
+    `notes` has a line for each change to its state dict. The `data_sha256` beside it is of the training
+    images that fine-tuning goes on with; its authors' are not known.
     """
 
     kind: Literal["checkpoint"] = "checkpoint"
@@ -263,9 +255,9 @@ class Record(_ResultFile):
     `parts` are the counts that the value is made of (per run, per corruption and severity), and those
     of images that may mislead: `not-finite`, `zero-gradients` and `zero-losses`; `bits_sha256` is the
     hash of the file of per-image correctness beside it. `sources` are sha256 by name of files that were
-    read beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know of
-    them. `same_as` is read and not written: in older records, the key of a cell with the very same
-    weights whose evaluation was taken over.
+    read beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know.
+    `same_as` is read and not written: in older records, the key of a cell with the very same weights
+    whose evaluation was taken over.
     """
 
     evaluation: str
@@ -280,7 +272,7 @@ class Record(_ResultFile):
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
-        if self.value != Count(k=self.k, n=self.n).fraction:
+        if self.value != self.count.fraction:
             raise ValueError(f"value {self.value} is not k / n = {self.k} / {self.n}")
         return self
 

@@ -99,20 +99,16 @@ class Store:
 
     def write_record(self, record: Record, bits: bytes) -> None:
         """Write a record and its bits once; the record last, so that it is never without them."""
-        path = self.record_path(record.cell.cell, record.evaluation)
-        self._refuse_second(path)
-        write_atomically(path.with_suffix(".npz"), bits)
-        self._write_once(path, record)
+        self._write_once(self.record_path(record.cell.cell, record.evaluation), record, bits)
 
     def write_making(self, making: Making) -> None:
         self._write_once(self.record_path(making.cell.cell, MAKING), making)
 
-    def _refuse_second(self, path: Path) -> None:
+    def _write_once(self, path: Path, content: Record | Making, bits: bytes | None = None) -> None:
         if path.exists():
             raise UserError(f"'{path}' exists and results are written once; move it away first")
-
-    def _write_once(self, path: Path, content: Record | Making) -> None:
-        self._refuse_second(path)
+        if bits is not None:
+            write_atomically(path.with_suffix(".npz"), bits)
         write_atomically(path, (content.model_dump_json(indent=1) + "\n").encode())
 
     def bits(self, record: Record) -> Bits:

@@ -91,7 +91,7 @@ def test_a_single_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
     loose.mkdir()
     for name in ("clean.json", "clean.npz", "making.json"):
         shutil.copy(theirs / "records" / RIFT / name, loose)
-    answer = filed(loose / "clean.json", ours)
+    filed(loose / "clean.json", ours)
     assert contents(ours / "records" / RIFT) == contents(loose)
 
 
