@@ -12,7 +12,7 @@ from benchmark.cli.options import ResultsOption, guarded, say
 from benchmark.errors import UserError
 from benchmark.plans import scales
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Slot
+from benchmark.records.cells import ScaleName
 from benchmark.records.records import Record
 from benchmark.records.store import Store
 from benchmark.report.tables.render import summary
@@ -148,7 +148,7 @@ def _scale_files(
     """Files of scales to be filed with `entries`, and those that would change one on file."""
     contents: dict[str, bytes] = {}
     wrong: list[Problem] = []
-    used = {Slot.parse(entry.cell.scale).scale for entry in entries}
+    used = {ScaleName.parse(entry.cell.scale).scale for entry in entries}
     for name, (_, path) in named.items():
         content, target = path.read_bytes(), scales.filed(name, results)
         if name not in used:

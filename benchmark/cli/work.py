@@ -23,7 +23,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import held_out, starting_from
 from benchmark.plans.states import State, cell_state, record_state, supersede_stale
-from benchmark.records.cells import HELD_OUT, Cell, Slot
+from benchmark.records.cells import HELD_OUT, Cell, ScaleName
 from benchmark.records.store import Store
 from benchmark.report.tables.render import summary
 
@@ -155,7 +155,7 @@ def scale_of(
     It starts from the checkpoints, and is in the precision, that their keys name. Raises `UserError` if
     one is of another scale.
     """
-    known, named, _ = Slot.parse(cells[0].scale)
+    known, named, _ = ScaleName.parse(cells[0].scale)
     names = list(dict.fromkeys(cell.checkpoint for cell in cells if cell.checkpoint is not None))
     chosen = chosen_scale(name or known, None, evaluations, limit, precision=precision or named)
     if names and not chosen.checkpoints:

@@ -12,7 +12,7 @@ from benchmark.evaluation.first import FIRST
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import SCALES, Scale
 from benchmark.plans.states import State, is_of, record_state
-from benchmark.records.cells import BASE, Cell, Slot
+from benchmark.records.cells import BASE, Cell, ScaleName
 from benchmark.records.records import Finetuning, Record
 from benchmark.records.store import MAKING, Store
 from benchmark.report.estimates import Estimate, accuracy, change
@@ -231,7 +231,7 @@ class Fresh:
                 return self._command(report)
         keys = " ".join(cell.key for cell in cells)
         file = self.argument.partition(" ")[0]  # keys say the rest
-        own = "" if Slot.parse(file).scale in SCALES else f" --scale {file}"
+        own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {file}"
         return f"python -m benchmark run {keys}{own} --evaluations {name}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:

@@ -13,7 +13,7 @@ from benchmark.models import Arch, arch
 from benchmark.plans.plan import CheckpointPlan, Plan
 from benchmark.plans.scales import Scale, called, scale
 from benchmark.plans.start import tensors_of
-from benchmark.records.cells import BASE, OWN, Cell, Slot
+from benchmark.records.cells import BASE, OWN, Cell, ScaleName
 from benchmark.records.checkout import shipped
 from benchmark.records.records import Making, Record
 from benchmark.records.specs import Spec
@@ -71,7 +71,7 @@ class Expected:
         """
         if name in self.scales:
             return self.scales[name]
-        known, precision, checkpoint = Slot.parse(name)
+        known, precision, checkpoint = ScaleName.parse(name)
         if checkpoint:
             _check_published(checkpoint)
         if known in self.scales:

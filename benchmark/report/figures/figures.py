@@ -18,7 +18,7 @@ from benchmark.errors import UserError
 from benchmark.models import arch, build
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import SCALES, Scale
-from benchmark.records.cells import BASE, Cell, Slot
+from benchmark.records.cells import BASE, Cell, ScaleName
 from benchmark.records.records import Finetuning
 from benchmark.report.figures.pictures import (
     Accuracies,
@@ -111,7 +111,7 @@ def _listed(cells: Sequence[Cell]) -> str:
 
 
 def _nothing(name: str, scale: Scale, missing: Sequence[Cell]) -> UserError:
-    called, precision, _ = Slot.parse(scale.name)
+    called, precision, _ = ScaleName.parse(scale.name)
     known = called if called in SCALES else "FILE.toml"
     if precision is not None:
         known += f" --precision {precision}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.errors import UserError
 from benchmark.plans.scales import QUICK, Scale
 from benchmark.plans.scales import scale as named_scale
-from benchmark.records.cells import OWN, Slot
+from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.records import Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy, change
@@ -42,7 +42,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
     chosen: dict[str, Scale | None] = {}
     left_out = []
     for name in sorted({key.partition("/")[0] for key in store.keys_on_disk()}):
-        if Slot.parse(name).scale == QUICK.name:
+        if ScaleName.parse(name).scale == QUICK.name:
             continue
         try:
             chosen[name] = None if name == OWN else named_scale(name, store.results)
