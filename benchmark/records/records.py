@@ -123,7 +123,7 @@ class ModuleCriticality(Frozen):
     """MRC of one module: rise of the mean robust loss, drop of robust accuracy (fraction) and
     ||dW||/||W|| where that loss was taken; `epochs` is the number of epochs of ascent.
 
-    The three values are None if the ascent diverged. `constrained` says whether the constraint on
+    The three values are None if the ascent diverged. `constrained` tells whether the constraint on
     ||dW|| was ever active.
     """
 

@@ -6,6 +6,7 @@ torch is imported where it is needed, for the rules of the paper and the names o
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import zip_longest
 
 from benchmark.algorithm.selection import Candidates
 from benchmark.data import dataset_info
@@ -50,7 +51,7 @@ def _check_checkpoint(details: Checkpoint, plan: Plan) -> Problems:
 
 
 def _check_images(place: str, count: Count | None, plan: Plan, recipe: Recipe) -> Problems:
-    """Whether `count` is of the images that choose; of a dataset that is not known it may be any."""
+    """Whether `count` has all images that choose; their number is not known of every dataset."""
     known = KNOWN_DATA.get(plan.cell.dataset)
     if count is None or known is None:
         return
@@ -110,13 +111,12 @@ def _check_criticality(details: Finetuning, plan: Plan) -> Problems:
         yield "details.criticality", f"is there, but {name} does not measure it"
         return
     names = module_names(plan.cell.arch, plan.cell.dataset)
-    there_names = tuple(entry.module for entry in details.criticality)
-    if there_names != names:
-        places = zip((*there_names, "nothing"), (*names, "nothing"), strict=False)
-        at, (there, right) = next((i, pair) for i, pair in enumerate(places) if pair[0] != pair[1])
-        text = f"is {shown(there)}, but the network has {right} there"
-        yield f"details.criticality.{at}.module", text
-        return
+    measured = [entry.module for entry in details.criticality]
+    for at, (there, right) in enumerate(zip_longest(measured, names, fillvalue="nothing")):
+        if there != right:
+            text = f"is {shown(there)}, but the network has {right} there"
+            yield f"details.criticality.{at}.module", text
+            return
     steps, radius = plan.criticality.steps, plan.criticality.radius
     for at, entry in enumerate(details.criticality):
         place, ratio, drop = f"details.criticality.{at}", entry.norm_ratio, entry.accuracy_drop

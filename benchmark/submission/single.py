@@ -37,7 +37,7 @@ CLOCKS_DIFFER = timedelta(days=1)
 LONGEST = timedelta(days=366)
 
 SURVIVORS = "per-image-worst"
-"""The part of `Pgd10x3` that is of no run of its own."""
+"""The part of `Pgd10x3` that counts the images right in every run."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PRECISION = re.compile(rf"({FP32}|bf16, scored in fp32)(, compiled)?")
@@ -90,7 +90,7 @@ def time_of(made: Provenance) -> datetime | None:
 
 
 def check_data(file: Record | Making, plan: Plan | None) -> Problems:
-    """Whether a record is of the known test images, and a making of the known training images."""
+    """Whether a record names the known test images, and a making the known training images."""
     known = KNOWN_DATA.get(file.cell.dataset)
     if known is None:
         return

@@ -73,7 +73,7 @@ def test_a_tree_is_filed_byte_for_byte(theirs: Path, ours: Path) -> None:
 
 
 def test_what_is_there_already(theirs: Path, ours: Path) -> None:
-    """The same records again change nothing and are said to be there; new ones are filed."""
+    """The same records again change nothing, and are reported so; new ones are filed."""
     filed(theirs / "records" / BASE, ours)
     before = contents(ours)
     answer = filed(theirs, ours)
@@ -95,21 +95,21 @@ def test_a_single_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
     assert contents(ours / "records" / RIFT) == contents(loose)
 
 
-def test_everything_wrong_is_said_and_nothing_filed(theirs: Path, ours: Path) -> None:
+def test_everything_wrong_is_told_and_nothing_filed(theirs: Path, ours: Path) -> None:
     """Each mistake of a submission is a line that names its file; what is right is not filed either."""
     paths = [theirs / "records" / RIFT / f"{name}.json" for name in ("clean", PGD)]
     change(paths[0], "value", 0.7)
     change(paths[0], "provenance/seconds", 1e9)
     change(paths[1], "parts/run0/k", 1)
     lines = refused(submitted(theirs, ours))
-    said = sorted(line.split(": ")[:2] for line in lines[:-1])
-    assert said == [["refused", str(path)] for path in (paths[0], paths[0], paths[1])]
+    found = sorted(line.split(": ")[:2] for line in lines[:-1])
+    assert found == [["refused", str(path)] for path in (paths[0], paths[0], paths[1])]
     assert lines[-1] == "nothing was filed: 3 mistakes in 2 files"
     assert not ours.exists()
 
 
 def test_records_are_written_once(theirs: Path, ours: Path) -> None:
-    """A right record that differs from one on file is refused; it says in which field."""
+    """A right record that differs from one on file is refused, with the first such field."""
     filed(theirs, ours)
     before = contents(ours)
     change(theirs / "records" / RIFT / "clean.json", "provenance/seconds", 99.0)
@@ -162,7 +162,7 @@ def test_what_others_wrote_meanwhile(theirs: Path, ours: Path, monkeypatch: pyte
 
 
 def test_a_dry_run_writes_nothing(theirs: Path, ours: Path) -> None:
-    """`--dry-run` says what would be filed."""
+    """`--dry-run` tells what would be filed."""
     answer = filed(theirs, "--dry-run", ours)
     assert f"would be filed  {RIFT}  clean" in answer.stdout.splitlines()
     assert not ours.exists()

@@ -125,9 +125,9 @@ class TestFile:
         module = by_hand().rescaling[0].model_copy(update={"criticality": failed, "rank": None})
         found = by_hand(mrc=-0.1, rescaling=(module,))
         assert [found.bounded(move) for move in found.moves] == [None, None]
-        said = text(evidence_of(found))
-        assert "at most MRC: 0 of 0" in said
-        assert said.count("-0.1000 (failed)") == len(found.moves) + 1
+        shown = text(evidence_of(found))
+        assert "at most MRC: 0 of 0" in shown
+        assert shown.count("-0.1000 (failed)") == len(found.moves) + 1
 
 
 class TestStale:

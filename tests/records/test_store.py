@@ -77,7 +77,7 @@ def test_what_is_not_there_is_none(store: Store) -> None:
 
 
 def test_a_record_lies_under_its_key(store: Store) -> None:
-    """The tree is `records/<key>/` with bits and JSON, which people can read, under evaluations' names."""
+    """The tree is `records/<key>/`: JSON that people can read, and bits, by evaluation."""
     write_record(store, CELL, "clean", 3, 4)
     write_making(store, CELL.base)
     text = store.record_path(CELL, "clean").read_text()
