@@ -50,7 +50,7 @@ class Library:
 def check_together(entry: ResultEntry, library: Library) -> Problems:
     """What does not fit between `entry`, which is in `library`, and all that is there."""
     if isinstance(making := entry.file, Making):
-        if isinstance(making.details, Finetuning):
+        if isinstance(making.details, Finetuning) and not entry.cell.is_base:
             yield from _check_ends(making, making.details, library)
         if isinstance(making.details, Checkpoint):
             yield from _check_source(making, making.details, library)

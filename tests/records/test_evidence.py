@@ -151,11 +151,3 @@ class TestStale:
         tuned = "c" * 64 if finetune == "rift" else same.tuned_sha256
         found = evidence_of(by_hand(provenance=provenance, tuned_sha256=tuned))
         assert "other weights" in stale_evidence(found, store, BY_HAND)[0]
-
-
-def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):
-    """What cannot be read is one line with its path."""
-    path = evidence_path(tmp_path, "by-hand")
-    path.mkdir(parents=True)
-    with pytest.raises(UserError, match=f"cannot read '{path}'"):
-        evidence(tmp_path, "by-hand")

@@ -99,6 +99,7 @@ RECORD: list[Tampering] = [
     ("clean", "spec_hash", ZEROS, r"spec_hash is 0{64}, but the hash of its spec is [0-9a-f]{64}"),
     ("clean", "cell/seed", 1, r"cell is \S+/seed1, but its path says \S+/rift/seed0"),
     ("clean", "cell/dataset", "cifar11", r"cell is \S+ clean: unknown dataset 'cifar11'"),
+    ("clean", "cell/scale", "mini.toml", r"'mini.toml' is no name of a scale; name its file by"),
     ("clean", "evaluation", "pgd10x3", r"evaluation is pgd10x3, which belongs into pgd10x3.json"),
     ("clean", "evaluation", "cleen", r"cell is \S+ cleen: unknown evaluation 'cleen'"),
     ("clean", RECIPE, 5, r"epochs is 5, but this checkout would make it with 10 \(stale\)"),
@@ -537,13 +538,6 @@ def test_a_model_of_the_registry(tmp_path: Path) -> None:
     found = "\n".join(lines(root))
     assert re.search(r"details.file_sha256 is 0000.*but the registry has", found)
     assert re.search(rf"weights_sha256 is 1111.*model, {BASE}, has 99d2", found)
-
-
-def test_a_key_names_no_scale_file(tree: Path) -> None:
-    """A scale in a record is a name: no file of that name is opened."""
-    change(at(tree, RIFT, "clean"), "cell/scale", "mini.toml")
-    message = "'mini.toml' is no name of a scale; name its file by --scale"
-    assert any(message in line for line in lines(tree))
 
 
 def test_a_limit_that_is_none(tree: Path) -> None:
