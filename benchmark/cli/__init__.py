@@ -58,12 +58,12 @@ from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.models import RESNETS, WIDE_RESNETS
-from benchmark.plans import scales
+from benchmark.plans import named as scales
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import BASE, HELD_OUT, Cell
 from benchmark.records.store import Store
-from benchmark.report.figures.figures import FIGURES
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.figures import FIGURES
+from benchmark.report.tables import REPORTS
 
 app = typer.Typer(
     no_args_is_help=True,

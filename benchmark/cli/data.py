@@ -16,7 +16,7 @@ from benchmark.cli.options import DataOption, ThreadsOption, guarded, say
 from benchmark.data import dataset_info, load
 from benchmark.data.get.archives import Archive
 from benchmark.data.get.download import fetch, md5, verify_archive
-from benchmark.data.get.inventory import HOLDINGS, Cifar, State, holding, refuse_unless
+from benchmark.data.get.inventory import INVENTORY, Availability, Cifar, archived, refuse_unless
 from benchmark.data.info import DIGITS
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import cores
@@ -37,13 +37,13 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `data list
 @guarded
 def list_data(data_dir: DataOption = Path("data")) -> None:
     """Every dataset and corrupted test set: its state, where it is, and the archive it comes in."""
-    _show(DIGITS.name, State.EMBEDDED, DIGITS.label, "shipped with scikit-learn, nothing to get")
-    for name, held in HOLDINGS.items():
+    _show(DIGITS.name, Availability.EMBEDDED, DIGITS.label, "shipped with scikit-learn, nothing to get")
+    for name, held in INVENTORY.items():
         archive, status = held.archive, held.status(data_dir)
         _show(name, status.state, archive.title, status.note)
         size = "size not known" if archive.size is None else f"{archive.size:,} bytes"
         there = "there" if (data_dir / archive.file).exists() else "not there"
-        where = "would go to" if status.state is State.MISSING else "in"
+        where = "would go to" if status.state is Availability.MISSING else "in"
         typer.echo(f"{'':35}{where} {status.folder}")
         typer.echo(f"{'':35}archive {archive.file}, {size}, md5 {archive.md5}, {there}")
 
@@ -55,9 +55,9 @@ def get(
     data_dir: DataOption = Path("data"),
 ) -> None:
     """Download, verify and unpack; what is there and right is left alone."""
-    for name, held in {name: holding(name) for name in names}.items():
+    for name, held in {name: archived(name) for name in names}.items():
         status = held.status(data_dir)
-        if status.state is State.PRESENT:
+        if status.state is Availability.PRESENT:
             typer.echo(f"{name}: already in {status.folder} ({status.note})")
             continue
         if isinstance(held, Cifar):
@@ -83,9 +83,9 @@ def import_data(
     data_dir: DataOption = Path("data"),
 ) -> None:
     """Verify an archive or an unpacked folder and put what it holds into the data directory."""
-    held, accepted = holding(name), accept_checksum or []
+    held, accepted = archived(name), accept_checksum or []
     archive, status = held.archive, held.status(data_dir)
-    if status.state is State.PRESENT:
+    if status.state is Availability.PRESENT:
         raise UserError(
             f"{archive.title} is in '{status.folder}' already; move it away to import another"
         )
@@ -108,7 +108,7 @@ def accept(
     """Use CIFAR files in the data directory although their content is not the official one."""
     from benchmark.data import cifar
 
-    held = holding(name)
+    held = archived(name)
     if not isinstance(held, Cifar):
         raise UserError(f"only cifar10 and cifar100 can be accepted where they are, not {name}")
     if not cifar.present(held.info, data_dir):
@@ -151,7 +151,7 @@ def verify(
 ) -> None:
     """Read everything that is there again, archives too; exit code 2 if something is damaged."""
     wrong, seen = False, False
-    for name, held in {name: holding(name) for name in names or HOLDINGS}.items():
+    for name, held in {name: archived(name) for name in names or INVENTORY}.items():
         file = data_dir / held.archive.file
         checks: dict[str, Callable[[], str | None]] = {
             str(file): partial(_verify_file, held.archive, file),
@@ -178,12 +178,12 @@ def verify(
         raise typer.Exit(2)
 
 
-def _show(name: str, state: State, title: str, note: str) -> None:
+def _show(name: str, state: Availability, title: str, note: str) -> None:
     typer.echo(f"{name:<23}{state.value:<12}{title}{': ' if note else ''}{note}")
 
 
 def _place(name: str, source: Path, directory: Path, accepted: list[str]) -> None:
-    held = holding(name)
+    held = archived(name)
     with _reporting(_Unit.IMAGES) as progress:
         held.place(source, directory, accepted, progress)
     status = held.status(directory)

@@ -185,7 +185,7 @@ def _measure(cells: Sequence[Cell], scale: Scale, options: Options, kept: _Kept)
     options.store.check_writable(MEGABYTES)
     from benchmark.jobs.theorems import measure
     from benchmark.jobs.worker import Worker, failure
-    from benchmark.run import Run
+    from benchmark.plans.running import Run
 
     failures: list[Failure] = []
     with display(Console(stderr=True), 1, len(missing)) as bars:

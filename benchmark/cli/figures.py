@@ -37,8 +37,8 @@ from benchmark.cli.work import (
 )
 from benchmark.engine.takeover import Takeover
 from benchmark.records.store import Store
-from benchmark.report.figures.figures import FIGURES
-from benchmark.report.tables.tables import Reader
+from benchmark.report.figures import FIGURES
+from benchmark.report.view import View
 
 CHEAPEST = ("clean",)
 """A cell is made by being evaluated, also for a figure that shows how cells were made."""
@@ -96,7 +96,7 @@ def _add(app: typer.Typer, name: str) -> None:
             finish(failures)
         own = "" if seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
         stem = store.results / "figures" / f"{name}-{chosen.stem}{own}"
-        picture = spec.build(Reader(store, chosen))
+        picture = spec.build(View(store, chosen))
         drawn = picture.files()
         for suffix, content in drawn.items():
             write_result(stem.with_name(f"{stem.name}.{suffix}"), content)

@@ -10,7 +10,7 @@ import typer
 from benchmark.checkpoints.registry import registry
 from benchmark.cli.options import ResultsOption, guarded, say
 from benchmark.errors import UserError
-from benchmark.plans import scales
+from benchmark.plans import named as scales
 from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.files import read_if_there, write_atomically
 from benchmark.records.store import Store

@@ -10,7 +10,7 @@ import typer
 
 from benchmark.cli.options import ResultsOption, guarded, say
 from benchmark.errors import UserError
-from benchmark.plans import scales
+from benchmark.plans import named as scales
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import ScaleName
 from benchmark.records.records import Record

@@ -44,12 +44,10 @@ from benchmark.cli.work import (
 from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
 from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
+from benchmark.report.tables.layout import Table
 from benchmark.report.tables.render import FILES, FORMATS
-from benchmark.report.tables.reports import REPORTS
-from benchmark.report.tables.tables import Reader, Table
-
-BEYOND_FIRST = "table2"
-"""The table that is of all methods but the first."""
+from benchmark.report.view import View
 
 
 class Format(StrEnum):
@@ -119,7 +117,7 @@ def _add(app: typer.Typer, name: str) -> None:
             limit,
             audited=spec.audited,
             from_checkpoint=from_checkpoint,
-            beyond_first=name == BEYOND_FIRST,
+            beyond_first=spec.beyond_first,
             precision=precision,
         )
         defaults = without_held_out(spec.defaults, chosen)
@@ -127,7 +125,7 @@ def _add(app: typer.Typer, name: str) -> None:
         store = Store(results, artifacts)
         if not (cells := spec.cells(chosen, finetunes)):
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
-        chosen = as_shown(chosen, cells, name, beyond_first=name == BEYOND_FIRST)
+        chosen = as_shown(chosen, cells, name, beyond_first=spec.beyond_first)
         cells = matching_cells(cells, only)
         takeover = Takeover(continue_anyway, redo_stale)
         options = working_options(
@@ -136,7 +134,7 @@ def _add(app: typer.Typer, name: str) -> None:
         failures = work_on(cells, chosen, options, jobs=jobs, dry_run=dry_run, collect=collect)
         if failures is None:
             return
-        table = spec.build(Reader(store, chosen), finetunes)
+        table = spec.build(View(store, chosen), finetunes)
         typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
         refused = any(failure.user for failure in failures)
         if not refused and seeds is None and evaluations is None and limit is None:

@@ -18,7 +18,7 @@ from benchmark.engine.precision import asked, in_precision
 from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import Failure, Options, cores, default_jobs, sweep, tasks_for
-from benchmark.plans import scales
+from benchmark.plans import named as scales
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import held_out, starting_from

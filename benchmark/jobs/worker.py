@@ -10,13 +10,14 @@ from benchmark.data import load
 from benchmark.data.images import Dataset
 from benchmark.engine import precision
 from benchmark.engine.training import TrainingFailed
-from benchmark.engine.weights import WeightsDiffer
+from benchmark.engine.workspace import WeightsDiffer
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
+from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state
-from benchmark.run import Run, run_cell
+from benchmark.run import run_cell
 
 
 class Worker:

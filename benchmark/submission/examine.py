@@ -8,7 +8,7 @@ from itertools import chain
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.corruptions import OfficialCorruptions
-from benchmark.evaluation.first import First
+from benchmark.evaluation.first import first_images, whole
 from benchmark.plans.plan import Plan
 from benchmark.plans.start import caveats
 from benchmark.records.cells import OWN
@@ -19,13 +19,11 @@ from benchmark.submission.making import check_making
 from benchmark.submission.plausible import check_plausible
 from benchmark.submission.read import Problem, Problems, ResultEntry, shown
 from benchmark.submission.single import (
-    arrays,
     check_counts,
     check_data,
     check_provenance,
     missing_commits,
     remark_on_commit,
-    whole,
 )
 from benchmark.submission.together import Library, check_together
 
@@ -117,12 +115,10 @@ def _check_record(entry: ResultEntry, record: Record, plan: Plan | None) -> Prob
     """Counts, the files that were read beside the dataset, and what must be remarked."""
     chosen, name = evaluation(entry.name), entry.name
     known = KNOWN_DATA.get(entry.cell.dataset)
-    images = every = None if known is None else known.test
-    if isinstance(chosen, First):
-        images = chosen.images
-        if every is not None and images >= every:
-            yield "evaluation", f"is {name}, but there are {every} test images: leave its limit out"
-    yield from check_counts(record, chosen, entry.bits, images)
+    every, first = None if known is None else known.test, first_images(chosen)
+    if first is not None and every is not None and first >= every:
+        yield "evaluation", f"is {name}, but there are {every} test images: leave its limit out"
+    yield from check_counts(record, chosen, entry.bits, every if first is None else first)
     if isinstance(published := whole(chosen), OfficialCorruptions):
         for corruption in published.names:
             if corruption not in record.sources:
@@ -141,7 +137,7 @@ def _understood(entry: ResultEntry, expected: Expected) -> ResultEntry | None:
             return None
     except UserError:
         return None
-    names = arrays(evaluation(entry.name)) if entry.bits else None
+    names = evaluation(entry.name).arrays if entry.bits else None
     return entry if names is None or set(names) == set(entry.bits) else replace(entry, bits={})
 
 

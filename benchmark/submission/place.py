@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.plans.scales import arguments, filed
+from benchmark.plans.named import arguments, filed
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.files import write_atomically
 from benchmark.records.store import MAKING
-from benchmark.report.figures.figures import FIGURES
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.figures import FIGURES
+from benchmark.report.tables import REPORTS
 from benchmark.submission.expected import Expected, first_difference
 from benchmark.submission.read import RECORDS, Problem, ResultEntry
 from benchmark.submission.together import Library

@@ -66,10 +66,8 @@ def _whole(name: str) -> str:
 def _kind(name: str) -> str:
     """`name` without its limit; attacks by what they are compared as."""
     whole = _whole(name)
-    if whole in sanity.PGD:
-        return "pgd"
-    if whole in sanity.STRONGER:
-        return "stronger"
+    if attack := sanity.attack_of(name):
+        return "pgd" if attack.strength == 1 else "stronger"
     return "ood" if whole.startswith("corruptions-") else whole
 
 

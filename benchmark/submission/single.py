@@ -3,30 +3,17 @@
 import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.data import dataset_info
 from benchmark.engine.precision import FP32
-from benchmark.evaluation.autoattack import CLEAN, SurvivedAttacks
-from benchmark.evaluation.clean import Clean
-from benchmark.evaluation.corruptions import Corruptions
-from benchmark.evaluation.first import First
-from benchmark.evaluation.pgd import Pgd10x3
 from benchmark.evaluation.protocol import NOT_FINITE, Evaluation
 from benchmark.plans.plan import Plan
 from benchmark.records.checkout import ROOT, git
-from benchmark.records.records import (
-    PACKAGES,
-    VANISHING,
-    ZERO_GRADIENTS,
-    ZERO_LOSSES,
-    Count,
-    Making,
-    Provenance,
-    Record,
-)
+from benchmark.records.records import PACKAGES, Count, Making, Provenance, Record
 from benchmark.records.store import Bits
 from benchmark.submission.expected import KNOWN_DATA
 from benchmark.submission.read import Problems, shown
@@ -35,9 +22,6 @@ CLOCKS_DIFFER = timedelta(days=1)
 """How far the clocks of two machines may be apart."""
 
 LONGEST = timedelta(days=366)
-
-SURVIVORS = "per-image-worst"
-"""The part of `Pgd10x3` that counts the images right in every run."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PRECISION = re.compile(rf"({FP32}|bf16, scored in fp32)(, compiled)?")
@@ -141,32 +125,13 @@ def remark_on_commit(file: Record | Making, missing: Collection[str]) -> str | N
 # --- counts and bits --------------------------------------------------------------------------------
 
 
-def whole(chosen: Evaluation) -> Evaluation:
-    """`chosen`, or what it is the first images of."""
-    return chosen.whole if isinstance(chosen, First) else chosen
-
-
-def arrays(chosen: Evaluation) -> list[str] | None:
-    """Names of the arrays of bits of `chosen`, in any order; None for an evaluation unknown here."""
-    match whole(chosen):
-        case Clean():
-            return ["clean"]
-        case Pgd10x3(runs=runs):
-            return [f"run{run}" for run in range(runs)]
-        case SurvivedAttacks(attacks=attacks):
-            return [CLEAN, *attacks]
-        case Corruptions() as corruptions:
-            return [f"{name}-{level}" for name in corruptions.names for level in corruptions.severities]
-    return None
-
-
 def check_counts(record: Record, chosen: Evaluation, bits: Bits, images: int | None) -> Problems:
     """Where `bits` or counts of `record` are not those of `chosen`, or not of `images` (None: any).
 
     `bits` are of one length, and empty if they could not be read: then counts are compared among
     each other only.
     """
-    expected = arrays(chosen)
+    expected = chosen.arrays
     if bits and expected is not None and (off := _difference(bits, expected)):
         yield "bits", f"do not have the arrays of {record.evaluation}: {off}"
         return
@@ -175,25 +140,17 @@ def check_counts(record: Record, chosen: Evaluation, bits: Bits, images: int | N
         return
     if images is not None and there != images:
         yield "bits", f"are of {there} images, but {record.evaluation} is of {images}"
-    pooled = isinstance(whole(chosen), Corruptions)  # every array counts: an image has several answers
-    trials = [there * len(expected or bits) if pooled else there]
-    if expected is None:
-        trials.append(there * len(bits))
-    if record.n not in trials:
-        yield "n", f"is {record.n}, but {record.evaluation} is of {trials[0]} answers"
+    answers = there * len(expected or bits) if chosen.pooled else there
+    if record.n != answers:
+        yield "n", f"is {record.n}, but {record.evaluation} is of {answers} answers"
     yield from _check_parts(record, chosen, bits, there)
-    if pooled and record.parts:
-        total = sum(count.k for name, count in record.parts.items() if name != NOT_FINITE)
-        if total != record.k:
-            yield "k", f"is {record.k}, but its parts sum to {total}"
     if not bits:
         return
     share = float(chosen.per_image(bits).mean())
     if abs(share * record.n - record.k) > 1e-6 * record.n:
         yield "k", f"is {record.k} of {record.n}, but the bits say {share * record.n:g}"
-    if isinstance(whole(chosen), SurvivedAttacks):
-        order = expected or []
-        for before, after in zip(order[:-1], order[1:], strict=True):
+    if chosen.nested and expected is not None:
+        for before, after in pairwise(expected):
             if count := int((bits[after] & ~bits[before]).sum()):
                 yield "bits", f"of {after} hold {count} images that {before} had broken already"
 
@@ -206,22 +163,9 @@ def _difference(there: Iterable[str], expected: Iterable[str]) -> str:
 
 
 def _check_parts(record: Record, chosen: Evaluation, bits: Bits, images: int) -> Problems:
-    known = {name: Count.of(array) for name, array in bits.items()}
-    all_right = np.logical_and.reduce(list(bits.values())) if bits else None
-    names = arrays(chosen)
-    optional = {NOT_FINITE}  # where there are any; and what earlier versions did not count
-    match whole(chosen):
-        case Clean():
-            names = []
-        case Pgd10x3():
-            names = [*(names or ()), SURVIVORS]
-            optional |= {*VANISHING}
-            if all_right is not None:
-                known[SURVIVORS] = Count.of(all_right)
-        case SurvivedAttacks():
-            names = [*(names or ()), ZERO_GRADIENTS]
-            optional |= {ZERO_LOSSES}
-    if names is not None and (off := _difference(record.parts.keys() - optional, names)):
+    names, known = chosen.parts, chosen.recount(bits) if bits else {}
+    there = record.parts.keys() - chosen.optional_parts
+    if names is not None and (off := _difference(there, names)):
         yield "parts", f"are not those of {record.evaluation}: {off}"
     for name, count in record.parts.items():
         right = known.get(name)
@@ -230,9 +174,13 @@ def _check_parts(record: Record, chosen: Evaluation, bits: Bits, images: int) ->
         elif count.n != images:
             yield f"parts.{name}", f"is of n = {count.n}, but {record.evaluation} is of {images} images"
     lost = record.parts.get(NOT_FINITE)
-    if lost and all_right is not None and lost.k > (wrong := int((~all_right).sum())):
+    if bits and lost and lost.k > (wrong := int((~np.logical_and.reduce(list(bits.values()))).sum())):
         text = f"is {_text(lost)}, but the bits say that {wrong} have a wrong answer"
         yield f"parts.{NOT_FINITE}", text
+    if chosen.pooled and record.parts:
+        total = sum(count.k for name, count in record.parts.items() if name != NOT_FINITE)
+        if total != record.k:
+            yield "k", f"is {record.k}, but its parts sum to {total}"
 
 
 def _text(count: Count) -> str:

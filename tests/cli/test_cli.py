@@ -14,18 +14,18 @@ import pytest
 import benchmark.cli.options
 import benchmark.cli.work
 import benchmark.data.cifar
-import benchmark.run
+import benchmark.engine.workspace
 from benchmark.engine.precision import Precision
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.training import TrainingFailed
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import Options
 from benchmark.jobs.worker import Worker
-from benchmark.plans.scales import SCALES
+from benchmark.plans.named import SCALES
 from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning, Training
 from benchmark.records.store import Store
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables import REPORTS
 from handmade import BY_HAND
 from invoking import MINI, TINY, Command, Said, said
 
@@ -575,7 +575,7 @@ def test_a_failing_cell_does_not_stop_the_others(
 
     unfinished(own_mini, BASE_0, weights=False)
     unfinished(own_mini, BASE_1, weights=True)
-    monkeypatch.setattr(benchmark.jobs.base, "fit", failing)
+    monkeypatch.setattr(benchmark.engine.workspace, "fit", failing)
     answer = command(*BASES)
     assert answer.exit_code == 1
     assert answer.stdout.startswith("Table 1")
@@ -592,7 +592,7 @@ def test_the_same_command_goes_on_after_a_failure(
     """What failed is made by the same command once its cause is gone, with the same numbers."""
     unfinished(own_mini, BASE_1, weights=True)
     with monkeypatch.context() as patch:
-        patch.setattr(benchmark.jobs.base, "load_tensors", forbidden)
+        patch.setattr(benchmark.engine.workspace, "load_tensors", forbidden)
         assert command(*BASES).exit_code == 1
     assert command(*BASES).exit_code == 0
     cell = Cell.parse(BASE_1)
@@ -607,13 +607,13 @@ def test_other_weights_than_those_of_the_records_are_not_evaluated(
 ) -> None:
     """Weights trained anew that differ from those behind the records fail instead of mixing."""
 
-    whole = benchmark.run.fit
+    whole = benchmark.engine.workspace.fit
 
     def shorter(model: Any, split: Any, info: Any, method: Any, recipe: Recipe, **options: Any) -> Any:
         return whole(model, split, info, method, dataclasses.replace(recipe, epochs=1), **options)
 
     unfinished(own_mini, BASE_0, weights=False)
-    monkeypatch.setattr(benchmark.jobs.base, "fit", shorter)
+    monkeypatch.setattr(benchmark.engine.workspace, "fit", shorter)
     answer = command(*BASES)
     assert answer.exit_code == 1
     assert failures(answer).keys() == {BASE_0}
@@ -715,7 +715,7 @@ def test_a_stale_base_model_stops_its_fine_tunings(
     own_mini: Store, command: Command, changed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fine-tuning a model whose making is stale is refused before hours of training it again."""
-    monkeypatch.setattr(benchmark.jobs.base, "fit", forbidden)
+    monkeypatch.setattr(benchmark.engine.workspace, "fit", forbidden)
     message = refused(command("table1", "--scale", str(changed), "--only", "*/rift/*"))
     assert "--redo-stale" in message
 

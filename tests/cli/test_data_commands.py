@@ -16,10 +16,9 @@ from rich.console import Console
 
 from benchmark.cli import data as data_commands
 from benchmark.data import cifar, load
-from benchmark.data.content import content_sha256
+from benchmark.data.cifar_batches import content_sha256
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt
 from benchmark.data.get.archives import ARCHIVES
-from benchmark.data.get.inventory import HOLDINGS, Corruptions
 from benchmark.data.info import CIFAR100, DIGITS
 from benchmark.evaluation.corruptions import corruption_seed
 from invoking import said
@@ -117,7 +116,6 @@ def place(tmp_path, monkeypatch):
             ARCHIVES[name], md5=hashlib.md5(content).hexdigest(), size=len(content)
         )
         monkeypatch.setitem(ARCHIVES, name, stand_in)
-    monkeypatch.setitem(HOLDINGS, "cifar10-c", Corruptions(ARCHIVES["cifar10-c"], "labels.npy"))
 
     def retrieve(url, known_hash, fname, path, downloader):
         found = [content for name, content in contents.items() if ARCHIVES[name].file == fname]

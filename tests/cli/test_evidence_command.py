@@ -15,7 +15,7 @@ from benchmark.cli.evidence import evidence as command
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors
 from benchmark.models import build
-from benchmark.plans.scales import scale
+from benchmark.plans.named import scale
 from benchmark.plans.states import evidence_cells, stale_evidence
 from benchmark.records.evidence import FACTORS, evidence, evidence_path
 from benchmark.records.store import Store

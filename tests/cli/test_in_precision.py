@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from benchmark.engine.precision import BF16, FP32, in_precision
 from benchmark.errors import UserError
-from benchmark.plans.scales import NARROW, QUICK, arguments, scale
+from benchmark.plans.named import SCALES, arguments, scale
 from benchmark.records.cells import Cell, ScaleName
 from benchmark.records.store import Store
 from benchmark.submission.expected import Expected
 from invoking import MINI, Command, said
+
+NARROW, QUICK = SCALES["narrow"], SCALES["quick"]
 
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
 ROUGH = KEY.replace("mini/", "mini-in-bf16/")

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
 from invoking import MINI, Command, Said, said
 
 KEY = "mini/digits/resnet18-w8/pgd-at"

@@ -20,10 +20,11 @@ import fragile
 from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
 from benchmark.jobs.sweep import Failure, Options, Task, default_jobs, sweep, tasks_for
-from benchmark.plans.scales import Scale, scale
+from benchmark.plans.named import scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.tables import REPORTS
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
 from invoking import MINI, TINY, Command
 

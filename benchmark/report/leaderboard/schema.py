@@ -41,8 +41,8 @@ class Flag(Frozen):
 class _Estimated(Frozen):
     """A mean over `seeds` of `values`, which are fractions.
 
-    `low` and `high` are the ends of the 95 % interval of the mean, null where nothing can be said;
-    `over` says what it is over: `seeds`, or the test `images` that one seed was judged on.
+    `low` and `high` are the ends of the 95 % interval of the mean, null where there is none. It is
+    `over` seeds, or over the test `images` that one seed was evaluated on.
     """
 
     mean: float
@@ -53,7 +53,7 @@ class _Estimated(Frozen):
     values: tuple[float, ...]
 
 
-class Change(_Estimated):
+class ChangeFromBase(_Estimated):
     """Accuracy minus that of the base model, seed by seed, on the same images."""
 
     @property
@@ -76,7 +76,7 @@ class Number(_Estimated):
     rank: int | None
     rank_best: int | None
     rank_worst: int | None
-    change: Change | None
+    change: ChangeFromBase | None
 
 
 class Cost(Frozen):
@@ -99,7 +99,7 @@ class Cost(Frozen):
         return self.base_seconds + (self.finetune_seconds or 0.0)
 
 
-class Protocol(Frozen):
+class EntryProtocol(Frozen):
     """Under which reading of the paper, and which data chose epochs and alpha*."""
 
     name: str
@@ -116,7 +116,7 @@ class CheckpointLink(Frozen):
     starts_from: bool
 
 
-class Entry(Frozen):
+class BoardEntry(Frozen):
     """One model. `id` is its cell's key without the seed; `method` is null where it is none of ours.
 
     `alphas` are alpha* and `modules` what was fine-tuned, by seed; both are empty for a base model.
@@ -132,7 +132,7 @@ class Entry(Frozen):
     method: str | None
     method_label: str
     finetune: str
-    protocol: Protocol
+    protocol: EntryProtocol
     scale_seeds: tuple[int, ...]
     alphas: dict[int, float]
     modules: dict[int, tuple[str, ...]]
@@ -183,7 +183,7 @@ class Board(Frozen):
     chosen_on: ChosenOn
     ranked_by: str | None
     columns: tuple[Column, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[BoardEntry, ...]
 
 
 class LeftOut(Frozen):
