@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -36,8 +34,9 @@ from benchmark.errors import UserError, first_problem
 from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch
 from benchmark.records.cells import PART, Cell
+from benchmark.records.checkout import shipped
+from benchmark.records.files import Frozen
 from benchmark.records.records import Sha256
-from benchmark.records.shipped import shipped
 
 if TYPE_CHECKING:
     from benchmark.checkpoints.robustbench import ZooArch
@@ -88,7 +87,7 @@ Line = Annotated[str, Field(pattern=r"^\S([^\n]*\S)?$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Checkpoint(BaseModel):
+class Checkpoint(Frozen):
     """One entry of the registry.
 
     `source` is an address (with further `mirrors`), `robustbench:ID`, or a path from the folder of the
@@ -99,8 +98,6 @@ class Checkpoint(BaseModel):
     `normalization` that of `benchmark.checkpoints.networks.normalised`. `published` are accuracies by
     evaluation, as fractions. `sha256` and `size` (bytes) are None where they are not known.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
     dataset: Annotated[str, AfterValidator(lambda value: _known(value, dataset_info))]

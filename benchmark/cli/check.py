@@ -16,7 +16,7 @@ from benchmark.plans.named import SCALES, arguments
 from benchmark.plans.named import scale as scale_called
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import starting_from
-from benchmark.records.cells import OWN, Slot
+from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.store import Store
 from benchmark.report.check.accepted import (
     accepted_bytes,
@@ -166,7 +166,7 @@ def _chosen(
 ) -> tuple[Scale, str]:
     """The scale, and what makes other commands take the same one behind `--scale`."""
     chosen, file = in_precision(scale_called(scale, results), precision), scale
-    if not scale.endswith(".toml") and Slot.parse(scale).scale not in SCALES:
+    if not scale.endswith(".toml") and ScaleName.parse(scale).scale not in SCALES:
         file = arguments(scale, results)
     if precision is not None:
         file += f" --precision {precision}"

@@ -11,7 +11,7 @@ from benchmark.checkpoints.registry import registry
 from benchmark.cli.options import ResultsOption, command, say
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
-from benchmark.records.cells import OWN, Slot
+from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.files import read_if_there, write_atomically
 from benchmark.records.store import Store
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
@@ -58,7 +58,7 @@ def _source(scale: str | None, results: Path) -> str:
         return "`table1 --scale narrow` makes some, and `--scale quick` shows those of the scale quick"
     if scale == OWN:
         return "`evaluate` makes some"
-    filed = Slot.parse(scale).scale not in scales.SCALES and not scale.endswith(".toml")
+    filed = ScaleName.parse(scale).scale not in scales.SCALES and not scale.endswith(".toml")
     if filed:  # which `table1` takes by path
         scale = scales.arguments(scale, results)
     return f"`table1 --scale {scale}` makes some"

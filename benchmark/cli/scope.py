@@ -15,7 +15,7 @@ from benchmark.evaluation import evaluation
 from benchmark.plans.named import scale
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import held_out, starting_from
-from benchmark.records.cells import HELD_OUT, Cell, Slot
+from benchmark.records.cells import HELD_OUT, Cell, ScaleName
 
 ScaleOption = Annotated[
     str,
@@ -118,7 +118,7 @@ def scale_of(
     It has the checkpoints and the precision that the keys name. Raises `UserError` for a cell of
     another scale.
     """
-    known, named, _ = Slot.parse(cells[0].scale)
+    known, named, _ = ScaleName.parse(cells[0].scale)
     names = list(dict.fromkeys(cell.checkpoint for cell in cells if cell.checkpoint is not None))
     chosen = Scope(name or known).chosen(evaluations, limit, precision=precision or named)
     if names and not chosen.checkpoints:

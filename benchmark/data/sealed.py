@@ -18,10 +18,9 @@ from typing import Any, BinaryIO, Literal, NamedTuple, Self
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
-from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import UserError
-from benchmark.records.files import write_atomically
+from benchmark.records.files import Frozen, write_atomically
 
 MANIFEST = "manifest.json"
 BLOCK = 2**23  # bytes read and hashed at a time
@@ -31,10 +30,8 @@ _READERS: dict[tuple[int, int], Callable[..., tuple[tuple[int, ...], bool, np.dt
 }
 
 
-class Manifest(BaseModel):
+class Manifest(Frozen):
     """The content of a `manifest.json`; subclasses have the fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -15,7 +15,7 @@ from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, is_of
-from benchmark.records.cells import BASE, Cell, Slot
+from benchmark.records.cells import BASE, Cell, ScaleName
 from benchmark.records.records import Finetuning, Making, Record
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Store
@@ -256,7 +256,7 @@ class View:
                 return self._command(table)
         keys = " ".join(cell.key for cell in cells)
         file = self.argument.partition(" ")[0]  # keys name precision and checkpoint
-        own = "" if Slot.parse(file).scale in SCALES else f" --scale {file}"
+        own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {file}"
         return f"python -m benchmark run {keys}{own} --evaluations {name}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:

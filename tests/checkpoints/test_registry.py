@@ -17,7 +17,7 @@ from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.records.cells import Cell
-from benchmark.records.shipped import shipped
+from benchmark.records.checkout import shipped
 from benchmark.records.store import Store
 
 OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"

@@ -26,8 +26,8 @@ from benchmark.errors import UserError
 from benchmark.jobs.export import packed, toml_block
 from benchmark.models import build
 from benchmark.records.cells import Cell
+from benchmark.records.checkout import shipped
 from benchmark.records.records import Making
-from benchmark.records.shipped import shipped
 from benchmark.records.store import Store
 from invoking import Command, Said, said
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from benchmark.engine.precision import BF16, FP32, in_precision
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, arguments, scale
-from benchmark.records.cells import Cell, Slot
+from benchmark.records.cells import Cell, ScaleName
 from benchmark.records.store import Store
-from benchmark.submission.expected import Today
+from benchmark.submission.expected import Expected
 from invoking import MINI, Command, said
 
 NARROW, QUICK = SCALES["narrow"], SCALES["quick"]
@@ -24,18 +24,18 @@ CHECKPOINT = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
 names = st.from_regex(r"[a-z0-9][a-z0-9.]{0,12}", fullmatch=True)
 
 
-@given(st.builds(Slot, names, st.none() | names, st.none() | names))
-def test_a_slot_reads_back_as_its_parts(slot: Slot) -> None:
+@given(st.builds(ScaleName, names, st.none() | names, st.none() | names))
+def test_a_name_of_a_scale_reads_back_as_its_parts(name: ScaleName) -> None:
     """Scale, precision and checkpoint, each of the last two there or not."""
-    assert Slot.parse(str(slot)) == slot
-    assert Cell(str(slot), "digits", "x", "pgd-at", "rift", 0).checkpoint == slot.checkpoint
+    assert ScaleName.parse(str(name)) == name
+    assert Cell(str(name), "digits", "x", "pgd-at", "rift", 0).checkpoint == name.checkpoint
 
 
 @pytest.mark.parametrize("checkpoint", [None, "one"])
 def test_draws_are_those_of_the_scales_own_precision(checkpoint: str | None) -> None:
     """Seeds of all stages are equal, also from a checkpoint; keys are not."""
     own, other = (
-        Cell(str(Slot("quick", name, checkpoint)), "digits", "resnet18", "pgd-at", "rift", 0)
+        Cell(str(ScaleName("quick", name, checkpoint)), "digits", "resnet18", "pgd-at", "rift", 0)
         for name in (None, "bf16")
     )
     assert own.key != other.key
@@ -62,8 +62,8 @@ class TestScale:
     @pytest.mark.parametrize("name", ["quick-in-bf16", "quick-in-auto"])
     def test_is_read_back_by_name(self, name: str, tmp_path: Path) -> None:
         """By `--scale`, by what checks filed records, and as flags."""
-        _, precision, _ = Slot.parse(name)
-        assert scale(name) == Today().scale(name) == in_precision(QUICK, precision)
+        _, precision, _ = ScaleName.parse(name)
+        assert scale(name) == Expected().scale(name) == in_precision(QUICK, precision)
         assert arguments(name, tmp_path) == f"quick --precision {precision}"
 
     def test_of_ones_own_is_read_back_where_it_is_filed(self, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ class TestScale:
         path.write_bytes(MINI.read_bytes())
         other = in_precision(scale(str(path)), BF16)
         assert scale("mini-in-bf16", tmp_path) == other
-        assert Today({"mini": scale(str(path))}).scale("mini-in-bf16") == other
+        assert Expected({"mini": scale(str(path))}).scale("mini-in-bf16") == other
         assert arguments("mini-in-bf16-from-x", tmp_path) == (
             f"{path} --precision bf16 --from-checkpoint x"
         )

@@ -19,8 +19,8 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats, starting_from
 from benchmark.records.cells import Cell
+from benchmark.records.checkout import shipped
 from benchmark.records.records import Checkpoint, Finetuning, Making
-from benchmark.records.shipped import shipped
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS

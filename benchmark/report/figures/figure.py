@@ -17,7 +17,7 @@ from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell, Slot
+from benchmark.records.cells import Cell, ScaleName
 from benchmark.records.records import Finetuning
 from benchmark.report.figures import draw
 from benchmark.report.view import View
@@ -149,7 +149,7 @@ class FigureSpec(ABC):
 
     def nothing(self, scale: Scale, missing: Sequence[Cell]) -> UserError:
         """The error of a figure of which no part is complete."""
-        called, precision, _ = Slot.parse(scale.name)
+        called, precision, _ = ScaleName.parse(scale.name)
         known = called if called in SCALES else "FILE.toml"
         if precision is not None:
             known += f" --precision {precision}"

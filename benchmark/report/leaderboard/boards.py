@@ -20,7 +20,7 @@ from benchmark.errors import UserError
 from benchmark.plans.named import DEFAULT
 from benchmark.plans.named import scale as named_scale
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import OWN, Slot
+from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy, change
 from benchmark.report.leaderboard.columns import Family, column, in_order, ranked_by
@@ -43,7 +43,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
     chosen: dict[str, Scale | None] = {}
     left_out = []
     for name in sorted({key.partition("/")[0] for key in store.keys_on_disk()}):
-        if Slot.parse(name).scale == DEFAULT:
+        if ScaleName.parse(name).scale == DEFAULT:
             continue
         try:
             chosen[name] = None if name == OWN else named_scale(name, store.results)
