@@ -7,12 +7,13 @@ unread until its hash is accepted, which is written to `SHA256SUMS` beside it.
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from benchmark.checkpoints.registry import Checkpoint, Source, held, place
+from benchmark.checkpoints.entry import Checkpoint, Source
+from benchmark.checkpoints.load import refuse_other_content
+from benchmark.checkpoints.registry import held, place
 from benchmark.checkpoints.robustbench import (
     DEFAULT_THREAT,
     PREFIX,
@@ -25,16 +26,6 @@ from benchmark.data.get.sha256sums import NAME as SUMS
 from benchmark.data.get.sha256sums import read_sums, sha256_of, write_sums
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
-
-
-@dataclass(frozen=True)
-class _File:
-    """The file of a checkpoint as `benchmark.data.get.download.fetch` takes it."""
-
-    file: str
-    size: int | None
-    checksum: str
-    urls: tuple[str, ...]
 
 
 def obtain(
@@ -64,9 +55,7 @@ def obtain(
         if copy is not None:
             _take(checkpoint, copy, target, accepted)
         elif checkpoint.sha256 is not None and checkpoint.urls:
-            urls, known = checkpoint.urls, f"sha256:{checkpoint.sha256}"
-            remote = _File(checkpoint.file, checkpoint.size, known, urls)
-            fetch(remote, target.parent, progress=progress)
+            fetch(checkpoint, target.parent, progress=progress)
         else:
             _download_zoo_file(checkpoint, target)
     if accepted:
@@ -78,7 +67,7 @@ def _take(checkpoint: Checkpoint, copy: Path, target: Path, accepted: Sequence[s
     """Copy the user's file to its place, if it is the right one."""
     if not copy.is_file():
         raise UserError(f"there is no file '{copy}'; name the file of {checkpoint.name} by --file")
-    _refuse_other_content(copy)
+    refuse_other_content(copy)
     found = sha256_of(copy)
     if checkpoint.sha256 is None and found not in accepted:
         raise UserError(
@@ -113,7 +102,7 @@ def _download_zoo_file(checkpoint: Checkpoint, target: Path) -> None:
         with staging(folder, target.name) as part:
             try:
                 download_from_drive(drive, part / target.name, quiet=not sys.stderr.isatty())
-                _refuse_other_content(part / target.name)
+                refuse_other_content(part / target.name)
             except UserError as error:
                 reason = str(error).replace(f"'{part / target.name}'", "what Google Drive sent")
                 raise UserError(
@@ -129,12 +118,6 @@ def _accept(target: Path, accepted: Sequence[str]) -> None:
     if found in accepted:
         with writing(target.parent), FileLock(_lock(target.with_name(SUMS))):
             write_sums(target.parent, (read_sums(target.parent) or {}) | {target.name: found})
-
-
-def _refuse_other_content(path: Path) -> None:
-    from benchmark.checkpoints.load import refuse_other_content
-
-    refuse_other_content(path)
 
 
 def _lock(path: Path) -> Path:

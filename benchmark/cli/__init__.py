@@ -57,7 +57,7 @@ from benchmark.data import DATASETS
 from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
-from benchmark.models import RESNETS, WIDE_RESNETS
+from benchmark.models import FAMILIES
 from benchmark.plans import scales
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import BASE, HELD_OUT, Cell
@@ -156,12 +156,10 @@ def status(
 @guarded
 def list_names() -> None:
     """Names of everything: scales, datasets, networks, methods, fine-tunings, evaluations, ..."""
-    networks = {name: f"ResNet, width 64; {name}-wN for width N" for name in RESNETS}
-    networks |= {f"{name}-K": "Wide ResNet, widening factor K" for name in WIDE_RESNETS}
     sections = {
         "scales": {name: scale.summary for name, scale in scales.SCALES.items()},
         "datasets": {name: info.label for name, info in DATASETS.items()},
-        "networks": networks,
+        "networks": {family.pattern: family.summary for family in FAMILIES.values()},
         "methods": {name: method.label for name, method in METHODS.items()},
         "fine-tunings": {
             BASE: "the adversarially trained base model",

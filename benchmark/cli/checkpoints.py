@@ -17,7 +17,8 @@ from rich.progress import (
 )
 from tabulate import tabulate
 
-from benchmark.checkpoints.registry import Checkpoint, Source, State, checkpoint, place, registry, state
+from benchmark.checkpoints.entry import Checkpoint, Source
+from benchmark.checkpoints.registry import State, checkpoint, place, registry, state
 from benchmark.cli.options import ArtifactsOption, DataOption, ResultsOption, guarded, say, write_result
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell

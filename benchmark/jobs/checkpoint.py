@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmark.checkpoints.entry import Checkpoint
 from benchmark.checkpoints.load import Loaded, load_checkpoint
-from benchmark.checkpoints.registry import Checkpoint, expected_sha256, held
+from benchmark.checkpoints.registry import expected_sha256, held
 from benchmark.checkpoints.robustbench import ZooArch, load_zoo_checkpoint, zoo_model
 from benchmark.data import load
 from benchmark.data.info import DatasetInfo

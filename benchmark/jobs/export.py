@@ -11,8 +11,9 @@ import safetensors.torch
 from torch import Tensor
 
 from baselines import method
+from benchmark.checkpoints.entry import Checkpoint
 from benchmark.checkpoints.networks import normalization_of
-from benchmark.checkpoints.registry import Checkpoint, registry, registry_file
+from benchmark.checkpoints.registry import registry, registry_file
 from benchmark.data import dataset_info
 from benchmark.engine.weights import WEIGHTS, load_tensors, weights_sha256
 from benchmark.errors import UserError

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from baselines import method
 from benchmark.algorithm.protocols import PAPER, Finetune, finetune
+from benchmark.checkpoints.entry import Checkpoint
 from benchmark.checkpoints.networks import normalised
-from benchmark.checkpoints.registry import Checkpoint
 from benchmark.data import dataset_info
 from benchmark.data.hold_out import HoldOut
 from benchmark.data.info import DatasetInfo, LinfAttack

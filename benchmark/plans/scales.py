@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from benchmark.checkpoints.registry import Place, place_of
 from benchmark.engine.precision import FP32, NAMES, in_precision
 from benchmark.errors import UserError, first_problem
-from benchmark.plans.start import Place, place_of, starting_from
+from benchmark.plans.start import starting_from
 from benchmark.records.cells import FROM, IN, OWN, PART, Cell, Slot
 
 

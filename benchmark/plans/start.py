@@ -8,9 +8,10 @@ never trained.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from benchmark.checkpoints.registry import Checkpoint, checkpoint
+from benchmark.checkpoints.entry import Checkpoint
+from benchmark.checkpoints.registry import Place, checkpoint, place_of
 from benchmark.data import dataset_info
 from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
@@ -22,36 +23,6 @@ if TYPE_CHECKING:
 
 FIRST_METHOD = "pgd-at"
 """The method that Table 2 leaves to Table 1."""
-
-
-class Place(NamedTuple):
-    """What a checkpoint is of, in the names of keys."""
-
-    dataset: str
-    arch: str
-    method: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.dataset}/{self.arch}/{self.method}/seed{self.seed}"
-
-
-def place_of(name: str) -> Place:
-    """What the checkpoint `name` is of.
-
-    Raises `UserError` if the registry has none of that name, or one that no cell can start from: of a
-    network or a method that is none of this suite's.
-    """
-    found = checkpoint(name)
-    elsewhere = f"`python -m benchmark evaluate --checkpoint {name}` evaluates it as it is"
-    if found.is_zoo:
-        raise UserError(
-            f"checkpoint '{name}' is of '{found.arch}', and criticality is measured of the modules of "
-            f"this suite's networks; {elsewhere}"
-        )
-    if found.method is None:
-        raise UserError(f"checkpoint '{name}' is of no training method of this suite; {elsewhere}")
-    return Place(found.dataset, found.arch, found.method, found.seed)
 
 
 def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = False) -> "Scale":

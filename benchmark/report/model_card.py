@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from baselines import method
-from benchmark.checkpoints.registry import Checkpoint
+from benchmark.checkpoints.entry import Checkpoint
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.models import arch

@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmark.checkpoints.load import ENTRIES, PREFIXES, load_checkpoint
+from benchmark.checkpoints.load import load_checkpoint
 from benchmark.checkpoints.networks import normalised
+from benchmark.checkpoints.unwrap import ENTRIES, PREFIXES
 from benchmark.data.info import CIFAR10, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 from benchmark.models import build

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from benchmark.checkpoints import registry as module
+from benchmark.checkpoints.entry import Checkpoint, Source
 from benchmark.checkpoints.load import load_checkpoint
 from benchmark.checkpoints.networks import NORMALISATIONS, normalised
-from benchmark.checkpoints.registry import Checkpoint, Source, State, checkpoint, held, registry, state
+from benchmark.checkpoints.registry import State, checkpoint, held, registry, state
 from benchmark.data.get.sha256sums import write_sums
 from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError

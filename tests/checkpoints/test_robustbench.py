@@ -13,13 +13,13 @@ from torch import nn
 
 from benchmark.checkpoints.robustbench import (
     WITHOUT_CONSTANTS,
-    AutoAttack,
     import_robustbench,
     load_zoo_checkpoint,
     named_zoo_arch,
     zoo_arch,
     zoo_model,
 )
+from benchmark.checkpoints.robustbench_stand_ins import AutoAttackStandIn
 from benchmark.data.images import Dataset, Split
 from benchmark.data.info import CIFAR10, CIFAR100
 from benchmark.errors import UserError
@@ -134,7 +134,7 @@ class TestImport:
     def test_keeps_what_it_needs(self) -> None:
         """Its own references remain: the attack, its state and the paths of its files."""
         package = import_robustbench()
-        assert package.eval.AutoAttack is AutoAttack
+        assert package.eval.AutoAttack is AutoAttackStandIn
         assert package.eval.EvaluationState.__module__ == "pyautoattack.state"
         path = package.loaders.pkg_resources.resource_filename(
             "robustbench.loaders", "helper_files/imagenet_test_image_ids.txt"
@@ -576,7 +576,7 @@ def test_the_attack_takes_the_old_arguments(settled) -> None:
     x, labels = split.batch(0, len(split))
     fragile = (x - 128 / 255).abs().amax((1, 2, 3)) < 8 / 255
     x, labels = x[fragile], labels[fragile]
-    adversary = AutoAttack(
+    adversary = AutoAttackStandIn(
         model, eps=8 / 255, seed=0, version="custom", attacks_to_run=["apgd-ce"], device="cpu"
     )
     with torch.random.fork_rng(devices=[]):
@@ -587,4 +587,4 @@ def test_the_attack_takes_the_old_arguments(settled) -> None:
     assert not (predicted == labels).any()
     assert (x_adv - x).abs().max() <= 8 / 255 + 1e-6
     with pytest.raises(ValueError, match="neither TensorFlow models nor log files"):
-        AutoAttack(model, device="cpu", log_path="log.txt")
+        AutoAttackStandIn(model, device="cpu", log_path="log.txt")

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 import handmade
 from benchmark.checkpoints import get as obtain
 from benchmark.checkpoints import registry
-from benchmark.checkpoints.registry import Checkpoint, checkpoint
+from benchmark.checkpoints.entry import Checkpoint
+from benchmark.checkpoints.registry import checkpoint
 from benchmark.cli.checkpoints import app
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import WEIGHTS, save_tensors, weights_sha256

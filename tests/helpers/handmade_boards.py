@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.checkpoints.registry import Checkpoint
+from benchmark.checkpoints.entry import Checkpoint
 from benchmark.data.info import DIGITS
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan

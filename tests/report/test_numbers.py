@@ -11,7 +11,7 @@ import typer
 from scipy.stats import t
 from typer.testing import CliRunner
 
-from benchmark.checkpoints.registry import Checkpoint
+from benchmark.checkpoints.entry import Checkpoint
 from benchmark.cli.check import check, examine
 from benchmark.data.info import CIFAR10
 from benchmark.errors import UserError

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from math import isclose, sqrt
 from typing import Literal
 
-from benchmark.checkpoints.registry import Checkpoint
+from benchmark.checkpoints.entry import Checkpoint
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.plans.scales import Scale

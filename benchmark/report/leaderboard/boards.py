@@ -28,7 +28,7 @@ from benchmark.report.leaderboard.ranking import Place, places
 from benchmark.report.leaderboard.schema import Board, Change, Leaderboard, LeftOut, Number
 
 if TYPE_CHECKING:
-    from benchmark.checkpoints.registry import Checkpoint
+    from benchmark.checkpoints.entry import Checkpoint
 
 DIGITS = 6
 

@@ -35,7 +35,7 @@ from benchmark.report.leaderboard.schema import (
 )
 
 if TYPE_CHECKING:
-    from benchmark.checkpoints.registry import Checkpoint
+    from benchmark.checkpoints.entry import Checkpoint
 
 _FROST = "frost"  # pictures of the user's own, in a record's sources
 
