@@ -159,7 +159,7 @@ def list_names() -> None:
     sections = {
         "scales": {name: scale.summary for name, scale in scales.SCALES.items()},
         "datasets": {name: info.label for name, info in DATASETS.items()},
-        "networks": {family.pattern: family.summary for family in FAMILIES.values()},
+        "networks": {family.pattern.partition("[")[0]: family.summary for family in FAMILIES.values()},
         "methods": {name: method.label for name, method in METHODS.items()},
         "fine-tunings": {
             BASE: "the adversarially trained base model",
