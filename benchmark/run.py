@@ -24,7 +24,7 @@ from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.interpolate import best_alpha, interpolate
 from benchmark.algorithm.selection import Candidates
 from benchmark.checkpoints.load import load_checkpoint
-from benchmark.checkpoints.registry import expected_sha256, held
+from benchmark.checkpoints.registry import expected_sha256, verified_file
 from benchmark.data.hold_out import Material, material
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.counting import (
@@ -227,7 +227,7 @@ def _read(plan: BasePlan, directory: Path) -> tuple[Weights, Checkpoint]:
     found = plan.checkpoint
     assert found is not None
     loaded = load_checkpoint(
-        held(found, directory),
+        verified_file(found, directory),
         new_model(plan, torch.device("cpu")),
         drop=found.drop,
         entry=found.entry,

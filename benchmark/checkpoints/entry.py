@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
-class Source(StrEnum):
+class FileSource(StrEnum):
     """Where the file of an entry comes from."""
 
     PATH = "path"
@@ -57,7 +57,7 @@ Line = Annotated[str, Field(pattern=r"^\S([^\n]*\S)?$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Checkpoint(BaseModel):
+class CheckpointEntry(BaseModel):
     """One table of `checkpoints.toml`.
 
     `source` is an address (with further `mirrors`), `robustbench:ID`, or a path from the folder of the
@@ -98,11 +98,11 @@ class Checkpoint(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.sha256 is None and self.kind is not Source.ROBUSTBENCH:
+        if self.sha256 is None and self.kind is not FileSource.ROBUSTBENCH:
             raise ValueError("sha256 is missing; only files of RobustBench's zoo may be without one")
-        if self.mirrors and self.kind is not Source.URL:
+        if self.mirrors and self.kind is not FileSource.URL:
             raise ValueError("only an address has mirrors")
-        if self.kind is Source.PATH:
+        if self.kind is FileSource.PATH:
             path = PurePosixPath(self.source)
             if path.is_absolute() or ".." in path.parts or path.name != self.file:
                 raise ValueError(f"source '{self.source}' is no path below the registry to {self.file}")
@@ -130,11 +130,11 @@ class Checkpoint(BaseModel):
         return self
 
     @property
-    def kind(self) -> Source:
+    def kind(self) -> FileSource:
         """What `source` is."""
         if self.source.startswith(PREFIX):
-            return Source.ROBUSTBENCH
-        return Source.URL if _is_address(self.source) else Source.PATH
+            return FileSource.ROBUSTBENCH
+        return FileSource.URL if _is_address(self.source) else FileSource.PATH
 
     @property
     def is_zoo(self) -> bool:
@@ -144,7 +144,7 @@ class Checkpoint(BaseModel):
     @property
     def urls(self) -> tuple[str, ...]:
         """Where the file may be downloaded, best first; empty unless `source` is an address."""
-        return (self.source, *self.mirrors) if self.kind is Source.URL else ()
+        return (self.source, *self.mirrors) if self.kind is FileSource.URL else ()
 
     @property
     def checksum(self) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from benchmark.checkpoints.entry import Checkpoint, Source
+from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import refuse_other_content
-from benchmark.checkpoints.registry import held, place
+from benchmark.checkpoints.registry import path_of, verified_file
 from benchmark.checkpoints.robustbench import (
     DEFAULT_THREAT,
     PREFIX,
@@ -28,8 +28,8 @@ from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 
 
-def obtain(
-    checkpoint: Checkpoint,
+def get_checkpoint(
+    checkpoint: CheckpointEntry,
     directory: Path,
     *,
     copy: Path | None = None,
@@ -48,9 +48,9 @@ def obtain(
             f"the registry has the sha256 of {checkpoint.name} ({checkpoint.sha256}); no other is "
             "accepted"
         )
-    if checkpoint.kind is Source.PATH:
-        return held(checkpoint, directory)
-    target = place(checkpoint, directory)
+    if checkpoint.kind is FileSource.PATH:
+        return verified_file(checkpoint, directory)
+    target = path_of(checkpoint, directory)
     if not target.exists():
         if copy is not None:
             _take(checkpoint, copy, target, accepted)
@@ -60,10 +60,10 @@ def obtain(
             _download_zoo_file(checkpoint, target)
     if accepted:
         _accept(target, accepted)
-    return held(checkpoint, directory)
+    return verified_file(checkpoint, directory)
 
 
-def _take(checkpoint: Checkpoint, copy: Path, target: Path, accepted: Sequence[str]) -> None:
+def _take(checkpoint: CheckpointEntry, copy: Path, target: Path, accepted: Sequence[str]) -> None:
     """Copy the user's file to its place, if it is the right one."""
     if not copy.is_file():
         raise UserError(f"there is no file '{copy}'; name the file of {checkpoint.name} by --file")
@@ -86,7 +86,7 @@ def _take(checkpoint: Checkpoint, copy: Path, target: Path, accepted: Sequence[s
         (part / target.name).replace(target)
 
 
-def _download_zoo_file(checkpoint: Checkpoint, target: Path) -> None:
+def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
     """Download a file of RobustBench's zoo as RobustBench would; it must look like a checkpoint."""
     by_hand = f"`checkpoints get {checkpoint.name} --file PATH` takes a copy of yours"
     threat, slash, zoo_id = checkpoint.source.removeprefix(PREFIX).rpartition("/")

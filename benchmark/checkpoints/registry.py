@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from benchmark.checkpoints.entry import Checkpoint, Source
+from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.data.get.sha256sums import known_sha256, read_sums
 from benchmark.errors import UserError, first_problem
 from benchmark.records.shipped import shipped
@@ -32,7 +32,7 @@ FOLDER = "checkpoints"
 SCHEMA_VERSION = 1
 
 
-class State(StrEnum):
+class FileState(StrEnum):
     """What is known of the file of an entry on this machine."""
 
     VERIFIED = "verified"
@@ -41,7 +41,7 @@ class State(StrEnum):
     MISSING = "missing"
 
 
-class Place(NamedTuple):
+class TrainedModel(NamedTuple):
     """The trained model that a checkpoint stands for, in the names of keys."""
 
     dataset: str
@@ -53,7 +53,7 @@ class Place(NamedTuple):
         return f"{self.dataset}/{self.arch}/{self.method}/seed{self.seed}"
 
 
-def registry(path: Path | None = None) -> dict[str, Checkpoint]:
+def registry(path: Path | None = None) -> dict[str, CheckpointEntry]:
     """The entries of the registry at `path` (None: the one in use) by name.
 
     Raises `UserError` naming the file, the entry and the first thing that is wrong with it.
@@ -67,7 +67,7 @@ def registry_file() -> Path:
     return Path(named) if named else shipped(FILE)
 
 
-def checkpoint(name: str) -> Checkpoint:
+def checkpoint(name: str) -> CheckpointEntry:
     """The entry called `name`. Raises `UserError` with similar names if there is none."""
     known = registry()
     if name not in known:
@@ -77,7 +77,7 @@ def checkpoint(name: str) -> Checkpoint:
     return known[name]
 
 
-def place_of(name: str) -> Place:
+def trained_model(name: str) -> TrainedModel:
     """The trained model that the checkpoint `name` stands for.
 
     Raises `UserError` if the registry has none of that name, or one that no cell can start from: its
@@ -92,17 +92,17 @@ def place_of(name: str) -> Place:
         )
     if found.method is None:
         raise UserError(f"checkpoint '{name}' is of no training method of this suite; {elsewhere}")
-    return Place(found.dataset, found.arch, found.method, found.seed)
+    return TrainedModel(found.dataset, found.arch, found.method, found.seed)
 
 
-def place(checkpoint: Checkpoint, directory: Path) -> Path:
+def path_of(checkpoint: CheckpointEntry, directory: Path) -> Path:
     """Where its file is or would be; `directory` is the data directory (`--data-dir`)."""
-    if checkpoint.kind is not Source.PATH:
+    if checkpoint.kind is not FileSource.PATH:
         return directory / FOLDER / checkpoint.file
     return checkpoint.root / checkpoint.source if checkpoint.root else shipped(checkpoint.source)
 
 
-def expected_sha256(checkpoint: Checkpoint, directory: Path) -> str | None:
+def expected_sha256(checkpoint: CheckpointEntry, directory: Path) -> str | None:
     """The hash its file must have: the registry's, else one that was accepted; None for neither."""
     if checkpoint.sha256 is not None:
         return checkpoint.sha256
@@ -110,13 +110,13 @@ def expected_sha256(checkpoint: Checkpoint, directory: Path) -> str | None:
     return (read_sums(folder) or {}).get(checkpoint.file) if folder.is_dir() else None
 
 
-def held(checkpoint: Checkpoint, directory: Path) -> Path:
+def verified_file(checkpoint: CheckpointEntry, directory: Path) -> Path:
     """The file of `checkpoint`, once its size and its sha256 are found right; nothing else is read.
 
     `directory` is the data directory. Raises `UserError`: how to get the file if it is not there, how
     to accept it if its hash is not known, and both hashes if it is another file.
     """
-    path, name = place(checkpoint, directory), checkpoint.name
+    path, name = path_of(checkpoint, directory), checkpoint.name
     if not path.is_file():
         raise UserError(f"checkpoint {name} is not at '{path}'; {how_to_get(checkpoint)}")
     expected, found = expected_sha256(checkpoint, directory), known_sha256(path)
@@ -126,7 +126,7 @@ def held(checkpoint: Checkpoint, directory: Path) -> Path:
             f"someone you trust, states that one: `checkpoints get {name} --accept-checksum {found}`"
         )
     anew = f"delete it and `checkpoints get {name}`"
-    if checkpoint.kind is Source.PATH:
+    if checkpoint.kind is FileSource.PATH:
         anew = how_to_get(checkpoint)
     wrong, size = f"'{path}' is not {name}", path.stat().st_size
     if checkpoint.size not in (None, size):
@@ -136,22 +136,22 @@ def held(checkpoint: Checkpoint, directory: Path) -> Path:
     return path
 
 
-def state(checkpoint: Checkpoint, directory: Path) -> State:
-    """What `held` finds, in a word."""
-    if not place(checkpoint, directory).is_file():
-        return State.MISSING
+def file_state(checkpoint: CheckpointEntry, directory: Path) -> FileState:
+    """What `verified_file` finds, in a word."""
+    if not path_of(checkpoint, directory).is_file():
+        return FileState.MISSING
     if expected_sha256(checkpoint, directory) is None:
-        return State.UNACCEPTED
+        return FileState.UNACCEPTED
     try:
-        held(checkpoint, directory)
+        verified_file(checkpoint, directory)
     except UserError:
-        return State.DAMAGED
-    return State.VERIFIED
+        return FileState.DAMAGED
+    return FileState.VERIFIED
 
 
-def how_to_get(checkpoint: Checkpoint) -> str:
+def how_to_get(checkpoint: CheckpointEntry) -> str:
     """What brings the file of an entry here, in words."""
-    if checkpoint.kind is Source.PATH:
+    if checkpoint.kind is FileSource.PATH:
         return "restore it from version control"
     return (
         f"`checkpoints get {checkpoint.name}` downloads it, `checkpoints get {checkpoint.name} --file "
@@ -160,7 +160,7 @@ def how_to_get(checkpoint: Checkpoint) -> str:
 
 
 @functools.cache
-def _registry(path: Path) -> Mapping[str, Checkpoint]:
+def _registry(path: Path) -> Mapping[str, CheckpointEntry]:
     """The entries of the registry at `path`, read once per process."""
     try:
         content = tomllib.loads(path.read_text())
@@ -174,14 +174,14 @@ def _registry(path: Path) -> Mapping[str, Checkpoint]:
     if content or not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         other = next(iter(content), "checkpoint")
         raise UserError(f"'{path}' holds '{other}'; a registry is a list of [[checkpoint]] tables")
-    known: dict[str, Checkpoint] = {}
+    known: dict[str, CheckpointEntry] = {}
     files: dict[str, str] = {}
     for number, fields in enumerate(entries, start=1):
         added = _entry(path, number, fields)
         name, file = added.name, added.file
         if name in known:
             raise UserError(f"'{path}' has two entries named '{name}'; rename one")
-        if added.kind is not Source.PATH and (other := files.setdefault(file, name)) != name:
+        if added.kind is not FileSource.PATH and (other := files.setdefault(file, name)) != name:
             raise UserError(
                 f"'{path}', {name}: file '{file}' is that of {other} too; name it otherwise"
             )
@@ -189,12 +189,12 @@ def _registry(path: Path) -> Mapping[str, Checkpoint]:
     return known
 
 
-def _entry(path: Path, number: int, fields: dict[str, Any]) -> Checkpoint:
+def _entry(path: Path, number: int, fields: dict[str, Any]) -> CheckpointEntry:
     """One table of the file as an entry."""
     which = f"checkpoint {fields.get('name', number)}"
     if "root" in fields:
         raise UserError(f"'{path}', {which}: root: no entry sets it; leave it out")
     try:
-        return Checkpoint(**fields, root=path.parent)
+        return CheckpointEntry(**fields, root=path.parent)
     except ValidationError as error:
         raise UserError(f"'{path}', {which}: {first_problem(error, 'entry')}") from error

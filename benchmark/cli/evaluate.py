@@ -113,7 +113,7 @@ def evaluate(
     """
     import torch
 
-    from benchmark.jobs.checkpoint import OwnModel, evaluate_own, registered_model
+    from benchmark.jobs.checkpoint import ModelFile, evaluate_model_file, registered_model
     from benchmark.jobs.worker import torch_device
 
     if registered is not None:
@@ -128,7 +128,7 @@ def evaluate(
         raise UserError("name a file by --weights, --arch and --dataset, or a registered --checkpoint")
     else:
         chosen, info = network(arch_name, dataset_info(dataset), normalization)
-        own = OwnModel(weights, chosen, info, name, entry, tuple(drop or ()))
+        own = ModelFile(weights, chosen, info, name, entry, tuple(drop or ()))
     wanted = limited_evaluations(_evaluations(evaluations, own.info, data_dir), limit)
     store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
     torch.set_num_threads(threads or cores())
@@ -139,7 +139,7 @@ def evaluate(
             shown.update(0, key, stage, done, total, note)
 
         store.check_writable(10)
-        evaluated = evaluate_own(
+        evaluated = evaluate_model_file(
             own,
             wanted,
             directory=data_dir,

@@ -19,7 +19,7 @@ from benchmark.engine.provenance import device_name, provenance
 from benchmark.engine.weights import WEIGHTS, Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.jobs.checkpoint import OwnModel, load_own
+from benchmark.jobs.checkpoint import ModelFile, load_model_file
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan
 from benchmark.progress import Progress
@@ -42,21 +42,21 @@ def bf16_units(device: torch.device) -> str:
     return next((name for name in ("amx_bf16", "avx512_bf16") if features.get(name)), EMULATED)
 
 
-def cell_model(cell: Cell, store: Store) -> OwnModel:
+def cell_model(cell: Cell, store: Store) -> ModelFile:
     """The model of `cell`, from the working files. Raises `UserError` if its weights are not there."""
     if not (path := store.work(cell) / WEIGHTS).is_file():
         raise UserError(f"'{path}' is not there; `run {cell.key}` makes it")
     info = dataset_info(cell.dataset)
     if cell.checkpoint is not None:
         info = normalised(info, checkpoint(cell.checkpoint).normalization)
-    return OwnModel(path, arch(cell.arch), info)
+    return ModelFile(path, arch(cell.arch), info)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The runs of `evaluation` on the model `own` in both precisions, from the starts of `cell`."""
 
-    own: OwnModel
+    own: ModelFile
     cell: Cell
     evaluation: str
     store: Store
@@ -64,7 +64,7 @@ class Comparison:
 
     @cached_property
     def loaded(self) -> tuple[nn.Module, Weights]:
-        model, loaded = load_own(self.own)
+        model, loaded = load_model_file(self.own)
         model.load_state_dict(loaded.state)
         model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         return model, Weights.of(loaded.state)

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmark.checkpoints.entry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.load import Loaded, load_checkpoint
-from benchmark.checkpoints.registry import expected_sha256, held
+from benchmark.checkpoints.registry import expected_sha256, verified_file
 from benchmark.checkpoints.robustbench import ZooArch, load_zoo_checkpoint, zoo_model
 from benchmark.data import load
 from benchmark.data.info import DatasetInfo
@@ -32,7 +32,7 @@ EPS_DIGITS = 1e-6
 
 
 @dataclass(frozen=True)
-class OwnModel:
+class ModelFile:
     """A checkpoint, and what must be known to run it.
 
     `mean` and `std` of `info` are applied inside the network; a model that takes plain pixels, as
@@ -76,8 +76,8 @@ class Evaluated:
     notes: tuple[str, ...]
 
 
-def evaluate_own(
-    own: OwnModel,
+def evaluate_model_file(
+    own: ModelFile,
     evaluations: Sequence[str],
     *,
     directory: Path,
@@ -89,7 +89,7 @@ def evaluate_own(
 
     Everything that can be wrong is checked before the first evaluation. Raises `UserError` for it.
     """
-    model, loaded = load_own(own)
+    model, loaded = load_model_file(own)
     notes = (*own.remarks, *loaded.notes)
     model.load_state_dict(loaded.state)
     model = model.to(device).to(memory_format=torch.channels_last).eval()
@@ -112,17 +112,17 @@ def evaluate_own(
     return Evaluated(cell, found, notes)
 
 
-def registered_model(found: Checkpoint, directory: Path) -> OwnModel:
+def registered_model(found: CheckpointEntry, directory: Path) -> ModelFile:
     """The model of an entry of the registry, its file verified; `directory` is the data directory.
 
-    Raises `UserError` where `registry.held` does, and for a network of RobustBench's
+    Raises `UserError` where `registry.verified_file` does, and for a network of RobustBench's
     where that is not installed.
     """
-    path, (network, info) = held(found, directory), found.network
+    path, (network, info) = verified_file(found, directory), found.network
     remarks = [found.summary]
     if abs(found.eps_value - info.threat.eps) > EPS_DIGITS:
         remarks.append(f"trained with eps {found.eps}, attacked here with {info.threat.eps:.6g}")
-    return OwnModel(
+    return ModelFile(
         path,
         network,
         info,
@@ -135,7 +135,7 @@ def registered_model(found: Checkpoint, directory: Path) -> OwnModel:
     )
 
 
-def load_own(own: OwnModel) -> tuple[nn.Module, Loaded]:
+def load_model_file(own: ModelFile) -> tuple[nn.Module, Loaded]:
     """Its network, not yet with the weights, and these. Raises `UserError` where they do not fit."""
     if isinstance(own.arch, ZooArch):
         model = zoo_model(own.arch.zoo_id, own.arch.dataset, own.arch.threat)

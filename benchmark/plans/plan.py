@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from baselines import method
 from benchmark.algorithm.protocols import PAPER, Finetune, finetune
-from benchmark.checkpoints.entry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalised
 from benchmark.data import dataset_info
 from benchmark.data.hold_out import HoldOut
@@ -43,7 +43,7 @@ class BasePlan:
     method: Method
     recipe: Recipe
     hold_out: HoldOut | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: CheckpointEntry | None = None
 
     @classmethod
     def of(cls, cell: Cell, scale: Scale) -> "BasePlan":

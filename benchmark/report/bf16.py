@@ -23,11 +23,11 @@ EMULATED = "emulated"
 Places = tuple[Annotated[int, Field(ge=0)], ...]
 
 
-class _Model(BaseModel):
+class _Bf16Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FlagRun(_Model):
+class FlagRun(_Bf16Model):
     """One PGD run from the same starts in both precisions.
 
     `fp32` images are right under the fp32 attack; `only_fp32` and `only_bf16` are the places in the
@@ -39,7 +39,7 @@ class FlagRun(_Model):
     only_bf16: Places
 
 
-class Changes(_Model):
+class Changes(_Bf16Model):
     """What bf16 changes of one model on one device.
 
     `units` names what multiplies bf16 matrices there (`amx_bf16`, `avx512_bf16`, `sm_90`), or is
@@ -81,7 +81,7 @@ class Changes(_Model):
         return found
 
 
-class _File(_Model):
+class _Bf16File(_Bf16Model):
     schema_version: Literal[1] = 1
     measured: tuple[Changes, ...]
 
@@ -104,7 +104,7 @@ def read_changes(results: Path) -> tuple[Changes, ...]:
     if (content := read_if_there(path)) is None:
         return ()
     try:
-        return _File.model_validate_json(content).measured
+        return _Bf16File.model_validate_json(content).measured
     except ValidationError as error:
         raise UserError(
             f"'{path}' does not fit its schema: {first_problem(error)}; restore it from version "
@@ -115,7 +115,7 @@ def read_changes(results: Path) -> tuple[Changes, ...]:
 def as_json(measured: tuple[Changes, ...]) -> bytes:
     """The content of the file that holds `measured`."""
     ordered = tuple(sorted(measured, key=lambda each: each.place))
-    return (_File(measured=ordered).model_dump_json(indent=1) + "\n").encode()
+    return (_Bf16File(measured=ordered).model_dump_json(indent=1) + "\n").encode()
 
 
 def as_table(measured: tuple[Changes, ...]) -> Table:

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from baselines import method
-from benchmark.checkpoints.entry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.models import arch
 from benchmark.records.cells import Cell
-from benchmark.records.records import Checkpoint as FromCheckpoint
-from benchmark.records.records import Finetuning, Making, Record, Training
+from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
 from benchmark.records.store import Store
 from benchmark.report.estimates import accuracy
 from benchmark.report.tables.render import brackets, percent
@@ -22,7 +21,7 @@ CHOICE = {
 }
 
 
-def model_card(entry: Checkpoint, making: Making, records: Sequence[Record], store: Store) -> str:
+def model_card(entry: CheckpointEntry, making: Making, records: Sequence[Record], store: Store) -> str:
     """Markdown about the network of `entry`, a cell of this suite made by `making`.
 
     Numbers are those of `records`, with their 95 % intervals. Raises `UserError` for records whose bits
@@ -71,7 +70,7 @@ def how_made(making: Making) -> list[str]:
     """The making of a cell in lines: epochs, selection, modules, alpha, and the recipe's values."""
     details, base = making.details, base_spec(making.spec)
     lines = []
-    if isinstance(details, FromCheckpoint):
+    if isinstance(details, Checkpoint):
         lines.append(f"weights of the checkpoint {details.name}: {details.what}")
         lines += details.notes
     elif isinstance(details, Finetuning):
@@ -123,7 +122,7 @@ def _table(heads: Sequence[str], rows: Any) -> str:
     return "\n".join([f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}", *rows])
 
 
-def _loading(entry: Checkpoint) -> list[str]:
+def _loading(entry: CheckpointEntry) -> list[str]:
     info = f'dataset_info("{entry.dataset}")'
     imports = ["from benchmark.data import dataset_info"]
     if entry.normalization != "dataset":
@@ -139,7 +138,7 @@ def _loading(entry: Checkpoint) -> list[str]:
     ]
 
 
-def _limits(entry: Checkpoint, cell: Cell, records: Sequence[Record]) -> list[str]:
+def _limits(entry: CheckpointEntry, cell: Cell, records: Sequence[Record]) -> list[str]:
     lines = [
         f"No defence beyond Linf perturbations of {entry.eps}, and certified against none of them.",
         "A subject of experiments about robustness, not a classifier for use.",

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from benchmark.checkpoints import registry as module
-from benchmark.checkpoints.entry import Checkpoint, Source
+from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import load_checkpoint
 from benchmark.checkpoints.networks import NORMALISATIONS, normalised
-from benchmark.checkpoints.registry import State, checkpoint, held, registry, state
+from benchmark.checkpoints.registry import FileState, checkpoint, file_state, registry, verified_file
 from benchmark.data.get.sha256sums import write_sums
 from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
@@ -81,7 +81,7 @@ class TestShipped:
 
     def test_our_own_file_is_verified_offline(self, tmp_path):
         """The committed file has its hash and size, and nothing has to be fetched for it."""
-        path = held(checkpoint(OURS), tmp_path)
+        path = verified_file(checkpoint(OURS), tmp_path)
         assert path == shipped(f"checkpoints/{OURS}.safetensors")
         assert list(tmp_path.iterdir()) == []
 
@@ -90,7 +90,7 @@ class TestShipped:
         entry, store = checkpoint(OURS), Store(shipped("results/README.md").parent, tmp_path)
         cell = Cell.parse(entry.cell)
         network, info = entry.network
-        loaded = load_checkpoint(held(entry, tmp_path), build(network.name, info))
+        loaded = load_checkpoint(verified_file(entry, tmp_path), build(network.name, info))
         assert weights_sha256(loaded.state) == store.making(cell).provenance.weights_sha256
         assert entry.published
         for name, value in entry.published.items():
@@ -112,7 +112,7 @@ class TestShipped:
     def test_unknown_hashes_are_of_the_zoo_only(self):
         """Whatever is not of RobustBench's zoo has a hash, and what is has its id under its dataset."""
         for entry in registry().values():
-            assert (entry.sha256 is not None) or entry.kind is Source.ROBUSTBENCH
+            assert (entry.sha256 is not None) or entry.kind is FileSource.ROBUSTBENCH
             assert entry.what.endswith(".")
             if entry.is_zoo:
                 assert entry.arch == entry.source
@@ -133,7 +133,7 @@ class TestShipped:
             monkeypatch.setattr(layer, "reset_parameters", lambda self: None)
         checked = []
         for entry in registry().values():
-            if entry.kind is not Source.ROBUSTBENCH:
+            if entry.kind is not FileSource.ROBUSTBENCH:
                 continue
             zoo_id = entry.source.removeprefix(PREFIX)
             assert drive_id(zoo_id, entry.dataset, DEFAULT_THREAT)
@@ -252,7 +252,7 @@ class TestFile:
         entry = written(source="weights/mine.pt")["mine"]
         (tmp_path / "weights").mkdir()
         (tmp_path / "weights" / "mine.pt").write_bytes(CONTENT)
-        assert held(entry, tmp_path / "data") == tmp_path / "weights" / "mine.pt"
+        assert verified_file(entry, tmp_path / "data") == tmp_path / "weights" / "mine.pt"
 
 
 class TestHeld:
@@ -262,54 +262,54 @@ class TestHeld:
         """The path of a file with the registry's hash and size."""
         entry = written(size=len(CONTENT))["mine"]
         data = put()
-        assert held(entry, data).read_bytes() == CONTENT
-        assert state(entry, data) is State.VERIFIED
+        assert verified_file(entry, data).read_bytes() == CONTENT
+        assert file_state(entry, data) is FileState.VERIFIED
 
     def test_a_missing_file_says_how_to_get_it(self, written, tmp_path):
         """The commands that bring it are named."""
         entry = written()["mine"]
         with pytest.raises(UserError, match="`checkpoints get mine` downloads it"):
-            held(entry, tmp_path)
-        assert state(entry, tmp_path) is State.MISSING
+            verified_file(entry, tmp_path)
+        assert file_state(entry, tmp_path) is FileState.MISSING
 
     @pytest.mark.parametrize("content", [CONTENT + b" ", CONTENT[:-1], b"\x81" + CONTENT[1:], b""])
     def test_other_bytes_are_refused(self, written, put, content):
         """A byte more, less or other is another file, and both hashes are told."""
         entry, data = written()["mine"], put(content)
         with pytest.raises(UserError) as refused:
-            held(entry, data)
+            verified_file(entry, data)
         assert SHA256 in str(refused.value)
         assert hashlib.sha256(content).hexdigest() in str(refused.value)
-        assert state(entry, data) is State.DAMAGED
+        assert file_state(entry, data) is FileState.DAMAGED
 
     def test_another_length_is_told_as_such(self, written, put):
         """Where the registry knows the size, a truncated file is told by it."""
         entry = written(size=len(CONTENT))["mine"]
         with pytest.raises(UserError, match=f"expected {len(CONTENT)} bytes, found 3"):
-            held(entry, put(CONTENT[:3]))
+            verified_file(entry, put(CONTENT[:3]))
 
     def test_a_file_of_unknown_hash_has_to_be_accepted(self, written, put):
         """Without a hash on record it is refused with the one it has, and taken once that is noted."""
         entry, data = written(**LOOSE)["mine"], put()
-        assert state(entry, data) is State.UNACCEPTED
+        assert file_state(entry, data) is FileState.UNACCEPTED
         with pytest.raises(UserError, match=f"checkpoints get mine --accept-checksum {SHA256}"):
-            held(entry, data)
+            verified_file(entry, data)
         write_sums(data / "checkpoints", {"mine.pt": SHA256})
-        assert held(entry, data).read_bytes() == CONTENT
+        assert verified_file(entry, data).read_bytes() == CONTENT
         put(CONTENT + b" ")
-        assert state(entry, data) is State.DAMAGED
+        assert file_state(entry, data) is FileState.DAMAGED
 
     def test_what_was_accepted_does_not_outweigh_the_registry(self, written, put):
         """A hash on record is the only one that counts."""
         entry, data = written()["mine"], put(b"\x80 other")
         write_sums(data / "checkpoints", {"mine.pt": hashlib.sha256(b"\x80 other").hexdigest()})
-        assert state(entry, data) is State.DAMAGED
+        assert file_state(entry, data) is FileState.DAMAGED
 
 
 @pytest.mark.parametrize(("eps", "value"), [("8/255", 8 / 255), ("0.031", 0.031), ("0.5", 0.5)])
 def test_eps_is_a_number(eps, value):
     """Quotients and decimals are read as written."""
-    assert Checkpoint(**ENTRY | {"eps": eps}).eps_value == value
+    assert CheckpointEntry(**ENTRY | {"eps": eps}).eps_value == value
 
 
 @pytest.mark.parametrize("how", ["dataset", *NORMALISATIONS, "0.1,0.2,0.3/0.5", "0.25/0.5,0.6,0.7"])

@@ -16,9 +16,9 @@ import torch
 from typer.testing import CliRunner
 
 import handmade
-from benchmark.checkpoints import get as obtain
+from benchmark.checkpoints import get as getting
 from benchmark.checkpoints import registry
-from benchmark.checkpoints.entry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.cli.checkpoints import app
 from benchmark.data.info import DIGITS
@@ -102,7 +102,7 @@ def enter(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(path))
 
     def write(**fields) -> Path:
-        path.write_text("schema_version = 1\n" + toml_block(Checkpoint(**ENTRY | fields)))
+        path.write_text("schema_version = 1\n" + toml_block(CheckpointEntry(**ENTRY | fields)))
         registry._registry.cache_clear()
         return tmp_path / "data" / "checkpoints" / "mine.pt"
 
@@ -120,9 +120,9 @@ def drive(monkeypatch):
             asked.append(drive_id)
             target.write_bytes(content)
 
-        monkeypatch.setattr(obtain, "import_robustbench", lambda: None)
-        monkeypatch.setattr(obtain, "drive_id", lambda zoo_id, dataset, threat: f"drive-{zoo_id}")
-        monkeypatch.setattr(obtain, "download_from_drive", download)
+        monkeypatch.setattr(getting, "import_robustbench", lambda: None)
+        monkeypatch.setattr(getting, "drive_id", lambda zoo_id, dataset, threat: f"drive-{zoo_id}")
+        monkeypatch.setattr(getting, "download_from_drive", download)
         return asked
 
     return send
@@ -496,8 +496,8 @@ def test_fine_tuned_weights_stand_for_no_method():
     """What RiFT has changed is exported as no starting point of the method's rows."""
     fields = ENTRY | {"cell": "by-hand/digits/resnet18-w4/pgd-at/rift/seed0"}
     with pytest.raises(ValueError, match="none, if fine-tuned"):
-        Checkpoint(**fields)
-    assert Checkpoint(**fields | {"method": None}).method is None
+        CheckpointEntry(**fields)
+    assert CheckpointEntry(**fields | {"method": None}).method is None
 
 
 class TestEvaluate:
@@ -541,7 +541,7 @@ def test_without_robustbench_the_way_by_hand_is_told(enter, tmp_path, monkeypatc
     def missing() -> None:
         raise UserError("RobustBench is not installed; install it")
 
-    monkeypatch.setattr(obtain, "import_robustbench", missing)
+    monkeypatch.setattr(getting, "import_robustbench", missing)
     message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path))
     assert "RobustBench is not installed" in message
     assert "--file PATH" in message

@@ -11,7 +11,7 @@ import typer
 from scipy.stats import t
 from typer.testing import CliRunner
 
-from benchmark.checkpoints.entry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.cli.check import check, examine
 from benchmark.data.info import CIFAR10
 from benchmark.errors import UserError
@@ -223,7 +223,7 @@ class TestCompared:
         assert len(ids) > 200
 
 
-def checkpoint(**changes: Any) -> Checkpoint:
+def checkpoint(**changes: Any) -> CheckpointEntry:
     """An entry of the registry."""
     content: dict[str, Any] = {
         "name": "theirs",
@@ -238,7 +238,7 @@ def checkpoint(**changes: Any) -> Checkpoint:
         "selects_on": "unknown",
         "published": {"clean": 0.85, "autoattack": 0.5},
     }
-    return Checkpoint(**(content | changes))
+    return CheckpointEntry(**(content | changes))
 
 
 def write_own(store: Store, name: str, k: int, sha256: str = "c" * 64, **changes: Any) -> None:
@@ -253,7 +253,7 @@ def write_own(store: Store, name: str, k: int, sha256: str = "c" * 64, **changes
 class TestCheckpoints:
     """The same weights, evaluated here and by others."""
 
-    def verdicts(self, store: Store, entry: Checkpoint) -> dict[str, Finding]:
+    def verdicts(self, store: Store, entry: CheckpointEntry) -> dict[str, Finding]:
         """What the registry says of `theirs` against the records."""
         findings = own_compared(store, published(), {entry.name: entry})
         return {finding.id: finding for finding in findings if "theirs" in finding.id}

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from math import isclose, sqrt
 from typing import Literal
 
-from benchmark.checkpoints.entry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.plans.scales import Scale
@@ -219,7 +219,7 @@ class _Target:
 
 
 def own_compared(
-    store: Store, published: Published, checkpoints: Mapping[str, Checkpoint]
+    store: Store, published: Published, checkpoints: Mapping[str, CheckpointEntry]
 ) -> list[Finding]:
     """Records of `evaluate --checkpoint NAME` against the numbers published for those weights.
 
@@ -238,7 +238,7 @@ def own_compared(
     ]
 
 
-def _targets(published: Published, checkpoints: Mapping[str, Checkpoint]) -> list[_Target]:
+def _targets(published: Published, checkpoints: Mapping[str, CheckpointEntry]) -> list[_Target]:
     targets: dict[tuple[str, str, float], _Target] = {}
     for row in published.rows:
         if row.checkpoint is None:
@@ -261,7 +261,7 @@ def _of_checkpoint(
     store: Store,
     target: _Target,
     held: Sequence[Cell],
-    checkpoint: Checkpoint | None,
+    checkpoint: CheckpointEntry | None,
     evaluations: Sequence[str],
 ) -> Finding:
     what, where = evaluation(target.name).label, f"{target.dataset}/{target.checkpoint}"
@@ -279,7 +279,7 @@ def _of_checkpoint(
 
 
 def _own_record(
-    store: Store, target: _Target, held: Sequence[Cell], checkpoint: Checkpoint | None
+    store: Store, target: _Target, held: Sequence[Cell], checkpoint: CheckpointEntry | None
 ) -> tuple[Record | None, str]:
     """The record of these weights by today's evaluation, or why there is none."""
     why = f"no {target.name} of this checkpoint"

@@ -28,7 +28,7 @@ from benchmark.report.leaderboard.ranking import Place, places
 from benchmark.report.leaderboard.schema import Board, Change, Leaderboard, LeftOut, Number
 
 if TYPE_CHECKING:
-    from benchmark.checkpoints.entry import Checkpoint
+    from benchmark.checkpoints.entry import CheckpointEntry
 
 DIGITS = 6
 
@@ -55,7 +55,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
 def leaderboard(
     store: Store,
     scales: Mapping[str, Scale | None],
-    checkpoints: "Mapping[str, Checkpoint]",
+    checkpoints: "Mapping[str, CheckpointEntry]",
     left_out: Iterable[LeftOut] = (),
 ) -> Leaderboard:
     """The leaderboard of what is on record at `scales`, by what stands for each in a key.

@@ -35,7 +35,7 @@ from benchmark.report.leaderboard.schema import (
 )
 
 if TYPE_CHECKING:
-    from benchmark.checkpoints.entry import Checkpoint
+    from benchmark.checkpoints.entry import CheckpointEntry
 
 _FROST = "frost"  # pictures of the user's own, in a record's sources
 
@@ -53,8 +53,8 @@ class Model:
     info: DatasetInfo
     scale: Scale | None
     tuning: Finetune | None
-    checkpoint: "Checkpoint | None"
-    kept: "Checkpoint | None" = None
+    checkpoint: "CheckpointEntry | None"
+    kept: "CheckpointEntry | None" = None
     records: dict[str, dict[int, Record]] = field(default_factory=dict)
     makings: dict[int, Making] = field(default_factory=dict)
 
@@ -130,7 +130,7 @@ class Model:
 
 
 def read_models(
-    store: Store, scales: Mapping[str, Scale | None], checkpoints: "Mapping[str, Checkpoint]"
+    store: Store, scales: Mapping[str, Scale | None], checkpoints: "Mapping[str, CheckpointEntry]"
 ) -> tuple[dict[str, Model], list[LeftOut]]:
     """Models by id, of all fresh records at `scales`, and what had to be left out.
 
@@ -155,7 +155,7 @@ def read_models(
 
 
 def _model(
-    cell: Cell, scale: Scale | None, checkpoints: "Mapping[str, Checkpoint]"
+    cell: Cell, scale: Scale | None, checkpoints: "Mapping[str, CheckpointEntry]"
 ) -> tuple[Model, Plan | None]:
     """A model without records, and its plan unless it was made elsewhere.
 
