@@ -14,13 +14,7 @@ from filelock import FileLock
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import refuse_other_content
 from benchmark.checkpoints.registry import path_of, verified_file
-from benchmark.checkpoints.robustbench import (
-    DEFAULT_THREAT,
-    PREFIX,
-    download_from_drive,
-    drive_id,
-    import_robustbench,
-)
+from benchmark.checkpoints.robustbench import download_from_drive, drive_id
 from benchmark.data.get.download import fetch, staging, writing
 from benchmark.data.get.sha256sums import NAME as SUMS
 from benchmark.data.get.sha256sums import read_sums, sha256_of, write_sums
@@ -89,10 +83,8 @@ def _take(checkpoint: CheckpointEntry, copy: Path, target: Path, accepted: Seque
 def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
     """Download a file of RobustBench's zoo as RobustBench would; it must look like a checkpoint."""
     by_hand = f"`checkpoints get {checkpoint.name} --file PATH` takes a copy of yours"
-    threat, slash, zoo_id = checkpoint.source.removeprefix(PREFIX).rpartition("/")
     try:
-        import_robustbench()
-        drive = drive_id(zoo_id, checkpoint.dataset, threat if slash else DEFAULT_THREAT)
+        drive = drive_id(checkpoint.source, checkpoint.dataset)
     except UserError as error:
         raise UserError(f"{checkpoint.name} is of RobustBench's zoo: {error}; {by_hand}") from error
     folder = target.parent

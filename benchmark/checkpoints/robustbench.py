@@ -115,25 +115,24 @@ def named_zoo_arch(text: str, dataset: str) -> ZooArch:
     return zoo_arch(name, dataset, threat if slash else DEFAULT_THREAT)
 
 
-def zoo_model(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> "nn.Module":
-    """The network of a zoo id with random weights, in evaluation mode; nothing is downloaded.
+def zoo_model(arch: ZooArch) -> "nn.Module":
+    """The network of the zoo with random weights, in evaluation mode; nothing is downloaded.
 
-    Takes images in [0,1], shape (B, 3, 32, 32), and returns logits (B, K). Raises as `zoo_arch`.
+    Takes images in [0,1], shape (B, 3, 32, 32), and returns logits (B, K).
     """
-    arch = zoo_arch(name, dataset, threat)
     import timm
     import torch
 
     # Transformers are in timm's registry, under names that load_model composes in the same way.
-    registered = f"{name.lower().replace('-', '_')}_{dataset}_{threat.lower()}"
+    registered = f"{arch.zoo_id.replace('-', '_')}_{arch.dataset}_{arch.threat}".lower()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model: nn.Module
         if timm.is_model(registered):
-            classes = dataset_info(dataset).classes
+            classes = dataset_info(arch.dataset).classes
             model = timm.create_model(registered, num_classes=classes, pretrained=False)
         else:
-            model = _entry(arch.zoo_id, dataset, threat)["model"]()
+            model = _entry(arch.zoo_id, arch.dataset, arch.threat)["model"]()
     return model.eval()
 
 
@@ -181,15 +180,15 @@ def load_zoo_checkpoint(
     return replace(loaded, state=state, notes=(*loaded.notes, note))
 
 
-def drive_id(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> str:
-    """The id on Google Drive of the file that RobustBench takes for a zoo id.
+def drive_id(text: str, dataset: str) -> str:
+    """The id on Google Drive of the file that RobustBench takes for `robustbench:ID`.
 
     Raises as `zoo_arch`, and for a network whose weights are not there but with timm.
     """
-    zoo_arch(name, dataset, threat)
-    found = _entry(name, dataset, threat)["gdrive_id"]
+    arch = named_zoo_arch(text, dataset)
+    found = _entry(arch.zoo_id, dataset, arch.threat)["gdrive_id"]
     if not isinstance(found, str):
-        raise UserError(f"RobustBench has no file for '{name}'; its weights come with timm")
+        raise UserError(f"RobustBench has no file for '{arch.zoo_id}'; its weights come with timm")
     return found
 
 

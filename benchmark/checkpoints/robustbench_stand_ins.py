@@ -7,14 +7,13 @@ same attacks are there under the name `pyautoattack`. Where the real ones are mi
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
@@ -70,49 +69,24 @@ def _module(name: str, **contents: object) -> ModuleType:
 
 
 class AutoAttackStandIn:
-    """`pyautoattack.AutoAttack` with the arguments and the result of fra31/auto-attack.
+    """`pyautoattack.AutoAttack` as `robustbench.eval.benchmark` calls fra31/auto-attack.
 
-    The adversary of `robustbench.eval.benchmark`. What it would print goes to the logger `auto-attack`.
+    What that would print goes to the logger `auto-attack`.
     """
 
-    def __init__(
-        self,
-        model: "nn.Module",
-        norm: str = "Linf",
-        eps: float = 0.3,
-        seed: int | None = None,
-        verbose: bool = True,
-        attacks_to_run: Sequence[str] = (),
-        version: str = "standard",
-        is_tf_model: bool = False,
-        device: "str | torch.device" = "cuda",
-        log_path: str | None = None,
-    ) -> None:
+    def __init__(self, model: "nn.Module", *, log_path: str | None = None, **settings: Any) -> None:
         import pyautoattack
 
-        if is_tf_model or log_path is not None:
-            raise ValueError("pyautoattack has neither TensorFlow models nor log files")
-        self.attack = pyautoattack.AutoAttack(
-            model,
-            attacks=list(attacks_to_run) if attacks_to_run or version == "custom" else None,
-            device=device,
-            eps=eps,
-            norm=norm,
-            seed=seed,
-            version=version,
-        )
-        self.attack.verbose = verbose
+        if log_path is not None:
+            raise ValueError("pyautoattack has no log files")
+        self.attack = pyautoattack.AutoAttack(model, **settings)
 
     def run_standard_evaluation(
-        self,
-        x_orig: "Tensor",
-        y_orig: "Tensor",
-        bs: int = 250,
-        return_labels: bool = False,
-        state_path: Path | None = None,
-    ) -> "Tensor | tuple[Tensor, Tensor]":
-        """x_adv in [0,1] like `x_orig` (N, C, H, W); with `return_labels` also its predictions (N,)."""
-        x_adv, y_adv = self.attack.run_standard_evaluation(
+        self, x_orig: "Tensor", y_orig: "Tensor", *, bs: int = 250, state_path: Path | None = None
+    ) -> "Tensor":
+        """Adversarial images in [0,1], shape (N, C, H, W) like `x_orig`."""
+        x_adv, _ = self.attack.run_standard_evaluation(
             x_orig, y_orig, batch_size=bs, state_path=state_path
         )
-        return (x_adv, y_adv) if return_labels else x_adv
+        found: Tensor = x_adv
+        return found

@@ -138,7 +138,7 @@ def registered_model(found: CheckpointEntry, directory: Path) -> ModelFile:
 def load_model_file(own: ModelFile) -> tuple[nn.Module, Loaded]:
     """Its network, not yet with the weights, and these. Raises `UserError` where they do not fit."""
     if isinstance(own.arch, ZooArch):
-        model = zoo_model(own.arch.zoo_id, own.arch.dataset, own.arch.threat)
+        model = zoo_model(own.arch)
         load = partial(load_zoo_checkpoint, own.weights, own.arch, model)
     else:
         model = build(own.arch.name, own.info)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 
@@ -11,9 +12,11 @@ import torch
 from benchmark.checkpoints import registry as module
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import load_checkpoint
-from benchmark.checkpoints.networks import NORMALISATIONS, normalised
+from benchmark.checkpoints.networks import NORMALISATIONS, normalised, normalization_of
 from benchmark.checkpoints.registry import FileState, checkpoint, file_state, registry, verified_file
+from benchmark.checkpoints.robustbench import CONSTANTS, drive_id, named_zoo_arch, zoo_model
 from benchmark.data.get.sha256sums import write_sums
+from benchmark.data.info import CIFAR10
 from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
@@ -119,14 +122,6 @@ class TestShipped:
 
     def test_zoo_files_fit_the_networks_they_are_given_to(self, monkeypatch):
         """RobustBench's network and ours are alike in names, shapes, mean and std, bar the dropped."""
-        from benchmark.checkpoints.robustbench import (
-            CONSTANTS,
-            DEFAULT_THREAT,
-            PREFIX,
-            drive_id,
-            zoo_model,
-        )
-
         # Only names and shapes matter, and drawing 200 million numbers takes seconds.
         monkeypatch.setattr(torch.Tensor, "normal_", lambda self, *_, **__: self)
         for layer in (torch.nn.Conv2d, torch.nn.Linear):
@@ -135,11 +130,10 @@ class TestShipped:
         for entry in registry().values():
             if entry.kind is not FileSource.ROBUSTBENCH:
                 continue
-            zoo_id = entry.source.removeprefix(PREFIX)
-            assert drive_id(zoo_id, entry.dataset, DEFAULT_THREAT)
+            assert drive_id(entry.source, entry.dataset)
             if entry.is_zoo:
                 continue
-            theirs = zoo_model(zoo_id, entry.dataset).state_dict()
+            theirs = zoo_model(named_zoo_arch(entry.source, entry.dataset)).state_dict()
             mean, std = (theirs.pop(name, None) for name in CONSTANTS)
             network, info = entry.network
             ours = build(network.name, info).state_dict()
@@ -155,11 +149,8 @@ class TestShipped:
     def test_reading_it_needs_no_torch(self):
         """Commands that only name checkpoints start without torch."""
         code = "import sys; from benchmark.checkpoints import registry as r; r.registry()"
-        code += "; print(*sys.modules)"
-        answer = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        assert "torch" not in answer.stdout.split()
+        code += "; sys.exit('torch' in sys.modules)"
+        subprocess.run([sys.executable, "-c", code], check=True)
 
     def test_an_unknown_name_brings_its_likes(self):
         """One line with names close to the wrong one."""
@@ -203,12 +194,9 @@ class TestFile:
     )
     def test_a_broken_entry_is_one_line(self, written, tmp_path, fields, named):
         """The line names the file, the entry and what is wrong with it."""
-        with pytest.raises(UserError) as refused:
+        where = re.escape(f"'{tmp_path / 'registry.toml'}', checkpoint ")
+        with pytest.raises(UserError, match=rf"^{where}.*{re.escape(named)}.*$"):
             written(**fields)
-        message = str(refused.value)
-        assert "\n" not in message
-        assert f"'{tmp_path / 'registry.toml'}', checkpoint " in message
-        assert named in message
 
     @pytest.mark.parametrize(
         ("text", "named"),
@@ -220,20 +208,15 @@ class TestFile:
             ("schema_version = 1\ncheckpoint = 1\n", "holds 'checkpoint'"),
             (toml_of(ENTRY, ENTRY | {"file": "b.pt"}), "two entries named 'mine'"),
             (toml_of(ENTRY, ENTRY | {"name": "other"}), "file 'mine.pt' is that of mine too"),
-            (
-                toml_of(ENTRY) + "published = {clean = 66.3}\n",
-                "published.clean",
-            ),
+            (toml_of(ENTRY) + "published = {clean = 66.3}\n", "published.clean"),
             (toml_of(ENTRY) + "published = {clear = 0.6}\n", "unknown evaluation 'clear'"),
         ],
     )
     def test_a_broken_file_is_one_line(self, written, tmp_path, text, named):
         """What is wrong with the file as a whole, and values that are no fractions, are named."""
-        with pytest.raises(UserError) as refused:
+        where = re.escape(str(tmp_path / "registry.toml"))
+        with pytest.raises(UserError, match=rf"^'{where}'.*{re.escape(named)}.*$"):
             written(text)
-        assert str(tmp_path / "registry.toml") in str(refused.value)
-        assert named in str(refused.value)
-        assert "\n" not in str(refused.value)
 
     def test_a_registry_that_is_not_there(self, tmp_path):
         """A missing file is named."""
@@ -276,10 +259,8 @@ class TestHeld:
     def test_other_bytes_are_refused(self, written, put, content):
         """A byte more, less or other is another file, and both hashes are told."""
         entry, data = written()["mine"], put(content)
-        with pytest.raises(UserError) as refused:
+        with pytest.raises(UserError, match=f"{SHA256}.*{hashlib.sha256(content).hexdigest()}"):
             verified_file(entry, data)
-        assert SHA256 in str(refused.value)
-        assert hashlib.sha256(content).hexdigest() in str(refused.value)
         assert file_state(entry, data) is FileState.DAMAGED
 
     def test_another_length_is_told_as_such(self, written, put):
@@ -315,8 +296,5 @@ def test_eps_is_a_number(eps, value):
 @pytest.mark.parametrize("how", ["dataset", *NORMALISATIONS, "0.1,0.2,0.3/0.5", "0.25/0.5,0.6,0.7"])
 def test_normalisations_have_a_text(how):
     """The text of a mean and std makes them again."""
-    from benchmark.checkpoints.networks import normalization_of
-    from benchmark.data.info import CIFAR10
-
     info = normalised(CIFAR10, how)
     assert normalised(CIFAR10, normalization_of(CIFAR10, info.mean, info.std)) == info

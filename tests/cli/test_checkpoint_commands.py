@@ -120,8 +120,9 @@ def drive(monkeypatch):
             asked.append(drive_id)
             target.write_bytes(content)
 
-        monkeypatch.setattr(getting, "import_robustbench", lambda: None)
-        monkeypatch.setattr(getting, "drive_id", lambda zoo_id, dataset, threat: f"drive-{zoo_id}")
+        monkeypatch.setattr(
+            getting, "drive_id", lambda source, _: source.replace("robustbench:", "drive-")
+        )
         monkeypatch.setattr(getting, "download_from_drive", download)
         return asked
 
@@ -541,7 +542,7 @@ def test_without_robustbench_the_way_by_hand_is_told(enter, tmp_path, monkeypatc
     def missing() -> None:
         raise UserError("RobustBench is not installed; install it")
 
-    monkeypatch.setattr(getting, "import_robustbench", missing)
+    monkeypatch.setattr("benchmark.checkpoints.robustbench.import_robustbench", missing)
     message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path))
     assert "RobustBench is not installed" in message
     assert "--file PATH" in message
