@@ -145,12 +145,11 @@ class TestOracles:
         )
         np.testing.assert_allclose(x_adv.numpy().reshape(20, 16), expected, rtol=0, atol=1e-12)
 
-    def test_network_equals_the_written_out_loop(self, network, learned, digits, plain_pgd):
+    def test_network_equals_the_written_out_loop(self, model, digits, plain_pgd):
         """On a ResNet the loop gives the examples of the plain one in the fixtures."""
-        network.load_state_dict(learned)
         split = digits.test.first(40)
-        expected = plain_pgd(network, split, DIGITS.threat, seed=5)
-        torch.testing.assert_close(adversarial(network, split, 40), expected, rtol=0, atol=1e-6)
+        expected = plain_pgd(model, split, DIGITS.threat, seed=5)
+        torch.testing.assert_close(adversarial(model, split, 40), expected, rtol=0, atol=1e-6)
 
     def test_usual_objective_is_the_sum_over_the_batch(self):
         """Summed cross-entropy, so that the gradient of an example does not shrink with the batch."""
@@ -175,12 +174,6 @@ class TestOracles:
 
 class TestBatches:
     """In evaluation mode an example's perturbation is its own."""
-
-    @pytest.fixture
-    def model(self, network, learned):
-        """A network with learned statistics."""
-        network.load_state_dict(learned)
-        return network
 
     def test_batch_size_changes_no_bit(self, model, digits):
         """Batches of 128 and 37, the last of them smaller, give the same examples."""

@@ -35,13 +35,6 @@ CELL = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "none", 0)
 IMAGES = 40
 
 
-@pytest.fixture
-def model(network, learned):
-    """A network that gets some images right and some wrong."""
-    network.load_state_dict(learned)
-    return network
-
-
 @pytest.fixture(scope="module")
 def data(digits):
     """Digits with the first test images; one object, so that corrupted copies are made once."""
