@@ -175,16 +175,12 @@ class TestOracles:
 class TestBatches:
     """In evaluation mode an example's perturbation is its own."""
 
-    def test_batch_size_changes_no_bit(self, model, digits):
-        """Batches of 128 and 37, the last of them smaller, give the same examples."""
-        split = digits.test.first(165)
-        assert torch.equal(adversarial(model, split, 37), adversarial(model, split, 128))
-
-    def test_an_example_alone_has_the_same_bits(self, model, digits):
-        """Batches of one give the examples of the batch of 128."""
-        split, attack = digits.test.first(128), LinfAttack(0.12, 0.03, 4)
-        alone = adversarial(model, split.first(20), 1, attack=attack)
-        assert torch.equal(alone, adversarial(model, split, 128, attack=attack)[:20])
+    @pytest.mark.parametrize(("count", "size", "steps"), [(165, 37, 10), (20, 1, 4)])
+    def test_batch_size_changes_no_bit(self, model, digits, count, size, steps):
+        """Batches of 37, the last of them smaller, and of one give the examples of batches of 128."""
+        split, attack = digits.test.first(165), LinfAttack(0.12, 0.03, steps)
+        some = adversarial(model, split.first(count), size, attack=attack)
+        assert torch.equal(some, adversarial(model, split, 128, attack=attack)[:count])
 
     def test_order_changes_no_bit(self, model, digits):
         """Permuted images with their permuted starts give the permuted examples."""
@@ -256,27 +252,20 @@ class TestModel:
 
     @pytest.mark.parametrize("bn_training", [False, True])
     def test_flags_are_restored(self, network, digits, bn_training):
-        """A mixture of training flags survives the attack."""
-        network.train()
-        network.layer2.eval()
-        before = flags(network)
-        x, labels = digits.test.batch(0, 4)
-        start = torch.zeros_like(x)
-        linf_pgd(network, x, labels, LinfAttack(0.1, 0.1, 1), start, bn_training=bn_training)
-        assert flags(network) == before
-
-    def test_flags_are_restored_after_an_error(self, network, digits):
-        """They survive an objective that raises."""
+        """A mixture of training flags survives the attack, and an objective that raises."""
 
         def broken(logits, labels):
             raise ArithmeticError("no objective")
 
-        network.layer2.train()
+        network.train()
+        network.layer2.eval()
         before = flags(network)
         x, labels = digits.test.batch(0, 4)
-        start = torch.zeros_like(x)
+        given = (network, x, labels, LinfAttack(0.1, 0.1, 1), torch.zeros_like(x))
+        linf_pgd(*given, bn_training=bn_training)
+        assert flags(network) == before
         with pytest.raises(ArithmeticError, match="no objective"):
-            linf_pgd(network, x, labels, DIGITS.threat, start, objective=broken, bn_training=True)
+            linf_pgd(*given, objective=broken, bn_training=bn_training)
         assert flags(network) == before
 
     def test_training_mode_sets_every_module(self, network):
