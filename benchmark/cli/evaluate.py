@@ -130,7 +130,7 @@ def evaluate(
         chosen, info = network(arch_name, dataset_info(dataset), normalization)
         own = ModelFile(weights, chosen, info, name, entry, tuple(drop or ()))
     wanted = limited_evaluations(_evaluations(evaluations, own.info, data_dir), limit)
-    store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
+    store, key = Store(results, artifacts), own.cell(own.name or own.file_name).key
     torch.set_num_threads(threads or cores())
     use(asked(precision, compiled))
     with display(Console(stderr=True), 1, 1) as shown:

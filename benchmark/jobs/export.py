@@ -36,12 +36,21 @@ class Exported:
 
 
 def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | None = None) -> Exported:
-    """The network of `cell` as the checkpoint `name`; nothing is written.
+    """Pack the network of `cell` as the checkpoint `name`; nothing is written.
 
-    `source` is the path of the file from the folder of the registry that the entry is for.
-    The same cell gives the same bytes each time. `licence` is MIT unless the weights started from a
-    checkpoint of another. Raises `UserError` if the cell is not finished, if its weights are not here
-    or not those of its records, and if `name` cannot stand in a key.
+    Args:
+        cell: A finished cell.
+        source: The path of the file from the folder of the registry that the entry is for.
+        store: Where its records and weights are.
+        name: The name of the entry.
+        licence: MIT unless the weights started from a checkpoint of another.
+
+    Returns:
+        File, entry and model card; the same cell gives the same bytes each time.
+
+    Raises:
+        UserError: The cell is not finished, its weights are not here or not those of its records, or
+            `name` cannot stand in a key.
     """
     making, records = made(cell, store)
     path = store.work(cell) / WEIGHTS
@@ -108,10 +117,8 @@ def packed(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
 
 def toml_block(entry: CheckpointEntry) -> str:
     """The table of an entry as it stands in `checkpoints.toml`, without what is left at its default."""
-    lines = ["[[checkpoint]]"]
-    for name, value in entry.model_dump(exclude_defaults=True).items():
-        lines.append(f"{name} = {_toml(value)}")
-    return "\n".join(lines) + "\n"
+    fields = entry.model_dump(exclude_defaults=True).items()
+    return "\n".join(["[[checkpoint]]", *(f"{name} = {_toml(value)}" for name, value in fields)]) + "\n"
 
 
 def _toml(value: object) -> str:
@@ -127,7 +134,7 @@ def _metadata(
 ) -> dict[str, str]:
     """What the file says of itself; with `fingerprint` and `making` it can stand in `artifacts/`."""
     counts = {record.evaluation: {"k": record.k, "n": record.n} for record in records}
-    said = {
+    facts = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "cell": making.cell.cell.key,
@@ -137,7 +144,7 @@ def _metadata(
         "licence": licence,
         "making": making.model_dump_json(),
     }
-    return said | ({"fingerprint": fingerprint} if fingerprint else {})
+    return facts | ({"fingerprint": fingerprint} if fingerprint else {})
 
 
 def _origin(cell: Cell, store: Store) -> Checkpoint | None:
