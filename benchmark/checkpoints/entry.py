@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from baselines import method
-from benchmark.checkpoints.networks import check_zoo_normalization, is_zoo, network, normalised
+from benchmark.checkpoints.networks import is_zoo, network, pixels
 from benchmark.checkpoints.robustbench import PREFIX
 from benchmark.data import dataset_info
 from benchmark.data.info import DatasetInfo
@@ -121,10 +121,7 @@ class CheckpointEntry(BaseModel):
         try:
             for name in self.published:
                 evaluation(name)
-            if self.is_zoo:
-                check_zoo_normalization(self.normalization)
-            else:
-                normalised(dataset_info(self.dataset), self.normalization)
+            pixels(self.arch, dataset_info(self.dataset), self.normalization)
         except UserError as error:
             raise ValueError(str(error)) from error
         return self

@@ -6,7 +6,8 @@ unread until its hash is accepted, which is written to `SHA256SUMS` beside it.
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -72,12 +73,10 @@ def _take(checkpoint: CheckpointEntry, copy: Path, target: Path, accepted: Seque
         raise UserError(
             f"'{copy}' is not {checkpoint.name}: expected sha256 {checkpoint.sha256}, found {found}"
         )
-    folder = target.parent
-    with writing(folder), FileLock(_lock(target)), staging(folder, target.name) as part:
-        shutil.copyfile(copy, part / target.name)
-        if sha256_of(part / target.name) != found:
+    with _placed(target) as path:
+        shutil.copyfile(copy, path)
+        if sha256_of(path) != found:
             raise UserError(f"'{copy}' changed while it was copied; try again")
-        (part / target.name).replace(target)
 
 
 def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
@@ -87,21 +86,28 @@ def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
         drive = drive_id(checkpoint.source, checkpoint.dataset)
     except UserError as error:
         raise UserError(f"{checkpoint.name} is of RobustBench's zoo: {error}; {by_hand}") from error
-    folder = target.parent
-    with writing(folder), FileLock(_lock(target)):
-        if target.exists():
+    with _placed(target) as path:
+        if target.exists():  # another process may just have got it
             return
-        with staging(folder, target.name) as part:
-            try:
-                download_from_drive(drive, part / target.name, quiet=not sys.stderr.isatty())
-                refuse_other_content(part / target.name)
-            except UserError as error:
-                reason = str(error).replace(f"'{part / target.name}'", "what Google Drive sent")
-                raise UserError(
-                    f"{checkpoint.name}: {reason}; open https://drive.google.com/file/d/{drive}/view "
-                    f"in a browser, save the file, and {by_hand}"
-                ) from error
-            (part / target.name).replace(target)
+        try:
+            download_from_drive(drive, path, quiet=not sys.stderr.isatty())
+            refuse_other_content(path)
+        except UserError as error:
+            reason = str(error).replace(f"'{path}'", "what Google Drive sent")
+            raise UserError(
+                f"{checkpoint.name}: {reason}; open https://drive.google.com/file/d/{drive}/view "
+                f"in a browser, save the file, and {by_hand}"
+            ) from error
+
+
+@contextmanager
+def _placed(target: Path) -> Iterator[Path]:
+    """A path to write to under a lock; what stands there afterwards becomes `target` in one rename."""
+    folder = target.parent
+    with writing(folder), FileLock(_lock(target)), staging(folder, target.name) as part:
+        yield (path := part / target.name)
+        if path.exists():
+            path.replace(target)
 
 
 def _accept(target: Path, accepted: Sequence[str]) -> None:

@@ -123,14 +123,12 @@ class TestOracle:
         return entries
 
     def test_accuracy_drop_is_that_of_the_perturbed_model(self, model, examples):
-        """The drop is the difference of the accuracies on the adversarial examples."""
         entry = measure_one(model, "conv1", examples)
         hits = entry.accuracy_drop * IMAGES
         assert hits == pytest.approx(round(hits), abs=1e-6)
         assert hits > 0
 
     def test_robust_loss_is_the_mean_over_all_examples(self, model, examples):
-        """Loss and accuracy of one pass over everything at once."""
         loss, accuracy = robust_loss(model, examples)
         with torch.no_grad():
             logits = model(examples.x_adv)
@@ -212,7 +210,6 @@ class TestModel:
         assert free == {("linear.weight",)}
 
     def test_a_frozen_weight_is_measured_and_stays_frozen(self, model, examples):
-        """A weight that needed no gradient before has the same MRC, and needs none afterwards."""
         expected = measure_one(model, "layer2.0.conv2", examples)
         model.requires_grad_(False)
         assert measure_one(model, "layer2.0.conv2", examples) == expected
@@ -316,7 +313,6 @@ class TestJournal:
             assert (one.epochs, one.constrained) == (other.epochs, other.constrained)
 
     def test_progress_reaches_its_total(self, model, split, journal):
-        """Every module is reported, the last one as the last of all."""
         calls = []
         measure(model, split, journal, progress=lambda *call: calls.append(call))
         names = criticality_modules(model)
@@ -339,7 +335,6 @@ class TestExamples:
         assert all(torch.equal(batch.x_adv, batch.labels.float()) for batch in batches)
 
     def test_rows_are_taken_in_the_order_asked_for(self):
-        """An index tensor chooses examples and their order."""
         examples = AdversarialSet(torch.arange(10).float(), torch.arange(10))
         taken = examples.take(torch.tensor([7, 0, 3]))
         assert taken.x_adv.tolist() == [7.0, 0.0, 3.0]
@@ -365,7 +360,6 @@ class TestEntry:
         assert (read.mrc, read.diverged, read.remark) == (0.21773757934570304, False, None)
 
     def test_diverged_entries_survive_the_file(self):
-        """None is written as null and read as None."""
         diverged = entry(mrc=None)
         assert '"mrc":null' in diverged.model_dump_json()
         assert ModuleCriticality.model_validate_json(diverged.model_dump_json()) == diverged

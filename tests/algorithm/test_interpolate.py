@@ -67,19 +67,16 @@ class TestInterpolate:
 
     @pytest.mark.parametrize(("alpha", "batches"), [(0.05, 11), (0.3, 13), (0.35, 14), (0.9, 20)])
     def test_counters_are_rounded(self, start, end, alpha, batches):
-        """Integer entries are rounded and keep their type."""
         counter = interpolate(start, end, alpha)["bn.num_batches_tracked"]
         assert counter.dtype == torch.int64
         assert counter == batches
 
     def test_equal_ends_stay(self, start):
-        """Between equal weights every point is that weight, up to rounding."""
         result = interpolate(start, start, 0.35)
         for name, tensor in start.items():
             torch.testing.assert_close(result[name], tensor, rtol=2e-7, atol=0)
 
     def test_other_networks_are_refused(self, start, end):
-        """State dicts with other names cannot be mixed, at the ends neither."""
         del end["bn.running_var"]
         for alpha in (0.0, 0.5, 1.0):
             with pytest.raises(ValueError, match="different networks"):

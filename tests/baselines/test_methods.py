@@ -62,11 +62,9 @@ class TestRegistry:
         assert all(method(name) is how for name, how in METHODS.items())
 
     def test_labels_are_unique(self):
-        """No two methods look the same in a table."""
         assert len({how.label for how in METHODS.values()}) == len(METHODS)
 
     def test_unknown_name(self):
-        """The error names what there is."""
         with pytest.raises(UserError, match="unknown AT method 'fgsm'; known: pgd-at, trades, mart"):
             method("fgsm")
 
@@ -331,7 +329,6 @@ class TestCrafting:
 
     @EVERY
     def test_start_is_a_draw_of_the_generator(self, network, digits, name):
-        """The same generator gives the same examples, another one others."""
         x, labels = digits.train.batch(0, 8)
         how = METHODS[name]
         made = [how.inner(network, x, labels, ATTACK, seeded(seed)) for seed in (1, 1, 2)]

@@ -167,7 +167,6 @@ class TestKinds:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_logits_are_the_same(self, trained, state, path, kind):
-        """A network with the loaded weights answers bit for bit as the saved one."""
         KINDS[kind](state, path)
         model = seeded("short", DIGITS, seed=1)
         with torch.no_grad():
@@ -176,7 +175,6 @@ class TestKinds:
             assert torch.equal(model(IMAGES), trained(IMAGES))
 
     def test_the_model_is_not_changed(self, fresh, state, path):
-        """Only names, shapes and types of the model are looked at."""
         before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
         save_zip(state, path)
         load_checkpoint(path, fresh)
@@ -252,7 +250,6 @@ class TestWrappers:
         ids=["parallel", "sequential", "nested", "named", "averaged"],
     )
     def test_wrapped_networks_of_torch(self, trained, state, wrap, loading):
-        """What torch's own wrappers save is read."""
         loaded = loading(wrap(trained).state_dict())
         assert same(loaded, state)
         assert loaded.notes
@@ -319,14 +316,12 @@ class TestWrappers:
             assert f"`--normalization {fits}` fits" in refused(constants | weights, model)
 
     def test_first_layer_is_no_normalisation(self, state, refused):
-        """Weights in front of the network are not left out in silence."""
         before = {"0.weight": torch.ones(1, 1, 3, 3)}
         assert "does not fit" in refused(
             before | {f"1.{name}": tensor for name, tensor in state.items()}
         )
 
     def test_entries_that_are_no_tensors_are_noted(self, state, loading):
-        """A number among the weights is not a weight."""
         loaded = loading(state | {"epoch": 3, "arch": "resnet18"})
         assert same(loaded, state)
         assert loaded.notes == ("left out what is no tensor: 'epoch', 'arch'",)
@@ -344,12 +339,10 @@ class TestEntries:
         return path
 
     def test_ambiguity_is_refused(self, fresh, several):
-        """Which of the weights are meant is not guessed."""
         message = refusal(several, fresh)
         assert "'model', 'ema'" in message and "--entry" in message
 
     def test_entry_is_chosen(self, fresh, state, several):
-        """Each can be had by its name."""
         assert same(load_checkpoint(several, fresh, entry="model"), state)
         averaged = load_checkpoint(several, fresh, entry="ema").state
         assert torch.equal(averaged["conv1.weight"], state["conv1.weight"] / 2)
@@ -363,7 +356,6 @@ class TestEntries:
 
     @pytest.mark.parametrize("content", ["one", "several", "flat"])
     def test_unknown_entry_is_refused(self, fresh, state, path, content):
-        """The line lists what the file has instead."""
         save_zip(
             {"one": {"net": state}, "several": {"net": state, "ema": state}, "flat": state}[content],
             path,
@@ -411,12 +403,10 @@ class TestDrop:
         assert loaded.dropped == ("attacker.eps", "loss.weight")
 
     def test_option_that_does_nothing_is_refused(self, state, refused):
-        """A misspelt beginning is a mistake."""
         assert "begins with 'sub_blok1.'" in refused(state, drop=["sub_blok1."])
 
     @pytest.mark.parametrize("drop", ["layer1.", "conv1.weight", ""])
     def test_needed_weights_are_not_dropped(self, fresh, state, path, drop):
-        """The option cannot take weights of the network away."""
         save_zip(state, path)
         with pytest.raises(UserError, match="which the network needs"):
             load_checkpoint(path, fresh, drop=[drop])
@@ -461,7 +451,6 @@ class TestConversion:
 
     @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64], ids=str)
     def test_weights_of_no_floating_type_are_refused(self, state, dtype, refused):
-        """Integers are no weights without their scale."""
         message = refused(state | {"linear.weight": state["linear.weight"].to(dtype)})
         assert "'linear.weight'" in message
         assert str(dtype).removeprefix("torch.") in message and "float32" in message
@@ -470,13 +459,11 @@ class TestConversion:
         "odd", [torch.Tensor.to_sparse, lambda t: t.to("meta")], ids=["sparse", "meta"]
     )
     def test_tensors_that_are_not_dense_are_refused(self, state, odd, refused):
-        """Sparse tensors and such without values are named."""
         assert "'linear.weight'" in refused(state | {"linear.weight": odd(state["linear.weight"])})
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
     def test_weights_that_are_not_finite_are_refused(self, state, kind, value, refused):
-        """The first such tensor is named."""
         bad = dict(state)
         for name in ("layer3.0.bn1.running_var", "linear.bias"):
             bad[name] = state[name].clone()
@@ -486,7 +473,6 @@ class TestConversion:
         assert "linear.bias" not in message
 
     def test_doubles_too_large_are_refused(self, state, refused):
-        """A value that is infinite in the network's precision is not finite."""
         assert "NaN or infinite" in refused(
             state | {"linear.bias": torch.full((10,), 1e300, dtype=torch.float64)}
         )
@@ -509,7 +495,6 @@ class TestMisfits:
         ],
     )
     def test_other_architecture_is_recognised(self, path, theirs, ours, looks):
-        """The line says which known network the file fits."""
         self.saved(path, theirs, DIGITS)
         assert refusal(path, seeded(ours, DIGITS)).endswith(f"; it looks like {looks}")
 
@@ -568,12 +553,10 @@ class TestMisfits:
         assert f"{name!r} is {shape}" in refused(state | {name: torch.zeros(1).expand(shape)})
 
     def test_names_of_several_lines_stay_in_one(self, state, refused):
-        """A hostile name cannot break the line."""
         message = refused({"a\n\x1b[31mb": torch.ones(1), "x.y": torch.ones(1)})
         assert message.isprintable()
 
     def test_unrelated_network_is_not_guessed(self, refused):
-        """Weights of something else are refused without a guess."""
         assert "looks like" not in refused(nn.Linear(3, 2).state_dict())
 
 
@@ -623,7 +606,6 @@ class TestCode:
 
     @pytest.mark.parametrize("value", ["", "0", "false", "No", "off"])
     def test_a_switch_that_is_off_is_none(self, state, monkeypatch, value, loading):
-        """The same variable with a false value keeps nothing from being read."""
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", value)
         assert same(loading(state), state)
 
@@ -643,7 +625,6 @@ class TestCode:
         assert f"objects ({named}" in refused({"state_dict": state, "args": beside}, kind=kind)
 
     def test_torchscript_is_refused(self, fresh, path):
-        """An archive of TorchScript is code, whatever else is in it."""
         with zipfile.ZipFile(path, "w") as archive:
             for name in ("data.pkl", "constants.pkl", "version"):
                 archive.writestr(f"net/{name}", b"")
@@ -671,7 +652,6 @@ class TestDamage:
         ],
     )
     def test_other_content_is_refused(self, fresh, path, content, reason):
-        """One line says what the file is instead."""
         path.write_bytes(content)
         assert reason in refusal(path, fresh)
 
@@ -687,18 +667,15 @@ class TestDamage:
 
     @pytest.mark.parametrize("content", [[1, 2], torch.ones(3), 5, None, "weights", (1,)], ids=repr)
     def test_other_objects_are_refused(self, content, refused):
-        """Something that is no dict is named by its type."""
         assert f"holds a {type(content).__name__}, not a state dict" in refused(content)
 
     @pytest.mark.parametrize(
         "content", [{}, {"epoch": 3}, {"state_dict": {}}, {"optimizer": {"state": {0: {}}}}], ids=repr
     )
     def test_dicts_without_tensors_are_refused(self, content, refused):
-        """There is nothing to load."""
         assert "holds no state dict" in refused(content)
 
     def test_numbers_for_names_are_refused(self, refused):
-        """A list of tensors by number is no state dict."""
         assert "key of type int" in refused({0: torch.ones(1), 1: torch.ones(1)})
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -744,13 +721,11 @@ class TestDamage:
             assert all(tensor.isfinite().all() for tensor in loaded.state.values())
 
     def test_missing_file_and_folder_are_refused(self, fresh, tmp_path):
-        """A wrong path is a user's error."""
         assert "there is no file" in refusal(tmp_path / "none.pt", fresh)
         assert "is a folder; name the checkpoint in it" in refusal(tmp_path, fresh)
         assert "is not a regular file" in refusal(Path("/dev/null"), fresh)
 
     def test_unreadable_file_is_refused(self, fresh, state, path, monkeypatch):
-        """What the system says is passed on."""
         save_zip(state, path)
 
         def fails(*args):

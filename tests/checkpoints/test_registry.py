@@ -89,7 +89,6 @@ class TestShipped:
         assert list(tmp_path.iterdir()) == []
 
     def test_our_own_file_is_the_cell_of_its_records(self, tmp_path):
-        """Weights and published numbers are those of the committed making and records."""
         entry, store = checkpoint(OURS), Store(shipped("results/README.md").parent, tmp_path)
         cell = Cell.parse(entry.cell)
         network, info = entry.network
@@ -147,13 +146,11 @@ class TestShipped:
         assert {"zhang2019theoretically-cifar10", "wu2020adversarial-cifar100"} <= set(checked)
 
     def test_reading_it_needs_no_torch(self):
-        """Commands that only name checkpoints start without torch."""
         code = "import sys; from benchmark.checkpoints import registry as r; r.registry()"
         code += "; sys.exit('torch' in sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True)
 
     def test_an_unknown_name_brings_its_likes(self):
-        """One line with names close to the wrong one."""
         with pytest.raises(UserError, match=r"close to it: .*wu2020adversarial-cifar10"):
             checkpoint("Wu2020Adversarial")
 
@@ -193,7 +190,6 @@ class TestFile:
         ],
     )
     def test_a_broken_entry_is_one_line(self, written, tmp_path, fields, named):
-        """The line names the file, the entry and what is wrong with it."""
         where = re.escape(f"'{tmp_path / 'registry.toml'}', checkpoint ")
         with pytest.raises(UserError, match=rf"^{where}.*{re.escape(named)}.*$"):
             written(**fields)
@@ -219,7 +215,6 @@ class TestFile:
             written(text)
 
     def test_a_registry_that_is_not_there(self, tmp_path):
-        """A missing file is named."""
         with pytest.raises(UserError, match=r"nothing\.toml"):
             registry(tmp_path / "nothing.toml")
 
@@ -242,14 +237,12 @@ class TestHeld:
     """A file is handed out only if it is the right one."""
 
     def test_the_right_bytes(self, written, put):
-        """The path of a file with the registry's hash and size."""
         entry = written(size=len(CONTENT))["mine"]
         data = put()
         assert verified_file(entry, data).read_bytes() == CONTENT
         assert file_state(entry, data) is FileState.VERIFIED
 
     def test_a_missing_file_says_how_to_get_it(self, written, tmp_path):
-        """The commands that bring it are named."""
         entry = written()["mine"]
         with pytest.raises(UserError, match="`checkpoints get mine` downloads it"):
             verified_file(entry, tmp_path)
@@ -281,7 +274,6 @@ class TestHeld:
         assert file_state(entry, data) is FileState.DAMAGED
 
     def test_what_was_accepted_does_not_outweigh_the_registry(self, written, put):
-        """A hash on record is the only one that counts."""
         entry, data = written()["mine"], put(b"\x80 other")
         write_sums(data / "checkpoints", {"mine.pt": hashlib.sha256(b"\x80 other").hexdigest()})
         assert file_state(entry, data) is FileState.DAMAGED

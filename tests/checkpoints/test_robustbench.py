@@ -226,7 +226,6 @@ class TestArchitectures:
         ],
     )
     def test_unknown_ones_are_one_line(self, text: str, dataset: str, message: str) -> None:
-        """What is not there is named with what is close to it."""
         with pytest.raises(UserError) as error:
             named_zoo_arch(f"robustbench:{text}", dataset)
         assert message in str(error.value)
@@ -255,7 +254,6 @@ class TestOurLayerNames:
 
     @pytest.mark.parametrize("kind", ["resnet18", "wrn-10-1"])
     def test_logits(self, kind: str, zoo) -> None:
-        """With the same weights and the same normalised input both give the same logits."""
         theirs, own = (
             model_of(TINY if kind == "wrn-10-1" else "Sehwag2021Proxy_R18"),
             build(kind, CIFAR10),
@@ -437,7 +435,6 @@ class TestCommand:
         ],
     )
     def test_wrong_input_is_one_line(self, evaluate, store, arguments, message: str) -> None:
-        """What is wrong is told in one line, and nothing is filed."""
         answer = evaluate(*arguments)
         assert answer.exit_code == 2
         errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]

@@ -313,7 +313,6 @@ class TestSteps:
         assert all(parameter.requires_grad for parameter in model.parameters())
 
     def test_everything_moves_by_default(self, train, make_network):
-        """Without a choice every parameter is trained."""
         before = make_network().state_dict()
         after = train().state
         assert not [name for name in before if torch.equal(after[name], before[name])]
@@ -326,7 +325,6 @@ class TestSteps:
         assert state["bn1.num_batches_tracked"] == 3 * STEPS * (2 + 1 + 1)
 
     def test_statistics_see_clean_batches_in_fine_tuning(self, train):
-        """Clean training makes one pass per step."""
         select, _ = scripted(1, 2, 3)
         state = train(how=CleanTraining(), select=select).state
         assert state["bn1.num_batches_tracked"] == 3 * STEPS
@@ -342,7 +340,6 @@ class TestSteps:
             train(how=Broken(), stage="here")
 
     def test_recipe_without_momentum(self, train):
-        """Plain gradient descent is a recipe as well, and resumes."""
         recipe = dataclasses.replace(RECIPE, momentum=0.0)
         expected = outcome(train(recipe=recipe))
         killed(train, stopping(3), recipe=recipe)
@@ -469,7 +466,6 @@ class TestPgdAt:
 
     @pytest.mark.parametrize("passes", [0, 1, 2])
     def test_clean_passes_after_a_step(self, network, batch, passes):
-        """Each pass moves the statistics and nothing else."""
         network.train()
         before = clone_state(dict(network.named_parameters()))
         PgdAt(clean_passes=passes).after_step(network, batch[0])
@@ -479,7 +475,6 @@ class TestPgdAt:
             assert parameter.grad is None
 
     def test_clean_training_crafts_nothing(self, network, batch):
-        """Fine-tuning hands the clean images on and draws nothing."""
         x, labels = batch
         generator = torch.Generator().manual_seed(0)
         before = generator.get_state()

@@ -45,14 +45,12 @@ class TestRoundTrip:
         assert torch.equal(loaded["odd"].view(torch.int32), odd.view(torch.int32))
 
     def test_saving_again_replaces(self, path):
-        """The second write is what is read, and no other file is left."""
         for value in (1.0, 2.0):
             save_tensors(path, {"x": torch.tensor(value)}, {"value": str(value)})
         assert load_tensors(path)[1] == {"value": "2.0"}
         assert list(path.parent.iterdir()) == [path]
 
     def test_gradients_do_not_matter(self, network, path):
-        """Parameters are saved as plain tensors."""
         save_tensors(path, dict(network.named_parameters()), {})
         assert not any(tensor.requires_grad for tensor in load_tensors(path)[0].values())
 
@@ -105,13 +103,11 @@ class TestHash:
     """What identifies weights."""
 
     def test_memory_order_does_not_matter(self, state):
-        """Channels-last and contiguous tensors, in any order of names, have one hash."""
         contiguous = {name: tensor.contiguous() for name, tensor in reversed(state.items())}
         assert state["layer1.0.conv1.weight"].stride() != (contiguous["layer1.0.conv1.weight"].stride())
         assert weights_sha256(contiguous) == weights_sha256(state)
 
     def test_file_does_not_matter(self, state, path):
-        """Saved and loaded weights have the hash that they had."""
         save_tensors(path, state, {"any": "thing"})
         assert weights_sha256(load_tensors(path)[0]) == weights_sha256(state)
 

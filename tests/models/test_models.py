@@ -203,7 +203,6 @@ class TestNames:
         ],
     )  # fmt: skip
     def test_unknown_name_is_refused_in_one_line(self, name):
-        """An unknown architecture is a user's error that lists the known ones."""
         known = r"resnet34\[-wWIDTH\], wrn-10-FACTOR, wrn-34-FACTOR$"
         with pytest.raises(UserError, match=rf"'{name}'; known: .*{known}"):
             build(name, DIGITS)
@@ -252,7 +251,6 @@ class TestForward:
     )
     @pytest.mark.parametrize("info", [DIGITS, CIFAR100, TINY_IMAGENET], ids=lambda info: info.name)
     def test_images_give_one_logit_per_class(self, name, info):
-        """Narrow variants take the images of every dataset."""
         model = build(name, info).eval()
         with torch.no_grad():
             logits = model(torch.rand(2, info.channels, info.side, info.side))
@@ -274,7 +272,6 @@ class TestForward:
 
     @pytest.mark.parametrize("name", ["resnet18-w8", "wrn-34-1"])
     def test_constants_are_not_weights(self, name):
-        """Mean and std are neither in the state dict nor parameters."""
         model = build(name, CIFAR10)
         names = [*model.state_dict(), *dict(model.named_parameters())]
         assert not [name for name in names if "normalize" in name]
@@ -308,7 +305,6 @@ class TestForward:
         torch.testing.assert_close(features[1, 4 * 3 + 1], corner)
 
     def test_initialisation_follows_the_seed(self):
-        """The same torch seed gives the same weights, another seed others."""
         states = []
         for seed in (0, 0, 1):
             with torch.random.fork_rng(devices=[]):
