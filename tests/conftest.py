@@ -10,8 +10,9 @@ from hypothesis import settings
 
 from benchmark.engine.precision import BF16, FP32, Precision, use
 from benchmark.records.store import Store
-from benchmark.report.tables.reports import REPORTS
-from benchmark.report.tables.tables import Reader, Table
+from benchmark.report.tables import REPORTS
+from benchmark.report.tables.layout import Table
+from benchmark.report.view import View
 from handmade import BY_HAND, write_every_table
 from invoking import MINI, TINY, Command, Said
 
@@ -57,7 +58,7 @@ def written_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="session")
 def tables_by_hand(written_by_hand: Store) -> dict[str, Table]:
     """Every table of `written_by_hand` by its name."""
-    reader = Reader(written_by_hand, BY_HAND)
+    reader = View(written_by_hand, BY_HAND)
     return {
         name: spec.build(reader, spec.defaults) for name, spec in REPORTS.items() if not spec.audited
     }

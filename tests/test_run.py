@@ -11,16 +11,18 @@ from benchmark.algorithm import interpolate as step_3
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import device_name, machine_versions
-from benchmark.engine.weights import WEIGHTS, Weights, check_repeatable, load_tensors
+from benchmark.engine.weights import WEIGHTS, Weights, load_tensors
+from benchmark.engine.workspace import check_repeatable
 from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import scale
+from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
-from benchmark.run import Run, choose_alpha, run_cell
+from benchmark.run import choose_alpha, run_cell
 from handmade import cell_at, write_making
 from invoking import MINI
 
@@ -106,7 +108,7 @@ def test_a_second_run_makes_nothing(make, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("made again")
 
-    monkeypatch.setattr("benchmark.run.base_weights", never)
+    monkeypatch.setattr("benchmark.run.adversarial_training", never)
     assert make("none") == first
 
 
@@ -122,7 +124,6 @@ def test_weights_are_not_made_again_where_they_would_differ(store, monkeypatch):
             "precision": used().label(cpu),
         }
     )
-    check_repeatable(None, cpu)
     check_repeatable(made.model_copy(update={"provenance": same}), cpu)
     compiled = same.model_copy(update={"precision": "fp32, compiled"})
     with pytest.raises(UserError, match=r"they were made in fp32, compiled \(--precision, --compile\)"):

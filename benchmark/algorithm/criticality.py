@@ -74,9 +74,9 @@ def criticality(
     split: Split,
     attack: LinfAttack,
     settings: Criticality,
+    journal: Journal,
     *,
     seed: int,
-    journal: Journal,
     progress: Progress = silent,
     memory: int | None = None,
 ) -> Sequence[ModuleCriticality]:

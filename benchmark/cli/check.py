@@ -1,6 +1,6 @@
 """`python -m benchmark check`: records against published numbers, and the paper's claims."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from benchmark.checkpoints.registry import checkpoint, registry
-from benchmark.cli.options import PrecisionOption, ResultsOption, guarded, listed, say, write_result
+from benchmark.cli.options import PrecisionOption, ResultsOption, command, listed, say, write_result
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
-from benchmark.plans.scales import SCALES, Scale, arguments
-from benchmark.plans.scales import scale as scale_called
+from benchmark.plans.named import SCALES, arguments
+from benchmark.plans.named import scale as scale_called
+from benchmark.plans.scales import Scale
 from benchmark.plans.start import starting_from
 from benchmark.records.cells import OWN, Slot
 from benchmark.records.store import Store
@@ -26,12 +27,12 @@ from benchmark.report.check.accepted import (
 )
 from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.criticality import FACTOR, NEAR, criticality_compared
-from benchmark.report.check.numbers import COMPARED, compared, is_compared, own_compared
-from benchmark.report.check.published import Published, published
-from benchmark.report.check.published_text import PUBLISHED_FORMATS
+from benchmark.report.check.numbers import COMPARED, checkpoints_compared, compared, is_compared
+from benchmark.report.check.published import published
+from benchmark.report.check.published_text import published_text
 from benchmark.report.check.text import CHECK_FORMATS, Check
-from benchmark.report.check.verdicts import Finding
-from benchmark.report.fresh import Fresh
+from benchmark.report.tables import REPORTS
+from benchmark.report.view import View
 
 
 class CheckFormat(StrEnum):
@@ -42,7 +43,7 @@ class CheckFormat(StrEnum):
     CSV = "csv"
 
 
-@guarded
+@command
 def check(
     scale: Annotated[
         str | None,
@@ -96,64 +97,51 @@ def check(
     exit code 1 if something is no longer a match, within tolerance or holding that was so in
     results/checks/.
     """
-    numbers = published()
     if show_published:
         if accept or any(each is not None for each in (scale, from_checkpoint, precision, only)):
             raise UserError(
                 "--published prints everything and judges nothing; leave --scale, --from-checkpoint, "
                 "--precision, --only and --accept out"
             )
-        typer.echo(PUBLISHED_FORMATS[format](numbers), nl=False)
+        if format is not CheckFormat.TEXT:
+            raise UserError(f"--published prints text only; leave --format {format} out")
+        typer.echo(published_text(published()), nl=False)
         return
     if accept and only is not None:
         raise UserError("--accept keeps all verdicts of a scale; leave --only out")
-    store = Store(results, Path("artifacts"))
-    _check_records(store)
-    examined = examine(store, "quick" if scale is None else scale, numbers, from_checkpoint, precision)
-    findings = [each for each in examined.findings if only is None or fnmatchcase(each.id, only)]
+    store, records = Store(results, Path("artifacts")), results / "records"
+    if not records.is_dir():  # a mistyped --results would have nothing to lose, and so pass for ever
+        raise UserError(
+            f"there is no folder '{records}'; name the results tree by --results, or make records: "
+            "`python -m benchmark table1 --scale quick`"
+        )
+    shown = examine(store, "quick" if scale is None else scale, from_checkpoint, precision)
+    findings = [each for each in shown.findings if only is None or fnmatchcase(each.id, only)]
     if only is not None and not findings:
         raise UserError(f"no verdict matches --only '{only}'; an id reads C1/DATASET/ARCH/METHOD/...")
-    before, path = read_accepted(results, examined.name), accepted_path(results, examined.name)
-    worse = [] if before is None else regressions(before, findings, only)
-    shown = Check(
-        examined.title,
-        tuple(findings),
-        tuple(worse),
-        None if before is None else str(path),
-        numbers,
-        examined.notes,
-    )
+    shown = replace(shown, findings=tuple(findings))
+    path, worse = accepted_path(results, shown.name), []
+    if (before := read_accepted(results, shown.name)) is not None:
+        worse = regressions(before, findings, only)
+        shown = replace(shown, accepted=str(path), regressions=tuple(worse))
     typer.echo(CHECK_FORMATS[format](shown), nl=False)
     if accept:
-        write_result(path, accepted_bytes(accepting(examined.name, findings)))
+        write_result(path, accepted_bytes(accepting(shown.name, findings)))
         say(f"accepted: {path}" + (f", with {len(worse)} that got worse" if worse else ""))
     elif worse:
         say(f"got worse: {', '.join(each.id for each in worse)}")
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True)
-class Examined:
-    """All findings of a scale; `name` is what its file of accepted verdicts is called."""
-
-    name: str
-    title: str
-    findings: list[Finding]
-    notes: tuple[str, ...] = ()
-
-
 def examine(
-    store: Store,
-    scale: str,
-    numbers: Published,
-    from_checkpoint: str | None = None,
-    precision: str | None = None,
-) -> Examined:
-    """What is to be said of the records of `scale`, a name, a TOML file or `own`; of those that start
-    from the comma-separated checkpoints `from_checkpoint`, or are made in `precision`, if given.
+    store: Store, scale: str, from_checkpoint: str | None = None, precision: str | None = None
+) -> Check:
+    """Check the records of `scale`: a name, a TOML file or `own`.
 
-    Raises `UserError` for an unknown scale and for broken records.
+    `from_checkpoint` lists checkpoints that its cells start from, `precision` is the one they are made
+    in. Raises `UserError` for an unknown scale and for broken records.
     """
+    numbers = published()
     if scale == OWN:
         if from_checkpoint is not None or precision is not None:
             raise UserError(
@@ -161,26 +149,16 @@ def examine(
                 "--precision out"
             )
         title = "Check of checkpoints: evaluated here against published numbers of the same weights"
-        return Examined(OWN, title, own_compared(store, numbers, registry()))
+        return Check(OWN, title, tuple(checkpoints_compared(store, numbers, registry())), numbers)
     chosen, argument = _chosen(scale, from_checkpoint, precision, store.results)
-    fresh = Fresh(store, chosen, argument)
-    findings = [
-        *compared(fresh, numbers),
-        *criticality_compared(fresh, numbers),
-        *claim_findings(fresh, numbers),
-    ]
-    title = f"Check of scale {fresh.scale.stem}: {fresh.scale.summary}"
-    return Examined(fresh.scale.stem, title, findings, _notes(fresh))
-
-
-def _check_records(store: Store) -> None:
-    """A mistyped --results would have nothing to lose, and so pass for ever."""
-    folder = store.results / "records"
-    if not folder.is_dir():
-        raise UserError(
-            f"there is no folder '{folder}'; name the results tree by --results, or make records: "
-            "`python -m benchmark table1 --scale quick`"
-        )
+    view = View(store, chosen, argument, REPORTS)
+    findings = (
+        *compared(view, numbers),
+        *criticality_compared(view, numbers),
+        *claim_findings(view, numbers),
+    )
+    title = f"Check of scale {chosen.stem}: {chosen.summary}"
+    return Check(chosen.stem, title, findings, numbers, _notes(chosen))
 
 
 def _chosen(
@@ -200,16 +178,16 @@ def _chosen(
     return starting_from(chosen, names), f"{file} --from-checkpoint {','.join(names)}"
 
 
-def _notes(fresh: Fresh) -> tuple[str, ...]:
+def _notes(scale: Scale) -> tuple[str, ...]:
     notes = [
         "intervals are 95 %; claims about a method are judged over seeds; one, or several that agree "
         "exactly, cannot decide them",
         "a claim fails if one of its cases does; where nothing differs, 1 case in 40 fails by chance",
     ]
-    if not is_compared(fresh.scale):
+    if not is_compared(scale):
         others = ", ".join((*COMPARED, OWN))
         notes.append(
-            f"numbers of scale {fresh.scale.stem} are not compared with published ones: other "
+            f"numbers of scale {scale.stem} are not compared with published ones: other "
             f"networks, recipes or weights; those of {others} are"
         )
         return tuple(notes)
@@ -217,9 +195,9 @@ def _notes(fresh: Fresh) -> tuple[str, ...]:
         f"MRC is shown by seed and within tolerance up to a factor of {FACTOR:g}; a named module is if "
         f"it is among the {NEAR} least (or most) critical in every seed"
     )
-    if COMPARED[fresh.scale.name] == "neighbour":
+    if COMPARED[scale.name] == "neighbour":
         notes.append(
-            f"scale {fresh.scale.name} trains by a shorter recipe: its numbers are neighbours of the "
+            f"scale {scale.name} trains by a shorter recipe: its numbers are neighbours of the "
             "published ones and never match"
         )
     return tuple(notes)

@@ -5,21 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from tabulate import tabulate
 
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.registry import FileState, checkpoint, file_state, path_of, registry
-from benchmark.cli.options import ArtifactsOption, DataOption, ResultsOption, guarded, say, write_result
+from benchmark.cli.options import ArtifactsOption, DataOption, ResultsOption, command, say, write_result
+from benchmark.cli.progress import Unit, getting
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
@@ -39,7 +30,7 @@ NamesArgument = Annotated[
 
 
 @app.command("list")
-@guarded
+@command
 def list_checkpoints(data_dir: DataOption = Path("data")) -> None:
     """Every registered checkpoint: what it really is, published numbers, and whether it is here."""
     heads, indent, entries = ("name", "here", "Std", "AA", "MB"), " " * 4, registry().values()
@@ -54,7 +45,7 @@ def list_checkpoints(data_dir: DataOption = Path("data")) -> None:
 
 
 @app.command()
-@guarded
+@command
 def get(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="As `checkpoints list` names them.")
@@ -82,7 +73,7 @@ def get(
         raise UserError("--file is one file; name one checkpoint")
     for entry in entries:
         before = file_state(entry, data_dir)
-        with _Bytes() as progress:
+        with getting(Unit.MEGABYTES) as progress:
             path = get_checkpoint(entry, data_dir, copy=file, accepted=accepted, progress=progress)
         where = "in the repository" if entry.kind is FileSource.PATH else "in place"
         already = " already" if before is FileState.VERIFIED else ""
@@ -92,7 +83,7 @@ def get(
 
 
 @app.command()
-@guarded
+@command
 def verify(
     names: NamesArgument = None,
     results: ResultsOption = Path("results"),
@@ -122,7 +113,7 @@ def verify(
 
 
 @app.command("export")
-@guarded
+@command
 def export_cell(
     key: Annotated[str, typer.Argument(metavar="KEY", help="A finished cell.")],
     out: Annotated[
@@ -145,9 +136,9 @@ def export_cell(
     cell = Cell.parse(key)
     path, card = exported_paths(out)
     source = source_of(path)
-    stem = re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
+    default = re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
     made = export(
-        cell, source or path.name, Store(results, artifacts), name=name or stem, licence=licence
+        cell, source or path.name, Store(results, artifacts), name=name or default, licence=licence
     )
     write_result(path, made.content)
     write_result(card, made.card.encode())
@@ -157,7 +148,7 @@ def export_cell(
 
 
 @app.command("card")
-@guarded
+@command
 def show_card(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A registered checkpoint of a cell.")],
     results: ResultsOption = Path("results"),
@@ -168,10 +159,10 @@ def show_card(
     typer.echo(card(checkpoint(name), Store(results, Path())), nl=False)
 
 
-def _row(entry: CheckpointEntry, held: FileState) -> list[str]:
+def _row(entry: CheckpointEntry, here: FileState) -> list[str]:
     return [
         entry.name,
-        held.value,
+        here.value,
         *(_percent(entry.published.get(name)) for name in ("clean", "autoattack")),
         MISSING if entry.size is None else f"{entry.size / 1e6:.1f}",
     ]
@@ -209,34 +200,3 @@ def _sha256(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", found):
         raise UserError(f"--accept-checksum '{text}' is no sha256; that is 64 hexadecimal digits")
     return found
-
-
-class _Bytes:
-    """Progress of downloads: a bar on a terminal, a line at each end elsewhere."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        self.bars = Progress(
-            *columns,
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self.tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int, note: str = "", /) -> None:
-        name = f"{stage}, {note}"
-        if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(name)
-            if self.bars.disable:
-                say(f"downloading {stage} from {note}")
-        self.bars.update(self.tasks[name], completed=done, total=total or None)
-
-    def __enter__(self) -> "_Bytes":
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import ResultsOption, guarded, say
+from benchmark.cli.options import ResultsOption, command, say
 from benchmark.errors import UserError
-from benchmark.plans import scales
+from benchmark.plans import named as scales
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Slot
 from benchmark.records.records import Record
@@ -23,7 +23,7 @@ from benchmark.submission.place import SCALES, conflicts, place, sort
 from benchmark.submission.refresh import commands
 
 
-@guarded
+@command
 def submit(
     records: Annotated[
         list[Path] | None,
@@ -180,8 +180,8 @@ def _say_all(word: str, findings: Sequence[Finding]) -> None:
 def _say_refresh(entries: Sequence[Entry], today: Today, results: Path) -> None:
     cells = {entry.cell for entry in entries}
     say("what is made from records is now out of date; make it again:")
-    for command in commands(sorted(cells), today, results):
-        say(f"  {command}")
+    for line in commands(sorted(cells), today, results):
+        say(f"  {line}")
 
 
 def _line(entry: Entry, results: Path) -> str:

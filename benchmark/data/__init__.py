@@ -1,10 +1,8 @@
 """Datasets by name: facts about each, and loading into uint8 tensors held in memory.
 
-`DATASETS` is the registry; a new dataset is its facts in `info.py`, one file with a `load(directory)`
-and one line here.
+A new dataset is its facts in `info.py`, one file with a `load`, and a line in `DATASETS` and `load`.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,39 +13,8 @@ from benchmark.errors import UserError
 if TYPE_CHECKING:
     from benchmark.data.images import Dataset
 
-
-def _digits(_directory: Path) -> "Dataset":
-    from benchmark.data.digits import load
-
-    return load()
-
-
-def _cifar10(directory: Path) -> "Dataset":
-    from benchmark.data.cifar import load
-
-    return load(CIFAR10, directory)
-
-
-def _cifar100(directory: Path) -> "Dataset":
-    from benchmark.data.cifar import load
-
-    return load(CIFAR100, directory)
-
-
-def _tiny_imagenet(directory: Path) -> "Dataset":
-    from benchmark.data.tiny_imagenet import load
-
-    return load(directory)
-
-
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info for info in (DIGITS, CIFAR10, CIFAR100, TINY_IMAGENET)
-}
-_LOADERS: dict[str, Callable[[Path], "Dataset"]] = {
-    "digits": _digits,
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
-    "tiny-imagenet": _tiny_imagenet,
 }
 
 
@@ -60,4 +27,17 @@ def dataset_info(name: str) -> DatasetInfo:
 
 def load(name: str, directory: Path) -> "Dataset":
     """Dataset `name`, read from `directory` where it needs files. Raises `UserError` on bad data."""
-    return replace(_LOADERS[dataset_info(name).name](directory), directory=directory)
+    info = dataset_info(name)
+    if info is DIGITS:
+        from benchmark.data import digits
+
+        data = digits.load()
+    elif info is TINY_IMAGENET:
+        from benchmark.data import tiny_imagenet
+
+        data = tiny_imagenet.load(directory)
+    else:
+        from benchmark.data import cifar
+
+        data = cifar.load(info, directory)
+    return replace(data, directory=directory)

@@ -8,7 +8,6 @@ the user accepted by `python -m benchmark data accept`.
 
 import hashlib
 import json
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from torchvision.datasets import CIFAR10, CIFAR100
 
-from benchmark.data.cifar_batches import read_split
-from benchmark.data.content import content_sha256
+from benchmark.data.cifar_batches import content_sha256, read_split
 from benchmark.data.get.archives import archive
 from benchmark.data.get.download import settle, staging, unpack, verify_archive, writing
 from benchmark.data.images import Dataset, Split
@@ -47,19 +44,11 @@ stand partly in another order, so that it rests on that copy's images and labels
 ones."""
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The files of each split and the key of the labels in them."""
-
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    labels: str
-
-
-_LAYOUTS = {
-    "cifar10": _Layout(tuple(f"data_batch_{k}" for k in range(1, 6)), ("test_batch",), "labels"),
-    "cifar100": _Layout(("train",), ("test",), "fine_labels"),
+_BATCHES = {
+    "cifar10": ([f"data_batch_{k}" for k in range(1, 6)], ["test_batch"], "labels"),
+    "cifar100": (["train"], ["test"], "fine_labels"),
 }
+"""The files of the training and of the test split, and the key of the labels in them."""
 
 
 def load(info: DatasetInfo, directory: Path) -> Dataset:
@@ -77,8 +66,8 @@ def load(info: DatasetInfo, directory: Path) -> Dataset:
 
 def present(info: DatasetInfo, directory: Path) -> bool:
     """Whether every batch of `info` is in `directory`, whatever it holds."""
-    layout, folder = _LAYOUTS[info.name], _folder(info, directory)
-    return all((folder / name).is_file() for name in layout.train + layout.test)
+    train, test, _ = _BATCHES[info.name]
+    return all((_folder(info, directory) / name).is_file() for name in train + test)
 
 
 def verify(info: DatasetInfo, directory: Path) -> str:
@@ -127,6 +116,9 @@ def _folder(info: DatasetInfo, directory: Path) -> Path:
 
 
 def _torchvision(info: DatasetInfo) -> Any:
+    """torchvision's class for the dataset."""
+    from torchvision.datasets import CIFAR10, CIFAR100
+
     return {"cifar10": CIFAR10, "cifar100": CIFAR100}[info.name]
 
 
@@ -213,9 +205,10 @@ def _accepted(folder: Path) -> str | None:
 
 
 def _read(info: DatasetInfo, directory: Path) -> tuple[Split, Split]:
-    layout, folder = _LAYOUTS[info.name], _folder(info, directory)
+    *splits, key = _BATCHES[info.name]
+    folder = _folder(info, directory)
     train, test = (
-        read_split(info, [folder / file for file in files], layout.labels, SIZES[name])
-        for name, files in (("train", layout.train), ("test", layout.test))
+        read_split(info, [folder / file for file in files], key, SIZES[name])
+        for name, files in zip(SIZES, splits, strict=True)
     )
     return train, test

@@ -1,9 +1,10 @@
-"""Reading CIFAR's batch files without trusting them: pickles of which only data are taken.
+"""CIFAR's batch files, read without trusting them, and a hash of their content in any order.
 
 A batch is a pickled dict, from Python 2 in the official files. The unpickler here knows lists, dicts,
 text, numbers and arrays of whole numbers; every other name in the file is refused before it is called.
 """
 
+import hashlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from benchmark.data.images import Split
 from benchmark.data.info import DatasetInfo
@@ -44,6 +45,30 @@ def read_split(info: DatasetInfo, files: Sequence[Path], key: str, size: int) ->
             f"{where}: {counts.min()} to {counts.max()} images of a class, not {fair} of each"
         )
     return Split(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def content_sha256(images: ArrayLike, labels: ArrayLike) -> str:
+    """A hash of labelled images that does not depend on the order of the rows.
+
+    `images` uint8 (N, ...), `labels` integers (N,). SHA-256 over the shape of one image and the sorted
+    SHA-256 digests of the rows; a row is the bytes of its pixels, in C order, and of its label, as
+    little-endian int64. So a changed pixel, a swapped label, a missing or a doubled row show; another
+    order or another file format does not. Raises `ValueError` where the arrays do not fit together.
+    """
+    pixels = np.asarray(images)
+    numbers = np.asarray(labels)
+    if pixels.dtype != np.uint8 or numbers.dtype.kind not in "iu" or numbers.shape != pixels.shape[:1]:
+        raise ValueError(
+            f"images {pixels.dtype}{pixels.shape} and labels {numbers.dtype}{numbers.shape}: not "
+            "uint8 (N, ...) and integers (N,)"
+        )
+    digests = []
+    for row, label in zip(pixels, numbers.astype("<i8"), strict=True):
+        digest = hashlib.sha256(np.ascontiguousarray(row).data)
+        digest.update(label.tobytes())
+        digests.append(digest.digest())
+    digests.sort()
+    return hashlib.sha256(str(pixels.shape[1:]).encode() + b"".join(digests)).hexdigest()
 
 
 def _batch(path: Path, info: DatasetInfo, key: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -1,7 +1,7 @@
-"""What the making of a model may look at: images to train on, and images that choose.
+"""The images that training and model selection may see.
 
-The paper chooses epochs and alpha on test images. A hold-out is cut from the training split instead,
-so that the test images are read once, by the evaluations, when everything has been chosen.
+The paper selects epochs and alpha on test images. A hold-out is cut from the training split instead,
+so that the test images are read once, by the evaluations, after the selection.
 """
 
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ class HoldOut:
 
 
 @dataclass(frozen=True)
-class Material:
-    """`train` is trained on; `judge` chooses epochs and alpha."""
+class Splits:
+    """Images to train on, and images that select epochs and alpha."""
 
     train: "Split"
-    judge: "Split"
+    selection: "Split"
 
 
-def material(data: "Dataset", hold_out: HoldOut | None) -> Material:
-    """The whole training split, judged on the test split; or both parts of the training split."""
+def splits(data: "Dataset", hold_out: HoldOut | None) -> Splits:
+    """Train on the whole training split and select on the test split; or cut the former in two."""
     import torch
 
     if hold_out is None:
-        return Material(data.train, data.test)
+        return Splits(data.train, data.test)
     inside = held_out_places(data.train.labels.cpu().numpy(), hold_out.share, data.info.name)
-    kept, held = (torch.from_numpy(np.flatnonzero(part)) for part in (~inside, inside))
-    return Material(data.train.at(kept), data.train.at(held))
+    rest, chosen = (torch.from_numpy(np.flatnonzero(part)) for part in (~inside, inside))
+    return Splits(data.train.at(rest), data.train.at(chosen))
 
 
 def held_out_places(labels: NDArray[np.int64], share: float, dataset: str) -> NDArray[np.bool_]:

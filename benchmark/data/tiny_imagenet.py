@@ -7,22 +7,47 @@ Its val/ is the test part, since the labels of its test/ were never published.
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from benchmark.data.image_cache import ImageCache, Manifest
+from benchmark.data.get import download
+from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.images import Dataset, Split
 from benchmark.data.info import TINY_IMAGENET
 from benchmark.data.jpegs import Pixels, decode_all, decoder
-from benchmark.data.tiny_imagenet_source import ROOT, Layout, Part, Source, index, opened
+from benchmark.data.sealed import MANIFEST, Manifest, new_folder, read_array, write_array
+from benchmark.data.tiny_imagenet_source import ROOT, ImageFiles, Layout, Part, index, opened
+from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
+from benchmark.records.records import Sha256
 
 OFFICIAL = Layout()
+CACHE = "tiny-imagenet-cache"
 FILES = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 BLOCK = 1000  # images decoded at a time
 THREADS = min(8, os.cpu_count() or 1)
+
+
+class CacheManifest(Manifest):
+    """What the cache was decoded from and holds.
+
+    `source` is `zip` (of the published `md5`) or `tree` (an unpacked folder, for which no hash is
+    published). `classes` are the class names in the order of their numbers, `images` the number of
+    images of each part, `decoder` the libraries that decoded, `sha256` the hash of each file.
+    """
+
+    schema_version: Literal[1] = 1
+    source: Literal["zip", "tree"]
+    md5: str | None
+    classes: tuple[str, ...]
+    images: dict[str, int]
+    decoder: str
+    sha256: dict[str, Sha256]
 
 
 def load(directory: Path, layout: Layout = OFFICIAL) -> Dataset:
@@ -33,15 +58,18 @@ def load(directory: Path, layout: Layout = OFFICIAL) -> Dataset:
     zip if there is neither. Order and numbers of classes are those of `tiny_imagenet_source.index`.
     Raises `UserError` if the files are neither there nor to be had, or are not what they should be.
     """
-    cache = _cache(directory)
-    if not cache.whole:
+    if not decoded(directory):
         prepare(_source(directory), directory, layout)
-    manifest = cache.manifest()
-    return Dataset(
-        TINY_IMAGENET,
-        _split(cache, manifest, "train", layout.classes * layout.train_per_class, layout),
-        _split(cache, manifest, "test", layout.test_images, layout),
-    )
+    hashes = _manifest(directory).sha256
+
+    def split(name: str, count: int) -> Split:
+        shape = (count, layout.side, layout.side, 3)
+        images = _array(directory, f"{name}_images.npy", shape, np.uint8, hashes)
+        labels = _array(directory, f"{name}_labels.npy", (count,), np.int64, hashes)
+        return Split(torch.from_numpy(images), torch.from_numpy(labels))
+
+    train = split("train", layout.classes * layout.train_per_class)
+    return Dataset(TINY_IMAGENET, train, split("test", layout.test_images))
 
 
 def prepare(
@@ -59,27 +87,24 @@ def prepare(
     `tree`. A process killed on the way leaves no cache; only one at a time works on it.
     Raises `UserError` that names the first thing wrong with `source`, or if 1.4 GB cannot be written.
     """
-    from benchmark.data.get.download import writing
+    with download.writing(directory), FileLock(directory / f".{CACHE}.lock"):
+        if not decoded(directory):  # another process may have made it in the meantime
+            _make(directory / CACHE, source, layout, progress, accepted)
 
-    cache = _cache(directory)
-    with writing(directory), FileLock(directory / ".tiny-imagenet-cache.lock"):
-        if not cache.whole:  # another process may have made it in the meantime
-            _make(cache, source, layout, progress, accepted)
+
+def decoded(directory: Path) -> bool:
+    """Whether every file of the cache is there; `load` checks their contents."""
+    return all((directory / CACHE / name).is_file() for name in (*FILES, MANIFEST))
 
 
 def present(directory: Path) -> bool:
     """Whether the cache, the zip or the unpacked folder is there; looks at names only."""
-    return _cache(directory).whole or _on_disk(directory) is not None
+    return decoded(directory) or _on_disk(directory) is not None
 
 
 def class_names(directory: Path) -> tuple[str, ...] | None:
     """WordNet ids in the order of the class numbers, by the cache; None if there is none."""
-    cache = _cache(directory)
-    return cache.manifest().classes if cache.whole else None
-
-
-def _cache(directory: Path) -> ImageCache:
-    return ImageCache(directory / "tiny-imagenet-cache", FILES)
+    return _manifest(directory).classes if decoded(directory) else None
 
 
 def _on_disk(directory: Path) -> Path | None:
@@ -91,60 +116,71 @@ def _on_disk(directory: Path) -> Path | None:
 def _source(directory: Path) -> Path:
     if (found := _on_disk(directory)) is not None:
         return found
-    from benchmark.data.get.archives import ARCHIVES
-    from benchmark.data.get.download import fetch
-
-    return fetch(ARCHIVES["tiny-imagenet"], directory)
+    return download.fetch(ARCHIVES["tiny-imagenet"], directory)
 
 
 def _checked_md5(place: Path, accepted: Collection[str]) -> str:
-    from benchmark.data.get.archives import ARCHIVES
-    from benchmark.data.get.download import md5, verify_archive
-
-    if accepted and (found := md5(place)) in accepted:
+    if accepted and (found := download.md5(place)) in accepted:
         return found
-    verify_archive(ARCHIVES["tiny-imagenet"], place)
+    download.verify_archive(ARCHIVES["tiny-imagenet"], place)
     return ARCHIVES["tiny-imagenet"].md5
 
 
 def _make(
-    cache: ImageCache, place: Path, layout: Layout, progress: Progress, accepted: Collection[str]
+    cache: Path, place: Path, layout: Layout, progress: Progress, accepted: Collection[str]
 ) -> None:
     md5 = None if place.is_dir() else _checked_md5(place, accepted)
-    with opened(place) as source:
-        found = index(source, layout)
-        parts = {"train": found.train, "test": found.test}
-        with cache.new() as writer:
-            hashes = {}
+    with opened(place) as files:
+        found = index(files, layout)
+        parts, hashes = {"train": found.train, "test": found.test}, {}
+        with new_folder(cache) as new:
             for name, part in parts.items():
                 count, images, labels = len(part.labels), f"{name}_images.npy", f"{name}_labels.npy"
                 shape = (count, layout.side, layout.side, 3)
-                blocks = _decoded(source, name, part, layout.side, progress)
-                hashes[images] = writer.array(images, shape, np.uint8, blocks)
-                hashes[labels] = writer.array(labels, (count,), np.int64, [part.labels])
-            writer.manifest(
-                Manifest(
-                    source="tree" if md5 is None else "zip",
-                    md5=md5,
-                    classes=found.classes,
-                    images={name: len(part.labels) for name, part in parts.items()},
-                    decoder=decoder(),
-                    sha256=hashes,
-                )
-            )
+                blocks = _decoded(files, name, part, layout.side, progress)
+                hashes[images] = write_array(new / images, shape, np.uint8, blocks)
+                hashes[labels] = write_array(new / labels, (count,), np.int64, [part.labels])
+            CacheManifest(
+                source="tree" if md5 is None else "zip",
+                md5=md5,
+                classes=found.classes,
+                images={name: len(part.labels) for name, part in parts.items()},
+                decoder=decoder(),
+                sha256=hashes,
+            ).write(new)
 
 
-def _decoded(source: Source, name: str, part: Part, side: int, progress: Progress) -> Iterator[Pixels]:
+def _decoded(
+    files: ImageFiles, name: str, part: Part, side: int, progress: Progress
+) -> Iterator[Pixels]:
     for start in range(0, len(part.names), BLOCK):
         names = part.names[start : start + BLOCK]
-        yield decode_all(names, source.read, side, THREADS)
+        yield decode_all(names, files.read, side, THREADS)
         progress("tiny-imagenet", start + len(names), len(part.names), f"{name} images decoded")
 
 
-def _split(cache: ImageCache, manifest: Manifest, name: str, count: int, layout: Layout) -> Split:
-    images, labels = (f"{name}_{kind}.npy" for kind in ("images", "labels"))
-    shape = (count, layout.side, layout.side, 3)
-    return Split(
-        torch.from_numpy(cache.array(images, shape, np.uint8, manifest.sha256[images])),
-        torch.from_numpy(cache.array(labels, (count,), np.int64, manifest.sha256[labels])),
+def _manifest(directory: Path) -> CacheManifest:
+    try:
+        manifest = CacheManifest.read(directory / CACHE)
+    except (OSError, ValidationError) as error:
+        raise _damaged(directory, MANIFEST) from error
+    if set(manifest.sha256) != set(FILES):
+        raise _damaged(directory, MANIFEST)
+    return manifest
+
+
+def _array(
+    directory: Path, name: str, shape: tuple[int, ...], dtype: type, hashes: dict[str, str]
+) -> NDArray[Any]:
+    try:
+        return read_array(directory / CACHE / name, shape, dtype, hashes[name])
+    except (OSError, ValueError) as error:
+        raise _damaged(directory, name) from error
+
+
+def _damaged(directory: Path, name: str) -> UserError:
+    folder = directory / CACHE
+    return UserError(
+        f"'{folder / name}' is damaged; delete the folder '{folder}' and the same command "
+        "makes it again"
     )

@@ -38,7 +38,7 @@ class Layout:
         return self.classes * self.test_per_class
 
 
-class Source(Protocol):
+class ImageFiles(Protocol):
     """The files of the set. `place` is what messages call it."""
 
     place: Path
@@ -91,7 +91,7 @@ class Zip:
 
 
 @contextmanager
-def opened(place: Path) -> Iterator[Source]:
+def opened(place: Path) -> Iterator[ImageFiles]:
     """The set in `place`, a folder or a zip. Raises `UserError` if it is neither."""
     if place.is_dir():
         yield Tree(place)
@@ -123,7 +123,7 @@ class Index:
     test: Part
 
 
-def index(source: Source, layout: Layout) -> Index:
+def index(source: ImageFiles, layout: Layout) -> Index:
     """What is where in `source`.
 
     Classes are numbered in the order of their sorted names, as torchvision's `ImageFolder` numbers
@@ -136,7 +136,7 @@ def index(source: Source, layout: Layout) -> Index:
     return Index(classes, _train(source, classes, layout), _test(source, classes, layout))
 
 
-def _classes(source: Source, layout: Layout) -> tuple[str, ...]:
+def _classes(source: ImageFiles, layout: Layout) -> tuple[str, ...]:
     listed = _text(source, "wnids.txt").split()
     classes = tuple(sorted(set(listed)))
     if len(classes) != layout.classes or len(listed) != layout.classes:
@@ -147,7 +147,7 @@ def _classes(source: Source, layout: Layout) -> tuple[str, ...]:
     return classes
 
 
-def _train(source: Source, classes: tuple[str, ...], layout: Layout) -> Part:
+def _train(source: ImageFiles, classes: tuple[str, ...], layout: Layout) -> Part:
     found: dict[str, list[str]] = defaultdict(list)
     for name in source.names:
         match name.split("/"):
@@ -173,7 +173,7 @@ def _train(source: Source, classes: tuple[str, ...], layout: Layout) -> Part:
     return Part(tuple(names), np.repeat(np.arange(len(classes)), layout.train_per_class))
 
 
-def _test(source: Source, classes: tuple[str, ...], layout: Layout) -> Part:
+def _test(source: ImageFiles, classes: tuple[str, ...], layout: Layout) -> Part:
     # Labels are never taken from folders. In the set as published every picture of val/ lies in the
     # one folder val/images: ImageFolder on val/ finds a single class there, "images", and gives its
     # number 0 to all of them, so that a network which is always right scores 1 in 200. A user of
@@ -214,7 +214,7 @@ def _test(source: Source, classes: tuple[str, ...], layout: Layout) -> Part:
     return Part(names, np.array([numbers[wnids[file]] for file in files], np.int64))
 
 
-def _place(source: Source, file: str, wnid: str) -> str:
+def _place(source: ImageFiles, file: str, wnid: str) -> str:
     """Where a test image lies: as published, or where others sort it for `ImageFolder`."""
     for folder in ("val/images", f"val/{wnid}/images", f"val/{wnid}"):
         if f"{folder}/{file}" in source.names:
@@ -224,7 +224,7 @@ def _place(source: Source, file: str, wnid: str) -> str:
     )
 
 
-def _text(source: Source, name: str) -> str:
+def _text(source: ImageFiles, name: str) -> str:
     if name not in source.names:
         raise UserError(
             f"'{source.place}' has no {name}; it has to be {ROOT} as published, with wnids.txt, "

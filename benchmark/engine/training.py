@@ -50,7 +50,7 @@ class Fitted:
     best_epoch: int
     best: Count
     state: dict[str, Tensor]
-    seconds: float
+    seconds: float | None
     resumed: bool
     begun: Sequence[str]
     mean: dict[str, Tensor] = field(default_factory=dict)

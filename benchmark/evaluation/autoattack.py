@@ -21,10 +21,10 @@ from benchmark.data.info import DatasetInfo
 from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
 from benchmark.evaluation.pgd import vanished
-from benchmark.evaluation.protocol import Evaluation, Outcome, not_finite
+from benchmark.evaluation.protocol import NOT_FINITE, Evaluation, Kind, Outcome, not_finite
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
-from benchmark.records.records import VANISHING, WARNING, Count
+from benchmark.records.records import VANISHING, WARNING, ZERO_GRADIENTS, ZERO_LOSSES
 from benchmark.records.specs import Spec, spec_of
 from benchmark.records.store import Journal
 
@@ -86,12 +86,25 @@ class SurvivedAttacks(Evaluation):
 
     type_name: ClassVar[str] = "survived-attacks"
     version: ClassVar[int] = 1
+    kind: ClassVar[Kind] = "attack"
+    family: ClassVar[str] = "APGD"
+    strength: ClassVar[int] = 2
+    nested: ClassVar[bool] = True
+    optional_parts: ClassVar[frozenset[str]] = frozenset({NOT_FINITE, ZERO_LOSSES})
     attacks: tuple[str, ...]
     chunk: int = 250
 
     def __post_init__(self) -> None:
         if not self.attacks or not set(self.attacks) <= set(PARAMETERS) or self.chunk < 1:
             raise ValueError(f"not attacks of {', '.join(PARAMETERS)} on chunks of images: {self}")
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return (CLEAN, *self.attacks)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (*self.arrays, ZERO_GRADIENTS)
 
     @property
     def label(self) -> str:
@@ -178,7 +191,7 @@ class SurvivedAttacks(Evaluation):
             answers[CLEAN].append(clean)
             answers["attacked"].append(attacked)
         whole = {name: np.concatenate(chunks) for name, chunks in bits.items()}
-        parts = {name: Count.of(array) for name, array in whole.items()}
+        parts = self.recount(whole)
         value = parts[self.attacks[-1]]
         parts |= vanished(zero, len(judged))
         parts |= not_finite(np.concatenate(chunks) for chunks in answers.values())
@@ -209,6 +222,9 @@ class AutoAttack(SurvivedAttacks):
     """AutoAttack, version "standard": all four attacks, no others and in this order."""
 
     type_name: ClassVar[str] = "autoattack"
+    family: ClassVar[str] = "AutoAttack"
+    strength: ClassVar[int] = 3
+    role: ClassVar[str] = "AutoAttack"
     attacks: tuple[str, ...] = tuple(PARAMETERS)
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.data.info import DatasetInfo
-from benchmark.evaluation.protocol import Evaluation, Outcome, not_finite, right
+from benchmark.evaluation.protocol import Evaluation, Kind, Outcome, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import Count
@@ -25,6 +25,10 @@ class Clean(Evaluation):
     version: ClassVar[int] = 1
     label: ClassVar[str] = "Std"
     summary: ClassVar[str] = "accuracy on the clean test images"
+    kind: ClassVar[Kind] = "clean"
+    role: ClassVar[str] = "Std"
+    arrays: ClassVar[tuple[str, ...]] = ("clean",)
+    parts: ClassVar[tuple[str, ...]] = ()
 
     def spec(self, info: DatasetInfo) -> Spec | None:
         spec: Spec = spec_of(self)

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.protocol import Evaluation, Outcome, not_finite, right
+from benchmark.evaluation.protocol import Evaluation, Kind, Outcome, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell, derive_seed
 from benchmark.records.records import Count
@@ -51,8 +51,23 @@ class Corruptions(Evaluation):
 
     type_name: ClassVar[str] = "corruptions"
     version: ClassVar[int] = 1
+    kind: ClassVar[Kind] = "corruptions"
+    pooled: ClassVar[bool] = True
     suite: Literal[15, 18] = 15
     severities: tuple[int, ...] = SEVERITIES
+
+    @property
+    def role(self) -> str | None:
+        """The paper's column is of 15 corruptions at all severities."""
+        return "OOD" if (self.suite, self.severities) == (15, SEVERITIES) else None
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return tuple(f"{name}-{severity}" for name in self.names for severity in self.severities)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.arrays
 
     @property
     def label(self) -> str:
@@ -100,7 +115,7 @@ class Corruptions(Evaluation):
             answers[part] = kept["answers"]
             progress("corruptions", done, len(wanted), part)
         bits = right(answers)
-        parts = {name: Count.of(part_bits) for name, part_bits in bits.items()}
+        parts = self.recount(bits)
         total = Count(k=sum(c.k for c in parts.values()), n=sum(c.n for c in parts.values()))
         parts |= not_finite(answers.values())
         return Outcome(total, parts, bits, copies.sources(), copies.remarks)
@@ -172,6 +187,10 @@ class GeneratedCorruptions(Corruptions):
     frost: Literal["procedural", "pictures"] = "procedural"
 
     @property
+    def role(self) -> str | None:
+        return super().role if self.frost == "procedural" else None
+
+    @property
     def label(self) -> str:
         marks = ["gen-v2"] if self.suite == 15 else [str(self.suite), "gen-v2"]
         return f"OOD{self._marks(marks if self.frost == 'procedural' else [*marks, 'frost pictures'])}"
@@ -197,7 +216,7 @@ class GeneratedCorruptions(Corruptions):
         self.copies(data)
 
     def copies(self, data: "Dataset") -> Copies:
-        from benchmark.data.corruptions.generator import load_frost
+        from benchmark.data.corruptions.frost import load_frost
 
         values = data.judged.images.numel() * 19 * len(SEVERITIES)
         copy = _kept_copy if values <= KEPT_VALUES else generated_copy
@@ -229,7 +248,8 @@ def generated_copy(data: "Dataset", frost: str, name: str, severity: int) -> "Sp
     import torch
 
     from benchmark.data.corruptions.files import images_sha256, read_file
-    from benchmark.data.corruptions.generator import corrupt, load_frost
+    from benchmark.data.corruptions.frost import load_frost
+    from benchmark.data.corruptions.generator import corrupt
     from benchmark.data.images import Split
 
     test, seed = data.judged, corruption_seed(data.info)

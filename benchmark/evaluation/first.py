@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.protocol import Evaluation, Outcome
+from benchmark.evaluation.protocol import Evaluation, Kind, Outcome
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
+from benchmark.records.records import Count
 from benchmark.records.specs import Spec
 from benchmark.records.store import Journal
 
@@ -35,6 +36,45 @@ class First(Evaluation):
     version: ClassVar[int] = 1
     whole: Evaluation
     images: int
+
+    @property
+    def kind(self) -> Kind:
+        return self.whole.kind
+
+    @property
+    def role(self) -> str | None:
+        return self.whole.role
+
+    @property
+    def family(self) -> str | None:
+        return self.whole.family
+
+    @property
+    def strength(self) -> int:
+        return self.whole.strength
+
+    @property
+    def arrays(self) -> tuple[str, ...] | None:
+        return self.whole.arrays
+
+    @property
+    def parts(self) -> tuple[str, ...] | None:
+        return self.whole.parts
+
+    @property
+    def optional_parts(self) -> frozenset[str]:
+        return self.whole.optional_parts
+
+    @property
+    def pooled(self) -> bool:
+        return self.whole.pooled
+
+    @property
+    def nested(self) -> bool:
+        return self.whole.nested
+
+    def recount(self, bits: Mapping[str, NDArray[np.bool_]]) -> dict[str, Count]:
+        return self.whole.recount(bits)
 
     @property
     def label(self) -> str:
@@ -74,6 +114,16 @@ class First(Evaluation):
 
     def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
         return self.whole.per_image(bits)
+
+
+def whole(evaluation: Evaluation) -> Evaluation:
+    """`evaluation` on all test images."""
+    return evaluation.whole if isinstance(evaluation, First) else evaluation
+
+
+def first_images(evaluation: Evaluation) -> int | None:
+    """How many of the first test images `evaluation` is on; None for all."""
+    return evaluation.images if isinstance(evaluation, First) else None
 
 
 def limited(name: str, images: int) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.recipes import pixel_units, released_step
-from benchmark.evaluation.protocol import Evaluation, Outcome, not_finite, right
+from benchmark.evaluation.protocol import NOT_FINITE, Evaluation, Kind, Outcome, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import VANISHING, Count
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from benchmark.data.images import Dataset
 
 
+SURVIVORS = "per-image-worst"
+"""The part that counts the images which are right in every run."""
 _WORDS = {1: "a", 2: "two", 3: "three"}
 
 
@@ -39,6 +41,11 @@ class Pgd10x3(Evaluation):
     version: ClassVar[int] = 1
     label: ClassVar[str] = "Adv"
     summary: ClassVar[str] = "worst of three PGD-10 runs at the dataset's L-infinity radius"
+    kind: ClassVar[Kind] = "attack"
+    family: ClassVar[str] = "PGD-10"
+    strength: ClassVar[int] = 1
+    role: ClassVar[str | None] = "Adv"
+    optional_parts: ClassVar[frozenset[str]] = frozenset({NOT_FINITE, *VANISHING})
     runs: int = 3
 
     def spec(self, info: DatasetInfo) -> Spec | None:
@@ -48,6 +55,18 @@ class Pgd10x3(Evaluation):
     def attack(self, info: DatasetInfo) -> LinfAttack:
         """The attack of each run."""
         return info.threat
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return tuple(f"run{run}" for run in range(self.runs))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (*self.arrays, SURVIVORS)
+
+    def recount(self, bits: Mapping[str, NDArray[np.bool_]]) -> dict[str, Count]:
+        survivors = np.logical_and.reduce(list(bits.values()))
+        return super().recount(bits) | {SURVIVORS: Count.of(survivors)}
 
     def note(self, info: DatasetInfo) -> str | None:
         attack, many = self.attack(info), self.runs > 1
@@ -70,10 +89,8 @@ class Pgd10x3(Evaluation):
                 model, data.judged, attack, run_seed(base, run), journal, f"run{run}", show
             )
         bits = right(answers)
-        parts = {name: Count.of(run_bits) for name, run_bits in bits.items()}
-        worst = min(parts.values(), key=lambda count: count.k)
-        survivors = np.logical_and.reduce(list(bits.values()))
-        parts |= {"per-image-worst": Count.of(survivors)}
+        parts = self.recount(bits)
+        worst = min((parts[name] for name in bits), key=lambda count: count.k)
         parts |= vanished(journaled_vanishing(model, data.judged, journal), len(data.judged))
         return Outcome(worst, parts | not_finite(answers.values()), bits)
 
@@ -89,6 +106,7 @@ class Pgd10OfficialCode(Pgd10x3):
     type_name: ClassVar[str] = "pgd10-official-code"
     label: ClassVar[str] = "Adv (official code)"
     summary: ClassVar[str] = "one PGD-10 run at the released code's step"
+    role: ClassVar[str | None] = None
     runs: int = 1
 
     def attack(self, info: DatasetInfo) -> LinfAttack:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from benchmark.data.images import Dataset
 
+Kind = Literal["clean", "attack", "corruptions", "other"]
 NOT_FINITE = "not-finite"
 """The part that counts images with an answer that is not finite, where there are any."""
 
@@ -40,7 +41,11 @@ class Outcome:
 
 
 class Evaluation(Protocol):
-    """A frozen dataclass. `label` heads its column; `summary` is its line in `list`."""
+    """A frozen dataclass. `label` heads its column; `summary` is its line in `list`.
+
+    Everything that the rest of the suite asks of an evaluation is answered here, so that a new one is
+    one file and one line. What is not a field has no part in the spec.
+    """
 
     version: ClassVar[int]
 
@@ -49,6 +54,26 @@ class Evaluation(Protocol):
 
     @property
     def summary(self) -> str: ...
+
+    @property
+    def kind(self) -> Kind:
+        """What the images are: clean, attacked, corrupted, or something else."""
+        return "other"
+
+    @property
+    def role(self) -> str | None:
+        """The column of the paper's tables that it can stand in: Std, OOD, Adv or AutoAttack."""
+        return None
+
+    @property
+    def family(self) -> str | None:
+        """The attack that it is of, as the title of a ranking; None for what does not attack."""
+        return None
+
+    @property
+    def strength(self) -> int:
+        """Of an attack: how strong among families; a stronger one breaks at least as many images."""
+        return 0
 
     def spec(self, info: DatasetInfo) -> Spec | None:
         """What the number depends on beside the weights; None if `info` has no data for it."""
@@ -69,6 +94,35 @@ class Evaluation(Protocol):
         Seeds derive from `base`, so that a base model and its fine-tuned versions meet the same
         random starts and can be compared image by image. Finished chunks go to `journal`.
         """
+
+    @property
+    def arrays(self) -> tuple[str, ...] | None:
+        """Names of the arrays of bits, in order; None if they are not known beforehand."""
+        return None
+
+    @property
+    def parts(self) -> tuple[str, ...] | None:
+        """Names of the parts that every record has; None if they are not known beforehand."""
+        return None
+
+    @property
+    def optional_parts(self) -> frozenset[str]:
+        """Names of parts that a record has where there is something to count, or of its version on."""
+        return frozenset({NOT_FINITE})
+
+    @property
+    def pooled(self) -> bool:
+        """Whether every array of bits counts, so that an image has several answers."""
+        return False
+
+    @property
+    def nested(self) -> bool:
+        """Whether each array of bits holds what is left of the one before."""
+        return False
+
+    def recount(self, bits: Mapping[str, NDArray[np.bool_]]) -> dict[str, Count]:
+        """The parts that `bits` determine."""
+        return {name: Count.of(array) for name, array in bits.items()}
 
     def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
         """The share of each image's trials that were right, from the bits of an `Outcome`; (N,).

@@ -1,8 +1,6 @@
-"""What in the numbers of an evaluation hints at a mistake, or of an attack at masked gradients (pure
-functions, no torch).
+"""What in the numbers of an evaluation hints at a mistake, or of an attack at masked gradients.
 
-Remarks that begin with `records.WARNING`. Evaluations are known by name, also when they are of the
-first N images only (`NAME-first-N`).
+Pure functions without torch; remarks that begin with `records.WARNING`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,13 +8,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST
-from benchmark.evaluation.protocol import NOT_FINITE
+from benchmark.evaluation.protocol import NOT_FINITE, Evaluation
 from benchmark.records.records import VANISHING, WARNING, ZERO_GRADIENTS, ZERO_LOSSES, Count, Record
-
-PGD = ("pgd10x3", "pgd10-official-code")
-STRONGER = ("autoattack", "apgd")
-"""Evaluations that should break at least as many images as those of `PGD`."""
 
 MASKED_SHARE = 0.01
 """Share of images with a zero gradient or loss above which one is warned."""
@@ -24,55 +20,52 @@ MASKED_SHARE = 0.01
 Bits = Mapping[str, NDArray[np.bool_]]
 
 
-def attack_of(evaluation: str) -> str | None:
-    """`evaluation` without its `-first-N`; None if it is no attack that is known here."""
-    name = evaluation.partition(FIRST)[0]
-    return name if name in (*PGD, *STRONGER) else None
+def attack_of(name: str) -> Evaluation | None:
+    """The evaluation called `name` if it is an attack; None for others, and for names unknown here."""
+    try:
+        found = evaluation(name)
+    except UserError:
+        return None
+    return found if found.kind == "attack" else None
 
 
-def comparable(evaluation: str, other: str) -> bool:
-    """Whether one of the two is a PGD evaluation and the other should be stronger."""
-    pair = {attack_of(evaluation), attack_of(other)}
-    return not (pair.isdisjoint(PGD) or pair.isdisjoint(STRONGER))
+def comparable(name: str, other: str) -> bool:
+    """Whether both are attacks and one of them should break at least as many images as the other."""
+    pair = attack_of(name), attack_of(other)
+    return None not in pair and len({each.strength for each in pair if each}) == 2
 
 
-def survivors(attack: str, bits: Bits, images: int | None = None) -> Count:
-    """How many of the first `images` (None: all) survive: of PGD its worst run, else all attacks."""
-    runs = np.stack([array[:images] for array in bits.values()])
-    k = runs.sum(1).min() if attack in PGD else runs.all(0).sum()
-    return Count(k=int(k), n=runs.shape[1])
+def survivors(attack: Evaluation, bits: Bits, images: int | None = None) -> Count:
+    """How many of the first `images` (None: all) survive `attack`; of several runs, the worst one."""
+    first = {name: array[:images] for name, array in bits.items()}
+    left = np.all([*first.values()], axis=0) if attack.nested else attack.per_image(first)
+    return Count(k=round(left.sum()), n=len(left))
 
 
 def warnings(
-    evaluation: str,
+    name: str,
     bits: Bits,
     parts: Mapping[str, Count],
     classes: int,
     others: Mapping[str, Bits],
 ) -> list[str]:
-    """Warnings of the outcome of `evaluation`; if it is no attack that is known here, only of answers
-    that are not finite.
+    """Warnings of the outcome of evaluation `name`; if it is no attack, only of answers that are not
+    finite.
 
     `bits` and `parts` are its own, `others` the bits of other evaluations of the same weights on
     images in the same order; of two of unequal length the first images are compared.
     """
     found = [_not_finite(parts.get(NOT_FINITE))]
-    if (attack := attack_of(evaluation)) is not None:
-        found += _of_attack(evaluation, attack, bits, classes, others)
+    if (attack := attack_of(name)) is not None:
+        title = name.partition(FIRST)[0]
+        for other, theirs in others.items():
+            if (known := attack_of(other)) is not None and known.strength != attack.strength:
+                pair = (attack, title, bits), (known, other.partition(FIRST)[0], theirs)
+                weaker, stronger = sorted(pair, key=lambda each: each[0].strength)
+                found.append(_above_weaker(stronger, weaker))
+        found.append(_below_chance(title, survivors(attack, bits), classes))
         found += [_masking(parts.get(ZERO_GRADIENTS)), _flat(parts.get(ZERO_LOSSES))]
     return list(dict.fromkeys(WARNING + text for text in found if text is not None))
-
-
-def _of_attack(
-    evaluation: str, attack: str, bits: Bits, classes: int, others: Mapping[str, Bits]
-) -> list[str | None]:
-    found = []
-    for other, other_bits in others.items():
-        if comparable(evaluation, other) and (known := attack_of(other)) is not None:
-            pair = ((attack, bits), (known, other_bits))
-            pgd, stronger = pair if attack in PGD else pair[::-1]
-            found.append(_above_pgd(*stronger, *pgd))
-    return [*found, _below_chance(attack, survivors(attack, bits), classes)]
 
 
 def zeros(records: Iterable[Record], *, at_least: int = 0) -> list[str]:
@@ -90,15 +83,17 @@ def zeros(records: Iterable[Record], *, at_least: int = 0) -> list[str]:
     return said
 
 
-def _above_pgd(stronger: str, bits: Bits, pgd: str, pgd_bits: Bits) -> str | None:
-    images = min(survivors(stronger, bits).n, survivors(pgd, pgd_bits).n)
-    left, pgd_left = survivors(stronger, bits, images).k, survivors(pgd, pgd_bits, images).k
-    if left <= pgd_left:
+def _above_weaker(
+    stronger: tuple[Evaluation, str, Bits], weaker: tuple[Evaluation, str, Bits]
+) -> str | None:
+    (attack, name, bits), (other, weak, weak_bits) = stronger, weaker
+    images = min(survivors(attack, bits).n, survivors(other, weak_bits).n)
+    left, weak_left = survivors(attack, bits, images).k, survivors(other, weak_bits, images).k
+    if left <= weak_left:
         return None
     return (
-        f"{left} of the first {images} images survive {stronger} and only {pgd_left} survive {pgd}, "
-        f"which should be the weaker attack: gradients may be masked, or something is wrong with "
-        f"{stronger}"
+        f"{left} of the first {images} images survive {name} and only {weak_left} survive {weak}, "
+        f"which should be the weaker attack: gradients may be masked, or something is wrong with {name}"
     )
 
 

@@ -29,6 +29,7 @@ from benchmark.algorithm.selection import Candidates
 from benchmark.engine.provenance import journaled, provenance
 from benchmark.engine.recipes import CriticalitySettings
 from benchmark.engine.training import TrainingFailed
+from benchmark.plans.running import Run
 from benchmark.plans.states import evidence_spec
 from benchmark.progress import Progress, silent
 from benchmark.records.evidence import (
@@ -43,7 +44,7 @@ from benchmark.records.evidence import (
 )
 from benchmark.records.records import Finetuning, ModuleCriticality, hashed
 from benchmark.records.store import Journal
-from benchmark.run import STAGES, Run, criticality_images, finetuned_weights, measure_criticality, tune
+from benchmark.run import STAGES, adversarial_training, fine_tune, measure_criticality, rift
 
 State = Mapping[str, Tensor]
 COMPARED = 64
@@ -59,12 +60,12 @@ def measure(run: Run) -> SeedEvidence:
     plan, settings = run.plan, run.plan.criticality
     assert isinstance(settings, CriticalitySettings)
     started = datetime.now(UTC)
-    theta_at = run.base_weights()
-    tuned = finetuned_weights(run, theta_at)
+    theta_at = adversarial_training(run)
+    tuned = rift(run, theta_at)
     making = run.store.making(plan.cell)
     assert making is not None and isinstance(making.details, Finetuning)
     (module,) = making.details.modules
-    theta_ft = tune(run, theta_at, [module])
+    theta_ft = fine_tune(run, theta_at, [module])
     entries = measure_criticality(run, theta_at)
 
     spec = evidence_spec(plan)
@@ -72,8 +73,8 @@ def measure(run: Run) -> SeedEvidence:
     folder = run.store.work(plan.cell) / "evidence"
     journal = Journal(folder, fingerprint)
     resumed = not journal.empty
-    model = run.model(theta_at.state)
-    split = criticality_images(run, settings.split).first(settings.images)
+    model = run.network(theta_at)
+    split = run.images(settings.split).first(settings.images)
     start = plan.base.cell.seed_for(STAGES[settings.type_name])
     examples = adversarial_set(model, split, plan.attack, start, journal, run.progress)
     rescaling = rescaled_modules(
@@ -103,7 +104,7 @@ def measure(run: Run) -> SeedEvidence:
             started,
             device=run.device,
             weights=theta_at.sha256,
-            data=run.material.train.sha256(),
+            data=run.splits.train.sha256(),
             resumed=resumed,
             chunk=CHUNK,
         ),

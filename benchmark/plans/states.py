@@ -6,6 +6,7 @@ from filelock import Timeout
 
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
+from benchmark.plans.start import caveats
 from benchmark.records.cells import Cell
 from benchmark.records.evidence import FACTORS, TUNED, Evidence
 from benchmark.records.records import Making
@@ -42,6 +43,14 @@ def is_fresh(store: Store, plan: Plan, evaluation: str) -> bool:
 def is_of(making: Making, plan: Plan) -> bool:
     """Whether `making` is of weights that the code would make today."""
     return making.spec_hash == spec_hash(plan.spec)
+
+
+def remarks(store: Store, plan: Plan) -> list[str]:
+    """Remarks that every record of the cell of `plan` carries: on its checkpoint, and on trainings that
+    were continued in other circumstances."""
+    found = caveats(plan.base.checkpoint) if plan.base.checkpoint is not None else []
+    makings = map(store.making, dict.fromkeys((plan.base.cell, plan.cell)))
+    return found + [line for making in makings if making for line in making.provenance.begun]
 
 
 def cell_state(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> State:

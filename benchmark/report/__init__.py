@@ -1,1 +1,1 @@
-"""Everything that only reads records (no torch)."""
+"""Everything that only reads records."""

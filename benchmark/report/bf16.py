@@ -17,7 +17,7 @@ from benchmark.records.files import read_if_there
 from benchmark.records.records import Provenance, Sha256
 from benchmark.records.specs import spec_hash
 from benchmark.report.estimates import change_of_flags
-from benchmark.report.tables.tables import Row, Table
+from benchmark.report.tables.layout import Row, Table
 
 EMULATED = "emulated"
 Places = tuple[Annotated[int, Field(ge=0)], ...]

@@ -1,9 +1,9 @@
-"""Statistics of every number that is shown: accuracies and differences with 95 % intervals (no torch).
+"""Statistics of every number that is shown: accuracies and differences with 95 % intervals.
 
-Over several seeds an interval is Student's t over them, which says what training again changes on the
-same test images; seeds that all agree exactly do not say it and have none. The interval of
-one seed is over test images and takes the weights as given: Wilson's for one trial per image, else, and
-for averages and paired differences, a percentile bootstrap over images.
+Over several seeds an interval is Student's t over them, for what training again changes on the same
+test images; seeds that all agree exactly have none. The interval of one seed is over test images and
+takes the weights as given: Wilson's for one trial per image, else, and for averages and paired
+differences, a percentile bootstrap over images.
 """
 
 import statistics
@@ -32,9 +32,8 @@ _KEPT = 256  # files of bits of which the shares per image are held in memory
 class Estimate:
     """Fractions by seed (of a change: differences of fractions) and the 95 % interval of their mean.
 
-    `over` says what the interval is over: seeds, or the test images that one seed was judged on. It is
-    None where neither can be said, as of seeds that all agree exactly. `sources` are the keys of the
-    cells behind the number.
+    The interval is `over` seeds, or over the test images that one seed was evaluated on; None for seeds
+    that all agree exactly. `sources` are the keys of the cells behind the number.
     """
 
     values: tuple[float, ...]
@@ -63,7 +62,7 @@ def accuracy(store: Store, records: Records) -> Estimate:
 def change(store: Store, ours: Records, theirs: Records) -> Estimate:
     """Accuracy of one model minus that of another, seed by seed, on the same images.
 
-    The records of both are of the same evaluation, dataset and seeds, in the same order. Raises
+    The records of both have the same evaluation, dataset and seeds, in the same order. Raises
     `ValueError` if they are not, and `UserError` as `per_image` does.
     """
     return average_change(store, [ours], [theirs])
@@ -72,7 +71,7 @@ def change(store: Store, ours: Records, theirs: Records) -> Estimate:
 def average_accuracy(store: Store, models: Sequence[Records]) -> Estimate:
     """Mean accuracy of several models, such as networks: seed by seed, and then as any number.
 
-    Of one seed there is an interval only if all models were judged on the same images. Raises as
+    Of one seed there is an interval only if all models were evaluated on the same images. Raises as
     `accuracy` does.
     """
     values, sources = _means_by_seed(models), _keys(models)
@@ -101,7 +100,7 @@ def change_over_images(store: Store, ours: Sequence[Records], theirs: Sequence[R
     """Paired bootstrap interval over test images of what `average_change` estimates.
 
     An image is one unit, with the mean of its differences over seeds and pairs of models; the trained
-    weights are taken as given. All models were judged on the same images.
+    weights are taken as given. All models were evaluated on the same images.
     """
     _check_pairs(ours, theirs)
     differences = [
@@ -203,28 +202,32 @@ def _means_by_seed(models: Sequence[Records]) -> tuple[float, ...]:
 def _check_pairs(ours: Sequence[Records], theirs: Sequence[Records]) -> None:
     for model, other in zip(ours, theirs, strict=True):
         for one, two in zip(model, other, strict=True):
-            if _judged_on(one) != _judged_on(two) or one.cell.seed != two.cell.seed or one.n != two.n:
+            if (
+                _evaluated_on(one) != _evaluated_on(two)
+                or one.cell.seed != two.cell.seed
+                or one.n != two.n
+            ):
                 raise ValueError(
                     f"no pair: {one.cell.cell.key} {one.evaluation} and {two.cell.cell.key} "
                     f"{two.evaluation}"
                 )
 
 
-def _judged_on(record: Record) -> tuple[str, str, int]:
+def _evaluated_on(record: Record) -> tuple[str, str, int]:
     return record.cell.dataset, record.evaluation, record.n
 
 
 def _share_images(models: Sequence[Records]) -> bool:
-    return len({_judged_on(record) for records in models for record in records}) == 1
+    return len({_evaluated_on(record) for records in models for record in records}) == 1
 
 
 def _keys(models: Sequence[Records]) -> tuple[str, ...]:
     return tuple(record.cell.cell.key for records in models for record in records)
 
 
-def _seed(record: Record, *judged: str) -> int:
-    """Seed of the resampling for what is `judged` by the evaluation of `record`."""
-    return derive_seed("bootstrap", record.evaluation, *judged)
+def _seed(record: Record, *subject: str) -> int:
+    """Seed of the resampling for `subject` under the evaluation of `record`."""
+    return derive_seed("bootstrap", record.evaluation, *subject)
 
 
 def _clipped(interval: Interval | None) -> Interval | None:

@@ -1,4 +1,4 @@
-"""Intervals over images and over seeds, and exact tests of two models (no torch).
+"""Intervals over images and over seeds, and exact tests of two models.
 
 Two models that were evaluated on the same images are compared image by image, which is far sharper
 than comparing two accuracies with an error bar each. What is shown of records comes from

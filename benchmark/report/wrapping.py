@@ -1,4 +1,4 @@
-"""Lines of text as wide as the terminal allows (no torch)."""
+"""Lines of text as wide as the terminal allows."""
 
 import shutil
 import textwrap
@@ -12,13 +12,13 @@ def width() -> int:
     return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
 
 
-def wrapped(said: str, first: str = "", rest: str = "") -> list[str]:
-    """`said` in lines of at most `width()` columns, indented by `first` and then by `rest`.
+def wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
+    """`text` in lines of at most `width()` columns, indented by `first` and then by `rest`.
 
     Words such as names and commands are not broken; one that is longer makes a longer line.
     """
     return textwrap.wrap(
-        said,
+        text,
         width(),
         initial_indent=first,
         subsequent_indent=rest,

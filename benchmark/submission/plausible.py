@@ -41,10 +41,8 @@ def implausible(entry: Entry, library: Library) -> Wrong:
 def _kind(name: str) -> str:
     """`name` without its limit; attacks by what they are compared as."""
     whole = name.partition(FIRST)[0]
-    if whole in sanity.PGD:
-        return "pgd"
-    if whole in sanity.STRONGER:
-        return "stronger"
+    if attack := sanity.attack_of(name):
+        return "pgd" if attack.strength == 1 else "stronger"
     return "ood" if whole.startswith("corruptions-") else whole
 
 

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.plans.scales import arguments
+from benchmark.plans.named import arguments
 from benchmark.records.cells import OWN, Cell
-from benchmark.report.figures.figures import FIGURES
-from benchmark.report.tables.reports import REPORTS
+from benchmark.report.figures import FIGURES
+from benchmark.report.tables import REPORTS
 from benchmark.submission.entries import RECORDS
 from benchmark.submission.expected import Today
 

@@ -7,13 +7,14 @@ import torch
 
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.data.images import Dataset, Split
-from benchmark.engine.weights import load_tensors
+from benchmark.engine.weights import Weights, load_tensors
 from benchmark.errors import UserError
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import scale
+from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from benchmark.run import Run, base_weights, finetuned_weights, run_cell
+from benchmark.run import adversarial_training, rift, run_cell
 from invoking import MINI
 
 
@@ -39,9 +40,9 @@ def both(run):
 
     def made(finetune):
         this = run(finetune)
-        base = base_weights(this.plan.base, this.material, this.store, silent)
-        tuned = finetuned_weights(this, base)
-        parameters = {name for name, _ in this.model(base.state).named_parameters()}
+        base = adversarial_training(this)
+        tuned = rift(this, base)
+        parameters = {name for name, _ in this.network(base).named_parameters()}
         return base.state, tuned.state, parameters
 
     return made
@@ -93,7 +94,8 @@ def test_a_random_layer_is_the_same_at_any_alpha(run):
         run_cell(this, ("clean",))
         picked.append(this.store.making(this.plan.cell).details.modules)
     assert picked[0] == picked[1]
-    assert picked[0][0] in criticality_modules(this.model(load_tensors(_weights(this))[0]))
+    theta_at = Weights.of(load_tensors(_weights(this))[0])
+    assert picked[0][0] in criticality_modules(this.network(theta_at))
 
 
 def _weights(run):

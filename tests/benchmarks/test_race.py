@@ -349,14 +349,14 @@ def test_a_run_from_the_command_line(tmp_path: Path) -> None:
 
 
 class TestCommitted:
-    """The table in README."""
+    """The table in docs/speed.md."""
 
     def test_it_is_that_of_the_committed_file(self) -> None:
         """Every file under results/benchmarks is shown as it renders, between its two marks."""
         root = Path(__file__).parents[2]
-        readme = (root / "README.md").read_text(encoding="utf-8")
+        page = (root / "docs/speed.md").read_text(encoding="utf-8")
         files = sorted((root / "results/benchmarks").glob("*.json"))
         assert files
         for path in files:
             start, end = f"<!-- {path.name} -->\n\n", "\n\n<!-- end -->"
-            assert readme.partition(start)[2].partition(end)[0] == markdown(read(path))
+            assert page.partition(start)[2].partition(end)[0] == markdown(read(path))

@@ -1,4 +1,4 @@
-"""README's Tables 1 and 2 against a fresh run of the default scale: minutes, hence slow."""
+"""Tables 1 and 2 as README and docs/findings.md print them, against a fresh run: slow."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 
 from invoking import Command
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = {"table1": "README.md", "table2": "docs/findings.md"}
 PRINTED = re.compile(
     r"<!-- (?P<name>table\d), made on (?P<device>[^\n]+?) with torch (?P<torch>\S+) -->\n"
     r"```\n(?P<text>.+?)```",
@@ -23,14 +24,15 @@ def means(text: str) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["table1", "table2"])
-def test_readme_prints_what_a_fresh_run_prints(command: Command, name: str) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_print_what_a_fresh_run_prints(command: Command, name: str) -> None:
     """Byte by byte on the kind of processor that it names, within a point of every mean elsewhere."""
     import torch
 
     from benchmark.engine.provenance import device_name, machine_versions
 
-    (printed,) = [each for each in PRINTED.finditer(README.read_text()) if each["name"] == name]
+    pages = PRINTED.finditer((ROOT / PAGES[name]).read_text())
+    (printed,) = [each for each in pages if each["name"] == name]
     answer = command(name, "--jobs", "2")
     assert answer.exit_code == 0, answer.stderr
     expected, fresh = means(printed["text"]), means(answer.stdout)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.plans.scales import scale
+from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.submission.expected import Today

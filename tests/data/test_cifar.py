@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data import cifar
-from benchmark.data.cifar_batches import read_split
-from benchmark.data.content import content_sha256
+from benchmark.data import cifar, load
+from benchmark.data.cifar_batches import content_sha256, read_split
 from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.info import CIFAR10, CIFAR100
 from benchmark.errors import UserError
@@ -54,7 +53,6 @@ class TestContentHash:
     """A hash of labelled images that forgets their order."""
 
     def test_order_does_not_matter(self):
-        """Any permutation of the rows has the same hash, and so has a tensor of them."""
         pixels, labels = rows(50, 0)
         images = as_images(pixels)
         order = np.random.default_rng(1).permutation(50)
@@ -93,7 +91,6 @@ class TestContentHash:
         ids=["floats", "lengths", "labels"],
     )
     def test_what_is_not_labelled_images_is_refused(self, images, labels):
-        """Other types and lengths are an error of the program."""
         with pytest.raises(ValueError, match="not uint8"):
             content_sha256(images, labels)
 
@@ -102,7 +99,6 @@ class TestOtherFiles:
     """Files that torchvision's sums refuse."""
 
     def test_known_content_is_loaded_in_the_order_of_the_files(self, small):
-        """Pixels and labels are those that were written, row by row."""
         directory, splits = small
         data = cifar.load(CIFAR100, directory)
         for split, (pixels, labels) in zip((data.train, data.test), splits.values(), strict=True):
@@ -114,7 +110,6 @@ class TestOtherFiles:
         assert cifar.verify(CIFAR100, directory) == "official content in files of another layout"
 
     def test_rows_in_another_order_are_known_too(self, small):
-        """A permutation of the training rows is the same content."""
         directory, splits = small
         pixels, labels = splits["train"]
         order = np.random.default_rng(5).permutation(len(labels))
@@ -150,7 +145,6 @@ class TestOtherFiles:
 
     @pytest.mark.parametrize("note", ["", "[]", "{}", "nonsense"])
     def test_damaged_acceptance(self, small, note):
-        """An accepted.json that cannot be read is named, and nothing is accepted."""
         directory, _ = small
         write(directory / "cifar-100-python" / "test", *rows(100, 9))
         (directory / "cifar-100-python" / "accepted.json").write_text(note)
@@ -159,7 +153,6 @@ class TestOtherFiles:
 
     @pytest.mark.parametrize("cut", [0, 1, 1000, 200_000])
     def test_truncated_batch(self, small, cut):
-        """A cut file is one line that names it and what to do."""
         directory, _ = small
         path = directory / "cifar-100-python" / "test"
         path.write_bytes(path.read_bytes()[:cut])
@@ -175,14 +168,12 @@ class TestOtherFiles:
         ids=["list", "no-data", "text", "none"],
     )
     def test_batch_of_something_else(self, small, content):
-        """A sound pickle of other things is a damaged batch."""
         directory, _ = small
         (directory / "cifar-100-python" / "test").write_bytes(pickle.dumps(content, protocol=2))
         with pytest.raises(UserError, match="test' is damaged"):
             cifar.load(CIFAR100, directory)
 
     def test_wrong_numbers_are_told(self, small):
-        """A class too many, a missing image, a negative label, rows too short: each is named."""
         directory, splits = small
         pixels, labels = splits["test"]
         path = directory / "cifar-100-python" / "test"
@@ -210,14 +201,12 @@ class TestUnpickling:
     @pytest.mark.parametrize("protocol", range(2, 6))
     @pytest.mark.parametrize("order", ["C", "F"])
     def test_every_protocol_and_memory_order(self, tmp_path, protocol, order):
-        """What numpy pickles, in either order, is read as it was."""
         pixels, labels = rows(100, 0)
         write(tmp_path / "batch", np.array(pixels, order=order), labels, protocol=protocol)
         split = read_split(CIFAR100, [tmp_path / "batch"], "fine_labels", 100)
         assert np.array_equal(split.images.numpy(), as_images(pixels))
 
     def test_names_of_either_numpy_and_arrays_of_labels(self, tmp_path):
-        """Old and new module names are read, and labels of any whole type and byte order."""
         pixels, labels = rows(100, 0)
         for kind in ("<i8", ">i4", "u1"):
             content = pickle.dumps({"data": pixels, "fine_labels": labels.astype(kind)}, protocol=2)
@@ -259,14 +248,12 @@ class TestUnpickling:
         assert witness.exists()  # so it would have been seen
 
     def test_numpy_is_not_reached(self, tmp_path):
-        """Objects in an array, through which numpy's own loader would take anything, are refused."""
         objects = np.array([None, [1]], dtype=object)
         (tmp_path / "batch").write_bytes(pickle.dumps({"data": objects}, protocol=2))
         with pytest.raises(UserError, match="values of kind 'O8'"):
             read_split(CIFAR100, [tmp_path / "batch"], "fine_labels", 100)
 
     def test_several_batches_are_joined_in_order(self, tmp_path):
-        """CIFAR-10's five batches follow each other."""
         pixels, labels = rows(50, 0, classes=10)
         files = [tmp_path / f"batch{k}" for k in range(5)]
         for k, file in enumerate(files):
@@ -281,33 +268,58 @@ class TestMissing:
     """Files that are not there."""
 
     @pytest.fixture(autouse=True)
-    def offline(self, monkeypatch):
-        """No download succeeds."""
+    def error(self, request, monkeypatch):
+        """Why no download succeeds."""
+        error = getattr(request, "param", OSError("no route"))
 
         def download(*args, **kwargs):
-            raise OSError("no route")
+            raise error
 
         monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", download)
+        return error
 
     @pytest.mark.parametrize("info", [CIFAR10, CIFAR100], ids=lambda info: info.name)
-    def test_what_to_do_is_told(self, tmp_path, info):
-        """Address, sum, file and folder are in the one line."""
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError("<urlopen error no route to host>"),
+            RuntimeError("File not found or corrupted.\nand a second line"),
+            TimeoutError(),
+            ConnectionResetError("\n"),
+        ],
+        ids=["no-route", "two-lines", "no-message", "blank-message"],
+        indirect=True,
+    )
+    def test_what_to_do_is_told(self, tmp_path, info, error):
+        folder = tmp_path / "data"
         with pytest.raises(UserError) as refused:
-            cifar.load(info, tmp_path)
+            load(info.name, folder)
         message, listed = str(refused.value), ARCHIVES[info.name]
-        for part in (info.label, str(tmp_path), "no route", listed.file, listed.md5, listed.urls[0]):
-            assert part in message
+        reason = str(error).split("\n")[0]
+        told = (info.label, f"'{folder}'", "--data-dir", reason, listed.file, listed.md5, *listed.urls)
+        assert [part for part in told if part not in message] == []
         assert "\n" not in message
-        assert not list(tmp_path.glob(".*.part"))
+        assert not list(folder.glob(".*.part"))
+
+    def test_damaged_files_are_not_taken_for_the_dataset(self, tmp_path):
+        batches = tmp_path / "cifar-10-batches-py"
+        batches.mkdir()
+        for name in ("data_batch_1", "test_batch", "batches.meta"):
+            (batches / name).write_bytes(b"not a batch")
+        with pytest.raises(UserError, match="is not complete"):
+            load("cifar10", tmp_path)
+
+    def test_folder_that_is_a_file(self, tmp_path):
+        (tmp_path / "data").write_text("")
+        with pytest.raises(UserError, match="--data-dir"):
+            load("cifar10", tmp_path / "data")
 
     def test_archive_put_there_by_hand_is_verified(self, tmp_path):
-        """Another file under the archive's name is refused by its sum, not unpacked."""
         (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"something")
         with pytest.raises(UserError, match="expected md5 eb9058c3a382ffc7106e4002c42a8d85"):
             cifar.load(CIFAR100, tmp_path)
 
     def test_verify_does_not_download(self, tmp_path):
-        """Checking what is not there is told as such."""
         with pytest.raises(UserError, match="is not complete under"):
             cifar.verify(CIFAR100, tmp_path)
 
@@ -323,4 +335,9 @@ def test_real_files(info):
     assert tuple(hashes) == cifar.KNOWN_CONTENT[info.name]
     for split, size in zip((data.train, data.test), (50_000, 10_000), strict=True):
         assert split.images.shape == (size, 32, 32, 3)
+        assert (split.images.dtype, split.labels.dtype) == (torch.uint8, torch.int64)
+        assert split.images.is_contiguous()
         assert torch.bincount(split.labels).tolist() == [size // info.classes] * info.classes
+    if info is CIFAR10:  # CIFAR-100 is normalised by CIFAR-10's numbers too
+        pixel = data.train.images.view(-1, 3).numpy()
+        np.testing.assert_allclose(pixel.mean(0) / 255, CIFAR10.mean, rtol=0, atol=1e-4)

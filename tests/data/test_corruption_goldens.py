@@ -136,7 +136,7 @@ def test_images_are_as_they_were(name: str, side: int) -> None:
         assert change.max() <= 1
 
 
-@every_side
+@pytest.mark.parametrize("side", [8, *SIDES])
 @every_corruption
 def test_severity_lowers_the_mean_psnr(name: str, side: int) -> None:
     """Each severity does more harm than the one before, but where the published constants do not."""
@@ -144,7 +144,7 @@ def test_severity_lowers_the_mean_psnr(name: str, side: int) -> None:
     for chain in CHAINS.get((side, name), [SEVERITY_LEVELS]):
         scores = [score[severity] for severity in chain]
         assert scores == sorted(scores, reverse=True), chain
-    assert all(11 < value < 43 for value in score.values())
+    assert all((8 if side == 8 else 11) < value < 43 for value in score.values())
 
 
 @every_side

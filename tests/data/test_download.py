@@ -11,13 +11,13 @@ import tarfile
 import threading
 import zipfile
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-import benchmark.data.get.download
 from benchmark.data.get.archives import Archive
-from benchmark.data.get.download import fetch, md5, settle, unpack, verify_archive
+from benchmark.data.get.download import fetch, settle, unpack, verify_archive
 from benchmark.errors import UserError
 
 FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40}
@@ -93,11 +93,17 @@ def serve():
     server.server_close()
 
 
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Five bytes are free."""
+    usage = namedtuple("usage", "total used free")(10**9, 10**9 - 5, 5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+
 class TestFetch:
     """Mirrors and what they may send."""
 
     def test_first_mirror_that_has_the_file_is_used(self, serve, tmp_path):
-        """A mirror that fails is passed over, those after a good one are not asked."""
         content = tarred(FILES)
         urls = [
             serve("/gone", b"", status=404),
@@ -128,17 +134,8 @@ class TestFetch:
             fetch(wanted, tmp_path)
         message = str(refused.value)
         other = hashlib.md5(b"another file").hexdigest()
-        for url, reason in zip(
-            urls,
-            (
-                "HTTP 404",
-                "HTTP 503",
-                f"sent another file (md5 {other})",
-                "connection broken off",
-                "no connection",
-            ),
-            strict=True,
-        ):
+        reasons = ("HTTP 404", "HTTP 503", f"sent another file (md5 {other})", "connection broken off")
+        for url, reason in zip(urls, (*reasons, "no connection"), strict=True):
             assert f"{url}: {reason}" in message
         assert f"md5 {wanted.md5}" in message
         assert f"'{tmp_path / 'set.tar.gz'}' by hand" in message
@@ -151,16 +148,14 @@ class TestFetch:
         told = []
         url = serve("/big", content)
         fetch(archive_of(content, urls=[url]), tmp_path, progress=lambda *what: told.append(what))
-        assert {what[0] for what in told} == {"set.tar.gz"}
-        assert {what[2] for what in told} == {3_000_000}
-        assert {what[3] for what in told} == {url.split("/")[2]}
-        done = [what[1] for what in told]
-        assert done == sorted(done)
+        stages, done, totals, mirrors = zip(*told, strict=True)
+        assert (set(stages), set(totals)) == ({"set.tar.gz"}, {3_000_000})
+        assert set(mirrors) == {url.split("/")[2]}
+        assert list(done) == sorted(done)
         assert len(done) > 2
         assert done[-1] == 3_000_000
 
     def test_file_that_is_there_is_verified_and_not_downloaded(self, tmp_path):
-        """A good file is returned as it is; a cut and a changed one are refused and stay."""
         content = tarred(FILES)
         wanted, path = archive_of(content, size=len(content)), tmp_path / "set.tar.gz"
         path.write_bytes(content)
@@ -177,25 +172,16 @@ class TestFetch:
         assert path.read_bytes() == changed
 
     def test_another_process_was_faster(self, tmp_path):
-        """Threads that want the same file at once download it once."""
         content, calls = tarred(FILES), []
 
         def downloader(url, output, _pooch):
             calls.append(url)
             Path(output).write_bytes(content)
 
-        wanted, found = archive_of(content), []
-        threads = [
-            threading.Thread(
-                target=lambda: found.append(fetch(wanted, tmp_path, downloader=downloader))
-            )
-            for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert found == [tmp_path / "set.tar.gz"] * 4
+        wanted = archive_of(content)
+        with ThreadPoolExecutor(4) as pool:
+            calling = [pool.submit(fetch, wanted, tmp_path, downloader=downloader) for _ in range(4)]
+        assert [call.result() for call in calling] == [tmp_path / "set.tar.gz"] * 4
         assert len(calls) == 1
 
     def test_kill_leaves_a_part_only_and_the_next_call_succeeds(self, tmp_path):
@@ -226,11 +212,9 @@ class TestFetch:
         assert not list(tmp_path.glob(".*.part"))
 
     @pytest.mark.parametrize("known", [True, False], ids=["size-listed", "size-sent"])
-    def test_a_full_disk_is_told_before_the_download(self, serve, tmp_path, monkeypatch, known):
+    def test_a_full_disk_is_told_before_the_download(self, serve, tmp_path, full_disk, known):
         """A file larger than the free space is refused, whether its size is listed or sent."""
         content = tarred(FILES)
-        usage = namedtuple("usage", "total used free")(10**9, 10**9 - 5, 5)
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
         wanted = archive_of(
             content, urls=[serve("/set", content)], size=len(content) if known else None
         )
@@ -240,7 +224,6 @@ class TestFetch:
         assert tree(tmp_path) == {}
 
     def test_a_folder_that_is_a_file(self, tmp_path):
-        """A file in the place of the data directory is a user's error."""
         (tmp_path / "data").write_text("")
         with pytest.raises(UserError, match="--data-dir"):
             fetch(archive_of(b"x"), tmp_path / "data", downloader=forbidden)
@@ -255,12 +238,6 @@ def test_verify_archive_names_a_missing_file(tmp_path):
     """A file that is not there is a user's error."""
     with pytest.raises(UserError, match="is not there"):
         verify_archive(archive_of(b"x"), tmp_path / "set.tar.gz")
-
-
-def test_md5_is_that_of_hashlib(tmp_path):
-    """The sum of a file is the sum of its bytes."""
-    (tmp_path / "file").write_bytes(b"content" * 1000)
-    assert md5(tmp_path / "file") == hashlib.md5(b"content" * 1000).hexdigest()
 
 
 PACKERS = [("set.tar", lambda files: tarred(files, "w")), ("set.tar.gz", tarred), ("set.zip", zipped)]
@@ -305,7 +282,6 @@ class TestUnpack:
 
     @pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
     def test_truncated_file(self, tmp_path, file, packed, share):
-        """A cut archive is named, and leaves nothing."""
         files = FILES | {"set/noise": os.urandom(50_000)}
         content = packed(files)
         wanted, path, data = self.put(tmp_path, file, content[: int(share * len(content))])
@@ -326,7 +302,6 @@ class TestUnpack:
         assert not list(tmp_path.rglob("evil"))
 
     def test_absolute_members_do_not_reach_their_place(self, tmp_path, file, packed):
-        """An absolute name writes nothing to that place."""
         evil = tmp_path / "elsewhere" / "evil"
         evil.parent.mkdir()
         wanted, path, data = self.put(tmp_path, file, packed(FILES | {str(evil): b"evil"}))
@@ -337,7 +312,6 @@ class TestUnpack:
         assert not evil.exists()
 
     def test_what_a_kill_left_is_cleared(self, tmp_path, file, packed):
-        """The folder of an earlier attempt neither stays nor gets into the result."""
         wanted, path, data = self.put(tmp_path, file, packed(FILES))
         (data / ".set.part" / "set").mkdir(parents=True)
         (data / ".set.part" / "set" / "half").write_bytes(b"half")
@@ -345,11 +319,8 @@ class TestUnpack:
         assert tree(data) == FILES
         assert not (data / ".set.part").exists()
 
-    def test_too_little_room(self, tmp_path, file, packed, monkeypatch):
-        """An archive that cannot fit is refused."""
+    def test_too_little_room(self, tmp_path, file, packed, full_disk):
         wanted, path, data = self.put(tmp_path, file, packed(FILES))
-        usage = namedtuple("usage", "total used free")(10**9, 10**9 - 5, 5)
-        monkeypatch.setattr(benchmark.data.get.download.shutil, "disk_usage", lambda path: usage)
         with pytest.raises(UserError, match="free; make room"):
             unpack(wanted, path, data)
         assert tree(data) == {}

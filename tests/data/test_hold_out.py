@@ -6,14 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.data.hold_out import HoldOut, held_out_places, material
+from benchmark.data.hold_out import HoldOut, held_out_places, splits
 from benchmark.data.images import Dataset, Split
 from benchmark.evaluation.record import Evaluating
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import scale
+from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from benchmark.run import Run, run_cell
+from benchmark.run import run_cell
 from invoking import MINI
 
 
@@ -37,22 +38,22 @@ def test_a_dataset_has_one_hold_out():
 
 def test_both_parts_make_the_training_split(digits):
     """Nothing is lost, nothing is twice, and images keep their labels and their order."""
-    parts = material(digits, HoldOut())
-    assert len(parts.judge) == sum(
+    parts = splits(digits, HoldOut())
+    assert len(parts.selection) == sum(
         round(0.1 * int((digits.train.labels == label).sum())) for label in range(10)
     )
-    assert len(parts.train) + len(parts.judge) == len(digits.train)
+    assert len(parts.train) + len(parts.selection) == len(digits.train)
     inside = torch.from_numpy(held_out_places(digits.train.labels.numpy(), 0.1, "digits"))
-    assert torch.equal(parts.judge.images, digits.train.images[inside])
-    assert torch.equal(parts.judge.labels, digits.train.labels[inside])
+    assert torch.equal(parts.selection.images, digits.train.images[inside])
+    assert torch.equal(parts.selection.labels, digits.train.labels[inside])
     assert torch.equal(parts.train.images, digits.train.images[~inside])
 
 
 def test_without_a_hold_out_test_images_judge(digits):
     """The paper's reading: everything is trained on, and the test split chooses."""
-    parts = material(digits, None)
+    parts = splits(digits, None)
     assert parts.train is digits.train
-    assert parts.judge is digits.test
+    assert parts.selection is digits.test
 
 
 class Watched(Split):

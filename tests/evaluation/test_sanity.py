@@ -10,6 +10,9 @@ from benchmark.data.info import DIGITS
 from benchmark.engine.precision import Precision
 from benchmark.engine.weights import Weights
 from benchmark.evaluation import EVALUATIONS
+from benchmark.evaluation.autoattack import Apgd, AutoAttack
+from benchmark.evaluation.first import whole
+from benchmark.evaluation.pgd import Pgd10x3
 from benchmark.evaluation.protocol import Evaluation, Outcome
 from benchmark.evaluation.record import Evaluating
 from benchmark.evaluation.sanity import attack_of, comparable, survivors, warnings
@@ -73,8 +76,8 @@ class TestAbovePgd:
         """Neither two of a kind nor what is no attack."""
         assert comparable("apgd-first-20", "pgd10x3")
         assert comparable("pgd10-official-code", "autoattack-first-3")
+        assert comparable("apgd", "autoattack")
         for one, other in (
-            ("apgd", "autoattack"),
             ("pgd10x3", "pgd10-official-code"),
             ("pgd10x3", "clean"),
             ("corruptions-15", "autoattack"),
@@ -86,14 +89,14 @@ class TestAbovePgd:
 
     def test_names(self):
         """A limit is no part of an attack's name, and no attack is guessed."""
-        assert attack_of("autoattack-first-100") == attack_of("autoattack") == "autoattack"
+        assert whole(attack_of("autoattack-first-100")) == attack_of("autoattack") == AutoAttack()
         assert attack_of("clean") is attack_of("pgd100x3") is attack_of("autoattack-2") is None
 
     def test_survivors(self):
         """Of PGD's runs the worst counts, of an attack series what survives all."""
-        assert survivors("pgd10x3", PGD) == Count(k=5, n=8)
-        assert survivors("apgd", PGD) == Count(k=3, n=8)
-        assert survivors("pgd10x3", PGD, 4) == Count(k=3, n=4)
+        assert survivors(Pgd10x3(), PGD) == Count(k=5, n=8)
+        assert survivors(Apgd(), PGD) == Count(k=3, n=8)
+        assert survivors(Pgd10x3(), PGD, 4) == Count(k=3, n=4)
 
 
 class TestBelowChance:
@@ -105,7 +108,9 @@ class TestBelowChance:
         one = bits(only="00100000")
         for classes in (4, 7):
             (said,) = warnings(name, one, {}, classes, {})
-            assert said.startswith(f"warning: 1 of 8 images survive {attack_of(name)}, fewer than")
+            assert said.startswith(
+                f"warning: 1 of 8 images survive {name.partition('-first')[0]}, fewer than"
+            )
             assert f"(1 of {classes})" in said
             assert "normal for a network without adversarial training" in said
         for classes in (8, 10):
@@ -134,7 +139,19 @@ class Written(Evaluation):
     version: ClassVar[int] = 1
     label: ClassVar[str] = "by hand"
     summary: ClassVar[str] = "by hand"
+    kind: ClassVar[str] = "attack"
     name: str
+
+    @property
+    def strength(self):
+        return {"pgd10x3": 1, "autoattack": 3}[self.name]
+
+    @property
+    def nested(self):
+        return self.name == "autoattack"
+
+    def per_image(self, bits):
+        return min(bits.values(), key=np.count_nonzero).astype(float)
 
     def spec(self, info):
         return spec_of(self)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from benchmark.data.corruptions.frost import Picture
-from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, load_frost
+from benchmark.data.corruptions.frost import Picture, load_frost
+from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt
 
 # photograph (0 china.jpg, 1 flower.jpg), left, top and side of each patch
 CUTS = (

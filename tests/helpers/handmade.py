@@ -13,6 +13,7 @@ from benchmark.records.records import (
     VANISHING,
     CellName,
     Count,
+    CurvePoint,
     EpochLog,
     Finetuning,
     Making,
@@ -113,6 +114,7 @@ def write_making(
     modules: Sequence[str] = ("layer4.1.conv2",),
     scale: Scale = BY_HAND,
     criticality: list[ModuleCriticality] | None = None,
+    curve: Sequence[CurvePoint] = (),
 ) -> Making:
     """Put a fresh making into `store`: a training for a base model, else a fine-tuning."""
     best = Count(k=400, n=500)
@@ -127,7 +129,7 @@ def write_making(
             best=best,
             alpha=alpha,
             reference=best,
-            curve=[],
+            curve=list(curve),
         )
     spec = hashed(Plan.of(cell, scale).spec)
     making = Making(cell=CellName.of(cell), provenance=PROVENANCE, details=details, **spec)
@@ -135,52 +137,20 @@ def write_making(
     return making
 
 
-# Counts of 1000 by seed, chosen so that the numbers of Table 1 can be checked by hand.
-TABLE_1 = {
-    ("resnet18-w8", "none"): {
-        "clean": (900, 910, 920),
-        "corruptions-15-gen-v2": (700, 720, 740),
-        "pgd10x3": (500, 510, 520),
-    },
-    ("resnet18-w8", "rift"): {
-        "clean": (904, 916, 922),
-        "corruptions-15-gen-v2": (690, 710, 730),
-        "pgd10x3": (500, 510, 520),
-    },
-    ("resnet34-w8", "none"): {
-        "clean": (800, 800, 800),
-        "corruptions-15-gen-v2": (500, 600, 700),
-        "pgd10x3": (100, 200, 300),
-    },
-    ("resnet34-w8", "rift"): {
-        "clean": (802, 801, 803),
-        "corruptions-15-gen-v2": (510, 600, 690),
-        "pgd10x3": (99, 199, 299),
-    },
-}
-# Further methods on the first network, for Table 2.
-TABLE_2 = {
-    ("trades", "none"): {
-        "clean": (880, 890, 900),
-        "corruptions-15-gen-v2": (700, 700, 700),
-        "pgd10x3": (520, 525, 530),
-    },
-    ("trades", "rift"): {
-        "clean": (885, 890, 910),
-        "corruptions-15-gen-v2": (703, 705, 707),
-        "pgd10x3": (519, 524, 529),
-    },
-    ("mart", "none"): {
-        "clean": (850, 850, 850),
-        "corruptions-15-gen-v2": (650, 660, 670),
-        "pgd10x3": (540, 560, 580),
-    },
-    ("mart", "rift"): {
-        "clean": (850, 850, 850),
-        "corruptions-15-gen-v2": (650, 660, 670),
-        "pgd10x3": (540, 560, 580),
-    },
-}
+# Counts of 1000 of three seeds each: clean, OOD and Adv, so that Table 1 can be checked by hand.
+TABLE_1 = """
+resnet18-w8 none  900 910 920  700 720 740  500 510 520
+resnet18-w8 rift  904 916 922  690 710 730  500 510 520
+resnet34-w8 none  800 800 800  500 600 700  100 200 300
+resnet34-w8 rift  802 801 803  510 600 690   99 199 299
+"""
+# The same of further methods on the first network, for Table 2.
+TABLE_2 = """
+trades none  880 890 900  700 700 700  520 525 530
+trades rift  885 890 910  703 705 707  519 524 529
+mart   none  850 850 850  650 660 670  540 560 580
+mart   rift  850 850 850  650 660 670  540 560 580
+"""
 # Other fine-tunings of the first network: what they add to the base model's counts, by evaluation.
 CHANGES = {
     "rift-alpha-1": (8, 2, -6),
@@ -216,81 +186,56 @@ MODULES = {
 }
 
 
+def counts_in(text: str) -> dict[tuple[str, str], list[tuple[int, ...]]]:
+    """Two names and the counts of three seeds, one triple for each evaluation of `BY_HAND`."""
+    found = {}
+    for one, two, *counts in (line.split() for line in text.strip().splitlines()):
+        numbers = [int(count) for count in counts]
+        found[one, two] = [tuple(numbers[place : place + 3]) for place in (0, 3, 6)]
+    return found
+
+
 def write_every_table(store: Store) -> None:
     """Put every record and making of `BY_HAND` into `store`."""
-    counts = dict(TABLE_1)
-    base = TABLE_1["resnet18-w8", "none"]
+
+    def write(cell: Cell, counts: list[tuple[int, ...]], alpha: float, modules: Sequence[str]) -> None:
+        by_name = zip(BY_HAND.evaluations, counts, strict=True)
+        write_records(store, cell, {name: ks[cell.seed] for name, ks in by_name})
+        write_making(store, cell, alpha, modules)
+
+    counts = counts_in(TABLE_1)
+    base = counts["resnet18-w8", "none"]
     for finetune, changes in CHANGES.items():
-        counts["resnet18-w8", finetune] = {
-            name: (ks[0] + change, ks[1] + change, ks[2] + change)
-            for (name, ks), change in zip(base.items(), changes, strict=True)
-        }
-    for (arch, finetune), evaluations in counts.items():
+        counts["resnet18-w8", finetune] = [
+            tuple(k + change for k in ks) for ks, change in zip(base, changes, strict=True)
+        ]
+    for (arch, finetune), found in counts.items():
         for seed in BY_HAND.seeds:
-            cell = cell_at(finetune, seed, arch)
-            write_records(store, cell, {name: ks[seed] for name, ks in evaluations.items()})
             tuning = finetune.removesuffix("-alpha-1")
             alpha = ALPHAS[tuning][seed] if finetune in ALPHAS else 1.0
             modules = MODULES[tuning][seed] if tuning in MODULES else [DEEP, SHALLOW, SHORTCUT, "conv1"]
-            write_making(store, cell, alpha, modules)
-    for (method, finetune), evaluations in TABLE_2.items():
+            write(cell_at(finetune, seed, arch), found, alpha, modules)
+    for (method, finetune), found in counts_in(TABLE_2).items():
         for seed in BY_HAND.seeds:
-            cell = cell_at(finetune, seed, method=method)
-            write_records(store, cell, {name: ks[seed] for name, ks in evaluations.items()})
-            write_making(store, cell, 0.0 if method == "mart" else ALPHAS["rift"][seed], [DEEP])
+            alpha = 0.0 if method == "mart" else ALPHAS["rift"][seed]
+            write(cell_at(finetune, seed, method=method), found, alpha, [DEEP])
 
 
-# Which of 1000 images are right, as (first, behind the last), by seed; see `audit_bits`.
 AUDIT_BY_HAND = replace(BY_HAND, archs=("resnet18-w8",), methods=("pgd-at",))
-Bands = tuple[tuple[int, int], ...]
 CLEAN, OOD, ADV = AUDIT_BY_HAND.evaluations
-AUDIT: dict[str, dict[str, Bands]] = {
-    "none": {
-        CLEAN: ((0, 900), (0, 910), (0, 920)),
-        OOD: ((0, 700), (0, 720), (0, 740)),
-        ADV: ((0, 500), (0, 510), (0, 520)),
-    },
-    "rift": {
-        CLEAN: ((4, 916), (4, 924), (4, 934)),
-        OOD: ((0, 690), (0, 710), (0, 730)),
-        ADV: ((3, 506), (0, 510), (5, 522)),
-    },
-    "rift-official-code": {
-        CLEAN: ((0, 900), (0, 910), (0, 920)),
-        OOD: ((0, 700), (0, 720), (0, 740)),
-        ADV: ((0, 500), (0, 510), (0, 520)),
-    },
-    "bn-only": {
-        CLEAN: ((0, 908), (0, 918), (0, 926)),
-        OOD: ((0, 704), (0, 724), (0, 744)),
-        ADV: ((0, 494), (0, 510), (0, 514)),
-    },
-    "rift-bn-frozen": {
-        CLEAN: ((0, 902), (0, 910), (0, 921)),
-        OOD: ((0, 700), (0, 721), (0, 740)),
-        ADV: ((0, 500), (0, 510), (0, 519)),
-    },
-    "random-layer": {
-        CLEAN: ((6, 916), (6, 926), (6, 936)),
-        OOD: ((10, 700), (10, 720), (10, 740)),
-        ADV: ((0, 480), (0, 500), (0, 510)),
-    },
-    "all-layers": {
-        CLEAN: ((0, 940), (0, 950), (0, 960)),
-        OOD: ((0, 720), (0, 740), (0, 760)),
-        ADV: ((0, 460), (0, 470), (0, 480)),
-    },
-    "none-held-out": {
-        CLEAN: ((0, 880), (0, 890), (0, 900)),
-        OOD: ((0, 690), (0, 710), (0, 730)),
-        ADV: ((0, 490), (0, 500), (0, 510)),
-    },
-    "rift-held-out": {
-        CLEAN: ((4, 887), (4, 893), (4, 906)),
-        OOD: ((0, 690), (0, 710), (0, 730)),
-        ADV: ((0, 492), (0, 500), (0, 509)),
-    },
-}
+# Which of 1000 images are right, from the first to the one behind the last, of three seeds each: clean,
+# OOD and Adv; see `audit_bits`.
+AUDIT = """
+none                0-900 0-910 0-920    0-700  0-720  0-740   0-500 0-510 0-520
+rift                4-916 4-924 4-934    0-690  0-710  0-730   3-506 0-510 5-522
+rift-official-code  0-900 0-910 0-920    0-700  0-720  0-740   0-500 0-510 0-520
+bn-only             0-908 0-918 0-926    0-704  0-724  0-744   0-494 0-510 0-514
+rift-bn-frozen      0-902 0-910 0-921    0-700  0-721  0-740   0-500 0-510 0-519
+random-layer        6-916 6-926 6-936   10-700 10-720 10-740   0-480 0-500 0-510
+all-layers          0-940 0-950 0-960    0-720  0-740  0-760   0-460 0-470 0-480
+none-held-out       0-880 0-890 0-900    0-690  0-710  0-730   0-490 0-500 0-510
+rift-held-out       4-887 4-893 4-906    0-690  0-710  0-730   0-492 0-500 0-509
+"""
 AUDIT_MADE = {
     "rift": ((0.5, 0.6, 0.7), ([DEEP], [DEEP], [SHORTCUT])),
     "rift-official-code": ((0.0, 0.0, 0.0), ([SHALLOW],) * 3),
@@ -321,11 +266,11 @@ def audit_bits(evaluation: str, start: int, stop: int) -> tuple[Bits, int, int]:
 
 def write_audit(store: Store, scale: Scale = AUDIT_BY_HAND) -> None:
     """Put every record and making of `AUDIT` into `store`."""
-    for finetune, evaluations in AUDIT.items():
+    for finetune, *bands in (line.split() for line in AUDIT.strip().splitlines()):
         for seed in scale.seeds:
             cell = cell_at(finetune, seed, scale=scale)
-            for evaluation in scale.evaluations:
-                bits, k, n = audit_bits(evaluation, *evaluations[evaluation][seed])
+            for evaluation, band in zip(scale.evaluations, bands[seed::3], strict=True):
+                bits, k, n = audit_bits(evaluation, *map(int, band.split("-")))
                 write_record(store, cell, evaluation, k, n, scale, bits)
             alphas, modules = AUDIT_MADE.get(finetune, ((0.0,) * 3, ([],) * 3))
             write_making(store, cell, alphas[seed], modules[seed], scale)

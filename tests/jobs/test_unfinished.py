@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from benchmark.data.images import Dataset, Split
-from benchmark.engine import counting
+from benchmark.engine import counting, workspace
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import journaled
 from benchmark.engine.takeover import REFUSE, Takeover
@@ -21,13 +21,14 @@ from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.corruptions import GeneratedCorruptions
 from benchmark.evaluation.record import Evaluating
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import scale
+from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.files import write_atomically
 from benchmark.records.store import Store
-from benchmark.run import Run, measure_criticality, run_cell
+from benchmark.run import adversarial_training, measure_criticality, run_cell
 from invoking import MINI
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
@@ -316,7 +317,13 @@ class TestAverage:
         """Weights without it are taken as they are; fine-tuning makes none."""
         made = based.making(BASE)
         (based.work(BASE) / "average.safetensors").unlink()
-        monkeypatch.setattr("benchmark.run.fit", None)
+        tune = workspace.fit
+
+        def fit(*what, stage, **how):
+            assert stage == "fine-tuning"
+            return tune(*what, stage=stage, **how)
+
+        monkeypatch.setattr(workspace, "fit", fit)
         make(TUNED)
         assert based.making(BASE) == made
         assert not list(based.artifacts.rglob("average.safetensors"))
@@ -376,10 +383,10 @@ class TestChunks:
     def test_criticality(self, based, some, monkeypatch):
         """Values that were measured in chunks of another size are not in the journal any more."""
         run = Run(Plan.of(replace(BASE, finetune="rift"), scale(str(MINI))), some, based, silent)
-        theta_at, calls = run.base_weights(), []
+        theta_at, calls = adversarial_training(run), []
         monkeypatch.setattr(
             "benchmark.run.criticality",
-            lambda *_, journal, **__: calls.append(journal) or [journal.empty],
+            lambda *given, **_: calls.append(given[4]) or [given[4].empty],
         )
         for chunk, empty in ((256, True), (256, False), (32, True)):
             monkeypatch.setattr("benchmark.run.CHUNK", chunk)

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli.work import chosen_scale
+from benchmark.cli.scope import Scope
 from benchmark.engine.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shortened
 from benchmark.errors import UserError
+from benchmark.plans.named import SCALES, filed, scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import QUICK, SCALES, Scale, filed, scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
 from benchmark.records.specs import spec_hash
-from benchmark.report.tables.reports import REPORTS
-from benchmark.report.tables.tables import seeds_by_model
+from benchmark.report.tables import REPORTS
+from benchmark.report.tables.notes import seeds_by_setting
+
+QUICK = SCALES["quick"]
 
 TINY = Path(__file__).parents[1] / "tiny.toml"
 MINE = """
@@ -57,7 +60,7 @@ def test_cells_of_a_table_are_listed_once(table: str) -> None:
         cells = REPORTS[table].cells(known, REPORTS[table].defaults)
         assert len(set(cells)) == len(cells)
         assert {cell.base for cell in cells} <= set(cells)
-        for (dataset, arch, method), seeds in seeds_by_model(cells).items():
+        for (dataset, arch, method), seeds in seeds_by_setting(cells).items():
             assert seeds == known.seeds_of(dataset, arch, method)
 
 
@@ -143,7 +146,7 @@ def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
         ("cifar10", "resnet18-w8", "trades"): (0,),
     }
     assert {model: mine.seeds_of(*model) for model in models} == models
-    asked_for = chosen_scale(str(path), "4,2")
+    asked_for = Scope(str(path), seeds="4,2").chosen()
     assert {asked_for.seeds_of(*model) for model in models} == {(4, 2)}
     for known in (mine, asked_for):
         plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 3), known)
@@ -157,7 +160,8 @@ def test_the_scale_small_has_five_seeds_of_one_model() -> None:
     """Five seeds of ResNet18 under PGD-AT on CIFAR-10 and of all its tunings, one of all else."""
     small = SCALES["small"]
     for table, spec in REPORTS.items():
-        for (dataset, arch, method), seeds in seeds_by_model(spec.cells(small, spec.defaults)).items():
+        found = seeds_by_setting(spec.cells(small, spec.defaults))
+        for (dataset, arch, method), seeds in found.items():
             many = (dataset, arch, method) == ("cifar10", "resnet18-w16", "pgd-at")
             assert seeds == ((0, 1, 2, 3, 4) if many else (0,)), table
     cells = REPORTS["table1"].cells(small, ["rift"])

@@ -9,27 +9,28 @@ from typing import Any
 import pytest
 
 from benchmark.checkpoints.registry import VARIABLE, checkpoint
-from benchmark.cli.work import chosen_scale, scale_of
+from benchmark.cli.scope import Scope, scale_of
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import Scale, scale
+from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats, starting_from
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making
 from benchmark.records.shipped import shipped
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Store
-from benchmark.report.tables.tables import (
-    Reader,
-    Row,
+from benchmark.report.tables.layout import Row
+from benchmark.report.tables.paper import (
     table_1,
     table_1_cells,
     table_2_cells,
     table_3_cells,
 )
+from benchmark.report.view import View
 from handmade import write_record
 from invoking import MINI, Command, Said
 
@@ -184,7 +185,7 @@ class TestRiftFromACheckpoint:
 
     def test_is_done_once(self, ran, started, monkeypatch):
         """The same command finds everything fresh, also without the checkpoint's file."""
-        monkeypatch.setattr("benchmark.run.verified_file", None)
+        monkeypatch.setattr("benchmark.checkpoints.start.verified_file", None)
         said = Command(ran[0])("table1", "--scale", str(MINI), "--from-checkpoint", "one")
         assert said.exit_code == 0
         assert "cells to make" not in said.stderr
@@ -192,14 +193,14 @@ class TestRiftFromACheckpoint:
 
     def test_reads_the_file_again_where_its_copy_is_gone(self, started, ran, store, digits):
         """Weights of a checkpoint can be had again on any machine, and are the same."""
-        from benchmark.data.hold_out import material
-        from benchmark.run import base_weights
+        from benchmark.plans.running import Run
+        from benchmark.run import adversarial_training
 
-        plan = Plan.of(BASE, started).base
+        plan = Plan.of(BASE, started)
         made = ran[0].making(BASE)
         elsewhere = made.provenance.model_copy(update={"device": "cpu, another"})
         store.write_making(made.model_copy(update={"provenance": elsewhere}))
-        weights = base_weights(plan, material(digits, None), store, lambda *_: None)
+        weights = adversarial_training(Run(plan, digits, store, lambda *_: None))
         assert weights.sha256 == made.provenance.weights_sha256
 
     def test_never_reads_another_file(self, ran, file, own_registry, store, tmp_path, monkeypatch):
@@ -258,7 +259,7 @@ class TestSpec:
         """The network normalises as the checkpoint's did, not as the dataset's info says."""
         import torch
 
-        from benchmark.run import new_model
+        from benchmark.plans.running import new_model
 
         known({"normalization": "0.5/0.25"})
         plan = Plan.of(BASE, starting_from(scale(str(MINI)), ["one"])).base
@@ -321,7 +322,7 @@ class TestScale:
             cell = Cell("by-hand", "digits", network, "pgd-at", "none", 0)
             write_record(store, cell, "clean", 100, scale=trained)
         write_record(store, table_1_cells(cut, ["rift"])[0], "clean", 900, scale=cut)
-        table = table_1(Reader(store, cut), ["rift"])
+        table = table_1(View(store, cut), ["rift"])
         rows = [row for row in table.rows if isinstance(row, Row) and row.labels[2] == "AT"]
         shown = {
             row.labels[:2]: None if row.numbers[0] is None else row.numbers[0].mean for row in rows
@@ -472,7 +473,7 @@ def test_several_methods_are_said_to_be_left_out(known, command):
 def test_flags_reach_the_scale(known):
     """Evaluations and a limit apply to a scale from a checkpoint as to any other."""
     known({})
-    chosen = chosen_scale("quick", None, "clean", 100, from_checkpoint="one")
+    chosen = Scope("quick", from_checkpoint="one").chosen("clean", 100)
     assert (chosen.evaluations, chosen.checkpoints) == (("clean-first-100",), ("one",))
 
 

@@ -16,13 +16,14 @@ from hypothesis.extra.numpy import arrays
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.plans.scales import SCALES
+from benchmark.plans.named import SCALES
 from benchmark.records.records import Count
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues, over_images, over_seeds
 from benchmark.report.tables.audit import AUDITED, audit, audit_cells
-from benchmark.report.tables.tables import Entry, Reader, Table
+from benchmark.report.tables.layout import Entry, Table
+from benchmark.report.view import View
 from handmade import (
     ADV,
     AUDIT_BY_HAND,
@@ -50,7 +51,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def table(written: Store) -> Table:
     """The audit of everything."""
-    return audit(Reader(written, AUDIT_BY_HAND))
+    return audit(View(written, AUDIT_BY_HAND))
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_other_fine_tunings_can_be_audited() -> None:
 def test_an_unknown_fine_tuning_is_refused(store: Store) -> None:
     """A name that is not there ends with the names that are."""
     with pytest.raises(UserError, match="unknown fine-tuning 'rifft'; known: none"):
-        audit(Reader(store, AUDIT_BY_HAND), ["rifft"])
+        audit(View(store, AUDIT_BY_HAND), ["rifft"])
 
 
 # --- rows and numbers -------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def test_intervals_of_differences_have_rows_of_their_own(table: Table, written: 
     """Accuracies carry their interval, over seeds or of one seed over images; differences carry none
     beside the rows below them."""
     for seeds, over in (((0, 1, 2), "seeds"), ((0,), "images")):
-        shown = audit(Reader(written, dataclasses.replace(AUDIT_BY_HAND, seeds=seeds)), ["rift"])
+        shown = audit(View(written, dataclasses.replace(AUDIT_BY_HAND, seeds=seeds)), ["rift"])
         for accuracy in entries(shown, "rift", "accuracy"):
             assert isinstance(accuracy, Estimate)
             assert accuracy.over == over
@@ -229,7 +230,7 @@ def test_a_model_that_is_its_base_model_differs_in_nothing(table: Table) -> None
 def test_one_seed_has_no_interval_over_seeds(written: Store) -> None:
     """The line is left out, and so is its explanation; one p stands where there were three."""
     one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,))
-    table = audit(Reader(written, one))
+    table = audit(View(written, one))
     assert SEEDS not in {row.labels[-1] for row in table.rows}
     assert not [note for note in table.notes if SEEDS in note or "its mean over seeds" in note]
     assert entries(table, "rift", P)[0] == PValues((pytest.approx(binomial_p(4, 16)),))
@@ -238,7 +239,7 @@ def test_one_seed_has_no_interval_over_seeds(written: Store) -> None:
 
 def test_the_audit_repeats(table: Table, written: Store) -> None:
     """Resampling is seeded: the same records give the same table."""
-    assert audit(Reader(written, AUDIT_BY_HAND)) == table
+    assert audit(View(written, AUDIT_BY_HAND)) == table
 
 
 def test_alpha_is_the_mean_over_seeds(table: Table, own: Store) -> None:
@@ -248,7 +249,7 @@ def test_alpha_is_the_mean_over_seeds(table: Table, own: Store) -> None:
     assert by_name["bn-only"] == "0.30"
     assert by_name["none (AT)"] == by_name["none-held-out (AT)"] == by_name["rift - bn-only"] == ""
     own.record_path(cell_at("rift", 1, scale=AUDIT_BY_HAND), "making").unlink()
-    changed = audit(Reader(own, AUDIT_BY_HAND), ["rift"])
+    changed = audit(View(own, AUDIT_BY_HAND), ["rift"])
     assert {row.labels[1] for row in changed.rows} == {""}
 
 
@@ -258,7 +259,7 @@ def test_alpha_is_the_mean_over_seeds(table: Table, own: Store) -> None:
 def test_a_missing_record_is_missed_where_it_is_needed(own: Store) -> None:
     """One Adv of one seed empties Adv of its fine-tuning and of the comparison with it, and no more."""
     own.record_path(cell_at("random-layer", 1, scale=AUDIT_BY_HAND), ADV).unlink()
-    table = audit(Reader(own, AUDIT_BY_HAND), ["rift", "bn-only", "random-layer"])
+    table = audit(View(own, AUDIT_BY_HAND), ["rift", "bn-only", "random-layer"])
     for row in table.rows:
         if row.labels[-1] == SEEDS:  # none where seeds agree exactly
             continue
@@ -275,7 +276,7 @@ def test_a_missing_record_is_missed_where_it_is_needed(own: Store) -> None:
 def test_without_a_base_model_there_is_no_comparison(own: Store) -> None:
     """Rows keep their accuracies, and comparisons of fine-tunings with each other stay."""
     own.record_path(cell_at("none", 0, scale=AUDIT_BY_HAND), CLEAN).unlink()
-    table = audit(Reader(own, AUDIT_BY_HAND), ["rift", "bn-only", "rift-held-out"])
+    table = audit(View(own, AUDIT_BY_HAND), ["rift", "bn-only", "rift-held-out"])
     assert entries(table, "rift", "accuracy")[0] is not None
     for what in (DIFFERENCE, IMAGES, SEEDS, P):
         assert entries(table, "rift", what)[0] is None
@@ -285,7 +286,7 @@ def test_without_a_base_model_there_is_no_comparison(own: Store) -> None:
 
 def test_an_empty_store_gives_a_whole_audit_of_nothing(store: Store) -> None:
     """Every label is there, nothing is claimed and nothing is written."""
-    table = audit(Reader(store, AUDIT_BY_HAND))
+    table = audit(View(store, AUDIT_BY_HAND))
     assert len(table.rows) == 2 + 5 * 7 + 4 * 2
     assert not [each for row in table.rows for each in row.numbers if each is not None]
     assert not [note for note in table.notes if "gains of" in note or "contains 0" in note]
@@ -296,7 +297,7 @@ def test_an_empty_store_gives_a_whole_audit_of_nothing(store: Store) -> None:
 def test_stale_records_are_left_out(written: Store) -> None:
     """Fine-tunings of another recipe are not compared with today's base model."""
     changed = dataclasses.replace(AUDIT_BY_HAND, finetuning={"lr": 0.5})
-    table = audit(Reader(written, changed))
+    table = audit(View(written, changed))
     assert None not in entries(table, "none (AT)", "accuracy")
     for name in AUDITED:
         assert set(entries(table, name, "accuracy") + entries(table, name, IMAGES)) == {None}
@@ -308,7 +309,7 @@ def test_bits_that_are_not_the_records_are_refused(own: Store) -> None:
     path = own.record_path(cell_at("rift", 2, scale=AUDIT_BY_HAND), CLEAN).with_suffix(".npz")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"seed2/clean\.npz' is missing or not what"):
-        audit(Reader(own, AUDIT_BY_HAND), ["rift"])
+        audit(View(own, AUDIT_BY_HAND), ["rift"])
 
 
 def test_bits_that_do_not_make_the_value_are_refused(store: Store) -> None:
@@ -319,7 +320,7 @@ def test_bits_that_do_not_make_the_value_are_refused(store: Store) -> None:
         write_record(store, cell_at(finetune, scale=one), CLEAN, k, 1000, one, bits)
     said = r"rift/seed0/clean\.json' says 0\.501, but its bits per image have the mean 0\.5; restore"
     with pytest.raises(UserError, match=said):
-        audit(Reader(store, one), ["rift"])
+        audit(View(store, one), ["rift"])
 
 
 # --- notes ------------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def gains_of(store: Store, bands: Mapping[str, tuple[int, int]]) -> list[str]:
     for finetune in ("none", "rift", "bn-only"):
         bits, k, n = audit_bits(CLEAN, *bands[finetune])
         write_record(store, cell_at(finetune, scale=one), CLEAN, k, n, one, bits)
-    table = audit(Reader(store, one), ["rift", "bn-only"])
+    table = audit(View(store, one), ["rift", "bn-only"])
     return [note.partition("images: ")[2] for note in table.notes if note.startswith("gains of")]
 
 

@@ -19,19 +19,18 @@ from benchmark.checkpoints.registry import VARIABLE, registry
 from benchmark.cli.leaderboard import leaderboard_command, rendered
 from benchmark.errors import UserError
 from benchmark.jobs.export import toml_block
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import scale
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Count, Finetuning, Making, ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval
-from benchmark.report.leaderboard.boards import kept_scales, leaderboard
+from benchmark.report.leaderboard.boards import RankRange, kept_scales, leaderboard, rank_ranges
 from benchmark.report.leaderboard.columns import in_order, ranked_by
 from benchmark.report.leaderboard.markdown import markdown
 from benchmark.report.leaderboard.page import html
-from benchmark.report.leaderboard.ranking import Place, places
-from benchmark.report.leaderboard.schema import Board, Entry, Leaderboard
+from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard
 from benchmark.report.leaderboard.wording import duration, own_flags, remarks
 from handmade import (
     BY_HAND,
@@ -54,13 +53,13 @@ def board_of(store: Store, **changes: Any) -> Leaderboard:
     return leaderboard(store, **{"scales": {BY_HAND.name: BY_HAND}, "checkpoints": {}} | changes)
 
 
-def entry_in(shown: Leaderboard, ending: str) -> Entry:
+def entry_in(shown: Leaderboard, ending: str) -> BoardEntry:
     """The only entry whose id ends so."""
     (found,) = (e for board in shown.boards for e in board.entries if e.id.endswith(ending))
     return found
 
 
-def kinds(entry: Entry) -> set[str]:
+def kinds(entry: BoardEntry) -> set[str]:
     """Kinds of the flags of an entry."""
     return {flag.kind for flag in entry.flags}
 
@@ -95,23 +94,23 @@ def estimate(low: float, mean: float, high: float, over: Any = "images") -> Esti
 
 def test_disjoint_intervals_give_single_ranks() -> None:
     """Numbers whose intervals do not touch have one possible rank each."""
-    found = places(
+    found = rank_ranges(
         {"b": estimate(0.3, 0.35, 0.4), "a": estimate(0.5, 0.6, 0.7), "c": estimate(0, 0.1, 0.2)}
     )
-    assert found == {"a": Place(1, 1, 1), "b": Place(2, 2, 2), "c": Place(3, 3, 3)}
+    assert found == {"a": RankRange(1, 1, 1), "b": RankRange(2, 2, 2), "c": RankRange(3, 3, 3)}
 
 
 def test_overlapping_intervals_widen_the_range() -> None:
     """The middle one of three overlaps both others, which are told apart from each other."""
-    found = places(
+    found = rank_ranges(
         {"a": estimate(0.5, 0.6, 0.7), "b": estimate(0.3, 0.45, 0.6), "c": estimate(0.2, 0.3, 0.4)}
     )
-    assert found == {"a": Place(1, 1, 2), "b": Place(2, 1, 3), "c": Place(3, 2, 3)}
+    assert found == {"a": RankRange(1, 1, 2), "b": RankRange(2, 1, 3), "c": RankRange(3, 2, 3)}
 
 
 def test_equal_means_share_a_rank() -> None:
     """Two equal means are both first and the next is third."""
-    found = places(
+    found = rank_ranges(
         {name: estimate(m - 0.1, m, m + 0.1) for name, m in (("a", 0.5), ("b", 0.5), ("c", 0.4))}
     )
     assert [found[name].rank for name in "abc"] == [1, 1, 3]
@@ -119,10 +118,10 @@ def test_equal_means_share_a_rank() -> None:
 
 def test_intervals_of_two_kinds_tell_nothing_apart() -> None:
     """An interval over seeds, one over images and none are compared by their means only."""
-    found = places(
+    found = rank_ranges(
         {"a": estimate(0.8, 0.9, 1), "b": estimate(0.4, 0.5, 0.6, "seeds"), "c": Estimate((0.1,), None)}
     )
-    assert found == {"a": Place(1, 1, 3), "b": Place(2, 1, 3), "c": Place(3, 1, 3)}
+    assert found == {"a": RankRange(1, 1, 3), "b": RankRange(2, 1, 3), "c": RankRange(3, 1, 3)}
 
 
 @given(
@@ -133,7 +132,7 @@ def test_intervals_of_two_kinds_tell_nothing_apart() -> None:
 def test_ranks_are_those_of_some_order(numbers: list[tuple[int, int, int]]) -> None:
     """A rank lies in its range, whose ends are those of the intervals at their extremes."""
     known = {str(i): estimate(m - a, m, m + b) for i, (m, a, b) in enumerate(numbers)}
-    found = places(known)
+    found = rank_ranges(known)
     ends = [(m - a, m + b) for m, a, b in numbers]
     for i, (low, high) in enumerate(ends):
         place = found[str(i)]

@@ -13,10 +13,11 @@ from pytest_regressions.file_regression import FileRegressionFixture
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues
+from benchmark.report.tables import REPORTS
 from benchmark.report.tables.audit import audit
+from benchmark.report.tables.layout import DEFAULT_PROTOCOLS, Row, Table
 from benchmark.report.tables.render import FILES, FORMATS, MISSING, entry, percent, summary
-from benchmark.report.tables.reports import REPORTS
-from benchmark.report.tables.tables import DEFAULT_PROTOCOLS, Reader, Row, Table
+from benchmark.report.view import View
 from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_record
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -30,7 +31,7 @@ def audit_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Table:
     store = Store(root / "results", root / "artifacts")
     write_audit(store)
     store.record_path(cell_at("random-layer", 1, scale=AUDIT_BY_HAND), "pgd10x3").unlink()
-    return audit(Reader(store, AUDIT_BY_HAND))
+    return audit(View(store, AUDIT_BY_HAND))
 
 
 @pytest.mark.parametrize("name", [name for name in REPORTS if name != "audit"])
@@ -61,7 +62,7 @@ def test_rendered_audit(audit_by_hand: Table, file_regression: FileRegressionFix
 def test_a_table_of_one_seed(written_by_hand: Store, file_regression: FileRegressionFixture) -> None:
     """Without a spread, with intervals over images and a note that says so."""
     one = dataclasses.replace(BY_HAND, seeds=(0,))
-    table = REPORTS["table1"].build(Reader(written_by_hand, one), DEFAULT_PROTOCOLS)
+    table = REPORTS["table1"].build(View(written_by_hand, one), DEFAULT_PROTOCOLS)
     file_regression.check(
         FORMATS["text"](table), fullpath=GOLDENS / "table1-one-seed.txt", encoding="utf-8", newline="\n"
     )
@@ -69,7 +70,7 @@ def test_a_table_of_one_seed(written_by_hand: Store, file_regression: FileRegres
 
 def test_an_empty_table(store: Store, file_regression: FileRegressionFixture) -> None:
     """A table without any record shows its labels, dashes and notes."""
-    table = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
+    table = REPORTS["table1"].build(View(store, BY_HAND), DEFAULT_PROTOCOLS)
     file_regression.check(
         FORMATS["text"](table), fullpath=GOLDENS / "table1-empty.txt", encoding="utf-8", newline="\n"
     )
@@ -295,7 +296,7 @@ def test_csv_reads_back(tables_by_hand: dict[str, Table]) -> None:
 
 def test_csv_of_missing_numbers(store: Store) -> None:
     """A missing number has an empty mean, spread and interval, no seeds and no sources."""
-    table = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
+    table = REPORTS["table1"].build(View(store, BY_HAND), DEFAULT_PROTOCOLS)
     for line in csv.DictReader(io.StringIO(FORMATS["csv"](table))):
         assert [line[name] for name in ("mean", "sd", "low", "high", "over", "sources")] == [""] * 6
         assert line["seeds"] == "0"
@@ -305,7 +306,7 @@ def test_latex_is_made_of_what_latex_knows(
     tables_by_hand: dict[str, Table], audit_by_hand: Table, store: Store
 ) -> None:
     """No sign outside ASCII is left in the tabular, and environments and braces are balanced."""
-    empty = REPORTS["table1"].build(Reader(store, BY_HAND), DEFAULT_PROTOCOLS)
+    empty = REPORTS["table1"].build(View(store, BY_HAND), DEFAULT_PROTOCOLS)
     for table in (*tables_by_hand.values(), audit_by_hand, empty):
         tex = FORMATS["latex"](table)
         body = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))

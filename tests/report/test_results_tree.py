@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.plans.scales import SCALES as BUILT_IN
-from benchmark.plans.scales import scale
+from benchmark.plans.named import SCALES as BUILT_IN
+from benchmark.plans.named import scale
 from benchmark.records.cells import FROM
 from benchmark.report.bf16 import EMULATED, as_table, read_changes
-from benchmark.report.figures.figures import FIGURES
+from benchmark.report.figures import FIGURES
+from benchmark.report.tables import REPORTS
 from benchmark.report.tables.render import FILES, markdown
-from benchmark.report.tables.reports import REPORTS
 from benchmark.submission.entries import Reading, read
 from benchmark.submission.examine import Examined, examine
 from benchmark.submission.expected import Today

@@ -6,12 +6,15 @@ import shutil
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.plans.scales import SCALES, Scale
+from benchmark.plans.named import SCALES
+from benchmark.plans.scales import Scale
 from benchmark.records.records import Count, ModuleCriticality, Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, average_accuracy, average_change
-from benchmark.report.tables.reports import REPORTS
-from benchmark.report.tables.tables import Reader, Row, Table, chosen
+from benchmark.report.tables import REPORTS
+from benchmark.report.tables.layout import Row, Table
+from benchmark.report.tables.notes import chosen
+from benchmark.report.view import Found, Missing, View
 from handmade import (
     AUDIT_BY_HAND,
     BY_HAND,
@@ -27,7 +30,7 @@ ALL = dict.fromkeys(BY_HAND.evaluations, 500)
 
 def built(name: str, store: Store, scale: Scale = BY_HAND) -> Table:
     """Table `name` of what is in `store`."""
-    return REPORTS[name].build(Reader(store, scale), REPORTS[name].defaults)
+    return REPORTS[name].build(View(store, scale), REPORTS[name].defaults)
 
 
 def row(table: Table, *labels: str) -> Row:
@@ -253,7 +256,7 @@ def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, ho
         ]
         write_making(store, cell_at(tuning, seed), criticality=entries)
     cells = [cell_at(tuning, seed) for seed in BY_HAND.seeds]
-    (line,) = chosen(Reader(store, BY_HAND), cells, tuning, "AT+RiFT")
+    (line,) = chosen(View(store, BY_HAND), cells, tuning, "AT+RiFT")
     assert line.endswith(
         "; MRC a lower estimate for 1, 0, 0 of 2 modules (constraint not reached)"
         "; no valid MRC for 0, 1, 1 of 2 modules (ascent diverged or ended lower than it began), " + how
@@ -436,24 +439,23 @@ def test_ablations_explain_only_the_dataset_they_show(store: Store) -> None:
 
 def test_all_seeds_of_a_fresh_cell_are_needed(store: Store) -> None:
     """A number appears when its last seed is there."""
-    reader = Reader(store, BY_HAND)
     cells = [cell_at(seed=seed) for seed in BY_HAND.seeds]
     for cell in cells:
-        assert reader.number(cells, "clean") is None
+        assert isinstance(View(store, BY_HAND).accuracy(cells, "clean"), Missing)
         write_record(store, cell, "clean", 100 * (cell.seed + 1))
-    number = reader.number(cells, "clean")
-    assert number is not None
-    assert number.values == (0.1, 0.2, 0.3)
+    found = View(store, BY_HAND).accuracy(cells, "clean")
+    assert isinstance(found, Found)
+    assert found.estimate.values == (0.1, 0.2, 0.3)
 
 
 def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
     """A reader gives the fine-tuning of a fine-tuned cell and nothing for a base model."""
     write_making(store, cell_at("none"))
     write_making(store, cell_at("rift"), alpha=0.25)
-    reader = Reader(store, BY_HAND)
-    assert reader.making(cell_at("none")) is None
-    assert reader.making(cell_at("top-2")) is None
-    made = reader.making(cell_at("rift"))
+    reader = View(store, BY_HAND)
+    assert reader.finetuning(cell_at("none")) is None
+    assert reader.finetuning(cell_at("top-2")) is None
+    made = reader.finetuning(cell_at("rift"))
     assert made is not None
     assert made.alpha == 0.25
 
@@ -464,7 +466,7 @@ def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
 def audited(store: Store, name: str, *finetunes: str) -> Table:
     """Table `name` of `finetunes`, over the records of the audit."""
     write_audit(store)
-    return REPORTS[name].build(Reader(store, AUDIT_BY_HAND), finetunes)
+    return REPORTS[name].build(View(store, AUDIT_BY_HAND), finetunes)
 
 
 def test_protocols_stand_side_by_side(store: Store) -> None:
@@ -489,7 +491,7 @@ def test_a_title_says_which_data_chose(store: Store) -> None:
         "(epochs and alpha* chosen on test images: rift; on a hold-out: rift-held-out)"
     )
     assert any(note.startswith("rift-held-out: no test image chooses") for note in mixed.notes)
-    alone = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift", "bn-only"])
+    alone = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift", "bn-only"])
     assert alone.title.endswith("(epochs and alpha* chosen on test images)")
     assert not any(note.startswith("rift-held-out") for note in alone.notes)
 
@@ -498,7 +500,7 @@ def test_a_title_says_which_data_chose(store: Store) -> None:
 def test_ablations_under_several_protocols(store: Store, name: str) -> None:
     """A block per protocol, of that protocol's fine-tunings and base model."""
     protocols = ("rift", "rift-official-code", "rift-held-out")
-    table = REPORTS[name].build(Reader(store, BY_HAND), protocols)
+    table = REPORTS[name].build(View(store, BY_HAND), protocols)
     assert table.label_heads == ("protocol", "fine-tuned modules", "alpha")
     assert [row.labels[0] for row in table.rows] == [p for p in protocols for _ in range(9)]
     keys = {cell.finetune for cell in REPORTS[name].cells(BY_HAND, protocols)}
@@ -523,7 +525,7 @@ def test_zero_gradients_are_a_note(store: Store) -> None:
         assert record is not None
         changed = record.model_copy(update={"parts": parts})
         store.record_path(cell, "pgd10x3").write_text(changed.model_dump_json())
-    notes = REPORTS["table1"].build(Reader(store, AUDIT_BY_HAND), ["rift"]).notes
+    notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
     assert (
         "zero gradients at up to 7 of 1000 images; zero losses at up to 0 of 1000 images; "
         "zero gradients not counted in PGD records of earlier versions"
@@ -539,12 +541,13 @@ def test_remarks_of_records_are_notes(store: Store) -> None:
     record = store.record(cell, "pgd10x3")
     assert record is not None
     path.write_text(record.model_copy(update={"remarks": ["warning: masking"]}).model_dump_json())
-    reader = Reader(store, AUDIT_BY_HAND)
-    assert "warning: masking (1 of 6 models)" in REPORTS["table1"].build(reader, ["rift"]).notes
+    notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
+    assert "warning: masking (1 of 6 models)" in notes
     other = cell_at("none", scale=AUDIT_BY_HAND)
     for place, k in ((cell, 3), (other, 4)):
         path, record = store.record_path(place, "pgd10x3"), store.record(place, "pgd10x3")
         assert record is not None
         path.write_text(record.model_copy(update={"remarks": [f"warning: {k} of 9"]}).model_dump_json())
-    remarks = [n for n in REPORTS["table1"].build(reader, ["rift"]).notes if n.startswith("warning")]
+    notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
+    remarks = [note for note in notes if note.startswith("warning")]
     assert remarks == ["warning: 4 of 9 (2 of 6 models; numbers of the first)"]

@@ -1,1 +1,1 @@
-"""Corrupted copies of test sets: made by `generator` (gen-v2), or the published ones (`official`)."""
+"""Corrupted copies of test sets: made by `generator` (gen-v2), or the published ones (`published`)."""

@@ -1,4 +1,4 @@
-"""Corruptions that blur; arguments as in corruption_noise.py."""
+"""Corruptions that blur; arguments as in noise.py."""
 
 import numpy as np
 from numpy.typing import NDArray

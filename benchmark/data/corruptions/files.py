@@ -5,39 +5,30 @@ written after each file, so that a killed writer goes on where it was. Readers t
 manifest does not vouch for.
 """
 
-import contextlib
 import hashlib
-import io
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.data.corruptions.constants import SEVERITY_LEVELS
+from benchmark.data.corruptions.generator import OPERATIONS, corrupt, generator_spec
 from benchmark.data.get.sha256sums import known_sha256
+from benchmark.data.sealed import MANIFEST, Manifest, mapped_array, write_array
 from benchmark.errors import UserError, first_problem
 from benchmark.progress import Progress
-from benchmark.records.files import write_atomically
-
-MANIFEST = "manifest.json"
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+from benchmark.records.records import Sha256
 
 
-class Manifest(BaseModel):
+class CorruptionManifest(Manifest):
     """What the files of a folder are.
 
     `shape` (N, H, W, C) and `source_sha256` are those of the images before corruption; `files` holds
     the sha256 of `<corruption>.npy` by corruption.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     generator: dict[str, Any]
     dataset: str
@@ -75,7 +66,7 @@ def write_files(
     its manifest is damaged, or it cannot be written; `ValueError` on images that the generator does not
     take. Writers wait for each other.
     """
-    fresh = Manifest(
+    fresh = CorruptionManifest(
         generator=generator_spec(),
         dataset=name_of_dataset,
         seed=seed,
@@ -101,8 +92,7 @@ def write_files(
                     digest = _write(images, folder / f"{name}.npy", name, seed, threads)
                     files = manifest.files | {name: digest}
                     manifest = manifest.model_copy(update={"files": files})
-                    text = manifest.model_dump_json(indent=2) + "\n"
-                    write_atomically(folder / MANIFEST, text.encode())
+                    manifest.write(folder)
                 if progress is not None:
                     progress("corruption files", (done + 1) * len(SEVERITY_LEVELS), total, name)
     except OSError as error:
@@ -138,24 +128,17 @@ def read_file(
     shape = (len(SEVERITY_LEVELS) * manifest.shape[0], *manifest.shape[1:])
     if not _is_whole(path, manifest.files[name]):
         raise UserError(f"'{path}' is missing or damaged; write the corruption files again")
-    try:
-        copies: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' is no .npy file; write the corruption files again") from error
-    if copies.dtype != np.uint8 or copies.shape != shape:
-        raise UserError(
-            f"'{path}' has {copies.dtype} {copies.shape} instead of uint8 {shape}; "
-            "write the corruption files again"
-        )
+    right = f"uint8 of shape {shape} is right; write the corruption files again"
+    copies = mapped_array(path, shape, "B", right)
     start = (severity - 1) * manifest.shape[0]
     return copies[start : start + count]
 
 
-def _manifest(folder: Path) -> Manifest | None:
+def _manifest(folder: Path) -> CorruptionManifest | None:
     """The manifest of `folder`, None if there is none. Raises `UserError` if it is damaged."""
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return CorruptionManifest.read(folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -167,7 +150,7 @@ def _manifest(folder: Path) -> Manifest | None:
         ) from error
 
 
-def _difference(manifest: Manifest, fresh: Manifest) -> str:
+def _difference(manifest: CorruptionManifest, fresh: CorruptionManifest) -> str:
     ours, theirs = fresh.source, manifest.source
     return "; ".join(
         f"{key} there {theirs[key]}, here {ours[key]}" for key in ours if ours[key] != theirs[key]
@@ -184,33 +167,10 @@ def _is_whole(path: Path, sha256: str) -> bool:
 
 def _write(images: NDArray[np.uint8], path: Path, name: str, seed: int, threads: int) -> str:
     """Write all severities of one corruption, one at a time in memory; returns the file's sha256."""
-    header = io.BytesIO()
     shape = (len(SEVERITY_LEVELS) * len(images), *images.shape[1:])
-    layout = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, layout)
-    digest = hashlib.sha256(header.getvalue())
     ids = np.arange(len(images), dtype=np.int64)
-    with _replacing(path) as file:
-        file.write(header.getvalue())
-        for severity in SEVERITY_LEVELS:
-            copies = corrupt(images, name, severity, seed=seed, ids=ids, threads=threads)
-            digest.update(copies.data)
-            file.write(copies.data)
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that takes the name `path` when all went well; `write_atomically` in pieces."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    blocks = (
+        corrupt(images, name, severity, seed=seed, ids=ids, threads=threads)
+        for severity in SEVERITY_LEVELS
+    )
+    return write_array(path, shape, np.uint8, blocks)

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from benchmark.data.corruptions.colour import luma
 from benchmark.data.corruptions.constants import Constants
+from benchmark.data.corruptions.digital import luma
 from benchmark.data.corruptions.filters import FloatArray, sample
 from benchmark.data.corruptions.streams import Streams
 from benchmark.data.corruptions.weather import clouds
 from benchmark.errors import UserError
 
-Picture = NDArray[np.uint8] | NDArray[np.floating]
+Picture = NDArray[np.uint8]
 
 # By image side; 32 and 64 as make_cifar_c.py and make_tinyimagenet_c.py, 8 is ours.
 SCALES = {8: 0.05, 32: 0.2, 64: 0.3}
@@ -42,7 +42,7 @@ def frost(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:
 
     The stand-in is a grey veil with bright filaments, the ridges of a plasma map; which of `TEXTURES`
     it is, is drawn for every image. Constants: weight of the picture and weight of the frost.
-    Arguments as in corruption_noise.py.
+    Arguments as in noise.py.
     """
     kept, added = constants
     drawn = [TEXTURES[stream.integers(len(TEXTURES))] for stream in streams]
@@ -56,9 +56,9 @@ def frost(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:
 class PhotographedFrost:
     """The operation with `pictures`, as the published scripts have it, for images of one `side`.
 
-    `pictures` are (H, W, 3), uint8 or floats in [0, 1], of any sizes that leave at least `side`
-    pixels each way when scaled by `SCALES[side]`; their luma is laid over grey images. For every image
-    a picture and a crop of it are drawn. Raises `UserError` if there is no picture or one does not fit.
+    `pictures` are (H, W, 3) uint8 of any sizes that leave at least `side` pixels each way when scaled
+    by `SCALES[side]`; their luma is laid over grey images. For every image a picture and a crop of it
+    are drawn. Raises `UserError` if there is no picture or one does not fit.
 
     Scaling reads bilinearly at the centres of the new pixels, without smoothing first, as the
     scripts' OpenCV call does.
@@ -93,15 +93,8 @@ def _scaled(picture: Picture, side: int, what: str) -> FloatArray:
     """One picture in [0, 1] at its reduced size. Raises `UserError`, saying `what`, if it is unfit."""
     if picture.ndim != 3 or picture.shape[2] != 3:
         raise UserError(f"{what} must be (H, W, 3), got shape {picture.shape}")
-    levels: FloatArray
-    if picture.dtype == np.uint8:
-        levels = picture / 255
-    elif np.issubdtype(picture.dtype, np.floating):
-        levels = picture.astype(np.float64)
-        if not (levels.min(initial=0) >= 0 and levels.max(initial=0) <= 1):
-            raise UserError(f"{what} must be uint8 or have values in [0, 1]; it has others")
-    else:
-        raise UserError(f"{what} must be uint8 or floats in [0, 1], got {picture.dtype}")
+    if picture.dtype != np.uint8:
+        raise UserError(f"{what} must be uint8, got {picture.dtype}")
     _check_size(picture.shape[1], picture.shape[0], side, what)
     scale = SCALES[side]
     rows, columns = (
@@ -109,7 +102,7 @@ def _scaled(picture: Picture, side: int, what: str) -> FloatArray:
         for size in picture.shape[:2]
     )
     grid = np.broadcast_arrays(rows[None, :, None], columns[None, None, :])
-    small: FloatArray = sample(levels[None], grid[0], grid[1])[0]
+    small: FloatArray = sample(picture[None] / 255, grid[0], grid[1])[0]
     return small
 
 

@@ -29,35 +29,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.corruptions.blur import (
-    defocus_blur,
-    gaussian_blur,
-    glass_blur,
-    motion_blur,
-    zoom_blur,
-)
-from benchmark.data.corruptions.colour import brightness, contrast, saturate
+from benchmark.data.corruptions import blur, digital, noise, weather
 from benchmark.data.corruptions.constants import CONSTANTS, SEVERITY_LEVELS, Constants
-from benchmark.data.corruptions.digital import elastic_transform, jpeg_compression, pixelate
 from benchmark.data.corruptions.filters import FloatArray
-from benchmark.data.corruptions.frost import PhotographedFrost, Picture, frost, load_frost
-from benchmark.data.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
-from benchmark.data.corruptions.spatter import spatter
+from benchmark.data.corruptions.frost import PhotographedFrost, Picture, frost
 from benchmark.data.corruptions.streams import ImageStreams, Streams
-from benchmark.data.corruptions.weather import fog, snow
-
-__all__ = [
-    "CONSTANTS",
-    "CORRUPTIONS_15",
-    "CORRUPTIONS_18",
-    "FROST",
-    "GENERATOR",
-    "OPERATIONS",
-    "SEVERITY_LEVELS",
-    "corrupt",
-    "generator_spec",
-    "load_frost",
-]
 
 GENERATOR = "gen-v2"
 FROST = "procedural"  # stamped beside results when no frost pictures are given
@@ -65,25 +41,25 @@ FROST = "procedural"  # stamped beside results when no frost pictures are given
 Operation = Callable[[FloatArray, Streams, Constants], FloatArray]
 
 OPERATIONS: dict[str, Operation] = {
-    "gaussian_noise": gaussian_noise,
-    "shot_noise": shot_noise,
-    "impulse_noise": impulse_noise,
-    "defocus_blur": defocus_blur,
-    "glass_blur": glass_blur,
-    "motion_blur": motion_blur,
-    "zoom_blur": zoom_blur,
-    "snow": snow,
+    "gaussian_noise": noise.gaussian_noise,
+    "shot_noise": noise.shot_noise,
+    "impulse_noise": noise.impulse_noise,
+    "defocus_blur": blur.defocus_blur,
+    "glass_blur": blur.glass_blur,
+    "motion_blur": blur.motion_blur,
+    "zoom_blur": blur.zoom_blur,
+    "snow": weather.snow,
     "frost": frost,
-    "fog": fog,
-    "brightness": brightness,
-    "contrast": contrast,
-    "elastic_transform": elastic_transform,
-    "pixelate": pixelate,
-    "jpeg_compression": jpeg_compression,
-    "speckle_noise": speckle_noise,
-    "gaussian_blur": gaussian_blur,
-    "spatter": spatter,
-    "saturate": saturate,
+    "fog": weather.fog,
+    "brightness": digital.brightness,
+    "contrast": digital.contrast,
+    "elastic_transform": digital.elastic_transform,
+    "pixelate": digital.pixelate,
+    "jpeg_compression": digital.jpeg_compression,
+    "speckle_noise": noise.speckle_noise,
+    "gaussian_blur": blur.gaussian_blur,
+    "spatter": weather.spatter,
+    "saturate": digital.saturate,
 }
 CORRUPTIONS_15: tuple[str, ...] = tuple(OPERATIONS)[:15]
 """The paper's 15 types in its order."""

@@ -10,17 +10,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmark.data.corruptions.cifar_c import CifarCorruptions
 from benchmark.data.corruptions.published_sets import (
     LABELS,
     SUFFIX,
+    CifarCorruptions,
     CorruptedSet,
+    TinyCorruptions,
     compare_hash,
     corruption_paths,
     how_to_get,
     how_to_mend,
 )
-from benchmark.data.corruptions.tiny_imagenet_c import TinyCorruptions
 from benchmark.data.get.sha256sums import NAME, read_sums, sha256_of, write_sums
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError

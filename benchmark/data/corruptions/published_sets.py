@@ -1,17 +1,21 @@
-"""A folder of published corrupted copies of a test set: what is in it, and whether it is genuine."""
+"""The files of a published corrupted test set: which images they hold, and whether they are genuine."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.corruptions.constants import SEVERITY_LEVELS
+from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.get.sha256sums import NAME, known_sha256, read_sums
 from benchmark.data.info import DatasetInfo
-from benchmark.data.jpegs import Pixels
+from benchmark.data.jpegs import Pixels, decode_all
+from benchmark.data.sealed import mapped_array
 from benchmark.errors import UserError
 
-SEVERITIES = 5
+SEVERITIES = len(SEVERITY_LEVELS)
 SUFFIX = {"CIFAR-10-C": ".npy", "CIFAR-100-C": ".npy", "Tiny-ImageNet-C": ""}
 """How the file of a corruption ends, by the name of the set; nothing where it is a folder."""
 LABELS = "labels.npy"
@@ -23,7 +27,7 @@ class CorruptedSet(ABC):
     """Corrupted copies, `images` at each severity, of the test set of `info`, in `folder`.
 
     Where `SHA256SUMS` stands beside the files, each is checked against it, once per process, before
-    it is used; `verified` says whether it does.
+    it is used; `verified` is whether it does.
     """
 
     def __init__(self, info: DatasetInfo, folder: Path, images: int) -> None:
@@ -35,10 +39,8 @@ class CorruptedSet(ABC):
     @property
     def names(self) -> tuple[str, ...]:
         """The corruptions that are there, sorted."""
-        return tuple(
-            path.name.removesuffix(SUFFIX[self.title])
-            for path in corruption_paths(self.title, self.folder)
-        )
+        paths = corruption_paths(self.title, self.folder)
+        return tuple(path.name.removesuffix(SUFFIX[self.title]) for path in paths)
 
     @property
     def verified(self) -> bool:
@@ -58,7 +60,7 @@ class CorruptedSet(ABC):
         Every call reads them anew. JPEG files are decoded in `threads` threads. Raises `UserError`
         if they are missing, not what they should be, or not those of `SHA256SUMS`.
         """
-        if severity not in range(1, SEVERITIES + 1):
+        if severity not in SEVERITY_LEVELS:
             raise UserError(f"severity {severity} is not one of 1 to {SEVERITIES}")
         path = self._path(name)
         self._verify(path)
@@ -71,12 +73,115 @@ class CorruptedSet(ABC):
     def _path(self, name: str) -> Path:
         path = self.folder / f"{name}{SUFFIX[self.title]}"
         if name not in self.names:
-            raise UserError(f"'{path}' is missing; {how_to_mend(self.title, self.folder)}")
+            raise self._wrong(path, "is missing")
         return path
 
     def _verify(self, path: Path) -> None:
         if self._sums is not None:
             compare_hash(self.title, path, self._sums, known_sha256(path))
+
+    def _wrong(self, path: Path, what: str) -> UserError:
+        return UserError(f"'{path}' {what}; {how_to_mend(self.title, self.folder)}")
+
+
+class CifarCorruptions(CorruptedSet):
+    """CIFAR-10-C and CIFAR-100-C: one .npy file per corruption, and `labels.npy`.
+
+    A file holds the five severities of the whole test set one after the other. The labels, those of the
+    test set in its order five times over, are checked at once, against `test_labels` too where they
+    are given.
+    """
+
+    def __init__(
+        self, info: DatasetInfo, folder: Path, images: int, test_labels: NDArray[Any] | None
+    ) -> None:
+        super().__init__(info, folder, images)
+        self._labels = self._read_labels(test_labels)
+
+    def _read_labels(self, test_labels: NDArray[Any] | None) -> Labels:
+        path, count = self.folder / LABELS, SEVERITIES * self.images
+        if not path.is_file():
+            raise self._wrong(path, "is missing")
+        self._verify(path)
+        right = f"integers of shape ({count},) are right"
+        stored = mapped_array(path, (count,), np.typecodes["AllInteger"], right)
+        if stored.min() < 0 or stored.max() >= self.info.classes:
+            raise UserError(
+                f"'{path}' has labels from {stored.min()} to {stored.max()}; those of "
+                f"{self.info.label} are from 0 to {self.info.classes - 1}"
+            )
+        five: Labels = stored.astype(np.int64).reshape(SEVERITIES, self.images)
+        labels: Labels = np.array(five[0])
+        if (five != labels).any():
+            raise UserError(
+                f"'{path}' is not the same {self.images} labels {SEVERITIES} times over; the published "
+                "labels are"
+            )
+        if test_labels is not None and not np.array_equal(labels, test_labels):
+            raise UserError(
+                f"'{path}' does not have the labels of the {self.info.label} test set in its order "
+                f"({_first_difference(labels, test_labels)}); the published labels are the same"
+            )
+        return labels
+
+    def _read(self, path: Path, severity: int, _threads: int) -> tuple[Pixels, Labels]:
+        shape = (SEVERITIES * self.images, self.info.side, self.info.side, self.info.channels)
+        stored = mapped_array(path, shape, "B", f"uint8 of shape {shape} is right")
+        first = (severity - 1) * self.images
+        return np.array(stored[first : first + self.images], order="C"), self._labels.copy()
+
+
+def _first_difference(labels: Labels, test_labels: NDArray[Any]) -> str:
+    if labels.shape != test_labels.shape:
+        return f"{len(labels)} against {len(test_labels)}"
+    row = int(np.argmax(labels != test_labels))
+    return f"image {row} is {labels[row]} and has to be {test_labels[row]}"
+
+
+class TinyCorruptions(CorruptedSet):
+    """Tiny-ImageNet-C: `<corruption>/<severity>/<class>/*.JPEG`, as many images of each class.
+
+    Classes are numbered in the order of their sorted names, as those of Tiny-ImageNet, and images
+    are ordered by class, then by name. Its photographs are others than those of the test part of
+    Tiny-ImageNet (hendrycks/robustness, issue 39), so that its rows do not correspond to it.
+    """
+
+    def _read(self, path: Path, severity: int, threads: int) -> tuple[Pixels, Labels]:
+        folder, per_class = path / str(severity), self.images // self.info.classes
+        names = []
+        for wnid in self._classes(folder):
+            pictures = sorted(str(file) for file in (folder / wnid).glob("[!.]*.JPEG"))
+            if len(pictures) != per_class:
+                raise self._wrong(folder / wnid, f"has {len(pictures)} images; {per_class} are right")
+            names += pictures
+        images = decode_all(names, _content, self.info.side, threads)
+        return images, np.repeat(np.arange(self.info.classes, dtype=np.int64), per_class)
+
+    def _classes(self, folder: Path) -> list[str]:
+        from benchmark.data.tiny_imagenet import class_names
+
+        if not folder.is_dir():
+            raise self._wrong(folder, "is missing")
+        classes = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
+        if len(classes) != self.info.classes:
+            # The frost of the archive in Zenodo's record 2536630 has 1000 classes, that of record
+            # 8206060 has 200 (hendrycks/robustness, issue 60).
+            raise self._wrong(folder, f"has {len(classes)} classes; {self.info.classes} are right")
+        known = class_names(self.folder.parent)
+        if known is not None and list(known) != classes:
+            odd = min(set(classes) ^ set(known))
+            raise UserError(
+                f"'{folder}' does not have the classes of {self.info.label}: {odd} is in one of them "
+                "only, and has to be in both or neither"
+            )
+        return classes
+
+
+def _content(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read '{name}' ({error.strerror})") from error
 
 
 def corruption_paths(title: str, folder: Path) -> list[Path]:
@@ -115,8 +220,6 @@ def how_to_mend(title: str, folder: Path) -> str:
 
 def _archives(title: str) -> tuple[str, str]:
     """The archives that unpack to `title`, and the command that gets them."""
-    from benchmark.data.get.archives import ARCHIVES
-
     archives = [archive for archive in ARCHIVES.values() if archive.gives == title]
     files = " and ".join(f"{archive.file} (md5 {archive.md5})" for archive in archives)
     return files, f"python -m benchmark data get {' '.join(archive.name for archive in archives)}"

@@ -1,15 +1,17 @@
-"""What may be in a data directory: how it is recognised, checked and put in place."""
+"""The data that archives bring: how they are recognised, checked and put in place."""
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 from filelock import FileLock
 
+from benchmark.data.corruptions import published
+from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES, Archive
 from benchmark.data.get.download import settle, staging, unpack, writing
 from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
@@ -17,8 +19,8 @@ from benchmark.errors import UserError
 from benchmark.progress import Progress
 
 
-class State(StrEnum):
-    """Whether something can be used."""
+class Availability(StrEnum):
+    """Whether data can be used."""
 
     PRESENT = "present"
     MISSING = "missing"
@@ -28,56 +30,56 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """The state of something, a note on it, and the folder it is in or would be in."""
+    """The state of data, a note on it, and the folder it is in or would be in."""
 
-    state: State
+    state: Availability
     note: str
     folder: Path
 
 
-class Holding(Protocol):
-    """One thing that may be in a data directory, and the archive it comes in."""
+@dataclass(frozen=True)
+class ArchivedData(ABC):
+    """Data that may be in a data directory, and come in the archive called `name`."""
+
+    name: str
 
     @property
-    def archive(self) -> Archive: ...
+    def archive(self) -> Archive:
+        return ARCHIVES[self.name]
 
+    @abstractmethod
     def status(self, directory: Path) -> Status:
         """What is there. Damage is no error here, and large files are not read."""
-        ...
 
+    @abstractmethod
     def verify(self, directory: Path) -> str | None:
         """How it is known to be right; None if it is not there. Raises `UserError` on damage."""
-        ...
 
+    @abstractmethod
     def place(self, source: Path, directory: Path, accepted: Sequence[str], progress: Progress) -> None:
         """Put what `source` holds in place: an archive file of known or accepted md5, or a folder.
 
         `progress` is told of images decoded. Raises `UserError` unless what is put in place is known
         to be right or of a hash in `accepted`; nothing is in place then.
         """
-        ...
 
 
 @dataclass(frozen=True)
-class Cifar:
+class Cifar(ArchivedData):
     """CIFAR-10 or CIFAR-100: known by its content, whatever its files are like."""
 
     info: DatasetInfo
-
-    @property
-    def archive(self) -> Archive:
-        return ARCHIVES[self.info.name]
 
     def status(self, directory: Path) -> Status:
         folder = directory / self.archive.gives
         try:
             note = self.verify(directory)
         except UserError:
-            wrong = f"`data verify {self.info.name}` says what is wrong"
-            return Status(State.UNVERIFIED, wrong, folder)
+            wrong = f"`data verify {self.name}` says what is wrong"
+            return Status(Availability.UNVERIFIED, wrong, folder)
         if note is None:
-            return Status(State.MISSING, "", folder)
-        return Status(State.PRESENT, note, folder)
+            return Status(Availability.MISSING, "", folder)
+        return Status(Availability.PRESENT, note, folder)
 
     def verify(self, directory: Path) -> str | None:
         from benchmark.data import cifar
@@ -85,14 +87,10 @@ class Cifar:
         return cifar.verify(self.info, directory) if cifar.present(self.info, directory) else None
 
     def place(
-        self,
-        source: Path,
-        directory: Path,
-        accepted: Sequence[str],
-        progress: Progress,  # noqa: ARG002 - nothing is decoded
+        self, source: Path, directory: Path, accepted: Sequence[str], _progress: Progress
     ) -> None:
         self.verify(directory)  # what is there and wrong is not overwritten
-        with _staged(directory, self.info.name) as part:
+        with _staged(directory, self.name) as part:
             folder = part / self.archive.gives
             if source.is_dir():
                 shutil.copytree(_inner(source, self.archive), folder)
@@ -117,27 +115,24 @@ class Cifar:
 
 
 @dataclass(frozen=True)
-class TinyImageNet:
+class TinyImageNet(ArchivedData):
     """Tiny-ImageNet: decoded into a cache, which is what is used."""
-
-    @property
-    def archive(self) -> Archive:
-        return ARCHIVES["tiny-imagenet"]
 
     def status(self, directory: Path) -> Status:
         from benchmark.data import tiny_imagenet
 
-        if self._decoded(directory):
-            note = "decoded; every use checks the hashes"
-            return Status(State.PRESENT, note, self._cache(directory))
+        cache = directory / tiny_imagenet.CACHE
+        if tiny_imagenet.decoded(directory):
+            return Status(Availability.PRESENT, "decoded; every use checks the hashes", cache)
         if tiny_imagenet.present(directory):
-            return Status(State.UNVERIFIED, "not decoded yet; the first use does that", directory)
-        return Status(State.MISSING, "", self._cache(directory))
+            note = "not decoded yet; the first use does that"
+            return Status(Availability.UNVERIFIED, note, directory)
+        return Status(Availability.MISSING, "", cache)
 
     def verify(self, directory: Path) -> str | None:
         from benchmark.data import tiny_imagenet
 
-        if not self._decoded(directory):
+        if not tiny_imagenet.decoded(directory):
             return None
         tiny_imagenet.load(directory)
         return "decoded images as their manifest says"
@@ -148,77 +143,49 @@ class TinyImageNet:
         inner = _inner(source, self.archive)
         tiny_imagenet.prepare(inner, directory, progress=progress, accepted=accepted)
 
-    def _cache(self, directory: Path) -> Path:
-        return directory / "tiny-imagenet-cache"
-
-    def _decoded(self, directory: Path) -> bool:
-        return (self._cache(directory) / "manifest.json").is_file()
-
 
 @dataclass(frozen=True)
-class Corruptions:
+class PublishedCorruptions(ArchivedData):
     """A published corrupted test set, or a part of it that has an archive of its own.
 
     `witness` is a file or folder of the set that is in this archive only.
     """
 
-    archive: Archive
     witness: str
 
-    @property
-    def title(self) -> str:
-        """The whole set's, as in `DatasetInfo.corruptions`."""
-        return self.archive.gives
-
     def status(self, directory: Path) -> Status:
-        from benchmark.data.corruptions import published as official
-
         folder = directory / self.archive.gives
-        note = official.describe(self.title, directory)
-        if note is None or not self._there(directory):
-            return Status(State.MISSING, "", folder)
-        return Status(State.PRESENT if self._listed(folder) else State.UNVERIFIED, note, folder)
+        note = published.describe(self.archive.gives, directory)
+        if note is None or not (folder / self.witness).exists():
+            return Status(Availability.MISSING, "", folder)
+        listed = self._listed(folder)
+        return Status(Availability.PRESENT if listed else Availability.UNVERIFIED, note, folder)
 
     def verify(self, directory: Path) -> str | None:
-        from benchmark.data.corruptions import published as official
-
-        if not self._there(directory):
+        if not (directory / self.archive.gives / self.witness).exists():
             return None
-        official.verify(self.title, directory)
+        published.verify(self.archive.gives, directory)
         return "files as they were unpacked"
 
     def place(
-        self,
-        source: Path,
-        directory: Path,
-        accepted: Sequence[str],
-        progress: Progress,  # noqa: ARG002 - nothing is decoded
+        self, source: Path, directory: Path, accepted: Sequence[str], _progress: Progress
     ) -> None:
-        from benchmark.data.corruptions import published as official
-
         if source.is_dir():
             self._place_folder(source, directory, accepted)
         else:
             unpack(self.archive, source, directory)
-        official.record_hashes(self.title, directory)
+        published.record_hashes(self.archive.gives, directory)
 
     def _place_folder(self, source: Path, directory: Path, accepted: Sequence[str]) -> None:
-        from benchmark.data.get import sha256sums
-
-        with _staged(directory, self.archive.name) as part:
+        with _staged(directory, self.name) as part:
             copy = shutil.copytree(_inner(source, self.archive), part / self.archive.gives)
             (copy / sha256sums.NAME).unlink(missing_ok=True)
             found = sha256sums.sha256_of(copy)
             refuse_unless(accepted, found, None, "hash of all its files", self.archive, source)
             settle(copy, directory / self.archive.gives)
 
-    def _there(self, directory: Path) -> bool:
-        return (directory / self.archive.gives / self.witness).exists()
-
     def _listed(self, folder: Path) -> bool:
         """Whether there are hashes, this archive's among them, and a file for each."""
-        from benchmark.data.get import sha256sums
-
         try:
             sums = sha256sums.read_sums(folder) or {}
         except UserError:
@@ -226,25 +193,28 @@ class Corruptions:
         return self.witness in sums and all((folder / name).exists() for name in sums)
 
 
-HOLDINGS: dict[str, Holding] = {
-    "cifar10": Cifar(CIFAR10),
-    "cifar100": Cifar(CIFAR100),
-    "tiny-imagenet": TinyImageNet(),
-    "cifar10-c": Corruptions(ARCHIVES["cifar10-c"], "labels.npy"),
-    "cifar100-c": Corruptions(ARCHIVES["cifar100-c"], "labels.npy"),
-    "tiny-imagenet-c": Corruptions(ARCHIVES["tiny-imagenet-c"], "brightness"),
-    "tiny-imagenet-c-extra": Corruptions(ARCHIVES["tiny-imagenet-c-extra"], "saturate"),
+INVENTORY: dict[str, ArchivedData] = {
+    data.name: data
+    for data in (
+        Cifar("cifar10", CIFAR10),
+        Cifar("cifar100", CIFAR100),
+        TinyImageNet("tiny-imagenet"),
+        PublishedCorruptions("cifar10-c", "labels.npy"),
+        PublishedCorruptions("cifar100-c", "labels.npy"),
+        PublishedCorruptions("tiny-imagenet-c", "brightness"),
+        PublishedCorruptions("tiny-imagenet-c-extra", "saturate"),
+    )
 }
 """By the archive's name."""
 
 
-def holding(name: str) -> Holding:
-    """What is called `name`. Raises `UserError` if there is nothing of that name to get or check."""
+def archived(name: str) -> ArchivedData:
+    """The data called `name`. Raises `UserError` if there is nothing of that name to get or check."""
     if name == "digits":
         raise UserError("digits is embedded (scikit-learn ships it): nothing to get, import or check")
-    if name not in HOLDINGS:
-        raise UserError(f"unknown data '{name}'; known: {', '.join(HOLDINGS)}")
-    return HOLDINGS[name]
+    if name not in INVENTORY:
+        raise UserError(f"unknown data '{name}'; known: {', '.join(INVENTORY)}")
+    return INVENTORY[name]
 
 
 def refuse_unless(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmark.data.get.download import hash_of
 from benchmark.errors import UserError
 from benchmark.records.files import write_atomically
 
@@ -44,7 +45,7 @@ def sha256_of(path: Path) -> str:
     Raises `UserError` if something in it cannot be read.
     """
     try:
-        return _folder_sha256(path) if path.is_dir() else _file_sha256(path)
+        return _folder_sha256(path) if path.is_dir() else hash_of(path, "sha256")
     except OSError as error:
         raise UserError(f"cannot read '{error.filename or path}' ({error.strerror})") from error
 
@@ -58,11 +59,6 @@ def known_sha256(path: Path) -> str:
 @functools.cache
 def _known(path: Path, _inode: int, _size: int, _changed: int) -> str:
     return sha256_of(path)
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _folder_sha256(folder: Path) -> str:

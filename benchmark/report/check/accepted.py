@@ -1,14 +1,13 @@
-"""Verdicts that were accepted, `results/checks/<scale>.json`, and what has got worse since (no
-torch)."""
+"""Accepted verdicts, `results/checks/<scale>.json`, and what has got worse since."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from benchmark.errors import UserError, first_problem
 from benchmark.records.files import read_if_there
@@ -18,13 +17,9 @@ SCHEMA_VERSION: Literal[1] = 1
 _DIGITS = 10  # of fractions in the file
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AcceptedVerdict(_Model):
-    """A verdict with what it rested on: our values by seed, the 95 % interval of their mean, the
-    published value, and the spec hashes of the records by `<key>/<evaluation>`."""
+class AcceptedVerdict(BaseModel, extra="forbid", frozen=True):
+    """A verdict and its evidence: our values by seed, the 95 % interval of their mean, the published
+    value, and the spec hashes of the records by `<key>/<evaluation>`."""
 
     id: str
     verdict: Verdict
@@ -34,8 +29,8 @@ class AcceptedVerdict(_Model):
     behind: dict[str, str] = Field(default_factory=dict)
 
 
-class Accepted(_Model):
-    """The verdicts of one scale in the order of their ids; what was missing is left out."""
+class Accepted(BaseModel, extra="forbid", frozen=True):
+    """The verdicts of one scale in the order of their ids, without what was missing."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     scale: str
@@ -51,33 +46,37 @@ class Accepted(_Model):
 
 @dataclass(frozen=True)
 class Regression:
-    """Something that had a good verdict and has none any more. `now` is None if nothing judges it."""
+    """A verdict that was good and is not any more; `now` is None if nothing decides it."""
 
     id: str
     before: Verdict
     now: Finding | None
 
+    @property
+    def verdict(self) -> Verdict:
+        return self.now.verdict if self.now else Verdict.MISSING
+
 
 def accepted_path(results: Path, scale: str) -> Path:
-    """The file of the scale called `scale`."""
+    """Return the file of the scale called `scale`."""
     return results / "checks" / f"{scale}.json"
 
 
 def accepting(scale: str, findings: Iterable[Finding]) -> Accepted:
-    """`findings` as they would be accepted."""
-    verdicts = [_accepting(each) for each in findings if each.verdict is not Verdict.MISSING]
-    return Accepted(scale=scale, verdicts=tuple(sorted(verdicts, key=lambda each: each.id)))
+    """Return `findings` as they would be accepted."""
+    kept = sorted(
+        (f for f in findings if f.verdict is not Verdict.MISSING), key=lambda finding: finding.id
+    )
+    return Accepted(scale=scale, verdicts=tuple(map(_accepting, kept)))
 
 
 def _accepting(finding: Finding) -> AcceptedVerdict:
-    ours = finding.ours
-    ends = None
-    if ours and ours.interval:
-        ends = (round(ours.interval.low, _DIGITS), round(ours.interval.high, _DIGITS))
+    values, interval = (finding.ours.values, finding.ours.interval) if finding.ours else ((), None)
+    ends = (round(interval.low, _DIGITS), round(interval.high, _DIGITS)) if interval else None
     return AcceptedVerdict(
         id=finding.id,
         verdict=finding.verdict,
-        values=tuple(round(value, _DIGITS) for value in ours.values) if ours else (),
+        values=tuple(round(value, _DIGITS) for value in values),
         interval=ends,
         published=finding.published,
         behind={} if finding.is_summary else dict(sorted(finding.behind.items())),
@@ -85,7 +84,7 @@ def _accepting(finding: Finding) -> AcceptedVerdict:
 
 
 def accepted_bytes(accepted: Accepted) -> bytes:
-    """The file: one line per verdict, always the same for the same verdicts."""
+    """Return the file: one line per verdict, always the same for the same verdicts."""
     lines = [
         json.dumps(each.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
         for each in accepted.verdicts
@@ -95,7 +94,7 @@ def accepted_bytes(accepted: Accepted) -> bytes:
 
 
 def read_accepted(results: Path, scale: str) -> Accepted | None:
-    """What was accepted for the scale called `scale`; None if nothing was.
+    """Read what was accepted for the scale called `scale`; None if nothing was.
 
     Raises `UserError` for a file that is broken, of another scale or cannot be read.
     """
@@ -117,15 +116,13 @@ def read_accepted(results: Path, scale: str) -> Accepted | None:
 def regressions(
     accepted: Accepted, findings: Sequence[Finding], only: str | None = None
 ) -> list[Regression]:
-    """What was a match, within tolerance or holding when it was accepted and is not any more.
-
-    With `only` just the ids that this glob matches are looked at.
-    """
-    today: Mapping[str, Finding] = {finding.id: finding for finding in findings}
+    """List what was good when it was accepted and is not any more, of the ids that the glob `only`
+    matches if there is one."""
+    now = {finding.id: finding for finding in findings}
     return [
-        Regression(each.id, each.verdict, today.get(each.id))
+        Regression(each.id, each.verdict, now.get(each.id))
         for each in accepted.verdicts
         if each.verdict in GOOD
         and (only is None or fnmatchcase(each.id, only))
-        and not (each.id in today and today[each.id].good)
+        and not (each.id in now and now[each.id].good)
     ]

@@ -1,57 +1,108 @@
-"""Lines of a claim from what is on record (no torch)."""
+"""Lines of a claim from what is on record, and their summary."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.records.cells import BASE
-from benchmark.report.check.bounds import Bound
-from benchmark.report.check.published import Published
-from benchmark.report.check.verdicts import Finding, Verdict
-from benchmark.report.fresh import Fresh, Lacking, Place, warned
+from benchmark.algorithm.protocols import ALPHA_1
+from benchmark.records.cells import BASE, Cell
+from benchmark.records.records import Finetuning
+from benchmark.report.check.published_schema import Published
+from benchmark.report.check.verdicts import Bound, Decision, Finding, Verdict
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import over_seeds
+from benchmark.report.view import Missing, Setting, View, warned
+
+PGD_AT = "pgd-at"
+RIFT, RIFT_1 = "rift", f"rift{ALPHA_1}"
+
+Makings = Mapping[Cell, Finetuning]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A claim under judgement: its id, what is on record, and what is published."""
+    """A claim to decide: its id, the records and the published numbers."""
 
-    fresh: Fresh
+    view: View
     published: Published
     claim: str
 
-    def line(
-        self,
-        place: Place | str,
-        what: str,
-        verdict: Verdict,
-        why: str,
-        warnings: Sequence[str] = (),
-    ) -> Finding:
-        """A line without a number.
+    @property
+    def first(self) -> Setting:
+        """The model of Tables 3 and 4 and of Figures 1 and 3."""
+        scale = self.view.scale
+        return Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
 
-        Where there are `warnings`, or the base models of `place` have some, nothing holds or fails: a
-        direction of a model whose training failed, or whose gradients are masked, says nothing.
+    def line(
+        self, place: Setting | str, what: str, decision: Decision, warnings: Sequence[str] = ()
+    ) -> Finding:
+        """Return a line of the claim without a number.
+
+        Where there are `warnings`, or the base models of `place` have some, the line is unclear: the
+        direction of a model whose training failed, or whose gradients are masked, means nothing.
         """
-        base = self.fresh.warnings(place) if isinstance(place, Place) else ()
-        said = list(dict.fromkeys((*base, *warnings)))
-        if said and verdict is not Verdict.MISSING:
-            verdict, why = Verdict.UNCLEAR, warned(why, said)
+        verdict, why = decision
+        base = self.view.warnings(place) if isinstance(place, Setting) else ()
+        found = list(dict.fromkeys((*base, *warnings)))
+        if found and verdict is not Verdict.MISSING:
+            verdict, why = Verdict.UNCLEAR, warned(why, found)
         name = f"{self.claim}/{place}/{re.sub('[^A-Za-z0-9.*]+', '-', what)}"
         return Finding(name, verdict, str(place), what, why, claim=self.claim)
 
-    def lacking(self, place: Place | str, what: str, lacking: Lacking) -> Finding:
-        """A line about which there is nothing on record."""
-        line = self.line(place, what, Verdict.MISSING, lacking.why)
-        return replace(line, make=lacking.make)
+    def missing(self, place: Setting | str, what: str, why: Missing) -> Finding:
+        """Return a line without a record."""
+        return self.line(place, what, (Verdict.MISSING, "")).missing(why)
 
-    def change(self, place: Place, ours: str, role: str, bound: Bound, theirs: str = BASE) -> Finding:
-        """A line about the accuracy of `ours` minus that of `theirs`."""
+    def change(self, place: Setting, ours: str, role: str, bound: Bound, theirs: str = BASE) -> Finding:
+        """Return a line about the accuracy of `ours` minus that of `theirs`."""
         what = f"{role}, {ours}" + ("" if theirs == BASE else f" - {theirs}")
-        found = self.fresh.change(place, ours, theirs, role)
-        if isinstance(found, Lacking):
-            return self.lacking(place, what, found)
-        verdict, why = bound.judge(found.estimate)
+        found = self.view.change(place, ours, theirs, role)
+        if isinstance(found, Missing):
+            return self.missing(place, what, found)
+        verdict, why = bound.decide(found.estimate)
         if found.label != role:
             why += f"; {role} is {found.name}"
-        line = self.line(place, what, verdict, why, found.warnings)
+        line = self.line(place, what, (verdict, why), found.warnings)
         return replace(line, ours=found.estimate, signed=True, behind=found.behind)
+
+    def made(
+        self,
+        place: Setting,
+        what: str,
+        finetune: str,
+        report: str,
+        decide: Callable[[Makings], tuple[Decision, Estimate | None]],
+    ) -> Finding:
+        """Return a line that `decide` draws from how the models of `finetune` were made, which the
+        table or figure `report` does."""
+        makings = self.view.makings(place, finetune, report)
+        if isinstance(makings, Missing):
+            return self.missing(place, what, makings)
+        decision, ours = decide(makings)
+        line = self.line(place, what, decision)
+        return replace(line, ours=ours, behind=self.view.making_hashes(list(makings)))
+
+
+def by_seed(values: Sequence[float], sources: Sequence[str]) -> Estimate:
+    """Return the estimate of what is known by seed only: it has no interval for a single seed."""
+    return Estimate(tuple(values), over_seeds(values), "seeds", tuple(sources))
+
+
+def every(lines: Sequence[Finding], _published: Published) -> Decision:
+    """Summarise a claim about every case."""
+    verdicts = [line.verdict for line in lines]
+    if not lines:
+        return Verdict.UNCLEAR, "the scale has nothing that the claim is about"
+    names = {
+        Verdict.HOLDS: "hold",
+        Verdict.FAILS: "fail",
+        Verdict.UNCLEAR: "unclear",
+        Verdict.MISSING: "missing",
+    }
+    counts = [f"{verdicts.count(v)} {name}" for v, name in names.items() if v in verdicts]
+    why = f"of {len(lines)} case{'s' if len(lines) > 1 else ''}: {', '.join(counts)}"
+    if Verdict.FAILS in verdicts:
+        return Verdict.FAILS, why
+    if set(verdicts) in ({Verdict.HOLDS}, {Verdict.MISSING}):
+        return verdicts[0], why
+    return Verdict.UNCLEAR, why

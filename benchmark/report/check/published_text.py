@@ -1,206 +1,140 @@
-"""Every published number, claim and note as text, Markdown and CSV (no torch).
-
-Only CSV has which fine-tunings a row may be a reading of, and the checkpoint with its weights.
-"""
+"""Every published number, claim and note as text for a terminal, the paper's tables first."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import pandas as pd
 from tabulate import tabulate
 
 from benchmark.evaluation import EVALUATIONS
-from benchmark.report.check.published import OTHER, OTHERS_EVALUATIONS, Change, Published, Row
-from benchmark.report.estimates import Estimate
-from benchmark.report.tables.render import percent
+from benchmark.report.check.published_schema import (
+    OTHER,
+    OTHERS_EVALUATIONS,
+    PrintedChange,
+    Published,
+    PublishedRow,
+)
+from benchmark.report.check.text import points
 from benchmark.report.wrapping import width, wrapped
 
 _COLUMNS = {"clean": "Std", "corruptions-15": "OOD", "pgd10x3": "Adv", "autoattack": "AA"}
-_LABELS = (32, 24, 20, 16, 12, 8)  # widths of a label in text, of which the first that fits is taken
-_NARROW = 24
+_LABELS = (32, 24, 20, 16, 12, 8)  # widths of a label, of which the first that fits is taken
+_NARROW = 24  # a label of fewer columns breaks words
 
 
-def text(published: Published) -> str:
-    """For a terminal, the paper's tables first."""
-    return _report(published, "simple", _wrapped)
-
-
-def markdown(published: Published) -> str:
-    """With pipe tables."""
-    return _report(published, "pipe", lambda said: [f"- {said}"])
-
-
-def _report(published: Published, style: str, note: Callable[[str], list[str]]) -> str:
-    """Rows by place and source, then modules, claims, notes and sources."""
-    strong = "**{}**" if style == "pipe" else "{}"
-    parts = [strong.format("Published accuracies, in percent"), ""]
+def published_text(published: Published) -> str:
+    """Return rows by place and source, then modules, claims, notes and sources."""
+    lines = ["Published accuracies, in percent", ""]
     for title, rows in _groups(published).items():
-        parts += [strong.format(title), ""]
-        parts += [_table_that_fits(rows, style, published), ""]
-        parts += [line for said in _behind(rows, published) for line in note(said)] + [""]
+        lines += [title, "", _table_that_fits(rows, published), "", *_items(_behind(rows, published))]
     if published.changes:
-        parts += [
-            strong.format("Printed differences, in points"),
-            "",
-            _changes(published.changes, style),
-            "",
-        ]
-    parts += [strong.format("Criticality and modules"), ""]
-    parts += [line for said in _modules(published) for line in note(said)]
-    parts += ["", strong.format("Claims"), ""]
-    for claim in published.claims:
-        said = f"{claim.id} ({claim.where}): {claim.statement}"
-        parts += note(" ".join([said, *(part for part in (claim.numbers, claim.note) if part)]))
-    parts += ["", strong.format("Where the paper disagrees with itself or with its code"), ""]
-    for each in published.notes:
-        parts += note(f"{each.where}: {each.text}")
-    parts += ["", strong.format("Sources"), ""]
-    for name, each_source in published.sources.items():
-        parts += note(f"{name} ({each_source.kind}): {each_source.title}, {each_source.url}")
-    return "\n".join([*parts, ""])
+        lines += ["Printed differences, in points", "", _changes(published.changes), ""]
+    claims = [
+        " ".join(filter(None, (f"{c.id} ({c.where}): {c.statement}", c.numbers, c.note)))
+        for c in published.claims
+    ]
+    notes = [f"{note.where}: {note.text}" for note in published.notes]
+    sources = [f"{name} ({s.kind}): {s.title}, {s.url}" for name, s in published.sources.items()]
+    lines += ["Criticality and modules", "", *_items(_modules(published))]
+    lines += ["Claims", "", *_items(claims)]
+    lines += ["Where the paper disagrees with itself or with its code", "", *_items(notes)]
+    return "\n".join([*lines, "Sources", "", *_items(sources)])
 
 
-def _groups(published: Published) -> dict[str, list[Row]]:
-    """Rows by table of the paper, and those of others by source."""
-    groups: dict[str, list[Row]] = {}
+def _items(texts: Iterable[str]) -> list[str]:
+    """Return the texts as indented paragraphs and an empty line."""
+    return [*(line for text in texts for line in wrapped(text, "  ", "    ")), ""]
+
+
+def _groups(published: Published) -> dict[str, list[PublishedRow]]:
+    """Return the rows by table of the paper, and those of others by source."""
+    groups: dict[str, list[PublishedRow]] = {}
     for row in published.rows:
-        own = row.tolerance == "seeds"
-        title = row.where if own else f"{row.source} ({published.sources[row.source].kind})"
-        groups.setdefault(title, []).append(row)
+        source = f"{row.source} ({published.sources[row.source].kind})"
+        groups.setdefault(row.where if row.tolerance == "seeds" else source, []).append(row)
     return groups
 
 
-def _table_that_fits(rows: Sequence[Row], style: str, published: Published) -> str:
-    """The table; in text with labels broken as the width of the terminal asks for."""
-    if style == "pipe":
-        return _table(rows, style, None, published)
-    tables = [_table(rows, style, label, published) for label in _LABELS]
+def _behind(rows: Sequence[PublishedRow], published: Published) -> list[str]:
+    """List what is behind the numbers of a table: protocols, seeds, tolerances, and notes."""
+    labels: dict[str, dict[str, None]] = {}
+    for row in rows:
+        seeds = "not said" if row.seeds is None else row.seeds
+        protocol = f"{row.protocol} (seeds or runs: {seeds}; tolerance: {row.tolerance})"
+        labels.setdefault(protocol, {})[_label(row, published)] = None
+    return [
+        *(
+            f"{'all rows' if len(labels) == 1 else ', '.join(of)}: {protocol}"
+            for protocol, of in labels.items()
+        ),
+        *(
+            f"{row.dataset}, {row.arch.removeprefix(OTHER)}, {_label(row, published)}: {row.note}"
+            for row in rows
+            if row.note
+        ),
+    ]
+
+
+def _table_that_fits(rows: Sequence[PublishedRow], published: Published) -> str:
+    """Return the table with labels as wide as the terminal allows."""
+    tables = [_table(rows, label, published) for label in _LABELS]
     fitting = (each for each in tables if max(map(len, each.splitlines())) <= width())
     return next(fitting, tables[-1])
 
 
-def _behind(rows: Sequence[Row], published: Published) -> list[str]:
-    """What is behind the numbers of a table: protocols, seeds, how they are compared, and notes."""
-    kinds: dict[str, list[Row]] = {}
-    for row in rows:
-        seeds = "not said" if row.seeds is None else row.seeds
-        said = f"{row.protocol} (seeds or runs: {seeds}; tolerance: {row.tolerance})"
-        kinds.setdefault(said, []).append(row)
+def _table(rows: Sequence[PublishedRow], label: int, published: Published) -> str:
+    """Return datasets, networks and labels, a column per evaluation, and remarks if there are any."""
+    names = _names(rows)
+    heads = ["dataset", "network", "row", *map(_head, names), "remarks"]
     lines = []
-    for said, of in kinds.items():
-        labels = dict.fromkeys(_label(row, published) for row in of)
-        lines.append(f"{'all rows' if len(kinds) == 1 else ', '.join(labels)}: {said}")
-    return lines + [
-        f"{row.dataset}, {row.arch.removeprefix(OTHER)}, {_label(row, published)}: {row.note}"
-        for row in rows
-        if row.note
-    ]
-
-
-def _table(rows: Sequence[Row], style: str, label: int | None, published: Published) -> str:
-    """Datasets, networks and labels, a column per evaluation, and what sets a row apart."""
-    others = list(dict.fromkeys(n for row in rows for n in row.values if n not in _COLUMNS))
-    names = [name for name in _COLUMNS if any(name in row.values for row in rows)] + others
-    heads = ["dataset", "network", "row", *(_COLUMNS.get(n, _head(n)) for n in names), "remarks"]
-    lines = [
-        [
-            row.dataset,
-            _broken(row.arch.removeprefix(OTHER), label),
-            _broken(_label(row, published), label),
-            *(_value(row.values, name) for name in names),
-            _broken(", ".join(_remarks(row)), label),
+    for row in rows:
+        remarks = [f"eps {row.eps}"] * (row.eps != "8/255") + ["extra data"] * row.extra_data
+        broken = [
+            textwrap.fill(text, label, break_long_words=label < _NARROW, break_on_hyphens=False)
+            for text in (row.arch.removeprefix(OTHER), _label(row, published), ", ".join(remarks))
         ]
-        for row in rows
-    ]
+        lines.append([row.dataset, *broken[:2], *_numbers(row.values, names, signed=False), broken[2]])
     if not any(line[-1] for line in lines):
         heads, lines = heads[:-1], [line[:-1] for line in lines]
-    return tabulate(lines, heads, tablefmt=style, disable_numparse=True)
+    return tabulate(lines, heads, tablefmt="simple", disable_numparse=True)
+
+
+def _names(rows: Sequence[PublishedRow]) -> list[str]:
+    """List the evaluations of `rows`, those of the paper first."""
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    return [*(name for name in _COLUMNS if name in names), *(n for n in names if n not in _COLUMNS)]
 
 
 def _head(name: str) -> str:
-    return EVALUATIONS[name].label if name in EVALUATIONS else OTHERS_EVALUATIONS.get(name, name)
+    labels = {known: evaluation.label for known, evaluation in EVALUATIONS.items()}
+    return (labels | OTHERS_EVALUATIONS | _COLUMNS)[name]
 
 
-def _label(row: Row, published: Published) -> str:
-    """What the row is called; an entry of a leaderboard with its name there."""
+def _label(row: PublishedRow, published: Published) -> str:
+    """Return the label of the row; an entry of a leaderboard with its name there."""
     if published.sources[row.source].kind != "leaderboard":
         return row.label
     return f"{row.where.rpartition('/')[2]}: {row.label}"
 
 
-def _broken(said: str, label: int | None) -> str:
-    """`said` in lines of `label` columns; longer names are broken where nothing else helps."""
-    if label is None:
-        return said
-    return textwrap.fill(said, label, break_long_words=label < _NARROW, break_on_hyphens=False)
+def _numbers(values: Mapping[str, float], names: Iterable[str], *, signed: bool) -> list[str]:
+    return [points(values[name], signed=signed) if name in values else "" for name in names]
 
 
-def _remarks(row: Row) -> list[str]:
-    said = [f"eps {row.eps}"] if row.eps != "8/255" else []
-    said += ["extra data"] if row.extra_data else []
-    return said
-
-
-def _value(values: Mapping[str, float], name: str) -> str:
-    return percent(Estimate((values[name],)), signed=False) if name in values else ""
-
-
-def _changes(changes: Sequence[Change], style: str) -> str:
+def _changes(changes: Sequence[PrintedChange]) -> str:
     names = list(dict.fromkeys(name for change in changes for name in change.values))
-    rows = [
-        [
-            change.where,
-            change.id,
-            *(
-                percent(Estimate((change.values[n],)), True) if n in change.values else ""
-                for n in names
-            ),
-        ]
-        for change in changes
-    ]
+    rows = [[each.where, each.id, *_numbers(each.values, names, signed=True)] for each in changes]
     heads = ["place", "difference", *(_COLUMNS.get(name, name) for name in names)]
-    return tabulate(rows, heads, tablefmt=style, disable_numparse=True)
+    return tabulate(rows, heads, tablefmt="simple", disable_numparse=True)
 
 
 def _modules(published: Published) -> list[str]:
-    """Measured and named modules and the range of alpha*, a line each."""
-    said = []
+    """List measured and named modules and the range of alpha*."""
+    lines = []
     for each in published.criticality:
         mrc = "" if each.mrc is None else f", MRC {each.mrc:g}"
-        drop = (
-            ""
-            if each.accuracy_drop is None
-            else f", drop {_value({'drop': each.accuracy_drop}, 'drop')}"
-        )
+        drop = "" if each.accuracy_drop is None else f", drop {points(each.accuracy_drop)}"
         note = f" ({each.note})" if each.note else ""
-        said.append(f"{each.dataset}, {each.arch}: {each.module}{mrc}{drop} points{note}")
-    said += [
-        f"{each.dataset}, {each.arch}: {each.module} ({each.source})" for each in published.modules
-    ]
-    alpha = published.alpha
-    return [
-        *said,
-        f"alpha* {alpha.low:g} to {alpha.high:g} at learning rate {alpha.lr:g} ({alpha.where})",
-    ]
-
-
-def _wrapped(said: str) -> list[str]:
-    return wrapped(said, "  ", "    ")
-
-
-def csv(published: Published) -> str:
-    """One line per published accuracy: the fields of its row, the evaluation, and the fraction."""
-    lines = [
-        row.model_dump(exclude={"values", "finetunes"})
-        | {"finetunes": " ".join(row.finetunes), "evaluation": name, "value": value}
-        for row in published.rows
-        for name, value in row.values.items()
-    ]
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
-
-
-PUBLISHED_FORMATS: dict[str, Callable[[Published], str]] = {
-    "text": text,
-    "markdown": markdown,
-    "csv": csv,
-}
+        lines.append(f"{each.dataset}, {each.arch}: {each.module}{mrc}{drop} points{note}")
+    lines += [f"{m.dataset}, {m.arch}: {m.module} ({m.source})" for m in published.modules]
+    a = published.alpha
+    return [*lines, f"alpha* {a.low:g} to {a.high:g} at learning rate {a.lr:g} ({a.where})"]

@@ -1,4 +1,4 @@
-"""Boards and rankings out of the records (no torch).
+"""Boards and rankings out of the records.
 
 A board holds what shares scale, dataset, threat model and the data that chose epochs and alpha*; a
 ranking is of one evaluation on the same images. So nothing incomparable is ever ranked together: whole
@@ -13,19 +13,20 @@ same name without it.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
-from benchmark.plans.scales import QUICK, Scale
-from benchmark.plans.scales import scale as named_scale
+from benchmark.plans.named import DEFAULT
+from benchmark.plans.named import scale as named_scale
+from benchmark.plans.scales import Scale
 from benchmark.records.cells import OWN, Slot
-from benchmark.records.records import Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy, change
 from benchmark.report.leaderboard.columns import Family, column, in_order, ranked_by
-from benchmark.report.leaderboard.entries import Model, entry_of, read_models
-from benchmark.report.leaderboard.ranking import Place, places
-from benchmark.report.leaderboard.schema import Board, Change, Leaderboard, LeftOut, Number
+from benchmark.report.leaderboard.entries import entry_of
+from benchmark.report.leaderboard.models import Model, models_on_record
+from benchmark.report.leaderboard.schema import Board, ChangeFromBase, Leaderboard, LeftOut, Number
 
 if TYPE_CHECKING:
     from benchmark.checkpoints.entry import CheckpointEntry
@@ -34,15 +35,15 @@ DIGITS = 6
 
 
 def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
-    """What stands for the scale in keys on disk, with the scale, for all that is kept in version
-    control: not `quick`. None: `own`, the models that were made elsewhere.
+    """The scales of all keys on disk that are kept in version control (not `quick`), by what stands for
+    them in a key. None: `own`, the models that were made elsewhere.
 
     A scale that is neither the suite's nor filed beside the records is listed as left out.
     """
     chosen: dict[str, Scale | None] = {}
     left_out = []
     for name in sorted({key.partition("/")[0] for key in store.keys_on_disk()}):
-        if Slot.parse(name).scale == QUICK.name:
+        if Slot.parse(name).scale == DEFAULT:
             continue
         try:
             chosen[name] = None if name == OWN else named_scale(name, store.results)
@@ -63,7 +64,7 @@ def leaderboard(
     `checkpoints` is the registry, by name; `left_out` is listed before what is left out here. Raises
     `UserError` for a broken record, naming its file.
     """
-    models, skipped = read_models(store, scales, checkpoints)
+    models, skipped = models_on_record(store, scales, checkpoints)
     boards: dict[tuple[str, ...], list[Model]] = defaultdict(list)
     for model in models.values():
         if model.records:
@@ -76,35 +77,35 @@ def leaderboard(
 
 def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) -> Board:
     """A board of `found`; the base models that differences are against are among `models`."""
-    first, numbers = found[0], defaultdict[str, dict[str, Number]](dict)
-    held = Counter(name for model in found for name in model.records)
-    elsewhere = {name: _on_other_images(found, name) for name in held}
-    for name in in_order(held):
+    first, counts = found[0], Counter(name for model in found for name in model.records)
+    names, main = in_order(counts), ranked_by(counts)
+    elsewhere = {name: _on_other_images(found, name) for name in names}
+    numbers: dict[str, dict[str, Number]] = {model.id: {} for model in found}
+    for name in names:
         having = [model for model in found if name in model.records]
         estimates = {model.id: accuracy(store, model.of(name)) for model in having}
         ranked = {key: known for key, known in estimates.items() if key not in elsewhere[name]}
-        placed = places(ranked) if Family.of(name).ranked else {}
+        ranges = rank_ranges(ranked) if Family.of(name).ranked else {}
         for model in having:
-            against = _change(store, model, models.get(model.base_id), name)
-            number = _number(estimates[model.id], model.of(name), placed.get(model.id), against)
-            numbers[model.id][name] = number
-    main = ranked_by(held)
+            rank = ranges.get(model.id)
+            numbers[model.id][name] = Number(
+                **_fields(estimates[model.id]),
+                seeds=tuple(sorted(model.records[name])),
+                rank=rank.rank if rank else None,
+                rank_best=rank.best if rank else None,
+                rank_worst=rank.worst if rank else None,
+                change=_change(store, model, models.get(model.base_id), name),
+            )
 
     def order(model: Model) -> tuple[bool, int, str]:
-        number = None if main is None else numbers[model.id].get(main)
+        number = numbers[model.id].get(main or "")
         rank = None if number is None else number.rank
         return rank is None, rank or 0, model.id
 
-    entries = tuple(
-        entry_of(
-            model,
-            models,
-            numbers[model.id],
-            [name for name in model.records if model.id in elsewhere[name]],
-            store.results,
-        )
-        for model in sorted(found, key=order)
-    )
+    entries = []
+    for model in sorted(found, key=order):
+        others = [name for name in model.records if model.id in elsewhere[name]]
+        entries.append(entry_of(model, models, numbers[model.id], others, store.results))
     return Board(
         id="/".join(first.board),
         scale=first.cell.scale,
@@ -114,15 +115,15 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) ->
         threat=first.threat,
         chosen_on=first.chosen_on,
         ranked_by=main,
-        columns=tuple(column(name, first.info) for name in in_order(held)),
-        entries=entries,
+        columns=tuple(column(name, first.info) for name in names),
+        entries=tuple(entries),
     )
 
 
 def _on_other_images(found: Sequence[Model], name: str) -> set[str]:
-    """Ids of models that were judged on other images than most entries of the column.
+    """Ids of models that were evaluated on other images than most entries of the column.
 
-    A model whose seeds were not all judged on the same images is among them.
+    A model whose seeds were not all evaluated on the same images is among them.
     """
     images = {model.id: model.images(name) for model in found if name in model.records}
     alike = Counter(known for known in images.values() if len(known) == 1)
@@ -130,31 +131,17 @@ def _on_other_images(found: Sequence[Model], name: str) -> set[str]:
     return {key for key, known in images.items() if known != usual}
 
 
-def _change(store: Store, model: Model, base: Model | None, name: str) -> Change | None:
+def _change(store: Store, model: Model, base: Model | None, name: str) -> ChangeFromBase | None:
     """Against the base model, over the seeds that both have; None without one on the same images."""
     if base is None or base is model or name not in base.records:
         return None
     if model.images(name) != base.images(name):
         return None
     ours, theirs = model.records[name], base.records[name]
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
+    if not (seeds := sorted(ours.keys() & theirs.keys())):
         return None
     known = change(store, [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
-    return Change(**_fields(known), seeds=tuple(seeds))
-
-
-def _number(
-    known: Estimate, records: Sequence[Record], place: Place | None, against: Change | None
-) -> Number:
-    return Number(
-        **_fields(known),
-        seeds=tuple(record.cell.seed for record in records),
-        rank=place.rank if place else None,
-        rank_best=place.best if place else None,
-        rank_worst=place.worst if place else None,
-        change=against,
-    )
+    return ChangeFromBase(**_fields(known), seeds=tuple(seeds))
 
 
 def _fields(known: Estimate) -> dict[str, Any]:
@@ -172,3 +159,45 @@ def _fields(known: Estimate) -> dict[str, Any]:
 def _rounded(value: float) -> float:
     """Short enough that it is the same on every machine; no negative zero."""
     return round(value, DIGITS) + 0.0
+
+
+# --- ranks --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RankRange:
+    """A rank by the mean (equal means share one), and the `best` and `worst` that intervals allow."""
+
+    rank: int
+    best: int
+    worst: int
+
+
+def rank_ranges(estimates: Mapping[str, Estimate]) -> dict[str, RankRange]:
+    """The rank of each of `estimates`, accuracies under one evaluation of the same images.
+
+    `best` is one more than how many lie above for certain, `worst` leaves room for all but those that
+    lie below for certain. Two intervals may overlap although a paired comparison would tell the two
+    models apart: a range errs to the wide side.
+    """
+    means = {name: round(own.mean, 12) for name, own in estimates.items()}  # equal but for rounding
+    ranges = {}
+    for name, own in estimates.items():
+        others = [other for key, other in estimates.items() if key != name]
+        ranges[name] = RankRange(
+            rank=1 + sum(mean > means[name] for mean in means.values()),
+            best=1 + sum(_told_apart(other, own) for other in others),
+            worst=1 + sum(not _told_apart(own, other) for other in others),
+        )
+    return ranges
+
+
+def _told_apart(better: Estimate, worse: Estimate) -> bool:
+    """Whether the 95 % interval of `better` lies above that of `worse`.
+
+    Intervals over seeds and over images say different things and never tell two numbers apart, nor
+    does a number without an interval.
+    """
+    if better.interval is None or worse.interval is None or better.over != worse.over:
+        return False
+    return better.interval.low > worse.interval.high

@@ -1,22 +1,19 @@
-"""What a reader of a leaderboard's entry should be warned of (no torch)."""
+"""What a reader of a leaderboard's entry should be warned of."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import isclose
-from typing import TYPE_CHECKING
 
 from benchmark.engine.recipes import pixel_units
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.first import First
 from benchmark.records.records import Finetuning, flagged, not_valid
+from benchmark.report.leaderboard.models import Model
 from benchmark.report.leaderboard.schema import Flag, Number
-
-if TYPE_CHECKING:
-    from benchmark.report.leaderboard.entries import Model
 
 
 def flags(
-    model: "Model",
-    others: Iterable["Model"],
+    model: Model,
+    others: Iterable[Model],
     numbers: Mapping[str, Number],
     elsewhere: Collection[str],
 ) -> tuple[Flag, ...]:
@@ -40,7 +37,7 @@ def flags(
     return tuple(dict.fromkeys(found))
 
 
-def _warnings(model: "Model") -> Iterator[Flag]:
+def _warnings(model: Model) -> Iterator[Flag]:
     for name in sorted(model.records):
         for record in model.of(name):
             for warning in record.warnings:
@@ -53,7 +50,7 @@ def _other_images(elsewhere: Collection[str]) -> Iterator[Flag]:
         yield Flag(kind="other-images", text=text)
 
 
-def _few_seeds(model: "Model", numbers: Mapping[str, Number]) -> Iterator[Flag]:
+def _few_seeds(model: Model, numbers: Mapping[str, Number]) -> Iterator[Flag]:
     wanted = model.scale_seeds
     short: dict[tuple[int, ...], list[str]] = {}
     for name, number in numbers.items():
@@ -65,10 +62,10 @@ def _few_seeds(model: "Model", numbers: Mapping[str, Number]) -> Iterator[Flag]:
         yield Flag(kind="seeds", text=f"{text} (without {seeds}): {', '.join(names)}")
 
 
-def _checkouts(model: "Model") -> Iterator[Flag]:
+def _checkouts(model: Model) -> Iterator[Flag]:
     files = [(record.evaluation, record.provenance) for record in model.every_record]
     files += [("making", making.provenance) for making in model.makings.values()]
-    said = {
+    remarks = {
         "made in a checkout with changes that were not committed": {
             name for name, made in files if made.dirty
         },
@@ -76,12 +73,12 @@ def _checkouts(model: "Model") -> Iterator[Flag]:
             name for name, made in files if made.commit is None
         },
     }
-    for text, names in said.items():
+    for text, names in remarks.items():
         if names:
             yield Flag(kind="changed-checkout", text=f"{text}: {', '.join(sorted(names))}")
 
 
-def _made_elsewhere(model: "Model") -> Iterator[Flag]:
+def _made_elsewhere(model: Model) -> Iterator[Flag]:
     known, name = model.checkpoint, model.cell.method if model.own else model.cell.checkpoint
     if name is None:
         return
@@ -103,13 +100,13 @@ def _made_elsewhere(model: "Model") -> Iterator[Flag]:
         yield Flag(kind="other-dataset", text=text)
 
 
-def _chosen_on(model: "Model") -> Iterator[Flag]:
+def _chosen_on(model: Model) -> Iterator[Flag]:
     if model.chosen_on == "test":
         text = "epochs and alpha* were chosen on test images, which favours what was chosen"
         yield Flag(kind="chosen-on-test", text=text)
 
 
-def _criticality(model: "Model") -> Iterator[Flag]:
+def _criticality(model: Model) -> Iterator[Flag]:
     for seed, making in sorted(model.makings.items()):
         details = making.details
         if not isinstance(details, Finetuning) or not details.criticality:
@@ -125,18 +122,18 @@ def _criticality(model: "Model") -> Iterator[Flag]:
             yield Flag(kind="constraint", text=text)
 
 
-def _same_weights(model: "Model", others: Iterable["Model"]) -> Iterator[Flag]:
+def _same_weights(model: Model, others: Iterable[Model]) -> Iterator[Flag]:
     """Of a fine-tuned model only; the base model is named before others of the same weights."""
     if model.tuning is None:
         return
-    twins = sorted(others, key=lambda other: (other.tuning is not None, other.id))
+    ordered = sorted(others, key=lambda other: (other.tuning is not None, other.id))
     for seed, weights in sorted(model.weights.items()):
-        if same := [twin.id for twin in twins if twin.weights.get(seed) == weights]:
+        if same := [other.id for other in ordered if other.weights.get(seed) == weights]:
             text = f"has the very weights of {same[0]}/seed{seed}, and so its results"
             yield Flag(kind="same-weights", text=text)
 
 
-def _zero_gradients(model: "Model") -> Iterator[Flag]:
+def _zero_gradients(model: Model) -> Iterator[Flag]:
     for text in sanity.zeros(model.every_record, at_least=1):
         yield Flag(kind="zero-gradients", text=text)
 

@@ -4,7 +4,7 @@ import re
 
 from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.page import is_safe
-from benchmark.report.leaderboard.schema import Board, Entry, Leaderboard, Number
+from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard, Number
 from benchmark.report.tables.render import MISSING
 
 
@@ -22,10 +22,9 @@ def markdown(shown: Leaderboard) -> str:
 
 
 def _board(board: Board) -> list[str]:
-    heads = ["Rank", "Model", *(_safe(column.label) for column in board.columns)]
-    heads += ["Seeds", "Training", "Flags", "Source"]
-    numbers = range(2, 2 + len(board.columns))
-    rule = ["---:" if place in numbers else "---" for place in range(len(heads))]
+    columns = [_safe(column.label) for column in board.columns]
+    heads = ["Rank", "Model", *columns, "Seeds", "Training", "Flags", "Source"]
+    rule = ["---", "---", *("---:" for _ in columns), *("---",) * 4]
     rows = [_row(board, entry) for entry in board.entries]
     flagged = [
         f"- {_safe(entry.label)}, {_safe(entry.arch_label)}: {_safe(flag.text)}"
@@ -48,13 +47,10 @@ def _board(board: Board) -> list[str]:
     ]
 
 
-def _row(board: Board, entry: Entry) -> list[str]:
+def _row(board: Board, entry: BoardEntry) -> list[str]:
     main = entry.numbers.get(board.ranked_by or "")
     about = [entry.label, entry.arch_label, *wording.details(entry)]
-    training = [
-        wording.cost(entry),
-        *(wording.devices_of(entry) if len(wording.devices(board)) > 1 else ()),
-    ]
+    training = [wording.cost(entry), *wording.devices_apart(board, entry)]
     return [
         MISSING if main is None or main.rank is None else _rank(main),
         "<br>".join(_safe(line) for line in about),
@@ -78,7 +74,7 @@ def _cell(number: Number | None) -> str:
     return "<br>".join(part for part in parts if part)
 
 
-def _links(entry: Entry) -> list[str]:
+def _links(entry: BoardEntry) -> list[str]:
     links = [f"[records]({entry.records}/)"]
     if known := entry.checkpoint:
         text = f"{'starts from ' if known.starts_from else ''}{_safe(known.name)}"

@@ -32,22 +32,22 @@ FlagKind = Literal[
 ]
 
 
-class _Model(BaseModel):
+class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Flag(_Model):
+class Flag(_Part):
     """Something that a reader of an entry should know, in one sentence."""
 
     kind: FlagKind
     text: str
 
 
-class _Estimated(_Model):
+class _Estimated(_Part):
     """A mean over `seeds` of `values`, which are fractions.
 
-    `low` and `high` are the ends of the 95 % interval of the mean, null where nothing can be said;
-    `over` says what it is over: `seeds`, or the test `images` that one seed was judged on.
+    `low` and `high` are the ends of the 95 % interval of the mean, null where there is none. It is
+    `over` seeds, or over the test `images` that one seed was evaluated on.
     """
 
     mean: float
@@ -58,7 +58,7 @@ class _Estimated(_Model):
     values: tuple[float, ...]
 
 
-class Change(_Estimated):
+class ChangeFromBase(_Estimated):
     """Accuracy minus that of the base model, seed by seed, on the same images."""
 
     @property
@@ -81,10 +81,10 @@ class Number(_Estimated):
     rank: int | None
     rank_best: int | None
     rank_worst: int | None
-    change: Change | None
+    change: ChangeFromBase | None
 
 
-class Cost(_Model):
+class Cost(_Part):
     """Wall-clock seconds, means over the seeds whose makings are on disk, and on what.
 
     `base_seconds` are of adversarial training, null where it was done elsewhere; `finetune_seconds` of
@@ -104,7 +104,7 @@ class Cost(_Model):
         return self.base_seconds + (self.finetune_seconds or 0.0)
 
 
-class Protocol(_Model):
+class EntryProtocol(_Part):
     """Under which reading of the paper, and which data chose epochs and alpha*."""
 
     name: str
@@ -112,7 +112,7 @@ class Protocol(_Model):
     chosen_on: ChosenOn
 
 
-class CheckpointLink(_Model):
+class CheckpointLink(_Part):
     """Weights of the registry: of the entry itself, or those that it starts from."""
 
     name: str
@@ -121,7 +121,7 @@ class CheckpointLink(_Model):
     starts_from: bool
 
 
-class Entry(_Model):
+class BoardEntry(_Part):
     """One model. `id` is its cell's key without the seed; `method` is null where it is none of ours.
 
     `alphas` are alpha* and `modules` what was fine-tuned, by seed; both are empty for a base model.
@@ -137,7 +137,7 @@ class Entry(_Model):
     method: str | None
     method_label: str
     finetune: str
-    protocol: Protocol
+    protocol: EntryProtocol
     scale_seeds: tuple[int, ...]
     alphas: dict[int, float]
     modules: dict[int, tuple[str, ...]]
@@ -154,7 +154,7 @@ class Entry(_Model):
         return tuple(sorted({seed for number in self.numbers.values() for seed in number.seeds}))
 
 
-class Column(_Model):
+class Column(_Part):
     """One evaluation. `images` is null for the whole test set, else only so many first images."""
 
     evaluation: str
@@ -165,7 +165,7 @@ class Column(_Model):
     note: str | None
 
 
-class Threat(_Model):
+class Threat(_Part):
     """What the attacks of a board may do to pixels in [0,1]."""
 
     norm: Literal["Linf"]
@@ -173,7 +173,7 @@ class Threat(_Model):
     label: str
 
 
-class Board(_Model):
+class Board(_Part):
     """Comparable entries, in the order of the ranking by `ranked_by`.
 
     That is null where no attack is on enough images.
@@ -188,10 +188,10 @@ class Board(_Model):
     chosen_on: ChosenOn
     ranked_by: str | None
     columns: tuple[Column, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[BoardEntry, ...]
 
 
-class LeftOut(_Model):
+class LeftOut(_Part):
     """Records on disk that are not shown, and why; `evaluation` null: the whole folder."""
 
     key: str
@@ -200,7 +200,7 @@ class LeftOut(_Model):
     text: str
 
 
-class Leaderboard(_Model):
+class Leaderboard(_Part):
     """The file. `level` is that of all intervals."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

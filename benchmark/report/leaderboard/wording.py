@@ -7,9 +7,9 @@ from benchmark.report.intervals import RESAMPLES, Interval
 from benchmark.report.leaderboard.columns import ENOUGH
 from benchmark.report.leaderboard.schema import (
     Board,
-    Change,
+    BoardEntry,
+    ChangeFromBase,
     ChosenOn,
-    Entry,
     Flag,
     FlagKind,
     Leaderboard,
@@ -82,7 +82,7 @@ def points(value: float) -> str:
     return percent(Estimate((value,)), signed=True)
 
 
-def interval(number: Number | Change, signed: bool) -> str:
+def interval(number: Number | ChangeFromBase, signed: bool) -> str:
     """`[65.35, 67.20]`, or nothing."""
     if number.low is None or number.high is None:
         return ""
@@ -119,11 +119,15 @@ def scale(board: Board) -> str:
     return ELSEWHERE if board.scale == "own" else f"scale {board.scale}"
 
 
+def labels(board: Board) -> dict[str, str]:
+    """Labels of the columns by evaluation."""
+    return {column.evaluation: column.label for column in board.columns}
+
+
 def ranking(board: Board) -> str:
     """By what a board is ranked."""
-    named = {column.evaluation: column.label for column in board.columns}
     if board.ranked_by is not None:
-        return f"ranked by {named[board.ranked_by]}"
+        return f"ranked by {labels(board)[board.ranked_by]}"
     if any(column.kind == "attack" for column in board.columns):
         return f"not ranked: no attack is of the whole test set, nor of {ENOUGH:,} images of it"
     return "not ranked: there is no attack on record"
@@ -140,7 +144,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
-def cost(entry: Entry) -> str:
+def cost(entry: BoardEntry) -> str:
     """`1 h 10 min + 8 min`: of the base model and of the fine-tuning; `?` for what is not known."""
     base, tuning = entry.cost.base_seconds, entry.cost.finetune_seconds
     if base is None and tuning is None:
@@ -155,12 +159,17 @@ def devices(board: Board) -> list[tuple[str, ...]]:
     return sorted({devices_of(entry) for entry in board.entries})
 
 
-def devices_of(entry: Entry) -> tuple[str, ...]:
+def devices_of(entry: BoardEntry) -> tuple[str, ...]:
     """What an entry was trained on, without the number of threads."""
     return tuple(sorted({name.rpartition(", ")[0] for name in entry.cost.devices}))
 
 
-def details(entry: Entry) -> list[str]:
+def devices_apart(board: Board, entry: BoardEntry) -> tuple[str, ...]:
+    """`devices_of` an entry where those of its board differ."""
+    return devices_of(entry) if len(devices(board)) > 1 else ()
+
+
+def details(entry: BoardEntry) -> list[str]:
     """Protocol and alpha*, the modules, and what a model from elsewhere really is, as short lines."""
     tuned = list(dict.fromkeys(entry.modules.values()))
     first = [] if entry.protocol.name in ("base", "elsewhere") else [f"protocol {entry.protocol.name}"]
@@ -176,17 +185,17 @@ def details(entry: Entry) -> list[str]:
     return lines
 
 
-def seeds(entry: Entry) -> str:
+def seeds(entry: BoardEntry) -> str:
     """`2 of 3`: seeds on record of those that the scale asks for; `3` if there are all."""
     own = entry.seeds
-    lacking = set(entry.scale_seeds) - set(own)
-    return f"{len(own)} of {len(entry.scale_seeds)}" if lacking else str(len(own))
+    complete = set(entry.scale_seeds) <= set(own)
+    return str(len(own)) if complete else f"{len(own)} of {len(entry.scale_seeds)}"
 
 
 def common_flags(board: Board) -> list[Flag]:
-    """Flags that all of several entries have, in order: said once, below the rows.
+    """Flags that all of several entries have, in order: shown once, below the rows.
 
-    Warnings are never among them: they are of an entry's own counts and stay in its row.
+    Warnings are never among them: they come from an entry's own counts and stay in its row.
     """
     if len(board.entries) < 2:
         return []
@@ -194,7 +203,7 @@ def common_flags(board: Board) -> list[Flag]:
     return [flag for flag in first if all(flag in entry.flags for entry in board.entries)]
 
 
-def own_flags(board: Board, entry: Entry) -> list[Flag]:
+def own_flags(board: Board, entry: BoardEntry) -> list[Flag]:
     """Flags of an entry that not all of its board have."""
     common = common_flags(board)
     return [flag for flag in entry.flags if flag not in common]
@@ -207,8 +216,8 @@ def flag_words(flags: Iterable[Flag]) -> str:
 
 def remarks(board: Board) -> list[str]:
     """What holds for every entry of a board and neither its columns nor its heading say."""
-    said = ("subset", "chosen-on-test")
-    return [f"every entry: {flag.text}" for flag in common_flags(board) if flag.kind not in said]
+    shown = ("subset", "chosen-on-test")
+    return [f"every entry: {flag.text}" for flag in common_flags(board) if flag.kind not in shown]
 
 
 def notes(board: Board) -> list[str]:

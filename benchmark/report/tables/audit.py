@@ -1,4 +1,4 @@
-"""Where does the gain come from? One base model, RiFT in every reading, and controls (no torch).
+"""Where does the gain come from? One base model, RiFT in every reading, and controls.
 
 A row is a fine-tuning and what is below it compares it with its base model image by image. The
 controls leave out one part of RiFT each: `bn-only` the change of weights (its passes over clean images
@@ -6,10 +6,8 @@ move batch-norm statistics only), `rift-bn-frozen` those statistics, `random-lay
 `all-layers` the restriction to one layer.
 """
 
-import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -21,26 +19,19 @@ from benchmark.models import arch
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell, base_name
 from benchmark.records.store import Store
-from benchmark.report.estimates import (
-    Estimate,
-    PerImage,
-    Records,
-    change,
-    change_over_images,
-    per_image,
-)
+from benchmark.report.estimates import Estimate, Records, change, change_over_images, per_image
 from benchmark.report.intervals import RESAMPLES, Interval, PValues, mcnemar
-from benchmark.report.tables.tables import (
+from benchmark.report.tables.layout import (
     Entry,
-    Reader,
     Row,
     Table,
-    chosen,
-    chosen_on,
+    average,
     columns,
-    notes,
+    mean_alpha,
     with_bases,
 )
+from benchmark.report.tables.notes import chosen, chosen_on, notes
+from benchmark.report.view import Missing, View
 
 AUDITED = (
     "rift",
@@ -66,7 +57,7 @@ def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
     return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(finetunes))
 
 
-def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
+def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
     """Rows: the base model, then for each of `finetunes` its accuracies and, against its base model,
     the difference, its intervals over images and over seeds, and McNemar's p by seed; then the same
     of `rift` against its controls. A base model of another protocol stands before the first row that
@@ -75,21 +66,32 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
     What lacks a record is missing, as in every table. Raises `UserError` for an unknown fine-tuning
     and for bits that are not those of their record.
     """
-    scale, cells = reader.scale, audit_cells(reader.scale, finetunes)
-    seeds = len({cell.seed for cell in cells})
-    models, heads = _Models(reader, cells), columns(scale)
+    scale, cells = view.scale, audit_cells(view.scale, finetunes)
+    seeds, heads = len({cell.seed for cell in cells}), columns(scale)
+    by_name = {cell.finetune: [c for c in cells if c.finetune == cell.finetune] for cell in cells}
+
+    def accuracies(name: str) -> tuple[Entry, ...]:
+        found = (view.records(by_name[name], wanted) for wanted in scale.evaluations)
+        return tuple(average(view.store, [records]) for records in found)
+
+    def compared(name: str, other: str) -> list[_Comparison]:
+        return [
+            _compared(view.store, *(view.records(by_name[each], wanted) for each in (name, other)))
+            for wanted in scale.evaluations
+        ]
+
     rows: list[Row] = []
     changes: dict[str, list[_Comparison]] = {}
-    for name in models.names:
+    for name, own in by_name.items():
         if name == base_name(name):
             label = f"{name} ({method(scale.methods[0]).label})"
-            rows.append(Row((label, "", "accuracy"), models.numbers(name), ends_block=True))
+            rows.append(Row((label, "", "accuracy"), accuracies(name), ends_block=True))
         else:
-            labels = (name, models.alpha(name))
-            changes[name] = models.compared(name, base_name(name))
-            rows.append(Row((*labels, "accuracy"), models.numbers(name)))
+            labels = (name, mean_alpha(view, own))
+            changes[name] = compared(name, base_name(name))
+            rows.append(Row((*labels, "accuracy"), accuracies(name)))
             rows += _comparison_rows(labels, changes[name])
-    beyond = {f"{name} - {other}": models.compared(name, other) for name, other in _pairs(changes)}
+    beyond = {f"{name} - {other}": compared(name, other) for name, other in _pairs(changes)}
     for label, comparisons in beyond.items():
         rows += _comparison_rows((label, ""), comparisons)
     if seeds == 1:
@@ -102,8 +104,8 @@ def audit(reader: Reader, finetunes: Sequence[str] = AUDITED) -> Table:
         heads,
         tuple(rows),
         (
-            *notes(reader, cells),
-            *(note for name in changes for note in chosen(reader, cells, name, name)),
+            *notes(view, cells),
+            *(note for name in changes for note in chosen(view, cells, name, name)),
             *_how(rows, changes, seeds),
             *_readings(heads, changes | beyond),
             *_gains(heads, changes),
@@ -121,57 +123,16 @@ class _Comparison:
     p: PValues | None = None
 
 
-@dataclass(frozen=True)
-class _Models:
-    """The cells of an audit by fine-tuning, one per seed, and what is on record of them."""
-
-    reader: Reader
-    cells: Sequence[Cell]
-
-    @property
-    def names(self) -> list[str]:
-        return list(dict.fromkeys(cell.finetune for cell in self.cells))
-
-    def of(self, name: str) -> list[Cell]:
-        return [cell for cell in self.cells if cell.finetune == name]
-
-    @cached_property
-    def records(self) -> dict[str, tuple[Records | None, ...]]:
-        """Records by name, for each evaluation of the scale."""
-        wanted = self.reader.scale.evaluations
-        return {
-            name: tuple(self.reader.records(self.of(name), each) for each in wanted)
-            for name in self.names
-        }
-
-    def numbers(self, name: str) -> tuple[Entry, ...]:
-        """Accuracies of `name`, one per evaluation of the scale."""
-        return tuple(self.reader.average([records]) for records in self.records[name])
-
-    def alpha(self, name: str) -> str:
-        """Mean over seeds; empty unless all are known."""
-        makings = [self.reader.making(cell) for cell in self.of(name)]
-        known = [making.alpha for making in makings if making is not None]
-        return f"{statistics.fmean(known):.2f}" if len(known) == len(makings) else ""
-
-    def compared(self, name: str, other: str) -> list[_Comparison]:
-        """`name` minus `other`, for each evaluation of the scale."""
-        pairs = zip(self.records[name], self.records[other], strict=True)
-        return [_compared(self.reader.store, ours, theirs) for ours, theirs in pairs]
-
-
-def _compared(store: Store, ours: Records | None, theirs: Records | None) -> _Comparison:
-    if ours is None or theirs is None:
+def _compared(store: Store, ours: Records | Missing, theirs: Records | Missing) -> _Comparison:
+    if isinstance(ours, Missing) or isinstance(theirs, Missing):
         return _Comparison()
     difference = change(store, ours, theirs)
     over_seeds, over_images = None, difference.interval
     if difference.over == "seeds":
         over_seeds, over_images = difference.interval, change_over_images(store, [ours], [theirs])
-    shares = [
-        (per_image(store, one), per_image(store, two)) for one, two in zip(ours, theirs, strict=True)
-    ]
     # The intervals have rows of their own.
-    return _Comparison(replace(difference, interval=None), over_images, over_seeds, _p_values(shares))
+    alone = replace(difference, interval=None)
+    return _Comparison(alone, over_images, over_seeds, _p_values(store, ours, theirs))
 
 
 def _pairs(names: Collection[str]) -> list[tuple[str, str]]:
@@ -184,13 +145,14 @@ def _pairs(names: Collection[str]) -> list[tuple[str, str]]:
     return [pair for pair in pairs if set(pair) <= set(names)]
 
 
-def _p_values(pairs: Iterable[tuple[PerImage, PerImage]]) -> PValues | None:
+def _p_values(store: Store, ours: Records, theirs: Records) -> PValues | None:
     """McNemar's p of each seed; None where an image has several trials."""
     values = []
-    for ours, theirs in pairs:
-        if not np.isin(np.concatenate([ours, theirs]), (0, 1)).all():
+    for pair in zip(ours, theirs, strict=True):
+        one, two = (per_image(store, record) for record in pair)
+        if not np.isin([one, two], (0, 1)).all():
             return None
-        values.append(mcnemar(int((ours > theirs).sum()), int((theirs > ours).sum())))
+        values.append(mcnemar(int((one > two).sum()), int((two > one).sum())))
     return PValues(tuple(values))
 
 
@@ -244,23 +206,22 @@ def _how(rows: Sequence[Row], names: Iterable[str], seeds: int) -> list[str]:
 
 def _readings(heads: Sequence[str], comparisons: Mapping[str, Sequence[_Comparison]]) -> list[str]:
     """On which side of zero the intervals lie, column by column."""
-    kinds = {"images": "95 % images", "seeds": OVER_SEEDS}
     sides = {1: "above 0", -1: "below 0", 0: "contains 0"}
     lines = []
     for place, head in enumerate(heads):
-        for kind, label in kinds.items():
-            signs = {
-                name: interval.sign
+        for label in ("95 % images", OVER_SEEDS):
+            ends = {
+                name: each[place].images if label != OVER_SEEDS else each[place].seeds
                 for name, each in comparisons.items()
-                if (interval := getattr(each[place], kind)) is not None
             }
-            said = [
+            signs = {name: interval.sign for name, interval in ends.items() if interval is not None}
+            parts = [
                 f"{side}: {', '.join(name for name in signs if signs[name] == sign)}"
                 for sign, side in sides.items()
                 if sign in signs.values()
             ]
-            if said:
-                lines.append(f"{head}, {label}: {'; '.join(said)}")
+            if parts:
+                lines.append(f"{head}, {label}: {'; '.join(parts)}")
     return lines
 
 
@@ -274,16 +235,16 @@ def _gains(heads: Sequence[str], changes: Mapping[str, Sequence[_Comparison]]) -
     }
     lines = []
     for kind, names in kinds.items():
-        said = []
+        parts = []
         for name in names:
-            known = {
-                head: each.images.sign
+            known = [
+                (head, each.images.sign)
                 for head, each in zip(heads, changes[name], strict=True)
                 if each.images is not None
-            }
+            ]
             if known:
-                where = ", ".join(head for head, sign in known.items() if sign > 0)
-                said.append(f"{name} in {where or 'no column'}")
-        if said:
-            lines.append(f"gains of {kind} by 95 % images: {'; '.join(said)}")
+                where = ", ".join(head for head, sign in known if sign > 0)
+                parts.append(f"{name} in {where or 'no column'}")
+        if parts:
+            lines.append(f"gains of {kind} by 95 % images: {'; '.join(parts)}")
     return lines

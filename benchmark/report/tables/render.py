@@ -1,4 +1,4 @@
-"""Tables as text, Markdown, LaTeX and CSV: the only place with percents (no torch).
+"""Tables as text, Markdown, LaTeX and CSV: the only place with percents.
 
 A number has its 95 % interval in brackets: in text and LaTeX on a line of its own below the row, since
 beside `mean ± sd` it would make three columns wider than a terminal.
@@ -6,7 +6,7 @@ beside `mean ± sd` it would make three columns wider than a terminal.
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,7 +16,7 @@ from benchmark.records.records import Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy
 from benchmark.report.intervals import Interval, PValues
-from benchmark.report.tables.tables import Entry, Row, Table
+from benchmark.report.tables.layout import Entry, Row, Table
 
 MISSING = "—"
 _SMALL = re.compile(r"\[[^]]*\]")
@@ -47,6 +47,11 @@ def brackets(interval: Interval, signed: bool) -> str:
     return f"[{low}, {high}]"
 
 
+def number_and_interval(shown: Estimate) -> str:
+    """`66.28 [65.35, 67.20]` in percent."""
+    return f"{percent(shown, signed=False)} {_interval(shown, signed=False)}".rstrip()
+
+
 def summary(store: Store, record: Record) -> str:
     """A record in one line: `clean  66.28 % [65.35, 67.20] (6628 of 10000)`, with the 95 % interval
     over test images.
@@ -54,9 +59,8 @@ def summary(store: Store, record: Record) -> str:
     Raises `UserError` for bits that are not those of the record.
     """
     shown = accuracy(store, [record])
-    between = "" if shown.interval is None else f" {brackets(shown.interval, signed=False)}"
-    value = percent(shown, signed=False)
-    return f"{record.evaluation}  {value} %{between} ({record.k} of {record.n})"
+    value = f"{percent(shown, signed=False)} % {_interval(shown, signed=False)}".rstrip()
+    return f"{record.evaluation}  {value} ({record.k} of {record.n})"
 
 
 def _sign(signed: bool) -> str:
@@ -104,11 +108,13 @@ def _joined(row: Row) -> list[str]:
     return [*row.labels, *("<br>".join(part for part in pair if part) for pair in pairs)]
 
 
-def _heads(table: Table) -> list[str]:
-    return [*table.label_heads, *table.columns]
+def _grid(table: Table, rows: Sequence[Sequence[str]], heads: Sequence[str], style: str) -> str:
+    """`rows` under `heads` as tabulate's `style` lays them out: labels left, numbers right."""
+    align = ["left"] * len(table.label_heads) + ["right"] * len(table.columns)
+    return tabulate(rows, heads, tablefmt=style, colalign=align, disable_numparse=True)
 
 
-def _broken_heads(table: Table, lines: list[_Line]) -> list[str]:
+def _broken_heads(table: Table, lines: Sequence[_Line]) -> list[str]:
     """Heads of lines no longer than `HEAD_WIDTH` or the entries below, where there is a blank."""
     heads = list(table.label_heads)
     for place, head in enumerate(table.columns, start=len(heads)):
@@ -119,52 +125,33 @@ def _broken_heads(table: Table, lines: list[_Line]) -> list[str]:
 
 def text(table: Table) -> str:
     """For a terminal: aligned columns, a rule after each block, notes below."""
-    width = len(table.label_heads)
-    align = ["left"] * width + ["right"] * len(table.columns)
     lines = _lines(table)
     heads = _broken_heads(table, lines)
-    grid = [line.cells for line in lines]
-    plain = tabulate(grid, heads, tablefmt="simple", colalign=align, disable_numparse=True).splitlines()
-    top = max(head.count("\n") for head in heads) + 1
-    rule = plain[top]
-    shown = plain[: top + 1]
-    for line, said in zip(lines, plain[top + 1 :], strict=True):
-        shown.append(said.rstrip())
-        if line.ends_block:
-            shown.append("")
-    return "\n".join([table.title, "", *shown, rule, *(f"  {note}" for note in table.notes), ""])
+    plain = _grid(table, [line.cells for line in lines], heads, "simple").splitlines()
+    start = max(head.count("\n") for head in heads) + 2
+    shown = plain[:start]
+    for line, row in zip(lines, plain[start:], strict=True):
+        shown += [row.rstrip(), *([""] if line.ends_block else [])]
+    notes = [f"  {note}" for note in table.notes]
+    return "\n".join([table.title, "", *shown, plain[start - 1], *notes, ""])
 
 
 def markdown(table: Table) -> str:
     """A pipe table under a bold title, every label repeated, notes as a list."""
-    width = len(table.label_heads)
-    align = ["left"] * width + ["right"] * len(table.columns)
-    body = tabulate(
-        [_joined(row) for row in table.rows],
-        _heads(table),
-        tablefmt="pipe",
-        colalign=align,
-        disable_numparse=True,
-    )
+    rows = [_joined(row) for row in table.rows]
+    body = _grid(table, rows, [*table.label_heads, *table.columns], "pipe")
     notes = "\n".join(f"- {note}" for note in table.notes)
     return f"**{table.title}**\n\n{body}\n\n{notes}\n"
 
 
 def latex(table: Table) -> str:
     """A booktabs tabular with intervals in small print and the notes as comments."""
-    align = ["left"] * len(table.label_heads) + ["right"] * len(table.columns)
-    lines = _lines(table)
-    body = tabulate(
-        [line.cells for line in lines],
-        _heads(table),
-        tablefmt="latex_booktabs",
-        colalign=align,
-        disable_numparse=True,
-    ).splitlines()
+    lines, heads = _lines(table), [*table.label_heads, *table.columns]
+    body = _grid(table, [line.cells for line in lines], heads, "latex_booktabs").splitlines()
     start = body.index(r"\midrule") + 1
     rows = []
-    for line, said in zip(lines, body[start : start + len(lines)], strict=True):
-        plain = said.replace("±", r"$\pm$").replace(MISSING, "---")
+    for line, row in zip(lines, body[start : start + len(lines)], strict=True):
+        plain = row.replace("±", r"$\pm$").replace(MISSING, "---")
         rows.append(_SMALL.sub(r"{\\footnotesize \g<0>}", plain) if line.intervals else plain)
         if line.ends_block:
             rows.append(r"\addlinespace")
@@ -184,7 +171,10 @@ def csv(table: Table) -> str:
         for column, shown in zip(table.columns, row.numbers, strict=True):
             line: dict[str, object] = dict(zip(table.label_heads, row.labels, strict=True))
             line |= {"column": column} | _fields(shown)
-            lines.append(line | ({"p": _p_field(shown)} if tests else {}))
+            if tests:
+                values = shown.values if isinstance(shown, PValues) else ()
+                line["p"] = " ".join(f"{p:.6g}" for p in values)
+            lines.append(line)
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 
 
@@ -201,10 +191,6 @@ def _fields(shown: Entry) -> dict[str, object]:
         "seeds": "" if isinstance(shown, Interval) else len(shown.values) if shown else 0,
         "sources": " ".join(number.sources) if number else "",
     }
-
-
-def _p_field(shown: Entry) -> str:
-    return " ".join(f"{p:.6g}" for p in shown.values) if isinstance(shown, PValues) else ""
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

@@ -1,0 +1,59 @@
+"""The path from the adversarially trained to the fine-tuned weights, and the accuracy along it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from benchmark.algorithm.interpolate import interpolate
+from benchmark.data.images import Split
+from benchmark.data.info import LinfAttack
+from benchmark.engine.counting import clean_count, journaled_pgd_answers
+from benchmark.progress import Progress
+from benchmark.records.records import Count
+from benchmark.records.store import Journal
+
+
+@dataclass(frozen=True)
+class Path:
+    """Accuracy of `model` on `images` with weights between `start` and `end` (Equation 9).
+
+    Robust accuracy is of one PGD run by `attack` from starts drawn from `seed`. Points that are in
+    `journal` are read from it. `grid` are the alphas that will be asked for, for progress alone.
+    """
+
+    model: nn.Module
+    start: Mapping[str, Tensor]
+    end: Mapping[str, Tensor]
+    images: Split
+    attack: LinfAttack
+    seed: int
+    journal: Journal
+    grid: tuple[float, ...]
+    progress: Progress
+
+    def at(self, alpha: float) -> nn.Module:
+        """The model at (1 - alpha) `start` + alpha `end`."""
+        self.model.load_state_dict(interpolate(self.start, self.end, alpha))
+        return self.model
+
+    def clean(self, alpha: float) -> Count:
+        """Clean accuracy at `alpha`."""
+        name = f"clean-{alpha:.4f}"
+        if (kept := self.journal.get(name)) is None:
+            kept = {key: np.array(n) for key, n in clean_count(self.at(alpha), self.images)}
+            self.journal.put(name, **kept)
+        self.progress("interpolation: clean", self.grid.index(alpha) + 1, len(self.grid))
+        return Count(**{"n": len(self.images)} | {key: int(n) for key, n in kept.items()})
+
+    def robust(self, alpha: float) -> Count:
+        """Robust accuracy at `alpha`."""
+
+        def show(_stage: str, done: int, total: int, _note: str = "") -> None:
+            self.progress("interpolation: robust", done, total, f"alpha {alpha:.2f}")
+
+        model, name = self.at(alpha), f"robust-{alpha:.4f}"
+        return Count.of(
+            journaled_pgd_answers(model, self.images, self.attack, self.seed, self.journal, name, show)
+        )

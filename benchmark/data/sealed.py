@@ -1,0 +1,159 @@
+"""A folder of .npy files and a `manifest.json` with the sha256 of each.
+
+Every file gets its name in one rename once it is on disk, and so does a whole folder made by
+`new_folder`. Headers are read without trusting them: no Python objects, nothing to unpickle.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, BinaryIO, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import DTypeLike, NDArray
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.errors import UserError
+from benchmark.records.files import write_atomically
+
+MANIFEST = "manifest.json"
+BLOCK = 2**23  # bytes read and hashed at a time
+_READERS: dict[tuple[int, int], Callable[..., tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+}
+
+
+class Manifest(BaseModel):
+    """The content of a `manifest.json`; subclasses have the fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest of `folder`. Raises `OSError`, or pydantic's `ValidationError`."""
+        return cls.model_validate_json((folder / MANIFEST).read_bytes())
+
+    def write(self, folder: Path) -> None:
+        write_atomically(folder / MANIFEST, (self.model_dump_json(indent=1) + "\n").encode())
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder that becomes `folder` in one rename at the end, unless the block fails.
+
+    The caller holds a lock that keeps others from doing the same. Replaces what is in `folder`, and
+    removes what a killed process left.
+    """
+    from benchmark.data.get.download import staging
+
+    with staging(folder.parent, folder.name) as part:
+        yield part
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+
+
+def write_array(
+    path: Path, shape: tuple[int, ...], dtype: DTypeLike, blocks: Iterable[NDArray[Any]]
+) -> str:
+    """Write an array of `shape`, given as `blocks` of its rows, to `path`; returns the file's sha256.
+
+    The caller holds a lock: one process at a time writes the file.
+    """
+    part, rows = path.with_name(f".{path.name}.part"), 0
+    header = io.BytesIO()
+    about = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(header, about)
+    digest = hashlib.sha256(header.getvalue())
+    try:
+        with part.open("wb") as file:
+            file.write(header.getvalue())
+            for block in blocks:
+                assert block.dtype == dtype and block.shape[1:] == shape[1:]
+                content = np.ascontiguousarray(block).data
+                file.write(content)
+                digest.update(content)
+                rows += len(block)
+            assert rows == shape[0]
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+def read_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, sha256: str) -> NDArray[Any]:
+    """The array in the file `path`, held in memory.
+
+    Read once, straight into the array, while another thread hashes what has been read. Raises
+    `OSError`, or `ValueError` unless shape, type and hash of the file are these.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        header = _read_header(file)
+        if (header.shape, header.fortran_order, header.dtype) != (shape, False, np.dtype(dtype)):
+            raise ValueError(f"{header}")
+        file.seek(0)
+        digest.update(file.read(header.length))
+        array = np.empty(shape, dtype)
+        content = array.data.cast("B")
+        with ThreadPoolExecutor(1) as hasher:  # one thread, so that the blocks keep their order
+            for start in range(0, len(content), BLOCK):
+                block = content[start : start + BLOCK]
+                if file.readinto(block) != len(block):
+                    raise ValueError("shorter than its header says")
+                hasher.submit(digest.update, block)
+        if file.read(1) or digest.hexdigest() != sha256:
+            raise ValueError("another content")
+    return array
+
+
+def mapped_array(path: Path, shape: tuple[int, ...], types: str, right: str) -> NDArray[Any]:
+    """The array in the file `path`, left on disk; changing it does not change the file.
+
+    `types` are the numpy codes to accept. Raises `UserError`, which ends with what is `right`.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _read_header(file)
+        if header.shape != shape or header.dtype.char not in types:
+            raise UserError(f"'{path}' has {header}; {right}")
+        order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+        return np.memmap(path, header.dtype, "c", header.length, shape, order)
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' is truncated or damaged ({error}); {right}") from error
+
+
+class _Header(NamedTuple):
+    """Shape, memory order and type of an array, which begins after `length` bytes."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    length: int
+
+    def __str__(self) -> str:
+        return f"{self.dtype} of shape {self.shape}"
+
+
+def _read_header(file: BinaryIO) -> _Header:
+    """The header that begins `file`, which is left at the array.
+
+    Raises `ValueError` if there is none, or the array is of Python objects.
+    """
+    try:
+        shape, fortran_order, dtype = _READERS[npy.read_magic(file)](file)
+    except (KeyError, ValueError, SyntaxError, TokenError) as error:
+        raise ValueError("no header of a .npy file") from error
+    if dtype.hasobject:
+        raise ValueError("Python objects, which are not read")
+    return _Header(shape, fortran_order, dtype, file.tell())

@@ -1,0 +1,210 @@
+"""Work that outlives its process: weights are made once, a killed run goes on where it stopped."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from benchmark.engine.precision import used
+from benchmark.engine.provenance import device_name, journaled, machine_versions, provenance
+from benchmark.engine.takeover import REFUSE, Takeover
+from benchmark.engine.training import Fitted, fit
+from benchmark.engine.training_state import State
+from benchmark.engine.weights import WEIGHTS, Weights, load_tensors, save_tensors
+from benchmark.errors import UserError
+from benchmark.progress import Progress, silent
+from benchmark.records.cells import Cell
+from benchmark.records.records import (
+    CellName,
+    EpochLog,
+    Finetuning,
+    Making,
+    Training,
+    hashed,
+    parse_file,
+)
+from benchmark.records.records import Checkpoint as FromCheckpoint
+from benchmark.records.specs import Spec, spec_hash
+from benchmark.records.store import Journal, Store
+
+AVERAGE = "average.safetensors"
+_LOGS = TypeAdapter(list[EpochLog])
+
+
+class WeightsDiffer(RuntimeError):
+    """Weights made again do not have the bytes that existing records were made with."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Weights that were just made, and what goes on record with them.
+
+    `chunk` is how many images were evaluated at once in choosing them (None: nothing was chosen),
+    `seconds` the time of the training (None: since it began), `mean` the mean of the last epochs'
+    weights, if there is one.
+    """
+
+    state: Mapping[str, Tensor]
+    details: Training | Finetuning | FromCheckpoint
+    chunk: int | None = None
+    resumed: bool = False
+    continued: Sequence[str] = ()
+    seconds: float | None = None
+    mean: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def by(
+        cls, training: Fitted, state: Mapping[str, Tensor], details: Training | Finetuning, chunk: int
+    ) -> "Made":
+        """`state`, which came of `training`."""
+        told = training.resumed, training.begun, training.seconds, training.mean
+        return cls(state, details, chunk, *told)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The working files of `cell` for what `spec` describes, beginning at the weights `start` if any.
+
+    `device` is where the work is done; `takeover` decides on states that were left by other settings.
+    """
+
+    store: Store
+    cell: Cell
+    spec: Spec
+    device: torch.device
+    start: Weights | None = None
+    takeover: Takeover = REFUSE
+    progress: Progress = silent
+
+    @property
+    def fingerprint(self) -> str:
+        """What the work depends on, but for hardware and versions."""
+        return " ".join((spec_hash(self.spec), *([self.start.sha256] if self.start else [])))
+
+    def file(self, name: str) -> Path:
+        return self.store.work(self.cell) / name
+
+    def steps(self, stage: str, spec: Spec, *weights: Weights, chunk: int) -> Journal:
+        """Finished steps of `stage`, which is `spec` on `weights`, `chunk` images at a time."""
+        hashes = (each.sha256 for each in weights)
+        mark = journaled(spec, *hashes, device=self.device, chunk=chunk)
+        return Journal(self.file(stage), mark)
+
+    def once(self, data: str, make: Callable[[], Made]) -> Weights:
+        """Return the weights left by the same work, or those of `make`, filed with their `making.json`.
+
+        `data` is the sha256 of the training images. Raises `UserError` before `make` is called if
+        records exist whose weights are not here and cannot be made again bit by bit on this machine,
+        and `WeightsDiffer` after it if they were not.
+        """
+        if (kept := self._kept()) is not None:
+            return kept
+        started = datetime.now(UTC)
+        self._check_repeatable()
+        made = make()
+        weights = Weights.of(dict(made.state))
+        told = provenance(
+            started,
+            device=self.device,
+            weights=weights.sha256,
+            data=data,
+            resumed=made.resumed,
+            chunk=made.chunk,
+            seconds=made.seconds,
+            begun=made.continued,
+        )
+        name = CellName.of(self.cell)
+        making = Making(cell=name, **hashed(self.spec), provenance=told, details=made.details)
+        if made.mean:
+            beside = {"fingerprint": f"{self.fingerprint} {weights.sha256}"}
+            save_tensors(self.file(AVERAGE), made.mean, beside)
+        self._file(making)
+        tags = {"fingerprint": self.fingerprint, "making": making.model_dump_json()}
+        save_tensors(self.file(WEIGHTS), weights.state, tags)
+        self.file("training.safetensors").unlink(missing_ok=True)
+        return weights
+
+    def fit(self, *what: Any, stage: str, **how: Any) -> Fitted:
+        """`benchmark.engine.training.fit`, continued where a killed run stopped."""
+        state = "training" if stage == "adversarial training" else "finetuning"
+        return fit(
+            *what,
+            **how,
+            checkpoint=self.file(f"{state}.safetensors"),
+            fingerprint=self.fingerprint,
+            takeover=self.takeover,
+            stage=stage,
+            progress=self.progress,
+        )
+
+    def fit_once(self, *what: Any, **how: Any) -> Fitted:
+        """What `fit` returned to this or another cell that shares the files, or returns now."""
+        path = self.file("finetuned.safetensors")
+        if path.exists():
+            state, kept = load_tensors(path, sealed=True)
+            if kept.get("fingerprint") == self.fingerprint:
+                log, begun = _LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
+                return Fitted.of(State(len(log), log, state, begun=begun), resumed=False)
+        fitted = self.fit(*what, **how)
+        told = {"log": _LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
+        save_tensors(path, fitted.state, {"fingerprint": self.fingerprint} | told)
+        self.file("finetuning.safetensors").unlink(missing_ok=True)
+        return fitted
+
+    def _kept(self) -> Weights | None:
+        """Weights left by the same work; their making is restored if it was lost."""
+        path = self.file(WEIGHTS)
+        if not path.exists():
+            return None
+        state, metadata = load_tensors(path)
+        if metadata.get("fingerprint") != self.fingerprint:
+            return None
+        weights = Weights.of(state)
+        making = parse_file(Making, metadata["making"], path)
+        if making.provenance.weights_sha256 != weights.sha256:
+            raise UserError(f"the tensors in '{path}' are not those it was written with; delete it")
+        self._file(making)
+        return weights
+
+    def _file(self, making: Making) -> None:
+        """Write `making`, or make sure that the one on disk is of the same weights."""
+        known = self.store.making(self.cell)
+        if known is None:
+            self.store.write_making(making)
+        elif known.provenance.weights_sha256 != making.provenance.weights_sha256:
+            raise WeightsDiffer(
+                f"the weights just made for {self.cell.key} are not those behind its records; use "
+                "another --results, or move its records away"
+            )
+
+    def _check_repeatable(self) -> None:
+        making = self.store.making(self.cell)
+        if making is not None and making.details.kind != "checkpoint":  # tensors of a file repeat
+            check_repeatable(making, self.device)
+
+
+def check_repeatable(making: Making, device: torch.device) -> None:
+    """Raise `UserError` if the weights of `making` would not be made again bit by bit on `device`."""
+    key, there = making.cell.cell.key, making.provenance
+    if (machine_versions(), device_name(device)) != (there.versions, there.device):
+        raise UserError(
+            f"{key} has records made on another machine, with weights that are not here and that this "
+            "one would not repeat bit by bit; bring its weights.safetensors to artifacts/, or use "
+            "another --results for a run of your own"
+        )
+    if (threads := torch.get_num_threads()) != there.threads:
+        raise UserError(
+            f"{key} has records made with weights that are not here, and {threads} threads would not "
+            f"repeat them bit by bit; they were made with --threads {there.threads}"
+        )
+    if (precision := used().label(device)) != there.precision:
+        raise UserError(
+            f"{key} has records made with weights that are not here, and {precision} would not repeat "
+            f"them bit by bit; they were made in {there.precision} (--precision, --compile)"
+        )

@@ -1,0 +1,99 @@
+"""Scales by name: the suite's TOML files beside this one, a user's, and those filed with results."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark.engine.precision import in_precision
+from benchmark.errors import UserError, first_problem
+from benchmark.plans.scales import Scale
+from benchmark.plans.start import starting_from
+from benchmark.records.cells import IN, OWN, Slot
+
+DEFAULT = "quick"
+_SCALE = TypeAdapter(Scale)
+
+
+def scale(name: str, results: Path | None = None) -> Scale:
+    """The scale called `name`, or read from the TOML file `name`. Raises `UserError` otherwise.
+
+    `SCALE-from-NAME` is the scale that starts from the checkpoint NAME, `SCALE-in-PRECISION` the scale
+    in another precision than its own. Names that are not the suite's are looked for among the scales
+    that were filed in the tree `results`, if one is given.
+    """
+    known = Slot.parse(name).scale
+    if name.endswith(".toml") and (known not in SCALES or Path(name).is_file()):
+        return _read(Path(name))
+    if known in SCALES:
+        return called(name, SCALES[known])
+    path = None if results is None else filed(known, results)
+    if path is None or not path.is_file():
+        also = "" if path is None else f" (also as '{path}')"
+        raise UserError(f"unknown scale '{name}'; known: {', '.join(SCALES)}, or a .toml file{also}")
+    found = _read(path)
+    if found.name != known:
+        raise UserError(f"'{path}' calls itself '{found.name}'; name the file after the scale")
+    return called(name, found)
+
+
+def called(slot: str, scale: Scale) -> Scale:
+    """`scale` as it is in `slot`: starting from a checkpoint, or in another precision than its own.
+
+    Raises `UserError` if there is no such checkpoint or precision.
+    """
+    _, precision, checkpoint = Slot.parse(slot)
+    found = scale if checkpoint is None else starting_from(scale, [checkpoint])
+    other = in_precision(found, precision)
+    if precision is not None and other == found:
+        own = found.precision or "any precision"
+        raise UserError(f"'{slot}' is no other than '{found.stem}', which is in {own}")
+    return other
+
+
+def arguments(slot: str, results: Path) -> str:
+    """What follows `--scale` to name `slot` on the command line; scales that are not the suite's are
+    filed in `results`."""
+    scale, precision, checkpoint = Slot.parse(slot)
+    flags = (("--precision", precision), ("--from-checkpoint", checkpoint))
+    file = scale if scale in SCALES else str(filed(scale, results))
+    return " ".join((file, *(f"{flag} {value}" for flag, value in flags if value is not None)))
+
+
+def filed(name: str, results: Path) -> Path:
+    """Where the results tree `results` keeps the scale called `name` if it is not the suite's."""
+    return results / "scales" / f"{name}.toml"
+
+
+def _parse(path: Path) -> Scale:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        read = _SCALE.validate_python(content)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the scale file '{path}': {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"'{path}' is not TOML: {error}") from error
+    except ValidationError as error:
+        fields = ", ".join(f.name for f in dataclasses.fields(Scale))
+        raise UserError(
+            f"'{path}' is not a scale: {first_problem(error)}; its fields are {fields}"
+        ) from error
+    return read
+
+
+def _read(path: Path) -> Scale:
+    read = _parse(path)
+    if IN in read.name:
+        raise UserError(
+            f"'{path}' calls itself '{read.name}'; '{IN}' stands before a precision in keys"
+        )
+    if read.name in (*SCALES, OWN):
+        raise UserError(f"'{path}' calls itself '{read.name}', which is taken; choose another name")
+    return starting_from(read, read.checkpoints) if read.checkpoints else read
+
+
+SCALES: dict[str, Scale] = {
+    name: _parse(Path(__file__).with_name(f"{name}.toml"))
+    for name in ("quick", "narrow", "small", "short", "paper")
+}

@@ -1,0 +1,107 @@
+"""A plan at work: what the steps of one cell share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from benchmark.data.hold_out import Splits, splits
+from benchmark.engine.takeover import REFUSE, Takeover
+from benchmark.plans.plan import BasePlan, Plan
+from benchmark.plans.states import is_fresh, remarks
+from benchmark.progress import Progress
+from benchmark.records.cells import Cell
+from benchmark.records.specs import Spec
+from benchmark.records.store import Store
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from benchmark.data.images import Dataset, Split
+    from benchmark.engine.weights import Weights
+    from benchmark.engine.workspace import Workspace
+    from benchmark.evaluation.record import Evaluating
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell at work: its plan, the dataset, where results go.
+
+    `memory` bounds the activations that criticality keeps (bytes), `takeover` decides on unfinished
+    work of other settings.
+    """
+
+    plan: Plan
+    data: "Dataset"
+    store: Store
+    progress: Progress
+    memory: int | None = None
+    takeover: Takeover = REFUSE
+
+    @cached_property
+    def splits(self) -> Splits:
+        return splits(self.data, self.plan.base.hold_out)
+
+    @property
+    def device(self) -> "torch.device":
+        return self.data.train.images.device
+
+    @property
+    def tuning_cell(self) -> Cell:
+        """The cell that names seeds and files of the fine-tuning, with interpolation or without."""
+        assert self.plan.finetune is not None
+        return replace(self.plan.cell, finetune=self.plan.finetune.tuning)
+
+    def selection_images(self) -> "Split":
+        """The images that epochs of fine-tuning and alpha* are chosen on."""
+        return self.splits.selection.first(self.plan.recipe.select_images)
+
+    def images(self, split: str) -> "Split":
+        """The images that criticality is measured on."""
+        own = self.splits
+        return {"train": own.train, "test": self.data.test, "hold-out": own.selection}[split]
+
+    def network(self, weights: "Weights") -> "nn.Module":
+        """The network of the cell with `weights`, in evaluation mode."""
+        model = new_model(self.plan.base, self.device)
+        model.load_state_dict(weights.state)
+        return model.eval()
+
+    def workspace(
+        self,
+        cell: Cell,
+        spec: Spec,
+        start: "Weights | None" = None,
+        device: "torch.device | None" = None,
+    ) -> "Workspace":
+        """The working files of `cell` for what `spec` describes, done on `device`."""
+        from benchmark.engine.workspace import Workspace
+
+        on = device or self.device
+        return Workspace(self.store, cell, spec, on, start, self.takeover, self.progress)
+
+    def missing(self, evaluations: Sequence[str]) -> list[str]:
+        """Those of `evaluations` that the dataset has data for and that have no fresh record yet."""
+        there = (name for name in evaluations if self.plan.evaluation_spec(name) is not None)
+        return [name for name in there if not is_fresh(self.store, self.plan, name)]
+
+    def evaluating(self, weights: "Weights") -> "Evaluating":
+        """What evaluations of the cell at `weights` share."""
+        from benchmark.evaluation.record import Evaluating
+
+        told, model = remarks(self.store, self.plan), self.network(weights)
+        data = replace(self.data, info=self.plan.base.info)
+        return Evaluating(self.plan, model, weights, data, self.store, self.progress, remarks=told)
+
+
+def new_model(plan: BasePlan, device: "torch.device") -> "nn.Module":
+    """The network of `plan`, initialised from the cell's seed, channels-last, on `device`."""
+    import torch
+
+    from benchmark.models import build
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.cell.seed_for("initialisation"))
+        model = build(plan.arch.name, plan.info)
+    return model.to(device).to(memory_format=torch.channels_last)

@@ -1,0 +1,196 @@
+"""Claims C3 and C7 to C9, decided by how models were fine-tuned: curves, criticality and alpha*."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
+from math import comb
+from statistics import fmean
+from typing import NamedTuple
+
+from benchmark.algorithm.protocols import CURVE
+from benchmark.plans.plan import Plan
+from benchmark.records.records import Finetuning, ModuleCriticality, not_valid
+from benchmark.report.check.case import RIFT, Case, Makings, by_seed, every
+from benchmark.report.check.published_schema import AlphaRange, Published
+from benchmark.report.check.verdicts import RAISED, ROUNDED, Decision, Finding, Verdict, unanimous
+from benchmark.report.estimates import Estimate
+from benchmark.report.intervals import wilson
+
+LOW_DROP = 0.03
+"""Largest loss of robust accuracy of a module that is not critical, under the worst perturbation of its
+weight; the paper's example of one costs 2.86 points (Section 5.2)."""
+AT_FIRST = 0.5
+"""The first half of the way from the adversarially trained to the fine-tuned weights."""
+SMALL = 0.1
+"""Largest ratio of a small MRC to the largest one."""
+
+
+def c3(case: Case) -> list[Finding]:
+    """On the way to the fine-tuned weights Adv rises at first, together with Std: Figures 1 and C.5.
+
+    Decided by the mean over 0 < alpha <= `AT_FIRST` minus the value at 0, by seed: the largest of
+    several noisy points lies above the start even where nothing rises. The accuracies are those of the
+    curve: one PGD run on the images that choose alpha*.
+    """
+    places = [place for place in case.view.places() if place.arch == case.view.scale.archs[0]]
+    lines = [
+        case.made(place, f"{role} at first", RIFT + CURVE, figure, _rises(role))
+        for place, figure in zip(places[:2], ("figure1", "figure-c5"), strict=False)
+        for role in ("Std", "Adv")
+    ]
+    return [replace(line, signed=line.ours is not None) for line in lines]
+
+
+def _rises(role: str) -> Callable[[Makings], tuple[Decision, Estimate]]:
+    def decide(makings: Makings) -> tuple[Decision, Estimate]:
+        curves = [_curve(tuned, role) for tuned in makings.values()]
+        at_first = [
+            fmean(rise for alpha, rise in curve.items() if 0 < alpha <= AT_FIRST) for curve in curves
+        ]
+        rise = by_seed(at_first, [cell.key for cell in makings])
+        verdict, why = RAISED.decide(rise)
+        highest = [max(curve.items(), key=lambda point: point[1]) for curve in curves]
+        alpha, peak = max(highest, key=lambda point: point[1])
+        return (verdict, f"{why}; highest {100 * peak:+.2f} at alpha {alpha:g}"), rise
+
+    return decide
+
+
+def _curve(tuned: Finetuning, role: str) -> dict[float, float]:
+    """Return the rise of an accuracy over that at 0, by alpha."""
+    counts = {point.alpha: point.clean if role == "Std" else point.robust for point in tuned.curve}
+    known = {alpha: count.fraction for alpha, count in counts.items() if count is not None}
+    return {alpha: value - known[0.0] for alpha, value in known.items()}
+
+
+# --- criticality --------------------------------------------------------------------------------------
+
+
+class _Valid(NamedTuple):
+    """A module with a valid MRC."""
+
+    mrc: float
+    drop: float
+    constrained: bool
+
+
+Rule = Callable[[Sequence[Sequence[_Valid]], int], Decision]
+"""Decides by the modules with a valid MRC, by seed, and the number of all modules."""
+
+
+def c7(case: Case) -> list[Finding]:
+    """Every adversarially trained network has modules that hardly matter: Figures 3 and C.1 to C.4.
+
+    Decided by the modules with a drop of robust accuracy of at most `LOW_DROP` and an MRC of at most
+    `SMALL` times the largest: it holds if every seed has one and fails if none has. Both thresholds are
+    this suite's; the paper gives an example. Modules whose ascent never reached the constraint are not
+    counted, because their MRC is a lower estimate, and those without a valid MRC are left out.
+    """
+    return _by_criticality(case, "modules that hardly matter", _hardly_matter)
+
+
+def _hardly_matter(seeds: Sequence[Sequence[_Valid]], count: int) -> Decision:
+    low = []
+    for valid in seeds:
+        largest = SMALL * max(each.mrc for each in valid)
+        low.append([each for each in valid if each.drop <= LOW_DROP and each.mrc <= largest])
+    sure = [sum(each.constrained for each in modules) for modules in low]
+    drops = (f"{100 * min(each.drop for each in valid):.1f}" for valid in seeds)
+    why = (
+        f"{', '.join(map(str, sure))} of {count} lose {100 * LOW_DROP:g} "
+        f"points of robust accuracy or less, with an MRC of {SMALL:g} of the largest or less; smallest "
+        f"loss {', '.join(drops)} points"
+    )
+    if all(sure):
+        return Verdict.HOLDS, why
+    return (Verdict.UNCLEAR if any(low) else Verdict.FAILS), why
+
+
+def c8(case: Case) -> list[Finding]:
+    """The drop of robust accuracy does not follow MRC: Section 5.2.
+
+    Decided by the pairs of modules of which one has the higher MRC and the other the larger drop, in
+    every seed. How loosely one follows the other is not part of the claim. A module without a valid MRC
+    is in no such pair.
+    """
+    return _by_criticality(case, "rankings", _ranked_differently)
+
+
+def _ranked_differently(seeds: Sequence[Sequence[_Valid]], count: int) -> Decision:
+    opposite = [
+        sum((a.mrc - b.mrc) * (a.drop - b.drop) < 0 for a, b in combinations(valid, 2))
+        for valid in seeds
+    ]
+    why = f"{', '.join(map(str, opposite))} of {comb(count, 2)} pairs of modules are ranked in opposite"
+    return unanimous([pairs > 0 for pairs in opposite]), f"{why} order"
+
+
+def _by_criticality(case: Case, what: str, rule: Rule) -> list[Finding]:
+    """Return a line per network of Table 1, by the criticality that RiFT selects by."""
+
+    def decide(makings: Makings) -> tuple[Decision, None]:
+        seeds = [tuned.criticality or [] for tuned in makings.values()]
+        valid = [_valid(modules) for modules in seeds]
+        if not all(valid):
+            return (Verdict.UNCLEAR, "no module has a valid MRC in some seed"), None
+        verdict, why = rule(valid, len(seeds[0]))
+        if lost := dict.fromkeys(name for modules in seeds for name in not_valid(modules)):
+            why += f"; the ascent diverged or ended lower than it began in some seed: {', '.join(lost)}"
+        return (verdict, why), None
+
+    return [case.made(place, what, RIFT, "table1", decide) for place in case.view.places()]
+
+
+def _valid(modules: Sequence[ModuleCriticality]) -> list[_Valid]:
+    return [
+        _Valid(each.mrc, each.accuracy_drop, each.constrained)
+        for each in modules
+        if each.valid and each.mrc is not None and each.accuracy_drop is not None
+    ]
+
+
+# --- alpha* -------------------------------------------------------------------------------------------
+
+
+def c9(case: Case) -> list[Finding]:
+    """alpha* generally lies in the published range, at the published learning rate: Section 5.5.
+
+    A network's line holds if alpha* of every seed is in the range and fails if none is. The summary
+    takes "generally" as more than half of all models, by Wilson's interval of that share. At another
+    learning rate the claim is open.
+    """
+    range_ = case.published.alpha
+
+    def decide(makings: Makings) -> tuple[Decision, Estimate]:
+        alphas = tuple(tuned.alpha for tuned in makings.values())
+        ours = Estimate(alphas, sources=tuple(cell.key for cell in makings))
+        why = f"the published range is {range_.low} to {range_.high}"
+        lr = Plan.of(next(iter(makings)), case.view.scale).recipe.lr
+        if lr != range_.lr:
+            why += f" at learning rate {range_.lr}, here it is {lr}"
+            return (Verdict.UNCLEAR, why), ours
+        return (unanimous([_in_range(alpha, range_) for alpha in alphas]), why), ours
+
+    lines = [case.made(place, "alpha*", RIFT, "table1", decide) for place in case.view.places()]
+    return [replace(line, plain=line.ours is not None) for line in lines]
+
+
+def _in_range(alpha: float, range_: AlphaRange) -> bool:
+    return range_.low - ROUNDED <= alpha <= range_.high + ROUNDED
+
+
+def c9_summary(lines: Sequence[Finding], published: Published) -> Decision:
+    """Decide whether more than half of all models have alpha* in the range."""
+    verdict, why = every(lines, published)
+    present = [line for line in lines if line.verdict is not Verdict.MISSING]
+    if not present or any("learning rate" in line.why for line in present):
+        return (Verdict.UNCLEAR if present else verdict), why
+    alphas = [alpha for line in present if line.ours for alpha in line.ours.values]
+    within = sum(_in_range(alpha, published.alpha) for alpha in alphas)
+    share = wilson(within, len(alphas))
+    why = f"{within} of {len(alphas)} models in the range; {why}"
+    if share.low > 0.5:
+        return Verdict.HOLDS, why
+    if share.high < 0.5:
+        return Verdict.FAILS, why
+    return Verdict.UNCLEAR, f"{why}; too few models to tell a majority"

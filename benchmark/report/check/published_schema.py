@@ -1,0 +1,272 @@
+"""Schema of `results/published.toml`.
+
+The tables, criticality values and claims of the paper, what others report for the same methods, and
+where the paper disagrees with itself. Accuracies are fractions in [0,1] under the names that this suite
+gives to evaluations.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from fractions import Fraction as Rational
+from math import isclose
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from baselines import method
+from benchmark.algorithm.protocols import finetune
+from benchmark.data import dataset_info
+from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS
+from benchmark.models import arch
+from benchmark.records.cells import BASE
+
+OTHER = "other:"
+"""Prefix of a network or method that this suite does not have; the rest is free text."""
+
+OTHERS_EVALUATIONS = {"pgd10": "PGD-10, one run", "pgd20": "PGD-20", "pgd100": "PGD-100"}
+"""Evaluations of others that no evaluation here repeats: shown, never compared."""
+
+Tolerance = Literal["seeds", "same-weights", "neighbour"]
+"""How close a record can be expected to come to a row: `seeds`, a mean over few seeds of the same
+recipe; `same-weights`, the very weights; `neighbour`, another recipe, for orientation."""
+
+
+def attacks(name: str) -> bool:
+    """Return whether the evaluation `name` attacks the model, and so may differ between runs."""
+    return name != "clean" and not name.startswith("corruptions-")
+
+
+def _fraction(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{value} is not a fraction in [0,1] (write 0.8344 for 83.44 %)")
+    return value
+
+
+def _difference(value: float) -> float:
+    if not -1 <= value <= 1:
+        raise ValueError(f"{value} is not a difference of fractions (write 0.0198 for 1.98 points)")
+    return value
+
+
+def _named(known: Callable[[str], object], *, others: bool = False) -> AfterValidator:
+    """Accept the names for which `known` raises no `UserError`; if `others`, `OTHER` and any other name
+    too, but not `OTHER` and a known name, which becomes wrong once this suite has what it names."""
+
+    def check(name: str) -> str:
+        other = others and name.startswith(OTHER)
+        try:
+            known(name.removeprefix(OTHER) if other else name)
+        except UserError as error:
+            if other and name != OTHER:
+                return name
+            hint = f", or '{OTHER}...' for what this suite does not have" if others else ""
+            raise ValueError(f"{error}{hint}") from error
+        if other:
+            raise ValueError(f"this suite has '{name.removeprefix(OTHER)}': leave out '{OTHER}'")
+        return name
+
+    return AfterValidator(check)
+
+
+def _known_finetune(name: str) -> None:
+    if name != BASE:
+        finetune(name)
+
+
+def _known_evaluation(name: str) -> None:
+    if name not in (*EVALUATIONS, *OTHERS_EVALUATIONS):
+        known = ", ".join((*EVALUATIONS, *OTHERS_EVALUATIONS))
+        raise UserError(f"unknown evaluation '{name}'; known: {known}")
+
+
+Text = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
+"""One line without spaces at its ends."""
+
+Fraction = Annotated[float, Field(strict=True), AfterValidator(_fraction)]
+Difference = Annotated[float, Field(strict=True), AfterValidator(_difference)]
+DatasetName = Annotated[str, _named(dataset_info)]
+ArchName = Annotated[str, _named(arch, others=True)]
+OwnArchName = Annotated[str, _named(arch)]
+MethodName = Annotated[str, _named(method, others=True)]
+FinetuneName = Annotated[str, _named(_known_finetune)]
+EvaluationName = Annotated[str, _named(_known_evaluation)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Citation(_Entry):
+    """A source of numbers."""
+
+    title: Text
+    url: Annotated[str, Field(pattern=r"^https://\S+$")]
+    kind: Literal["paper", "code", "log", "leaderboard"]
+
+
+class _Printed(_Entry):
+    id: Text
+    source: Text
+    where: Text
+
+
+class PublishedRow(_Printed):
+    """Published accuracies of one model.
+
+    `finetunes` are the fine-tunings of this suite that the row may stand for, the likeliest first
+    (`none` alone: a base model); `protocol` is what its authors did, in words; `seeds` is the number
+    that the mean is over, None where they do not give it. `checkpoint` names the entry of
+    `checkpoints.toml` with the weights of the row. `eps` is the L-infinity radius of pixels in [0,1] as
+    written; `extra_data`: training used more than the dataset's own training images.
+    """
+
+    label: Text
+    dataset: DatasetName
+    arch: ArchName
+    method: MethodName
+    finetunes: Annotated[tuple[FinetuneName, ...], Field(min_length=1)]
+    protocol: Text
+    seeds: Annotated[int, Field(strict=True, gt=0)] | None = None
+    tolerance: Tolerance
+    values: Annotated[dict[EvaluationName, Fraction], Field(min_length=1)]
+    checkpoint: Text | None = None
+    eps: Annotated[str, Field(pattern=r"^(\d+/255|0\.\d+)$")] = "8/255"
+    extra_data: bool = False
+    note: Text | None = None
+
+    @property
+    def ours(self) -> bool:
+        """Whether this suite has both network and method, so that a cell can be beside the row."""
+        return not any(name.startswith(OTHER) for name in (self.arch, self.method))
+
+    @property
+    def comparable(self) -> dict[str, float]:
+        """The values that an evaluation of this suite can be compared with.
+
+        None of others' attacks, and none under attack if `eps` is not the radius of this suite for the
+        dataset.
+        """
+        same_eps = isclose(float(Rational(self.eps)), dataset_info(self.dataset).threat.eps)
+        own = {name: value for name, value in self.values.items() if name in EVALUATIONS}
+        return {name: value for name, value in own.items() if same_eps or not attacks(name)}
+
+    @model_validator(mode="after")
+    def _checkpoint_if_same_weights(self) -> Self:
+        if (self.tolerance == "same-weights") != (self.checkpoint is not None):
+            raise ValueError("'checkpoint' is named exactly where tolerance is 'same-weights'")
+        return self
+
+
+class PrintedChange(_Printed):
+    """Printed differences: the mean of the rows `after` minus that of the rows `before`, as printed."""
+
+    after: Annotated[tuple[Text, ...], Field(min_length=1)]
+    before: Annotated[tuple[Text, ...], Field(min_length=1)]
+    values: Annotated[dict[EvaluationName, Difference], Field(min_length=1)]
+
+
+class PublishedModule(_Entry):
+    """A module that a source names as the non-robust-critical one."""
+
+    source: Text
+    dataset: DatasetName
+    arch: OwnArchName
+    module: Text
+
+
+class PublishedCriticality(PublishedModule):
+    """A published module robust criticality: rise of the mean robust loss, drop of robust accuracy
+    (fraction). None where it is not given."""
+
+    where: Text
+    mrc: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
+    accuracy_drop: Fraction | None = None
+    role: Literal["non-robust-critical", "robust-critical"] | None = None
+    note: Text | None = None
+
+
+class AlphaRange(_Entry):
+    """The published range of alpha*, and the fine-tuning learning rate that it is given for."""
+
+    source: Text
+    where: Text
+    low: Fraction
+    high: Fraction
+    lr: Annotated[float, Field(strict=True, gt=0)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low = {self.low} is above high = {self.high}")
+        return self
+
+
+class Claim(_Entry):
+    """A claim of the paper that records can confirm or refute; `numbers` quotes its tables."""
+
+    id: Annotated[str, Field(pattern=r"^C[1-9]\d*$")]
+    statement: Text
+    where: Text
+    numbers: Text | None = None
+    note: Text | None = None
+
+
+class Note(_Entry):
+    """An inconsistency of a published text."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    where: Text
+    text: Text
+
+
+class Published(_Entry):
+    """Everything in the file. Each id is unique within its kind; every source and row named exists."""
+
+    schema_version: Literal[1]
+    sources: dict[str, Citation]
+    rows: tuple[PublishedRow, ...]
+    changes: tuple[PrintedChange, ...]
+    criticality: tuple[PublishedCriticality, ...]
+    modules: tuple[PublishedModule, ...]
+    alpha: AlphaRange
+    claims: tuple[Claim, ...]
+    notes: tuple[Note, ...]
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        _once("row", [entry.id for entry in (*self.rows, *self.changes)])
+        _once("claim", [claim.id for claim in self.claims])
+        _once("note", [note.id for note in self.notes])
+        _once("criticality of", [f"{m.dataset}/{m.arch}/{m.module}" for m in self.criticality])
+        _once("module of", [f"{m.dataset}/{m.arch}" for m in self.modules])
+        return self
+
+    @model_validator(mode="after")
+    def _sources_exist(self) -> Self:
+        named = [
+            *((entry.id, entry.source) for entry in (*self.rows, *self.changes)),
+            *((entry.module, entry.source) for entry in (*self.criticality, *self.modules)),
+            ("alpha", self.alpha.source),
+        ]
+        for entry, source in named:
+            if source not in self.sources:
+                known = ", ".join(sorted(self.sources))
+                raise ValueError(f"'{entry}' is from the unknown source '{source}'; known: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _changes_are_of_rows(self) -> Self:
+        rows = {row.id: row for row in self.rows}
+        for change in self.changes:
+            for name in (*change.after, *change.before):
+                if name not in rows:
+                    raise ValueError(f"change '{change.id}' is of '{name}', which is no row")
+                if missing := sorted(set(change.values) - set(rows[name].values)):
+                    raise ValueError(f"change '{change.id}' has {missing[0]}, which '{name}' has not")
+        return self
+
+
+def _once(what: str, names: Sequence[str]) -> None:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(f"{what} '{twice[0]}' stands there twice")

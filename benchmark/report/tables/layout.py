@@ -1,0 +1,98 @@
+"""What a table is before it is rendered: rows of labels and entries, heads and notes."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmark.evaluation import evaluation
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell, base_name
+from benchmark.records.store import Store
+from benchmark.report import estimates
+from benchmark.report.estimates import Estimate, Records
+from benchmark.report.intervals import Interval, PValues
+from benchmark.report.view import Missing, View
+
+Entry = Estimate | Interval | PValues | None
+Models = Sequence[Records | Missing]  # of one evaluation
+DEFAULT_PROTOCOLS = ("rift",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: labels, then an entry (None: missing) per column. `signed` marks differences."""
+
+    labels: tuple[str, ...]
+    numbers: tuple[Entry, ...]
+    signed: bool = False
+    ends_block: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before rendering."""
+
+    name: str
+    title: str
+    label_heads: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table is called, which cells it needs, and how it is laid out, for some fine-tunings.
+
+    Tables 1 and 2 put any of them side by side, Tables 3 and 4 protocols (`rift`, `rift-held-out`).
+    Columns are the scale's evaluations, or those of its audit if `audited`. A table that is
+    `beyond_first` shows all methods but the first of the scale.
+    """
+
+    name: str
+    heading: str
+    summary: str
+    cells: Callable[[Scale, Sequence[str]], list[Cell]]
+    build: Callable[[View, Sequence[str]], Table]
+    defaults: tuple[str, ...] = DEFAULT_PROTOCOLS
+    audited: bool = False
+    beyond_first: bool = False
+
+
+def columns(scale: Scale) -> tuple[str, ...]:
+    """Heads of the columns: one per evaluation of the scale."""
+    return tuple(evaluation(name).label for name in scale.evaluations)
+
+
+def with_bases(finetunes: Iterable[str]) -> list[str]:
+    """Each base model that `finetunes` start from, before the first of them."""
+    return list(dict.fromkeys(part for name in finetunes for part in (base_name(name), name)))
+
+
+def average(store: Store, models: Models) -> Estimate | None:
+    """Mean accuracy over models, seed by seed; None if any is missing or no seed is of all."""
+    known = _at_shared_seeds(models)
+    return None if known is None else estimates.average_accuracy(store, known)
+
+
+def average_change(store: Store, ours: Models, theirs: Models) -> Estimate | None:
+    """The mean accuracy of `ours` minus that of `theirs`, seed by seed; None as for `average`."""
+    minuends, subtrahends = _at_shared_seeds(ours), _at_shared_seeds(theirs)
+    if minuends is None or subtrahends is None:
+        return None
+    return estimates.average_change(store, minuends, subtrahends)
+
+
+def _at_shared_seeds(models: Models) -> Sequence[Records] | None:
+    known = [records for records in models if not isinstance(records, Missing)]
+    if len(known) < len(models):
+        return None
+    by_seed = [{record.cell.seed: record for record in records} for records in known]
+    shared = [seed for seed in by_seed[0] if all(seed in own for own in by_seed)]
+    return [[own[seed] for seed in shared] for own in by_seed] if shared else None
+
+
+def mean_alpha(view: View, cells: Sequence[Cell]) -> str:
+    """Mean alpha* over the fine-tuned `cells`, such as `0.60`; empty unless all are known."""
+    known = [made.alpha for cell in cells if (made := view.finetuning(cell)) is not None]
+    return f"{statistics.fmean(known):.2f}" if len(known) == len(cells) else ""

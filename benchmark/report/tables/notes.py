@@ -1,0 +1,176 @@
+"""The notes under a table: what its numbers and intervals are, and how its models were made."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from baselines import method
+from benchmark.algorithm.protocols import PROTOCOLS, finetune
+from benchmark.data import dataset_info
+from benchmark.evaluation import evaluation, sanity
+from benchmark.models import arch
+from benchmark.plans.scales import Scale, of_recipe
+from benchmark.records.cells import Cell
+from benchmark.records.records import flagged, not_valid
+from benchmark.report.intervals import RESAMPLES
+from benchmark.report.view import Setting, View
+
+SeedsBySetting = Mapping[Setting, tuple[int, ...]]
+
+
+def seeds_by_setting(cells: Iterable[Cell]) -> SeedsBySetting:
+    """The seeds of each dataset, network and method among `cells`."""
+    found: dict[Setting, dict[int, None]] = {}
+    for cell in cells:
+        found.setdefault(Setting(cell.dataset, cell.arch, cell.method), {})[cell.seed] = None
+    return {setting: tuple(seeds) for setting, seeds in found.items()}
+
+
+def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> list[str]:
+    """What a reader of a table of `cells` has to know; `differences`: it has rows of them."""
+    scale, seeds = view.scale, seeds_by_setting(cells)
+    several = {len(own) > 1 for own in seeds.values()}
+    lines = [
+        f"scale {scale.name}: {scale.summary}",
+        *_shortened(scale, {cell.method for cell in cells}),
+        f"accuracy in percent; {_seeds(seeds)}",
+        *_brackets(several),
+        *([_paired(several)] if differences else []),
+        *_readings(cells),
+    ]
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        info = dataset_info(dataset)
+        specs = {name: evaluation(name).spec(info) for name in scale.evaluations}
+        known = (evaluation(name).note(info) for name in specs if specs[name] is not None)
+        if parts := [note for note in known if note]:
+            lines.append(f"{info.label}: {'; '.join(parts)}")
+        if missing := [name for name in specs if specs[name] is None]:
+            lines.append(f"{info.label} has no {', '.join(missing)}")
+    if stale := view.stale(cells):
+        lines.append(f"stale records left out: {stale}; `status` lists them")
+    if zeros := sanity.zeros(record for cell in cells for record in view.fresh(cell)):
+        lines.append("; ".join(zeros))
+    return [*lines, *_remarks(view, cells)]
+
+
+def _seeds(seeds: SeedsBySetting) -> str:
+    """Of which seeds numbers are, and where these differ, which models have them."""
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for (dataset, network, used), own in seeds.items():
+        label = f"{method(used).label}, {arch(network).label} on {dataset_info(dataset).label}"
+        by_seeds.setdefault(own, []).append(label)
+    *few, most = sorted(by_seeds, key=lambda own: len(by_seeds[own]))
+    parts = [f"{_spread(own)} ({'; '.join(by_seeds[own])})" for own in few]
+    return "; ".join([*parts, _spread(most) + (" (all others)" if few else "")])
+
+
+def _spread(seeds: Sequence[int]) -> str:
+    how = "mean ± standard deviation over seeds" if len(seeds) > 1 else "one seed, no spread"
+    return f"seeds {', '.join(str(seed) for seed in seeds)}: {how}"
+
+
+def _brackets(several: Collection[bool]) -> list[str]:
+    """What the intervals of accuracies are over, and what they do not say; `several`: of several seeds,
+    of one, or of both kinds."""
+    words = {
+        True: "95 % t interval of the mean over seeds (ddof = 1, cut at 0 and 100): what training "
+        "again changes, on the same test images; none where all seeds agree exactly",
+        False: "95 % interval over test images (Wilson's where an image is right or wrong, else a "
+        f"percentile bootstrap, {RESAMPLES:,} resamples) for the weights as they are: what training "
+        "again changes is not in it",
+    }
+    where = {True: ", several seeds", False: ", one seed"} if len(several) > 1 else {}
+    return [f"in brackets{where.get(each, '')}: {words[each]}" for each in words if each in several]
+
+
+def _paired(several: Collection[bool]) -> str:
+    """How the intervals of differences are taken, and what they are for."""
+    words = {True: "seed by seed", False: "image by image, by a bootstrap over images"}
+    how = ", or of one seed ".join(words[each] for each in words if each in several)
+    return (
+        f"intervals of differences are paired, {how}: compare two rows by their difference, not by "
+        "whether their own intervals overlap"
+    )
+
+
+def _remarks(view: View, cells: Sequence[Cell]) -> list[str]:
+    """Remarks of records; of those that differ in numbers only the first stands for all."""
+    alike: dict[str, list[str]] = {}
+    for cell in cells:
+        for remark in dict.fromkeys(each for record in view.fresh(cell) for each in record.remarks):
+            alike.setdefault(re.sub(r"\d+", "#", remark), []).append(remark)
+    return [
+        f"{remarks[0]} ({len(remarks)} of {len(cells)} models"
+        + ("; numbers of the first)" if len(set(remarks)) > 1 else ")")
+        for remarks in alike.values()
+    ]
+
+
+def _readings(cells: Iterable[Cell]) -> list[str]:
+    """Who chose what on which data, for each protocol among `cells`."""
+    used = {finetune(cell.finetune).protocol.suffix for cell in cells if not cell.is_base}
+    return [f"{name}: {p.summary}" for name, p in PROTOCOLS.items() if p.suffix in used]
+
+
+def _shortened(scale: Scale, methods: Collection[str]) -> list[str]:
+    """What the scale changes against the published recipes of `methods`."""
+    parts = {
+        "training": scale.training,
+        "fine-tuning": scale.finetuning,
+        "criticality": scale.criticality,
+    }
+    parts |= {f"training of {name}": of_recipe(own) for name, own in scale.networks.items()}
+    own = {name: of_recipe(own) for name, own in scale.recipes.items() if name in methods}
+    parts |= {f"training by {method(name).label}": overrides for name, overrides in own.items()}
+    changes = [
+        f"{part} {', '.join(f'{name} {value}' for name, value in overrides.items())}"
+        for part, overrides in parts.items()
+        if overrides
+    ]
+    return [f"unlike the paper: {'; '.join(changes)}"] if changes else []
+
+
+def chosen(view: View, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
+    """Which modules the row `label` fine-tuned on each network, and its alpha* by seed.
+
+    Also how many modules have no valid MRC, and in how many modules' ascent the constraint was never
+    reached: their MRC is a lower estimate.
+    """
+    lines = []
+    for name in dict.fromkeys(cell.arch for cell in cells):
+        picked = [c for c in cells if c.arch == name and c.finetune == tuning]
+        makings = [making for cell in picked if (making := view.finetuning(cell)) is not None]
+        if not makings or finetune(tuning).selector.everything:
+            continue
+        modules = Counter(", ".join(sorted(making.modules)) or "no module" for making in makings)
+        which = "; ".join(f"{m} ({n} of {len(makings)} seeds)" for m, n in modules.most_common())
+        alphas = ", ".join(f"{making.alpha:.2f}" for making in makings)
+        lines.append(f"{label}, {arch(name).label}: {which}; alpha* by seed {alphas}")
+        released = finetune(tuning).protocol.released_order
+        remarks = {
+            "MRC a lower estimate for {} modules (constraint not reached)": flagged,
+            "no valid MRC for {} modules (ascent diverged or ended lower than it began), "
+            + ("ranked as the released code does" if released else "not ranked"): not_valid,
+        }
+        total = len(makings[0].criticality or [])
+        for remark, of in remarks.items():
+            found = [of(making.criticality or []) for making in makings]
+            if any(found):
+                counts = ", ".join(str(len(modules)) for modules in found)
+                lines[-1] += "; " + remark.format(f"{counts} of {total}")
+    return lines
+
+
+def chosen_on(scale: Scale, finetunes: Sequence[str]) -> str:
+    """For a title: what sets `scale` apart, and which data chose epochs and alpha*."""
+    data = {name: finetune(name).selects_on for name in finetunes}
+    if len(set(data.values())) == 1:
+        return f"{scale.apart} (epochs and alpha* chosen on {_SELECTS_ON[data[finetunes[0]]]})"
+    parts = (
+        f"on {label}: {', '.join(name for name in finetunes if data[name] == key)}"
+        for key, label in _SELECTS_ON.items()
+    )
+    return f"{scale.apart} (epochs and alpha* chosen {'; '.join(parts)})"
+
+
+_SELECTS_ON = {"test": "test images", "hold-out": "a hold-out"}

@@ -1,0 +1,300 @@
+"""The one reader of everything that shows records: those of a scale that the code would make today, or
+why there are none and which command makes them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmark.data import dataset_info
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import FIRST
+from benchmark.plans.named import SCALES
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import Scale
+from benchmark.plans.states import State, is_of
+from benchmark.records.cells import BASE, Cell, Slot
+from benchmark.records.records import Finetuning, Making, Record
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import MAKING, Store
+from benchmark.report.estimates import Estimate, accuracy, change
+
+if TYPE_CHECKING:
+    from benchmark.report.tables.layout import TableSpec
+
+_ROLES = {
+    "Std": ("clean",),
+    "OOD": ("corruptions-15", "corruptions-15-gen-v2"),
+    "Adv": ("pgd10x3",),
+    "AutoAttack": ("autoattack",),
+}
+
+
+def has_role(name: str, role: str) -> bool:
+    """Whether the evaluation called `name` can stand in the column `role` that claims speak of.
+
+    A claim is about a direction, which images of another kind or fewer of them can show too; whatever
+    stands in the column is named.
+    """
+    return name.partition(FIRST)[0] in _ROLES[role]
+
+
+class Setting(NamedTuple):
+    """A dataset, a network and an adversarial training method."""
+
+    dataset: str
+    arch: str
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.arch}/{self.method}"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is no number, and the command that makes it; `stale` if there is an old one."""
+
+    why: str
+    make: str = ""
+    stale: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """A number under the evaluation called `name`, with the spec hashes and warnings of its records."""
+
+    name: str
+    estimate: Estimate
+    behind: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return evaluation(self.name).label
+
+
+class View:
+    """What is on record at `scale`; plans are made and files are read once, and remembered.
+
+    A number is of all seeds that the scale has of the model, or it is missing. `argument` names the
+    scale behind `--scale`, and `tables` are those whose commands make what is missing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        scale: Scale,
+        argument: str = "",
+        tables: "Mapping[str, TableSpec] | None" = None,
+    ) -> None:
+        self.store, self.scale, self.argument = store, scale, argument
+        self.tables = tables or {}
+        self._plans: dict[Cell, Plan] = {}
+        self._records: dict[tuple[Cell, str], Record | None] = {}
+        self._makings: dict[Cell, Making | None] = {}
+
+    # --- the models of the scale ---------------------------------------------------------------------
+
+    def cells(self, place: Setting, finetune: str) -> list[Cell]:
+        """One cell per seed; empty where the scale has nothing there."""
+        return self.scale.cells([place.dataset], [place.arch], [finetune], [place.method])
+
+    def seeds(self, place: Setting) -> tuple[int, ...]:
+        """The seeds that the scale asks for."""
+        return self.scale.seeds_of(place.dataset, place.arch, place.method)
+
+    def at_shared_seeds(self, places: Sequence[Setting]) -> "View":
+        """What is on record at the seeds that all of `places` have, or at `scale.seeds` if none is."""
+        shared = [seed for seed in self.seeds(places[0]) if all(seed in self.seeds(p) for p in places)]
+        scale = self.scale.with_seeds(tuple(shared) or self.scale.seeds)
+        return View(self.store, scale, self.argument, self.tables)
+
+    def places(self) -> list[Setting]:
+        """Every dataset and network of the scale under its first method (Table 1)."""
+        return self._existing(self.scale.datasets, self.scale.archs, self.scale.methods[:1])
+
+    def other_methods(self) -> list[Setting]:
+        """The further methods, on the first two datasets and the first network (Table 2)."""
+        return self._existing(self.scale.datasets[:2], self.scale.archs[:1], self.scale.methods[1:])
+
+    def _existing(self, *names: Sequence[str]) -> list[Setting]:
+        found = (Setting(*each) for each in product(*names))
+        return [place for place in found if self.cells(place, BASE)]
+
+    def plan(self, cell: Cell) -> Plan:
+        """The plan of `cell` at the scale. Raises `UserError` for an unknown name in the cell."""
+        if cell not in self._plans:
+            self._plans[cell] = Plan.of(cell, self.scale)
+        return self._plans[cell]
+
+    # --- records -------------------------------------------------------------------------------------
+
+    def record(self, cell: Cell, name: str) -> Record | None:
+        """The record of evaluation `name` on disk, fresh or stale.
+
+        Raises `UserError` for a broken file.
+        """
+        if (cell, name) not in self._records:
+            self._records[cell, name] = self.store.record(cell, name)
+        return self._records[cell, name]
+
+    def state(self, cell: Cell, name: str) -> State:
+        """The state of the record of evaluation `name` against today's plan of `cell`."""
+        if evaluation(name).spec(dataset_info(cell.dataset)) is None:
+            return State.ABSENT
+        if (record := self.record(cell, name)) is None:  # before a plan is made
+            return State.MISSING
+        spec = self.plan(cell).evaluation_spec(name)
+        fresh = spec is not None and record.spec_hash == spec_hash(spec)
+        return State.DONE if fresh else State.STALE
+
+    def records(self, cells: Sequence[Cell], name: str) -> tuple[Record, ...] | Missing:
+        """The records of evaluation `name`, one per cell, all of them fresh."""
+        if not cells:
+            return Missing(f"scale '{self.scale.name}' has no such model")
+        states = {cell: self.state(cell, name) for cell in cells}
+        without = [cell for cell, state in states.items() if state is not State.DONE]
+        if not without:
+            found = (self.record(cell, name) for cell in cells)
+            return tuple(record for record in found if record is not None)
+        if State.ABSENT in states.values():
+            return Missing(f"{cells[0].dataset} has no {name}")
+        stale = State.STALE in states.values()
+        why = f"{'stale' if stale else 'no'} {name} of {cells[0].finetune}"
+        if len(without) < len(cells):
+            why += f", seed {', '.join(str(cell.seed) for cell in without)}"
+        redo = " --redo-stale" if stale else ""
+        return Missing(why, self.command(without, name) + redo, stale)
+
+    def fresh(self, cell: Cell) -> Iterator[Record]:
+        """The fresh records of `cell` under the evaluations of the scale."""
+        for name in self.scale.evaluations:
+            record = self.record(cell, name)
+            if record is not None and self.state(cell, name) is State.DONE:
+                yield record
+
+    def stale(self, cells: Iterable[Cell]) -> int:
+        """The number of stale records of `cells` under the evaluations of the scale."""
+        names = self.scale.evaluations
+        return sum(self.state(cell, name) is State.STALE for cell in cells for name in names)
+
+    def accuracy(self, cells: Sequence[Cell], name: str) -> Found | Missing:
+        """Accuracy of the model that `cells` are the seeds of."""
+        records = self.records(cells, name)
+        if isinstance(records, Missing):
+            return records
+        return Found(name, accuracy(self.store, records), hashes(records), warnings(records))
+
+    def change(self, place: Setting, ours: str, theirs: str, role: str) -> Found | Missing:
+        """Accuracy of the fine-tuning `ours` minus that of `theirs`, in the column `role`.
+
+        Of the evaluations that can stand there, the first that all records are there of: on all
+        test images where that is so, else on the first of them.
+        """
+        missing: list[Missing] = []
+        for name in self.evaluations(role):
+            one, two = (self.records(self.cells(place, each), name) for each in (ours, theirs))
+            if not isinstance(one, Missing) and not isinstance(two, Missing):
+                both = (*one, *two)
+                return Found(name, change(self.store, one, two), hashes(both), warnings(both))
+            missing += [each for each in (one, two) if isinstance(each, Missing)]
+        return next(iter(missing), Missing(f"scale '{self.scale.name}' does not evaluate {role}"))
+
+    def evaluations(self, role: str) -> list[str]:
+        """Evaluations of the scale and of its audit that can stand in the column `role`."""
+        names = dict.fromkeys((*self.scale.evaluations, *self.scale.for_audit))
+        return sorted((each for each in names if has_role(each, role)), key=lambda each: FIRST in each)
+
+    def warnings(self, place: Setting) -> tuple[str, ...]:
+        """What the attacks on the base models of `place` warn of, such as a training that failed."""
+        names = (*self.evaluations("Adv"), *self.evaluations("AutoAttack"))
+        found = (self.records([cell], name) for name in names for cell in self.cells(place, BASE))
+        return warnings([each for some in found if not isinstance(some, Missing) for each in some])
+
+    # --- makings -------------------------------------------------------------------------------------
+
+    def making(self, cell: Cell) -> Making | None:
+        """How the weights of `cell` were made, by today's plan or by an older one; None if unknown."""
+        if cell not in self._makings:
+            self._makings[cell] = self.store.making(cell)
+        return self._makings[cell]
+
+    def fresh_making(self, cell: Cell) -> Making | None:
+        """How the weights of `cell` were made by today's plan, if that is on disk."""
+        making = self.making(cell)
+        return making if making is not None and is_of(making, self.plan(cell)) else None
+
+    def finetuning(self, cell: Cell) -> Finetuning | None:
+        """How a fine-tuned cell was made by today's plan, if that is on disk."""
+        making = self.fresh_making(cell)
+        return making.details if making and isinstance(making.details, Finetuning) else None
+
+    def makings(self, place: Setting, finetune: str, make: str) -> dict[Cell, Finetuning] | Missing:
+        """How the models of a fine-tuning were made; the report or figure `make` makes them."""
+        cells = self.cells(place, finetune)
+        found = {cell: how for cell in cells if (how := self.finetuning(cell)) is not None}
+        if cells and len(found) == len(cells):
+            return found
+        stale = any(self.making(cell) and not self.fresh_making(cell) for cell in cells)
+        why = f"{'stale making' if stale else 'no making'} of {finetune}"
+        return Missing(why, self._command(make) + (" --redo-stale" if stale else ""), stale)
+
+    def making_hashes(self, cells: Sequence[Cell]) -> dict[str, str]:
+        """Spec hashes of the makings of `cells`, by key."""
+        makings = {cell: self.making(cell) for cell in cells}
+        return {f"{c.key}/{MAKING}": made.spec_hash for c, made in makings.items() if made is not None}
+
+    # --- commands ------------------------------------------------------------------------------------
+
+    def command(self, cells: Sequence[Cell], name: str) -> str:
+        """The command that makes the evaluation `name` of `cells`."""
+        for table, made in self._cells_of_tables.items():
+            evaluations = self.scale.for_audit if self.tables[table].audited else self.scale.evaluations
+            if name in evaluations and set(cells) <= made:
+                return self._command(table)
+        keys = " ".join(cell.key for cell in cells)
+        file = self.argument.partition(" ")[0]  # keys name precision and checkpoint
+        own = "" if Slot.parse(file).scale in SCALES else f" --scale {file}"
+        return f"python -m benchmark run {keys}{own} --evaluations {name}"
+
+    def planned(self, cells: Sequence[Cell], name: str) -> bool:
+        """Whether a table of the scale shows the evaluation `name` of `cells`."""
+        shown = (
+            made for table, made in self._cells_of_tables.items() if not self.tables[table].audited
+        )
+        return name in self.scale.evaluations and any(set(cells) <= made for made in shown)
+
+    def _command(self, name: str) -> str:
+        return f"python -m benchmark {name} --scale {self.argument}"
+
+    @cached_property
+    def _cells_of_tables(self) -> dict[str, frozenset[Cell]]:
+        audited = replace(self.scale, evaluations=self.scale.for_audit)
+        return {
+            name: frozenset(table.cells(audited if table.audited else self.scale, table.defaults))
+            for name, table in self.tables.items()
+        }
+
+
+def hashes(records: Sequence[Record]) -> dict[str, str]:
+    """Spec hashes by `<key>/<evaluation>`."""
+    return {f"{each.cell.cell.key}/{each.evaluation}": each.spec_hash for each in records}
+
+
+def warned(why: str, warnings: Sequence[str]) -> str:
+    """`why`, and the first of `warnings` with the number of others."""
+    if not warnings:
+        return why
+    more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+    return f"{why}; WARNING, {warnings[0]}{more}"
+
+
+def warnings(records: Sequence[Record]) -> tuple[str, ...]:
+    """What `records` warn of, each with the model that it is about."""
+    return tuple(
+        f"{record.cell.finetune}, seed {record.cell.seed}: {warning}"
+        for record in records
+        for warning in record.warnings
+    )

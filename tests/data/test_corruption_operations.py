@@ -1,0 +1,417 @@
+"""Each corruption against an oracle: by hand, by another library, or by a loop over pixels."""
+
+import colorsys
+import io
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from sklearn.datasets import load_digits
+
+from benchmark.data.corruptions.blur import overwriting
+from benchmark.data.corruptions.filters import convolve, gaussian_blur, sample, trail_blur, zoom
+from benchmark.data.corruptions.frost import TEXTURES
+from benchmark.data.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
+from benchmark.data.corruptions.weather import (
+    MUD,
+    WATER,
+    outlines,
+    plasma,
+    plasma_noise_side,
+    relief,
+)
+
+COUNT = 200
+DIGITS = np.rint(load_digits().images[:COUNT] * 255 / 16).astype(np.uint8)[..., None]
+IDS = np.arange(COUNT, dtype=np.int64)
+RNG = np.random.default_rng(0)
+COLOURS = RNG.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+BLACK = np.zeros((64, 32, 32, 3), dtype=np.uint8)
+WHITE = np.full((64, 32, 32, 3), 255, dtype=np.uint8)
+
+every_severity = pytest.mark.parametrize("severity", SEVERITY_LEVELS)
+
+
+def flat(level: int, count: int = 1) -> NDArray[np.uint8]:
+    """Return ``count`` constant 8x8 one-channel images."""
+    return np.full((count, 8, 8, 1), level, dtype=np.uint8)
+
+
+def differences(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the differences of two 8-bit arrays in levels."""
+    return a.astype(np.int64) - b.astype(np.int64)
+
+
+def test_gaussian_noise_has_the_tabled_deviation() -> None:
+    """On mid-grey images the noise is centred and has the constant as standard deviation."""
+    (sigma,) = CONSTANTS["gaussian_noise"][8][1]
+    noise = differences(corrupt(flat(128, COUNT), "gaussian_noise", 2, seed=0, ids=IDS), flat(128))
+    assert noise.std() / 255 == pytest.approx(sigma, rel=0.03)
+    assert noise.mean() == pytest.approx(-0.5, abs=0.7)  # truncation costs half a level
+
+
+def test_shot_noise_has_poisson_mean_and_variance() -> None:
+    """Counts keep the mean, vary as sqrt(x / lambda), and leave black black."""
+    (photons,) = CONSTANTS["shot_noise"][8][0]
+    out = corrupt(flat(128, COUNT), "shot_noise", 1, seed=0, ids=IDS) / 255
+    assert out.mean() == pytest.approx(128 / 255, abs=0.005)
+    assert out.std() == pytest.approx(math.sqrt(128 / 255 / photons), rel=0.03)
+    assert not corrupt(flat(0), "shot_noise", 5, seed=0, ids=IDS[:1]).any()
+
+
+@every_severity
+def test_impulse_noise_replaces_the_tabled_share(severity: int) -> None:
+    """The share of replaced values is the constant, half of them black and half white."""
+    (amount,) = CONSTANTS["impulse_noise"][8][severity - 1]
+    out = corrupt(flat(100, COUNT), "impulse_noise", severity, seed=0, ids=IDS)
+    assert (out != 100).mean() == pytest.approx(amount, abs=0.01)
+    assert set(np.unique(out)) == {0, 100, 255}
+    assert (out[out != 100] == 255).mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "zoom_blur"),
+        "elastic_transform",
+    ],
+)
+@every_severity
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_blurs_keep_a_constant_image(name: str, severity: int, level: int) -> None:
+    """A constant image stays constant up to one level of truncation."""
+    out = corrupt(flat(level, 5), name, severity, seed=0, ids=IDS[:5])
+    change = differences(out, flat(level))
+    assert change.min() >= -1
+    assert change.max() <= 0
+
+
+@every_severity
+def test_pixelate_keeps_a_constant_image(severity: int) -> None:
+    """Box averages of a constant are that constant."""
+    images = flat(93, 2)
+    out = corrupt(images, "pixelate", severity, seed=0, ids=IDS[:2])
+    np.testing.assert_array_equal(out, images)
+
+
+def test_pixelate_by_half_averages_two_by_two() -> None:
+    """At half the size every 2x2 block becomes its mean, up to Pillow's own rounding."""
+    blocks = DIGITS.reshape(COUNT, 4, 2, 4, 2).mean(axis=(2, 4))
+    expected = np.kron(blocks, np.ones((1, 2, 2)))[..., None]
+    out = OPERATIONS["pixelate"](DIGITS / 255, [], (0.5, 0.5)) * 255
+    assert np.abs(out - expected).max() <= 1.5
+
+
+def test_brightness_adds_and_clips() -> None:
+    """With one channel, brightness is an addition that stops at white."""
+    (rise,) = CONSTANTS["brightness"][8][4]
+    images = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1) * 4
+    expected = np.minimum(images / 255 + rise, 1) * 255
+    out = corrupt(images, "brightness", 5, seed=0, ids=IDS[:1])
+    np.testing.assert_array_equal(out, expected.astype(np.uint8))
+
+
+def test_brightness_of_colours_raises_the_hsv_value() -> None:
+    """With three channels, brightness is a rise of V in the standard library's HSV."""
+    (rise,) = CONSTANTS["brightness"][8][2]
+    images = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+    images[0, 0, 0] = 0
+    out = corrupt(images, "brightness", 3, seed=0, ids=IDS[:1])
+    for pixel, result in zip(images.reshape(-1, 3), out.reshape(-1, 3), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*(pixel / 255))
+        expected = colorsys.hsv_to_rgb(hue, saturation, min(value + rise, 1))
+        np.testing.assert_allclose(result, np.floor(np.array(expected) * 255), atol=1)
+
+
+def test_contrast_shrinks_about_the_channel_mean() -> None:
+    """Half black and half white, an image ends at mean -+ half the constant."""
+    (kept,) = CONSTANTS["contrast"][8][2]
+    images = flat(0)
+    images[:, 4:] = 255
+    out = corrupt(images, "contrast", 3, seed=0, ids=IDS[:1])
+    assert set(np.unique(out)) == {int(255 * (0.5 - kept / 2)), int(255 * (0.5 + kept / 2))}
+
+
+@every_severity
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_equals_a_pillow_round_trip(severity: int, channels: int) -> None:
+    """The result is what Pillow decodes from its own JPEG of that quality."""
+    (quality,) = CONSTANTS["jpeg_compression"][8][severity - 1]
+    images = np.repeat(DIGITS[:4], channels, axis=3)
+    out = corrupt(images, "jpeg_compression", severity, seed=0, ids=IDS[:4])
+    for image, result in zip(images, out, strict=True):
+        stream = io.BytesIO()
+        Image.fromarray(image.squeeze()).save(stream, "JPEG", quality=int(quality))
+        expected = np.asarray(Image.open(stream)).reshape(image.shape)
+        np.testing.assert_allclose(result, expected, atol=0)
+
+
+def test_fog_keeps_the_maximum_and_black_images() -> None:
+    """Fog never exceeds the image's old maximum, and an all-black image stays black."""
+    out = corrupt(DIGITS, "fog", 5, seed=0, ids=IDS)
+    assert (out.max(axis=(1, 2, 3)) <= DIGITS.max(axis=(1, 2, 3))).all()
+    assert not corrupt(flat(0), "fog", 5, seed=0, ids=IDS[:1]).any()
+
+
+@pytest.mark.parametrize("name", ["snow", "frost"])
+@every_severity
+def test_snow_and_frost_brighten_a_black_image(name: str, severity: int) -> None:
+    """On black, snow leaves at least its pale veil and frost at least its grey veil."""
+    constants = CONSTANTS[name][8][severity - 1]
+    darkest = min(ground for _, _, ground, _ in TEXTURES)
+    veil = (1 - constants[-1]) * 0.5 if name == "snow" else constants[-1] * darkest
+    out = corrupt(flat(0, 20), name, severity, seed=0, ids=IDS[:20])
+    assert out.min() >= int(veil * 255 + 1e-9) - 1
+    assert out.max() > out.min()
+
+
+def test_motion_trail_runs_along_the_angle() -> None:
+    """A bright pixel leaves a decaying trail: leftwards at 0 degrees, upwards at 90."""
+    x = np.zeros((2, 7, 7, 1))
+    x[:, 4, 4] = 1
+    weights = np.exp([0, -0.5, -2])
+    expected = np.zeros((2, 7, 7))
+    expected[0, 4, [4, 3, 2]] = weights / weights.sum()
+    expected[1, [4, 3, 2], 4] = weights / weights.sum()
+    out = trail_blur(x, np.array([0.0, 90.0]), 1, 1.0)
+    np.testing.assert_allclose(out[..., 0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.02, 1.07, 1.15, 1.25, 1.75, 2.25])
+@pytest.mark.parametrize("side", [8, 32, 64])
+def test_zoom_cuts_magnifies_and_trims_whole_pixels(side: int, factor: float) -> None:
+    """It is scipy's linear zoom of the middle, its size rounded up, of which the middle is left."""
+    x = np.random.default_rng(side).random((1, side, side, 1))
+    cut = math.ceil(side / factor)
+    top = (side - cut) // 2
+    large = ndimage.zoom(x[0, top : top + cut, top : top + cut, 0], factor, order=1)
+    trim = (len(large) - side) // 2
+    expected = large[trim : trim + side, trim : trim + side]
+    np.testing.assert_allclose(zoom(x, factor)[0, :, :, 0], expected, atol=1e-12)
+
+
+def test_zoom_by_two_by_hand() -> None:
+    """Of a ramp the four middle columns are stretched onto eight, the first and the last staying."""
+    x = np.broadcast_to(np.arange(8.0)[None, None, :, None], (1, 8, 8, 1))
+    expected = np.broadcast_to(2 + np.arange(8) * 3 / 7, (8, 8))
+    np.testing.assert_allclose(zoom(x, 2.0)[0, :, :, 0], expected)
+
+
+def test_elastic_transform_without_displacement_is_the_identity() -> None:
+    """With all three constants 0 the affine map is the identity."""
+    x = DIGITS[:3] / 255
+    streams = [np.random.default_rng(index) for index in range(3)]
+    np.testing.assert_allclose(OPERATIONS["elastic_transform"](x, streams, (0, 0, 0)), x)
+
+
+def test_filters_agree_with_scipy() -> None:
+    """Convolution, Gaussian blur and bilinear sampling equal scipy's on a random image."""
+    rng = np.random.default_rng(0)
+    x, kernel = rng.random((1, 9, 9, 1)), rng.random((3, 5))
+    plane = x[0, :, :, 0]
+    np.testing.assert_allclose(
+        convolve(x, kernel, "reflect")[0, :, :, 0], ndimage.correlate(plane, kernel, mode="mirror")
+    )
+    np.testing.assert_allclose(
+        gaussian_blur(x, 0.7, "edge", 4)[0, :, :, 0],
+        ndimage.gaussian_filter(plane, 0.7, mode="nearest", truncate=4),
+    )
+    rows, columns = rng.uniform(-12, 20, (2, 1, 9, 9))
+    np.testing.assert_allclose(
+        sample(x, rows, columns)[0, :, :, 0],
+        ndimage.map_coordinates(plane, [rows[0], columns[0]], order=1, mode="mirror"),
+    )
+
+
+def test_plasma_of_side_two_by_hand() -> None:
+    """On two pixels: corner 0, centre its noise, edges half the centre plus theirs, rescaled."""
+    noise = np.array([[[0.9, 0.2], [-0.5, 0.4]]])
+    raw = np.array([[0, 0.2 + 0.2], [0.2 - 0.5, 0.4]])
+    np.testing.assert_allclose(plasma(noise, 3)[0], (raw + 0.3) / 0.7)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(2, 2), (8, 8), (9, 16), (32, 32), (33, 64)])
+def test_plasma_side_is_the_next_power_of_two(side: int, expected: int) -> None:
+    """The map is built at the smallest power of two that covers the image."""
+    assert plasma_noise_side(side) == expected
+
+
+def test_plasma_spans_the_unit_range_and_decay_smooths() -> None:
+    """Every map spans [0, 1], and a larger decay means smaller steps between neighbours."""
+    noise = np.random.default_rng(0).uniform(-1, 1, (50, 32, 32))
+    rough, smooth = plasma(noise, 1.5), plasma(noise, 3)
+    for maps in (rough, smooth):
+        np.testing.assert_array_equal(maps.min(axis=(1, 2)), 0)
+        np.testing.assert_array_equal(maps.max(axis=(1, 2)), 1)
+    assert np.abs(np.diff(smooth, axis=2)).mean() < 0.7 * np.abs(np.diff(rough, axis=2)).mean()
+
+
+@pytest.mark.parametrize("level", [50, 128])
+@every_severity
+def test_speckle_noise_is_proportional_to_the_level(level: int, severity: int) -> None:
+    """On a constant image its deviation is constant times level; on black there is none."""
+    (sigma,) = CONSTANTS["speckle_noise"][32][severity - 1]
+    images = np.full((16, 32, 32, 3), level, dtype=np.uint8)
+    out = corrupt(images, "speckle_noise", severity, seed=0, ids=IDS[:16]).astype(np.float64)
+    assert out.std() == pytest.approx(sigma * level, rel=0.02)
+    assert out.mean() == pytest.approx(level - 0.5, abs=0.5)  # truncation costs half a level
+    assert not corrupt(BLACK, "speckle_noise", severity, seed=0, ids=IDS[:64]).any()
+
+
+@pytest.mark.parametrize("side", [32, 64])
+@every_severity
+def test_gaussian_blur_is_scipys(side: int, severity: int) -> None:
+    """It equals scipy's Gaussian filter with edge pixels repeated and cut at four sigmas."""
+    (sigma,) = CONSTANTS["gaussian_blur"][side][severity - 1]
+    images = RNG.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    blurred = ndimage.gaussian_filter(images / 255, (0, sigma, sigma, 0), mode="nearest", truncate=4)
+    out = corrupt(images, "gaussian_blur", severity, seed=0, ids=IDS[:2])
+    assert np.abs(out - np.floor(blurred * 255 + 1e-9)).max() <= 1
+    np.testing.assert_allclose(OPERATIONS["gaussian_blur"](images / 255, [], (sigma,)), blurred)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+@every_severity
+def test_saturate_is_the_standard_librarys_hsv(side: int, severity: int) -> None:
+    """Each pixel's saturation is mapped at its hue and value; greys turn towards red (hue 0)."""
+    factor, rise = CONSTANTS["saturate"][side][severity - 1]
+    pixels = RNG.integers(0, 256, (1, 20, 20, 3), dtype=np.uint8)
+    pixels[0, 0] = np.arange(20)[:, None]  # greys, black among them
+    out = OPERATIONS["saturate"](pixels / 255, [], (factor, rise))
+    for pixel, result in zip(pixels.reshape(-1, 3) / 255, out.reshape(-1, 3), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
+        wanted = min(max(saturation * factor + rise, 0), 1)
+        np.testing.assert_allclose(result, colorsys.hsv_to_rgb(hue, wanted, value), atol=1e-9)
+
+
+@every_severity
+def test_spatter_is_water_and_then_mud(severity: int) -> None:
+    """Severities 1 to 3 add turquoise light to black; 4 and 5 lay brown over white, and cover more."""
+    strength, mud = CONSTANTS["spatter"][32][severity - 1][4:]
+    assert mud == (severity > 3)
+    images = WHITE if mud else BLACK
+    out = corrupt(images, "spatter", severity, seed=0, ids=IDS[:64]) / 255
+    if mud:
+        touched = (out < 1).any(axis=3)
+        cover = (1 - out[touched]) / (1 - MUD)
+        assert cover.min() > 0.8 - 0.01
+        assert cover.max() < 1 + 0.01
+    else:
+        light = out / WATER
+        assert np.abs(light - light[..., :1]).max() < 1.5 / 175  # one tint, up to truncation
+        wet = out.any(axis=(1, 2, 3))
+        peaks = light.max(axis=(1, 2, 3))[wet]
+        np.testing.assert_allclose(peaks, strength, atol=1.5 / 175)
+    assert 0.01 < (out != images / 255).any(axis=3).mean() < 0.4
+
+
+def test_spatter_without_a_drop_changes_nothing() -> None:
+    """A field that stays below the threshold leaves every image alone, water or mud."""
+    streams = [np.random.default_rng(index) for index in range(2)]
+    for mud in (0, 1):
+        x = COLOURS / 255
+        out = OPERATIONS["spatter"](x, streams, (0.5, 0.01, 0.7, 0.9, 0.5, mud))
+        np.testing.assert_array_equal(out, x)
+
+
+def slow_outlines(levels: np.ndarray) -> np.ndarray:
+    """`outlines` of one (H, W) image, pixel by pixel."""
+    across = ndimage.sobel(levels, axis=1, mode="nearest")
+    down = ndimage.sobel(levels, axis=0, mode="nearest")
+    length = np.pad(np.abs(across) + np.abs(down), 1)
+    longest = np.zeros(levels.shape, dtype=np.bool_)
+    for row, column in np.argwhere(length[1:-1, 1:-1] > 50):
+        angle = np.degrees(np.arctan2(down[row, column], across[row, column])) % 180
+        step = ((0, 1), (1, 1), (1, 0), (1, -1))[round(angle / 45) % 4]
+        before, here, after = (
+            length[1 + row + sign * step[0], 1 + column + sign * step[1]] for sign in (-1, 0, 1)
+        )
+        longest[row, column] = before < here >= after
+    edges, waiting = (
+        set(),
+        [tuple(place) for place in np.argwhere(longest & (length[1:-1, 1:-1] > 150))],
+    )
+    while waiting:
+        row, column = waiting.pop()
+        edges.add((row, column))
+        for place in np.ndindex(*levels.shape):
+            if max(abs(place[0] - row), abs(place[1] - column)) == 1 and longest[place]:
+                waiting += [place] if place not in edges else []
+    found = np.zeros(levels.shape, dtype=np.bool_)
+    for place in edges:
+        found[place] = True
+    return found
+
+
+def test_outlines_are_those_found_pixel_by_pixel() -> None:
+    """Gradients, the thinning and the joining of weak edges to strong ones agree with loops."""
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.normal(128, 90, (4, 14, 14)), (0, 1, 1))
+    levels = np.stack([np.zeros((14, 14)), *np.floor(smooth), *rng.integers(0, 256, (2, 14, 14))])
+    expected = np.stack([slow_outlines(image) for image in levels])
+    np.testing.assert_array_equal(outlines(levels[..., None])[..., 0], expected)
+    assert [bool(image.any()) for image in expected] == [False] + 6 * [True]
+
+
+def test_a_drop_of_one_pixel_has_its_outline_around_it() -> None:
+    """At the drop itself the gradient is 0; its eight neighbours are the edge."""
+    levels = np.zeros((1, 5, 5, 1))
+    levels[0, 2, 2] = 200
+    expected = np.zeros((5, 5), dtype=np.bool_)
+    expected[1:4, 1:4] = True
+    expected[2, 2] = False
+    np.testing.assert_array_equal(outlines(levels)[0, ..., 0], expected)
+
+
+def slow_relief(edges: np.ndarray) -> np.ndarray:
+    """`relief` of one (H, W) mask, pixel by pixel."""
+    away = np.full(edges.shape, 20.0)
+    for row, column in np.ndindex(edges.shape):
+        for r, c in np.argwhere(edges):
+            away[row, column] = min(away[row, column], np.hypot(row - r, column - c))
+    levels = np.floor(ndimage.uniform_filter(away, 3, mode="mirror") + 1e-9)
+    sorted_levels = np.sort(levels, axis=None)
+    lowest = np.searchsorted(sorted_levels, sorted_levels[0], side="right")
+    if lowest < levels.size:
+        rank = np.searchsorted(sorted_levels, levels, side="right")
+        levels = np.rint(255 * (rank - lowest) / (levels.size - lowest))
+    embossed = ndimage.correlate(
+        levels, np.array([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]]), mode="mirror"
+    )
+    return ndimage.uniform_filter(np.clip(embossed, 0, 255), 3, mode="mirror")
+
+
+def test_relief_is_the_one_made_pixel_by_pixel() -> None:
+    """Distances, equalisation and embossing agree with loops over pixels, also without any edge."""
+    masks = np.stack(
+        [
+            np.zeros((14, 14), dtype=np.bool_),
+            np.ones((14, 14), dtype=np.bool_),
+            np.arange(14)[:, None] + np.arange(14) < 9,
+            *(np.random.default_rng(0).random((3, 14, 14)) < 0.2),
+        ]
+    )
+    expected = np.stack([slow_relief(mask) for mask in masks])
+    np.testing.assert_allclose(relief(masks[..., None])[..., 0], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("margin", [1, 2, 3])
+def test_overwriting_is_the_loop_over_pixels(margin: int) -> None:
+    """Chains of overwritten pixels end where a plain loop, last pixel first, ends."""
+    rng = np.random.default_rng(margin)
+    side = 12
+    offsets = rng.integers(-margin, margin, (4, 2, side, side))
+    image = np.arange(4 * side * side).reshape(4, side, side)
+    expected = image.copy()
+    for n in range(4):
+        for row in range(side - margin, margin, -1):
+            for column in range(side - margin, margin, -1):
+                down, right = offsets[n, :, row, column]
+                expected[n, row, column] = expected[n, row + down, column + right]
+    source = overwriting(offsets[:, 0] * side + offsets[:, 1], margin)
+    got = np.stack([image[n].reshape(-1)[source[n]] for n in range(4)])
+    np.testing.assert_array_equal(got, expected)
+    assert (got != image).any()

@@ -1,0 +1,44 @@
+"""What holds for whole rooms of the package (the order of imports is held by `lint-imports`)."""
+
+import ast
+import pkgutil
+import subprocess
+import sys
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TORCH_FREE = ("records", "plans", "report", "submission", "cli")
+
+
+@pytest.mark.parametrize("room", TORCH_FREE)
+def test_reading_needs_no_torch(room: str) -> None:
+    """Every module of a room that only reads is imported in a fresh process without torch."""
+    package = import_module(f"benchmark.{room}")
+    names = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    assert names
+    code = f"import sys; from importlib import import_module as i; [i(n) for n in {names!r}]"
+    code += "; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SOURCES = [path for room in ("benchmark", "baselines") for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def test_files_are_short() -> None:
+    """No source file has more than 300 lines."""
+    assert not {path: n for path in SOURCES if (n := len(path.read_text().splitlines())) > 300}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """No class is called like another one."""
+    names = Counter(
+        node.name
+        for path in SOURCES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not {name: count for name, count in names.items() if count > 1}
