@@ -17,7 +17,7 @@ from benchmark.cli.submit import submit
 from benchmark.cli.tables import add_table_commands
 from benchmark.data import DATASETS
 from benchmark.evaluation import EVALUATIONS
-from benchmark.models import RESNETS, WIDE_RESNETS
+from benchmark.models import FAMILIES
 from benchmark.plans.named import SCALES
 from benchmark.records.cells import BASE, HELD_OUT
 from benchmark.report.figures import FIGURES
@@ -46,12 +46,10 @@ app.command("status", rich_help_panel="Cells")(status)
 @app.command("list", rich_help_panel="Cells")
 def list_names() -> None:
     """Names of everything: scales, datasets, networks, methods, fine-tunings, evaluations, ..."""
-    networks = {name: f"ResNet, width 64; {name}-wN for width N" for name in RESNETS}
-    networks |= {f"{name}-K": "Wide ResNet, widening factor K" for name in WIDE_RESNETS}
     sections = {
         "scales": {name: scale.summary for name, scale in SCALES.items()},
         "datasets": {name: info.label for name, info in DATASETS.items()},
-        "networks": networks,
+        "networks": {family.pattern.partition("[")[0]: family.summary for family in FAMILIES.values()},
         "methods": {name: method.label for name, method in METHODS.items()},
         "fine-tunings": {
             BASE: "the adversarially trained base model",

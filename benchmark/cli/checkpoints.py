@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from benchmark.checkpoints.registry import Checkpoint, Source, State, checkpoint, place, registry, state
+from benchmark.checkpoints.entry import CheckpointEntry, FileSource
+from benchmark.checkpoints.registry import FileState, checkpoint, file_state, path_of, registry
 from benchmark.cli.options import ArtifactsOption, DataOption, ResultsOption, command, say, write_result
 from benchmark.cli.progress import Unit, getting
 from benchmark.errors import UserError
@@ -33,7 +34,7 @@ NamesArgument = Annotated[
 def list_checkpoints(data_dir: DataOption = Path("data")) -> None:
     """Every registered checkpoint: what it really is, published numbers, and whether it is here."""
     heads, indent, entries = ("name", "here", "Std", "AA", "MB"), " " * 4, registry().values()
-    rows = [_row(entry, state(entry, data_dir)) for entry in entries]
+    rows = [_row(entry, file_state(entry, data_dir)) for entry in entries]
     align = ("left", "left", "right", "right", "right")
     lines = tabulate(rows, heads, "plain", disable_numparse=True, colalign=align).splitlines()
     typer.echo(lines[0])
@@ -64,20 +65,20 @@ def get(
     data_dir: DataOption = Path("data"),
 ) -> None:
     """Download or import files and verify them; what is there and right is left alone."""
-    from benchmark.checkpoints.get import obtain
+    from benchmark.checkpoints.get import get_checkpoint
 
     entries = [checkpoint(name) for name in dict.fromkeys(names)]
     accepted = [_sha256(text) for text in accept_checksum or ()]
     if file is not None and len(entries) > 1:
         raise UserError("--file is one file; name one checkpoint")
     for entry in entries:
-        before = state(entry, data_dir)
+        before = file_state(entry, data_dir)
         with getting(Unit.MEGABYTES) as progress:
-            path = obtain(entry, data_dir, copy=file, accepted=accepted, progress=progress)
-        where = "in the repository" if entry.kind is Source.PATH else "in place"
-        already = " already" if before is State.VERIFIED else ""
+            path = get_checkpoint(entry, data_dir, copy=file, accepted=accepted, progress=progress)
+        where = "in the repository" if entry.kind is FileSource.PATH else "in place"
+        already = " already" if before is FileState.VERIFIED else ""
         typer.echo(f"{entry.name}: {where}{already}, verified: {path}")
-        if accepted and before is not State.VERIFIED:
+        if accepted and before is not FileState.VERIFIED:
             say(f"{entry.name}: its sha256 was accepted by you; {path.with_name('SHA256SUMS')} says so")
 
 
@@ -94,7 +95,7 @@ def verify(
     """
     chosen = [checkpoint(name) for name in dict.fromkeys(names or ())]
     if not names:
-        chosen = [entry for entry in registry().values() if place(entry, data_dir).is_file()]
+        chosen = [entry for entry in registry().values() if path_of(entry, data_dir).is_file()]
         if not chosen:
             say(f"nothing to verify in '{data_dir}'")
     from benchmark.checkpoints.load import refuse_unsafe_environment
@@ -158,7 +159,7 @@ def show_card(
     typer.echo(card(checkpoint(name), Store(results, Path())), nl=False)
 
 
-def _row(entry: Checkpoint, here: State) -> list[str]:
+def _row(entry: CheckpointEntry, here: FileState) -> list[str]:
     return [
         entry.name,
         here.value,
@@ -167,7 +168,7 @@ def _row(entry: Checkpoint, here: State) -> list[str]:
     ]
 
 
-def _what(entry: Checkpoint) -> str:
+def _what(entry: CheckpointEntry) -> str:
     """`cifar10, wrn-34-10, trades, eps 0.031, licence MIT. TRADES with beta 6.`"""
     method = entry.method or "no method of this suite"
     facts = f"{entry.dataset}, {entry.arch}, {method}, eps {entry.eps}, licence {entry.licence}."
@@ -178,13 +179,13 @@ def _percent(fraction: float | None) -> str:
     return percent(None if fraction is None else Estimate((fraction,)), signed=False)
 
 
-def _verified(entry: Checkpoint, data_dir: Path, results: Path) -> str:
+def _verified(entry: CheckpointEntry, data_dir: Path, results: Path) -> str:
     """What was found right, in a line. Raises `UserError` for the first thing that is not."""
     from benchmark.engine.weights import weights_sha256
-    from benchmark.jobs.checkpoint import load_own, registered_model
+    from benchmark.jobs.checkpoint import load_model_file, registered_model
 
     own = registered_model(entry, data_dir)
-    _, loaded = load_own(own)
+    _, loaded = load_model_file(own)
     found = [f"sha256 {loaded.file_sha256[:12]}...", f"{own.weights.stat().st_size:,} bytes"]
     found.append(f"fits {entry.arch}")
     if entry.cell is not None and (making := Store(results, Path()).making(Cell.parse(entry.cell))):

@@ -102,7 +102,7 @@ def evaluate(
     """
     import torch
 
-    from benchmark.jobs.checkpoint import OwnModel, evaluate_own, registered_model
+    from benchmark.jobs.checkpoint import ModelFile, evaluate_model_file, registered_model
     from benchmark.jobs.worker import torch_device
 
     if registered is not None:
@@ -117,14 +117,14 @@ def evaluate(
         raise UserError("name a file by --weights, --arch and --dataset, or a registered --checkpoint")
     else:
         chosen, info = network(arch_name, dataset_info(dataset), normalization)
-        own = OwnModel(weights, chosen, info, name, entry, tuple(drop or ()))
+        own = ModelFile(weights, chosen, info, name, entry, tuple(drop or ()))
     wanted = limited_evaluations(_evaluations(evaluations, own.info, places.data_dir), limit)
     store = places.store
     torch.set_num_threads(computing.threads or cores())
     use(asked(computing.precision, computing.compiled))
     store.check_writable(10)
-    with working_on(own.cell(own.name or own.stem).key) as progress:
-        evaluated = evaluate_own(
+    with working_on(own.cell(own.name or own.file_name).key) as progress:
+        evaluated = evaluate_model_file(
             own,
             wanted,
             directory=places.data_dir,

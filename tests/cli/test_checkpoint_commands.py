@@ -17,9 +17,10 @@ import safetensors.torch
 import torch
 
 import handmade
-from benchmark.checkpoints import get as obtain
+from benchmark.checkpoints import get as getting
 from benchmark.checkpoints import registry
-from benchmark.checkpoints.registry import Checkpoint, checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
+from benchmark.checkpoints.registry import checkpoint
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import WEIGHTS, save_tensors, weights_sha256
 from benchmark.errors import UserError
@@ -105,7 +106,7 @@ def enter(tmp_path, monkeypatch):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
             fields = {"sha256": sha256(content)} | fields
-        path.write_text("schema_version = 1\n" + toml_block(Checkpoint(**ENTRY | fields)))
+        path.write_text("schema_version = 1\n" + toml_block(CheckpointEntry(**ENTRY | fields)))
         registry._registry.cache_clear()
         return place
 
@@ -123,9 +124,8 @@ def drive(monkeypatch):
             asked.append(drive_id)
             target.write_bytes(content)
 
-        monkeypatch.setattr(obtain, "import_robustbench", lambda: None)
-        monkeypatch.setattr(obtain, "drive_id", lambda zoo_id, dataset, threat: f"drive-{zoo_id}")
-        monkeypatch.setattr(obtain, "download_from_drive", download)
+        monkeypatch.setattr(getting, "drive_id", lambda source, _: f"drive-{source.partition(':')[2]}")
+        monkeypatch.setattr(getting, "download_from_drive", download)
         return asked
 
     return send
@@ -497,7 +497,7 @@ def test_without_robustbench_the_way_by_hand_is_told(enter, tmp_path, monkeypatc
     """A zoo file that cannot be fetched names what to install and how to bring a copy."""
     enter()
     missing = Mock(side_effect=UserError("RobustBench is not installed; install it"))
-    monkeypatch.setattr(obtain, "import_robustbench", missing)
+    monkeypatch.setattr("benchmark.checkpoints.robustbench.import_robustbench", missing)
     message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path))
     assert "RobustBench is not installed" in message
     assert "--file PATH" in message

@@ -181,7 +181,7 @@ class TestRiftFromACheckpoint:
 
     def test_is_done_once(self, ran, started, monkeypatch):
         """The same command finds everything fresh, also without the checkpoint's file."""
-        monkeypatch.setattr("benchmark.checkpoints.start.held", None)
+        monkeypatch.setattr("benchmark.checkpoints.start.verified_file", None)
         said = Command(ran[0])("table1", "--scale", str(MINI), "--from-checkpoint", "one")
         assert said.exit_code == 0
         assert "cells to make" not in said.stderr

@@ -29,7 +29,7 @@ from benchmark.report.leaderboard.models import Model, models_on_record
 from benchmark.report.leaderboard.schema import Board, ChangeFromBase, Leaderboard, LeftOut, Number
 
 if TYPE_CHECKING:
-    from benchmark.checkpoints.registry import Checkpoint
+    from benchmark.checkpoints.entry import CheckpointEntry
 
 DIGITS = 6
 
@@ -56,7 +56,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
 def leaderboard(
     store: Store,
     scales: Mapping[str, Scale | None],
-    checkpoints: "Mapping[str, Checkpoint]",
+    checkpoints: "Mapping[str, CheckpointEntry]",
     left_out: Iterable[LeftOut] = (),
 ) -> Leaderboard:
     """The leaderboard of what is on record at `scales`, by what stands for each in a key.

@@ -21,7 +21,7 @@ from benchmark.report.leaderboard.schema import ChosenOn, LeftOut, Threat
 from benchmark.report.view import View
 
 if TYPE_CHECKING:
-    from benchmark.checkpoints.registry import Checkpoint
+    from benchmark.checkpoints.entry import CheckpointEntry
 
 _FROST = "frost"  # pictures of the user's own, in a record's sources
 
@@ -39,8 +39,8 @@ class Model:
     info: DatasetInfo
     scale: Scale | None
     tuning: Finetune | None
-    checkpoint: "Checkpoint | None"
-    kept: "Checkpoint | None" = None
+    checkpoint: "CheckpointEntry | None"
+    kept: "CheckpointEntry | None" = None
     records: dict[str, dict[int, Record]] = field(default_factory=dict)
     makings: dict[int, Making] = field(default_factory=dict)
 
@@ -115,7 +115,7 @@ class Model:
 
 
 def models_on_record(
-    store: Store, scales: Mapping[str, Scale | None], checkpoints: "Mapping[str, Checkpoint]"
+    store: Store, scales: Mapping[str, Scale | None], checkpoints: "Mapping[str, CheckpointEntry]"
 ) -> tuple[dict[str, Model], list[LeftOut]]:
     """Models by id, of all fresh records at `scales`, and what had to be left out.
 
@@ -139,7 +139,7 @@ def models_on_record(
     return models, left_out
 
 
-def _model(cell: Cell, view: View | None, checkpoints: "Mapping[str, Checkpoint]") -> Model:
+def _model(cell: Cell, view: View | None, checkpoints: "Mapping[str, CheckpointEntry]") -> Model:
     """A model without records; `view` is None for one that was made elsewhere.
 
     Raises `UserError` for a name that this version does not know.
