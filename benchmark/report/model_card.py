@@ -11,6 +11,7 @@ from baselines import method
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import FIRST
 from benchmark.models import arch
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record
@@ -104,5 +105,5 @@ def _limits(entry: CheckpointEntry, cell: Cell, records: Sequence[Record]) -> It
         yield "`gen-v2` corruptions are this suite's own, not the published CIFAR-10-C and its like."
     if any("-first-" in name for name in names):
         yield "`-first-N` is of the first N test images only; its interval says how little that is."
-    if "autoattack" not in names:
+    if not any(evaluation(name).role == "AutoAttack" and FIRST not in name for name in names):
         yield "Not evaluated by AutoAttack on the whole test set; PGD-10 overestimates robustness."

@@ -7,8 +7,7 @@ from itertools import chain
 
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.corruptions import OfficialCorruptions
-from benchmark.evaluation.first import first_images, whole
+from benchmark.evaluation.first import first_images
 from benchmark.plans.plan import Plan
 from benchmark.plans.start import caveats
 from benchmark.records.cells import OWN
@@ -119,10 +118,9 @@ def _check_record(entry: ResultEntry, record: Record, plan: Plan | None) -> Prob
     if first is not None and every is not None and first >= every:
         yield "evaluation", f"is {name}, but there are {every} test images: leave its limit out"
     yield from check_counts(record, chosen, entry.bits, every if first is None else first)
-    if isinstance(published := whole(chosen), OfficialCorruptions):
-        for corruption in published.names:
-            if corruption not in record.sources:
-                yield "sources", f"lack {corruption}: the sha256 of the file that was read"
+    for source in chosen.sources:
+        if source not in record.sources:
+            yield "sources", f"lack {source}: the sha256 of the file that was read"
     if plan is not None and plan.base.checkpoint is not None:
         for caveat in caveats(plan.base.checkpoint):
             if caveat not in record.remarks:

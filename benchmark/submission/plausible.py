@@ -65,17 +65,16 @@ def _whole(name: str) -> str:
 
 def _kind(name: str) -> str:
     """`name` without its limit; attacks by what they are compared as."""
-    whole = _whole(name)
     if attack := sanity.attack_of(name):
         return "pgd" if attack.strength == 1 else "stronger"
-    return "ood" if whole.startswith("corruptions-") else whole
+    return evaluation(name).kind
 
 
 def _out_of_order(entry: ResultEntry, other: ResultEntry) -> Problems:
     """An attack that helps, a stronger attack that breaks less, corruptions that help."""
     kinds = {_kind(each.name): each for each in (entry, other)}
-    if kinds.keys() == {"ood", CLEAN}:
-        ood, clean = kinds["ood"], kinds[CLEAN]
+    if kinds.keys() == {"corruptions", CLEAN}:
+        ood, clean = kinds["corruptions"], kinds[CLEAN]
         high, low = _shares(ood, clean)
         if high.mean() > low.mean() + OOD_MARGIN:
             yield (

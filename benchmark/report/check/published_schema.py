@@ -17,7 +17,7 @@ from baselines import method
 from benchmark.algorithm.protocols import finetune
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
-from benchmark.evaluation import EVALUATIONS
+from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.models import arch
 from benchmark.records.cells import BASE
 from benchmark.records.files import Frozen
@@ -35,7 +35,7 @@ recipe; `same-weights`, the very weights; `neighbour`, another recipe, for orien
 
 def attacks(name: str) -> bool:
     """Return whether the evaluation `name` attacks the model, and so may differ between runs."""
-    return name != "clean" and not name.startswith("corruptions-")
+    return evaluation(name).kind not in ("clean", "corruptions")
 
 
 def _fraction(value: float) -> float:

@@ -76,7 +76,7 @@ class Picture(ABC):
 
 
 @dataclass(frozen=True)
-class Subject:
+class PlaceInScale:
     """A dataset and a network by their place in a scale; the last one where a scale has fewer."""
 
     dataset: int = 0
@@ -121,7 +121,7 @@ class FigureSpec(ABC):
     evaluations: ClassVar[tuple[str, ...]] = ()
     name: str
     summary: str
-    subject: Subject = Subject()
+    subject: PlaceInScale = PlaceInScale()
 
     @abstractmethod
     def cells(self, scale: Scale) -> list[Cell]:

@@ -23,7 +23,7 @@ from benchmark.plans.scales import Scale
 from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy, change
-from benchmark.report.leaderboard.columns import Family, column, in_order, ranked_by
+from benchmark.report.leaderboard.columns import column, in_order, ranked_by, ranks
 from benchmark.report.leaderboard.entries import entry_of
 from benchmark.report.leaderboard.models import Model, models_on_record
 from benchmark.report.leaderboard.schema import Board, ChangeFromBase, Leaderboard, LeftOut, Number
@@ -85,7 +85,7 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) ->
         having = [model for model in found if name in model.records]
         estimates = {model.id: accuracy(store, model.of(name)) for model in having}
         ranked = {key: known for key, known in estimates.items() if key not in elsewhere[name]}
-        ranges = rank_ranges(ranked) if Family.of(name).ranked else {}
+        ranges = rank_ranges(ranked) if ranks(name) else {}
         for model in having:
             rank = ranges.get(model.id)
             numbers[model.id][name] = Number(

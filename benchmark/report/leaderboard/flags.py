@@ -5,7 +5,7 @@ from math import isclose
 
 from benchmark.engine.recipes import pixel_units
 from benchmark.evaluation import evaluation, sanity
-from benchmark.evaluation.first import First
+from benchmark.evaluation.first import first_images
 from benchmark.records.records import Finetuning, flagged, not_valid
 from benchmark.report.leaderboard.models import Model
 from benchmark.report.leaderboard.schema import Flag, FlagKind, Number
@@ -135,5 +135,5 @@ def _zero_gradients(model: Model) -> Flags:
 
 def _subsets(numbers: Mapping[str, Number]) -> Flags:
     for known in map(evaluation, numbers):
-        if isinstance(known, First):
-            yield "subset", f"{known.label} is of the first {known.images:,} test images only"
+        if (images := first_images(known)) is not None:
+            yield "subset", f"{known.label} is of the first {images:,} test images only"

@@ -10,8 +10,6 @@ from benchmark.data.info import DatasetInfo
 from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.corruptions import Corruptions
-from benchmark.evaluation.first import First
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State
 from benchmark.records.cells import BASE, OWN, Cell
@@ -22,8 +20,6 @@ from benchmark.report.view import View
 
 if TYPE_CHECKING:
     from benchmark.checkpoints.entry import CheckpointEntry
-
-_FROST = "frost"  # pictures of the user's own, in a record's sources
 
 
 @dataclass(frozen=True)
@@ -186,10 +182,8 @@ def _fill(model: Model, cell: Cell, store: Store, view: View | None) -> list[Lef
 
 def _evaluated_on(record: Record) -> str:
     """A fingerprint of the test images, and of corrupted copies and pictures that were read."""
-    known, used = evaluation(record.evaluation), dict[str, str]()
-    whole = known.whole if isinstance(known, First) else known
-    if record.sources and isinstance(whole, Corruptions):
-        used = {name: record.sources[name] for name in (*whole.names, _FROST) if name in record.sources}
+    read = evaluation(record.evaluation).sources
+    used = {name: record.sources[name] for name in read if name in record.sources}
     return " ".join((record.provenance.data_sha256, *(f"{name}={used[name]}" for name in sorted(used))))
 
 
