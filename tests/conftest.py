@@ -160,6 +160,13 @@ def learned(make_network, digits):
     return model.state_dict()
 
 
+@pytest.fixture
+def model(network, learned):
+    """A small ResNet that gets some digits right, and fewer under attack, in evaluation mode."""
+    network.load_state_dict(learned)
+    return network
+
+
 @pytest.fixture(scope="session")
 def plain_pgd(one_thread):
     """PGD on the summed cross-entropy, written out once more as the oracle of the attack loop."""

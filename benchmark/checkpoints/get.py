@@ -6,20 +6,16 @@ unread until its hash is accepted, which is written to `SHA256SUMS` beside it.
 
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
-from benchmark.checkpoints.registry import Checkpoint, Source, held, place
-from benchmark.checkpoints.robustbench import (
-    DEFAULT_THREAT,
-    PREFIX,
-    download_from_drive,
-    drive_id,
-    import_robustbench,
-)
+from benchmark.checkpoints.entry import CheckpointEntry, FileSource
+from benchmark.checkpoints.load import refuse_other_content
+from benchmark.checkpoints.registry import path_of, verified_file
+from benchmark.checkpoints.robustbench import download_from_drive, drive_id
 from benchmark.data.get.download import fetch, staging, writing
 from benchmark.data.get.sha256sums import NAME as SUMS
 from benchmark.data.get.sha256sums import read_sums, sha256_of, write_sums
@@ -27,18 +23,8 @@ from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 
 
-@dataclass(frozen=True)
-class _File:
-    """The file of a checkpoint as `benchmark.data.get.download.fetch` takes it."""
-
-    file: str
-    size: int | None
-    checksum: str
-    urls: tuple[str, ...]
-
-
-def obtain(
-    checkpoint: Checkpoint,
+def get_checkpoint(
+    checkpoint: CheckpointEntry,
     directory: Path,
     *,
     copy: Path | None = None,
@@ -57,28 +43,26 @@ def obtain(
             f"the registry has the sha256 of {checkpoint.name} ({checkpoint.sha256}); no other is "
             "accepted"
         )
-    if checkpoint.kind is Source.PATH:
-        return held(checkpoint, directory)
-    target = place(checkpoint, directory)
+    if checkpoint.kind is FileSource.PATH:
+        return verified_file(checkpoint, directory)
+    target = path_of(checkpoint, directory)
     if not target.exists():
         if copy is not None:
             _take(checkpoint, copy, target, accepted)
         elif checkpoint.sha256 is not None and checkpoint.urls:
-            urls, known = checkpoint.urls, f"sha256:{checkpoint.sha256}"
-            remote = _File(checkpoint.file, checkpoint.size, known, urls)
-            fetch(remote, target.parent, progress=progress)
+            fetch(checkpoint, target.parent, progress=progress)
         else:
             _download_zoo_file(checkpoint, target)
     if accepted:
         _accept(target, accepted)
-    return held(checkpoint, directory)
+    return verified_file(checkpoint, directory)
 
 
-def _take(checkpoint: Checkpoint, copy: Path, target: Path, accepted: Sequence[str]) -> None:
+def _take(checkpoint: CheckpointEntry, copy: Path, target: Path, accepted: Sequence[str]) -> None:
     """Copy the user's file to its place, if it is the right one."""
     if not copy.is_file():
         raise UserError(f"there is no file '{copy}'; name the file of {checkpoint.name} by --file")
-    _refuse_other_content(copy)
+    refuse_other_content(copy)
     found = sha256_of(copy)
     if checkpoint.sha256 is None and found not in accepted:
         raise UserError(
@@ -89,38 +73,41 @@ def _take(checkpoint: Checkpoint, copy: Path, target: Path, accepted: Sequence[s
         raise UserError(
             f"'{copy}' is not {checkpoint.name}: expected sha256 {checkpoint.sha256}, found {found}"
         )
-    folder = target.parent
-    with writing(folder), FileLock(_lock(target)), staging(folder, target.name) as part:
-        shutil.copyfile(copy, part / target.name)
-        if sha256_of(part / target.name) != found:
+    with _placed(target) as path:
+        shutil.copyfile(copy, path)
+        if sha256_of(path) != found:
             raise UserError(f"'{copy}' changed while it was copied; try again")
-        (part / target.name).replace(target)
 
 
-def _download_zoo_file(checkpoint: Checkpoint, target: Path) -> None:
+def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
     """Download a file of RobustBench's zoo as RobustBench would; it must look like a checkpoint."""
     by_hand = f"`checkpoints get {checkpoint.name} --file PATH` takes a copy of yours"
-    threat, slash, zoo_id = checkpoint.source.removeprefix(PREFIX).rpartition("/")
     try:
-        import_robustbench()
-        drive = drive_id(zoo_id, checkpoint.dataset, threat if slash else DEFAULT_THREAT)
+        drive = drive_id(checkpoint.source, checkpoint.dataset)
     except UserError as error:
         raise UserError(f"{checkpoint.name} is of RobustBench's zoo: {error}; {by_hand}") from error
-    folder = target.parent
-    with writing(folder), FileLock(_lock(target)):
-        if target.exists():
+    with _placed(target) as path:
+        if target.exists():  # another process may just have got it
             return
-        with staging(folder, target.name) as part:
-            try:
-                download_from_drive(drive, part / target.name, quiet=not sys.stderr.isatty())
-                _refuse_other_content(part / target.name)
-            except UserError as error:
-                reason = str(error).replace(f"'{part / target.name}'", "what Google Drive sent")
-                raise UserError(
-                    f"{checkpoint.name}: {reason}; open https://drive.google.com/file/d/{drive}/view "
-                    f"in a browser, save the file, and {by_hand}"
-                ) from error
-            (part / target.name).replace(target)
+        try:
+            download_from_drive(drive, path, quiet=not sys.stderr.isatty())
+            refuse_other_content(path)
+        except UserError as error:
+            reason = str(error).replace(f"'{path}'", "what Google Drive sent")
+            raise UserError(
+                f"{checkpoint.name}: {reason}; open https://drive.google.com/file/d/{drive}/view "
+                f"in a browser, save the file, and {by_hand}"
+            ) from error
+
+
+@contextmanager
+def _placed(target: Path) -> Iterator[Path]:
+    """A path to write to under a lock; what stands there afterwards becomes `target` in one rename."""
+    folder = target.parent
+    with writing(folder), FileLock(_lock(target)), staging(folder, target.name) as part:
+        yield (path := part / target.name)
+        if path.exists():
+            path.replace(target)
 
 
 def _accept(target: Path, accepted: Sequence[str]) -> None:
@@ -129,12 +116,6 @@ def _accept(target: Path, accepted: Sequence[str]) -> None:
     if found in accepted:
         with writing(target.parent), FileLock(_lock(target.with_name(SUMS))):
             write_sums(target.parent, (read_sums(target.parent) or {}) | {target.name: found})
-
-
-def _refuse_other_content(path: Path) -> None:
-    from benchmark.checkpoints.load import refuse_other_content
-
-    refuse_other_content(path)
 
 
 def _lock(path: Path) -> Path:

@@ -1,18 +1,23 @@
-"""Why a state dict does not fit a network, in words: first differences and what the file looks like.
+"""What in a state dict is not the network's, in words: names, shapes, and a normalisation of pixels.
 
-Works on names and shapes alone. A guess is made only where it tells what to do: leave out a stage that
-the network never uses, choose another dataset, or another architecture of `benchmark.models`.
+A guess is made only where it tells what to do: leave out a stage that the network never uses, choose
+another dataset, or another architecture of `benchmark.models`. Networks of this suite take mean and
+standard deviation from the dataset or from the user, never from a file; a file that holds others was
+trained with others.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.data import DATASETS
 from benchmark.data.info import CIFAR10
-from benchmark.models import RESNETS, WIDE_RESNETS, build
+from benchmark.models import FAMILIES, WIDEST, build
+from benchmark.models.normalize import Normalize
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -25,12 +30,15 @@ SHOWN = 3
 ALIKE = 0.9
 """Share of names and shapes from which a file is said to look like an architecture."""
 
-WIDEST = 4096
-"""Channels and classes beyond which no architecture is tried."""
+_CONSTANT = re.compile(r"(?P<layer>(?:.*\.)?_?(?:new_)?)(?P<kind>mean|std|mu|sigma)")
+_KINDS = {"mu": "mean", "sigma": "std"}
+_MOST = 4
+"""Channels of an image, at most."""
+_ROUNDING = 1e-6
+"""Numbers that differ by less, absolutely or relatively, are taken for the same in float32."""
 
 
-@dataclass(frozen=True)
-class _Classifier:
+class _Classifier(NamedTuple):
     """The last layer, by the shape of its weight."""
 
     name: str
@@ -43,7 +51,7 @@ def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def misfit(file: Shapes, network: Shapes) -> str | None:
+def shape_mismatch(file: Shapes, network: Shapes) -> str | None:
     """What keeps a file's state dict from being the network's, in one line; None if nothing does."""
     names = [name for name in {**network, **file} if file.get(name) != network.get(name)]
     if not names:
@@ -63,7 +71,7 @@ def _difference(name: str, file: tuple[int, ...] | None, network: tuple[int, ...
 
 
 def _hints(file: Shapes, network: Shapes) -> list[str]:
-    """What would mend the misfit, or what the file looks like; none if nothing is known."""
+    """What would mend the mismatch, or what the file looks like; none if nothing is known."""
     used = {name: shape for name, shape in file.items() if not name.startswith(UNUSED)}
     if used == network:
         return [f"`--drop {UNUSED}` would leave this out, because the network never uses it"]
@@ -80,10 +88,8 @@ def _hints(file: Shapes, network: Shapes) -> list[str]:
                 "it is for images of another size, or its head averages other windows"
             )
         return hints
-    likeness, name = max(
-        ((_likeness(used, known), name) for name, known in _architectures(used, there)),
-        default=(0.0, ""),
-    )
+    candidates = ((_likeness(used, known), name) for name, known in _architectures(used, there))
+    likeness, name = max(candidates, default=(0.0, ""))
     if likeness < ALIKE or likeness <= _likeness(used, network):
         return []
     channels = used["conv1.weight"][1]
@@ -99,7 +105,7 @@ def _classifier(shapes: Shapes) -> _Classifier | None:
 
 
 def _body(shapes: Shapes, classifier: _Classifier) -> Shapes:
-    """All but the classifier's entries, with the names and ranks of these."""
+    """All entries, those of the classifier with their ranks instead of their shapes."""
     head = f"{classifier.name}."
     return {name: (len(shape),) if name.startswith(head) else shape for name, shape in shapes.items()}
 
@@ -111,16 +117,86 @@ def _likeness(one: Shapes, other: Shapes) -> float:
 
 def _architectures(file: Shapes, classifier: _Classifier) -> Iterator[tuple[str, Shapes]]:
     """Name and shapes of the known networks with the file's width, input channels and classes."""
-    stem = file.get("conv1.weight", ())
-    first = file.get("block1.layer.0.conv1.weight", ())
-    if len(stem) != 4 or not all(0 < size <= WIDEST for size in (*stem[:2], classifier.classes)):
+    first = file.get("conv1.weight", ())
+    if len(first) != 4 or not all(0 < size <= WIDEST for size in (*first[:2], classifier.classes)):
         return
-    if len(first) != 4:
-        names = [name if stem[0] == 64 else f"{name}-w{stem[0]}" for name in RESNETS]
-    else:
-        names = [f"{name}-{first[0] // 16}" for name in WIDE_RESNETS if 16 <= first[0] <= WIDEST]
+    names = [name for family in FAMILIES.values() if (name := family.as_wide_as(file))]
     for side in sorted({info.side for info in DATASETS.values()}):
-        info = replace(CIFAR10, classes=classifier.classes, channels=stem[1], side=side)
+        info = replace(CIFAR10, classes=classifier.classes, channels=first[1], side=side)
         for name in names:
             with torch.device("meta"):
                 yield name, shapes_of(build(name, info).state_dict())
+
+
+def stored_constants(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Those of `tensors` that are mean or std of a normalisation and not in `model`'s state dict."""
+    network = model.state_dict()
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if _CONSTANT.fullmatch(name) and tensor.numel() <= _MOST and name not in network
+    }
+
+
+def constants_noted(constants: Mapping[str, Tensor], model: nn.Module) -> list[str]:
+    """A line for each of `constants`, with its values and the network's."""
+    ours, lines = _normalization(model), []
+    for name, tensor in constants.items():
+        kind = _parts(name)[1]
+        beside = f"; the network has {', '.join(_texts(ours[kind]))}" if ours else ""
+        lines.append(f"left out {name!r} = {', '.join(_texts(tensor))}, of a normalisation{beside}")
+    return lines
+
+
+def other_normalization(constants: Mapping[str, Tensor], model: nn.Module) -> str | None:
+    """In one line, which of `constants` are not those that `model` normalises by, and what fits.
+
+    None if they are, up to rounding, and for a network that is not this suite's.
+    """
+    ours = _normalization(model)
+    for name in constants if ours else ():
+        front, kind = _parts(name)
+        layer = {_parts(each)[1]: t for each, t in constants.items() if _parts(each)[0] == front}
+        # Pixels are in [0,255] where their mean is beyond 1, else in [0,1].
+        white = 255 if "mean" in layer and bool((layer["mean"] > 1).any()) else 1
+        if not _equal(constants[name], ours[kind] * white):
+            fits = _option(ours | {kind: tensor.double() / white for kind, tensor in layer.items()})
+            return (
+                f"was trained with a normalisation of its own ({name!r}), and the network has "
+                f"{_option(ours)}; `--normalization {fits}` fits, in a registry normalization = "
+                f'"{fits}"'
+            )
+    return None
+
+
+def _normalization(model: nn.Module) -> dict[str, Tensor]:
+    """Mean and std that `model` normalises by; empty if it is not this suite's, or not in memory."""
+    layer = next((each for each in model.modules() if isinstance(each, Normalize)), None)
+    if layer is None or layer.mean.is_meta:
+        return {}
+    return {"mean": layer.mean.double().flatten(), "std": layer.std.double().flatten()}
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """What stands before the constant in `name`, and `mean` or `std`."""
+    match = _CONSTANT.fullmatch(name)
+    assert match is not None
+    return match["layer"], _KINDS.get(match["kind"], match["kind"])
+
+
+def _equal(stored: Tensor, ours: Tensor) -> bool:
+    """Whether `stored`, in its precision, equals `ours`: a value per channel, or one for all."""
+    if stored.numel() not in (1, ours.numel()):
+        return False
+    rounded = ours.to(stored.dtype) if stored.is_floating_point() else ours
+    return torch.allclose(stored.double().flatten(), rounded.double(), rtol=_ROUNDING, atol=_ROUNDING)
+
+
+def _option(layer: Mapping[str, Tensor]) -> str:
+    """Mean and std of `layer` as `--normalization` takes them."""
+    return "/".join(",".join(_texts(layer[kind])) for kind in ("mean", "std"))
+
+
+def _texts(tensor: Tensor) -> list[str]:
+    """Every value, in the fewest digits that give it back in float32."""
+    return [str(value) for value in tensor.float().flatten().numpy()]

@@ -33,19 +33,20 @@ def network(
     Networks of RobustBench normalise pixels themselves: for them mean is 0 and std is 1. Raises
     `UserError` for an unknown name, for a normalisation that is none, and for one beside a zoo network.
     """
+    info = pixels(name, info, normalization)
+    return (named_zoo_arch(name, info.name) if is_zoo(name) else arch(name)), info
+
+
+def pixels(name: str, info: DatasetInfo, normalization: str) -> DatasetInfo:
+    """`info` with the mean and std that the architecture `name` needs. Raises as `network`."""
     if not is_zoo(name):
-        return arch(name), normalised(info, normalization)
-    check_zoo_normalization(normalization)
-    return named_zoo_arch(name, info.name), normalised(info, "none")
-
-
-def check_zoo_normalization(normalization: str) -> None:
-    """Raise `UserError` unless a network of the zoo is left to normalise pixels itself."""
+        return normalised(info, normalization)
     if normalization != AS_THE_DATASET:
         raise UserError(
             f"normalization '{normalization}': networks of RobustBench normalise pixels themselves; "
             "leave it out"
         )
+    return normalised(info, "none")
 
 
 def normalised(info: DatasetInfo, how: str) -> DatasetInfo:

@@ -1,9 +1,5 @@
 """RobustBench (RobustBench/robustbench; Croce et al., 2021) behind one door: its import and its zoo.
 
-Its release 1.1.1 imports `pkg_resources`, which setuptools no longer has, and `autoattack`, which is
-not on PyPI, where the same attacks are called `pyautoattack`. Where the real ones are missing, others
-stand in for them in `sys.modules` while RobustBench is imported; it keeps its references to them.
-
 Of the zoo only the architectures are used. They are built without weights, and the user's file is
 read by `benchmark.checkpoints.load`, never by RobustBench, which downloads and unpickles. A zoo network
 normalises pixels itself and is fed [0,1]. Resuming its attacks (`aa_state_path`) is not mended.
@@ -24,11 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from benchmark.checkpoints.robustbench_stand_ins import importable, stand_ins
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from benchmark.checkpoints.load import Loaded
@@ -88,10 +84,10 @@ def import_robustbench() -> ModuleType:
     """
     if "robustbench" in sys.modules and sys.modules["robustbench"] is not None:
         return sys.modules["robustbench"]
-    if not _importable("robustbench"):
+    if not importable("robustbench"):
         raise UserError(f"RobustBench is not installed; {INSTALL}")
     try:
-        with warnings.catch_warnings(), _stand_ins():
+        with warnings.catch_warnings(), stand_ins():
             warnings.simplefilter("ignore")  # moved modules of timm and torch
             return importlib.import_module("robustbench")
     except ImportError as error:
@@ -119,25 +115,24 @@ def named_zoo_arch(text: str, dataset: str) -> ZooArch:
     return zoo_arch(name, dataset, threat if slash else DEFAULT_THREAT)
 
 
-def zoo_model(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> "nn.Module":
-    """The network of a zoo id with random weights, in evaluation mode; nothing is downloaded.
+def zoo_model(arch: ZooArch) -> "nn.Module":
+    """The network of the zoo with random weights, in evaluation mode; nothing is downloaded.
 
-    Takes images in [0,1], shape (B, 3, 32, 32), and returns logits (B, K). Raises as `zoo_arch`.
+    Takes images in [0,1], shape (B, 3, 32, 32), and returns logits (B, K).
     """
-    arch = zoo_arch(name, dataset, threat)
     import timm
     import torch
 
     # Transformers are in timm's registry, under names that load_model composes in the same way.
-    registered = f"{name.lower().replace('-', '_')}_{dataset}_{threat.lower()}"
+    registered = f"{arch.zoo_id.replace('-', '_')}_{arch.dataset}_{arch.threat}".lower()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model: nn.Module
         if timm.is_model(registered):
-            classes = dataset_info(dataset).classes
+            classes = dataset_info(arch.dataset).classes
             model = timm.create_model(registered, num_classes=classes, pretrained=False)
         else:
-            model = _entry(arch.zoo_id, dataset, threat)["model"]()
+            model = _entry(arch.zoo_id, arch.dataset, arch.threat)["model"]()
     return model.eval()
 
 
@@ -185,15 +180,15 @@ def load_zoo_checkpoint(
     return replace(loaded, state=state, notes=(*loaded.notes, note))
 
 
-def drive_id(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> str:
-    """The id on Google Drive of the file that RobustBench takes for a zoo id.
+def drive_id(text: str, dataset: str) -> str:
+    """The id on Google Drive of the file that RobustBench takes for `robustbench:ID`.
 
     Raises as `zoo_arch`, and for a network whose weights are not there but with timm.
     """
-    zoo_arch(name, dataset, threat)
-    found = _entry(name, dataset, threat)["gdrive_id"]
+    arch = named_zoo_arch(text, dataset)
+    found = _entry(arch.zoo_id, dataset, arch.threat)["gdrive_id"]
     if not isinstance(found, str):
-        raise UserError(f"RobustBench has no file for '{name}'; its weights come with timm")
+        raise UserError(f"RobustBench has no file for '{arch.zoo_id}'; its weights come with timm")
     return found
 
 
@@ -251,103 +246,3 @@ def _entry(name: str, dataset: str, threat: str) -> Mapping[str, Any]:
     else:
         hint = "for ids see https://robustbench.github.io"
     raise UserError(f"RobustBench has no '{name}' for {label} and {threat}; {hint}")
-
-
-@contextmanager
-def _stand_ins() -> Iterator[None]:
-    """Meanwhile what RobustBench misses is in `sys.modules`; what is there is left alone."""
-    added: dict[str, ModuleType] = {}
-    if not _importable("pkg_resources"):
-        added |= _pkg_resources()
-    if not _importable("autoattack"):
-        added |= _autoattack()
-    before = {name: sys.modules[name] for name in added if name in sys.modules}
-    sys.modules.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            sys.modules.pop(name, None)
-        sys.modules.update(before)
-
-
-def _importable(name: str) -> bool:
-    """Whether top-level module `name` is imported already or is there to be imported."""
-    return sys.modules.get(name) is not None or importlib.util.find_spec(name) is not None
-
-
-def _pkg_resources() -> dict[str, ModuleType]:
-    """The one function of setuptools' `pkg_resources` that RobustBench calls."""
-
-    def resource_filename(package: str, resource: str) -> str:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None and spec.origin is not None
-        return str(Path(spec.origin).parent / resource)
-
-    return {"pkg_resources": _module("pkg_resources", resource_filename=resource_filename)}
-
-
-def _autoattack() -> dict[str, ModuleType]:
-    """fra31/auto-attack as far as RobustBench uses it, over `pyautoattack`, its release on PyPI."""
-    from pyautoattack.state import EvaluationState
-
-    state = _module("autoattack.state", EvaluationState=EvaluationState)
-    return {
-        "autoattack": _module("autoattack", AutoAttack=AutoAttack, state=state, __path__=[]),
-        "autoattack.state": state,
-    }
-
-
-def _module(name: str, **contents: object) -> ModuleType:
-    module = ModuleType(name, "A stand-in by benchmark.checkpoints.robustbench.")
-    vars(module).update(contents)
-    return module
-
-
-class AutoAttack:
-    """`pyautoattack.AutoAttack` with the arguments and the result of fra31/auto-attack.
-
-    The adversary of `robustbench.eval.benchmark`. What it would print goes to the logger `auto-attack`.
-    """
-
-    def __init__(
-        self,
-        model: "nn.Module",
-        norm: str = "Linf",
-        eps: float = 0.3,
-        seed: int | None = None,
-        verbose: bool = True,
-        attacks_to_run: Sequence[str] = (),
-        version: str = "standard",
-        is_tf_model: bool = False,
-        device: "str | torch.device" = "cuda",
-        log_path: str | None = None,
-    ) -> None:
-        import pyautoattack
-
-        if is_tf_model or log_path is not None:
-            raise ValueError("pyautoattack has neither TensorFlow models nor log files")
-        self.attack = pyautoattack.AutoAttack(
-            model,
-            attacks=list(attacks_to_run) if attacks_to_run or version == "custom" else None,
-            device=device,
-            eps=eps,
-            norm=norm,
-            seed=seed,
-            version=version,
-        )
-        self.attack.verbose = verbose
-
-    def run_standard_evaluation(
-        self,
-        x_orig: "Tensor",
-        y_orig: "Tensor",
-        bs: int = 250,
-        return_labels: bool = False,
-        state_path: Path | None = None,
-    ) -> "Tensor | tuple[Tensor, Tensor]":
-        """x_adv in [0,1] like `x_orig` (N, C, H, W); with `return_labels` also its predictions (N,)."""
-        x_adv, y_adv = self.attack.run_standard_evaluation(
-            x_orig, y_orig, batch_size=bs, state_path=state_path
-        )
-        return (x_adv, y_adv) if return_labels else x_adv

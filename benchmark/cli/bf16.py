@@ -5,27 +5,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from filelock import FileLock
-from rich.console import Console
 
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.cli.options import (
-    ArtifactsOption,
-    DataOption,
     DeviceOption,
     LimitOption,
-    ResultsOption,
+    Places,
     ThreadsOption,
-    guarded,
+    command,
     limited_evaluations,
     say,
     write_result,
 )
-from benchmark.cli.progress import display
+from benchmark.cli.progress import working_on
 from benchmark.cli.work import MEGABYTES
 from benchmark.errors import UserError
-from benchmark.jobs.sweep import cores
+from benchmark.jobs.tasks import cores
 from benchmark.records.cells import Cell
-from benchmark.records.store import Store
 from benchmark.report.bf16 import EMULATED, as_json, as_table, changes_path, read_changes
 from benchmark.report.tables.render import markdown, text
 
@@ -33,8 +29,9 @@ if TYPE_CHECKING:
     from benchmark.jobs.bf16 import Comparison
 
 
-@guarded
+@command
 def bf16(
+    places: Places,
     key: Annotated[
         str | None,
         typer.Argument(metavar="[KEY]", help="A cell whose weights are in --artifacts."),
@@ -54,9 +51,6 @@ def bf16(
     limit: LimitOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
-    results: ResultsOption = Path("results"),
-    artifacts: ArtifactsOption = Path("artifacts"),
-    data_dir: DataOption = Path("data"),
 ) -> None:
     """Count what attacks in bf16 change: PGD-10 flags of a model in bf16 against fp32, image by image.
 
@@ -72,7 +66,7 @@ def bf16(
         from benchmark.jobs.checkpoint import registered_model
         from benchmark.jobs.worker import torch_device
 
-        on, store = torch_device(device), Store(results, artifacts)
+        on = torch_device(device)
         if bf16_units(on) == EMULATED and not emulated:
             raise UserError(
                 f"'{device}' has no bf16 units, and what it emulates says little of those that have; "
@@ -81,34 +75,30 @@ def bf16(
         torch.set_num_threads(threads or cores())
         (evaluation,) = limited_evaluations(("pgd10x3",), limit)
         if registered is not None:
-            own = registered_model(checkpoint(registered), data_dir)
+            own = registered_model(checkpoint(registered), places.data_dir)
             cell = own.cell(registered)
         else:
             cell = Cell.parse(key or "")
-            own = cell_model(cell, store)
-        _add(Comparison(own, cell, evaluation, store, on), data_dir)
-    if measured := read_changes(results):
+            own = cell_model(cell, places.store)
+        _add(Comparison(own, cell, evaluation, places.store, on), places.data_dir)
+    if measured := read_changes(places.results):
         typer.echo(text(as_table(measured)))
     else:
-        say(f"nothing in '{changes_path(results)}'; name a KEY or a --checkpoint to measure")
+        say(f"nothing in '{changes_path(places.results)}'; name a KEY or a --checkpoint to measure")
 
 
 def _add(comparison: "Comparison", data_dir: Path) -> None:
     """Measure and file what is not on file."""
-    store, key = comparison.store, comparison.cell.key
+    store = comparison.store
     store.check_writable(MEGABYTES)
-    with display(Console(stderr=True), 1, 1) as bars, store.lock(comparison.cell):
-
-        def progress(stage: str, done: int, total: int, note: str = "") -> None:
-            bars.update(0, key, stage, done, total, note)
-
-        if not comparison.is_among(read_changes(store.results)):
-            found = comparison.measure(data_dir, progress)
-            with FileLock(store.artifacts / "bf16.lock"):
-                measured = (*read_changes(store.results), found)
-                path = changes_path(store.results)
-                write_result(path, as_json(measured))
-                write_result(path.with_suffix(".md"), markdown(as_table(measured)).encode())
-            for journal in comparison.journals.values():
-                journal.remove()
-        bars.finish(0, key, 1)
+    with working_on(comparison.cell.key) as progress, store.lock(comparison.cell):
+        if comparison.is_among(read_changes(store.results)):
+            return
+        found = comparison.measure(data_dir, progress)
+        with FileLock(store.artifacts / "bf16.lock"):
+            measured = (*read_changes(store.results), found)
+            path = changes_path(store.results)
+            write_result(path, as_json(measured))
+            write_result(path.with_suffix(".md"), markdown(as_table(measured)).encode())
+        for journal in comparison.journals.values():
+            journal.remove()

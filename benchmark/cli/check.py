@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from benchmark.checkpoints.registry import checkpoint, registry
-from benchmark.cli.options import PrecisionOption, ResultsOption, guarded, listed, say, write_result
+from benchmark.cli.options import PrecisionOption, ResultsOption, command, listed, say, write_result
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, arguments
 from benchmark.plans.named import scale as scale_called
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import starting_from
-from benchmark.records.cells import OWN, Slot
+from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.store import Store
 from benchmark.report.check.accepted import (
     accepted_bytes,
@@ -43,7 +43,7 @@ class CheckFormat(StrEnum):
     CSV = "csv"
 
 
-@guarded
+@command
 def check(
     scale: Annotated[
         str | None,
@@ -166,7 +166,7 @@ def _chosen(
 ) -> tuple[Scale, str]:
     """The scale, and what makes other commands take the same one behind `--scale`."""
     chosen, file = in_precision(scale_called(scale, results), precision), scale
-    if not scale.endswith(".toml") and Slot.parse(scale).scale not in SCALES:
+    if not scale.endswith(".toml") and ScaleName.parse(scale).scale not in SCALES:
         file = arguments(scale, results)
     if precision is not None:
         file += f" --precision {precision}"

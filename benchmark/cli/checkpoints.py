@@ -5,20 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from tabulate import tabulate
 
-from benchmark.checkpoints.registry import Checkpoint, Source, State, checkpoint, place, registry, state
-from benchmark.cli.options import ArtifactsOption, DataOption, ResultsOption, guarded, say, write_result
+from benchmark.checkpoints.entry import CheckpointEntry, FileSource
+from benchmark.checkpoints.registry import FileState, checkpoint, file_state, path_of, registry
+from benchmark.cli.options import ArtifactsOption, DataOption, ResultsOption, command, say, write_result
+from benchmark.cli.progress import Unit, getting
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
@@ -38,11 +30,11 @@ NamesArgument = Annotated[
 
 
 @app.command("list")
-@guarded
+@command
 def list_checkpoints(data_dir: DataOption = Path("data")) -> None:
     """Every registered checkpoint: what it really is, published numbers, and whether it is here."""
     heads, indent, entries = ("name", "here", "Std", "AA", "MB"), " " * 4, registry().values()
-    rows = [_row(entry, state(entry, data_dir)) for entry in entries]
+    rows = [_row(entry, file_state(entry, data_dir)) for entry in entries]
     align = ("left", "left", "right", "right", "right")
     lines = tabulate(rows, heads, "plain", disable_numparse=True, colalign=align).splitlines()
     typer.echo(lines[0])
@@ -53,7 +45,7 @@ def list_checkpoints(data_dir: DataOption = Path("data")) -> None:
 
 
 @app.command()
-@guarded
+@command
 def get(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="As `checkpoints list` names them.")
@@ -73,25 +65,25 @@ def get(
     data_dir: DataOption = Path("data"),
 ) -> None:
     """Download or import files and verify them; what is there and right is left alone."""
-    from benchmark.checkpoints.get import obtain
+    from benchmark.checkpoints.get import get_checkpoint
 
     entries = [checkpoint(name) for name in dict.fromkeys(names)]
     accepted = [_sha256(text) for text in accept_checksum or ()]
     if file is not None and len(entries) > 1:
         raise UserError("--file is one file; name one checkpoint")
     for entry in entries:
-        before = state(entry, data_dir)
-        with _Bytes() as progress:
-            path = obtain(entry, data_dir, copy=file, accepted=accepted, progress=progress)
-        where = "in the repository" if entry.kind is Source.PATH else "in place"
-        already = " already" if before is State.VERIFIED else ""
+        before = file_state(entry, data_dir)
+        with getting(Unit.MEGABYTES) as progress:
+            path = get_checkpoint(entry, data_dir, copy=file, accepted=accepted, progress=progress)
+        where = "in the repository" if entry.kind is FileSource.PATH else "in place"
+        already = " already" if before is FileState.VERIFIED else ""
         typer.echo(f"{entry.name}: {where}{already}, verified: {path}")
-        if accepted and before is not State.VERIFIED:
+        if accepted and before is not FileState.VERIFIED:
             say(f"{entry.name}: its sha256 was accepted by you; {path.with_name('SHA256SUMS')} says so")
 
 
 @app.command()
-@guarded
+@command
 def verify(
     names: NamesArgument = None,
     results: ResultsOption = Path("results"),
@@ -103,7 +95,7 @@ def verify(
     """
     chosen = [checkpoint(name) for name in dict.fromkeys(names or ())]
     if not names:
-        chosen = [entry for entry in registry().values() if place(entry, data_dir).is_file()]
+        chosen = [entry for entry in registry().values() if path_of(entry, data_dir).is_file()]
         if not chosen:
             say(f"nothing to verify in '{data_dir}'")
     from benchmark.checkpoints.load import refuse_unsafe_environment
@@ -121,7 +113,7 @@ def verify(
 
 
 @app.command("export")
-@guarded
+@command
 def export_cell(
     key: Annotated[str, typer.Argument(metavar="KEY", help="A finished cell.")],
     out: Annotated[
@@ -144,9 +136,9 @@ def export_cell(
     cell = Cell.parse(key)
     path, card = exported_paths(out)
     source = source_of(path)
-    stem = re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
+    default = re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
     made = export(
-        cell, source or path.name, Store(results, artifacts), name=name or stem, licence=licence
+        cell, source or path.name, Store(results, artifacts), name=name or default, licence=licence
     )
     write_result(path, made.content)
     write_result(card, made.card.encode())
@@ -156,7 +148,7 @@ def export_cell(
 
 
 @app.command("card")
-@guarded
+@command
 def show_card(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A registered checkpoint of a cell.")],
     results: ResultsOption = Path("results"),
@@ -167,16 +159,16 @@ def show_card(
     typer.echo(card(checkpoint(name), Store(results, Path())), nl=False)
 
 
-def _row(entry: Checkpoint, held: State) -> list[str]:
+def _row(entry: CheckpointEntry, here: FileState) -> list[str]:
     return [
         entry.name,
-        held.value,
+        here.value,
         *(_percent(entry.published.get(name)) for name in ("clean", "autoattack")),
         MISSING if entry.size is None else f"{entry.size / 1e6:.1f}",
     ]
 
 
-def _what(entry: Checkpoint) -> str:
+def _what(entry: CheckpointEntry) -> str:
     """`cifar10, wrn-34-10, trades, eps 0.031, licence MIT. TRADES with beta 6.`"""
     method = entry.method or "no method of this suite"
     facts = f"{entry.dataset}, {entry.arch}, {method}, eps {entry.eps}, licence {entry.licence}."
@@ -187,13 +179,13 @@ def _percent(fraction: float | None) -> str:
     return percent(None if fraction is None else Estimate((fraction,)), signed=False)
 
 
-def _verified(entry: Checkpoint, data_dir: Path, results: Path) -> str:
+def _verified(entry: CheckpointEntry, data_dir: Path, results: Path) -> str:
     """What was found right, in a line. Raises `UserError` for the first thing that is not."""
     from benchmark.engine.weights import weights_sha256
-    from benchmark.jobs.checkpoint import load_own, registered_model
+    from benchmark.jobs.checkpoint import load_model_file, registered_model
 
     own = registered_model(entry, data_dir)
-    _, loaded = load_own(own)
+    _, loaded = load_model_file(own)
     found = [f"sha256 {loaded.file_sha256[:12]}...", f"{own.weights.stat().st_size:,} bytes"]
     found.append(f"fits {entry.arch}")
     if entry.cell is not None and (making := Store(results, Path()).making(Cell.parse(entry.cell))):
@@ -208,34 +200,3 @@ def _sha256(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", found):
         raise UserError(f"--accept-checksum '{text}' is no sha256; that is 64 hexadecimal digits")
     return found
-
-
-class _Bytes:
-    """Progress of downloads: a bar on a terminal, a line at each end elsewhere."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        self.bars = Progress(
-            *columns,
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self.tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int, note: str = "", /) -> None:
-        name = f"{stage}, {note}"
-        if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(name)
-            if self.bars.disable:
-                say(f"downloading {stage} from {note}")
-        self.bars.update(self.tasks[name], completed=done, total=total or None)
-
-    def __enter__(self) -> "_Bytes":
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()

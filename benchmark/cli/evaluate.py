@@ -4,36 +4,32 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from benchmark.checkpoints.networks import AS_THE_DATASET, network
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.cli.options import (
-    ArtifactsOption,
-    CompileOption,
-    DataOption,
-    DeviceOption,
+    Computing,
     LimitOption,
-    PrecisionOption,
-    ResultsOption,
-    ThreadsOption,
-    guarded,
+    Places,
+    command,
     limited_evaluations,
-    listed_evaluations,
+    listed,
     say,
 )
-from benchmark.cli.progress import display
+from benchmark.cli.progress import working_on
 from benchmark.data import dataset_info
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.precision import asked, use
 from benchmark.errors import UserError
-from benchmark.jobs.sweep import cores
-from benchmark.records.store import Store
+from benchmark.evaluation import evaluation
+from benchmark.jobs.tasks import cores
 from benchmark.report.tables.render import summary
 
 
-@guarded
+@command
 def evaluate(
+    computing: Computing,
+    places: Places,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -99,13 +95,6 @@ def evaluate(
             "--drop", metavar="PREFIX", help="Leave out entries, such as the WRN's unused sub_block1."
         ),
     ] = None,
-    threads: ThreadsOption = None,
-    device: DeviceOption = "cpu",
-    precision: PrecisionOption = None,
-    compiled: CompileOption = False,
-    results: ResultsOption = Path("results"),
-    artifacts: ArtifactsOption = Path("artifacts"),
-    data_dir: DataOption = Path("data"),
 ) -> None:
     """Evaluate a checkpoint of your own, or one of the registry, and keep records of it.
 
@@ -113,7 +102,7 @@ def evaluate(
     """
     import torch
 
-    from benchmark.jobs.checkpoint import OwnModel, evaluate_own, registered_model
+    from benchmark.jobs.checkpoint import ModelFile, evaluate_model_file, registered_model
     from benchmark.jobs.worker import torch_device
 
     if registered is not None:
@@ -123,31 +112,26 @@ def evaluate(
                 "--checkpoint says what --weights, --arch, --dataset, --normalization, --name, --entry "
                 "and --drop would say; leave them out"
             )
-        own = registered_model(checkpoint(registered), data_dir)
+        own = registered_model(checkpoint(registered), places.data_dir)
     elif weights is None or arch_name is None or dataset is None:
         raise UserError("name a file by --weights, --arch and --dataset, or a registered --checkpoint")
     else:
         chosen, info = network(arch_name, dataset_info(dataset), normalization)
-        own = OwnModel(weights, chosen, info, name, entry, tuple(drop or ()))
-    wanted = limited_evaluations(_evaluations(evaluations, own.info, data_dir), limit)
-    store, key = Store(results, artifacts), own.cell(own.name or own.stem).key
-    torch.set_num_threads(threads or cores())
-    use(asked(precision, compiled))
-    with display(Console(stderr=True), 1, 1) as shown:
-
-        def progress(stage: str, done: int, total: int, note: str = "") -> None:
-            shown.update(0, key, stage, done, total, note)
-
-        store.check_writable(10)
-        evaluated = evaluate_own(
+        own = ModelFile(weights, chosen, info, name, entry, tuple(drop or ()))
+    wanted = limited_evaluations(_evaluations(evaluations, own.info, places.data_dir), limit)
+    store = places.store
+    torch.set_num_threads(computing.threads or cores())
+    use(asked(computing.precision, computing.compiled))
+    store.check_writable(10)
+    with working_on(own.cell(own.name or own.file_name).key) as progress:
+        evaluated = evaluate_model_file(
             own,
             wanted,
-            directory=data_dir,
+            directory=places.data_dir,
             store=store,
-            device=torch_device(device),
+            device=torch_device(computing.device),
             progress=progress,
         )
-        shown.finish(0, key, 1)
     for note in evaluated.notes:
         say(f"{own.weights.name}: {note}")
     for record in evaluated.records.values():
@@ -160,7 +144,7 @@ def evaluate(
 
 def _evaluations(named: str | None, info: DatasetInfo, data_dir: Path) -> tuple[str, ...]:
     if named is not None:
-        return listed_evaluations(named)
+        return listed(named, evaluation)
     official = info.corruptions is not None and (data_dir / info.corruptions).is_dir()
     corruptions = "corruptions-15" if official else "corruptions-15-gen-v2"
     return "clean", "pgd10x3", corruptions

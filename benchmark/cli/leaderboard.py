@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from benchmark.checkpoints.registry import registry
-from benchmark.cli.options import ResultsOption, guarded, say
+from benchmark.cli.options import ResultsOption, command, say
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
-from benchmark.records.cells import OWN, Slot
+from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.files import read_if_there, write_atomically
 from benchmark.records.store import Store
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
@@ -35,13 +35,13 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
     `scale` None: all scales on disk but `quick`; else a scale by name, also of one that is filed in
     `results`, or by TOML file, or `own`. Raises `UserError` for a broken record, and if there is none.
     """
-    store, stem = Store(results, Path("artifacts")), "leaderboard"  # artifacts are not read
+    store, name = Store(results, Path("artifacts")), "leaderboard"  # artifacts are not read
     if scale is None:
         chosen, left_out = kept_scales(store)
     else:
         known = None if scale == OWN else scales.scale(scale, results)
         chosen, left_out = dict.fromkeys((OWN,) if known is None else known.slots, known), []
-        stem += f"-{OWN if known is None else known.stem}"
+        name += f"-{OWN if known is None else known.stem}"
     shown = leaderboard(store, chosen, registry(), left_out)
     if not shown.boards:
         where = "" if scale is None else f" of scale '{scale}'"
@@ -49,7 +49,7 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
             f"'{results / 'records'}' holds no record{where} to make a leaderboard of; "
             f"{_source(scale, results)}"
         )
-    return {results / f"{stem}.{suffix}": content for suffix, content in rendered(shown).items()}
+    return {results / f"{name}.{suffix}": content for suffix, content in rendered(shown).items()}
 
 
 def _source(scale: str | None, results: Path) -> str:
@@ -58,13 +58,13 @@ def _source(scale: str | None, results: Path) -> str:
         return "`table1 --scale narrow` makes some, and `--scale quick` shows those of the scale quick"
     if scale == OWN:
         return "`evaluate` makes some"
-    filed = Slot.parse(scale).scale not in scales.SCALES and not scale.endswith(".toml")
+    filed = ScaleName.parse(scale).scale not in scales.SCALES and not scale.endswith(".toml")
     if filed:  # which `table1` takes by path
         scale = scales.arguments(scale, results)
     return f"`table1 --scale {scale}` makes some"
 
 
-@guarded
+@command
 def leaderboard_command(
     scale: Annotated[
         str | None,

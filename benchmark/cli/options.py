@@ -1,24 +1,26 @@
-"""What the commands share: where things are, messages on standard error, and errors as one line."""
+"""What the commands share: flags, messages on standard error, and errors as one line."""
 
+import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
 from benchmark.errors import UserError
-from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST, limited
 from benchmark.records.files import write_atomically
+from benchmark.records.store import Store
 
-WORK, PLACES = "How to work", "Places"
+HOW, PLACES = "How to work", "Places"
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
         "--threads",
         min=1,
-        rich_help_panel=WORK,
+        rich_help_panel=HOW,
         help="Threads per process. Default: the scale's. Other values may change the last bits.",
     ),
 ]
@@ -27,34 +29,14 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        rich_help_panel=WORK,
+        rich_help_panel=HOW,
         help="Of attacks and adversarial training: auto (bf16 where the hardware has it), fp32, or "
         "bf16, which takes in criticality too. Counting, and choosing alpha*, is in fp32 always. "
         "Default: what the scale fixes, else auto; where it fixes another, keys read SCALE-in-NAME/...",
     ),
 ]
-CompileOption = Annotated[
-    bool,
-    typer.Option(
-        "--compile",
-        rich_help_panel=WORK,
-        help="Compile networks for attacks and adversarial training; takes a minute or so per model "
-        "before it is faster, and a C++ compiler.",
-    ),
-]
-MemoryOption = Annotated[
-    float | None,
-    typer.Option(
-        "--memory",
-        metavar="GIB",
-        min=0,
-        rich_help_panel=WORK,
-        help="Activations a process may hold while it measures criticality. Less takes longer and "
-        "changes no number. Default: no limit.",
-    ),
-]
 DeviceOption = Annotated[
-    str, typer.Option("--device", rich_help_panel=WORK, help="cpu, cuda, cuda:1, mps, ...")
+    str, typer.Option("--device", rich_help_panel=HOW, help="cpu, cuda, cuda:1, mps, ...")
 ]
 ResultsOption = Annotated[
     Path,
@@ -95,16 +77,65 @@ LimitOption = Annotated[
     ),
 ]
 
-P = ParamSpec("P")
+
+@dataclasses.dataclass(frozen=True)
+class Computing:
+    """The flags of what computes with networks."""
+
+    threads: ThreadsOption = None
+    device: DeviceOption = "cpu"
+    precision: PrecisionOption = None
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            rich_help_panel=HOW,
+            help="Compile networks for attacks and adversarial training; takes a minute or so per "
+            "model before it is faster, and a C++ compiler.",
+        ),
+    ] = False
 
 
-def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn errors that a user can mend into one line and exit code 2."""
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """The flags of what reads and writes all three folders."""
 
-    @wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+    results: ResultsOption = Path("results")
+    artifacts: ArtifactsOption = Path("artifacts")
+    data_dir: DataOption = Path("data")
+
+    @property
+    def store(self) -> Store:
+        """Records and working files."""
+        return Store(self.results, self.artifacts)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn `function` into a command for typer.
+
+    A parameter that is a dataclass becomes the flags that its fields are. Errors that a user can mend
+    become one line and exit code 2.
+    """
+    signature = inspect.signature(function)
+    groups: dict[str, Any] = {}
+    flags: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        group, kind = parameter.annotation, parameter.KEYWORD_ONLY
+        if not dataclasses.is_dataclass(group):
+            flags.append(parameter.replace(kind=kind))
+            continue
+        groups[name] = group
+        for field in dataclasses.fields(group):
+            flag = inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)
+            flags.append(flag)
+
+    @wraps(function)
+    def wrapper(**given: Any) -> None:
+        for name, group in groups.items():
+            values = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
+            given[name] = group(**values)
         try:
-            command(*args, **kwargs)
+            function(**given)
         except UserError as error:
             say(f"error: {error}")
             raise typer.Exit(2) from None
@@ -112,16 +143,12 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             say("stopped; the same command continues where this one was")
             raise typer.Exit(130) from None
 
+    wrapper.__signature__ = signature.replace(parameters=flags)  # type: ignore[attr-defined]
     return wrapper
 
 
-def listed_evaluations(text: str) -> tuple[str, ...]:
-    """The evaluations named in a comma-separated list. Raises `UserError` for an unknown one."""
-    return listed(text, evaluation)
-
-
 def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:
-    """The names in a comma-separated list, each once; `known` raises `UserError` for an unknown one."""
+    """Return the names in a comma-separated list, each once; `known` raises `UserError` for others."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         known(name)
@@ -129,7 +156,7 @@ def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:
 
 
 def limited_evaluations(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
-    """`names`, each on the first `limit` test images unless it says otherwise (None: on all)."""
+    """Return `names`, each limited to the first `limit` test images if it has no limit of its own."""
     if limit is None:
         return tuple(names)
     return tuple(name if FIRST in name else limited(name, limit) for name in names)

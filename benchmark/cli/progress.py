@@ -1,67 +1,73 @@
 """Progress for people: live bars on a terminal, plain lines elsewhere (a log, a pipe, CI)."""
 
 import time
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Column
+
+from benchmark.jobs.tasks import Display
+from benchmark.progress import Progress
 
 LINE_EVERY_S = 15.0
 
 
-class Bars:
-    """One bar per worker (cell, stage, loss, time left in the stage) and one for base models."""
+class Unit(StrEnum):
+    """What progress counts."""
 
-    def __init__(self, console: Console, jobs: int, models: int) -> None:
+    STEPS = ""
+    MEGABYTES = " MB"
+    IMAGES = " images"
+    COPIES = " copies of the test set"
+
+    def text(self, count: int) -> str:
+        """`count` steps, bytes or images for people."""
+        return f"{count / 1e6:,.1f}" if self is Unit.MEGABYTES else str(count)
+
+
+class LiveBars:
+    """A bar per worker (cell, stage, loss, time left in the stage) and one for base models."""
+
+    def __init__(self, console: Console, workers: int, models: int, unit: Unit = Unit.STEPS) -> None:
         wide = console.width >= 140
-        self.progress = Progress(
-            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
-            BarColumn(bar_width=24 if wide else 8),
-            MofNCompleteColumn(table_column=Column(min_width=7, justify="right", no_wrap=True)),
-            TimeRemainingColumn(compact=True, table_column=Column(min_width=5, no_wrap=True)),
-            TextColumn(
-                "{task.fields[note]}",
-                table_column=Column(width=44 if wide else 10, no_wrap=True),
-            ),
+        counted: list[rich.ProgressColumn] = [
+            rich.MofNCompleteColumn(table_column=Column(min_width=7, justify="right", no_wrap=True))
+        ]
+        if unit is Unit.MEGABYTES:
+            counted = [rich.DownloadColumn(), rich.TransferSpeedColumn()]
+        note_column = Column(width=44 if wide else 10, no_wrap=True)
+        self.progress = rich.Progress(
+            rich.TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
+            rich.BarColumn(bar_width=24 if wide else 8),
+            *counted,
+            rich.TimeRemainingColumn(compact=True, table_column=Column(min_width=5, no_wrap=True)),
+            *([rich.TextColumn("{task.fields[note]}", table_column=note_column)] if models else []),
             console=console,
             expand=True,
         )
-        self.overall = self.progress.add_task("base models", total=models, note="")
-        self.slots: list[TaskID] = [
-            self.progress.add_task("starting", total=None, note="") for _ in range(jobs)
-        ]
-        self.showing: dict[int, str] = {}
+        if models:
+            self.overall = self._row("base models", models)
+        self.rows = {worker: self._row("starting") for worker in range(workers)}
 
-    def update(self, slot: int, key: str, stage: str, done: int, total: int, note: str) -> None:
-        line = f"{_short(key)} {stage}"
-        if self.showing.get(slot) != line:
-            self.showing[slot] = line
-            self.progress.reset(self.slots[slot], description=line)
-        self.progress.update(self.slots[slot], completed=done, total=total, note=note)
+    def _row(self, title: str, total: int | None = None) -> rich.TaskID:
+        return self.progress.add_task(title, total=total, note="")
 
-    def finish(self, slot: int, key: str, cells: int) -> None:
+    def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None:
+        """Show the stage in the bar of the worker, which begins again with a new stage."""
+        title = f"{_short(key)} {stage}" if key else stage
+        row = self.rows.get(worker)
+        if row is None:
+            row = self.rows[worker] = self._row(title)
+        elif self.progress.tasks[row].description != title:
+            self.progress.reset(row, description=title)
+        self.progress.update(row, completed=done, total=total or None, note=note)
+
+    def finish(self, worker: int, key: str, cells: int) -> None:
+        """Count a finished base model."""
         self.progress.advance(self.overall)
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.progress.stop()
 
 
 def _short(key: str) -> str:
@@ -70,28 +76,35 @@ def _short(key: str) -> str:
     return f"{arch} {finetune} {seed} {method}:"
 
 
-class Lines:
-    """A line when a worker reaches a new stage or epoch, at most one in 15 s within a stage."""
+class LogLines:
+    """A line when a worker reaches a new stage or epoch, at most one in 15 s within a stage.
 
-    def __init__(self, console: Console, jobs: int, models: int) -> None:
-        self.console, self.models, self.done = console, models, 0
+    What is not counted in steps, as a download, has a line at its end, too.
+    """
+
+    def __init__(self, console: Console, models: int, unit: Unit = Unit.STEPS) -> None:
+        self.console, self.models, self.unit, self.done = console, models, unit, 0
         self.started = time.monotonic()
-        self.stage: dict[int, tuple[str, float, float, int]] = {}
+        self.stages: dict[int, tuple[str, float, float, int]] = {}
 
-    def update(self, slot: int, key: str, stage: str, done: int, total: int, note: str) -> None:
-        now = time.monotonic()
-        name, began, shown, first = self.stage.get(slot, ("", now, 0.0, done))
-        fresh = name != f"{key} {stage}"
+    def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None:
+        """Write a line if one is due."""
+        now, title = time.monotonic(), f"{key}  {stage}" if key else stage
+        name, began, shown, first = self.stages.get(worker, ("", now, 0.0, done))
+        fresh = name != title
         if fresh:
             began, first = now, done
-        if not (fresh or "epoch" in note or now - shown >= LINE_EVERY_S):
+        ended = self.unit is not Unit.STEPS and done == total
+        if not (fresh or ended or "epoch" in note or now - shown >= LINE_EVERY_S):
             return
-        self.stage[slot] = (f"{key} {stage}", began, now, first)
+        self.stages[worker] = (title, began, now, first)
         rate = (done - first) / (now - began) if now > began else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
-        self._line(f"{key}  {stage} {done}/{total}{left}{', ' + note if note else ''}")
+        counted = self.unit.text(done) + (f"/{self.unit.text(total)}" if total else "")
+        self._line(f"{title} {counted}{self.unit}{left}{', ' + note if note else ''}")
 
-    def finish(self, slot: int, key: str, cells: int) -> None:
+    def finish(self, worker: int, key: str, cells: int) -> None:
+        """Write how many base models are finished."""
         self.done += 1
         self._line(f"{key}  finished (cells: {cells}); base models {self.done}/{self.models}")
 
@@ -99,18 +112,39 @@ class Lines:
         elapsed = time.monotonic() - self.started
         self.console.print(f"[{elapsed:6.0f} s] {line}", markup=False, highlight=False, soft_wrap=True)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
+@contextmanager
+def display(workers: int, models: int, unit: Unit = Unit.STEPS) -> Iterator[Display]:
+    """Progress on standard error: bars on a terminal, lines elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield LogLines(console, models, unit)
+        return
+    bars = LiveBars(console, workers, models, unit)
+    with bars.progress:
+        yield bars
 
 
-def display(console: Console, jobs: int, models: int) -> Bars | Lines:
-    """Bars if `console` is a terminal, else lines."""
-    return (Bars if console.is_terminal else Lines)(console, jobs, models)
+@contextmanager
+def working_on(key: str) -> Iterator[Progress]:
+    """Progress of work on the one model `key`."""
+    with display(1, 1) as shown:
+
+        def progress(stage: str, done: int, total: int, note: str = "", /) -> None:
+            shown.update(0, key, stage, done, total, note)
+
+        yield progress
+        shown.finish(0, key, 1)
+
+
+@contextmanager
+def getting(unit: Unit) -> Iterator[Progress]:
+    """Progress of downloads and of files that are written, each stage and source on its own."""
+    rows: dict[str, int] = {}
+    with display(0, 0, unit) as shown:
+
+        def progress(stage: str, done: int, total: int, note: str = "", /) -> None:
+            title = f"{stage}, {note}"
+            shown.update(rows.setdefault(title, len(rows)), "", title, done, total, "")
+
+        yield progress

@@ -2,28 +2,27 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import ResultsOption, guarded, say
+from benchmark.cli.options import ResultsOption, command, say
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Slot
+from benchmark.records.cells import ScaleName
 from benchmark.records.records import Record
 from benchmark.records.store import Store
 from benchmark.report.tables.render import summary
-from benchmark.submission.entries import RECORDS, Entry, Reading, read
 from benchmark.submission.examine import examine
-from benchmark.submission.expected import Today
-from benchmark.submission.findings import Finding, grouped
-from benchmark.submission.place import SCALES, conflicts, place, sort
-from benchmark.submission.refresh import commands
+from benchmark.submission.expected import Expected
+from benchmark.submission.place import SCALES, commands, conflicts, place, sort
+from benchmark.submission.read import RECORDS, Problem, Reading, ResultEntry, grouped, read
 
 
-@guarded
+@command
 def submit(
     records: Annotated[
         list[Path] | None,
@@ -66,53 +65,55 @@ def submit(
     if check == bool(records):
         raise UserError("name RECORDS to submit, or --check to check the results tree; not both")
     named = _named_scales(scale or ())
-    today = Today({**_filed_scales(results), **{name: found for name, (found, _) in named.items()}})
+    expected = Expected(
+        {**_filed_scales(results), **{name: found for name, (found, _) in named.items()}}
+    )
     if check:
-        _check(results, today, allow_dirty)
+        _check(results, expected, allow_dirty)
         return
     handed, there = read(records or ()), _on_file(results)
-    examined = examine(handed.entries, there.entries, today, allow_dirty=allow_dirty)
+    examined = examine(handed.entries, there.entries, expected, allow_dirty=allow_dirty)
     _say_all("remark", examined.remarks)
-    on_file = {f"{entry.cell.key}/{entry.name}": entry for entry in there.entries}
-    wrong = [*handed.findings, *examined.findings, *conflicts(handed.entries, on_file, results)]
     contents, other = _scale_files(handed.entries, named, results)
-    if wrong := [*wrong, *other]:
+    clashes = conflicts(handed.entries, there.entries, results)
+    if wrong := [*handed.problems, *examined.problems, *clashes, *other]:
         _say_all("refused", wrong)
-        files = len({finding.path for finding in wrong})
-        say(f"nothing was filed: {_many(len(wrong), 'mistake')} in {_many(files, 'file')}")
+        say(f"nothing was filed: {_counted(wrong)}")
         raise typer.Exit(2)
-    found = sort(handed.entries, results)
-    if dry_run:
-        for entry in found.new:
+    new, old = sort(handed.entries, results)
+    if new and not dry_run:
+        place(new, contents, results)
+    for entry in new:
+        if dry_run:
             typer.echo(f"would be filed  {entry.cell.key}  {entry.name}")
-    elif found.new:
-        place(found.new, contents, results)
-        for entry in found.new:
+        else:
             typer.echo(f"filed  {_line(entry, results)}")
-    for entry in found.there:
+    for entry in old:
         typer.echo(f"already there  {_line(entry, results)}")
-    if found.new and not dry_run:
-        _say_refresh(found.new, today, results)
+    if new and not dry_run:
+        say("what is made from records is now out of date; make it again:")
+        for command in commands(sorted({entry.cell for entry in new}), expected, results):
+            say(f"  {command}")
 
 
-def _check(results: Path, today: Today, allow_dirty: bool) -> None:
+def _check(results: Path, expected: Expected, allow_dirty: bool) -> None:
     """Check a results tree, and print how much is in it."""
     if not (results / RECORDS).is_dir():
         raise UserError(f"'{results}' has no folder {RECORDS}; name a results tree by --results")
     reading = read([results / RECORDS])
-    examined = examine(reading.entries, (), today, allow_dirty=allow_dirty)
+    examined = examine(reading.entries, (), expected, allow_dirty=allow_dirty)
     _say_all("remark", examined.remarks)
-    wrong = [*reading.findings, *examined.findings]
+    wrong = [*reading.problems, *examined.problems]
     _say_all("wrong", wrong)
-    for name, entries in _by_scale(reading.entries).items():
+    ordered = sorted(reading.entries, key=lambda entry: entry.cell)
+    for name, group in groupby(ordered, key=lambda entry: entry.cell.scale):
+        entries = list(group)
         cells = len({entry.cell for entry in entries})
         kinds = Counter(type(entry.file).__name__.lower() for entry in entries)
-        typer.echo(
-            f"{name}: {_many(cells, 'cell')}, " + ", ".join(_many(n, k) for k, n in kinds.items())
-        )
+        counts = ", ".join(_many(n, kind) for kind, n in kinds.items())
+        typer.echo(f"{name}: {_many(cells, 'cell')}, {counts}")
     if wrong:
-        files = len({finding.path for finding in wrong})
-        say(f"{_many(len(wrong), 'mistake')} in {_many(files, 'file')} of '{results}'")
+        say(f"{_counted(wrong)} of '{results}'")
         raise typer.Exit(2)
     typer.echo("nothing is wrong")
 
@@ -121,13 +122,6 @@ def _on_file(results: Path) -> Reading:
     """What the tree holds; its own mistakes are for --check."""
     root = results / RECORDS
     return read([root]) if any(root.rglob("*.json")) else Reading((), ())
-
-
-def _by_scale(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.cell):
-        found.setdefault(entry.cell.scale, []).append(entry)
-    return found
 
 
 # --- scales of one's own ----------------------------------------------------------------------------
@@ -141,55 +135,51 @@ def _filed_scales(results: Path) -> dict[str, Scale]:
 
 def _named_scales(paths: Sequence[Path]) -> dict[str, tuple[Scale, Path]]:
     """Scales of --scale by name, with their files."""
-    found: dict[str, tuple[Scale, Path]] = {}
     for path in paths:
         if path.suffix != ".toml":
             raise UserError(f"--scale '{path}' is no TOML file; the suite's own scales need none")
-        named = scales.scale(str(path))
-        found[named.name] = named, path
-    return found
+    found = [(scales.scale(str(path)), path) for path in paths]
+    return {named.name: (named, path) for named, path in found}
 
 
 def _scale_files(
-    entries: Sequence[Entry], named: dict[str, tuple[Scale, Path]], results: Path
-) -> tuple[dict[str, bytes], list[Finding]]:
+    entries: Sequence[ResultEntry], named: dict[str, tuple[Scale, Path]], results: Path
+) -> tuple[dict[str, bytes], list[Problem]]:
     """Files of scales to be filed with `entries`, and those that would change one on file."""
     contents: dict[str, bytes] = {}
-    wrong: list[Finding] = []
+    wrong: list[Problem] = []
+    used = {ScaleName.parse(entry.cell.scale).scale for entry in entries}
     for name, (_, path) in named.items():
-        content, target = path.read_bytes(), results / SCALES / f"{name}.toml"
-        if not any(Slot.parse(entry.cell.scale).scale == name for entry in entries):
+        content, target = path.read_bytes(), scales.filed(name, results)
+        if name not in used:
             continue
         if not target.exists():
             contents[name] = content
         elif target.read_bytes() != content:
             wrong.append(
-                Finding(path, "name", f"is {name}, and '{target}' is another; take another name")
+                Problem(path, "name", f"is {name}, and '{target}' is another; take another name")
             )
     return contents, wrong
 
 
-# --- what is said -----------------------------------------------------------------------------------
+# --- lines ------------------------------------------------------------------------------------------
 
 
-def _say_all(word: str, findings: Sequence[Finding]) -> None:
-    for line in grouped(findings):
+def _say_all(word: str, problems: Sequence[Problem]) -> None:
+    for line in grouped(problems):
         say(f"{word}: {line}")
 
 
-def _say_refresh(entries: Sequence[Entry], today: Today, results: Path) -> None:
-    cells = {entry.cell for entry in entries}
-    say("what is made from records is now out of date; make it again:")
-    for command in commands(sorted(cells), today, results):
-        say(f"  {command}")
-
-
-def _line(entry: Entry, results: Path) -> str:
+def _line(entry: ResultEntry, results: Path) -> str:
     """An entry of the tree `results`."""
-    said = entry.name
-    if isinstance(entry.file, Record):
-        said = summary(Store(results, results), entry.file)
-    return f"{entry.cell.key}  {said}"
+    record = entry.file
+    shown = summary(Store(results, results), record) if isinstance(record, Record) else entry.name
+    return f"{entry.cell.key}  {shown}"
+
+
+def _counted(wrong: Sequence[Problem]) -> str:
+    files = len({problem.path for problem in wrong})
+    return f"{_many(len(wrong), 'mistake')} in {_many(files, 'file')}"
 
 
 def _many(count: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Datasets by name: facts about each, and loading into uint8 tensors held in memory.
+"""Datasets by name: facts about each, and loading into uint8 tensors in memory.
 
 A new dataset is its facts in `info.py`, one file with a `load`, and a line in `DATASETS` and `load`.
 """

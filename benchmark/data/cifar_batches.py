@@ -114,7 +114,7 @@ class _Unpickler(pickle.Unpickler):
     """Reads lists, dicts, text, numbers and arrays of integers; refuses every other name.
 
     Names of numpy get stand-ins, so that neither numpy's own unpickling code nor anything else that
-    could act sees what the file says.
+    could act sees the file's content.
     """
 
     def __init__(self, file: IO[bytes], path: Path) -> None:

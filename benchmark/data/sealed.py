@@ -18,10 +18,9 @@ from typing import Any, BinaryIO, Literal, NamedTuple, Self
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
-from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import UserError
-from benchmark.records.files import write_atomically
+from benchmark.records.files import Frozen, write_atomically
 
 MANIFEST = "manifest.json"
 BLOCK = 2**23  # bytes read and hashed at a time
@@ -31,10 +30,8 @@ _READERS: dict[tuple[int, int], Callable[..., tuple[tuple[int, ...], bool, np.dt
 }
 
 
-class Manifest(BaseModel):
+class Manifest(Frozen):
     """The content of a `manifest.json`; subclasses have the fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -92,7 +89,7 @@ def write_array(
 
 
 def read_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, sha256: str) -> NDArray[Any]:
-    """The array in the file `path`, held in memory.
+    """The array in the file `path`, read into memory.
 
     Read once, straight into the array, while another thread hashes what has been read. Raises
     `OSError`, or `ValueError` unless shape, type and hash of the file are these.
@@ -148,7 +145,7 @@ class _Header(NamedTuple):
 def _read_header(file: BinaryIO) -> _Header:
     """The header that begins `file`, which is left at the array.
 
-    Raises `ValueError` if there is none, or the array is of Python objects.
+    Raises `ValueError` if there is none, or for Python objects.
     """
     try:
         shape, fortran_order, dtype = _READERS[npy.read_magic(file)](file)

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet-200: decoded once into a cache beside the published zip, then held as uint8.
+"""Tiny-ImageNet-200: decoded once into a cache beside the published zip, then kept in memory as uint8.
 
 The set is that of Stanford's CS231N (Le & Yang, 2015; cs231n.stanford.edu/tiny-imagenet-200.zip).
 Its val/ is the test part, since the labels of its test/ were never published.
@@ -120,7 +120,7 @@ def _source(directory: Path) -> Path:
 
 
 def _checked_md5(place: Path, accepted: Collection[str]) -> str:
-    if accepted and (found := download.md5(place)) in accepted:
+    if accepted and (found := download.hash_of(place, "md5")) in accepted:
         return found
     download.verify_archive(ARCHIVES["tiny-imagenet"], place)
     return ARCHIVES["tiny-imagenet"].md5

@@ -130,7 +130,7 @@ def index(source: ImageFiles, layout: Layout) -> Index:
     the folders in train/, so that published checkpoints fit. Training images are in its order too:
     by class, then by name as text (`_0`, `_1`, `_10`, ...). Test images are those of val/, by the
     number in their name (`val_0`, `val_1`, `val_2`, ...), whatever the order of the annotations.
-    Raises `UserError` unless classes and images are as many as `layout` says.
+    Raises `UserError` unless classes and images are as many as in `layout`.
     """
     classes = _classes(source, layout)
     return Index(classes, _train(source, classes, layout), _test(source, classes, layout))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmark.engine.precision import used
-from benchmark.records.git import git
+from benchmark.records.checkout import git
 from benchmark.records.records import PACKAGES, Provenance
 from benchmark.records.specs import Spec, spec_hash
 

@@ -22,7 +22,7 @@ from benchmark.engine.precision import FP32, used
 from benchmark.engine.provenance import circumstances
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.takeover import REFUSE, Takeover
-from benchmark.engine.training_state import State, StateFile
+from benchmark.engine.training_state import StateFile, TrainingState
 from benchmark.engine.weights import clone_state
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
@@ -55,7 +55,7 @@ class Fitted:
     mean: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, state: State, *, resumed: bool) -> "Fitted":
+    def of(cls, state: TrainingState, *, resumed: bool) -> "Fitted":
         """What the epochs of `state` came to; the last of them was judged."""
         best = best_epoch(state.log)
         assert best is not None
@@ -102,7 +102,7 @@ def fit(
     forward passes only, which move the statistics of BN); BN is in training mode unless the method
     says otherwise. `mixed` trains in the precision of the process (`engine.precision`), which is
     otherwise that of attacks alone. The weights after the last `mean_of` epochs (all, if there are
-    fewer) are averaged beside. State goes to `checkpoint` after every epoch; a state left there under
+    fewer) are averaged beside. The state goes to `checkpoint` after every epoch; one left there under
     the same `fingerprint` is continued. Raises `UserError` for another one, and for one of another
     precision, number of threads, chunk or machine, but for what `takeover` allows; `TrainingFailed` on
     a non-finite loss, and if the best epoch gives no finite answer.

@@ -15,7 +15,7 @@ from benchmark.records.records import EpochLog
 
 
 @dataclass
-class State:
+class TrainingState:
     """What `epoch` epochs came to: their log, the weights of the best one, the mean of the last ones.
 
     `begun` has a line for each time that the training was continued in other circumstances.
@@ -59,7 +59,7 @@ class StateFile:
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
 
-    def save(self, state: State) -> None:
+    def save(self, state: TrainingState) -> None:
         """Write `state`, and the model and the momentum of `parameters` as they are."""
         parts = {"model": self.model.state_dict(), "best": state.best, "mean": state.mean}
         tensors = {f"{part}.{name}": x for part, named in parts.items() for name, x in named.items()}
@@ -76,18 +76,18 @@ class StateFile:
         }
         save_tensors(self.path, tensors, metadata)
 
-    def resume(self, takeover: Takeover, stage: str) -> State:
+    def resume(self, takeover: Takeover, stage: str) -> TrainingState:
         """The state that was left, with the model and the momentum as they were; else a new one.
 
         Raises `UserError` for one of other settings or circumstances, but for what `takeover` allows.
         """
         if not self.path.exists():
-            return State()
+            return TrainingState()
         tensors, metadata = load_tensors(self.path)
         known = metadata.get("fingerprint", "")
         if not known.startswith(self.fingerprint):
             takeover.set_aside(self.path, known)
-            return State()
+            return TrainingState()
         # A state that does not tell its circumstances has its precision behind its fingerprint.
         there = {"precision": known.removeprefix(self.fingerprint).strip() or FP32}
         there = json.loads(metadata.get("circumstances", json.dumps(there)))
@@ -109,4 +109,4 @@ class StateFile:
             for prefix in ("best.", "mean.")
         )
         log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]
-        return State(epoch, log, best, mean, float(metadata.get("seconds", 0)), begun)
+        return TrainingState(epoch, log, best, mean, float(metadata.get("seconds", 0)), begun)

@@ -15,7 +15,7 @@ from benchmark.engine.precision import used
 from benchmark.engine.provenance import device_name, journaled, machine_versions, provenance
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training import Fitted, fit
-from benchmark.engine.training_state import State
+from benchmark.engine.training_state import TrainingState
 from benchmark.engine.weights import WEIGHTS, Weights, load_tensors, save_tensors
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
@@ -150,7 +150,7 @@ class Workspace:
             state, kept = load_tensors(path, sealed=True)
             if kept.get("fingerprint") == self.fingerprint:
                 log, begun = _LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
-                return Fitted.of(State(len(log), log, state, begun=begun), resumed=False)
+                return Fitted.of(TrainingState(len(log), log, state, begun=begun), resumed=False)
         fitted = self.fit(*what, **how)
         told = {"log": _LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
         save_tensors(path, fitted.state, {"fingerprint": self.fingerprint} | told)

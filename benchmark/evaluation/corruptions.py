@@ -131,6 +131,10 @@ class OfficialCorruptions(Corruptions):
     type_name: ClassVar[str] = "official-corruptions"
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        return self.names
+
+    @property
     def summary(self) -> str:
         return f"mean accuracy over {self._what} of the published test set"
 
@@ -185,6 +189,10 @@ class GeneratedCorruptions(Corruptions):
 
     type_name: ClassVar[str] = "generated-corruptions"
     frost: Literal["procedural", "pictures"] = "procedural"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return ("frost",) if self.frost == "pictures" else ()
 
     @property
     def role(self) -> str | None:

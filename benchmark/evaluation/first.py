@@ -66,6 +66,10 @@ class First(Evaluation):
         return self.whole.optional_parts
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        return self.whole.sources
+
+    @property
     def pooled(self) -> bool:
         return self.whole.pooled
 

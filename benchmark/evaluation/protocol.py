@@ -111,6 +111,11 @@ class Evaluation(Protocol):
         return frozenset({NOT_FINITE})
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of files read beside the dataset, whose hashes every record has."""
+        return ()
+
+    @property
     def pooled(self) -> bool:
         """Whether every array of bits counts, so that an image has several answers."""
         return False

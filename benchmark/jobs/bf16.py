@@ -19,7 +19,7 @@ from benchmark.engine.provenance import device_name, provenance
 from benchmark.engine.weights import WEIGHTS, Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.jobs.checkpoint import OwnModel, load_own
+from benchmark.jobs.checkpoint import ModelFile, load_model_file, on_device
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan
 from benchmark.progress import Progress
@@ -42,21 +42,21 @@ def bf16_units(device: torch.device) -> str:
     return next((name for name in ("amx_bf16", "avx512_bf16") if features.get(name)), EMULATED)
 
 
-def cell_model(cell: Cell, store: Store) -> OwnModel:
+def cell_model(cell: Cell, store: Store) -> ModelFile:
     """The model of `cell`, from the working files. Raises `UserError` if its weights are not there."""
     if not (path := store.work(cell) / WEIGHTS).is_file():
         raise UserError(f"'{path}' is not there; `run {cell.key}` makes it")
     info = dataset_info(cell.dataset)
     if cell.checkpoint is not None:
         info = normalised(info, checkpoint(cell.checkpoint).normalization)
-    return OwnModel(path, arch(cell.arch), info)
+    return ModelFile(path, arch(cell.arch), info)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of `evaluation` on the model `own` in both precisions, from the starts of `cell`."""
+    """The runs of `evaluation` on the model of `file` in both precisions, from the starts of `cell`."""
 
-    own: OwnModel
+    file: ModelFile
     cell: Cell
     evaluation: str
     store: Store
@@ -64,16 +64,13 @@ class Comparison:
 
     @cached_property
     def loaded(self) -> tuple[nn.Module, Weights]:
-        model, loaded = load_own(self.own)
-        model.load_state_dict(loaded.state)
-        model = model.to(self.device).to(memory_format=torch.channels_last).eval()
-        return model, Weights.of(loaded.state)
+        return on_device(*load_model_file(self.file), self.device)
 
     @cached_property
     def spec(self) -> Spec:
         """What the model's record of the evaluation depends on."""
         sha256 = self.loaded[1].sha256
-        plan = CheckpointPlan(self.cell, self.own.info, self.own.arch, sha256)
+        plan = CheckpointPlan(self.cell, self.file.info, self.file.arch, sha256)
         spec = plan.evaluation_spec(self.evaluation)
         assert spec is not None
         return spec
@@ -103,7 +100,7 @@ class Comparison:
         """Make what is missing of the runs; `directory` is the data directory."""
         started, run = datetime.now(UTC), evaluation(self.evaluation).run
         resumed = not all(journal.empty for journal in self.journals.values())
-        data = replace(load(self.own.info.name, directory).to(self.device), info=self.own.info)
+        data = replace(load(self.file.info.name, directory).to(self.device), info=self.file.info)
         evaluation(self.evaluation).check(data)
         (model, weights), bits = self.loaded, {}
         for name, journal in self.journals.items():

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.load import Loaded, load_checkpoint
-from benchmark.checkpoints.registry import Checkpoint, expected_sha256, held
+from benchmark.checkpoints.registry import expected_sha256, verified_file
 from benchmark.checkpoints.robustbench import ZooArch, load_zoo_checkpoint, zoo_model
 from benchmark.data import load
 from benchmark.data.info import DatasetInfo
@@ -31,13 +32,13 @@ EPS_DIGITS = 1e-6
 
 
 @dataclass(frozen=True)
-class OwnModel:
-    """A checkpoint, and what must be known to run it.
+class ModelFile:
+    """A checkpoint file, and what must be known to run its model.
 
     `mean` and `std` of `info` are applied inside the network; a model that takes plain pixels, as
     one of RobustBench's zoo does, has 0 and 1. `name` stands in the key of its records (None: the
-    file's name and the start of the hash of its tensors). `entry`, `drop`, `prefix` and `sha256` are
-    those of `load_checkpoint`. `remarks` stand in its records.
+    file's name and the start of the hash of its tensors). `entry`, `drop`, `prefix` and `sha256` go to
+    `load_checkpoint`. `remarks` stand in its records.
     """
 
     weights: Path
@@ -61,22 +62,22 @@ class OwnModel:
         return Cell(OWN, self.info.name, self.arch.name, name, BASE, 0)
 
     @property
-    def stem(self) -> str:
-        """The name of its file as it may stand in a key."""
+    def file_name(self) -> str:
+        """The name of the file, without its suffix, as it may stand in a key."""
         return re.sub(r"[^a-z0-9.]+", "-", self.weights.stem.lower()).strip("-.") or "model"
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The records of an own model by evaluation, and what was done to its file."""
+    """Records of a model from a file, by evaluation, and what was done to the file."""
 
     cell: Cell
     records: dict[str, Record]
     notes: tuple[str, ...]
 
 
-def evaluate_own(
-    own: OwnModel,
+def evaluate_model_file(
+    file: ModelFile,
     evaluations: Sequence[str],
     *,
     directory: Path,
@@ -84,23 +85,35 @@ def evaluate_own(
     device: torch.device,
     progress: Progress,
 ) -> Evaluated:
-    """Records of `evaluations` of a checkpoint; those on file already are not made again.
+    """Evaluate a checkpoint and keep its records; those on file already are not made again.
 
-    Everything that can be wrong is checked before the first evaluation. Raises `UserError` for it.
+    Everything is checked before the first evaluation.
+
+    Args:
+        file: The checkpoint, and what must be known to run it.
+        evaluations: Names of evaluations.
+        directory: The data directory.
+        store: Where records and unfinished work are kept.
+        device: Where the network runs.
+        progress: Told what has been done.
+
+    Returns:
+        All records of `evaluations`, and notes on the file.
+
+    Raises:
+        UserError: The file does not fit, data are missing, or the name belongs to another model.
     """
-    model, loaded = load_own(own)
-    notes = (*own.remarks, *loaded.notes)
-    model.load_state_dict(loaded.state)
-    model = model.to(device).to(memory_format=torch.channels_last).eval()
-    weights = Weights.of(loaded.state)
-    cell = own.cell(own.name or f"{own.stem}-{weights.sha256[:8]}")
-    plan = CheckpointPlan(cell, own.info, own.arch, weights.sha256)
+    model, loaded = load_model_file(file)
+    notes = (*file.remarks, *loaded.notes)
+    model, weights = on_device(model, loaded, device)
+    cell = file.cell(file.name or f"{file.file_name}-{weights.sha256[:8]}")
+    plan = CheckpointPlan(cell, file.info, file.arch, weights.sha256)
     missing = [wanted for wanted in evaluations if not _on_file(store, plan, wanted)]
     if missing:
-        data = replace(load(own.info.name, directory).to(device), info=own.info)
+        data = replace(load(file.info.name, directory).to(device), info=file.info)
         for wanted in missing:
             evaluation(wanted).check(data)
-        sources = {own.weights.name: loaded.file_sha256}
+        sources = {file.weights.name: loaded.file_sha256}
         evaluating = Evaluating(plan, model, weights, data, store, progress, sources, notes)
         with store.lock(cell):
             for wanted in missing:
@@ -111,38 +124,37 @@ def evaluate_own(
     return Evaluated(cell, found, notes)
 
 
-def registered_model(found: Checkpoint, directory: Path) -> OwnModel:
+def registered_model(found: CheckpointEntry, directory: Path) -> ModelFile:
     """The model of an entry of the registry, its file verified; `directory` is the data directory.
 
-    Raises `UserError` where `registry.held` does, and for a network of RobustBench's
+    Raises `UserError` where `registry.verified_file` does, and for a network of RobustBench's
     where that is not installed.
     """
-    path, (network, info) = held(found, directory), found.network
+    path, (network, info) = verified_file(found, directory), found.network
     remarks = [found.summary]
     if abs(found.eps_value - info.threat.eps) > EPS_DIGITS:
         remarks.append(f"trained with eps {found.eps}, attacked here with {info.threat.eps:.6g}")
-    return OwnModel(
-        path,
-        network,
-        info,
-        found.name,
-        found.entry,
-        found.drop,
-        found.prefix,
-        expected_sha256(found, directory),
-        tuple(remarks),
-    )
+    sha256 = expected_sha256(found, directory)
+    given = (found.name, found.entry, found.drop, found.prefix, sha256)
+    return ModelFile(path, network, info, *given, tuple(remarks))
 
 
-def load_own(own: OwnModel) -> tuple[nn.Module, Loaded]:
+def load_model_file(file: ModelFile) -> tuple[nn.Module, Loaded]:
     """Its network, not yet with the weights, and these. Raises `UserError` where they do not fit."""
-    if isinstance(own.arch, ZooArch):
-        model = zoo_model(own.arch.zoo_id, own.arch.dataset, own.arch.threat)
-        load = partial(load_zoo_checkpoint, own.weights, own.arch, model)
+    if isinstance(file.arch, ZooArch):
+        model = zoo_model(file.arch)
+        load = partial(load_zoo_checkpoint, file.weights, file.arch, model)
     else:
-        model = build(own.arch.name, own.info)
-        load = partial(load_checkpoint, own.weights, model)
-    return model, load(drop=own.drop, entry=own.entry, prefix=own.prefix, sha256=own.sha256)
+        model = build(file.arch.name, file.info)
+        load = partial(load_checkpoint, file.weights, model)
+    return model, load(drop=file.drop, entry=file.entry, prefix=file.prefix, sha256=file.sha256)
+
+
+def on_device(model: nn.Module, loaded: Loaded, device: torch.device) -> tuple[nn.Module, Weights]:
+    """The network with the weights that were read, ready to be evaluated, and these weights."""
+    model.load_state_dict(loaded.state)
+    model = model.to(device).to(memory_format=torch.channels_last).eval()
+    return model, Weights.of(loaded.state)
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:

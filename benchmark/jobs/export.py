@@ -11,15 +11,15 @@ import safetensors.torch
 from torch import Tensor
 
 from baselines import method
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalization_of
-from benchmark.checkpoints.registry import Checkpoint, registry, registry_file
+from benchmark.checkpoints.registry import registry, registry_file
 from benchmark.data import dataset_info
 from benchmark.engine.weights import WEIGHTS, load_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.records.cells import Cell
-from benchmark.records.records import Checkpoint as FromCheckpoint
-from benchmark.records.records import Finetuning, Making, Record, Training
+from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
 from benchmark.records.store import MAKING, Store
 from benchmark.report.model_card import base_spec, model_card
 
@@ -31,17 +31,26 @@ class Exported:
     """The bytes of a file, its entry for the registry, and its model card in Markdown."""
 
     content: bytes
-    entry: Checkpoint
+    entry: CheckpointEntry
     card: str
 
 
 def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | None = None) -> Exported:
-    """The network of `cell` as the checkpoint `name`; nothing is written.
+    """Pack the network of `cell` as the checkpoint `name`; nothing is written.
 
-    `source` is the path of the file from the folder of the registry that the entry is for.
-    The same cell gives the same bytes each time. `licence` is MIT unless the weights started from a
-    checkpoint of another. Raises `UserError` if the cell is not finished, if its weights are not here
-    or not those of its records, and if `name` cannot stand in a key.
+    Args:
+        cell: A finished cell.
+        source: The path of the file from the folder of the registry that the entry is for.
+        store: Where its records and weights are.
+        name: The name of the entry.
+        licence: MIT unless the weights started from a checkpoint of another.
+
+    Returns:
+        File, entry and model card; the same cell gives the same bytes each time.
+
+    Raises:
+        UserError: The cell is not finished, its weights are not here or not those of its records, or
+            `name` cannot stand in a key.
     """
     making, records = made(cell, store)
     path = store.work(cell) / WEIGHTS
@@ -79,7 +88,7 @@ def made(cell: Cell, store: Store) -> tuple[Making, list[Record]]:
     return making, records
 
 
-def card(entry: Checkpoint, store: Store) -> str:
+def card(entry: CheckpointEntry, store: Store) -> str:
     """The model card of a registered checkpoint that is of a cell on record.
 
     Raises `UserError` for one that is of none, and as `made` does.
@@ -106,12 +115,10 @@ def packed(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
-def toml_block(entry: Checkpoint) -> str:
+def toml_block(entry: CheckpointEntry) -> str:
     """The table of an entry as it stands in `checkpoints.toml`, without what is left at its default."""
-    lines = ["[[checkpoint]]"]
-    for name, value in entry.model_dump(exclude_defaults=True).items():
-        lines.append(f"{name} = {_toml(value)}")
-    return "\n".join(lines) + "\n"
+    fields = entry.model_dump(exclude_defaults=True).items()
+    return "\n".join(["[[checkpoint]]", *(f"{name} = {_toml(value)}" for name, value in fields)]) + "\n"
 
 
 def _toml(value: object) -> str:
@@ -127,7 +134,7 @@ def _metadata(
 ) -> dict[str, str]:
     """What the file says of itself; with `fingerprint` and `making` it can stand in `artifacts/`."""
     counts = {record.evaluation: {"k": record.k, "n": record.n} for record in records}
-    said = {
+    facts = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "cell": making.cell.cell.key,
@@ -137,29 +144,29 @@ def _metadata(
         "licence": licence,
         "making": making.model_dump_json(),
     }
-    return said | ({"fingerprint": fingerprint} if fingerprint else {})
+    return facts | ({"fingerprint": fingerprint} if fingerprint else {})
 
 
-def _origin(cell: Cell, store: Store) -> FromCheckpoint | None:
+def _origin(cell: Cell, store: Store) -> Checkpoint | None:
     """The checkpoint that the base of `cell` was read from; None if it was trained."""
     base = store.making(cell.base)
-    return base.details if base and isinstance(base.details, FromCheckpoint) else None
+    return base.details if base and isinstance(base.details, Checkpoint) else None
 
 
 def _entry(
     making: Making,
     records: list[Record],
-    origin: FromCheckpoint | None,
+    origin: Checkpoint | None,
     content: bytes,
     source: str,
     name: str,
     licence: str,
-) -> Checkpoint:
+) -> CheckpointEntry:
     cell, base = making.cell.cell, base_spec(making.spec)
     info, data = dataset_info(cell.dataset), base["dataset"]
     known = registry().get(origin.name) if origin else None
     try:
-        return Checkpoint(
+        return CheckpointEntry(
             name=name,
             dataset=cell.dataset,
             arch=cell.arch,
@@ -185,7 +192,7 @@ def _entry(
         ) from error
 
 
-def _what(making: Making, origin: FromCheckpoint | None) -> str:
+def _what(making: Making, origin: Checkpoint | None) -> str:
     """One sentence on what the weights really are."""
     cell, details = making.cell.cell, making.details
     network = f"{arch(cell.arch).label} on {dataset_info(cell.dataset).label}"
@@ -199,9 +206,7 @@ def _what(making: Making, origin: FromCheckpoint | None) -> str:
     return f"{network}: {start} as it was read ({details.what.rstrip('.')})."
 
 
-def _selects_on(
-    making: Making, origin: FromCheckpoint | None
-) -> Literal["test", "hold-out", "unknown"]:
+def _selects_on(making: Making, origin: Checkpoint | None) -> Literal["test", "hold-out", "unknown"]:
     """What chose epochs and alpha: test images if any step looked at them."""
     held_out = "hold_out" in base_spec(making.spec)
     if making.spec.get("selects_on") == "test" or not (origin or held_out):

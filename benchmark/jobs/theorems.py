@@ -219,12 +219,12 @@ def _rescaled(
 ) -> Rescaled:
     """MRC of `module` with `factor` times its weight, at the rate of `settings` and at one that grows
     with the square of the weight, so that the ascent is the same relative to it."""
-    twin = rescaled_network(model, module, factor, examples.x_adv[:COMPARED])
+    other = rescaled_network(model, module, factor, examples.x_adv[:COMPARED])
     exact = same_in_any_batch(examples, settings.batch_size)
-    tail = Rolling(twin, examples, memory if exact else 0).to(module)
+    tail = Rolling(other, examples, memory if exact else 0).to(module)
     reference = robust_loss(tail.network, tail.examples)
     found = [
-        module_criticality(twin, module, tail, replace(settings, lr=lr), reference, seed=0)
+        module_criticality(other, module, tail, replace(settings, lr=lr), reference, seed=0)
         for lr in (settings.lr, settings.lr * factor**2)
     ]
     mrc = found[0].mrc if found[0].valid else None

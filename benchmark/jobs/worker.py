@@ -1,10 +1,11 @@
 """One worker: makes the cells of a base model under its lock."""
 
-from contextlib import suppress
-from functools import cached_property
+import traceback
+from contextlib import AbstractContextManager, suppress
+from functools import cache
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from benchmark.data import load
 from benchmark.data.images import Dataset
@@ -12,78 +13,61 @@ from benchmark.engine import precision
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.workspace import WeightsDiffer
 from benchmark.errors import UserError
-from benchmark.jobs.sweep import Failure, Options, Report, Task
+from benchmark.jobs.tasks import Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_state
+from benchmark.records.cells import Cell
 from benchmark.run import run_cell
 
 
 class Worker:
-    """Keeps the dataset between tasks; `report(key, stage, done, total, note)` takes progress."""
+    """Makes the cells of tasks; keeps datasets between them. `report` takes progress."""
 
     def __init__(self, scale: Scale, options: Options, report: Report) -> None:
         torch.set_num_threads(options.threads)
         precision.use(options.precision)
         self.scale, self.options, self.report = scale, options, report
-        self.loaded: dict[str, Dataset] = {}
+        self.dataset = cache(self._dataset)
 
-    @cached_property
-    def device(self) -> torch.device:
-        return torch_device(self.options.device)
-
-    def dataset(self, name: str) -> Dataset:
-        if name not in self.loaded:
-            self.loaded[name] = load(name, self.options.data).to(self.device)
-        return self.loaded[name]
+    def _dataset(self, name: str) -> Dataset:
+        return load(name, self.options.data).to(torch_device(self.options.device))
 
     def do(self, task: Task, block: bool) -> list[Failure]:
         """Make the cells of `task`; returns what failed.
 
         Raises `filelock.Timeout` if another process has the base model and `block` is False.
         """
-        lock = self.options.store.lock(task.base)
-        if block:
-            self._wait(lock, task)
-        else:
-            lock.acquire(timeout=0)
-        try:
-            return self._do_locked(task)
-        finally:
-            lock.release()
+        with self._locked(task.base, block):
+            return [failed for cell in task.cells if (failed := self._make(cell))]
 
-    def _wait(self, lock: FileLock, task: Task) -> None:
-        while True:
-            self.report(task.base.key, "waiting for another process", 0, 1, "")
+    def _locked(self, base: Cell, block: bool) -> AbstractContextManager[object]:
+        lock = self.options.store.lock(base)
+        while block:
+            self.report(base.key, "waiting for another process", 0, 1, "")
             with suppress(Timeout):
-                lock.acquire(timeout=2)
-                return
+                return lock.acquire(timeout=2)
+        return lock.acquire(timeout=0)
 
-    def _do_locked(self, task: Task) -> list[Failure]:
-        failures: list[Failure] = []
-        store = self.options.store
-        for cell in task.cells:
-            try:
-                plan = Plan.of(cell, self.scale)
-                if cell_state(store, plan, self.scale.evaluations) is State.DONE:
-                    continue
+    def _make(self, cell: Cell) -> Failure | None:
+        def progress(stage: str, done: int, total: int, note: str = "") -> None:
+            self.report(cell.key, stage, done, total, note)
 
-                def progress(
-                    stage: str, done: int, total: int, note: str = "", key: str = cell.key
-                ) -> None:
-                    self.report(key, stage, done, total, note)
-
-                data, options = self.dataset(cell.dataset), self.options
-                run = Run(plan, data, store, progress, options.memory, options.takeover)
+        options = self.options
+        try:
+            plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
+            run = Run(plan, data, options.store, progress, options.memory, options.takeover)
+            if options.make is None:
                 run_cell(run, self.scale.evaluations)
-            except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
-                failures.append(failure(cell.key, error))
-        return failures
+            else:
+                options.make(run)
+        except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
+            return failure(cell.key, error)
+        return None
 
 
 def torch_device(name: str) -> torch.device:
-    """The device called `name`. Raises `UserError` if this machine does not have it."""
+    """Return the device called `name`. Raises `UserError` if this machine does not have it."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -94,14 +78,11 @@ def torch_device(name: str) -> torch.device:
 
 
 def failure(key: str, error: Exception) -> Failure:
-    """One line about `error`; unexpected ones keep their type and place."""
+    """Describe `error` in one line; unexpected ones keep their type and place."""
     if isinstance(error, UserError):
         return Failure(key, str(error), True)
     if isinstance(error, TrainingFailed | WeightsDiffer):
         return Failure(key, str(error), False)
-    trace, place = error.__traceback__, ""
-    while trace is not None:
-        frame = trace.tb_frame
-        place = f"{frame.f_globals.get('__name__')}:{trace.tb_lineno}"
-        trace = trace.tb_next
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    place = f"{frame.f_globals.get('__name__')}:{line}"
     return Failure(key, f"{type(error).__name__}: {error} (at {place})", False)

@@ -10,7 +10,7 @@ from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError, first_problem
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import starting_from
-from benchmark.records.cells import IN, OWN, Slot
+from benchmark.records.cells import IN, OWN, ScaleName
 
 DEFAULT = "quick"
 _SCALE = TypeAdapter(Scale)
@@ -23,7 +23,7 @@ def scale(name: str, results: Path | None = None) -> Scale:
     in another precision than its own. Names that are not the suite's are looked for among the scales
     that were filed in the tree `results`, if one is given.
     """
-    known = Slot.parse(name).scale
+    known = ScaleName.parse(name).scale
     if name.endswith(".toml") and (known not in SCALES or Path(name).is_file()):
         return _read(Path(name))
     if known in SCALES:
@@ -43,7 +43,7 @@ def called(slot: str, scale: Scale) -> Scale:
 
     Raises `UserError` if there is no such checkpoint or precision.
     """
-    _, precision, checkpoint = Slot.parse(slot)
+    _, precision, checkpoint = ScaleName.parse(slot)
     found = scale if checkpoint is None else starting_from(scale, [checkpoint])
     other = in_precision(found, precision)
     if precision is not None and other == found:
@@ -55,7 +55,7 @@ def called(slot: str, scale: Scale) -> Scale:
 def arguments(slot: str, results: Path) -> str:
     """What follows `--scale` to name `slot` on the command line; scales that are not the suite's are
     filed in `results`."""
-    scale, precision, checkpoint = Slot.parse(slot)
+    scale, precision, checkpoint = ScaleName.parse(slot)
     flags = (("--precision", precision), ("--from-checkpoint", checkpoint))
     file = scale if scale in SCALES else str(filed(scale, results))
     return " ".join((file, *(f"{flag} {value}" for flag, value in flags if value is not None)))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from baselines import method
 from benchmark.algorithm.protocols import PAPER, Finetune, finetune
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalised
-from benchmark.checkpoints.registry import Checkpoint
 from benchmark.data import dataset_info
 from benchmark.data.hold_out import HoldOut
 from benchmark.data.info import DatasetInfo, LinfAttack
@@ -43,7 +43,7 @@ class BasePlan:
     method: Method
     recipe: Recipe
     hold_out: HoldOut | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: CheckpointEntry | None = None
 
     @classmethod
     def of(cls, cell: Cell, scale: Scale) -> "BasePlan":

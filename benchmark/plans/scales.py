@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from benchmark.checkpoints.registry import TrainedModel, trained_model
 from benchmark.engine.precision import NAMES
 from benchmark.errors import UserError, first_problem
-from benchmark.plans.start import Place, place_of
 from benchmark.records.cells import FROM, IN, PART, Cell
 
 
@@ -91,7 +91,7 @@ class Scale:
     @property
     def for_audit(self) -> tuple[str, ...]:
         """The evaluations that the audit shows."""
-        return self.audit or (*self.evaluations, "autoattack")
+        return self.audit or tuple(dict.fromkeys((*self.evaluations, "autoattack")))
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -110,9 +110,9 @@ class Scale:
         return f"{self.name}{FROM}{'+'.join(self.checkpoints)}" if self.checkpoints else self.name
 
     @cached_property
-    def _by_place(self) -> dict[Place, str]:
+    def _by_place(self) -> dict[TrainedModel, str]:
         pairs = zip(self.checkpoints, self.slots, strict=True)
-        return {place_of(name): slot for name, slot in pairs}
+        return {trained_model(name): slot for name, slot in pairs}
 
     def seeds_of(self, dataset: str, arch: str, method: str) -> tuple[int, ...]:
         """The seeds of a model and of all its fine-tunings.
@@ -136,7 +136,7 @@ class Scale:
 
     def has(self, dataset: str, arch: str, method: str, seed: int = 0) -> bool:
         """Whether there are cells of this model: all that is trained, else that of a checkpoint."""
-        return not self.checkpoints or Place(dataset, arch, method, seed) in self._by_place
+        return not self.checkpoints or TrainedModel(dataset, arch, method, seed) in self._by_place
 
     def slot(self, dataset: str, arch: str, method: str, seed: int = 0) -> str:
         """What stands for the scale in the keys of this model's cells.
@@ -145,7 +145,7 @@ class Scale:
         """
         if not self.checkpoints:
             return self.name
-        where = Place(dataset, arch, method, seed)
+        where = TrainedModel(dataset, arch, method, seed)
         if where not in self._by_place:
             raise UserError(f"none of the checkpoints {', '.join(self.checkpoints)} is of {where}")
         return self._by_place[where]

@@ -8,9 +8,10 @@ never trained.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from benchmark.checkpoints.registry import Checkpoint, checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
+from benchmark.checkpoints.registry import TrainedModel, checkpoint, trained_model
 from benchmark.data import dataset_info
 from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
@@ -24,36 +25,6 @@ FIRST_METHOD = "pgd-at"
 """The method that Table 2 leaves to Table 1."""
 
 
-class Place(NamedTuple):
-    """What a checkpoint is of, in the names of keys."""
-
-    dataset: str
-    arch: str
-    method: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.dataset}/{self.arch}/{self.method}/seed{self.seed}"
-
-
-def place_of(name: str) -> Place:
-    """What the checkpoint `name` is of.
-
-    Raises `UserError` if the registry has none of that name, or one that no cell can start from: of a
-    network or a method that is none of this suite's.
-    """
-    found = checkpoint(name)
-    elsewhere = f"`python -m benchmark evaluate --checkpoint {name}` evaluates it as it is"
-    if found.is_zoo:
-        raise UserError(
-            f"checkpoint '{name}' is of '{found.arch}', and criticality is measured of the modules of "
-            f"this suite's networks; {elsewhere}"
-        )
-    if found.method is None:
-        raise UserError(f"checkpoint '{name}' is of no training method of this suite; {elsewhere}")
-    return Place(found.dataset, found.arch, found.method, found.seed)
-
-
 def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = False) -> "Scale":
     """`scale` cut down to what the checkpoints `names` are of, and starting from them.
 
@@ -63,7 +34,7 @@ def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = 
     are then left aside. Raises `UserError` if two are of the same model, one is of a dataset that the
     scale does not have, some network has fewer seeds than another, or none is left.
     """
-    places = {name: place_of(name) for name in dict.fromkeys(names)}
+    places = {name: trained_model(name) for name in dict.fromkeys(names)}
     if beyond_first:
         left = {name: where for name, where in places.items() if where.method != FIRST_METHOD}
         if not left:
@@ -107,7 +78,7 @@ def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = 
     )
 
 
-def start(cell: Cell, scale: "Scale") -> Checkpoint | None:
+def start(cell: Cell, scale: "Scale") -> CheckpointEntry | None:
     """The checkpoint that `cell` starts from at `scale`; None if its base model is trained.
 
     Raises `UserError` if the cell is of another scale, or the checkpoint is not of the cell's model or
@@ -117,7 +88,7 @@ def start(cell: Cell, scale: "Scale") -> Checkpoint | None:
         raise UserError(f"{cell.key} is not of {' or '.join(scale.slots)}")
     if not scale.checkpoints or cell.checkpoint is None:
         return None
-    found, where = checkpoint(cell.checkpoint), place_of(cell.checkpoint)
+    found, where = checkpoint(cell.checkpoint), trained_model(cell.checkpoint)
     if where != (cell.dataset, cell.arch, cell.method, cell.seed):
         raise UserError(f"checkpoint '{found.name}' is of {where}, which {cell.key} is not")
     if cell.base.finetune != BASE and not held_out(found.name):
@@ -137,7 +108,7 @@ def held_out(name: str) -> bool:
     return cell is not None and Cell.parse(cell).base.finetune == BASE + HELD_OUT
 
 
-def tensors_of(found: Checkpoint) -> Spec:
+def tensors_of(found: CheckpointEntry) -> Spec:
     """The part of a registry entry that decides which tensors a cell starts from, for its spec.
 
     `file_sha256` is None where the registry does not know it; then the user accepted a file.
@@ -151,7 +122,7 @@ def tensors_of(found: Checkpoint) -> Spec:
     }
 
 
-def caveats(found: Checkpoint) -> list[str]:
+def caveats(found: CheckpointEntry) -> list[str]:
     """What a reader of a number of this checkpoint's cells should know."""
     remarks, evaluated = [], dataset_info(found.dataset).threat.eps
     if abs(found.eps_value - evaluated) > 1e-9:
@@ -169,7 +140,7 @@ def caveats(found: Checkpoint) -> list[str]:
     return remarks
 
 
-def _quoted(names: Sequence[str] | dict[str, Place]) -> str:
+def _quoted(names: Sequence[str] | dict[str, TrainedModel]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 

@@ -1,1 +1,1 @@
-"""The nouns and their files: cells, records, specs, the store (no torch)."""
+"""The nouns and their files: cells, records, specs, the store."""

@@ -33,15 +33,15 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-class Slot(NamedTuple):
-    """What stands for the scale in a key: its name, with what its cells have instead of its own."""
+class ScaleName(NamedTuple):
+    """The name of a scale in keys, with what its cells have instead of its own."""
 
     scale: str
     precision: str | None = None
     checkpoint: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "Slot":
+    def parse(cls, text: str) -> "ScaleName":
         """The parts of `SCALE[-in-PRECISION][-from-CHECKPOINT]`; any of them may be unknown."""
         rest, starts, checkpoint = text.partition(FROM)
         scale, differs, precision = rest.partition(IN)
@@ -87,14 +87,14 @@ class Cell:
     @property
     def checkpoint(self) -> str | None:
         """Name of the checkpoint that the cell starts from; None if its base model is trained."""
-        return Slot.parse(self.scale).checkpoint or None
+        return ScaleName.parse(self.scale).checkpoint or None
 
     def seed_for(self, stage: str, *parts: object) -> int:
         """Seed of one stage (`"train"`, `"pgd10x3"`, ...), refined by `parts` such as the epoch.
 
         The same draws are made in every precision, so that only rounding differs.
         """
-        scale = str(Slot.parse(self.scale)._replace(precision=None))
+        scale = str(ScaleName.parse(self.scale)._replace(precision=None))
         return derive_seed(replace(self, scale=scale).key, stage, *parts)
 
     @classmethod

@@ -1,56 +1,51 @@
-"""`results/evidence/<scale>.json`: measurements for two claims that no record answers (no torch).
+"""`results/evidence/<scale>.json`: measurements for two claims that no record answers.
 
 - Theorem 3.1 (Equation 3): while a module stays inside the ball ||dW|| <= `radius` ||W||, fine-tuning
   it raises the robust loss by at most its MRC. A `Move` is such a change, with its rise.
 - Theorem A.4 (Equations 11, 25-43): MRC does not change when a layer is multiplied by a factor that the
   next one takes back. A `Rescaled` is a module's MRC, measured again in such a network.
 
-How they are measured is said in `benchmark.jobs.theorems`. The file is of the first dataset, network
-and method of its scale and has one entry per seed, in order; it may lack seeds of the scale.
+`benchmark.jobs.theorems` measures them. The file is of the first dataset, network and method of its
+scale and has one entry per seed, in order; seeds of the scale may be missing.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
-from benchmark.errors import UserError, first_problem
-from benchmark.records.cells import Cell
-from benchmark.records.files import read_if_there
-from benchmark.records.records import ModuleCriticality, Provenance, Sha256
+from benchmark.errors import UserError
+from benchmark.records.cells import PART
+from benchmark.records.files import Frozen, read_model
+from benchmark.records.records import MAKE_AGAIN, ModuleCriticality, Provenance, Sha256
 from benchmark.records.specs import spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
 TUNED = "rift"
-"""The fine-tuning that the evidence is of."""
+"""The fine-tuning that was measured."""
 FACTORS = (0.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 """What modules are multiplied by. Powers of two, by which floating-point numbers scale without
 rounding, so that a different MRC is the estimator's doing and not that of last bits."""
 SAME = 0.01
-"""Two MRC that differ by no more than this share are called the same: other versions and thread counts
-move a value by a few hundredths of a percent, an estimator that depends on the scale by several."""
+"""Two MRC that differ by no more than this share are the same: other versions and thread counts move a
+value by a few hundredths of a percent, an estimator that depends on the scale by several."""
 Point = Literal["fine-tuned", "interpolated", "sphere"]
 Role = Literal["tuned", "most critical"]
 ROUNDING = 1e-5
 """By what share a norm that was projected onto the sphere may exceed the radius."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Move(Frozen):
+    """A point on the way from the adversarially trained to the fine-tuned weights, and its robust loss.
 
-
-class Move(_Model):
-    """Weights on the way from the adversarially trained to the fine-tuned ones, and what they do to the
-    mean robust loss.
-
-    `point` says which: `fine-tuned` (alpha = 1), `interpolated` (alpha*), or `sphere`, where the way
-    leaves the ball; there is none of the last if it never does. `norm_ratio` is ||dW|| / ||W|| of the
-    module's weight. `loss_rise` is in nats per example and `accuracy_drop` a fraction, both on the
-    adversarial examples that MRC is measured on, with nothing but that weight changed, as in the
-    theorem: batch-norm statistics, and a classifier's bias, are those of the adversarially trained
-    model. `..._recrafted` are of the same weights on examples crafted against them from the same
-    starts, as the robust loss of Equation 1 has it; `..._with_bn` are of the whole model at that alpha,
-    statistics and bias included, on MRC's examples.
+    `point` is `fine-tuned` (alpha = 1), `interpolated` (alpha*), or `sphere`, where the way leaves the
+    ball, if it does. `norm_ratio` is ||dW|| / ||W|| of the module's weight. `loss_rise` is in nats per
+    example and `accuracy_drop` a fraction, both on the adversarial examples of MRC, with nothing but
+    that weight changed, as in the theorem: batch-norm statistics, and a classifier's bias, are those of
+    the adversarially trained model. `..._recrafted` are of the same weights on examples crafted against
+    them from the same starts (the robust loss of Equation 1); `..._with_bn` are of the whole model at
+    that alpha, statistics and bias included, on MRC's examples.
     """
 
     point: Point
@@ -64,14 +59,13 @@ class Move(_Model):
     accuracy_drop_with_bn: FiniteFloat
 
 
-class Rescaled(_Model):
+class Rescaled(Frozen):
     """A module's criticality once its weight is `factor` times what it was and the batch normalisation
     behind it takes that back, in a network that computes the same.
 
-    `rank` is its place among all modules that have a valid MRC (1: least critical) when the others are
-    as they were; None if its own is not valid.
-    `mrc_with_lr` is MRC once more, with the rate of the ascent multiplied by `factor` squared: what an
-    estimator whose rate is relative to the weight would give. None if that ascent diverged.
+    `rank` is its place among all modules with a valid MRC (1: least critical), the others unchanged;
+    None if its own is not valid. `mrc_with_lr` is MRC with the ascent's rate times `factor` squared, as
+    of an estimator whose rate is relative to the weight; None if that ascent diverged.
     """
 
     factor: float = Field(gt=0, allow_inf_nan=False)
@@ -80,9 +74,9 @@ class Rescaled(_Model):
     mrc_with_lr: FiniteFloat | None
 
 
-class RescaledModule(_Model):
-    """One module at every factor; `rank` as that of `Rescaled`. `rescaled` is empty where `reason` says
-    why it cannot be rescaled."""
+class RescaledModule(Frozen):
+    """One module at every factor; `rank` as that of `Rescaled`. `rescaled` is empty where there is a
+    `reason` why it cannot be rescaled."""
 
     role: Role
     criticality: ModuleCriticality
@@ -103,13 +97,13 @@ class RescaledModule(_Model):
         return self.criticality.module
 
 
-class SeedEvidence(_Model):
+class SeedEvidence(Frozen):
     """The evidence of one seed.
 
-    `key` is that of the fine-tuned cell. `mrc` is that of the tuned `module` by Algorithm 1, within
-    ||dW|| <= `radius` ||W||; None if its ascent diverged. `modules` is how many modules the network
-    has. `spec` is `evidence_spec`. The provenance's `weights_sha256` is that of the adversarially
-    trained weights, `tuned_sha256` of those at alpha*.
+    `key` names the fine-tuned cell. `mrc` is that of the tuned `module` by Algorithm 1, within
+    ||dW|| <= `radius` ||W||; None if its ascent diverged. `modules` is the network's number of modules,
+    `spec` the `evidence_spec`. The provenance's `weights_sha256` is that of the adversarially trained
+    weights, `tuned_sha256` that of those at alpha*.
     """
 
     seed: int = Field(ge=0)
@@ -142,7 +136,7 @@ class SeedEvidence(_Model):
         return self
 
     def inside(self, move: Move) -> bool:
-        """Whether `move` stays inside the ball, so that Theorem 3.1 speaks of it."""
+        """Whether `move` stays inside the ball, where Theorem 3.1 holds."""
         return move.norm_ratio <= self.radius * (1 + ROUNDING)
 
     def bounded(self, move: Move) -> bool | None:
@@ -153,7 +147,7 @@ class SeedEvidence(_Model):
         return max(move.loss_rise, move.loss_rise_recrafted) <= self.mrc
 
 
-class Evidence(_Model):
+class Evidence(Frozen):
     """The evidence of one scale: of `method` on `arch` and `dataset`, by seed."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -168,27 +162,15 @@ class Evidence(_Model):
         numbers = [each.seed for each in self.seeds]
         if numbers != sorted(set(numbers)):
             raise ValueError("every seed stands once, in order")
+        parts = f"/{self.dataset}/{self.arch}/{self.method}/{TUNED}/seed"
         for each in self.seeds:
-            cell = _cell(each.key)
-            if (cell.dataset, cell.arch, cell.method, cell.finetune) != (
-                self.dataset,
-                self.arch,
-                self.method,
-                TUNED,
-            ):
+            if not re.fullmatch(rf"{PART}{re.escape(parts)}\d+", each.key):
                 raise ValueError(f"{each.key} is not of {self.dataset}, {self.arch}, {self.method}")
         return self
 
 
-def _cell(key: str) -> Cell:
-    try:
-        return Cell.parse(key)
-    except UserError as error:
-        raise ValueError(str(error)) from error
-
-
 def evidence_path(results: Path, scale: str) -> Path:
-    """The file of the scale called `scale` (its `stem`, if it starts from checkpoints)."""
+    """The file of the scale called `scale` in the results tree `results`."""
     return results / "evidence" / f"{scale}.json"
 
 
@@ -198,15 +180,7 @@ def evidence(results: Path, scale: str) -> Evidence | None:
     Raises `UserError` for a file that is broken, of another scale or cannot be read.
     """
     path = evidence_path(results, scale)
-    if (content := read_if_there(path)) is None:
-        return None
-    try:
-        found = Evidence.model_validate_json(content)
-    except ValidationError as error:
-        raise UserError(
-            f"'{path}' is not evidence of schema {SCHEMA_VERSION}: {first_problem(error)}; restore it "
-            "from version control or move it away to make it again"
-        ) from error
-    if found.scale != scale:
+    found = read_model(Evidence, path, f"is not evidence of schema {SCHEMA_VERSION}", MAKE_AGAIN)
+    if found is not None and found.scale != scale:
         raise UserError(f"'{path}' is evidence of the scale '{found.scale}'; name it after that")
     return found

@@ -1,15 +1,29 @@
-"""Writing files so that a killed process leaves either the old file, the new one, or none; and reading
-those that may not be there."""
+"""Files: written whole or not at all, read where they may be missing, parsed by a schema."""
 
 import os
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
-from benchmark.errors import UserError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmark.errors import UserError, first_problem
+
+
+class Frozen(BaseModel):
+    """A schema: no fields but those declared, and none that changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` through a temporary file in the same folder and a rename."""
+    """Write `content` to `path` through a temporary file in the same folder and a rename.
+
+    A killed process leaves the old file, the new one, or none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
@@ -35,3 +49,21 @@ def read_if_there(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise UserError(f"cannot read '{path}' ({error.strerror}); move it away or mend it") from error
+
+
+def parse_model(kind: type[M], content: str | bytes, path: object, wrong: str, remedy: str) -> M:
+    """The JSON `content` of `path` as a `kind`.
+
+    Raises `UserError` otherwise, in one line: the path is what `wrong` calls it, because of the first
+    problem, and `remedy` is what to do.
+    """
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise UserError(f"'{path}' {wrong}: {first_problem(error)}; {remedy}") from error
+
+
+def read_model(kind: type[M], path: Path, wrong: str, remedy: str) -> M | None:
+    """The JSON file at `path` as a `kind`, as `parse_model` does it; None if nothing is there."""
+    content = read_if_there(path)
+    return None if content is None else parse_model(kind, content, path, wrong, remedy)

@@ -1,49 +1,32 @@
 """What is read from and written to `results/`: one record per evaluation, one making per model.
 
-Accuracies are counts k of n; `value` = k / n is kept beside them for readers of the JSON. A file
-that does not fit is refused with its path and the first thing that is wrong.
+Accuracies are counts k of n; `value` = k / n is kept beside them for readers of the JSON.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, FiniteFloat, model_serializer, model_validator
 
-from benchmark.errors import UserError, first_problem
 from benchmark.records.cells import Cell
+from benchmark.records.files import Frozen, parse_model
 from benchmark.records.specs import Spec, spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
 """Packages whose versions a provenance names, beside that of Python."""
+MAKE_AGAIN = "restore it from version control or move it away to make it again"
 WARNING = "warning: "
 """Begins those remarks of a record that warn of its number."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 VANISHING = ZERO_GRADIENTS, ZERO_LOSSES = "zero-gradients", "zero-losses"
 """Parts that count the clean images at which the cross-entropy's gradient by the pixels, or the
 cross-entropy itself, is exactly zero in fp32."""
 
 
-class Count(_Model):
+class Count(Frozen):
     """`k` correct of `n`. Of the others `not_finite` had a NaN or an infinity among their logits; files
     hold that number only where it is not 0."""
 
@@ -60,8 +43,8 @@ class Count(_Model):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_zero(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = serialize(self)
+    def _without_zero(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = serialize(self)
         return {name: value for name, value in fields.items() if value or name != "not_finite"}
 
     @classmethod
@@ -82,7 +65,7 @@ class Count(_Model):
         return f"{100 * self.fraction:.2f} %{lost}"
 
 
-class CellName(_Model):
+class CellName(Frozen):
     """A cell as it stands in a file."""
 
     scale: str
@@ -101,15 +84,15 @@ class CellName(_Model):
         return Cell(**self.model_dump())
 
 
-class Provenance(_Model):
+class Provenance(Frozen):
     """Where, when and with what a number was made.
 
-    `commit` is None outside a git checkout, `dirty` says whether tracked files differed from it;
-    `started` is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a
-    training, since `started` otherwise; `resumed` says that an earlier, interrupted attempt had
-    done a part of the work, and `begun` what was different then, if anything was. `chunk` is the number
-    of images that were judged, and attacked by PGD, at once (AutoAttack's is in its spec); on which
-    hardware it matters is said in `benchmark.engine.pgd`.
+    `commit` is None outside a git checkout, `dirty` whether tracked files differed from it; `started`
+    is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a training, since
+    `started` otherwise; `resumed` whether an interrupted attempt had done a part of the work, and
+    `begun` what was different then, if anything was. `chunk` is the number of images that were
+    classified, and attacked by PGD, at once; `benchmark.engine.pgd` tells on which hardware it matters,
+    and AutoAttack's is in its spec.
     """
 
     commit: str | None
@@ -127,7 +110,7 @@ class Provenance(_Model):
     data_sha256: Sha256
 
 
-class EpochLog(_Model):
+class EpochLog(Frozen):
     """One epoch (counted from 1): mean training loss, last learning rate, and selection score."""
 
     epoch: int = Field(ge=1)
@@ -136,11 +119,11 @@ class EpochLog(_Model):
     selection: Count | None
 
 
-class ModuleCriticality(_Model):
+class ModuleCriticality(Frozen):
     """MRC of one module: rise of the mean robust loss, drop of robust accuracy (fraction) and
     ||dW||/||W|| where that loss was taken; `epochs` is the number of epochs of ascent.
 
-    The three values are None if the ascent diverged. `constrained` says whether the constraint on
+    The three values are None if the ascent diverged. `constrained` tells whether the constraint on
     ||dW|| was ever active.
     """
 
@@ -163,7 +146,7 @@ class ModuleCriticality(_Model):
 
     @property
     def failed(self) -> bool:
-        """Whether the ascent ended lower than it began: its ball holds W, where the rise is 0."""
+        """Whether the ascent ended lower than it began: its ball contains W, where the rise is 0."""
         return self.mrc is not None and self.mrc < 0
 
     @property
@@ -173,7 +156,7 @@ class ModuleCriticality(_Model):
 
     @property
     def remark(self) -> str | None:
-        """What a reader of the values should know; None if there is nothing."""
+        """A warning for readers of the values, if there is reason for one."""
         if self.diverged:
             return "the ascent diverged: there is no MRC"
         if self.failed:
@@ -184,10 +167,9 @@ class ModuleCriticality(_Model):
 
 
 def flagged(entries: Iterable[ModuleCriticality]) -> list[str]:
-    """Names of the modules whose constraint was never active, in the order of `entries`.
+    """Names of the modules with a valid MRC whose constraint was never active, in their order.
 
-    Their ascent ended inside the ball, so that MRC is under-estimated and may make them look less
-    critical than they are. A module whose MRC is not valid is not among them.
+    Their ascent ended inside the ball: MRC is under-estimated and may make them look less critical.
     """
     return [entry.module for entry in entries if entry.valid and not entry.constrained]
 
@@ -197,7 +179,7 @@ def not_valid(entries: Iterable[ModuleCriticality]) -> list[str]:
     return [entry.module for entry in entries if not entry.valid]
 
 
-class CurvePoint(_Model):
+class CurvePoint(Frozen):
     """Accuracy at one interpolation coefficient; `robust` is None where it was not needed."""
 
     alpha: float = Field(ge=0, le=1)
@@ -205,7 +187,7 @@ class CurvePoint(_Model):
     robust: Count | None
 
 
-class Training(_Model):
+class Training(Frozen):
     """How adversarially trained weights came to be."""
 
     kind: Literal["training"] = "training"
@@ -214,13 +196,13 @@ class Training(_Model):
     best: Count
 
 
-class Checkpoint(_Model):
+class Checkpoint(Frozen):
     """Adversarially trained weights that were not trained here but read from a checkpoint.
 
-    `name` is its name in the registry, which said the rest when it was read: `source` where the file is
-    had from, `what` it really is, `eps` of its training; `file_sha256` is the hash of the file's bytes,
-    and `notes` has a line for each thing done to its state dict. The making's `data_sha256` is of the
-    training images that fine-tuning goes on with; its authors' are not known.
+    `name`, `source` (where the file comes from), `licence`, `what` (the model it really holds) and
+    `eps` (of its training) are the registry's at that time; `file_sha256` is the hash of the file, and
+    `notes` has a line for each change to its state dict. The `data_sha256` beside it is of the training
+    images that fine-tuning goes on with; its authors' are not known.
     """
 
     kind: Literal["checkpoint"] = "checkpoint"
@@ -233,7 +215,7 @@ class Checkpoint(_Model):
     notes: list[str]
 
 
-class Finetuning(_Model):
+class Finetuning(Frozen):
     """How fine-tuned weights came to be: the modules, the epochs and the interpolation."""
 
     kind: Literal["fine-tuning"] = "fine-tuning"
@@ -247,7 +229,7 @@ class Finetuning(_Model):
     curve: list[CurvePoint]
 
 
-class _File(_Model):
+class _ResultFile(Frozen):
     schema_version: Literal[1] = SCHEMA_VERSION
     cell: CellName
     spec: dict[str, Any]
@@ -261,21 +243,21 @@ class _File(_Model):
         return self
 
 
-class Making(_File):
+class Making(_ResultFile):
     """One model: how its weights were made. Its file is `<key>/making.json`."""
 
     details: Training | Checkpoint | Finetuning = Field(discriminator="kind")
 
 
-class Record(_File):
+class Record(_ResultFile):
     """One evaluation of one model. Its file is `<key>/<evaluation>.json`.
 
     `parts` are the counts that the value is made of (per run, per corruption and severity), and those
     of images that may mislead: `not-finite`, `zero-gradients` and `zero-losses`; `bits_sha256` is the
     hash of the file of per-image correctness beside it. `sources` are sha256 by name of files that were
-    read beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know of
-    them. `same_as` is read and not written: in older records, the key of a cell with the very same
-    weights whose evaluation was taken over.
+    read beside the dataset (corrupted copies, frost pictures), `remarks` what a reader should know.
+    `same_as` is read and not written: in older records, the key of a cell with the very same weights
+    whose evaluation was taken over.
     """
 
     evaluation: str
@@ -290,7 +272,7 @@ class Record(_File):
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
-        if self.value != Count(k=self.k, n=self.n).fraction:
+        if self.value != self.count.fraction:
             raise ValueError(f"value {self.value} is not k / n = {self.k} / {self.n}")
         return self
 
@@ -304,18 +286,13 @@ class Record(_File):
         return [each.removeprefix(WARNING) for each in self.remarks if each.startswith(WARNING)]
 
 
-F = TypeVar("F", bound=_File)
+F = TypeVar("F", bound=_ResultFile)
 
 
 def parse_file(kind: type[F], text: str | bytes, path: object) -> F:
     """A record or making from JSON. Raises `UserError` with the path and the first thing wrong."""
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(
-            f"'{path}' is not a {kind.__name__.lower()} of schema {SCHEMA_VERSION}: "
-            f"{first_problem(error)}; restore it from version control or move it away to make it again"
-        ) from error
+    wrong = f"is not a {kind.__name__.lower()} of schema {SCHEMA_VERSION}"
+    return parse_model(kind, text, path, wrong, MAKE_AGAIN)
 
 
 def hashed(spec: Spec) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell
 from benchmark.records.files import read_if_there, write_atomically
-from benchmark.records.records import Making, Record, parse_file
+from benchmark.records.records import F, Making, Record, parse_file
 
 MAKING = "making"
 Bits = dict[str, NDArray[np.bool_]]
@@ -72,10 +72,8 @@ class Store:
         Refuses one that is broken or cannot be read.
         """
         path = self.record_path(cell, evaluation)
-        if (content := read_if_there(path)) is None:
-            return None
-        record = parse_file(Record, content, path)
-        if record.cell.cell != cell or record.evaluation != evaluation:
+        record = _read(Record, path)
+        if record and (record.cell.cell != cell or record.evaluation != evaluation):
             raise UserError(
                 f"'{path}' holds the record {record.cell.cell.key} {record.evaluation}, which does "
                 "not belong there; move it to its own folder"
@@ -94,29 +92,23 @@ class Store:
     def making(self, cell: Cell) -> Making | None:
         """How the weights of `cell` were made; None if that is not on disk."""
         path = self.record_path(cell, MAKING)
-        if (content := read_if_there(path)) is None:
-            return None
-        making = parse_file(Making, content, path)
-        if making.cell.cell != cell:
+        making = _read(Making, path)
+        if making and making.cell.cell != cell:
             raise UserError(f"'{path}' belongs to {making.cell.cell.key}; move it to its own folder")
         return making
 
     def write_record(self, record: Record, bits: bytes) -> None:
         """Write a record and its bits once; the record last, so that it is never without them."""
-        path = self.record_path(record.cell.cell, record.evaluation)
-        self._refuse_second(path)
-        write_atomically(path.with_suffix(".npz"), bits)
-        self._write_once(path, record)
+        self._write_once(self.record_path(record.cell.cell, record.evaluation), record, bits)
 
     def write_making(self, making: Making) -> None:
         self._write_once(self.record_path(making.cell.cell, MAKING), making)
 
-    def _refuse_second(self, path: Path) -> None:
+    def _write_once(self, path: Path, content: Record | Making, bits: bytes | None = None) -> None:
         if path.exists():
             raise UserError(f"'{path}' exists and results are written once; move it away first")
-
-    def _write_once(self, path: Path, content: Record | Making) -> None:
-        self._refuse_second(path)
+        if bits is not None:
+            write_atomically(path.with_suffix(".npz"), bits)
         write_atomically(path, (content.model_dump_json(indent=1) + "\n").encode())
 
     def bits(self, record: Record) -> Bits:
@@ -145,6 +137,11 @@ class Store:
         root = self.results / "records"
         folders = {path.parent for path in root.glob("*/*/*/*/*/*/*.json")}
         yield from sorted(folder.relative_to(root).as_posix() for folder in folders)
+
+
+def _read(kind: type[F], path: Path) -> F | None:
+    content = read_if_there(path)
+    return None if content is None else parse_file(kind, content, path)
 
 
 def pack_bits(bits: Mapping[str, NDArray[Any]]) -> tuple[bytes, str]:

@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from benchmark.errors import UserError, first_problem
-from benchmark.records.files import read_if_there
+from benchmark.records.files import Frozen, read_model
 from benchmark.records.records import Provenance, Sha256
 from benchmark.records.specs import spec_hash
 from benchmark.report.estimates import change_of_flags
@@ -23,11 +22,7 @@ EMULATED = "emulated"
 Places = tuple[Annotated[int, Field(ge=0)], ...]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FlagRun(_Model):
+class FlagRun(Frozen):
     """One PGD run from the same starts in both precisions.
 
     `fp32` images are right under the fp32 attack; `only_fp32` and `only_bf16` are the places in the
@@ -39,7 +34,7 @@ class FlagRun(_Model):
     only_bf16: Places
 
 
-class Changes(_Model):
+class Changes(Frozen):
     """What bf16 changes of one model on one device.
 
     `units` names what multiplies bf16 matrices there (`amx_bf16`, `avx512_bf16`, `sm_90`), or is
@@ -81,7 +76,7 @@ class Changes(_Model):
         return found
 
 
-class _File(_Model):
+class _ChangesFile(Frozen):
     schema_version: Literal[1] = 1
     measured: tuple[Changes, ...]
 
@@ -100,22 +95,15 @@ def changes_path(results: Path) -> Path:
 
 def read_changes(results: Path) -> tuple[Changes, ...]:
     """What has been measured. Raises `UserError` for a file that is broken or cannot be read."""
-    path = changes_path(results)
-    if (content := read_if_there(path)) is None:
-        return ()
-    try:
-        return _File.model_validate_json(content).measured
-    except ValidationError as error:
-        raise UserError(
-            f"'{path}' does not fit its schema: {first_problem(error)}; restore it from version "
-            "control or move it away to measure again"
-        ) from error
+    remedy = "restore it from version control or move it away to measure again"
+    found = read_model(_ChangesFile, changes_path(results), "does not fit its schema", remedy)
+    return () if found is None else found.measured
 
 
 def as_json(measured: tuple[Changes, ...]) -> bytes:
     """The content of the file that holds `measured`."""
     ordered = tuple(sorted(measured, key=lambda each: each.place))
-    return (_File(measured=ordered).model_dump_json(indent=1) + "\n").encode()
+    return (_ChangesFile(measured=ordered).model_dump_json(indent=1) + "\n").encode()
 
 
 def as_table(measured: tuple[Changes, ...]) -> Table:

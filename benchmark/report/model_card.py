@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from baselines import method
-from benchmark.checkpoints.registry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import FIRST
 from benchmark.models import arch
 from benchmark.records.cells import Cell
-from benchmark.records.records import Checkpoint as FromCheckpoint
-from benchmark.records.records import Finetuning, Making, Record
+from benchmark.records.records import Checkpoint, Finetuning, Making, Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import accuracy
 from benchmark.report.tables.render import number_and_interval
@@ -26,7 +26,7 @@ CHOICE = {
 }
 
 
-def model_card(entry: Checkpoint, making: Making, records: Sequence[Record], store: Store) -> str:
+def model_card(entry: CheckpointEntry, making: Making, records: Sequence[Record], store: Store) -> str:
     """Markdown about the network of `entry`, a cell of this suite made by `making`.
 
     Numbers are those of `records`, with their 95 % intervals. Raises `UserError` for records whose bits
@@ -63,7 +63,7 @@ def model_card(entry: Checkpoint, making: Making, records: Sequence[Record], sto
 def _how_made(making: Making) -> Iterator[str]:
     """Epochs, selection, modules and alpha, and the recipe's values."""
     details = making.details
-    if isinstance(details, FromCheckpoint):
+    if isinstance(details, Checkpoint):
         yield f"weights of the checkpoint {details.name}: {details.what}"
         yield from details.notes
     elif isinstance(details, Finetuning):
@@ -92,7 +92,7 @@ def _value(value: object) -> str:
     return "/".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _limits(entry: Checkpoint, cell: Cell, records: Sequence[Record]) -> Iterator[str]:
+def _limits(entry: CheckpointEntry, cell: Cell, records: Sequence[Record]) -> Iterator[str]:
     names = [record.evaluation for record in records]
     if cell.scale != "paper":
         yield (
@@ -105,5 +105,5 @@ def _limits(entry: Checkpoint, cell: Cell, records: Sequence[Record]) -> Iterato
         yield "`gen-v2` corruptions are this suite's own, not the published CIFAR-10-C and its like."
     if any("-first-" in name for name in names):
         yield "`-first-N` is of the first N test images only; its interval says how little that is."
-    if "autoattack" not in names:
+    if not any(evaluation(name).role == "AutoAttack" and FIRST not in name for name in names):
         yield "Not evaluated by AutoAttack on the whole test set; PGD-10 overestimates robustness."

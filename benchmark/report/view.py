@@ -15,7 +15,7 @@ from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, is_of
-from benchmark.records.cells import BASE, Cell, Slot
+from benchmark.records.cells import BASE, Cell, ScaleName
 from benchmark.records.records import Finetuning, Making, Record
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Store
@@ -23,22 +23,6 @@ from benchmark.report.estimates import Estimate, accuracy, change
 
 if TYPE_CHECKING:
     from benchmark.report.tables.layout import TableSpec
-
-_ROLES = {
-    "Std": ("clean",),
-    "OOD": ("corruptions-15", "corruptions-15-gen-v2"),
-    "Adv": ("pgd10x3",),
-    "AutoAttack": ("autoattack",),
-}
-
-
-def has_role(name: str, role: str) -> bool:
-    """Whether the evaluation called `name` can stand in the column `role` that claims speak of.
-
-    A claim is about a direction, which images of another kind or fewer of them can show too; whatever
-    stands in the column is named.
-    """
-    return name.partition(FIRST)[0] in _ROLES[role]
 
 
 class Setting(NamedTuple):
@@ -203,9 +187,13 @@ class View:
         return next(iter(missing), Missing(f"scale '{self.scale.name}' does not evaluate {role}"))
 
     def evaluations(self, role: str) -> list[str]:
-        """Evaluations of the scale and of its audit that can stand in the column `role`."""
+        """Evaluations of the scale and of its audit that can stand in the column `role`.
+
+        A claim is about a direction, which fewer images can show too; whatever stands there is named.
+        """
         names = dict.fromkeys((*self.scale.evaluations, *self.scale.for_audit))
-        return sorted((each for each in names if has_role(each, role)), key=lambda each: FIRST in each)
+        fitting = (name for name in names if evaluation(name).role == role)
+        return sorted(fitting, key=lambda name: FIRST in name)
 
     def warnings(self, place: Setting) -> tuple[str, ...]:
         """What the attacks on the base models of `place` warn of, such as a training that failed."""
@@ -256,7 +244,7 @@ class View:
                 return self._command(table)
         keys = " ".join(cell.key for cell in cells)
         file = self.argument.partition(" ")[0]  # keys name precision and checkpoint
-        own = "" if Slot.parse(file).scale in SCALES else f" --scale {file}"
+        own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {file}"
         return f"python -m benchmark run {keys}{own} --evaluations {name}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:

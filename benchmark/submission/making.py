@@ -6,6 +6,7 @@ torch is imported where it is needed, for the rules of the paper and the names o
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import zip_longest
 
 from benchmark.algorithm.selection import Candidates
 from benchmark.data import dataset_info
@@ -13,23 +14,15 @@ from benchmark.engine.recipes import Recipe
 from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.plans.plan import Plan
-from benchmark.records.records import (
-    Checkpoint,
-    Count,
-    CurvePoint,
-    EpochLog,
-    Finetuning,
-    Making,
-    Training,
-)
-from benchmark.submission.findings import Wrong, shown
-from benchmark.submission.known import KNOWN_DATA
+from benchmark.records.records import Checkpoint, Count, Finetuning, Making, Training
+from benchmark.submission.expected import KNOWN_DATA
+from benchmark.submission.read import Problems, shown
 
 SLACK = 1.001
 """Rounding of the constraint on ||dW|| in fp32."""
 
 
-def wrong_making(making: Making, plan: Plan) -> Wrong:
+def check_making(making: Making, plan: Plan) -> Problems:
     """Choices of `making` that are not those of `plan`."""
     details, kind = making.details, "fine-tuning"
     if plan.finetune is None:
@@ -37,18 +30,18 @@ def wrong_making(making: Making, plan: Plan) -> Wrong:
     if details.kind != kind:
         yield "details.kind", f"is {details.kind}, but the making of {plan.cell.key} is a {kind}"
     elif isinstance(details, Checkpoint):
-        yield from _wrong_checkpoint(details, plan)
+        yield from _check_checkpoint(details, plan)
     elif isinstance(details, Training):
-        yield from _wrong_epochs(details, plan.base.recipe, _judged(plan, plan.base.recipe))
+        yield from _check_epochs(details, plan.base.recipe, plan)
     else:
-        yield from _wrong_epochs(details, plan.recipe, _judged(plan, plan.recipe))
-        yield from _wrong_criticality(details, plan)
-        yield from _wrong_modules(details, plan)
-        yield from _wrong_alpha(details, plan)
+        yield from _check_epochs(details, plan.recipe, plan)
+        yield from _check_criticality(details, plan)
+        yield from _check_modules(details, plan)
+        yield from _check_alpha(details, plan)
 
 
-def _wrong_checkpoint(details: Checkpoint, plan: Plan) -> Wrong:
-    """Name and file; what else the registry said may have been put in other words since."""
+def _check_checkpoint(details: Checkpoint, plan: Plan) -> Problems:
+    """Name and file; the registry may have put the rest in other words since."""
     found = plan.base.checkpoint
     assert found is not None
     if details.name != found.name:
@@ -57,52 +50,40 @@ def _wrong_checkpoint(details: Checkpoint, plan: Plan) -> Wrong:
         yield "details.file_sha256", f"is {details.file_sha256}, but the registry has {found.sha256}"
 
 
-def _judged(plan: Plan, recipe: Recipe) -> int | None:
-    """How many images choose the epoch; None if that is not known."""
+def _check_images(place: str, count: Count | None, plan: Plan, recipe: Recipe) -> Problems:
+    """Whether `count` has all images that choose; their number is not known of every dataset."""
     known = KNOWN_DATA.get(plan.cell.dataset)
-    if known is None:
-        return None
+    if count is None or known is None:
+        return
     there = known.test if plan.base.hold_out is None else known.held_out
-    return min(there, recipe.select_images or there)
-
-
-def _wrong_count(place: str, count: Count, images: int | None) -> Wrong:
-    if images is not None and count.n != images:
+    if count.n != (images := min(there, recipe.select_images or there)):
         yield place, f"is of n = {count.n}, but {images} images choose"
 
 
 # --- epochs -----------------------------------------------------------------------------------------
 
 
-def _wrong_epochs(details: Training | Finetuning, recipe: Recipe, images: int | None) -> Wrong:
-    epochs = details.epochs
-    if [entry.epoch for entry in epochs] != list(range(1, recipe.epochs + 1)):
-        yield "details.epochs", f"are {_numbers(epochs)}, but the recipe has 1 to {recipe.epochs}"
+def _check_epochs(details: Training | Finetuning, recipe: Recipe, plan: Plan) -> Problems:
+    numbers = [entry.epoch for entry in details.epochs]
+    if numbers != list(range(1, recipe.epochs + 1)):
+        there = shown(", ".join(map(str, numbers)) or "none")
+        yield "details.epochs", f"are {there}, but the recipe has 1 to {recipe.epochs}"
         return
-    for entry in epochs:
+    for entry in details.epochs:
         place = f"details.epochs.{entry.epoch - 1}.selection"
-        judged = entry.epoch > recipe.epochs - recipe.select_last
-        if judged != (entry.selection is not None):
-            yield (
-                place,
-                f"is {'missing' if judged else 'there'}, but the recipe judges the last "
-                f"{recipe.select_last} epochs",
-            )
-        if entry.selection is not None:
-            yield from _wrong_count(place, entry.selection, images)
-    chosen = [entry for entry in epochs if entry.selection is not None]
-    best = max(chosen, key=lambda entry: entry.selection.k if entry.selection else 0, default=None)
-    if best is None or best.selection is None:
+        evaluated = entry.epoch > recipe.epochs - recipe.select_last
+        if evaluated != (entry.selection is not None):
+            there = "missing" if evaluated else "there"
+            yield place, f"is {there}, but the recipe judges the last {recipe.select_last} epochs"
+        yield from _check_images(place, entry.selection, plan, recipe)
+    scores = {entry.epoch: entry.selection for entry in details.epochs if entry.selection}
+    if not scores:
         return
-    if details.best_epoch != best.epoch:
-        yield "details.best_epoch", f"is {details.best_epoch}, but epoch {best.epoch} scored best"
-    elif details.best != best.selection:
-        said, right = details.best, best.selection
-        yield "details.best", f"is {said.k} of {said.n}, but that epoch has {right.k} of {right.n}"
-
-
-def _numbers(epochs: Sequence[EpochLog]) -> str:
-    return shown(", ".join(str(entry.epoch) for entry in epochs) or "none")
+    best = max(scores, key=lambda epoch: scores[epoch].k)
+    if details.best_epoch != best:
+        yield "details.best_epoch", f"is {details.best_epoch}, but epoch {best} scored best"
+    elif (count := details.best) != (right := scores[best]):
+        yield "details.best", f"is {count.k} of {count.n}, but that epoch has {right.k} of {right.n}"
 
 
 # --- modules ----------------------------------------------------------------------------------------
@@ -119,47 +100,35 @@ def module_names(arch: str, dataset: str) -> tuple[str, ...]:
         return tuple(criticality_modules(build(arch, dataset_info(dataset))))
 
 
-def _wrong_criticality(details: Finetuning, plan: Plan) -> Wrong:
+def _check_criticality(details: Finetuning, plan: Plan) -> Problems:
     assert plan.finetune is not None
-    needed = plan.finetune.selector.needs_criticality
-    if details.criticality is None or not needed:
-        if needed != (details.criticality is not None):
-            there = "missing" if needed else "there"
-            yield (
-                "details.criticality",
-                f"is {there}, but {plan.cell.finetune} chooses by it"
-                if needed
-                else "does not measure it",
-            )
+    needed, name = plan.finetune.selector.needs_criticality, plan.cell.finetune
+    if details.criticality is None:
+        if needed:
+            yield "details.criticality", f"is missing, but {name} chooses by it"
+        return
+    if not needed:
+        yield "details.criticality", f"is there, but {name} does not measure it"
         return
     names = module_names(plan.cell.arch, plan.cell.dataset)
-    there_names = tuple(entry.module for entry in details.criticality)
-    if there_names != names:
-        places = zip((*there_names, "nothing"), (*names, "nothing"), strict=False)
-        at, (there, right) = next((i, pair) for i, pair in enumerate(places) if pair[0] != pair[1])
-        yield (
-            f"details.criticality.{at}.module",
-            f"is {shown(there)}, but the network has {right} there",
-        )
-        return
+    measured = [entry.module for entry in details.criticality]
+    for at, (there, right) in enumerate(zip_longest(measured, names, fillvalue="nothing")):
+        if there != right:
+            text = f"is {shown(there)}, but the network has {right} there"
+            yield f"details.criticality.{at}.module", text
+            return
+    steps, radius = plan.criticality.steps, plan.criticality.radius
     for at, entry in enumerate(details.criticality):
-        place = f"details.criticality.{at}"
-        if not 0 <= entry.epochs <= plan.criticality.steps:
-            yield (
-                f"{place}.epochs",
-                f"is {entry.epochs}, but at most {plan.criticality.steps} are taken",
-            )
-        if (
-            entry.norm_ratio is not None
-            and not 0 <= entry.norm_ratio <= plan.criticality.radius * SLACK
-        ):
-            radius = plan.criticality.radius
-            yield f"{place}.norm_ratio", f"is {entry.norm_ratio:g}, beyond the constraint {radius:g}"
-        if entry.accuracy_drop is not None and abs(entry.accuracy_drop) > 1:
-            yield f"{place}.accuracy_drop", f"is {entry.accuracy_drop:g}, no difference of fractions"
+        place, ratio, drop = f"details.criticality.{at}", entry.norm_ratio, entry.accuracy_drop
+        if not 0 <= entry.epochs <= steps:
+            yield f"{place}.epochs", f"is {entry.epochs}, but at most {steps} are taken"
+        if ratio is not None and not 0 <= ratio <= radius * SLACK:
+            yield f"{place}.norm_ratio", f"is {ratio:g}, beyond the constraint {radius:g}"
+        if drop is not None and abs(drop) > 1:
+            yield f"{place}.accuracy_drop", f"is {drop:g}, no difference of fractions"
 
 
-def _wrong_modules(details: Finetuning, plan: Plan) -> Wrong:
+def _check_modules(details: Finetuning, plan: Plan) -> Problems:
     finetune, cell = plan.finetune, plan.cell
     assert finetune is not None
     if finetune.selector.needs_criticality and not details.criticality:
@@ -174,10 +143,8 @@ def _wrong_modules(details: Finetuning, plan: Plan) -> Wrong:
         yield "cell.finetune", f"is {cell.finetune}: {error}"
         return
     if details.modules != right:
-        yield (
-            "details.modules",
-            f"is {_listed(details.modules)}, but {cell.finetune} chooses {_listed(right)}",
-        )
+        there = _listed(details.modules)
+        yield "details.modules", f"is {there}, but {cell.finetune} chooses {_listed(right)}"
 
 
 def _listed(modules: Sequence[str]) -> str:
@@ -187,22 +154,14 @@ def _listed(modules: Sequence[str]) -> str:
 # --- interpolation ----------------------------------------------------------------------------------
 
 
-class _NotLookedAt(Exception):
-    """A robust accuracy that the rule asks for and the curve does not have."""
-
-    def __init__(self, alpha: float) -> None:
-        self.alpha = alpha
-
-
-def _wrong_alpha(details: Finetuning, plan: Plan) -> Wrong:
-    finetune = plan.finetune
-    assert finetune is not None
-    rule, images = finetune.interpolation, _judged(plan, plan.recipe)
+def _check_alpha(details: Finetuning, plan: Plan) -> Problems:
+    assert plan.finetune is not None
+    rule, name = plan.finetune.interpolation, plan.cell.finetune
     if rule is None:
         if details.alpha != 1:
-            yield "details.alpha", f"is {details.alpha}, but {plan.cell.finetune} is at alpha = 1"
+            yield "details.alpha", f"is {details.alpha}, but {name} is at alpha = 1"
         if details.curve or details.reference is not None:
-            yield "details.curve", f"is there, but {plan.cell.finetune} looks at no other alpha"
+            yield "details.curve", f"is there, but {name} looks at no other alpha"
         return
     if [point.alpha for point in details.curve] != rule.grid:
         grid = f"0 to 1 in steps of {1 / rule.intervals:g}"
@@ -211,22 +170,14 @@ def _wrong_alpha(details: Finetuning, plan: Plan) -> Wrong:
     if details.reference is None:
         yield "details.reference", "is missing: the base model's count that robustness is held against"
         return
-    yield from _wrong_count("details.reference", details.reference, images)
-    for place, count in _counts(details.curve):
-        yield from _wrong_count(place, count, images)
-    yield from _wrong_choice(details, details.reference, plan)
+    yield from _check_images("details.reference", details.reference, plan, plan.recipe)
+    for at, point in enumerate(details.curve):
+        yield from _check_images(f"details.curve.{at}.clean", point.clean, plan, plan.recipe)
+        yield from _check_images(f"details.curve.{at}.robust", point.robust, plan, plan.recipe)
+    yield from _check_choice(details, details.reference, plan)
 
 
-def _counts(curve: Sequence[CurvePoint]) -> list[tuple[str, Count]]:
-    counts = []
-    for at, point in enumerate(curve):
-        counts.append((f"details.curve.{at}.clean", point.clean))
-        if point.robust is not None:
-            counts.append((f"details.curve.{at}.robust", point.robust))
-    return counts
-
-
-def _wrong_choice(details: Finetuning, reference: Count, plan: Plan) -> Wrong:
+def _check_choice(details: Finetuning, reference: Count, plan: Plan) -> Problems:
     """Whether the rule chooses this alpha among the points of the curve, having seen those."""
     from benchmark.algorithm.interpolate import best_alpha
 
@@ -235,7 +186,7 @@ def _wrong_choice(details: Finetuning, reference: Count, plan: Plan) -> Wrong:
 
     def robust(alpha: float) -> Count:
         if (count := points[alpha].robust) is None:
-            raise _NotLookedAt(alpha)
+            raise LookupError(f"{alpha:g}")
         return count
 
     try:
@@ -247,11 +198,8 @@ def _wrong_choice(details: Finetuning, reference: Count, plan: Plan) -> Wrong:
             rule.tolerance,
             whole=plan.finetune.whole_curve,
         )
-    except _NotLookedAt as missing:
-        yield (
-            "details.curve",
-            f"has no robust accuracy at alpha = {missing.alpha:g}, which the rule asks",
-        )
+    except LookupError as missing:
+        yield "details.curve", f"has no robust accuracy at alpha = {missing}, which the rule asks"
         return
     if details.alpha != alpha:
         yield "details.alpha", f"is {details.alpha:g}, but by its curve the rule chooses {alpha:g}"

@@ -1,67 +1,64 @@
-"""Writing what was found right into a results tree: all of it or nothing, and nothing twice."""
+"""Writing into a results tree: all or nothing, nothing twice; and what has to be made again then."""
 
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.errors import UserError
+from benchmark.plans.named import arguments, filed
+from benchmark.records.cells import OWN, Cell
 from benchmark.records.files import write_atomically
 from benchmark.records.store import MAKING
-from benchmark.submission.entries import RECORDS, Entry
-from benchmark.submission.expected import first_difference
-from benchmark.submission.findings import Finding
+from benchmark.report.figures import FIGURES
+from benchmark.report.tables import REPORTS
+from benchmark.submission.expected import Expected, first_difference
+from benchmark.submission.read import RECORDS, Problem, ResultEntry
+from benchmark.submission.together import Library
 
 SCALES = "scales"
 """The folder of a results tree for scales that are not the suite's."""
 
 
-@dataclass(frozen=True)
-class Sorted:
-    """Entries that are `new` in a results tree, and those that are `there` byte for byte already."""
+def sort(entries: Sequence[ResultEntry], results: Path) -> tuple[list[ResultEntry], list[ResultEntry]]:
+    """Those of `entries` that are new in the tree `results`, and those that it has byte for byte.
 
-    new: tuple[Entry, ...]
-    there: tuple[Entry, ...]
-
-
-def sort(entries: Sequence[Entry], results: Path) -> Sorted:
-    """Which of `entries` the tree `results` does not have; each place once."""
-    places = {(entry.cell, entry.name): entry for entry in reversed(entries)}
-    once = [entry for entry in entries if places[entry.cell, entry.name] is entry]
-    there = tuple(entry for entry in once if _is_there(entry, results))
-    return Sorted(tuple(entry for entry in once if entry not in there), there)
+    Each place counts once.
+    """
+    once = Library(entries).entries.values()
+    there = [entry for entry in once if _is_there(entry, results)]
+    return [entry for entry in once if entry not in there], there
 
 
-def _is_there(entry: Entry, results: Path) -> bool:
+def _is_there(entry: ResultEntry, results: Path) -> bool:
     targets = ((results / RECORDS / place, content) for place, content in entry.files.items())
     return all(target.is_file() and target.read_bytes() == content for target, content in targets)
 
 
 def conflicts(
-    entries: Sequence[Entry], on_file: Mapping[str, Entry], results: Path
-) -> Iterator[Finding]:
-    """What of `entries` would overwrite something else; `on_file` are entries by `<key>/<name>`."""
+    entries: Sequence[ResultEntry], on_file: Sequence[ResultEntry], results: Path
+) -> Iterator[Problem]:
+    """What of `entries` would overwrite something else in the tree `results`, which holds `on_file`."""
+    filed_entries = Library(on_file).entries
     for entry in entries:
-        stem = f"{entry.cell.key}/{entry.name}"
-        target = results / RECORDS / f"{stem}.json"
+        target = results / RECORDS / entry.cell.key / f"{entry.name}.json"
         if not target.exists() or _is_there(entry, results):
             continue
-        other = on_file.get(stem)
         found = None
-        if other is not None:
+        if (other := filed_entries.get((entry.cell, entry.name))) is not None:
             ours, theirs = (each.file.model_dump(mode="json") for each in (entry, other))
             found = first_difference(ours, theirs, "")
         place, there, here = found or ("bytes", "others", "those on file")
-        yield Finding(
+        yield Problem(
             entry.path,
             place.removeprefix("."),
             f"is {there}, but '{target}' is on file with {here}; results are written once",
         )
 
 
-def place(entries: Sequence[Entry], scales: Mapping[str, bytes], results: Path) -> None:
+def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: Path) -> None:
     """Write `entries` under `results`, and scale files by name; makings and bits before records.
 
     All files are staged first and then renamed into place; if that fails, those in place are removed
@@ -69,7 +66,7 @@ def place(entries: Sequence[Entry], scales: Mapping[str, bytes], results: Path) 
     `UserError` where something cannot be written, or is there by now.
     """
     order = sorted(entries, key=lambda entry: entry.name != MAKING)
-    files = {results / SCALES / f"{name}.toml": content for name, content in scales.items()}
+    files = {filed(name, results): content for name, content in scales.items()}
     files |= {
         results / RECORDS / path: content for entry in order for path, content in entry.files.items()
     }
@@ -113,3 +110,36 @@ def _missing_folders(files: Mapping[Path, bytes]) -> list[Path]:
     """Folders that writing `files` will make, the deepest first."""
     folders = {folder for file in files for folder in file.parents if not folder.exists()}
     return sorted(folders, key=lambda folder: len(folder.parts), reverse=True)
+
+
+# --- what is out of date then -----------------------------------------------------------------------
+
+
+def commands(cells: Collection[Cell], expected: Expected, results: Path) -> list[str]:
+    """Commands for what shows some of `cells`: tables that are on file or complete, figures on file.
+
+    `cells` are in the tree `results`; those of models from elsewhere stand in no table.
+    """
+    made: list[str] = []
+    checks: list[str] = []
+    place = "" if results == Path("results") else f" --results {results}"
+    for name in dict.fromkeys(cell.scale for cell in cells):
+        if name == OWN:
+            checks.append(f"python -m benchmark check --scale {OWN}{place}")
+            continue
+        scale, own = expected.scale(name), {cell for cell in cells if cell.scale == name}
+        options = f"--scale {arguments(name, results)}"
+        checks.append(f"python -m benchmark check {options}{place}")
+        options += f" --collect{place}"
+        for report, spec in REPORTS.items():
+            shown = replace(scale, evaluations=scale.for_audit) if spec.audited else scale
+            wanted = spec.cells(shown, spec.defaults)
+            written = (results / "tables" / f"{report}-{name}.csv").exists()
+            if not own.isdisjoint(wanted) and (
+                written or all((results / RECORDS / each.key).is_dir() for each in wanted)
+            ):
+                made.append(f"python -m benchmark {report} {options}")
+        for figure in FIGURES:
+            if (results / "figures" / f"{figure}-{name}.csv").exists():
+                made.append(f"python -m benchmark {figure} {options}")
+    return [*made, f"python -m benchmark leaderboard{place}", *checks]

@@ -1,7 +1,7 @@
-"""Whether a record could be true, beside others of the same weights (no torch).
+"""Whether a record could be true, beside others of the same weights.
 
 Where two numbers may differ by chance, as clean accuracy and PGD accuracy do on single images, the
-exact test of McNemar says what is beyond it.
+exact test of McNemar tells what is beyond it.
 """
 
 from typing import Any
@@ -15,10 +15,9 @@ from benchmark.evaluation.autoattack import CLEAN
 from benchmark.evaluation.first import FIRST
 from benchmark.records.records import Record
 from benchmark.report.intervals import mcnemar
-from benchmark.submission.entries import Entry
-from benchmark.submission.findings import Wrong
-from benchmark.submission.library import Library
-from benchmark.submission.origin import same_machine
+from benchmark.submission.read import Problems, ResultEntry
+from benchmark.submission.single import same_machine
+from benchmark.submission.together import Library
 
 BEYOND_CHANCE = 1e-4
 """p of McNemar's test below which two accuracies differ by more than the noise of one evaluation."""
@@ -32,48 +31,50 @@ DRIFT = 0.01
 Shares = NDArray[np.float64]
 
 
-def implausible(entry: Entry, library: Library) -> Wrong:
+def check_plausible(entry: ResultEntry, library: Library) -> Problems:
     """What the number of a record with bits, or another one on file, speaks against."""
-    yield from _out_of_range(entry, library)
-    yield from _another_value(entry, library)
+    record = entry.file
+    if not isinstance(record, Record) or not entry.bits:
+        return
+    classes = dataset_info(record.cell.dataset).classes
+    if _kind(entry.name) == CLEAN and record.k * classes <= record.n:
+        yield "k", f"is {record.k} of {record.n}: no more than one constant answer gets right"
+    for warning in sanity.warnings(record.evaluation, entry.bits, record.parts, classes, {}):
+        if warning not in record.remarks:
+            yield "remarks", f"lack what its bits say: {warning}"
+    others = [
+        (other, other.file)
+        for other in library.by_weights.get(record.provenance.weights_sha256, ())
+        if other is not entry
+        and isinstance(other.file, Record)
+        and other.bits
+        and other.file.provenance.data_sha256 == record.provenance.data_sha256
+    ]
+    for other, _ in others:
+        if other.cell == entry.cell:
+            yield from _out_of_order(entry, other)
+    for other, file in others:
+        if _whole(other.name) == _whole(entry.name) and _how(file) == _how(record):
+            yield from _another_value(entry, other)
+
+
+def _whole(name: str) -> str:
+    """The name of an evaluation without its limit."""
+    return name.partition(FIRST)[0]
 
 
 def _kind(name: str) -> str:
     """`name` without its limit; attacks by what they are compared as."""
-    whole = name.partition(FIRST)[0]
     if attack := sanity.attack_of(name):
         return "pgd" if attack.strength == 1 else "stronger"
-    return "ood" if whole.startswith("corruptions-") else whole
+    return evaluation(name).kind
 
 
-def _out_of_range(entry: Entry, library: Library) -> Wrong:
-    record = entry.file
-    assert isinstance(record, Record)
-    classes = dataset_info(record.cell.dataset).classes
-    if _kind(entry.name) == CLEAN and record.k * classes <= record.n:
-        yield "k", f"is {record.k} of {record.n}: no more than one constant answer gets right"
-    own = sanity.warnings(record.evaluation, entry.bits, record.parts, classes, {})
-    for warning in own:
-        if warning not in record.remarks:
-            yield "remarks", f"lack what its bits say: {warning}"
-    for other in library.by_cell.get(entry.cell, ()):
-        if other is not entry and _of_one_model(entry, other):
-            yield from _out_of_order(entry, other)
-
-
-def _of_one_model(entry: Entry, other: Entry) -> bool:
-    """Whether two entries are records, with bits, of the same weights and test images."""
-    if not isinstance(other.file, Record) or not other.bits or not entry.bits:
-        return False
-    one, two = entry.file.provenance, other.file.provenance
-    return (one.weights_sha256, one.data_sha256) == (two.weights_sha256, two.data_sha256)
-
-
-def _out_of_order(entry: Entry, other: Entry) -> Wrong:
+def _out_of_order(entry: ResultEntry, other: ResultEntry) -> Problems:
     """An attack that helps, a stronger attack that breaks less, corruptions that help."""
-    kinds = (_kind(entry.name), _kind(other.name))
-    if kinds == ("ood", CLEAN) or kinds == (CLEAN, "ood"):
-        ood, clean = (entry, other) if kinds[0] == "ood" else (other, entry)
+    kinds = {_kind(each.name): each for each in (entry, other)}
+    if kinds.keys() == {"corruptions", CLEAN}:
+        ood, clean = kinds["corruptions"], kinds[CLEAN]
         high, low = _shares(ood, clean)
         if high.mean() > low.mean() + OOD_MARGIN:
             yield (
@@ -81,15 +82,15 @@ def _out_of_order(entry: Entry, other: Entry) -> Wrong:
                 f"makes {ood.name} {high.mean():.4f} and {clean.name} {low.mean():.4f}: "
                 "corruptions do not help",
             )
+    order = [kind for kind in (CLEAN, "pgd", "stronger") if kind in kinds]
+    if len(order) != 2:
         return
-    order = (CLEAN, "pgd", "stronger")
-    if kinds[0] == kinds[1] or not set(kinds) <= set(order):
-        return
-    above, below = sorted((entry, other), key=lambda each: order.index(_kind(each.name)))
+    above, below = (kinds[kind] for kind in order)
     weak, strong = _shares(above, below)
     if strong.sum() <= weak.sum() or _p(weak, strong) >= BEYOND_CHANCE:
         return
-    if above.name.startswith(CLEAN) or not (_warned(entry) or _warned(other)):
+    warned = any(isinstance(each.file, Record) and each.file.warnings for each in (entry, other))
+    if order[0] == CLEAN or not warned:  # a record may itself warn that its attack was misled
         yield (
             "k",
             f"leaves {strong.sum():g} of {len(strong)} images to {below.name} and only "
@@ -97,67 +98,40 @@ def _out_of_order(entry: Entry, other: Entry) -> Wrong:
         )
 
 
-def _warned(entry: Entry) -> bool:
-    """Whether a record says itself that its attack may have been misled."""
-    return isinstance(entry.file, Record) and bool(entry.file.warnings)
+def _another_value(entry: ResultEntry, other: ResultEntry) -> Problems:
+    """Another record of the same weights and evaluation, on as many or fewer images, that disagrees."""
+    ours, theirs = _shares(entry, other)
+    repeatable = (
+        same_machine(entry.file.provenance, other.file.provenance)
+        and entry.name == other.name
+        and entry.cell.base == other.cell.base  # the same random draws
+    )
+    if repeatable:
+        differ = bool((ours != theirs).any())
+    elif np.isin(np.concatenate([ours, theirs]), (0, 1)).all():
+        differ = _p(ours, theirs) < BEYOND_CHANCE
+    else:
+        differ = bool(abs(ours.mean() - theirs.mean()) > DRIFT)
+    if differ:
+        yield (
+            "k",
+            f"makes {ours.sum():g} of the first {len(ours)} images right, but "
+            f"{other.cell.key} {other.name}, of the same weights, {theirs.sum():g}",
+        )
 
 
-def _shares(one: Entry, other: Entry) -> tuple[Shares, Shares]:
+def _shares(one: ResultEntry, other: ResultEntry) -> tuple[Shares, Shares]:
     """Per image, on the images that both have."""
-    ours, theirs = _per_image(one), _per_image(other)
+    ours, theirs = (evaluation(each.name).per_image(each.bits) for each in (one, other))
     images = min(len(ours), len(theirs))
     return ours[:images], theirs[:images]
-
-
-def _per_image(entry: Entry) -> Shares:
-    return evaluation(entry.name).per_image(entry.bits)
 
 
 def _p(one: Shares, other: Shares) -> float:
     return mcnemar(int((one > other).sum()), int((other > one).sum()))
 
 
-# --- the same evaluation of the same weights --------------------------------------------------------
-
-
-def _another_value(entry: Entry, library: Library) -> Wrong:
-    """Another record of the same weights and evaluation, on as many or fewer images, that disagrees."""
-    record = entry.file
-    assert isinstance(record, Record)
-    for other in library.by_weights.get(record.provenance.weights_sha256, ()):
-        if other is entry or other.name.partition(FIRST)[0] != entry.name.partition(FIRST)[0]:
-            continue
-        if not isinstance(other.file, Record) or not _of_one_model(entry, other):
-            continue
-        if _how(record) != _how(other.file):  # another version of the evaluation
-            continue
-        ours, theirs = _shares(entry, other)
-        if _differ(entry, other, ours, theirs):
-            yield (
-                "k",
-                f"makes {ours.sum():g} of the first {len(ours)} images right, but "
-                f"{other.cell.key} {other.name}, of the same weights, {theirs.sum():g}",
-            )
-
-
 def _how(record: Record) -> Any:
-    """The part of a spec that says how images were evaluated, whichever they were."""
+    """The part of a spec that tells how images were evaluated, whichever they were."""
     how = record.spec.get("evaluation")
     return how["whole"] if isinstance(how, dict) and "whole" in how else how
-
-
-def _differ(entry: Entry, other: Entry, ours: Shares, theirs: Shares) -> bool:
-    if _repeatable(entry, other):
-        return bool((ours != theirs).any())
-    if not np.isin(np.concatenate([ours, theirs]), (0, 1)).all():
-        return bool(abs(ours.mean() - theirs.mean()) > DRIFT)
-    return _p(ours, theirs) < BEYOND_CHANCE
-
-
-def _repeatable(entry: Entry, other: Entry) -> bool:
-    """Whether both would have the same bits: the same random draws and the same processor."""
-    return (
-        same_machine(entry.file.provenance, other.file.provenance)
-        and entry.name == other.name
-        and entry.cell.base == other.cell.base
-    )

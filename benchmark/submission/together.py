@@ -1,6 +1,7 @@
-"""Whether files fit together: a record with its making, its base model and its twin (no torch)."""
+"""Whether files fit together: a record with its making, its base model and others of the same data."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from benchmark.algorithm.protocols import ALPHA_1, finetune
@@ -9,64 +10,78 @@ from benchmark.errors import UserError
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
 from benchmark.records.store import MAKING
-from benchmark.submission.entries import Entry
-from benchmark.submission.findings import Finding, Wrong
-from benchmark.submission.library import Library
-from benchmark.submission.origin import CLOCKS_DIFFER, time_of
-from benchmark.submission.plausible import implausible
+from benchmark.submission.read import Problems, ResultEntry
+from benchmark.submission.single import CLOCKS_DIFFER, time_of
 
 
-def wrong_together(entries: Iterable[Entry], library: Library) -> Iterator[Finding]:
-    """What does not fit between `entries`, which are in `library`, and all that is there."""
-    for entry in entries:
-        wrong = _wrong_record if isinstance(entry.file, Record) else _wrong_making
-        for place, text in wrong(entry, library):
-            yield Finding(entry.path, place, text)
+class Library:
+    """All entries that are looked at together: what was handed in, then what is on file.
+
+    The first of those at one place counts. `entries` has them by cell and name, `by_weights` by the
+    hash of their weights; `test_images` counts records by dataset and hash of its test images.
+    """
+
+    def __init__(self, entries: Iterable[ResultEntry]) -> None:
+        self.entries: dict[tuple[Cell, str], ResultEntry] = {}
+        self.by_weights: dict[str, list[ResultEntry]] = {}
+        self.test_images: dict[str, Counter[str]] = {}
+        for entry in entries:
+            self.entries.setdefault((entry.cell, entry.name), entry)
+        for entry in self.entries.values():
+            made = entry.file.provenance
+            self.by_weights.setdefault(made.weights_sha256, []).append(entry)
+            if isinstance(entry.file, Record):
+                self.test_images.setdefault(entry.cell.dataset, Counter())[made.data_sha256] += 1
+
+    def record(self, cell: Cell, name: str) -> Record | None:
+        entry = self.entries.get((cell, name))
+        return entry.file if entry is not None and isinstance(entry.file, Record) else None
+
+    def making(self, cell: Cell) -> Making | None:
+        entry = self.entries.get((cell, MAKING))
+        return entry.file if entry is not None and isinstance(entry.file, Making) else None
+
+    def trained(self, cell: Cell) -> Cell | None:
+        """The base model behind `cell`, if this suite trained it."""
+        making = self.making(cell.base)
+        return cell.base if making is not None and isinstance(making.details, Training) else None
 
 
-def _wrong_record(entry: Entry, library: Library) -> Wrong:
-    record, cell = entry.file, entry.cell
+def check_together(entry: ResultEntry, library: Library) -> Problems:
+    """What does not fit between `entry`, which is in `library`, and all that is there."""
+    if isinstance(making := entry.file, Making):
+        if isinstance(making.details, Finetuning) and not entry.cell.is_base:
+            yield from _check_ends(making, making.details, library)
+        if isinstance(making.details, Checkpoint):
+            yield from _check_source(making, making.details, library)
+        return
+    record, base = entry.file, entry.cell.base
     assert isinstance(record, Record)
-    if cell.scale != OWN:
-        yield from _without_making(record, library)
-    if not cell.is_base:
-        yield from _without_base(record, library)
-    yield from _wrong_twin(record, library)
-    yield from _wrong_data(record, library)
-    if entry.bits:
-        yield from implausible(entry, library)
+    if entry.cell.scale != OWN:
+        yield from _check_making(record, library)
+    if entry.cell != base:
+        where = f"starts from {base.key}, which has no"
+        if library.making(base) is None:
+            yield "cell", f"{where} {MAKING}.json, neither here nor on file"
+        if library.record(base, record.evaluation) is None:
+            yield "cell", f"{where} record of {record.evaluation}, neither here nor on file"
+    if record.same_as is not None:
+        yield from _check_same(record, record.same_as, library)
+    ours = record.provenance.data_sha256
+    ((usual, count),) = library.test_images[entry.cell.dataset].most_common(1)
+    if ours != usual:
+        others = f"{count} records of {entry.cell.dataset} have {usual}"
+        yield "provenance.data_sha256", f"is {ours}, but {others}"
 
 
-def _wrong_making(entry: Entry, library: Library) -> Wrong:
-    making, cell = entry.file, entry.cell
-    assert isinstance(making, Making)
-    if isinstance(making.details, Finetuning):
-        yield from _wrong_ends(making, making.details, library)
-    yield from _not_its_checkpoint(making, library)
-    if isinstance(making.details, Training):
-        for other in library.by_weights.get(making.provenance.weights_sha256, ()):
-            if library.trained(other.cell) not in (None, cell):
-                yield (
-                    "provenance.weights_sha256",
-                    f"is that of {other.cell.base.key} too, whose training had other seeds",
-                )
-                return
-
-
-# --- making and base model --------------------------------------------------------------------------
-
-
-def _without_making(record: Record, library: Library) -> Wrong:
+def _check_making(record: Record, library: Library) -> Problems:
     cell, weights = record.cell.cell, record.provenance.weights_sha256
     making = library.making(cell)
     if making is None:
         yield "cell", f"is {cell.key}, which has no {MAKING}.json, neither beside it nor on file"
         return
-    if making.provenance.weights_sha256 != weights:
-        yield (
-            "provenance.weights_sha256",
-            f"is {weights}, but {MAKING}.json is of {making.provenance.weights_sha256}",
-        )
+    if (made_of := making.provenance.weights_sha256) != weights:
+        yield "provenance.weights_sha256", f"is {weights}, but {MAKING}.json is of {made_of}"
     made, started = time_of(making.provenance), time_of(record.provenance)
     if made is not None and started is not None and started < made - CLOCKS_DIFFER:
         yield (
@@ -76,22 +91,12 @@ def _without_making(record: Record, library: Library) -> Wrong:
         )
 
 
-def _without_base(record: Record, library: Library) -> Wrong:
-    base, name = record.cell.cell.base, record.evaluation
-    if library.making(base) is None:
-        yield "cell", f"starts from {base.key}, which has no {MAKING}.json, neither here nor on file"
-    if library.record(base, name) is None:
-        yield "cell", f"starts from {base.key}, which has no record of {name}, neither here nor on file"
-
-
-def _wrong_ends(making: Making, details: Finetuning, library: Library) -> Wrong:
+def _check_ends(making: Making, details: Finetuning, library: Library) -> Problems:
     """At alpha = 0 weights are the base model's, at alpha = 1 those of the fine-tuning."""
     cell, weights = making.cell.cell, making.provenance.weights_sha256
-    other: Cell | None = None
-    if details.alpha == 0:
-        other = cell.base
-    elif details.alpha == 1:
-        other = replace(cell, finetune=finetune(cell.finetune).tuning + ALPHA_1)
+    ends: dict[float, Cell] = {0: cell.base}
+    ends[1] = replace(cell, finetune=finetune(cell.finetune).tuning + ALPHA_1)
+    other = ends.get(details.alpha)
     end = None if other is None else library.making(other)
     if other is not None and end is not None and end.provenance.weights_sha256 != weights:
         yield (
@@ -101,51 +106,31 @@ def _wrong_ends(making: Making, details: Finetuning, library: Library) -> Wrong:
         )
 
 
-def _not_its_checkpoint(making: Making, library: Library) -> Wrong:
-    """Whether the weights of a checkpoint are those of the model that the registry says they are of."""
-    if not isinstance(making.details, Checkpoint):
-        return
-    found = registry().get(making.details.name)
+def _check_source(making: Making, details: Checkpoint, library: Library) -> Problems:
+    """Whether the weights of a checkpoint are those of the model that the registry names."""
+    weights, found = making.provenance.weights_sha256, registry().get(details.name)
     key = None if found is None else found.cell
     source = None if key is None else library.making(Cell.parse(key))
-    if source is not None and source.provenance.weights_sha256 != making.provenance.weights_sha256:
-        yield (
-            "provenance.weights_sha256",
-            f"is {making.provenance.weights_sha256}, but the checkpoint's "
-            f"model, {key}, has {source.provenance.weights_sha256}",
-        )
+    if source is not None and (right := source.provenance.weights_sha256) != weights:
+        text = f"is {weights}, but the checkpoint's model, {key}, has {right}"
+        yield "provenance.weights_sha256", text
 
 
-def _wrong_twin(record: Record, library: Library) -> Wrong:
-    if record.same_as is None:
-        return
+def _check_same(record: Record, key: str, library: Library) -> Problems:
+    """Whether a record was taken over from that of the cell `key`."""
     try:
-        cell: Cell | None = Cell.parse(record.same_as)
+        other = Cell.parse(key)
+        source = library.record(other, record.evaluation)
     except UserError:
-        cell = None
-    twin = None if cell is None else library.record(cell, record.evaluation)
-    if cell is None or twin is None or cell.base != record.cell.cell.base or cell == record.cell.cell:
-        yield (
-            "same_as",
-            f"is {record.same_as}, which has no record of {record.evaluation} of that model",
-        )
+        source = None
+    if source is None or other.base != record.cell.cell.base or other == record.cell.cell:
+        yield "same_as", f"is {key}, which has no record of {record.evaluation} of that model"
         return
-    for place, ours, theirs in (
-        ("provenance.weights_sha256", record.provenance.weights_sha256, twin.provenance.weights_sha256),
-        ("k", record.k, twin.k),
-        ("parts", record.parts, twin.parts),
-        ("bits_sha256", record.bits_sha256, twin.bits_sha256),
-    ):
+    values = (
+        (each.provenance.weights_sha256, each.k, each.parts, each.bits_sha256)
+        for each in (record, source)
+    )
+    places = ("provenance.weights_sha256", "k", "parts", "bits_sha256")
+    for place, ours, theirs in zip(places, *values, strict=True):
         if ours != theirs:
-            yield place, f"is not that of {record.same_as}, from which it was taken over ({theirs})"
-
-
-def _wrong_data(record: Record, library: Library) -> Wrong:
-    """Records of one dataset are of the same test images."""
-    ours = record.provenance.data_sha256
-    ((usual, count),) = library.test_images[record.cell.dataset].most_common(1)
-    if ours != usual:
-        yield (
-            "provenance.data_sha256",
-            f"is {ours}, but {count} records of {record.cell.dataset} have {usual}",
-        )
+            yield place, f"is not that of {key}, from which it was taken over ({theirs})"

@@ -67,19 +67,16 @@ class TestInterpolate:
 
     @pytest.mark.parametrize(("alpha", "batches"), [(0.05, 11), (0.3, 13), (0.35, 14), (0.9, 20)])
     def test_counters_are_rounded(self, start, end, alpha, batches):
-        """Integer entries are rounded and keep their type."""
         counter = interpolate(start, end, alpha)["bn.num_batches_tracked"]
         assert counter.dtype == torch.int64
         assert counter == batches
 
     def test_equal_ends_stay(self, start):
-        """Between equal weights every point is that weight, up to rounding."""
         result = interpolate(start, start, 0.35)
         for name, tensor in start.items():
             torch.testing.assert_close(result[name], tensor, rtol=2e-7, atol=0)
 
     def test_other_networks_are_refused(self, start, end):
-        """State dicts with other names cannot be mixed, at the ends neither."""
         del end["bn.running_var"]
         for alpha in (0.0, 0.5, 1.0):
             with pytest.raises(ValueError, match="different networks"):
@@ -98,17 +95,10 @@ class TestSatisfies:
     @pytest.mark.parametrize(
         ("n", "lost", "holds"),
         [
-            (10_000, 0, True),
-            (10_000, 10, True),
-            (10_000, 11, False),
-            (500, 0, True),
-            (500, 1, False),
-            (2000, 2, True),
-            (2000, 3, False),
-            (1000, 1, True),
-            (10_000, -100, True),
+            (10_000, 0, True), (10_000, 10, True), (10_000, 11, False), (500, 0, True), (500, 1, False),
+            (2000, 2, True), (2000, 3, False), (1000, 1, True), (10_000, -100, True),
         ],
-    )
+    )  # fmt: skip
     def test_boundary_is_exact(self, n, lost, holds):
         """10 of 10,000 images may be lost and 11 may not; of 500 none."""
         reference = Count(k=n // 2, n=n)
@@ -174,22 +164,18 @@ class TestBestAlpha:
             looked_at = i == 0 or GRID[i] in asked
             assert point.robust == (Count(k=robust[i], n=n) if looked_at else None)
 
-    def test_tie_goes_to_the_smallest_alpha(self):
-        """Of equally good points the one nearest to the base model is taken."""
-        alpha, _, asked = self.search(500, [300] * 21, [200] * 21)
-        assert (alpha, asked) == (0.0, [])
-        alpha, _, asked = self.search(500, [300, *[310] * 20], [200] * 21)
-        assert (alpha, asked) == (0.05, [0.05])
-
-    def test_nothing_better_is_the_base_model(self):
-        """If every point loses too much robustness alpha* is 0, after one look at each."""
-        alpha, _, asked = self.search(500, [300, *[310] * 20], [200, *[199] * 20])
-        assert alpha == 0.0
-        assert asked == GRID[1:]
-
-    def test_one_look_is_enough_if_the_best_is_robust(self):
-        """The fully fine-tuned point is taken at once if it is best and robust."""
-        clean = list(range(300, 321))
-        alpha, points, asked = self.search(500, clean, [200] * 21)
-        assert (alpha, asked) == (1.0, [1.0])
-        assert sum(point.robust is not None for point in points) == 2
+    @pytest.mark.parametrize(
+        ("clean", "robust", "alpha", "asked"),
+        [
+            # Of equally good points the one nearest to the base model is taken.
+            ([300] * 21, [200] * 21, 0.0, []),
+            ([300, *[310] * 20], [200] * 21, 0.05, [0.05]),
+            # Where every point loses too much, alpha* is 0, after one look at each.
+            ([300, *[310] * 20], [200, *[199] * 20], 0.0, GRID[1:]),
+            # The fully fine-tuned point is taken at once if it is best and robust.
+            (list(range(300, 321)), [200] * 21, 1.0, [1.0]),
+        ],
+    )
+    def test_robust_accuracy_is_looked_at_where_it_decides(self, clean, robust, alpha, asked):
+        """alpha* and the alphas whose robust accuracy was measured, worked out by hand."""
+        assert self.search(500, clean, robust)[::2] == (alpha, list(asked))

@@ -26,13 +26,6 @@ SETTINGS = OfficialCriticality(steps=2, batch_size=16)
 
 
 @pytest.fixture
-def model(network, learned):
-    """A network that has learned something, in evaluation mode."""
-    network.load_state_dict(learned)
-    return network
-
-
-@pytest.fixture
 def split(digits):
     """Two batches and a half of test images."""
     return digits.test.first(IMAGES)
@@ -166,12 +159,6 @@ class TestConstraint:
             assert entry.norm_ratio == pytest.approx(0.1, rel=1e-5)
             assert entry.epochs == 2
 
-    def test_radius_zero_means_no_criticality(self, measure):
-        """Without room to move MRC is exactly 0 for every module."""
-        for entry in measure(OfficialCriticality(radius=0.0, steps=1, batch_size=16)):
-            assert (entry.mrc, entry.accuracy_drop, entry.norm_ratio) == (0.0, 0.0, 0.0)
-            assert entry.constrained
-
     @pytest.mark.parametrize("kind", [CriticalitySettings, OfficialCriticality])
     def test_a_weight_of_zeros_has_no_room_either(self, model, measure, kind):
         """The ball of a zero weight is a point: MRC 0, without a division by zero."""
@@ -220,23 +207,6 @@ class TestDivergence:
         assert [entry.diverged for entry in entries] == [False, True] + [False] * 8
 
 
-class TestModel:
-    """What a measurement leaves behind."""
-
-    def test_weights_and_flags_are_restored(self, model, measure):
-        """All bits, requires_grad and training flags are as before, and no gradient is left."""
-        model.layer2.train()
-        model.linear.bias.requires_grad_(False)
-        flags = [module.training for module in model.modules()]
-        before = weights_sha256(model.state_dict())
-        measure()
-        assert weights_sha256(model.state_dict()) == before
-        assert [module.training for module in model.modules()] == flags
-        for name, parameter in model.named_parameters():
-            assert parameter.requires_grad == (name != "linear.bias")
-            assert parameter.grad is None
-
-
 class TestOrder:
     """The shuffled batches."""
 
@@ -275,37 +245,3 @@ class TestOrder:
         x_adv = crafted.adversarial_set(model, split, DIGITS.threat, SEED, Journal(tmp_path / "x", "x"))
         monkeypatch.setattr(measured, "adversarial_set", lambda *given: x_adv)
         assert lines(measure()) != lines(measure(seed=SEED + 1))
-
-
-class TestJournal:
-    """Continuing after an interruption."""
-
-    @pytest.mark.parametrize("finished", [1, 6])
-    def test_resumed_equals_uninterrupted(self, measure, tmp_path, finished):
-        """Stopped behind some modules, the rest is measured to the same bytes."""
-
-        def stops(stage, done, total, note=""):
-            if (stage, done) == ("criticality", finished):
-                raise KeyboardInterrupt
-
-        folder = tmp_path / "interrupted"
-        with pytest.raises(KeyboardInterrupt):
-            measure(journal=Journal(folder, "x"), progress=stops)
-        assert len(list(folder.glob("l*.chunk"))) == finished - 1  # `conv1` is the first
-        assert lines(measure(journal=Journal(folder, "x"))) == lines(measure())
-
-    def test_two_definitions_do_not_disturb_each_other(self, measure, tmp_path, monkeypatch):
-        """Each is read back from its own journal after the other has been measured."""
-        kinds = {
-            "algorithm1": CriticalitySettings(steps=2, batch_size=16),
-            "official": SETTINGS,
-        }
-        first = {
-            name: lines(measure(settings, journal=Journal(tmp_path / "base" / name, name)))
-            for name, settings in kinds.items()
-        }
-        assert all(one != other for one, other in zip(*first.values(), strict=True))
-        monkeypatch.setattr(measured, "module_criticality", None)
-        for name, settings in kinds.items():
-            journal = Journal(tmp_path / "base" / name, name)
-            assert lines(measure(settings, journal=journal)) == first[name]

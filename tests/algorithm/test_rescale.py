@@ -15,13 +15,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def model(network, learned):
-    """A network that has learned something, in evaluation mode."""
-    network.load_state_dict(learned)
-    return network
-
-
-@pytest.fixture
 def x(digits):
     """Images in [0,1]."""
     return digits.train.first(40).batch(0, 40)[0]

@@ -62,11 +62,9 @@ class TestRegistry:
         assert all(method(name) is how for name, how in METHODS.items())
 
     def test_labels_are_unique(self):
-        """No two methods look the same in a table."""
         assert len({how.label for how in METHODS.values()}) == len(METHODS)
 
     def test_unknown_name(self):
-        """The error names what there is."""
         with pytest.raises(UserError, match="unknown AT method 'fgsm'; known: pgd-at, trades, mart"):
             method("fgsm")
 
@@ -126,14 +124,7 @@ FIELDS = {
 }
 ALIKE = {"batch_size": 128, "momentum": 0.9, "schedule": "piecewise", "attack_steps": 10}
 # 10 steps of 2/255 at 8/255; TRADES and MART: of 0.007 at 0.031
-PATHS = {
-    "pgd-at": 2.5,
-    "trades": 2.2581,
-    "mart": 2.2581,
-    "awp": 2.5,
-    "score": 2.5,
-    "trades-awp": 2.5,
-}
+PATHS = dict.fromkeys(METHODS, 2.5) | {"trades": 2.2581, "mart": 2.2581}
 
 
 class TestRecipes:
@@ -166,18 +157,13 @@ class TestRecipes:
         how = METHODS[name]
         assert {f.name: getattr(how, f.name) for f in dataclasses.fields(how)} == FIELDS[name]
 
-    @pytest.mark.parametrize("name", ["trades", "mart"])
+    @EVERY
     def test_step_keeps_its_share_of_the_ball(self, name):
-        """0.007 in a ball of 0.031 is 0.22581 of it, so 0.22581 * 8/255 in the one of RiFT."""
+        """2/255 at 8/255; 0.007 at 0.031 is 0.22581 of the ball, so 0.22581 * 8/255 in RiFT's."""
         attack = METHODS[name].recipe("cifar10").training_attack(CIFAR10.threat)
         assert (attack.eps, attack.steps) == (8 / 255, 10)
-        assert attack.step_size == pytest.approx(0.0070841, abs=1e-7)
-
-    @pytest.mark.parametrize("name", ["pgd-at", "awp", "score"])
-    def test_step_of_two_levels(self, name):
-        """2/255 in a ball of 8/255."""
-        attack = METHODS[name].recipe("cifar10").training_attack(CIFAR10.threat)
-        assert attack.step_size == pytest.approx(2 / 255, rel=1e-12)
+        step = 0.0070841 if name in ("trades", "mart") else 2 / 255
+        assert attack.step_size == pytest.approx(step, abs=1e-7)
 
 
 class TestPgdAtLoss:
@@ -325,33 +311,24 @@ class TestCrafting:
             assert torch.equal(parameter, before[parameter_name])
         assert torch.equal(x, kept)
 
-    @pytest.mark.parametrize("name", ["trades", "mart", "score", "trades-awp"])
-    def test_start_is_gaussian_of_deviation_one_thousandth(self, name):
-        """131072 draws: deviation within five of its own, and a Gaussian's fourth moment."""
-        count = 128 * 32 * 32
+    @EVERY
+    def test_distribution_of_the_start(self, name):
+        """131072 draws: uniform up to eps on both sides, or Gaussian of deviation 0.001, by moments."""
+        count, labels = 128 * 32 * 32, torch.zeros(128, dtype=torch.long)
         x = torch.full((128, 1, 32, 32), 0.5, dtype=torch.float64)
         linear = nn.Sequential(nn.Flatten(), nn.Linear(1024, 3)).double()
         attack = LinfAttack(eps=0.1, step_size=0.1, steps=0)
-        start = METHODS[name].inner(linear, x, torch.zeros(128, dtype=torch.long), attack, seeded()) - x
-        assert float(start.std()) == pytest.approx(0.001, rel=5 / np.sqrt(2 * count))
-        assert abs(float(start.mean())) < 5 * 0.001 / np.sqrt(count)
-        fourth = float((start**4).mean() / (start**2).mean() ** 2)
-        assert fourth == pytest.approx(3, abs=5 * np.sqrt(24 / count))
-
-    @pytest.mark.parametrize("name", ["pgd-at", "awp"])
-    def test_start_is_uniform_in_the_ball(self, name):
-        """131072 draws: up to eps on both sides, of deviation eps / sqrt(3)."""
-        x = torch.full((128, 1, 32, 32), 0.5, dtype=torch.float64)
-        linear = nn.Sequential(nn.Flatten(), nn.Linear(1024, 3)).double()
-        attack = LinfAttack(eps=0.1, step_size=0.1, steps=0)
-        start = METHODS[name].inner(linear, x, torch.zeros(128, dtype=torch.long), attack, seeded()) - x
-        assert float(start.max()) == pytest.approx(0.1, rel=1e-3)
-        assert float(start.min()) == pytest.approx(-0.1, rel=1e-3)
-        assert float(start.std()) == pytest.approx(0.1 / np.sqrt(3), rel=0.01)
+        start = (METHODS[name].inner(linear, x, labels, attack, seeded()) - x).numpy()
+        deviation, fourth = (0.001, 3) if CRAFTING[name].gaussian else (0.1 / np.sqrt(3), 9 / 5)
+        assert start.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * count))
+        assert abs(start.mean()) < 5 * deviation / np.sqrt(count)
+        kurtosis = (start**4).mean() / (start**2).mean() ** 2
+        assert kurtosis == pytest.approx(fourth, abs=5 * np.sqrt(24 / count))
+        if not CRAFTING[name].gaussian:
+            assert (start.min(), start.max()) == pytest.approx((-0.1, 0.1), rel=1e-3)
 
     @EVERY
     def test_start_is_a_draw_of_the_generator(self, network, digits, name):
-        """The same generator gives the same examples, another one others."""
         x, labels = digits.train.batch(0, 8)
         how = METHODS[name]
         made = [how.inner(network, x, labels, ATTACK, seeded(seed)) for seed in (1, 1, 2)]

@@ -63,7 +63,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     import torch
 
-    from benchmark.jobs.sweep import cores
+    from benchmark.jobs.tasks import cores
 
     threads = config.getoption("--bench-threads", None)
     if threads is not None and threads < 1:

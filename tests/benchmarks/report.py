@@ -60,7 +60,7 @@ class Machine(_Model):
 
         from benchmark.engine.precision import has_bf16_units
         from benchmark.engine.provenance import device_name, machine_versions
-        from benchmark.jobs.sweep import cores
+        from benchmark.jobs.tasks import cores
 
         cpu, cuda = torch.device("cpu"), torch.cuda.is_available()
         return cls(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 
@@ -9,15 +10,18 @@ import pytest
 import torch
 
 from benchmark.checkpoints import registry as module
+from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import load_checkpoint
-from benchmark.checkpoints.networks import NORMALISATIONS, normalised
-from benchmark.checkpoints.registry import Checkpoint, Source, State, checkpoint, held, registry, state
+from benchmark.checkpoints.networks import NORMALISATIONS, normalised, normalization_of
+from benchmark.checkpoints.registry import FileState, checkpoint, file_state, registry, verified_file
+from benchmark.checkpoints.robustbench import CONSTANTS, drive_id, named_zoo_arch, zoo_model
 from benchmark.data.get.sha256sums import write_sums
+from benchmark.data.info import CIFAR10
 from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.records.cells import Cell
-from benchmark.records.shipped import shipped
+from benchmark.records.checkout import shipped
 from benchmark.records.store import Store
 
 OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
@@ -80,16 +84,15 @@ class TestShipped:
 
     def test_our_own_file_is_verified_offline(self, tmp_path):
         """The committed file has its hash and size, and nothing has to be fetched for it."""
-        path = held(checkpoint(OURS), tmp_path)
+        path = verified_file(checkpoint(OURS), tmp_path)
         assert path == shipped(f"checkpoints/{OURS}.safetensors")
         assert list(tmp_path.iterdir()) == []
 
     def test_our_own_file_is_the_cell_of_its_records(self, tmp_path):
-        """Weights and published numbers are those of the committed making and records."""
         entry, store = checkpoint(OURS), Store(shipped("results/README.md").parent, tmp_path)
         cell = Cell.parse(entry.cell)
         network, info = entry.network
-        loaded = load_checkpoint(held(entry, tmp_path), build(network.name, info))
+        loaded = load_checkpoint(verified_file(entry, tmp_path), build(network.name, info))
         assert weights_sha256(loaded.state) == store.making(cell).provenance.weights_sha256
         assert entry.published
         for name, value in entry.published.items():
@@ -111,34 +114,25 @@ class TestShipped:
     def test_unknown_hashes_are_of_the_zoo_only(self):
         """Whatever is not of RobustBench's zoo has a hash, and what is has its id under its dataset."""
         for entry in registry().values():
-            assert (entry.sha256 is not None) or entry.kind is Source.ROBUSTBENCH
+            assert (entry.sha256 is not None) or entry.kind is FileSource.ROBUSTBENCH
             assert entry.what.endswith(".")
             if entry.is_zoo:
                 assert entry.arch == entry.source
 
     def test_zoo_files_fit_the_networks_they_are_given_to(self, monkeypatch):
         """RobustBench's network and ours are alike in names, shapes, mean and std, bar the dropped."""
-        from benchmark.checkpoints.robustbench import (
-            CONSTANTS,
-            DEFAULT_THREAT,
-            PREFIX,
-            drive_id,
-            zoo_model,
-        )
-
         # Only names and shapes matter, and drawing 200 million numbers takes seconds.
         monkeypatch.setattr(torch.Tensor, "normal_", lambda self, *_, **__: self)
         for layer in (torch.nn.Conv2d, torch.nn.Linear):
             monkeypatch.setattr(layer, "reset_parameters", lambda self: None)
         checked = []
         for entry in registry().values():
-            if entry.kind is not Source.ROBUSTBENCH:
+            if entry.kind is not FileSource.ROBUSTBENCH:
                 continue
-            zoo_id = entry.source.removeprefix(PREFIX)
-            assert drive_id(zoo_id, entry.dataset, DEFAULT_THREAT)
+            assert drive_id(entry.source, entry.dataset)
             if entry.is_zoo:
                 continue
-            theirs = zoo_model(zoo_id, entry.dataset).state_dict()
+            theirs = zoo_model(named_zoo_arch(entry.source, entry.dataset)).state_dict()
             mean, std = (theirs.pop(name, None) for name in CONSTANTS)
             network, info = entry.network
             ours = build(network.name, info).state_dict()
@@ -152,16 +146,11 @@ class TestShipped:
         assert {"zhang2019theoretically-cifar10", "wu2020adversarial-cifar100"} <= set(checked)
 
     def test_reading_it_needs_no_torch(self):
-        """Commands that only name checkpoints start without torch."""
         code = "import sys; from benchmark.checkpoints import registry as r; r.registry()"
-        code += "; print(*sys.modules)"
-        answer = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        assert "torch" not in answer.stdout.split()
+        code += "; sys.exit('torch' in sys.modules)"
+        subprocess.run([sys.executable, "-c", code], check=True)
 
     def test_an_unknown_name_brings_its_likes(self):
-        """One line with names close to the wrong one."""
         with pytest.raises(UserError, match=r"close to it: .*wu2020adversarial-cifar10"):
             checkpoint("Wu2020Adversarial")
 
@@ -201,13 +190,9 @@ class TestFile:
         ],
     )
     def test_a_broken_entry_is_one_line(self, written, tmp_path, fields, named):
-        """The line names the file, the entry and what is wrong with it."""
-        with pytest.raises(UserError) as refused:
+        where = re.escape(f"'{tmp_path / 'registry.toml'}', checkpoint ")
+        with pytest.raises(UserError, match=rf"^{where}.*{re.escape(named)}.*$"):
             written(**fields)
-        message = str(refused.value)
-        assert "\n" not in message
-        assert f"'{tmp_path / 'registry.toml'}', checkpoint " in message
-        assert named in message
 
     @pytest.mark.parametrize(
         ("text", "named"),
@@ -219,23 +204,17 @@ class TestFile:
             ("schema_version = 1\ncheckpoint = 1\n", "holds 'checkpoint'"),
             (toml_of(ENTRY, ENTRY | {"file": "b.pt"}), "two entries named 'mine'"),
             (toml_of(ENTRY, ENTRY | {"name": "other"}), "file 'mine.pt' is that of mine too"),
-            (
-                toml_of(ENTRY) + "published = {clean = 66.3}\n",
-                "published.clean",
-            ),
+            (toml_of(ENTRY) + "published = {clean = 66.3}\n", "published.clean"),
             (toml_of(ENTRY) + "published = {clear = 0.6}\n", "unknown evaluation 'clear'"),
         ],
     )
     def test_a_broken_file_is_one_line(self, written, tmp_path, text, named):
         """What is wrong with the file as a whole, and values that are no fractions, are named."""
-        with pytest.raises(UserError) as refused:
+        where = re.escape(str(tmp_path / "registry.toml"))
+        with pytest.raises(UserError, match=rf"^'{where}'.*{re.escape(named)}.*$"):
             written(text)
-        assert str(tmp_path / "registry.toml") in str(refused.value)
-        assert named in str(refused.value)
-        assert "\n" not in str(refused.value)
 
     def test_a_registry_that_is_not_there(self, tmp_path):
-        """A missing file is named."""
         with pytest.raises(UserError, match=r"nothing\.toml"):
             registry(tmp_path / "nothing.toml")
 
@@ -251,71 +230,63 @@ class TestFile:
         entry = written(source="weights/mine.pt")["mine"]
         (tmp_path / "weights").mkdir()
         (tmp_path / "weights" / "mine.pt").write_bytes(CONTENT)
-        assert held(entry, tmp_path / "data") == tmp_path / "weights" / "mine.pt"
+        assert verified_file(entry, tmp_path / "data") == tmp_path / "weights" / "mine.pt"
 
 
 class TestHeld:
     """A file is handed out only if it is the right one."""
 
     def test_the_right_bytes(self, written, put):
-        """The path of a file with the registry's hash and size."""
         entry = written(size=len(CONTENT))["mine"]
         data = put()
-        assert held(entry, data).read_bytes() == CONTENT
-        assert state(entry, data) is State.VERIFIED
+        assert verified_file(entry, data).read_bytes() == CONTENT
+        assert file_state(entry, data) is FileState.VERIFIED
 
     def test_a_missing_file_says_how_to_get_it(self, written, tmp_path):
-        """The commands that bring it are named."""
         entry = written()["mine"]
         with pytest.raises(UserError, match="`checkpoints get mine` downloads it"):
-            held(entry, tmp_path)
-        assert state(entry, tmp_path) is State.MISSING
+            verified_file(entry, tmp_path)
+        assert file_state(entry, tmp_path) is FileState.MISSING
 
     @pytest.mark.parametrize("content", [CONTENT + b" ", CONTENT[:-1], b"\x81" + CONTENT[1:], b""])
     def test_other_bytes_are_refused(self, written, put, content):
         """A byte more, less or other is another file, and both hashes are told."""
         entry, data = written()["mine"], put(content)
-        with pytest.raises(UserError) as refused:
-            held(entry, data)
-        assert SHA256 in str(refused.value)
-        assert hashlib.sha256(content).hexdigest() in str(refused.value)
-        assert state(entry, data) is State.DAMAGED
+        with pytest.raises(UserError, match=f"{SHA256}.*{hashlib.sha256(content).hexdigest()}"):
+            verified_file(entry, data)
+        assert file_state(entry, data) is FileState.DAMAGED
 
     def test_another_length_is_told_as_such(self, written, put):
         """Where the registry knows the size, a truncated file is told by it."""
         entry = written(size=len(CONTENT))["mine"]
         with pytest.raises(UserError, match=f"expected {len(CONTENT)} bytes, found 3"):
-            held(entry, put(CONTENT[:3]))
+            verified_file(entry, put(CONTENT[:3]))
 
     def test_a_file_of_unknown_hash_has_to_be_accepted(self, written, put):
         """Without a hash on record it is refused with the one it has, and taken once that is noted."""
         entry, data = written(**LOOSE)["mine"], put()
-        assert state(entry, data) is State.UNACCEPTED
+        assert file_state(entry, data) is FileState.UNACCEPTED
         with pytest.raises(UserError, match=f"checkpoints get mine --accept-checksum {SHA256}"):
-            held(entry, data)
+            verified_file(entry, data)
         write_sums(data / "checkpoints", {"mine.pt": SHA256})
-        assert held(entry, data).read_bytes() == CONTENT
+        assert verified_file(entry, data).read_bytes() == CONTENT
         put(CONTENT + b" ")
-        assert state(entry, data) is State.DAMAGED
+        assert file_state(entry, data) is FileState.DAMAGED
 
     def test_what_was_accepted_does_not_outweigh_the_registry(self, written, put):
-        """A hash on record is the only one that counts."""
         entry, data = written()["mine"], put(b"\x80 other")
         write_sums(data / "checkpoints", {"mine.pt": hashlib.sha256(b"\x80 other").hexdigest()})
-        assert state(entry, data) is State.DAMAGED
+        assert file_state(entry, data) is FileState.DAMAGED
 
 
 @pytest.mark.parametrize(("eps", "value"), [("8/255", 8 / 255), ("0.031", 0.031), ("0.5", 0.5)])
 def test_eps_is_a_number(eps, value):
     """Quotients and decimals are read as written."""
-    assert Checkpoint(**ENTRY | {"eps": eps}).eps_value == value
+    assert CheckpointEntry(**ENTRY | {"eps": eps}).eps_value == value
 
 
 @pytest.mark.parametrize("how", ["dataset", *NORMALISATIONS, "0.1,0.2,0.3/0.5", "0.25/0.5,0.6,0.7"])
 def test_normalisations_have_a_text(how):
     """The text of a mean and std makes them again."""
-    from benchmark.checkpoints.networks import normalization_of
-    from benchmark.data.info import CIFAR10
-
     info = normalised(CIFAR10, how)
     assert normalised(CIFAR10, normalization_of(CIFAR10, info.mean, info.std)) == info

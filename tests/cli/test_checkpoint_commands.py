@@ -7,29 +7,30 @@ import json
 import shutil
 import threading
 import tomllib
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import safetensors
 import safetensors.torch
 import torch
-from typer.testing import CliRunner
 
 import handmade
-from benchmark.checkpoints import get as obtain
+from benchmark.checkpoints import get as getting
 from benchmark.checkpoints import registry
-from benchmark.checkpoints.registry import Checkpoint, checkpoint
-from benchmark.cli.checkpoints import app
+from benchmark.checkpoints.entry import CheckpointEntry
+from benchmark.checkpoints.registry import checkpoint
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import WEIGHTS, save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.jobs.export import packed, toml_block
 from benchmark.models import build
 from benchmark.records.cells import Cell
+from benchmark.records.checkout import shipped
 from benchmark.records.records import Making
-from benchmark.records.shipped import shipped
 from benchmark.records.store import Store
-from invoking import Said, said
+from invoking import Command, Said, said
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,17 +51,15 @@ ENTRY = {
 PAGE = b"<!DOCTYPE html><html>Google Drive can't scan this file for viruses</html>"
 
 
-def checkpoints(*arguments: object) -> Said:
+def checkpoints(*arguments):
     """What a `checkpoints` command says."""
-    result = CliRunner().invoke(app, [str(part) for part in arguments], catch_exceptions=False)
-    return Said(result.exit_code, result.stdout, result.stderr)
+    return said("checkpoints", *arguments)
 
 
-def refusal(answer: Said, code: int = 2) -> str:
+def refusal(answer, code=2):
     """The one line of what was wrong."""
-    assert answer.exit_code == code, answer
-    (line,) = (line for line in answer.stderr.splitlines() if line.startswith("error: "))
-    return line.removeprefix("error: ")
+    (line,) = answer.errors(code)
+    return line
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +94,21 @@ def weights(finished: Store, tmp_path_factory) -> bytes:
 
 @pytest.fixture
 def enter(tmp_path, monkeypatch):
-    """A function that makes `ENTRY`, with other fields, all of the registry; its file's place."""
-    path = tmp_path / "registry" / "checkpoints.toml"
+    """A function that makes `ENTRY`, with other fields, all of the registry, and puts `content` in its
+    place, with its hash; returns that place."""
+    path, place = tmp_path / "registry" / "checkpoints.toml", tmp_path / "data/checkpoints/mine.pt"
     path.parent.mkdir()
     monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(path))
+    monkeypatch.setenv("BENCHMARK_DATA", str(tmp_path / "data"))
 
-    def write(**fields) -> Path:
-        path.write_text("schema_version = 1\n" + toml_block(Checkpoint(**ENTRY | fields)))
+    def write(content=None, **fields):
+        if content is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+            fields = {"sha256": sha256(content)} | fields
+        path.write_text("schema_version = 1\n" + toml_block(CheckpointEntry(**ENTRY | fields)))
         registry._registry.cache_clear()
-        return tmp_path / "data" / "checkpoints" / "mine.pt"
+        return place
 
     yield write
     registry._registry.cache_clear()
@@ -119,9 +124,8 @@ def drive(monkeypatch):
             asked.append(drive_id)
             target.write_bytes(content)
 
-        monkeypatch.setattr(obtain, "import_robustbench", lambda: None)
-        monkeypatch.setattr(obtain, "drive_id", lambda zoo_id, dataset, threat: f"drive-{zoo_id}")
-        monkeypatch.setattr(obtain, "download_from_drive", download)
+        monkeypatch.setattr(getting, "drive_id", lambda source, _: f"drive-{source.partition(':')[2]}")
+        monkeypatch.setattr(getting, "download_from_drive", download)
         return asked
 
     return send
@@ -176,8 +180,7 @@ class TestGet:
         urls = [serve("/page", PAGE), serve("/file", weights)]
         place = enter(source=urls[0], mirrors=urls[1:], sha256=sha256(weights), size=len(weights))
         for said_of in ("in place, verified", "in place already, verified"):
-            answer = checkpoints("get", "mine", "--data-dir", tmp_path / "data")
-            assert answer.exit_code == 0, answer.stderr
+            answer = checkpoints("get", "mine").good()
             assert f"mine: {said_of}: {place}" in answer.stdout
         assert place.read_bytes() == weights
         assert serve.asked == ["/page", "/file"]
@@ -186,7 +189,7 @@ class TestGet:
         """What Drive sends instead is told, with the address for a browser and the way back."""
         place = enter()
         drive(PAGE)
-        message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path / "data"))
+        message = refusal(checkpoints("get", "mine"))
         assert "what Google Drive sent is a web page" in message
         assert "https://drive.google.com/file/d/drive-Mine2026/view" in message
         assert "`checkpoints get mine --file PATH`" in message
@@ -194,25 +197,24 @@ class TestGet:
 
     def test_an_unknown_hash_is_accepted_once(self, enter, drive, tmp_path, weights):
         """A download without a hash on record waits unread for a word, and is not fetched again."""
-        place, data = enter(), tmp_path / "data"
+        place = enter()
         asked = drive(weights)
-        message = refusal(checkpoints("get", "mine", "--data-dir", data))
+        message = refusal(checkpoints("get", "mine"))
         assert f"--accept-checksum {sha256(weights)}" in message
-        assert "not accepted" in checkpoints("list", "--data-dir", data).stdout
-        refusal(checkpoints("get", "mine", "--accept-checksum", "0" * 64, "--data-dir", data))
+        assert "not accepted" in checkpoints("list").stdout
+        refusal(checkpoints("get", "mine", "--accept-checksum", "0" * 64))
         assert visible(place.parent) == ["mine.pt"]
-        answer = checkpoints("get", "mine", "--accept-checksum", sha256(weights), "--data-dir", data)
-        assert answer.exit_code == 0
+        answer = checkpoints("get", "mine", "--accept-checksum", sha256(weights)).good()
         assert "was accepted by you" in answer.stderr
         assert (place.parent / "SHA256SUMS").read_text() == f"{sha256(weights)}  mine.pt\n"
-        assert "verified" in checkpoints("get", "mine", "--data-dir", data).stdout
+        assert "verified" in checkpoints("get", "mine").stdout
         assert asked == ["drive-Mine2026"]
-        assert checkpoints("verify", "--data-dir", data).exit_code == 0
+        checkpoints("verify").good()
 
     def test_a_copy_is_taken_if_it_is_the_right_one(self, enter, tmp_path, weights):
         """Another file of the user's is refused before it is put in place; the right one is copied."""
         place, copy = enter(sha256=sha256(weights)), tmp_path / "mine copy.pt"
-        arguments = ("get", "mine", "--file", copy, "--data-dir", tmp_path / "data")
+        arguments = ("get", "mine", "--file", copy)
         assert f"there is no file '{copy}'" in refusal(checkpoints(*arguments))
         copy.write_bytes(weights + b" ")
         assert f"expected sha256 {sha256(weights)}" in refusal(checkpoints(*arguments))
@@ -220,26 +222,23 @@ class TestGet:
         assert "is a web page" in refusal(checkpoints(*arguments))
         assert not place.exists()
         copy.write_bytes(weights)
-        assert checkpoints(*arguments).exit_code == 0
+        checkpoints(*arguments).good()
         assert place.read_bytes() == copy.read_bytes() == weights
 
     def test_a_copy_of_unknown_hash_needs_a_word(self, enter, tmp_path, weights):
         """It is put in place together with the word for it, and not before."""
         place, copy = enter(), tmp_path / "copy.pt"
         copy.write_bytes(weights)
-        arguments = ("get", "mine", "--file", copy, "--data-dir", tmp_path / "data")
+        arguments = ("get", "mine", "--file", copy)
         assert f"add --accept-checksum {sha256(weights)}" in refusal(checkpoints(*arguments))
         assert not place.exists()
-        answer = checkpoints(*arguments, "--accept-checksum", sha256(weights).upper())
-        assert answer.exit_code == 0, answer.stderr
+        checkpoints(*arguments, "--accept-checksum", sha256(weights).upper()).good()
         assert place.read_bytes() == weights
 
     def test_a_damaged_file_is_not_used(self, enter, tmp_path, weights):
         """What lies in the place of the file and is another is named; it is the user's to delete."""
-        place = enter(sha256=sha256(weights), source="https://example.org/mine.pt")
-        place.parent.mkdir(parents=True)
-        place.write_bytes(weights[:-1])
-        message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path / "data"))
+        enter(weights[:-1], sha256=sha256(weights), source="https://example.org/mine.pt")
+        message = refusal(checkpoints("get", "mine"))
         assert "delete it and `checkpoints get mine`" in message
 
     @pytest.mark.parametrize(
@@ -262,18 +261,15 @@ class TestVerify:
     def test_the_committed_file_offline(self, tmp_path):
         """The file in the repository fits its network and is the one behind its records."""
         results = shipped("results/README.md").parent
-        answer = checkpoints("verify", "--data-dir", tmp_path, "--results", results)
-        assert answer.exit_code == 0, answer.stderr
+        answer = checkpoints("verify", "--data-dir", tmp_path, "--results", results).good()
         assert answer.stdout.startswith(f"{OURS}: sha256 ")
         assert f"the weights behind {checkpoint(OURS).cell}" in answer.stdout
 
     def test_a_changed_file_is_named_and_never_loaded(self, enter, tmp_path, weights, monkeypatch):
         """One other byte ends with exit code 1 before torch sees the file."""
-        place = enter(sha256=sha256(weights))
-        place.parent.mkdir(parents=True)
-        place.write_bytes(weights[:-1] + b"x")
+        enter(weights[:-1] + b"x", sha256=sha256(weights))
         monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch read the file"))
-        message = refusal(checkpoints("verify", "--data-dir", tmp_path / "data"), code=1)
+        message = refusal(checkpoints("verify"), code=1)
         assert message.startswith("mine: ")
         assert "expected sha256" in message
 
@@ -284,10 +280,8 @@ class TestVerify:
             ({"prefix": "net."}, "does not begin with the prefix 'net.'"),
             ({"drop": ["nothing."]}, "nothing."),
         ):
-            place = enter(sha256=sha256(weights), **fields)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(weights)
-            assert named in refusal(checkpoints("verify", "--data-dir", tmp_path / "data"), code=1)
+            enter(weights, **fields)
+            assert named in refusal(checkpoints("verify"), code=1)
 
     def test_a_file_with_another_normalisation_is_named(self, enter, tmp_path, weights):
         """What the entry has to say is in the line, and with it the file is verified."""
@@ -295,44 +289,36 @@ class TestVerify:
         layer = {"module.mean": torch.tensor([0.5]), "module.std": torch.tensor([0.25])}
         buffer = io.BytesIO()
         torch.save(layer | state, buffer)
-        digest = sha256(buffer.getvalue())
-        place = enter(sha256=digest)
-        place.parent.mkdir(parents=True)
-        place.write_bytes(buffer.getvalue())
-        answer = checkpoints("verify", "--data-dir", tmp_path / "data")
+        enter(buffer.getvalue())
+        answer = checkpoints("verify")
         assert 'in a registry normalization = "0.5/0.25"' in refusal(answer, code=1)
-        enter(sha256=digest, normalization="0.5/0.25")
-        assert checkpoints("verify", "--data-dir", tmp_path / "data").exit_code == 0
+        enter(buffer.getvalue(), normalization="0.5/0.25")
+        checkpoints("verify").good()
 
     def test_how_names_were_mapped_is_told(self, enter, tmp_path, weights):
         """What was undone to fit the network is in the line, of a prefix that was told, too."""
-        place = enter(sha256=sha256(weights), prefix="module.")
-        place.parent.mkdir(parents=True)
-        place.write_bytes(weights)
-        answer = checkpoints("verify", "mine", "--data-dir", tmp_path / "data")
-        assert answer.exit_code == 0, answer.stderr
+        enter(weights, prefix="module.")
+        answer = checkpoints("verify", "mine").good()
         assert "removed 'module.' from the front of every name" in answer.stdout
 
     def test_what_is_named_has_to_be_there(self, enter, tmp_path):
         """A checkpoint that is asked for and missing is no success; without names there is nothing."""
         enter()
         assert "is not at" in refusal(checkpoints("verify", "mine", "--data-dir", tmp_path), code=1)
-        assert checkpoints("verify", "--data-dir", tmp_path).exit_code == 0
+        checkpoints("verify", "--data-dir", tmp_path).good()
 
     def test_no_file_is_read_without_torchs_protection(self, tmp_path, monkeypatch):
         """The environment variable that lets files run code is refused in one line, exit code 2."""
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-        answer = checkpoints("verify", "--data-dir", tmp_path)
-        assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set" in refusal(answer)
-        assert answer.stdout == ""
+        message = checkpoints("verify", "--data-dir", tmp_path).refusal
+        assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set" in message
 
 
 @pytest.mark.parametrize("width", [80, 110])
 def test_list_says_what_each_really_is(tmp_path, monkeypatch, width):
     """Every entry has its numbers and whether it is here in a line, what it is below, in the width."""
     monkeypatch.setenv("COLUMNS", str(width))
-    answer = checkpoints("list", "--data-dir", tmp_path)
-    assert answer.exit_code == 0
+    answer = checkpoints("list", "--data-dir", tmp_path).good()
     lines = answer.stdout.splitlines()
     assert 0.8 * width < max(map(len, lines)) <= width
     by_name: dict[str, tuple[list[str], list[str]]] = {}
@@ -359,10 +345,7 @@ class TestExport:
     def exported(self, finished: Store, tmp_path) -> tuple[Path, Said]:
         """The cell `KEY`, exported."""
         path = tmp_path / "registry" / "checkpoints" / "small-digits.safetensors"
-        places = ("--results", finished.results, "--artifacts", finished.artifacts)
-        answer = checkpoints("export", KEY, "--out", path, *places)
-        assert answer.exit_code == 0, answer.stderr
-        return path, answer
+        return path, Command(finished)("checkpoints", "export", KEY, "--out", path).good()
 
     def test_the_file_holds_weights_and_making(self, finished, exported):
         """Tensors are those of the cell bit by bit; the metadata say how they were made and score."""
@@ -387,15 +370,13 @@ class TestExport:
         facts = {f"fact {number}": "ä" * number for number in range(9)}
         content = packed(state, facts)
         assert content == packed(state, dict(reversed(facts.items())))
-        start = content[8:]
-        assert list(
-            json.loads(start[: int.from_bytes(content[:8], "little")])["__metadata__"]
-        ) == sorted(facts)
-        assert int.from_bytes(content[:8], "little") % 8 == 0
+        length = int.from_bytes(content[:8], "little")
+        assert length % 8 == 0
+        assert list(json.loads(content[8 : 8 + length])["__metadata__"]) == sorted(facts)
         back = safetensors.torch.load(content)
         assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
 
-    def test_the_block_is_an_entry(self, finished, exported, monkeypatch, tmp_path):
+    def test_the_block_is_an_entry(self, finished, exported, store, monkeypatch, tmp_path):
         """The printed table, in a registry beside the file, verifies and evaluates as the cell did."""
         path, answer = exported
         toml = path.parent / "checkpoints.toml"
@@ -405,17 +386,14 @@ class TestExport:
         entry = checkpoint("small-digits")
         assert entry.published == {"clean": clean.value}
         assert (entry.method, entry.cell, entry.normalization) == ("pgd-at", KEY, "dataset")
-        verified = checkpoints("verify", "--data-dir", tmp_path, "--results", finished.results)
-        assert verified.exit_code == 0, verified.stderr
-        places = ["--results", str(tmp_path / "results"), "--artifacts", str(tmp_path / "artifacts")]
-        same = ["evaluate", "--evaluations", "clean", "--threads", "1", *places]
-        own = ["--weights", str(path), "--arch", "resnet18-w4", "--dataset", "digits", "--name", "own"]
-        for arguments in (["--checkpoint", "small-digits"], own):
-            evaluated = said(*same, *arguments)
-            assert evaluated.exit_code == 0, evaluated.stderr
+        checkpoints("verify", "--data-dir", tmp_path, "--results", finished.results).good()
+        evaluate = partial(Command(store), "evaluate", "--evaluations", "clean", "--threads", "1")
+        evaluate("--checkpoint", "small-digits").good()
+        model = ("--arch", "resnet18-w4", "--dataset", "digits")
+        evaluate("--weights", path, *model, "--name", "own").good()
         for name in ("small-digits", "own"):
             cell = Cell("own", "digits", "resnet18-w4", name, "none", 0)
-            record = Store(tmp_path / "results", tmp_path).record(cell, "clean")
+            record = store.record(cell, "clean")
             assert (record.k, record.n) == (clean.k, clean.n)
             assert (entry.summary in record.remarks) == (name == "small-digits")
 
@@ -425,13 +403,12 @@ class TestExport:
         toml.parent.mkdir()
         toml.write_text("schema_version = 1\n")
         monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(toml))
-        places = ("--results", finished.results, "--artifacts", finished.artifacts)
         for folder, source, told in (
             (toml.parent / "given" / "on", "given/on/net.safetensors", "into the registry\n"),
             (tmp_path / "other", "net.safetensors", f"into a registry in '{tmp_path / 'other'}'"),
         ):
-            answer = checkpoints("export", KEY, "--out", folder / "net.safetensors", *places)
-            assert answer.exit_code == 0, answer.stderr
+            out = folder / "net.safetensors"
+            answer = Command(finished)("checkpoints", "export", KEY, "--out", out).good()
             (entry,) = tomllib.loads(answer.stdout)["checkpoint"]
             assert (entry["source"], entry["file"]) == (source, "net.safetensors")
             assert told in answer.stderr
@@ -455,11 +432,10 @@ class TestExport:
         """Unfinished cells, weights of another making and files that exist leave nothing behind."""
         shutil.copytree(finished.results, store.results)
         shutil.copytree(finished.artifacts, store.artifacts)
-        places = ("--results", store.results, "--artifacts", store.artifacts)
         out = tmp_path / "out.safetensors"
 
         def refused(key: str = KEY, out: Path = out, *more: str) -> str:
-            return refusal(checkpoints("export", key, "--out", out, *places, *more))
+            return Command(store)("checkpoints", "export", key, "--out", out, *more).refusal
 
         assert "is not a cell key" in refused("by-hand/digits")
         assert "has no making" in refused(KEY.replace("seed0", "seed7"))
@@ -481,22 +457,13 @@ class TestExport:
 
     def test_the_committed_card_is_of_today(self):
         """The model card in the repository is what `card` prints of the committed records."""
-        answer = checkpoints("card", OURS, "--results", shipped("results/README.md").parent)
-        assert answer.exit_code == 0, answer.stderr
+        answer = checkpoints("card", OURS, "--results", shipped("results/README.md").parent).good()
         assert shipped(f"checkpoints/{OURS}.md").read_text() == answer.stdout
 
     def test_a_card_is_of_a_cell(self):
         """A checkpoint that others made has no card here, but a link."""
         message = refusal(checkpoints("card", "zhang2019theoretically-cifar10"))
         assert "https://arxiv.org/abs/1901.08573" in message
-
-
-def test_fine_tuned_weights_stand_for_no_method():
-    """What RiFT has changed is exported as no starting point of the method's rows."""
-    fields = ENTRY | {"cell": "by-hand/digits/resnet18-w4/pgd-at/rift/seed0"}
-    with pytest.raises(ValueError, match="none, if fine-tuned"):
-        Checkpoint(**fields)
-    assert Checkpoint(**fields | {"method": None}).method is None
 
 
 class TestEvaluate:
@@ -512,23 +479,16 @@ class TestEvaluate:
             (("--arch", "resnet18", "--dataset", "digits"), "name a file by --weights"),
         ],
     )
-    def test_wrong_input_is_one_line(self, store, tmp_path, arguments, message):
+    def test_wrong_input_is_one_line(self, command, tmp_path, arguments, message):
         """A checkpoint says everything itself, and has to be there; without one a file is needed."""
-        places = ["--results", str(store.results), "--artifacts", str(store.artifacts)]
-        answer = said("evaluate", *arguments, *places, "--data-dir", str(tmp_path))
-        assert message in refusal(answer)
-        assert not list(store.results.rglob("*.json"))
+        assert message in command("evaluate", *arguments, "--data-dir", tmp_path).refusal
+        assert not list(command.store.results.rglob("*.json"))
 
-    def test_another_radius_is_remarked(self, enter, store, tmp_path, weights):
+    def test_another_radius_is_remarked(self, enter, command, weights):
         """Weights trained with another eps than they are attacked with say so in every record."""
-        place = enter(sha256=sha256(weights))
-        place.parent.mkdir(parents=True)
-        place.write_bytes(weights)
-        places = ["--results", str(store.results), "--artifacts", str(store.artifacts)]
-        data = ["--data-dir", str(tmp_path / "data")]
-        answer = said("evaluate", "--checkpoint", "mine", "--evaluations", "clean", *places, *data)
-        assert answer.exit_code == 0, answer.stderr
-        record = store.record(Cell("own", "digits", "resnet18-w4", "mine", "none", 0), "clean")
+        enter(weights)
+        command("evaluate", "--checkpoint", "mine", "--evaluations", "clean").good()
+        record = command.store.record(Cell("own", "digits", "resnet18-w4", "mine", "none", 0), "clean")
         assert "trained with eps 0.1, attacked here with 0.08" in record.remarks
         assert record.sources == {"mine.pt": sha256(weights)}
 
@@ -536,11 +496,8 @@ class TestEvaluate:
 def test_without_robustbench_the_way_by_hand_is_told(enter, tmp_path, monkeypatch):
     """A zoo file that cannot be fetched names what to install and how to bring a copy."""
     enter()
-
-    def missing() -> None:
-        raise UserError("RobustBench is not installed; install it")
-
-    monkeypatch.setattr(obtain, "import_robustbench", missing)
+    missing = Mock(side_effect=UserError("RobustBench is not installed; install it"))
+    monkeypatch.setattr("benchmark.checkpoints.robustbench.import_robustbench", missing)
     message = refusal(checkpoints("get", "mine", "--data-dir", tmp_path))
     assert "RobustBench is not installed" in message
     assert "--file PATH" in message

@@ -1,13 +1,13 @@
-"""The command line: what it makes, prints, refuses and continues."""
+"""Tables, figures, `run` and `status`: what they make, print, refuse and continue."""
 
 import csv
 import dataclasses
-import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, NoReturn
 
 import pytest
 
@@ -16,57 +16,65 @@ import benchmark.cli.work
 import benchmark.data.cifar
 import benchmark.engine.workspace
 from benchmark.engine.precision import Precision
-from benchmark.engine.recipes import Recipe
 from benchmark.engine.training import TrainingFailed
 from benchmark.errors import UserError
-from benchmark.jobs.sweep import Options
+from benchmark.jobs.tasks import Options
 from benchmark.jobs.worker import Worker
 from benchmark.plans.named import SCALES
 from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning, Training
 from benchmark.records.store import Store
+from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from handmade import BY_HAND
-from invoking import MINI, TINY, Command, Said, said
+from invoking import MINI, TINY, Command, said
 
-BASE_0 = "mini/digits/resnet18-w8/pgd-at/none/seed0"
-BASE_1 = "mini/digits/resnet18-w8/pgd-at/none/seed1"
+KEY = "mini/digits/resnet18-w8/pgd-at"
+BASE_0, BASE_1 = f"{KEY}/none/seed0", f"{KEY}/none/seed1"
+BASES = ("table1", "--scale", MINI, "--only", "*/none/*")
+ONE = ("--scale", MINI, "--seeds", "0")
 
 
-def files(*folders: Path) -> dict[str, bytes]:
+def files(*folders):
     """Every file under `folders` by its path."""
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {str(path): path.read_bytes() for path in found}
 
 
-def forbidden(*arguments: Any, **options: Any) -> NoReturn:
-    """Stand in for work that must not be done."""
-    raise AssertionError("this must not run")
+def raising(error):
+    """A function that raises `error` whatever it is given."""
+
+    def fail(*arguments, **options):
+        raise error
+
+    return fail
+
+
+FORBIDDEN = raising(AssertionError("this must not run"))
 
 
 @pytest.fixture
-def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+def idle(monkeypatch):
     """Fail on any attempt to make a cell."""
-    monkeypatch.setattr(benchmark.cli.work, "sweep", forbidden)
-    monkeypatch.setattr(Worker, "do", forbidden)
+    monkeypatch.setattr(benchmark.cli.work, "sweep", FORBIDDEN)
+    monkeypatch.setattr(Worker, "do", FORBIDDEN)
 
 
-def refused(answer: Said) -> str:
-    """The one line of an error that the user can mend, without its `error: `."""
-    assert answer.exit_code == 2
-    assert answer.stdout == ""
-    assert answer.stderr.count("\n") == 1
-    assert answer.stderr.startswith("error: ")
-    return answer.stderr.removeprefix("error: ").rstrip("\n")
+@pytest.fixture
+def one_seed(tmp_path):
+    """The mini scale with its first seed only."""
+    path = tmp_path / "one.toml"
+    path.write_text(MINI.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
+    return path
 
 
 # --- a table from nothing ---------------------------------------------------------------------------
 
 
-def test_a_table_is_made_from_nothing(made: tuple[Store, Path, Said]) -> None:
+def test_a_table_is_made_from_nothing(made):
     """One command trains, fine-tunes, evaluates, prints the table and writes it three times."""
     store, _, first = made
-    assert first.exit_code == 0
+    first.good()
     assert first.stdout.startswith(
         "Table 1: adversarial training with and without RiFT (epochs and alpha* chosen"
     )
@@ -80,116 +88,83 @@ def test_a_table_is_made_from_nothing(made: tuple[Store, Path, Said]) -> None:
     assert tables == ["table1-tiny.csv", "table1-tiny.md", "table1-tiny.tex"]
 
 
-def test_progress_names_every_step(made: tuple[Store, Path, Said]) -> None:
+def test_progress_names_every_step(made):
     """Away from a terminal, every step of the paper appears as a line on standard error."""
-    _, _, first = made
-    steps = ["adversarial training", "criticality", "fine-tuning", "interpolation", "pgd10x3"]
-    for step in steps:
+    first = made[2]
+    for step in ("adversarial training", "criticality", "fine-tuning", "interpolation", "pgd10x3"):
         assert f"seed0  {step}" in first.stderr
     assert "epoch 2/2, loss " in first.stderr
     assert "\x1b" not in first.stderr + first.stdout
 
 
-def test_records_of_a_run_are_complete(made: tuple[Store, Path, Said], tmp_path: Path) -> None:
+def test_records_of_a_run_are_complete(made):
     """Each cell has its making, its records with bits that add up, and one hash of weights."""
-    store, _, _ = made
+    store = made[0]
     for finetune, kind in (("none", Training), ("rift", Finetuning)):
         cell = Cell("tiny", "digits", "resnet18-w8", "pgd-at", finetune, 0)
         making = store.making(cell)
-        assert making is not None
         assert isinstance(making.details, kind)
         for evaluation in ("clean", "pgd10x3"):
             record = store.record(cell, evaluation)
-            assert record is not None
             assert record.n == 500
             assert record.provenance.weights_sha256 == making.provenance.weights_sha256
             bits = store.bits(record)
             counts = {name: int(array.sum()) for name, array in bits.items()}
             assert record.k == min(counts.values())
-            for name, part in record.parts.items():
-                if name in counts:
-                    assert (part.k, part.n) == (counts[name], len(bits[name]))
-    texts = [
-        content.decode() for name, content in files(store.results).items() if name.endswith("json")
-    ]
+            for name in record.parts.keys() & counts.keys():
+                part = record.parts[name]
+                assert (part.k, part.n) == (counts[name], len(bits[name]))
+    texts = [text.decode() for name, text in files(store.results).items() if name.endswith("json")]
     assert len(texts) == 6
     assert not [text for text in texts if str(store.results.parent) in text]
 
 
-def test_unfinished_work_is_cleared_away(made: tuple[Store, Path, Said]) -> None:
+def test_unfinished_work_is_cleared_away(made):
     """After a run nothing but weights, criticality, alpha's curve and the lock is left."""
-    store, _, _ = made
+    store = made[0]
     names = {path.name for path in store.artifacts.rglob("*") if path.is_file()}
     assert not [name for name in names if name.endswith(".part") or "training" in name]
     assert {"weights.safetensors", "finetuned.safetensors", "lock"} <= names
     assert not list(store.artifacts.rglob("evaluation-*"))
 
 
-def test_the_second_time_nothing_runs(
-    made: tuple[Store, Path, Said], idle: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same command again makes nothing, prints the same table and writes the same files."""
-    store, scale, first = made
-    before = files(store.results)
-    again = Command(store)("table1", "--scale", str(scale))
-    assert again.exit_code == 0
+def test_the_second_time_nothing_runs(made, store, command, idle):
+    """From records alone the same command prints the same table and writes the same files."""
+    source, scale, first = made
+    shutil.copytree(source.results / "records", store.results / "records")
+    again = command("table1", "--scale", scale).good()
     assert again.stdout == first.stdout
     assert again.stderr.startswith("written to ")
-    assert files(store.results) == before
+    for path in source.results.rglob("*.*"):
+        assert (store.results / path.relative_to(source.results)).read_bytes() == path.read_bytes()
 
 
-def test_deleted_artifacts_do_not_matter_to_finished_cells(
-    made: tuple[Store, Path, Said], store: Store, idle: None
-) -> None:
-    """Records are enough for a table: working files may be deleted."""
-    source, scale, first = made
-    shutil.copytree(source.results, store.results)
-    again = Command(store)("table1", "--scale", str(scale))
-    assert again.exit_code == 0
-    assert again.stdout == first.stdout
-
-
-@pytest.mark.parametrize("how", ["csv", "markdown", "latex"])
-def test_a_table_in_a_format_is_alone_on_standard_output(
-    made: tuple[Store, Path, Said], idle: None, how: str
-) -> None:
-    """Standard output is exactly the file of that format, so that it can be piped on."""
+@pytest.mark.parametrize(("how", "suffix"), [("csv", "csv"), ("markdown", "md"), ("latex", "tex")])
+def test_a_table_in_a_format_is_alone_on_standard_output(made, idle, how, suffix):
+    """Standard output is exactly the file of that format; as CSV, it has every number."""
     store, scale, _ = made
-    answer = Command(store)("table1", "--scale", str(scale), "--format", how)
-    assert answer.exit_code == 0
-    suffix = {"csv": "csv", "markdown": "md", "latex": "tex"}[how]
+    answer = Command(store)("table1", "--scale", scale, "--format", how).good()
     assert answer.stdout == (store.results / "tables" / f"table1-tiny.{suffix}").read_text()
+    if how == "csv":
+        lines = list(csv.DictReader(answer.stdout.splitlines()))
+        assert [line["column"] for line in lines] == ["Std", "Adv"] * 3
+        assert all(0 <= float(line["mean"]) <= 1 for line in lines[:4])
 
 
-def test_csv_on_standard_output_is_csv(made: tuple[Store, Path, Said], idle: None) -> None:
-    """A program that reads the CSV from standard output finds every number of the table."""
-    store, scale, _ = made
-    answer = Command(store)("table1", "--scale", str(scale), "--format", "csv")
-    lines = list(csv.DictReader(io.StringIO(answer.stdout)))
-    assert [line["column"] for line in lines] == ["Std", "Adv"] * 3
-    assert all(0 <= float(line["mean"]) <= 1 for line in lines[:4])
-
-
-def test_run_prints_the_records_of_a_cell(made: tuple[Store, Path, Said], idle: None) -> None:
+def test_run_prints_the_records_of_a_cell(made, idle):
     """`run` of a finished cell prints its records and those of its base model."""
     store, scale, _ = made
     key = "tiny/digits/resnet18-w8/pgd-at/rift/seed0"
-    answer = Command(store)("run", key, key, "--scale", str(scale))
-    assert answer.exit_code == 0
-    lines = answer.stdout.splitlines()
+    lines = Command(store)("run", key, key, "--scale", scale).good().stdout.splitlines()
     assert [line.split()[0] for line in lines] == [key.replace("rift", "none")] * 2 + [key] * 2
     for line in lines:
         assert re.fullmatch(r"\S+  (clean|pgd10x3)  \d+\.\d\d % \[[\d., ]+\] \(\d+ of 500\)", line)
 
 
-def test_status_shows_every_state(
-    made: tuple[Store, Path, Said], store: Store, command: Command
-) -> None:
+def test_status_shows_every_state(made, store, command):
     """`status` lists every cell of every table with its records, and counts the states."""
     shutil.copytree(made[0].results, store.results)
-    answer = command("status", "--scale", str(TINY))
-    assert answer.exit_code == 0
-    heads, *lines, totals = answer.stdout.splitlines()
+    heads, *lines, totals = command("status", "--scale", TINY).good().stdout.splitlines()
     assert heads.split() == ["cell", "state", "clean", "pgd10x3"]
     rows = {line.split()[0]: line.split()[1:] for line in lines}
     assert rows["tiny/digits/resnet18-w8/pgd-at/none/seed0"] == ["done"] * 3
@@ -197,81 +172,80 @@ def test_status_shows_every_state(
     assert rows["tiny/digits/resnet18-w8/pgd-at/rift/seed1"] == ["missing"] * 3
     assert len(rows) == 2 * (1 + 2 * 7) + 2 * 2 * 4
     assert totals == f"2 done, {len(rows) - 2} missing"
-    answer = command("status", "--scale", str(TINY), "--only", "*/pgd-at/rift/*")
+    answer = command("status", "--scale", TINY, "--only", "*/pgd-at/rift/*")
     assert answer.stdout.splitlines()[-1] == "1 done, 1 missing"
 
 
-def test_status_shows_cells_of_no_table(own_mini: Store, command: Command) -> None:
+def test_status_shows_cells_of_no_table(own_mini, command):
     """A cell that was made beside the tables is listed too."""
-    answer = command("status", "--scale", str(MINI), "--seeds", "1", "--only", "*/none/*")
-    assert [line.split()[:2] for line in answer.stdout.splitlines()[1:3]] == [
-        [BASE_1, "done"],
-        [BASE_0, "done"],
-    ]
+    answer = command("status", "--scale", MINI, "--seeds", "1", "--only", "*/none/*")
+    listed = [line.split()[:2] for line in answer.stdout.splitlines()[1:3]]
+    assert listed == [[BASE_1, "done"], [BASE_0, "done"]]
 
 
-def test_list_names_everything(idle: None) -> None:
+def test_list_names_everything(idle):
     """`list` shows each registry with a line on every entry."""
-    answer = said("list")
-    assert answer.exit_code == 0
-    heads = [line for line in answer.stdout.splitlines() if not line.startswith(" ")]
-    assert heads == [
+    listed = said("list").good().stdout
+    assert [line for line in listed.splitlines() if not line.startswith(" ")] == [
         *("scales", "datasets", "networks", "methods", "fine-tunings", "protocols"),
         *("evaluations", "tables", "figures"),
     ]
-    for name in (
-        *SCALES,
-        "digits",
-        "cifar10",
-        "resnet18",
-        "pgd-at",
-        "rift",
-        "top-5",
-        "pgd10x3",
-        *REPORTS,
-    ):
-        assert re.search(rf"^  {name} +\S", answer.stdout, re.M)
+    for name in (*SCALES, "digits", "resnet18", "pgd-at", "rift", "top-5", "pgd10x3", *REPORTS):
+        assert re.search(rf"^  {name} +\S", listed, re.M)
 
 
-def test_help_names_every_command() -> None:
+def test_help_names_every_command():
     """`--help` shows the commands and what a key looks like."""
-    answer = said("--help")
-    assert answer.exit_code == 0
-    for name in (*REPORTS, "run", "status", "list"):
-        assert f" {name} " in answer.stdout
-    assert "seed0" in answer.stdout
+    shown = said("--help").good().stdout
+    for name in (*REPORTS, *FIGURES, "run", "status", "list", "evaluate", "evidence", "check"):
+        assert f" {name} " in shown
+    assert "seed0" in shown
+
+
+def test_the_entry_point_is_light_and_the_commands_load_no_torch():
+    """`main` is there before anything is imported; modules are not hidden by functions."""
+    code = (
+        "import sys, benchmark.cli; print('typer' in sys.modules);"
+        "import benchmark.cli.app, benchmark.cli.check; print(benchmark.cli.check.__name__);"
+        "print([name for name in ('torch', 'matplotlib', 'scipy', 'requests') if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split("\n") == ["False", "benchmark.cli.check", "[]", ""]
 
 
 # --- without running ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_collecting_an_empty_store(command: Command, idle: None, name: str) -> None:
+def test_collecting_an_empty_store(command, idle, name):
     """`--collect` runs nothing: without records the table is made of dashes."""
-    answer = command(name, "--scale", str(TINY), "--collect")
-    assert answer.exit_code == 0
+    answer = command(name, "--scale", TINY, "--collect").good()
     table = answer.stdout.partition("  scale tiny: ")[0]
     assert "—" in table
     assert not re.search(r"\d\.\d\d", table)
     assert not command.store.artifacts.exists()
 
 
-def test_a_dry_run_writes_nothing(command: Command, idle: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "last"),
+    [
+        (("table1", "--scale", TINY), "4 missing"),
+        (("run", "quick/digits/resnet18-w8/pgd-at/rift/seed0"), "2 missing"),
+        (("figure-damage", *ONE), "23 missing"),
+    ],
+)
+def test_a_dry_run_writes_nothing(command, idle, tmp_path, arguments, last):
     """`--dry-run` lists what would be made and touches no folder."""
-    answer = command("table1", "--scale", str(TINY), "--dry-run")
-    assert answer.exit_code == 0
-    assert answer.stdout.splitlines()[-1] == "4 missing"
-    answer = command("run", "quick/digits/resnet18-w8/pgd-at/rift/seed0", "--dry-run")
-    assert answer.exit_code == 0
-    assert answer.stdout.splitlines()[-1] == "2 missing"
+    lines = command(*arguments, "--dry-run").good().stdout.splitlines()
+    assert lines[-1] == last
+    damaged = f"{KEY}/module-layer2.1.conv2-alpha-1/seed0"
+    assert any(damaged in line for line in lines) == (arguments[0] == "figure-damage")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_some_cells(mini: Store, idle: None) -> None:
+def test_only_some_cells(mini, idle):
     """After `--only` the table shows what was made and dashes for the rest."""
-    answer = Command(mini)("table1", "--scale", str(MINI), "--only", "*/none/*")
-    assert answer.exit_code == 0
-    lines = answer.stdout.splitlines()
+    lines = Command(mini)(*BASES).good().stdout.splitlines()
     assert re.search(r"AT +\d+\.\d\d ± \d+\.\d\d$", lines[4])
     assert re.search(r"^ +\[\d+\.\d\d, \d+\.\d\d\]$", lines[5])
     assert re.search(r"AT\+RiFT +—$", lines[6])
@@ -280,51 +254,37 @@ def test_only_some_cells(mini: Store, idle: None) -> None:
     assert {key.as_posix() for key in keys} == {BASE_0, BASE_1}
 
 
-def test_seeds_of_the_command_line(mini: Store, store: Store, idle: None) -> None:
+def test_seeds_of_the_command_line(own_mini, command, idle):
     """`--seeds` replaces the scale's seeds, and such a table is printed but not written."""
-    shutil.copytree(mini.results, store.results)
-    shutil.rmtree(store.results / "tables")
-    options = ("--scale", str(MINI), "--seeds", " 1,1", "--only", "*/none/*")
-    answer = Command(store)("table1", *options)
-    assert answer.exit_code == 0
+    shutil.rmtree(own_mini.results / "tables")
+    answer = command(*BASES, "--seeds", " 1,1").good()
     assert "seeds 1: one seed, no spread" in answer.stdout
-    assert not (store.results / "tables").exists()
+    assert not (own_mini.results / "tables").exists()
 
 
-def test_evaluations_of_the_command_line(own_mini: Store, command: Command) -> None:
+def test_evaluations_of_the_command_line(own_mini, command):
     """`--evaluations` replaces the scale's columns, adds records, and such a table is not written."""
-    (own_mini.results / "tables" / "table1-mini.md").unlink()
-    options = ("--scale", str(MINI), "--seeds", "0", "--only", "*/none/*")
-    answer = command("table1", *options, "--evaluations", " corruptions-15-gen-v2 , clean")
-    assert answer.exit_code == 0, answer.stderr
-    assert answer.stdout.splitlines()[2].split()[-3:] == ["OOD", "(gen-v2)", "Std"]
-    assert own_mini.record(Cell.parse(BASE_0), "corruptions-15-gen-v2") is not None
-    assert not (own_mini.results / "tables" / "table1-mini.md").exists()
+    shutil.rmtree(own_mini.results / "tables")
+    answer = command("table1", *ONE, "--only", "*/none/*", "--evaluations", " pgd10x3 , clean").good()
+    assert answer.stdout.splitlines()[2].split()[-2:] == ["Adv", "Std"]
+    assert own_mini.record(Cell.parse(BASE_0), "pgd10x3") is not None
+    assert not (own_mini.results / "tables").exists()
 
 
-def test_what_an_evaluation_needs_is_told_before_training(command: Command, tmp_path: Path) -> None:
+def test_what_an_evaluation_needs_is_told_before_training(command, tmp_path):
     """Without frost pictures their evaluation fails at once, not after the base models are trained."""
-    options = ("--scale", str(MINI), "--seeds", "0", "--data-dir", str(tmp_path))
-    answer = command("table1", *options, "--evaluations", "clean,corruptions-15-gen-v2-pictures")
+    wanted = ("--evaluations", "clean,corruptions-15-gen-v2-pictures")
+    answer = command("table1", *ONE, "--data-dir", tmp_path, *wanted)
     assert answer.exit_code == 2
     assert all("frost" in line for line in failures(answer).values())
     assert not list(command.store.artifacts.rglob("*.safetensors"))
 
 
-def test_a_scale_of_one_method_has_no_table_2(command: Command) -> None:
-    """Table 2 compares further methods; a scale that names none is told so."""
-    answer = command("table2", "--scale", str(MINI))
-    assert answer.exit_code == 2
-    assert answer.stderr == ("error: scale 'mini' has nothing for table2: it names one method only\n")
-
-
-def test_places_are_read_from_the_environment(
-    mini: Store, monkeypatch: pytest.MonkeyPatch, idle: None
-) -> None:
+def test_places_are_read_from_the_environment(mini, monkeypatch, idle):
     """The folders can be named once, by environment variables."""
     monkeypatch.setenv("BENCHMARK_RESULTS", str(mini.results))
     monkeypatch.setenv("BENCHMARK_ARTIFACTS", str(mini.artifacts))
-    answer = said("status", "--scale", str(MINI), "--only", "*/none/*")
+    answer = said("status", "--scale", MINI, "--only", "*/none/*")
     assert answer.stdout.splitlines()[-1] == "2 done"
 
 
@@ -332,21 +292,94 @@ def test_places_are_read_from_the_environment(
     ("options", "threads", "name"),
     [((), 1, "fp32"), (("--threads", "3"), 3, "fp32"), (("--precision", "bf16"), 1, "bf16")],
 )
-def test_options_reach_the_workers(
-    command: Command,
-    monkeypatch: pytest.MonkeyPatch,
-    options: tuple[str, ...],
-    threads: int,
-    name: str,
-) -> None:
-    """Device, data folder, threads and precision go to the workers; the last two are the scale's if not
-    given."""
-    got: list[Options] = []
-    monkeypatch.setattr(
-        benchmark.cli.work, "sweep", lambda tasks, scale, options, *rest: got.append(options) or []
-    )
-    command("table1", "--scale", str(TINY), "--data-dir", "/some/where", "--device", "cuda:1", *options)
+def test_options_reach_the_workers(command, monkeypatch, options, threads, name):
+    """Device, data folder, threads and precision go to the workers, the last two by default as the
+    scale has them."""
+    got = []
+    monkeypatch.setattr(benchmark.cli.work, "sweep", lambda *given: got.append(given[2]) or [])
+    command("table1", "--scale", TINY, "--data-dir", "/some/where", "--device", "cuda:1", *options)
     assert got == [Options(command.store, Path("/some/where"), "cuda:1", threads, Precision(name))]
+
+
+@pytest.mark.parametrize(
+    ("option", "least"), [("--jobs", 1), ("--threads", 1), ("--limit", 1), ("--memory", 0)]
+)
+def test_numbers_out_of_range_are_refused(command, idle, option, least):
+    """The ranges of flags that commands share are checked."""
+    answer = command("table1", "--jobs", "1", option, least - 1)
+    assert answer.exit_code == 2
+    assert f"'{option}'" in answer.stderr
+    assert f"greater than or equal to {least}" in answer.stderr
+
+
+# --- protocols, limits, the audit, figures ----------------------------------------------------------
+
+
+def test_protocols_of_the_command_line(own_mini, command, one_seed):
+    """`--protocol` puts fine-tunings side by side; the table is written under their names."""
+    protocols = "bn-only, module-linear-held-out"
+    shown = command("table1", "--scale", one_seed, "--protocol", protocols).good().stdout
+    labels = re.findall(r" (AT\S*(?: \(held-out\))?) +\d+\.\d\d$", shown, re.M)
+    assert labels == ["AT", "AT+bn-only", "AT (held-out)", "AT+module-linear-held-out"]
+    written = {path.name for path in (own_mini.results / "tables").glob("*.bn-only*")}
+    assert written == {
+        f"table1-mini.bn-only+module-linear-held-out.{kind}" for kind in ("md", "tex", "csv")
+    }
+
+
+def test_the_audit_of_one_seed(own_mini, command):
+    """The audit makes its cells, evaluates them, and compares them image by image."""
+    options = ("--evaluations", "clean,apgd-first-10", "--protocol", "last-layer-alpha-1,bn-only")
+    shown = command("audit", *ONE, *options).good().stdout
+    assert "Adv (APGD-CE +" in shown
+    assert shown.count("95 % images ") >= 2
+    assert shown.count("McNemar p ") >= 2
+    assert own_mini.record(Cell.parse(f"{KEY}/bn-only/seed0"), "apgd-first-10").n == 10
+
+
+def test_a_limit_names_its_records(own_mini, command):
+    """`--limit N` evaluates N images under another name, and leaves the whole record alone."""
+    path = own_mini.results / "records" / BASE_0 / "clean.json"
+    before = path.read_bytes()
+    answer = command("run", BASE_0, "--scale", MINI, "--limit", "30").good()
+    assert re.search(r"clean-first-30  \d+\.\d\d % \[.+\] \(\d+ of 30\)", answer.stdout)
+    assert path.read_bytes() == before
+    answer = command("table1", *ONE, "--limit", "30", "--collect")
+    assert "Std (first 30)" in answer.stdout
+    assert re.search(r"AT +\d+\.\d\d$", answer.stdout, re.M)
+
+
+def test_a_limit_that_is_none(own_mini, command):
+    """As many images as there are is refused before anything is evaluated."""
+    answer = command("run", BASE_0, "--scale", MINI, "--limit", "500")
+    assert answer.exit_code == 2
+    assert "Digits has 500 test images" in answer.stderr
+    assert not list(own_mini.results.rglob("*first*"))
+
+
+def test_a_limit_on_a_checkpoint(mini, command):
+    """`evaluate --limit N` too looks at N images, and its records are named so."""
+    file = ("--weights", mini.artifacts / BASE_0 / "weights.safetensors", "--name", "mine")
+    model = ("--arch", "resnet18-w8", "--dataset", "digits")
+    answer = command("evaluate", *file, *model, "--evaluations", "clean", "--limit", "10").good()
+    line = r"mine/none/seed0  clean-first-10  \d+\.\d\d % \[.+\] \(\d+ of 10\)"
+    assert re.search(line, answer.stdout)
+
+
+def test_a_figure_is_made_and_written(own_mini, command):
+    """A figure makes its cells, is written as PNG, SVG and CSV, and again with the same bytes."""
+    answer = command("figure3", *ONE).good()
+    folder = own_mini.results / "figures"
+    first = files(folder)
+    names = {Path(name).name: content for name, content in first.items()}
+    assert {Path(name).suffix for name in names} == {".png", ".svg", ".csv"}
+    assert names["figure3-mini.seeds-0.png"].startswith(b"\x89PNG")
+    rows = list(csv.DictReader(names["figure3-mini.seeds-0.csv"].decode().splitlines()))
+    making = own_mini.making(Cell.parse(f"{KEY}/rift/seed0"))
+    assert {row["module"] for row in rows} == {entry.module for entry in making.details.criticality}
+    shutil.rmtree(folder)
+    assert command("figure3", *ONE, "--collect").stdout == answer.stdout
+    assert files(folder) == first
 
 
 # --- refused --------------------------------------------------------------------------------------
@@ -366,39 +399,36 @@ seeds = [0]
         (("table1", "--scale", "quickest"), "unknown scale 'quickest'; known: "),
         (("table3", "--scale", "none.toml"), "cannot read the scale file 'none.toml'"),
         (("status", "--scale", "quickest"), "unknown scale 'quickest'"),
+        (("figure1", "--scale", "quickest"), "unknown scale 'quickest'"),
         (("table1", "--seeds", "0,x"), "--seeds '0,x' is not a list of whole numbers"),
         (("table1", "--seeds", "-1"), "--seeds '-1' is not a list of whole numbers"),
         (("table1", "--seeds", ""), "--seeds '' is not a list of whole numbers"),
         (("table1", "--evaluations", "clean,aa"), "unknown evaluation 'aa'; known: clean"),
+        (("audit", "--evaluations", "clean-first-x"), "unknown evaluation 'clean-first-x'"),
+        (("table1", "--protocol", "rfit"), "unknown fine-tuning 'rfit'"),
+        (("table3", "--protocol", "bn-only"), "'bn-only' is a fine-tuning, not a protocol"),
         (("table1", "--only", "*/lora/*"), "no cell matches --only '*/lora/*'; a key of this scale"),
         (("status", "--only", "x"), "no cell matches --only 'x'"),
+        (("table2", "--scale", MINI), "scale 'mini' has nothing for table2: it names one method only"),
+        (("figure3", "--collect"), ""),
         (("run", "rift"), "'rift' is not a cell key; a key reads SCALE/DATASET/"),
         (("run", "slow/digits/resnet18-w8/pgd-at/rift/seed0"), "unknown scale 'slow'; known: "),
-        (
-            ("run", "narrow/mnist/resnet18-w8/pgd-at/rift/seed0"),
-            "unknown dataset 'mnist'; known: digits",
-        ),
-        (("run", "narrow/digits/vgg/pgd-at/rift/seed0"), "unknown architecture 'vgg'; known: resnet10"),
+        (("run", "narrow/mnist/vgg/pgd-at/rift/seed0"), "unknown dataset 'mnist'; known: digits"),
+        (("run", "narrow/digits/vgg/pgd-at/rift/seed0"), "unknown architecture 'vgg'; known: "),
         (("run", "narrow/digits/resnet18/fgsm/rift/seed0"), "unknown AT method 'fgsm'; known: "),
         (
             ("run", "narrow/digits/resnet18/pgd-at/lora/seed0"),
-            "unknown fine-tuning 'lora'; known: none",
+            "unknown fine-tuning 'lora'; known: ",
         ),
         (
-            (
-                "run",
-                "narrow/digits/resnet18/pgd-at/rift/seed0",
-                "quick/digits/resnet18/pgd-at/rift/seed0",
-            ),
-            "quick/digits/resnet18/pgd-at/rift/seed0 is of scale 'quick', not 'narrow'; run one scale",
+            ("run", BASE_0.replace("mini", "narrow"), BASE_1.replace("mini", "quick")),
+            f"{BASE_1.replace('mini', 'quick')} is of scale 'quick', not 'narrow'; run one scale",
         ),
     ],
 )
-def test_wrong_input_is_refused_in_one_line(
-    store: Store, tmp_path: Path, idle: None, arguments: tuple[str, ...], message: str
-) -> None:
+def test_wrong_input_is_refused_in_one_line(command, tmp_path, idle, arguments, message):
     """A wrong name or number gives one line, exit code 2, and nothing on disk."""
-    assert refused(Command(store)(*arguments)).startswith(message)
+    assert command(*arguments).refusal.startswith(message)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -420,13 +450,11 @@ def test_wrong_input_is_refused_in_one_line(
     ],
 )
 @pytest.mark.parametrize("name", ["table1", "table3", "status"])
-def test_a_wrong_scale_file_is_refused_in_one_line(
-    command: Command, tmp_path: Path, idle: None, name: str, old: str, new: str, message: str
-) -> None:
+def test_a_wrong_scale_file_is_refused_in_one_line(command, tmp_path, idle, name, old, new, message):
     """A scale file with a wrong name or value gives one line, exit code 2, and nothing on disk."""
     path = tmp_path / "mine.toml"
     path.write_text(SCALE.replace(old, new))
-    assert message in refused(command(name, "--scale", str(path)))
+    assert message in command(name, "--scale", path).refusal
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -434,77 +462,59 @@ def test_a_wrong_scale_file_is_refused_in_one_line(
     "arguments",
     [("table1",), ("table1", "--collect"), ("table1", "--dry-run"), ("status",), ("run", BASE_0)],
 )
-def test_a_broken_record_is_refused_by_its_path(
-    own_mini: Store, command: Command, idle: None, arguments: tuple[str, ...]
-) -> None:
+def test_a_broken_record_is_refused_by_its_path(own_mini, command, idle, arguments):
     """A record that is not one stops every command with one line that names its file."""
     path = own_mini.results / "records" / BASE_0 / "clean.json"
     path.write_text('{"k": ')
     before = files(own_mini.results)
-    message = refused(command(*arguments, "--scale", str(MINI)))
+    message = command(*arguments, "--scale", MINI).refusal
     assert message.startswith(f"'{path}' is not a record of schema 1: file: Invalid JSON")
     assert files(own_mini.results) == before
 
 
-def test_a_record_of_another_schema_is_refused(own_mini: Store, command: Command, idle: None) -> None:
+def test_a_record_of_another_schema_is_refused(own_mini, command, idle):
     """A record of a future version is not guessed at."""
     path = own_mini.results / "records" / BASE_0 / "clean.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
-    assert "schema_version: Input should be 1" in refused(command("table1", "--scale", str(MINI)))
+    assert "schema_version: Input should be 1" in command("table1", "--scale", MINI).refusal
 
 
-@pytest.mark.parametrize("which", ["--results", "--artifacts"])
-def test_a_folder_that_cannot_be_written_is_refused_before_work(
-    store: Store, tmp_path: Path, idle: None, which: str
-) -> None:
+@pytest.mark.parametrize("which", ["results", "artifacts"])
+def test_a_folder_that_cannot_be_written_is_refused_before_work(store, tmp_path, idle, which):
     """Work does not begin where its results could not be kept; the option to mend it is named."""
     (tmp_path / "file").write_text("")
-    places = {"--results": str(store.results), "--artifacts": str(store.artifacts)}
-    places[which] = str(tmp_path / "file" / "folder")
-    answer = said("table1", "--scale", str(TINY), *(part for pair in places.items() for part in pair))
-    message = refused(answer)
-    assert message.startswith(f"cannot write to '{places[which]}' (")
-    assert message.endswith(f"; name another folder by {which}")
+    folder = tmp_path / "file" / "folder"
+    message = Command(dataclasses.replace(store, **{which: folder}))("table1", "--scale", TINY).refusal
+    assert message.startswith(f"cannot write to '{folder}' (")
+    assert message.endswith(f"; name another folder by --{which}")
 
 
-def test_a_table_that_cannot_be_written_is_still_printed(
-    mini: Store, store: Store, monkeypatch: pytest.MonkeyPatch, idle: None
-) -> None:
+def test_a_table_that_cannot_be_written_is_still_printed(mini, monkeypatch, idle):
     """On a read-only results folder `--collect` prints the table and then says what went wrong."""
-
-    def read_only(path: Path, content: bytes) -> NoReturn:
-        raise OSError(30, "Read-only file system")
-
+    read_only = raising(OSError(30, "Read-only file system"))
     monkeypatch.setattr(benchmark.cli.options, "write_atomically", read_only)
-    answer = Command(mini)("table1", "--scale", str(MINI), "--collect")
-    assert answer.exit_code == 2
+    answer = Command(mini)("table1", "--scale", MINI, "--collect")
     assert answer.stdout.startswith("Table 1")
+    (line,) = answer.errors()
     assert re.fullmatch(
-        r"error: cannot write '.*table1-mini\.md' \(Read-only file system\); .* --results\n",
-        answer.stderr,
+        r"cannot write '.*table1-mini\.md' \(Read-only file system\); .* --results", line
     )
 
 
-def test_a_full_disk_is_refused_before_work(
-    command: Command, monkeypatch: pytest.MonkeyPatch, idle: None
-) -> None:
+def test_a_full_disk_is_refused_before_work(command, monkeypatch, idle):
     """Too little space is said before the first cell."""
 
-    def full(store: Store, megabytes: int) -> NoReturn:
+    def full(store, megabytes):
         raise UserError(f"no {megabytes} MB")
 
     monkeypatch.setattr(Store, "check_writable", full)
-    assert refused(command("table1", "--scale", str(TINY))) == "no 500 MB"
+    assert command("table1", "--scale", TINY).refusal == "no 500 MB"
 
 
-def test_control_c_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_c_says_how_to_go_on(command, monkeypatch):
     """An interrupted command ends with the shell's code for it and no traceback."""
-
-    def interrupted(*arguments: Any) -> NoReturn:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(benchmark.cli.work, "sweep", interrupted)
-    answer = command("table1", "--scale", str(TINY))
+    monkeypatch.setattr(benchmark.cli.work, "sweep", raising(KeyboardInterrupt()))
+    answer = command("table1", "--scale", TINY)
     assert answer.exit_code == 130
     assert answer.stderr.endswith("stopped; the same command continues where this one was\n")
 
@@ -512,7 +522,7 @@ def test_control_c_says_how_to_go_on(command: Command, monkeypatch: pytest.Monke
 # --- failing cells ----------------------------------------------------------------------------------
 
 
-def unfinished(store: Store, key: str, *, weights: bool) -> None:
+def unfinished(store, key, *, weights):
     """Take the record of a base model away, and its weights too unless `weights` stay."""
     for suffix in ("json", "npz"):
         (store.results / "records" / key / f"clean.{suffix}").unlink()
@@ -520,13 +530,9 @@ def unfinished(store: Store, key: str, *, weights: bool) -> None:
         (store.artifacts / key / "weights.safetensors").unlink()
 
 
-BASES = ("table1", "--scale", str(MINI), "--only", "*/none/*")
-
-
-def failures(answer: Said) -> dict[str, str]:
+def failures(answer):
     """Cell keys and what is said of each, from the list that ends standard error."""
-    _, _, listed = answer.stderr.partition("\nfailed: ")
-    number, *lines = listed.splitlines()
+    number, *lines = answer.stderr.partition("\nfailed: ")[2].splitlines()
     found = {}
     for line in lines:
         keys, _, message = line.strip().partition(": ")
@@ -535,95 +541,76 @@ def failures(answer: Said) -> dict[str, str]:
     return found
 
 
-def test_broken_weights_are_listed_and_mendable(own_mini: Store, command: Command) -> None:
+def test_broken_weights_are_listed_and_mendable(own_mini, command):
     """Weights that cannot be read fail their cell with exit code 2; the other cell is made."""
-    unfinished(own_mini, BASE_0, weights=True)
-    unfinished(own_mini, BASE_1, weights=True)
+    for key in (BASE_0, BASE_1):
+        unfinished(own_mini, key, weights=True)
     path = own_mini.artifacts / BASE_0 / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     answer = command(*BASES)
     assert answer.exit_code == 2
-    line = failures(answer)[BASE_0]
+    ((key, line),) = failures(answer).items()
+    assert key == BASE_0
     assert line.startswith(f"'{path}' is not a readable safetensors file (")
     assert "delete it and the same command makes it again" in line
     assert "cells made: 1 of 2, " in answer.stderr
-    assert failures(answer).keys() == {BASE_0}
     assert (own_mini.results / "records" / BASE_1 / "clean.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("error", "line"),
+    ("error", "expected"),
     [
-        (
-            TrainingFailed("training: the loss is nan in epoch 1"),
-            "training: the loss is nan in epoch 1",
-        ),
+        (TrainingFailed("training: the loss is nan"), "training: the loss is nan"),
         (RuntimeError("boom"), "RuntimeError: boom (at test_cli:"),
     ],
 )
-def test_a_failing_cell_does_not_stop_the_others(
-    own_mini: Store,
-    command: Command,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    line: str,
-) -> None:
+def test_a_failing_cell_does_not_stop_the_others(own_mini, command, monkeypatch, error, expected):
     """A cell that fails is listed last with exit code 1, after the table of what there is."""
-
-    def failing(*arguments: Any, **options: Any) -> NoReturn:
-        raise error
-
     unfinished(own_mini, BASE_0, weights=False)
     unfinished(own_mini, BASE_1, weights=True)
-    monkeypatch.setattr(benchmark.engine.workspace, "fit", failing)
+    monkeypatch.setattr(benchmark.engine.workspace, "fit", raising(error))
     answer = command(*BASES)
     assert answer.exit_code == 1
     assert answer.stdout.startswith("Table 1")
-    assert failures(answer).keys() == {BASE_0}
-    assert failures(answer)[BASE_0].startswith(line)
+    ((key, line),) = failures(answer).items()
+    assert key == BASE_0
+    assert line.startswith(expected)
     assert "Traceback" not in answer.stderr
     assert (own_mini.results / "records" / BASE_1 / "clean.json").exists()
     assert not (own_mini.results / "records" / BASE_0 / "clean.json").exists()
 
 
-def test_the_same_command_goes_on_after_a_failure(
-    mini: Store, own_mini: Store, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_command_goes_on_after_a_failure(mini, own_mini, command, monkeypatch):
     """What failed is made by the same command once its cause is gone, with the same numbers."""
     unfinished(own_mini, BASE_1, weights=True)
     with monkeypatch.context() as patch:
-        patch.setattr(benchmark.engine.workspace, "load_tensors", forbidden)
+        patch.setattr(benchmark.engine.workspace, "load_tensors", FORBIDDEN)
         assert command(*BASES).exit_code == 1
-    assert command(*BASES).exit_code == 0
-    cell = Cell.parse(BASE_1)
-    again, first = own_mini.record(cell, "clean"), mini.record(cell, "clean")
-    assert again is not None
-    assert first is not None
+    command(*BASES).good()
+    again, first = (store.record(Cell.parse(BASE_1), "clean") for store in (own_mini, mini))
     assert (again.k, again.bits_sha256) == (first.k, first.bits_sha256)
 
 
-def test_other_weights_than_those_of_the_records_are_not_evaluated(
-    own_mini: Store, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_weights_than_those_of_the_records_are_not_evaluated(own_mini, command, monkeypatch):
     """Weights trained anew that differ from those behind the records fail instead of mixing."""
-
     whole = benchmark.engine.workspace.fit
 
-    def shorter(model: Any, split: Any, info: Any, method: Any, recipe: Recipe, **options: Any) -> Any:
+    def shorter(model, split, info, method, recipe, **options):
         return whole(model, split, info, method, dataclasses.replace(recipe, epochs=1), **options)
 
     unfinished(own_mini, BASE_0, weights=False)
     monkeypatch.setattr(benchmark.engine.workspace, "fit", shorter)
     answer = command(*BASES)
     assert answer.exit_code == 1
-    assert failures(answer).keys() == {BASE_0}
-    assert "are not those behind its records" in failures(answer)[BASE_0]
+    ((key, line),) = failures(answer).items()
+    assert key == BASE_0
+    assert "are not those behind its records" in line
     assert not (own_mini.results / "records" / BASE_0 / "clean.json").exists()
     assert not (own_mini.artifacts / BASE_0 / "weights.safetensors").exists()
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
-def test_a_device_that_is_not_there_is_told(own_mini: Store, command: Command, device: str) -> None:
+def test_a_device_that_is_not_there_is_told(own_mini, command, device):
     """A device that torch does not know or have is an error that the user can mend."""
     unfinished(own_mini, BASE_0, weights=True)
     answer = command(*BASES, "--device", device)
@@ -633,18 +620,12 @@ def test_a_device_that_is_not_there_is_told(own_mini: Store, command: Command, d
     assert line.endswith("; try --device cpu")
 
 
-def test_data_that_is_not_to_be_had_is_told(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_that_is_not_to_be_had_is_told(command, tmp_path, monkeypatch):
     """Without CIFAR-10 and without a network every cell is listed with what to do."""
-
-    def offline(root: Path, train: bool, download: bool) -> NoReturn:
-        raise RuntimeError("Error downloading\nmore lines")
-
-    monkeypatch.setattr(benchmark.data.cifar, "CIFAR10", offline)
-    data = tmp_path / "data"
-    wanted = ("--scale", "narrow", "--only", "*/cifar10/*w16*")
-    answer = command("table1", *wanted, "--data-dir", str(data))
+    offline = raising(RuntimeError("Error downloading\nmore lines"))
+    monkeypatch.setattr(benchmark.data.cifar, "_torchvision", lambda info: offline)
+    data, wanted = tmp_path / "data", ("--scale", "narrow", "--only", "*/cifar10/*w16*")
+    answer = command("table1", *wanted, "--data-dir", data)
     assert answer.exit_code == 2
     assert "—" in answer.stdout
     lines = failures(answer)
@@ -660,66 +641,51 @@ def test_data_that_is_not_to_be_had_is_told(
 
 
 @pytest.fixture
-def changed(tmp_path: Path) -> Path:
-    """The mini scale with another training recipe."""
+def changed(tmp_path):
+    """`--scale` and the mini scale with another training recipe."""
     path = tmp_path / "changed.toml"
     path.write_text(MINI.read_text().replace("epochs = 3", "epochs = 1"))
-    return path
+    return "--scale", path
 
 
-def test_stale_records_stop_a_command(
-    own_mini: Store, command: Command, idle: None, changed: Path
-) -> None:
+def test_stale_records_stop_a_command(own_mini, command, idle, changed):
     """Records of other settings are refused with the option that makes them again."""
     before = files(own_mini.results, own_mini.artifacts)
-    message = refused(command("table1", "--scale", str(changed)))
+    message = command("table1", *changed).refusal
     assert message.startswith(f"the records of {BASE_0} are stale")
     assert "--redo-stale moves them to results/superseded and makes them again" in message
     assert files(own_mini.results, own_mini.artifacts) == before
-    answer = command("status", "--scale", str(changed), "--only", "*/none/*")
+    answer = command("status", *changed, "--only", "*/none/*")
     assert answer.stdout.splitlines()[-1] == "2 stale"
 
 
-def test_stale_records_are_left_out_of_a_collected_table(
-    own_mini: Store, command: Command, idle: None, changed: Path
-) -> None:
+def test_stale_records_are_left_out_of_a_collected_table(own_mini, command, idle, changed):
     """`--collect` shows dashes for stale records and says how many were left out."""
-    answer = command("table1", "--scale", str(changed), "--collect")
-    assert answer.exit_code == 0
+    answer = command("table1", *changed, "--collect").good()
     assert "stale records left out: 2; `status` lists them" in answer.stdout
     assert not re.search(r"AT +\d", answer.stdout)
 
 
-def test_stale_records_are_made_again_on_demand(
-    own_mini: Store, command: Command, changed: Path
-) -> None:
+def test_stale_records_are_made_again_on_demand(own_mini, command, changed):
     """`--redo-stale` keeps the old records aside and makes new ones of today's settings."""
-    cell = Cell.parse(BASE_0)
-    old = own_mini.record(cell, "clean")
-    options = ("table1", "--scale", str(changed), "--only", "*/none/seed0", "--redo-stale")
-    answer = command(*options)
-    assert answer.exit_code == 0
-    new = own_mini.record(cell, "clean")
-    assert old is not None
-    assert new is not None
+    old = own_mini.record(Cell.parse(BASE_0), "clean")
+    options = ("table1", *changed, "--only", "*/none/seed0", "--redo-stale")
+    command(*options).good()
+    new = own_mini.record(Cell.parse(BASE_0), "clean")
     assert new.spec_hash != old.spec_hash
     assert new.spec["model"]["recipe"]["epochs"] == 1
-    kept = [path.relative_to(own_mini.results / "superseded") for path in
-            (own_mini.results / "superseded").rglob("*.*")]  # fmt: skip
-    assert sorted(path.name for path in kept) == ["clean.json", "clean.npz", "making.json"]
-    assert all(path.as_posix()[13:].startswith(BASE_0) for path in kept)
-    assert command(*options).exit_code == 0
+    aside = own_mini.results / "superseded"
+    kept = sorted(path.relative_to(aside).as_posix()[13:] for path in aside.rglob("*.*"))
+    assert kept == [f"{BASE_0}/{name}" for name in ("clean.json", "clean.npz", "making.json")]
+    command(*options).good()
 
 
-def test_a_stale_base_model_stops_its_fine_tunings(
-    own_mini: Store, command: Command, changed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stale_base_model_stops_its_fine_tunings(own_mini, command, changed, monkeypatch):
     """Fine-tuning a model whose making is stale is refused before hours of training it again."""
-    monkeypatch.setattr(benchmark.engine.workspace, "fit", forbidden)
-    message = refused(command("table1", "--scale", str(changed), "--only", "*/rift/*"))
-    assert "--redo-stale" in message
+    monkeypatch.setattr(benchmark.engine.workspace, "fit", FORBIDDEN)
+    assert "--redo-stale" in command("table1", *changed, "--only", "*/rift/*").refusal
 
 
-def test_by_hand_is_no_scale_of_the_command_line() -> None:
+def test_by_hand_is_no_scale_of_the_command_line():
     """The scale of hand-made records of these tests is not mixed up with a built-in one."""
     assert BY_HAND.name not in SCALES

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from benchmark.cli import data as data_commands
 from benchmark.data import cifar, load
 from benchmark.data.cifar_batches import content_sha256
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt
@@ -52,21 +50,19 @@ def tarred(files):
     return buffer.getvalue()
 
 
-def written(folder, files):
-    """`folder` with these files in it."""
+def content_hash(seed):
+    """The hash by which the content of `batches(seed)` is accepted."""
+    return hashlib.sha256(" ".join(batches(seed)[1]).encode()).hexdigest()
+
+
+def written(folder, seed, **more):
+    """The folder of `batches(seed)` in `folder`, with other or more files in it."""
+    files = batches(seed)[0] | {f"{FOLDER}/{name}": content for name, content in more.items()}
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return folder
-
-
-def refused(answer):
-    """The lines of what was wrong, of a command that ended with exit code 2."""
-    assert answer.exit_code == 2
-    lines = answer.stderr.splitlines()
-    assert all(line.startswith("error: ") for line in lines)
-    return [line.removeprefix("error: ") for line in lines]
+    return folder / FOLDER
 
 
 @dataclasses.dataclass
@@ -79,23 +75,18 @@ class Place:
 
     def __call__(self, command, *arguments):
         """Run a `data` command on the directory."""
-        return said("data", command, *map(str, arguments), "--data-dir", str(self.data))
+        return said("data", command, *arguments, "--data-dir", self.data)
 
     def listed(self):
         """State and the rest of the line by name, as `data list` prints them."""
-        answer = self("list")
-        assert answer.exit_code == 0
-        lines = [line.split(maxsplit=2) for line in answer.stdout.splitlines() if line[0] != " "]
-        return {name: (state, rest) for name, state, rest in lines}
+        lines = self("list").good().stdout.splitlines()
+        split = [line.split(maxsplit=2) for line in lines if line[0] != " "]
+        return {name: (state, rest) for name, state, rest in split}
 
     def visible(self):
         """Every file that is not hidden, by its name."""
-        paths = (path.relative_to(self.data) for path in self.data.rglob("*"))
-        return {
-            path.as_posix(): (self.data / path).read_bytes()
-            for path in paths
-            if path.parts[0][0] != "." and (self.data / path).is_file()
-        }
+        files = {path.relative_to(self.data): path for path in self.data.rglob("*") if path.is_file()}
+        return {name.as_posix(): files[name].read_bytes() for name in files if name.parts[0][0] != "."}
 
 
 @pytest.fixture
@@ -164,20 +155,14 @@ class TestGet:
 
     def test_two_at_once_and_again(self, place, monkeypatch):
         """Both are there afterwards and load; a second time nothing is downloaded."""
-        answer = place("get", "cifar100", "cifar10-c")
-        assert answer.exit_code == 0, answer.stderr
+        answer = place("get", "cifar100", "cifar10-c").good()
         assert [line.split(":")[0] for line in answer.stdout.splitlines()] == ["cifar100", "cifar10-c"]
         assert len(cifar.load(CIFAR100, place.data).train) == 100
         before = place.visible()
-        assert {name.split("/")[0] for name in before} == {
-            "CIFAR-10-C",
-            "CIFAR-10-C.tar",
-            FOLDER,
-            f"{FOLDER}.tar.gz",
-        }
+        names = {name.split("/")[0] for name in before}
+        assert names == {"CIFAR-10-C", "CIFAR-10-C.tar", FOLDER, f"{FOLDER}.tar.gz"}
         monkeypatch.setattr("pooch.retrieve", None)
-        again = place("get", "cifar100", "cifar10-c")
-        assert again.exit_code == 0
+        again = place("get", "cifar100", "cifar10-c").good()
         assert again.stdout.count("already in") == 2
         assert place.visible() == before
 
@@ -187,7 +172,7 @@ class TestGet:
         before = place.visible()
         (place.data / "CIFAR-10-C" / "fog.npy").unlink()
         (place.data / FOLDER / "test").unlink()
-        assert place("get", "cifar100", "cifar10-c").exit_code == 0
+        place("get", "cifar100", "cifar10-c").good()
         assert place.visible() == before
 
     def test_wrong_files_are_not_overwritten(self, place):
@@ -195,14 +180,14 @@ class TestGet:
         place("get", "cifar100")
         (place.data / FOLDER / "test").write_bytes(b"damaged")
         before = place.visible()
-        [line] = refused(place("get", "cifar100"))
+        line = place("get", "cifar100").refusal
         assert f"'{place.data / FOLDER / 'test'}' is damaged" in line
         assert "move '" in line
         assert place.visible() == before
 
     def test_no_network(self, place):
         """Every mirror's reason, the sum and the place for the file are in one line."""
-        [line] = refused(place("get", "cifar100-c"))
+        line = place("get", "cifar100-c").refusal
         for url in ARCHIVES["cifar100-c"].urls:
             assert f"{url}: no route" in line
         assert ARCHIVES["cifar100-c"].md5 in line
@@ -212,10 +197,9 @@ class TestGet:
     def test_names_that_are_none(self, place, command):
         """An unknown name lists the known ones; digits need nothing."""
         more = {"import": ["/"], "accept": ["0"]}.get(command, [])
-        [line] = refused(place(command, "imagenet", *more))
+        line = place(command, "imagenet", *more).refusal
         assert line == f"unknown data 'imagenet'; known: {', '.join(ARCHIVES)}"
-        [line] = refused(place(command, "digits", *more))
-        assert "embedded" in line
+        assert "embedded" in place(command, "digits", *more).refusal
 
 
 class TestImport:
@@ -226,68 +210,56 @@ class TestImport:
         """It is unpacked from where it is and counts as verified."""
         path = place.beside / "renamed"
         path.write_bytes(place.archives[name])
-        answer = place("import", name, path)
-        assert answer.exit_code == 0, answer.stderr
+        place("import", name, path).good()
         assert place.listed()[name][0] == "present"
         assert path.read_bytes() == place.archives[name]
 
     def test_another_archive_is_refused_until_accepted(self, place):
         """Found and expected sum are told; with the option the archive's content still counts."""
-        files, _ = batches(0)
-        content = tarred(files | {f"{FOLDER}/more": b"more"})
-        path = written(place.beside, {"mine.tar.gz": content}) / "mine.tar.gz"
-        [line] = refused(place("import", "cifar100", path))
+        content = tarred(batches(0)[0] | {f"{FOLDER}/more": b"more"})
+        path = place.beside / "mine.tar.gz"
+        path.write_bytes(content)
+        line = place("import", "cifar100", path).refusal
         found = hashlib.md5(content).hexdigest()
         assert f"md5 found {found}, expected {ARCHIVES['cifar100'].md5}" in line
         assert line.endswith(f"data import cifar100 {path} --accept-checksum {found}")
         assert place.visible() == {}
         assert place("import", "cifar100", path, "--accept-checksum", "0" * 32).exit_code == 2
-        answer = place("import", "cifar100", path, "--accept-checksum", found)
-        assert answer.exit_code == 0, answer.stderr
+        answer = place("import", "cifar100", path, "--accept-checksum", found).good()
         assert "official content" in answer.stdout
 
     @pytest.mark.parametrize("inner", [FOLDER, ""], ids=["around", "itself"])
     def test_a_folder_of_the_official_content(self, place, inner):
         """Batches count by what they hold, and the folder itself or the one around it may be named."""
-        files, _ = batches(0)
-        written(place.beside, files)
-        answer = place("import", "cifar100", place.beside / inner)
-        assert answer.exit_code == 0, answer.stderr
+        written(place.beside, 0)
+        place("import", "cifar100", place.beside / inner).good()
         assert len(cifar.load(CIFAR100, place.data).test) == 100
-        assert place.listed()["cifar100"] == (
-            "present",
-            "CIFAR-100: official content in files of another layout",
-        )
+        note = "CIFAR-100: official content in files of another layout"
+        assert place.listed()["cifar100"] == ("present", note)
 
     def test_a_folder_of_another_content_is_refused_until_accepted(self, place):
         """The content hash is told; accepted, the data load, and the copy carries the acceptance."""
-        files, hashes = batches(1)
-        source = written(place.beside, files) / FOLDER
-        [line] = refused(place("import", "cifar100", source))
-        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+        source, found = written(place.beside, 1), content_hash(1)
+        line = place("import", "cifar100", source).refusal
         assert f"content hash found {found}" in line
         assert line.endswith(f"--accept-checksum {found}")
         assert place.visible() == {}
-        answer = place("import", "cifar100", source, "--accept-checksum", found)
-        assert answer.exit_code == 0, answer.stderr
+        answer = place("import", "cifar100", source, "--accept-checksum", found).good()
         assert "accepted" in answer.stdout
         assert len(cifar.load(CIFAR100, place.data).test) == 100
         assert not (source / cifar.ACCEPTED).exists()
 
     def test_an_acceptance_is_not_imported(self, place):
         """A note beside the batches in the source accepts nothing here."""
-        files, hashes = batches(1)
-        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-        note = f'{{"content_sha256": "{found}"}}'.encode()
-        written(place.beside, files | {f"{FOLDER}/{cifar.ACCEPTED}": note})
-        refused(place("import", "cifar100", place.beside))
+        note = f'{{"content_sha256": "{content_hash(1)}"}}'.encode()
+        written(place.beside, 1, **{cifar.ACCEPTED: note})
+        place("import", "cifar100", place.beside).errors()
         assert place.visible() == {}
 
     def test_damaged_batches_are_named_where_they_are(self, place):
         """The message names the source, not the passing copy of it."""
-        files, _ = batches(0)
-        source = written(place.beside, files | {f"{FOLDER}/test": b"damaged"}) / FOLDER
-        [line] = refused(place("import", "cifar100", source))
+        source = written(place.beside, 0, test=b"damaged")
+        line = place("import", "cifar100", source).refusal
         assert f"'{source / 'test'}' is damaged" in line
         assert str(place.data) not in line
         assert place.visible() == {}
@@ -297,34 +269,27 @@ class TestImport:
         place("get", "cifar10-c")
         source = place.beside / "CIFAR-10-C"
         shutil.move(place.data / "CIFAR-10-C", source)
-        [line] = refused(place("import", "cifar10-c", source))
+        line = place("import", "cifar10-c", source).refusal
         found = line.rpartition(" ")[2]
-        answer = place("import", "cifar10-c", source, "--accept-checksum", found)
-        assert answer.exit_code == 0, answer.stderr
+        place("import", "cifar10-c", source, "--accept-checksum", found).good()
         assert place.listed()["cifar10-c"][0] == "present"
 
     def test_what_is_there_is_not_replaced(self, place):
         """Importing over something, right or wrong, is refused."""
         place("get", "cifar100")
-        files, _ = batches(0)
-        written(place.beside, files)
-        [line] = refused(place("import", "cifar100", place.beside))
-        assert "already" in line
+        written(place.beside, 0)
+        assert "already" in place("import", "cifar100", place.beside).refusal
         (place.data / FOLDER / "test").write_bytes(b"damaged")
         before = place.visible()
-        [line] = refused(place("import", "cifar100", place.beside))
-        assert "is damaged" in line
+        assert "is damaged" in place("import", "cifar100", place.beside).refusal
         assert place.visible() == before
 
-    def test_a_path_that_is_not_there(self, place):
-        """It is named, with what would be right."""
-        [line] = refused(place("import", "cifar100", place.beside / "none"))
+    def test_a_path_without_data(self, place):
+        """What is not there is named, with what would be right; an empty folder is not a dataset."""
+        line = place("import", "cifar100", place.beside / "none").refusal
         assert str(place.beside / "none") in line
         assert "cifar-100-python.tar.gz" in line
-
-    def test_a_folder_without_batches(self, place):
-        """An empty folder is not a dataset."""
-        [line] = refused(place("import", "cifar100", place.beside))
+        line = place("import", "cifar100", place.beside).refusal
         assert line == f"'{place.beside}' does not hold every batch of CIFAR-100"
 
 
@@ -333,22 +298,17 @@ class TestAccept:
 
     def test_only_the_content_that_is_there(self, place):
         """Another hash is refused; the right one makes the data load."""
-        files, hashes = batches(1)
-        written(place.data, files)
-        found = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-        [line] = refused(place("accept", "cifar100", "0" * 64))
-        assert found in line
+        written(place.data, 1)
+        found = content_hash(1)
+        assert found in place("accept", "cifar100", "0" * 64).refusal
         assert place.listed()["cifar100"][0] == "unverified"
-        answer = place("accept", "cifar100", found)
-        assert answer.exit_code == 0, answer.stderr
+        place("accept", "cifar100", found).good()
         assert place.listed()["cifar100"][0] == "present"
 
     def test_only_cifar(self, place):
         """Nothing else is accepted in place, nor what is not there."""
-        [line] = refused(place("accept", "cifar10-c", "0" * 64))
-        assert "only cifar10 and cifar100" in line
-        [line] = refused(place("accept", "cifar100", "0" * 64))
-        assert "is not complete" in line
+        assert "only cifar10 and cifar100" in place("accept", "cifar10-c", "0" * 64).refusal
+        assert "is not complete" in place("accept", "cifar100", "0" * 64).refusal
 
 
 class TestVerify:
@@ -356,17 +316,15 @@ class TestVerify:
 
     def test_nothing_there(self, place):
         """An empty directory is all right, unless something is asked for."""
-        answer = place("verify")
-        assert (answer.exit_code, answer.stdout) == (0, "")
+        answer = place("verify").good()
+        assert answer.stdout == ""
         assert "nothing to verify" in answer.stderr
-        [line] = refused(place("verify", "cifar100"))
-        assert line == f"cifar100 is not in '{place.data}'"
+        assert place("verify", "cifar100").refusal == f"cifar100 is not in '{place.data}'"
 
     def test_all_is_well(self, place):
         """Archives and what they gave are each a line."""
         place("get", "cifar100", "cifar10-c")
-        answer = place("verify")
-        assert answer.exit_code == 0, answer.stderr
+        answer = place("verify").good()
         assert [line.split(": ")[0] for line in answer.stdout.splitlines()] == [
             str(place.data / "cifar-100-python.tar.gz"),
             "cifar100",
@@ -386,11 +344,9 @@ class TestVerify:
             content = bytearray(path.read_bytes())
             content[len(content) // 2] ^= 1
             path.write_bytes(content)
-        lines = refused(place("verify"))
-        assert len(lines) == 3
-        assert str(damaged[0]) in lines[0]
-        assert str(damaged[1].parent) in lines[1]
-        assert str(damaged[2]) in lines[2]
+        lines = place("verify").errors()
+        named = (damaged[0], damaged[1].parent, damaged[2])
+        assert all(str(path) in line for path, line in zip(named, lines, strict=True))
         assert "CIFAR-10-C.tar: official archive" in place("verify").stdout
 
 
@@ -405,28 +361,11 @@ def test_progress_is_plain_lines_without_a_terminal(place, monkeypatch):
         (path / fname).write_bytes(content)
 
     monkeypatch.setattr("pooch.retrieve", retrieve)
-    answer = place("get", "cifar100")
-    assert answer.exit_code == 0, answer.stderr
-    megabytes = f"{len(content) / 1e6:,.1f}"
-    line = f"cifar-100-python.tar.gz, www.cs.toronto.edu: {megabytes} of {megabytes} MB"
-    assert answer.stderr.splitlines() == [line]
-
-
-@pytest.mark.parametrize(
-    ("unit", "shown"), [("MEGABYTES", "3.0/3.0 MB"), ("IMAGES", "3000000/3000000")]
-)
-def test_progress_is_bars_on_a_terminal(monkeypatch, unit, shown):
-    """Each stage has its own bar, which ends at its total."""
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=120)
-    monkeypatch.setattr(data_commands, "Console", lambda stderr: console)
-    with data_commands._reporting(data_commands._Unit[unit]) as progress:
-        for stage in ("first", "second"):
-            for done in (0, 1_000_000, 3_000_000):
-                progress(stage, done, 3_000_000, "note")
-    for stage in ("first", "second"):
-        assert f"{stage}, note" in screen.getvalue()
-    assert shown in screen.getvalue()
+    answer = place("get", "cifar100").good()
+    begun, ended = (line.partition("] ")[2] for line in answer.stderr.splitlines())
+    assert begun.startswith("cifar-100-python.tar.gz, www.cs.toronto.edu 0.1/")
+    size = f"{len(content) / 1e6:,.1f}"
+    assert ended == f"cifar-100-python.tar.gz, www.cs.toronto.edu {size}/{size} MB"
 
 
 def test_real_files():
@@ -434,9 +373,7 @@ def test_real_files():
     named = os.environ.get("BENCHMARK_DATA")
     if named is None or not cifar.present(CIFAR100, Path(named)):
         pytest.skip("BENCHMARK_DATA names no folder that holds cifar-100-python")
-    answer = said("data", "verify", "cifar100", "--data-dir", named)
-    assert answer.exit_code == 0, answer.stderr
-    assert "official" in answer.stdout
+    assert "official" in said("data", "verify", "cifar100", "--data-dir", named).good().stdout
 
 
 class TestGenerate:
@@ -444,8 +381,7 @@ class TestGenerate:
 
     def test_files_are_those_of_the_generator(self, tmp_path):
         """Every corruption of the digits' test set is there, and its bytes are the generator's."""
-        answer = said("data", "generate", "digits", "--threads", "1", "--data-dir", str(tmp_path))
-        assert answer.exit_code == 0, answer.stderr
+        answer = said("data", "generate", "digits", "--threads", "1", "--data-dir", tmp_path).good()
         folder = tmp_path / "gen-v2" / "digits"
         assert {path.stem for path in folder.glob("*.npy")} == set(OPERATIONS)
         images, seed = load("digits", tmp_path).test.images.numpy(), corruption_seed(DIGITS)
@@ -455,7 +391,5 @@ class TestGenerate:
 
     def test_unknown_dataset_is_refused(self, tmp_path):
         """The known ones are listed."""
-        answer = said("data", "generate", "mnist", "--data-dir", str(tmp_path))
-        assert refused(answer) == [
-            "unknown dataset 'mnist'; known: digits, cifar10, cifar100, tiny-imagenet"
-        ]
+        message = "unknown dataset 'mnist'; known: digits, cifar10, cifar100, tiny-imagenet"
+        assert said("data", "generate", "mnist", "--data-dir", tmp_path).refusal == message

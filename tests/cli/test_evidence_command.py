@@ -6,12 +6,9 @@ from functools import partial
 
 import pytest
 import torch
-import typer
 from torch.nn.functional import cross_entropy
-from typer.testing import CliRunner
 
 import benchmark.jobs.theorems as measuring
-from benchmark.cli.evidence import evidence as command
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors
 from benchmark.models import build
@@ -20,19 +17,15 @@ from benchmark.plans.states import evidence_cells, stale_evidence
 from benchmark.records.evidence import FACTORS, evidence, evidence_path
 from benchmark.records.store import Store
 from benchmark.report.theorems import text
-from invoking import MINI, Said
+from invoking import MINI, Command
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(store, *arguments):
     """The command on `mini.toml`."""
-    app = typer.Typer()
-    app.command()(command)
-    places = ["--results", str(store.results), "--artifacts", str(store.artifacts), "--jobs", "1"]
-    scaled = [] if "--scale" in arguments else ["--scale", str(MINI)]
-    result = CliRunner().invoke(app, [*arguments, *scaled, *places], catch_exceptions=False)
-    return Said(result.exit_code, result.stdout, result.stderr)
+    scaled = [] if "--scale" in arguments else ["--scale", MINI]
+    return Command(store)("evidence", *arguments, *scaled)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +35,7 @@ def measured(mini, tmp_path_factory):
     store = Store(root / "results", root / "artifacts")
     shutil.copytree(mini.results, store.results)
     shutil.copytree(mini.artifacts, store.artifacts)
-    said = run(store)
-    assert said.exit_code == 0, said.stderr
-    return store, said
+    return store, run(store).good()
 
 
 @pytest.fixture
@@ -114,7 +105,7 @@ class TestCommand:
         monkeypatch.setattr(measuring, "measure", None)
         for arguments in ((), ("--collect",), ("--seeds", "1")):
             assert run(own, *arguments).stdout == measured[1].stdout
-        assert run(own, "--dry-run").exit_code == 0
+        run(own, "--dry-run").good()
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("calls", [1, 3])
@@ -140,7 +131,7 @@ class TestCommand:
         assert [each.seed for each in kept.seeds] == [0] if calls > 2 else kept is None
         counts[0] = 0
         monkeypatch.setattr(measuring, "_rescaled", partial(counted, 100))
-        assert run(own).exit_code == 0
+        run(own).good()
         assert counts[0] == 4 - calls
         expected = evidence(measured[0].results, "mini")
         assert without_times(evidence(own.results, "mini")) == without_times(expected)
@@ -151,9 +142,7 @@ class TestCommand:
         old = json.loads(path.read_text())
         old["seeds"][0]["tuned_sha256"] = "c" * 64
         path.write_text(json.dumps(old))
-        said = run(own)
-        assert (said.exit_code, said.stdout) == (2, "")
-        assert "measured on other weights than those on record; --redo-stale" in said.stderr
+        assert "on other weights than those on record; --redo-stale" in run(own).refusal
         shown = run(own, "--collect")
         assert (shown.exit_code, "stale: mini/" in shown.stderr) == (0, True)
         assert json.loads(path.read_text()) == old
@@ -161,7 +150,7 @@ class TestCommand:
         monkeypatch.setattr(
             measuring, "measure", lambda run: seeds.append(run.plan.cell.seed) or honest(run)
         )
-        assert run(own, "--redo-stale").exit_code == 0
+        run(own, "--redo-stale").good()
         assert seeds == [0]
         assert stale_evidence(evidence(own.results, "mini"), own, scale(str(MINI))) == {}
         (moved,) = own.results.glob("superseded/*/evidence/mini.json")
@@ -174,9 +163,7 @@ class TestCommand:
             (("--seeds", "x"), "is not a list of whole numbers"),
             (("--scale", "huge"), "unknown scale 'huge'"),
         ):
-            said = run(store, *arguments)
-            assert (said.exit_code, said.stdout) == (2, "")
-            assert message in said.stderr
+            assert message in run(store, *arguments).refusal
         assert "no evidence at scale 'mini'" in run(store, "--collect").stderr
         assert not store.results.exists()
 
@@ -184,10 +171,9 @@ class TestCommand:
         """Where a scale names seeds for its first network, these are what there is and no others."""
         path = tmp_path / "mini.toml"
         path.write_text(MINI.read_text() + "[networks.resnet18-w8]\nseeds = [5, 0]\n")
-        assert run(store, "--scale", str(path), "--seeds", "5", "--dry-run").exit_code == 0
-        said = run(store, "--scale", str(path), "--seeds", "1")
-        assert (said.exit_code, said.stdout) == (2, "")
-        assert "scale 'mini' has no seed 1; it has 5, 0" in said.stderr
+        run(store, "--scale", path, "--seeds", "5", "--dry-run").good()
+        message = run(store, "--scale", path, "--seeds", "1").refusal
+        assert message == "scale 'mini' has no seed 1; it has 5, 0"
 
     def test_a_failing_seed_leaves_the_others(self, own, monkeypatch):
         """One seed that fails is named, the other is measured and filed."""

@@ -10,32 +10,32 @@ from hypothesis import strategies as st
 from benchmark.engine.precision import BF16, FP32, in_precision
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, arguments, scale
-from benchmark.records.cells import Cell, Slot
+from benchmark.records.cells import Cell, ScaleName
 from benchmark.records.store import Store
-from benchmark.submission.expected import Today
+from benchmark.submission.expected import Expected
 from invoking import MINI, Command, said
 
 NARROW, QUICK = SCALES["narrow"], SCALES["quick"]
 
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
-ROUGH = KEY.replace("mini/", "mini-in-bf16/")
+OTHER = KEY.replace("mini/", "mini-in-bf16/")
 CHECKPOINT = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
 
 names = st.from_regex(r"[a-z0-9][a-z0-9.]{0,12}", fullmatch=True)
 
 
-@given(st.builds(Slot, names, st.none() | names, st.none() | names))
-def test_a_slot_reads_back_as_its_parts(slot: Slot) -> None:
+@given(st.builds(ScaleName, names, st.none() | names, st.none() | names))
+def test_a_name_of_a_scale_reads_back_as_its_parts(name: ScaleName) -> None:
     """Scale, precision and checkpoint, each of the last two there or not."""
-    assert Slot.parse(str(slot)) == slot
-    assert Cell(str(slot), "digits", "x", "pgd-at", "rift", 0).checkpoint == slot.checkpoint
+    assert ScaleName.parse(str(name)) == name
+    assert Cell(str(name), "digits", "x", "pgd-at", "rift", 0).checkpoint == name.checkpoint
 
 
 @pytest.mark.parametrize("checkpoint", [None, "one"])
 def test_draws_are_those_of_the_scales_own_precision(checkpoint: str | None) -> None:
     """Seeds of all stages are equal, also from a checkpoint; keys are not."""
     own, other = (
-        Cell(str(Slot("quick", name, checkpoint)), "digits", "resnet18", "pgd-at", "rift", 0)
+        Cell(str(ScaleName("quick", name, checkpoint)), "digits", "resnet18", "pgd-at", "rift", 0)
         for name in (None, "bf16")
     )
     assert own.key != other.key
@@ -54,16 +54,16 @@ class TestScale:
 
     def test_another_is_named_in_keys_files_and_titles(self) -> None:
         """Everything else is as before."""
-        rough = in_precision(QUICK, BF16)
-        assert (rough.slots, rough.stem) == (("quick-in-bf16",), "quick-in-bf16")
-        assert (rough.precision, rough.apart, QUICK.apart) == (BF16, ", precision bf16", "")
-        assert replace(rough, name="quick", precision=FP32) == QUICK
+        other = in_precision(QUICK, BF16)
+        assert (other.slots, other.stem) == (("quick-in-bf16",), "quick-in-bf16")
+        assert (other.precision, other.apart, QUICK.apart) == (BF16, ", precision bf16", "")
+        assert replace(other, name="quick", precision=FP32) == QUICK
 
     @pytest.mark.parametrize("name", ["quick-in-bf16", "quick-in-auto"])
     def test_is_read_back_by_name(self, name: str, tmp_path: Path) -> None:
         """By `--scale`, by what checks filed records, and as flags."""
-        _, precision, _ = Slot.parse(name)
-        assert scale(name) == Today().scale(name) == in_precision(QUICK, precision)
+        _, precision, _ = ScaleName.parse(name)
+        assert scale(name) == Expected().scale(name) == in_precision(QUICK, precision)
         assert arguments(name, tmp_path) == f"quick --precision {precision}"
 
     def test_of_ones_own_is_read_back_where_it_is_filed(self, tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ class TestScale:
         (tmp_path / "scales").mkdir()
         path = tmp_path / "scales" / "mini.toml"
         path.write_bytes(MINI.read_bytes())
-        rough = in_precision(scale(str(path)), BF16)
-        assert scale("mini-in-bf16", tmp_path) == rough
-        assert Today({"mini": scale(str(path))}).scale("mini-in-bf16") == rough
+        other = in_precision(scale(str(path)), BF16)
+        assert scale("mini-in-bf16", tmp_path) == other
+        assert Expected({"mini": scale(str(path))}).scale("mini-in-bf16") == other
         assert arguments("mini-in-bf16-from-x", tmp_path) == (
             f"{path} --precision bf16 --from-checkpoint x"
         )
@@ -130,10 +130,9 @@ def both(mini: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Command
     path = root / "one.toml"
     path.write_text(MINI.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
     command = Command(Store(root / "results", root / "artifacts"))
-    flags = ("table1", "--scale", str(path), "--only", "*/none/*")
+    flags = ("table1", "--scale", path, "--only", "*/none/*")
     for precision in ("fp32", "bf16"):
-        answer = command(*flags, "--precision", precision)
-        assert answer.exit_code == 0, answer.stderr
+        answer = command(*flags, "--precision", precision).good()
     return command, answer.stdout
 
 
@@ -143,14 +142,12 @@ class TestCommand:
     def test_makes_models_of_their_own(self, both: tuple[Command, str], mini: Store) -> None:
         """Records in fp32 are those of before, and the others say that they are in bf16."""
         store = both[0].store
-        exact, rough = (store.record(Cell.parse(key), "clean") for key in (KEY, ROUGH))
-        assert exact is not None and rough is not None
+        exact, other = (store.record(Cell.parse(key), "clean") for key in (KEY, OTHER))
         assert exact.provenance.precision == "fp32"
-        assert rough.provenance.precision == "bf16, scored in fp32"
+        assert other.provenance.precision == "bf16, scored in fp32"
         before = mini.record(Cell.parse(KEY), "clean")
-        assert before is not None
         assert exact.provenance.weights_sha256 == before.provenance.weights_sha256
-        assert exact.provenance.weights_sha256 != rough.provenance.weights_sha256
+        assert exact.provenance.weights_sha256 != other.provenance.weights_sha256
 
     def test_says_it_in_the_tables_title_and_name(self, both: tuple[Command, str]) -> None:
         """Nothing is written over the table in the scale's own precision."""
@@ -163,31 +160,27 @@ class TestCommand:
 
     def test_collects_what_is_there(self, both: tuple[Command, str], tmp_path: Path) -> None:
         """By the flag, the same table again; `status` knows the cells."""
-        flags = ("--scale", str(MINI), "--precision", "bf16")
-        shown = both[0]("table1", *flags, "--seeds", "0", "--collect")
-        assert shown.exit_code == 0
+        flags = ("--scale", MINI, "--precision", "bf16")
+        shown = both[0]("table1", *flags, "--seeds", "0", "--collect").good()
         assert shown.stdout == both[1]
-        assert f"{ROUGH} done" in " ".join(both[0]("status", *flags).stdout.split())
+        assert f"{OTHER} done" in " ".join(both[0]("status", *flags).stdout.split())
 
     def test_runs_keys(self, both: tuple[Command, str]) -> None:
         """A key that names its precision is made in it, without a flag."""
-        answer = both[0]("run", ROUGH, "--scale", str(MINI))
-        assert answer.exit_code == 0, answer.stderr
-        assert answer.stdout.startswith(ROUGH)
+        answer = both[0]("run", OTHER, "--scale", MINI).good()
+        assert answer.stdout.startswith(OTHER)
 
     def test_refuses_keys_of_another_precision(self, both: tuple[Command, str]) -> None:
         """A key without one is of the scale's own."""
-        for key, name in ((KEY, "bf16"), (ROUGH, "fp32")):
-            answer = both[0]("run", key, "--scale", str(MINI), "--precision", name)
-            assert answer.exit_code == 2
-            assert "run one scale at a time" in answer.stderr
+        for key, name in ((KEY, "bf16"), (OTHER, "fp32")):
+            refusal = both[0]("run", key, "--scale", MINI, "--precision", name).refusal
+            assert "run one scale at a time" in refusal
 
     def test_judges_and_draws_what_is_asked_for(self, both: tuple[Command, str]) -> None:
         """What is missing is named with the flag that makes it."""
-        flags = ("--scale", str(MINI), "--precision", "bf16")
-        drawn = both[0]("figure3", *flags, "--collect")
-        assert drawn.exit_code == 2
-        assert "--scale FILE.toml --precision bf16` makes what is missing" in drawn.stderr
+        flags = ("--scale", MINI, "--precision", "bf16")
+        message = both[0]("figure3", *flags, "--collect").refusal
+        assert "--scale FILE.toml --precision bf16` makes what is missing" in message
         judged = said("check", *flags, "--results", str(both[0].store.results))
         assert judged.stdout.startswith("Check of scale mini-in-bf16: ")
         assert f"table1 --scale {MINI} --precision bf16" in " ".join(judged.stdout.split())

@@ -1,12 +1,13 @@
 """Progress: lines for logs, bars for terminals."""
 
 import io
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
 import benchmark.cli.progress
-from benchmark.cli.progress import Bars, Lines, display
+from benchmark.cli.progress import LiveBars, LogLines, Unit, display, getting, working_on
 
 KEY = "quick/digits/resnet18-w8/pgd-at/rift/seed0"
 
@@ -35,92 +36,99 @@ def written(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_a_terminal_gets_bars_and_a_log_gets_lines() -> None:
+@pytest.fixture
+def standard_error(monkeypatch: pytest.MonkeyPatch) -> Callable[[Console], Console]:
+    """A function that puts a console in the place of standard error."""
+
+    def put(console: Console) -> Console:
+        monkeypatch.setattr(benchmark.cli.progress, "Console", lambda stderr: console)
+        return console
+
+    return put
+
+
+def test_a_terminal_gets_bars_and_a_log_gets_lines(standard_error) -> None:
     """Which display is chosen depends on the console alone."""
-    assert isinstance(display(terminal(), 1, 1), Bars)
-    assert isinstance(display(plain(), 1, 1), Lines)
+    for console, kind in ((terminal(), LiveBars), (plain(), LogLines)):
+        standard_error(console)
+        with display(1, 1) as shown:
+            assert isinstance(shown, kind)
 
 
-def test_lines_show_a_new_stage_at_once(clock: list[float]) -> None:
-    """The first report of every stage is a line with the cell, the stage and how far it is."""
+def logged(clock, *events) -> list[str]:
+    """The lines of a log after `events`, which are what `update` is given, or seconds that pass."""
     console = plain()
-    with Lines(console, 1, 1) as lines:
-        lines.update(0, KEY, "criticality", 1, 21, "conv1")
-        clock[0] += 3
-        lines.update(0, KEY, "fine-tuning", 1, 110, "loss 0.5")
-    assert written(console).splitlines() == [
+    lines = LogLines(console, 2)
+    for event in events:
+        if isinstance(event, int):
+            clock[0] += event
+        else:
+            lines.update(*event)
+    return written(console).splitlines()
+
+
+def test_lines_show_a_new_stage_at_once(clock) -> None:
+    """The first report of every stage is a line with the cell, the stage and how far it is."""
+    events = (0, KEY, "criticality", 1, 21, "conv1"), 3, (0, KEY, "fine-tuning", 1, 110, "loss 0.5")
+    assert logged(clock, *events) == [
         f"[     0 s] {KEY}  criticality 1/21, conv1",
         f"[     3 s] {KEY}  fine-tuning 1/110, loss 0.5",
     ]
 
 
-def test_lines_within_a_stage_are_rare(clock: list[float]) -> None:
+def test_lines_within_a_stage_are_rare(clock) -> None:
     """Within a stage a line comes every 15 s at most, with the time left at the rate so far."""
-    console = plain()
-    with Lines(console, 1, 1) as lines:
-        for done in range(31):
-            lines.update(0, KEY, "criticality", done, 40, "")
-            clock[0] += 1
-    assert written(console).splitlines() == [
+    events = [event for done in range(31) for event in ((0, KEY, "criticality", done, 40, ""), 1)]
+    assert logged(clock, *events) == [
         f"[     0 s] {KEY}  criticality 0/40",
         f"[    15 s] {KEY}  criticality 15/40, 25 s left",
         f"[    30 s] {KEY}  criticality 30/40, 10 s left",
     ]
 
 
-def test_lines_show_every_epoch(clock: list[float]) -> None:
+def test_lines_show_every_epoch(clock) -> None:
     """An epoch is a line however short it was, and the last one has no time left."""
-    console = plain()
-    with Lines(console, 1, 1) as lines:
-        for epoch in (1, 2):
-            clock[0] += 1
-            lines.update(0, KEY, "adversarial training", 11 * epoch, 22, f"epoch {epoch}/2, loss 1.5")
-    assert written(console).splitlines() == [
+    stage = "adversarial training"
+    events = [(0, KEY, stage, 11 * epoch, 22, f"epoch {epoch}/2, loss 1.5") for epoch in (1, 2)]
+    assert logged(clock, 1, events[0], 1, events[1]) == [
         f"[     1 s] {KEY}  adversarial training 11/22, epoch 1/2, loss 1.5",
         f"[     2 s] {KEY}  adversarial training 22/22, epoch 2/2, loss 1.5",
     ]
 
 
-def test_lines_of_two_workers_do_not_hide_each_other(clock: list[float]) -> None:
+def test_lines_of_two_workers_do_not_hide_each_other(clock) -> None:
     """Stages are told apart by worker, and by cell when a worker goes on to the next."""
-    console = plain()
     other = KEY.replace("seed0", "seed1")
-    with Lines(console, 2, 2) as lines:
-        lines.update(0, KEY, "clean", 0, 1, "")
-        lines.update(1, other, "clean", 0, 1, "")
-        lines.update(0, KEY, "clean", 1, 1, "")
-        lines.update(0, other, "clean", 0, 1, "")
-    keys = [line.split()[3] for line in written(console).splitlines()]
-    assert keys == [KEY, other, other]
+    who = ((0, KEY, 0), (1, other, 0), (0, KEY, 1), (0, other, 0))
+    lines = logged(clock, *((worker, key, "clean", done, 1, "") for worker, key, done in who))
+    assert [line.split()[3] for line in lines] == [KEY, other, other]
 
 
-def test_lines_count_finished_base_models(clock: list[float]) -> None:
+def test_lines_are_never_broken_or_coloured(clock) -> None:
+    """A line longer than the console stays one line, and brackets are printed as they are."""
+    note = f"[bold]{'layer4.1.conv2 ' * 9}[/bold] 12:30"
+    lines = logged(clock, (0, KEY, "criticality", 1, 21, note))
+    assert lines == [f"[     0 s] {KEY}  criticality 1/21, {note}"]
+
+
+def test_lines_count_finished_base_models(clock) -> None:
     """A finished base model is a line with how many are done of how many."""
     console = plain()
-    with Lines(console, 1, 2) as lines:
-        lines.finish(0, KEY, 2)
-        lines.finish(0, KEY, 1)
-    first, second = written(console).splitlines()
-    assert first.endswith("base models 1/2")
-    assert second.endswith("base models 2/2")
-    assert KEY in first
-
-
-def test_lines_are_never_broken_or_coloured(clock: list[float]) -> None:
-    """A line longer than the console stays one line, and brackets are printed as they are."""
-    console = Console(file=io.StringIO(), force_terminal=False, width=20)
-    with Lines(console, 1, 1) as lines:
-        lines.update(0, KEY, "criticality", 1, 21, "[bold]layer4.1.conv2[/bold] 12:30")
-    assert written(console) == (
-        f"[     0 s] {KEY}  criticality 1/21, [bold]layer4.1.conv2[/bold] 12:30\n"
-    )
+    lines = LogLines(console, 2)
+    for cells in (2, 1):
+        lines.finish(0, KEY, cells)
+    assert written(console).splitlines() == [
+        f"[     0 s] {KEY}  finished (cells: {cells}); base models {models}/2"
+        for models, cells in ((1, 2), (2, 1))
+    ]
 
 
 def test_bars_follow_every_worker() -> None:
     """A terminal shows the cell, stage, count and note of each worker, and the base models done."""
     console = terminal()
     other = KEY.replace("seed0", "seed1")
-    with Bars(console, 2, 3) as bars:
+    bars = LiveBars(console, 2, 3)
+    with bars.progress:
         bars.update(0, KEY, "criticality", 7, 21, "layer1.0.conv1")
         bars.update(1, other, "adversarial training", 40, 210, "loss 0.512")
         bars.finish(0, KEY, 2)
@@ -136,10 +144,11 @@ def test_bars_follow_every_worker() -> None:
 def test_bars_start_again_with_a_new_stage() -> None:
     """When a worker goes on to another stage, its bar shows that one only."""
     console = terminal()
-    with Bars(console, 1, 1) as bars:
+    bars = LiveBars(console, 1, 1)
+    with bars.progress:
         bars.update(0, KEY, "criticality", 21, 21, "linear")
         bars.update(0, KEY, "fine-tuning", 0, 110, "")
-        (task,) = [task for task in bars.progress.tasks if task.id == bars.slots[0]]
+        (task,) = [task for task in bars.progress.tasks if task.id == bars.rows[0]]
         assert (task.completed, task.total) == (0, 110)
         assert "fine-tuning" in task.description
         assert not task.finished
@@ -154,7 +163,8 @@ def test_bars_fit_a_terminal(width: int) -> None:
     """On usual widths the network, fine-tuning and seed, the count and the base models stay visible."""
     console = terminal(width)
     long = KEY.replace("rift", "robust-critical-alpha-1")
-    with Bars(console, 2, 9) as bars:
+    bars = LiveBars(console, 2, 9)
+    with bars.progress:
         bars.update(0, long, "criticality: adversarial examples", 256, 512, "")
         bars.update(
             1, KEY, "adversarial training", 40, 210, "epoch 2/10, loss 0.512, 66.00 % selected on"
@@ -168,15 +178,58 @@ def test_bars_fit_a_terminal(width: int) -> None:
         assert part in second
 
 
-def test_bars_leave_the_terminal_as_it_was() -> None:
+def test_bars_leave_the_terminal_as_it_was(standard_error) -> None:
     """The cursor that live bars hide is shown again, after an error too."""
-    console = terminal()
+    console = standard_error(terminal())
 
     def fail() -> None:
-        with Bars(console, 1, 1):
+        with working_on(KEY):
             raise RuntimeError("boom")
 
     with pytest.raises(RuntimeError, match="boom"):
         fail()
     shown, hidden = written(console).rfind("\x1b[?25h"), written(console).rfind("\x1b[?25l")
     assert shown > hidden
+
+
+def test_lines_of_one_model(clock: list[float], standard_error) -> None:
+    """Work on one model ends with a line, too."""
+    console = standard_error(plain())
+    with working_on(KEY) as progress:
+        progress("clean", 0, 1)
+    assert written(console).splitlines() == [
+        f"[     0 s] {KEY}  clean 0/1",
+        f"[     0 s] {KEY}  finished (cells: 1); base models 1/1",
+    ]
+
+
+def test_lines_of_a_download(clock: list[float], standard_error) -> None:
+    """A download has a line at either end and one every 15 s; its size may be unknown."""
+    console = standard_error(plain())
+    with getting(Unit.MEGABYTES) as progress:
+        for done in range(0, 32_000_000, 1_000_000):
+            progress("fog.tar", done, 31_000_000, "host")
+            clock[0] += 1
+        progress("snow.tar", 2_000_000, 0, "host")
+    assert written(console).splitlines() == [
+        "[     0 s] fog.tar, host 0.0/31.0 MB",
+        "[    15 s] fog.tar, host 15.0/31.0 MB, 16 s left",
+        "[    30 s] fog.tar, host 30.0/31.0 MB, 1 s left",
+        "[    31 s] fog.tar, host 31.0/31.0 MB",
+        "[    32 s] snow.tar, host 2.0 MB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unit", "counted"), [(Unit.MEGABYTES, "3.0/3.0 MB"), (Unit.IMAGES, "3000000/3000000")]
+)
+def test_bars_of_downloads(standard_error, unit: Unit, counted: str) -> None:
+    """Each stage has its own bar, which ends at its total."""
+    console = standard_error(terminal())
+    with getting(unit) as progress:
+        for stage in ("first", "second"):
+            for done in (0, 1_000_000, 3_000_000):
+                progress(stage, done, 3_000_000, "note")
+    for stage in ("first", "second"):
+        assert f"{stage}, note" in written(console)
+    assert written(console).count(counted) >= 2

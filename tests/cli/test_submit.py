@@ -1,6 +1,5 @@
 """`submit`: records of others are filed byte for byte, all or none, or refused."""
 
-import json
 import shlex
 import shutil
 from pathlib import Path
@@ -10,21 +9,21 @@ import pytest
 from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
-from benchmark.submission.expected import Today
-from benchmark.submission.refresh import commands
-from invoking import MINI, Said
-from invoking import said as command
-from submitting import ATTACK, BASE, PGD, RESULTS, RIFT, TWIN, contents, copied, edit, put, said
+from benchmark.submission.expected import Expected
+from benchmark.submission.place import commands
+from invoking import MINI, Said, said
+from submitting import ALL, ATTACK, BASE, PGD, RESULTS, RIFT, change, contents, copied
 
 PAGE = Path(__file__).parents[2] / "docs" / "contributing-results.md"
 
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
-    """Somebody else's results tree, with tables that are not looked at."""
-    (tmp_path / "theirs" / "tables").mkdir(parents=True)
-    (tmp_path / "theirs" / "tables" / "notes.txt").write_text("not a record")
-    return copied(tmp_path / "theirs")
+    """Somebody else's results tree, with a table that is not looked at."""
+    root = copied(tmp_path / "theirs")
+    (root / "tables").mkdir()
+    (root / "tables" / "notes.txt").write_text("not a record")
+    return root
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +39,16 @@ def ours(tmp_path: Path) -> Path:
 
 
 def submitted(*arguments: object) -> Said:
-    """What `submit` says, the last of `arguments` being the tree that it files into."""
+    """What `submit` answers, the last of `arguments` being the tree that it files into."""
     *others, results = map(str, arguments)
-    return said(*others, "--results", results)
+    return said("submit", *others, "--results", results)
+
+
+def filed(*arguments: object) -> Said:
+    """What `submit` answers where nothing is wrong."""
+    answer = submitted(*arguments)
+    assert answer.exit_code == 0, answer.stderr
+    return answer
 
 
 def refused(answer: Said) -> list[str]:
@@ -54,8 +60,7 @@ def refused(answer: Said) -> list[str]:
 
 def test_a_tree_is_filed_byte_for_byte(theirs: Path, ours: Path) -> None:
     """Every record and making of another tree stands in ours as it stood there, and nothing else."""
-    answer = submitted(theirs, ours)
-    assert answer.exit_code == 0, answer.stderr
+    answer = filed(theirs, ours)
     assert contents(ours) == {f"records/{k}": v for k, v in contents(theirs / "records").items()}
     lines = answer.stdout.splitlines()
     assert len(lines) == 12
@@ -68,11 +73,10 @@ def test_a_tree_is_filed_byte_for_byte(theirs: Path, ours: Path) -> None:
 
 
 def test_what_is_there_already(theirs: Path, ours: Path) -> None:
-    """The same records again change nothing and are said to be there; new ones are filed."""
-    assert submitted(theirs / "records" / BASE, ours).exit_code == 0
+    """The same records again change nothing, and are reported so; new ones are filed."""
+    filed(theirs / "records" / BASE, ours)
     before = contents(ours)
-    answer = submitted(theirs, ours)
-    assert answer.exit_code == 0, answer.stderr
+    answer = filed(theirs, ours)
     assert sum(line.startswith("already there  ") for line in answer.stdout.splitlines()) == 4
     assert contents(ours).items() > before.items()
     again = submitted(theirs, ours)
@@ -82,34 +86,33 @@ def test_what_is_there_already(theirs: Path, ours: Path) -> None:
 
 def test_a_single_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
     """A record alone brings its bits and its making, and goes to the key that its contents name."""
-    assert submitted(theirs / "records" / BASE, ours).exit_code == 0
+    filed(theirs / "records" / BASE, ours)
     loose = tmp_path / "downloads"
     loose.mkdir()
     for name in ("clean.json", "clean.npz", "making.json"):
         shutil.copy(theirs / "records" / RIFT / name, loose)
-    answer = submitted(loose / "clean.json", ours)
-    assert answer.exit_code == 0, answer.stderr
+    filed(loose / "clean.json", ours)
     assert contents(ours / "records" / RIFT) == contents(loose)
 
 
-def test_everything_wrong_is_said_and_nothing_filed(theirs: Path, ours: Path) -> None:
+def test_everything_wrong_is_told_and_nothing_filed(theirs: Path, ours: Path) -> None:
     """Each mistake of a submission is a line that names its file; what is right is not filed either."""
     paths = [theirs / "records" / RIFT / f"{name}.json" for name in ("clean", PGD)]
-    edit(paths[0], put("value", 0.7))
-    edit(paths[0], put("provenance/seconds", 1e9))
-    edit(paths[1], put("parts/run0/k", 1))
+    change(paths[0], "value", 0.7)
+    change(paths[0], "provenance/seconds", 1e9)
+    change(paths[1], "parts/run0/k", 1)
     lines = refused(submitted(theirs, ours))
-    said = sorted(line.split(": ")[:2] for line in lines[:-1])
-    assert said == [["refused", str(path)] for path in (paths[0], paths[0], paths[1])]
+    found = sorted(line.split(": ")[:2] for line in lines[:-1])
+    assert found == [["refused", str(path)] for path in (paths[0], paths[0], paths[1])]
     assert lines[-1] == "nothing was filed: 3 mistakes in 2 files"
     assert not ours.exists()
 
 
 def test_records_are_written_once(theirs: Path, ours: Path) -> None:
-    """A right record that differs from one on file is refused; it says in which field."""
-    assert submitted(theirs, ours).exit_code == 0
+    """A right record that differs from one on file is refused, with the first such field."""
+    filed(theirs, ours)
     before = contents(ours)
-    edit(theirs / "records" / RIFT / "clean.json", put("provenance/seconds", 99.0))
+    change(theirs / "records" / RIFT / "clean.json", "provenance/seconds", 99.0)
     line, _ = refused(submitted(theirs, ours))
     assert "clean.json: provenance.seconds is 99.0, but '" in line
     assert line.endswith("is on file with 10.4; results are written once")
@@ -119,11 +122,9 @@ def test_records_are_written_once(theirs: Path, ours: Path) -> None:
 def test_two_versions_of_one_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
     """A submission that holds two different records of one place is refused."""
     copied(tmp_path / "other")
-    edit(tmp_path / "other" / "records" / RIFT / "clean.json", put("provenance/seconds", 99.0))
-    lines = refused(submitted(theirs, tmp_path / "other", ours))
-    assert any(
-        f"differs from {theirs}/records/{RIFT}/clean.json, which is of" in line for line in lines
-    )
+    change(tmp_path / "other" / "records" / RIFT / "clean.json", "provenance/seconds", 99.0)
+    text = f"differs from {theirs}/records/{RIFT}/clean.json, which is of"
+    assert any(text in line for line in refused(submitted(theirs, tmp_path / "other", ours)))
 
 
 @pytest.mark.parametrize("fails_at", [0, 7, 13])
@@ -131,7 +132,7 @@ def test_all_or_nothing(
     theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     """If one file cannot be put in place, those before it are taken back, and no folder stays."""
-    assert submitted(theirs / "records" / BASE, ours).exit_code == 0
+    filed(theirs / "records" / BASE, ours)
     before, rename, calls = sorted(ours.rglob("*")), Path.rename, iter(range(100))
 
     def failing(self: Path, target: Path) -> Path:
@@ -147,7 +148,7 @@ def test_all_or_nothing(
 
 def test_what_others_wrote_meanwhile(theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that appears between check and writing is not overwritten."""
-    target, rename = ours / "records" / TWIN / "clean.json", Path.rename
+    target, rename = ours / "records" / ALL / "clean.json", Path.rename
 
     def racing(self: Path, to: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -157,68 +158,49 @@ def test_what_others_wrote_meanwhile(theirs: Path, ours: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "rename", racing)
     (line,) = refused(submitted(theirs, ours))
     assert line.endswith("has just been written by someone else; nothing was filed")
-    assert {path.relative_to(ours) for path in ours.rglob("*") if path.is_file()} == {
-        target.relative_to(ours)
-    }
+    assert contents(ours).keys() == {f"records/{ALL}/clean.json"}
 
 
 def test_a_dry_run_writes_nothing(theirs: Path, ours: Path) -> None:
-    """`--dry-run` says what would be filed."""
-    answer = submitted(theirs, "--dry-run", ours)
-    assert answer.exit_code == 0
+    """`--dry-run` tells what would be filed."""
+    answer = filed(theirs, "--dry-run", ours)
     assert f"would be filed  {RIFT}  clean" in answer.stdout.splitlines()
     assert not ours.exists()
 
 
 def test_a_commit_that_is_not_known(theirs: Path, ours: Path) -> None:
-    """A record from outside a git checkout is filed, and that it is so is said."""
+    """A record from outside a git checkout is filed, with a remark."""
     path = theirs / "records" / RIFT / "clean.json"
-    edit(path, put("provenance/commit", None))
-    edit(path, put("provenance/dirty", None))
-    answer = submitted(theirs, ours)
-    assert answer.exit_code == 0, answer.stderr
-    assert (
-        f"remark: {path}: provenance.commit is null: it was made outside of a git checkout"
-        in answer.stderr
-    )
+    change(path, "provenance/commit", None)
+    change(path, "provenance/dirty", None)
+    answer = filed(theirs, ours)
+    remark = f"remark: {path}: provenance.commit is null: it was made outside of a git checkout"
+    assert remark in answer.stderr
 
 
-@pytest.mark.parametrize("options", [(), ("--allow-dirty",)])
-def test_dirty_records(theirs: Path, ours: Path, options: tuple[str, ...]) -> None:
-    """Records of changed code are refused unless they are allowed, and then say so as before."""
-    path = theirs / "records" / RIFT / "clean.json"
-    edit(path, put("provenance/dirty", True))
-    answer = submitted(theirs, *options, ours)
-    assert answer.exit_code == (0 if options else 2)
-    assert ours.exists() == bool(options)
-    if options:
-        assert (ours / "records" / RIFT / "clean.json").read_bytes() == path.read_bytes()
-
-
-def test_what_many_files_have_is_said_once(theirs: Path) -> None:
-    """One line stands for a mistake of many files; dirty records of a tree pass if that is allowed."""
+def test_dirty_records(theirs: Path, ours: Path) -> None:
+    """Records of changed code are refused, in one line for many files, unless they are allowed."""
     for path in (theirs / "records").rglob("*.json"):
-        edit(path, put("provenance/dirty", True))
+        change(path, "provenance/dirty", True)
+    assert submitted(theirs, ours).exit_code == 2
+    assert not ours.exists()
     line, last = submitted("--check", theirs).stderr.splitlines()
     assert line.startswith(f"wrong: 12 files, such as {theirs}/records/narrow/")
     assert "provenance.dirty is true" in line
     assert last == f"12 mistakes in 12 files of '{theirs}'"
-    assert submitted("--check", "--allow-dirty", theirs).exit_code == 0
+    filed("--check", "--allow-dirty", theirs)
+    filed(theirs, "--allow-dirty", ours)
+    assert contents(ours / "records") == contents(theirs / "records")
 
 
 # --- the tree itself --------------------------------------------------------------------------------
 
 
 def test_checking_a_tree(theirs: Path) -> None:
-    """`--check` says how much there is and that nothing is wrong."""
-    answer = submitted("--check", theirs)
-    assert answer.exit_code == 0, answer.stderr
+    """`--check` counts what is there, and finds in a tree what a submission is refused for."""
+    answer = filed("--check", theirs)
     assert answer.stdout.splitlines() == ["narrow: 3 cells, 9 records, 3 makings", "nothing is wrong"]
-
-
-def test_checking_a_tampered_tree(theirs: Path) -> None:
-    """`--check` finds in a tree what a submission is refused for."""
-    edit(theirs / "records" / RIFT / "clean.json", put("value", 0.7))
+    change(theirs / "records" / RIFT / "clean.json", "value", 0.7)
     answer = submitted("--check", theirs)
     assert answer.exit_code == 2
     first, last = answer.stderr.splitlines()
@@ -264,7 +246,7 @@ def test_checks_of_what_was_filed(tmp_path: Path) -> None:
     name, rest = "narrow-cifar10-resnet18-w16-pgd-at-seed0", "cifar10/resnet18-w16/pgd-at/none/seed0"
     keys = (f"mini/digits/{rest.partition('/')[2]}", f"narrow-from-{name}/{rest}", f"own/{rest}")
     mini = scale(str(MINI))
-    made = commands([Cell.parse(key) for key in keys], Today({"mini": mini}), tmp_path)
+    made = commands([Cell.parse(key) for key in keys], Expected({"mini": mini}), tmp_path)
     assert [line for line in made if " check " in line] == [
         f"python -m benchmark check --scale {tmp_path}/scales/mini.toml --results {tmp_path}",
         f"python -m benchmark check --scale narrow --from-checkpoint {name} --results {tmp_path}",
@@ -274,15 +256,15 @@ def test_checks_of_what_was_filed(tmp_path: Path) -> None:
 
 def test_a_scale_of_ones_own(workplace: Path) -> None:
     """Its file is asked for, filed with the records, and then known; another of its name is refused."""
-    assert "unknown scale 'mini'" in said("mine", "--allow-dirty").stderr
-    answer = said("mine", "--allow-dirty", "--scale", "my.toml")
+    assert "unknown scale 'mini'" in said("submit", "mine", "--allow-dirty").stderr
+    answer = said("submit", "mine", "--allow-dirty", "--scale", "my.toml")
     assert answer.exit_code == 0, answer.stderr
     filed = Path("results/scales/mini.toml")
     assert filed.read_bytes() == MINI.read_bytes()
     assert scale(str(filed)).name == "mini"
-    assert said("--check", "--allow-dirty").exit_code == 0
+    assert said("submit", "--check", "--allow-dirty").exit_code == 0
     Path("other.toml").write_text(MINI.read_text().replace("epochs = 3", "epochs = 4"))
-    other = said("mine", "--allow-dirty", "--scale", "other.toml")
+    other = said("submit", "mine", "--allow-dirty", "--scale", "other.toml")
     assert other.exit_code == 2
     assert "other.toml: name is mini, and 'results/scales/mini.toml' is another" in other.stderr
     assert "recipe.epochs is 3, but this checkout would make it with 4 (stale)" in other.stderr
@@ -301,8 +283,8 @@ def test_the_page_for_outsiders(workplace: Path) -> None:
     weights = Path("artifacts/mini/digits/resnet18-w8/pgd-at/none/seed0/weights.safetensors")
     shutil.copy(weights, "net.safetensors")
     for name, *arguments in commands:
-        # The checkout that is tested may have changes.
-        answer = said(*arguments, "--allow-dirty") if name == "submit" else command(name, *arguments)
+        dirty = ["--allow-dirty"] if name == "submit" else []  # the checkout that is tested may be
+        answer = said(name, *arguments, *dirty)
         assert answer.exit_code == 0, answer.stderr
     filed = {path.parts[2] for path in Path("results/records").rglob("*.json")}
     assert filed == {"mini", "own"}
@@ -322,24 +304,20 @@ def test_the_order_of_files(theirs: Path, ours: Path, monkeypatch: pytest.Monkey
     rename = Path.rename
 
     def noted(self: Path, target: Path) -> Path:
-        order.append(target.relative_to(ours).as_posix())
+        order.append(target.relative_to(ours / "records").as_posix())
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", noted)
-    assert submitted(theirs, ours).exit_code == 0
-    for key in (BASE, RIFT, TWIN):
+    filed(theirs, ours)
+    for key in (BASE, RIFT, ALL):
         for name in ("clean", ATTACK):
-            places = [
-                f"records/{key}/{file}" for file in ("making.json", f"{name}.npz", f"{name}.json")
-            ]
+            places = [f"{key}/{file}" for file in ("making.json", f"{name}.npz", f"{name}.json")]
             assert [each for each in order if each in places] == places
 
 
 def test_files_that_are_too_large(theirs: Path, ours: Path) -> None:
     """A file beyond any record's size is not read."""
-    path = theirs / "records" / RIFT / "clean.json"
-    with path.open("r+") as file:
-        json.load(file)
+    with (theirs / "records" / RIFT / "clean.json").open("r+") as file:
         file.truncate(2**24 + 1)
     lines = refused(submitted(theirs, ours))
     assert any("clean.json has 16,777,217 bytes, more than 16,777,216" in line for line in lines)

@@ -71,19 +71,20 @@ def test_manifest_says_what_the_files_are(written: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_reading_gives_what_the_generator_makes(written: Path, name: str) -> None:
-    """Every severity, and the first few images of it."""
+def test_reading_gives_what_the_generator_makes(folder: Path, name: str) -> None:
+    """Every severity, and the first few images of it; the file is hashed once and stays as it is."""
+    before = (folder / f"{name}.npy").read_bytes()
+    sha256sums._known.cache_clear()
     for severity in SEVERITY_LEVELS:
         expected = corrupt(DIGITS, name, severity, seed=5, ids=IDS)
-        np.testing.assert_array_equal(read(written, name, severity), expected)
-        np.testing.assert_array_equal(read(written, name, severity, count=4), expected[:4])
-
-
-def test_changing_what_was_read_leaves_the_file(folder: Path) -> None:
-    """The array is the reader's own."""
-    before = (folder / "fog.npy").read_bytes()
-    read(folder)[:] = 0
-    assert (folder / "fog.npy").read_bytes() == before
+        np.testing.assert_array_equal(read(folder, name, severity, count=4), expected[:4])
+        found = read(folder, name, severity)
+        np.testing.assert_array_equal(found, expected)
+        found[:] = 0
+    assert sha256sums._known.cache_info().misses == 1
+    assert (folder / f"{name}.npy").read_bytes() == before
+    with pytest.raises(ValueError, match="severity 0 is not one of"):
+        read(folder, name, severity=0)
 
 
 @pytest.mark.parametrize(
@@ -94,37 +95,23 @@ def test_what_does_not_fit_is_not_read(written: Path, changes: dict) -> None:
     assert read(written, **changes) is None
 
 
-def test_files_of_another_generator_are_not_read(folder: Path, monkeypatch) -> None:
-    """When the generator's version rises, older files no longer serve."""
-    newer = generator_spec() | {"version": 2}
-    monkeypatch.setattr(files, "generator_spec", lambda: newer)
-    assert read(folder) is None
-
-
-def test_without_a_manifest_nothing_is_read(folder: Path) -> None:
-    """Files that nothing vouches for, and a missing folder, count as absent."""
-    assert read(folder / "none") is None
+def test_what_nothing_vouches_for_is_not_read(folder: Path, monkeypatch) -> None:
+    """Files of an older generator, without a manifest, or in no folder at all count as absent."""
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "generator_spec", lambda: generator_spec() | {"version": 2})
+        assert read(folder) is None
+    assert read(folder) is not None
     (folder / MANIFEST).unlink()
     assert read(folder) is None
-
-
-def test_severity_out_of_range_is_refused(written: Path) -> None:
-    """Only severities 1 to 5 exist."""
-    with pytest.raises(ValueError, match="severity 0 is not one of"):
-        read(written, severity=0)
-
-
-def test_writing_again_keeps_every_file(folder: Path) -> None:
-    """Nothing is written twice."""
-    before = states(folder)
-    write(folder)
-    assert states(folder) == before
+    assert read(folder / "none") is None
 
 
 @pytest.mark.parametrize("harm", ["gone", "shorter", "other"])
 def test_writing_again_mends_a_damaged_file_only(folder: Path, harm: str) -> None:
-    """A missing or changed file is an error to the reader; the writer makes that one anew."""
+    """Whole files stay; a missing or changed one is an error to the reader and is made anew."""
     before, path = states(folder), folder / "snow.npy"
+    write(folder)
+    assert states(folder) == before
     good = path.read_bytes()
     if harm == "gone":
         path.unlink()
@@ -186,26 +173,14 @@ def test_a_damaged_manifest_is_named(folder: Path, text: str) -> None:
             action(folder)
 
 
-def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
-    """A file in the folder's place is one line, not a traceback."""
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write corruptions into"):
-        write(tmp_path / "file")
-
-
-def test_images_that_the_generator_does_not_take_leave_nothing(tmp_path: Path) -> None:
-    """Wrong images are refused before anything is written."""
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """Images that the generator does not take and a file in the folder's place are refused at once."""
     with pytest.raises(ValueError, match="no gaussian_noise constants for image side 7"):
         write_files(DIGITS[:, :7, :7], tmp_path / "c", "digits", seed=0, threads=1)
     assert not (tmp_path / "c").exists()
-
-
-def test_a_file_is_hashed_once(folder: Path, monkeypatch) -> None:
-    """Severities of one file do not read it again for its hash."""
-    sha256sums._known.cache_clear()
-    for severity in SEVERITY_LEVELS:
-        read(folder, "fog", severity)
-    assert sha256sums._known.cache_info().misses == 1
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write corruptions into"):
+        write(tmp_path / "file")
 
 
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:

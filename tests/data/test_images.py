@@ -157,12 +157,12 @@ class TestDigits:
         expected = sorted(
             (image.tobytes(), int(label)) for image, label in zip(grey, source.target, strict=True)
         )
-        held = sorted(
+        found = sorted(
             (image.numpy().tobytes(), int(label))
             for split in (digits.train, digits.test)
             for image, label in zip(split.images, split.labels, strict=True)
         )
-        assert held == expected
+        assert found == expected
 
     def test_content_is_always_the_same(self, digits):
         again = load("digits", Path())

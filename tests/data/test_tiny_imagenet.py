@@ -155,14 +155,18 @@ class TestContent:
 
     @pytest.mark.parametrize("inner", ["images", ""], ids=["with-images-folder", "flat"])
     def test_reorganised_val(self, tree, data, inner):
-        """A val/ that was sorted into classes for ImageFolder gives the same as the published one."""
+        """A val/ that was sorted into classes for ImageFolder gives the same as the published one.
+
+        What file managers leave in folders is passed over.
+        """
         before = load(data, LAYOUT)
         shutil.rmtree(data / CACHE)
         for line in (tree / ANNOTATIONS).read_text().splitlines():
             file, wnid, *_ = line.split("\t")
-            target = tree / "val" / wnid / inner / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (tree / "val" / "images" / file).rename(target)
+            move(f"val/images/{file}", f"val/{wnid}/{inner}/{file}")(tree)
+        for folder in ("train", "train/n01/images", "val/images"):
+            (tree / folder / ".DS_Store").write_bytes(b"\0")
+            (tree / folder / "._n01_0.JPEG").write_bytes(b"\0")
         assert same(load(data, LAYOUT), before)
 
     def test_zip_and_tree_are_the_same(self, tree, data, publish):
@@ -183,35 +187,15 @@ class TestContent:
         first = load(data, LAYOUT).train.images[0].numpy()
         np.testing.assert_array_equal(first, np.stack([grey] * 3, axis=2))
 
-    def test_other_files_do_not_count(self, tree, data):
-        """What file managers leave in folders is passed over."""
-        before = load(data, LAYOUT)
-        shutil.rmtree(data / CACHE)
-        for folder in ("train", "train/n01/images", "val/images"):
-            (tree / folder / ".DS_Store").write_bytes(b"\0")
-            (tree / folder / "._n01_0.JPEG").write_bytes(b"\0")
-        assert same(load(data, LAYOUT), before)
+
+def edit(name, change):
+    """A change of the bytes of the file `name`."""
+    return lambda tree: (tree / name).write_bytes(change((tree / name).read_bytes()))
 
 
 def rewrite(name, old, new):
     """A change of the text file `name`."""
-
-    def change(tree):
-        text = (tree / name).read_text()
-        assert old in text
-        (tree / name).write_text(text.replace(old, new, 1))
-
-    return change
-
-
-def remove(name):
-    """Removes a file."""
-    return lambda tree: (tree / name).unlink()
-
-
-def put(name, content):
-    """Replaces a file's content."""
-    return lambda tree: (tree / name).write_bytes(content)
+    return edit(name, lambda text: text.replace(old.encode(), new.encode(), 1))
 
 
 def move(name, target):
@@ -224,12 +208,7 @@ def move(name, target):
     return change
 
 
-def cut(name, count):
-    """Loses the last bytes of a file."""
-    return lambda tree: (tree / name).write_bytes((tree / name).read_bytes()[:-count])
-
-
-def png():
+def png(_jpeg):
     """A PNG file, as some people rename them."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
@@ -242,13 +221,13 @@ WRONG = {
     "a class twice": (rewrite("wnids.txt", "n02\n", "n01\n"), "3 entries, 2 of them different"),
     "a class too many": (rewrite("wnids.txt", "n02\n", "n02\nn09\n"), "wnids.txt .* 4 entries"),
     "another class": (rewrite("wnids.txt", "n02\n", "n09\n"), "train/n02 .* not a class of wnids"),
-    "not text": (put("wnids.txt", b"\xff\n"), "wnids.txt .* not plain text"),
-    "a training image missing": (remove(FIRST), "train/n01/images .* 11 images; 12 are right"),
+    "not text": (edit("wnids.txt", lambda _: b"\xff\n"), "wnids.txt .* not plain text"),
+    "a training image missing": (move(FIRST, "gone"), "train/n01/images .* 11 images; 12 are right"),
     "a training image of another class": (
         move(FIRST, "train/n01/images/n02_99.JPEG"),
         "n02_99.JPEG .* not of that class",
     ),
-    "no annotations": (remove(ANNOTATIONS), "no val/val_annotations.txt"),
+    "no annotations": (move(ANNOTATIONS, "gone"), "no val/val_annotations.txt"),
     "an unknown class annotated": (
         rewrite(ANNOTATIONS, "val_4.JPEG\tn02", "val_4.JPEG\tn77"),
         "line 5 of .* names 'n77'",
@@ -269,16 +248,19 @@ WRONG = {
         rewrite(ANNOTATIONS, "val_0.JPEG\tn03", "val_0.JPEG\tn01"),
         "names 5 images of n01; 4 are right",
     ),
-    "a test image missing": (remove(VAL), "val_3.JPEG .* neither in val/images nor in val/n03"),
+    "a test image missing": (move(VAL, "gone"), "val_3.JPEG .* neither in val/images nor in val/n03"),
     "a test image in another class": (
         move(VAL, "val/n01/val_3.JPEG"),
         "val_3.JPEG .* neither in val/images nor in val/n03",
     ),
-    "not an image": (put(FIRST, b"<html>"), f"'{FIRST}' cannot be decoded .*not a JPEG"),
-    "an image cut off": (cut(VAL, 20), f"'{VAL}' cannot be decoded .*truncated"),
-    "an image cut off in its header": (cut(VAL, 300), f"'{VAL}' cannot be decoded"),
-    "an empty image": (put(VAL, b""), f"'{VAL}' cannot be decoded"),
-    "another format": (put(VAL, png()), f"'{VAL}' cannot be decoded .*not a JPEG"),
+    "not an image": (edit(FIRST, lambda _: b"<html>"), f"'{FIRST}' cannot be decoded .*not a JPEG"),
+    "an image cut off": (edit(VAL, lambda jpeg: jpeg[:-20]), f"'{VAL}' cannot be decoded .*truncated"),
+    "an image cut off in its header": (
+        edit(VAL, lambda jpeg: jpeg[:-300]),
+        f"'{VAL}' cannot be decoded",
+    ),
+    "an empty image": (edit(VAL, lambda _: b""), f"'{VAL}' cannot be decoded"),
+    "another format": (edit(VAL, png), f"'{VAL}' cannot be decoded .*not a JPEG"),
     "another size": (
         lambda tree: write_jpeg(tree / FIRST, 0, side=9),
         f"'{FIRST}' has 9x9 pixels; 8x8 are right",
@@ -303,10 +285,13 @@ class TestWrongSource:
         publish(tree)
         refused(data, match)
 
-    def test_truncated_zip(self, tree, data, publish):
+    def test_truncated_zip(self, tree, data, publish, monkeypatch):
+        """Refused by its name, though the folder is there too; so is one of the right md5."""
         file = publish(tree)
         file.write_bytes(file.read_bytes()[:-100])
         refused(data, r"tiny-imagenet-200\.zip' is truncated")
+        declare(monkeypatch, file)
+        refused(data, "not a whole zip")
 
     def test_wrong_md5_is_found_first(self, tree, data, publish, monkeypatch):
         file = publish(tree)
@@ -327,13 +312,6 @@ class TestWrongSource:
         tiny_imagenet.prepare(file, folder, LAYOUT, accepted=[md5])
         assert origin(folder) == ("zip", md5)
 
-    def test_no_zip_at_all(self, data, publish, tree, monkeypatch):
-        """A file of the right md5 that is no zip is a user's error too."""
-        file = publish(tree)
-        file.write_bytes(file.read_bytes()[:-100])
-        declare(monkeypatch, file)
-        refused(data, "not a whole zip")
-
     def test_damaged_member(self, data, publish, tree, monkeypatch):
         file = publish(tree)
         content = file.read_bytes()
@@ -351,8 +329,11 @@ class TestWrongSource:
 class TestCache:
     """Decoded once, whole or not there, and checked by hash."""
 
-    def test_files_are_plain_arrays(self, data):
-        """numpy reads the files as they were loaded, and their hashes are those of the manifest."""
+    def test_files_are_plain_arrays(self, tree, data):
+        """numpy reads the files as they were loaded, and their hashes are those of the manifest.
+
+        Neither zip nor folder is looked at again, by loading or by preparing a second time.
+        """
         loaded = load(data, LAYOUT)
         hashes = json.loads((data / CACHE / "manifest.json").read_text())["sha256"]
         assert set(hashes) == set(FILES)
@@ -361,11 +342,12 @@ class TestCache:
             array = np.load(path, allow_pickle=False)
             np.testing.assert_array_equal(array, getattr(getattr(loaded, part), what).numpy())
             assert hashlib.sha256(path.read_bytes()).hexdigest() == hashes[name]
-
-    def test_source_is_not_needed_again(self, tree, data):
-        before = load(data, LAYOUT)
+        before = {path.name: path.stat().st_mtime_ns for path in (data / CACHE).iterdir()}
+        (tree / "wnids.txt").unlink()
+        prepare(tree, data, LAYOUT)
         shutil.rmtree(tree)
-        assert same(load(data, LAYOUT), before)
+        assert same(load(data, LAYOUT), loaded)
+        assert {path.name: path.stat().st_mtime_ns for path in (data / CACHE).iterdir()} == before
 
     def test_large_arrays_are_read_in_blocks(self, data, monkeypatch):
         before = load(data, LAYOUT)
@@ -374,13 +356,6 @@ class TestCache:
         assert same(load(data, LAYOUT), before)
         shutil.rmtree(data / CACHE)
         assert same(load(data, LAYOUT), before)
-
-    def test_a_whole_cache_is_left_alone(self, tree, data):
-        load(data, LAYOUT)
-        before = {path.name: path.stat().st_mtime_ns for path in (data / CACHE).iterdir()}
-        (tree / "wnids.txt").unlink()
-        prepare(tree, data, LAYOUT)
-        assert {path.name: path.stat().st_mtime_ns for path in (data / CACHE).iterdir()} == before
 
     @pytest.mark.parametrize("nth", [1, 3, 5])
     def test_interrupted(self, nth, tree, data, monkeypatch):

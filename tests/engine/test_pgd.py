@@ -145,12 +145,11 @@ class TestOracles:
         )
         np.testing.assert_allclose(x_adv.numpy().reshape(20, 16), expected, rtol=0, atol=1e-12)
 
-    def test_network_equals_the_written_out_loop(self, network, learned, digits, plain_pgd):
+    def test_network_equals_the_written_out_loop(self, model, digits, plain_pgd):
         """On a ResNet the loop gives the examples of the plain one in the fixtures."""
-        network.load_state_dict(learned)
         split = digits.test.first(40)
-        expected = plain_pgd(network, split, DIGITS.threat, seed=5)
-        torch.testing.assert_close(adversarial(network, split, 40), expected, rtol=0, atol=1e-6)
+        expected = plain_pgd(model, split, DIGITS.threat, seed=5)
+        torch.testing.assert_close(adversarial(model, split, 40), expected, rtol=0, atol=1e-6)
 
     def test_usual_objective_is_the_sum_over_the_batch(self):
         """Summed cross-entropy, so that the gradient of an example does not shrink with the batch."""
@@ -176,22 +175,12 @@ class TestOracles:
 class TestBatches:
     """In evaluation mode an example's perturbation is its own."""
 
-    @pytest.fixture
-    def model(self, network, learned):
-        """A network with learned statistics."""
-        network.load_state_dict(learned)
-        return network
-
-    def test_batch_size_changes_no_bit(self, model, digits):
-        """Batches of 128 and 37, the last of them smaller, give the same examples."""
-        split = digits.test.first(165)
-        assert torch.equal(adversarial(model, split, 37), adversarial(model, split, 128))
-
-    def test_an_example_alone_has_the_same_bits(self, model, digits):
-        """Batches of one give the examples of the batch of 128."""
-        split, attack = digits.test.first(128), LinfAttack(0.12, 0.03, 4)
-        alone = adversarial(model, split.first(20), 1, attack=attack)
-        assert torch.equal(alone, adversarial(model, split, 128, attack=attack)[:20])
+    @pytest.mark.parametrize(("count", "size", "steps"), [(165, 37, 10), (20, 1, 4)])
+    def test_batch_size_changes_no_bit(self, model, digits, count, size, steps):
+        """Batches of 37, the last of them smaller, and of one give the examples of batches of 128."""
+        split, attack = digits.test.first(165), LinfAttack(0.12, 0.03, steps)
+        some = adversarial(model, split.first(count), size, attack=attack)
+        assert torch.equal(some, adversarial(model, split, 128, attack=attack)[:count])
 
     def test_order_changes_no_bit(self, model, digits):
         """Permuted images with their permuted starts give the permuted examples."""
@@ -263,27 +252,20 @@ class TestModel:
 
     @pytest.mark.parametrize("bn_training", [False, True])
     def test_flags_are_restored(self, network, digits, bn_training):
-        """A mixture of training flags survives the attack."""
-        network.train()
-        network.layer2.eval()
-        before = flags(network)
-        x, labels = digits.test.batch(0, 4)
-        start = torch.zeros_like(x)
-        linf_pgd(network, x, labels, LinfAttack(0.1, 0.1, 1), start, bn_training=bn_training)
-        assert flags(network) == before
-
-    def test_flags_are_restored_after_an_error(self, network, digits):
-        """They survive an objective that raises."""
+        """A mixture of training flags survives the attack, and an objective that raises."""
 
         def broken(logits, labels):
             raise ArithmeticError("no objective")
 
-        network.layer2.train()
+        network.train()
+        network.layer2.eval()
         before = flags(network)
         x, labels = digits.test.batch(0, 4)
-        start = torch.zeros_like(x)
+        given = (network, x, labels, LinfAttack(0.1, 0.1, 1), torch.zeros_like(x))
+        linf_pgd(*given, bn_training=bn_training)
+        assert flags(network) == before
         with pytest.raises(ArithmeticError, match="no objective"):
-            linf_pgd(network, x, labels, DIGITS.threat, start, objective=broken, bn_training=True)
+            linf_pgd(*given, objective=broken, bn_training=bn_training)
         assert flags(network) == before
 
     def test_training_mode_sets_every_module(self, network):

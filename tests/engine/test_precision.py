@@ -54,27 +54,13 @@ def test_auto_follows_the_cuda_device(
 @pytest.mark.parametrize(
     ("cap", "units"),
     [
-        ("SSE41", False),
-        ("AVX", False),
-        ("AVX2", False),
-        ("avx2", False),
-        ("AVX2_VNNI", False),
-        ("AVX2_VNNI_2", False),
-        ("AVX512_CORE", False),
-        ("AVX512_CORE_VNNI", False),
-        ("AVX512_CORE_BF16", True),
-        ("AVX512_CORE_FP16", True),
-        ("AVX512_CORE_AMX", True),
-        ("AVX512_CORE_AMX_FP16", True),
-        ("AVX10_1_512", True),
-        ("AVX10_1_512_AMX", True),
-        ("AVX10_1_512_AMX_FP16", True),
-        ("DEFAULT", True),
-        ("ALL", True),
-        ("no such", True),
-        ("", True),
+        ("SSE41", False), ("AVX", False), ("AVX2", False), ("avx2", False), ("AVX2_VNNI", False),
+        ("AVX2_VNNI_2", False), ("AVX512_CORE", False), ("AVX512_CORE_VNNI", False),
+        ("AVX512_CORE_BF16", True), ("AVX512_CORE_FP16", True), ("AVX512_CORE_AMX", True),
+        ("AVX512_CORE_AMX_FP16", True), ("AVX10_1_512", True), ("AVX10_1_512_AMX", True),
+        ("AVX10_1_512_AMX_FP16", True), ("DEFAULT", True), ("ALL", True), ("no such", True), ("", True),
     ],
-)
+)  # fmt: skip
 def test_instructions_that_onednn_may_not_use_are_no_units(
     monkeypatch: pytest.MonkeyPatch, cap: str, units: bool
 ) -> None:
@@ -137,12 +123,12 @@ def test_criticality_is_in_bf16_only_when_asked() -> None:
 
 def test_what_records_say() -> None:
     """fp32 alone has no mark, so that work begun before there was a choice goes on."""
-    assert Precision("fp32").label(CPU) == "fp32"
-    assert Precision("fp32").mark(CPU) == ""
-    assert Precision("bf16").label(CPU) == "bf16, scored in fp32"
-    assert Precision("bf16").mark(CPU) == " bf16, scored in fp32"
-    assert Precision("fp32", compiled=True).label(CPU) == "fp32, compiled"
-    assert Precision("fp32", compiled=True).mark(CPU) == " fp32, compiled"
+    for chosen, label, mark in (
+        (Precision("fp32"), "fp32", ""),
+        (Precision("bf16"), "bf16, scored in fp32", " bf16, scored in fp32"),
+        (Precision("fp32", compiled=True), "fp32, compiled", " fp32, compiled"),
+    ):
+        assert (chosen.label(CPU), chosen.mark(CPU)) == (label, mark)
 
 
 def test_use_holds_for_the_process(in_bf16: Callable[[], None]) -> None:

@@ -12,14 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from baselines import method
 from baselines.pgd_at import PgdAt
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.selection import AllLayers, LastLayer
 from benchmark.data.images import augment
-from benchmark.data.info import CIFAR10, DIGITS, LinfAttack
+from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.engine.counting import clean_count
-from benchmark.engine.pgd import uniform_start
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.engine.takeover import Takeover
 from benchmark.engine.training import TrainingFailed, best_epoch, fit
@@ -31,13 +29,7 @@ from benchmark.records.records import Count, EpochLog
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 RECIPE = Recipe(
-    epochs=3,
-    batch_size=32,
-    lr=0.05,
-    milestones=(2,),
-    attack_steps=1,
-    attack_path=1.5,
-    select_last=3,
+    epochs=3, batch_size=32, lr=0.05, milestones=(2,), attack_steps=1, attack_path=1.5, select_last=3
 )
 STEPS = 2  # optimiser steps of an epoch on 60 images
 
@@ -88,34 +80,35 @@ def scripted(*scores):
     return select, shown
 
 
+def stopping(done=None, note=""):
+    """Progress that ends the process behind so many steps, or at a note that begins so."""
+
+    def stops(stage, now, total, said=""):
+        if (done is None or now == done) and said.startswith(note):
+            raise KeyboardInterrupt
+
+    return stops
+
+
+def killed(train, stops, name="killed", **options):
+    """Train until `stops`, as progress, ends it."""
+    with pytest.raises(KeyboardInterrupt):
+        train(name, progress=stops, **options)
+
+
 class TestResume:
     """Training that was killed and started again."""
-
-    def killed(self, train, name, **options):
-        """Train until an option raises."""
-        with pytest.raises(KeyboardInterrupt):
-            train(name, **options)
 
     @pytest.mark.parametrize("epoch", [1, 2, 3])
     def test_killed_after_an_epoch(self, train, uninterrupted, epoch):
         """A run that ends behind a checkpoint continues to the same weights and log."""
-
-        def stops(stage, done, total, note=""):
-            if note.startswith(f"epoch {epoch}/3"):
-                raise KeyboardInterrupt
-
-        self.killed(train, "killed", progress=stops)
+        killed(train, stopping(note=f"epoch {epoch}/3"))
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     @pytest.mark.parametrize("step", [1, 3, 5, 6])
     def test_killed_in_the_middle_of_an_epoch(self, train, uninterrupted, step):
         """The unfinished epoch is made again from its start, before the first checkpoint too."""
-
-        def stops(stage, done, total, note=""):
-            if done == step and note.startswith("loss"):
-                raise KeyboardInterrupt
-
-        self.killed(train, "killed", progress=stops)
+        killed(train, stopping(step, "loss"))
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     def test_killed_while_judging(self, train, uninterrupted, digits):
@@ -128,28 +121,19 @@ class TestResume:
                 raise KeyboardInterrupt
             return clean_count(model, digits.test.first(40))
 
-        self.killed(train, "killed", select=stops)
+        with pytest.raises(KeyboardInterrupt):
+            train("killed", select=stops)
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     def test_killed_in_every_epoch(self, train, uninterrupted):
         """A run that never gets further than one epoch arrives at the same checkpoint."""
         for epoch in (1, 2):
-
-            def stops(stage, done, total, note="", epoch=epoch):
-                if done == epoch * STEPS + 1:
-                    raise KeyboardInterrupt
-
-            self.killed(train, "killed", progress=stops)
+            killed(train, stopping(epoch * STEPS + 1))
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     def test_last_checkpoint_is_the_same(self, train, uninterrupted, tmp_path):
         """Weights, statistics, momentum and log of the last epoch agree, not only the best."""
-
-        def stops(stage, done, total, note=""):
-            if done == 3:
-                raise KeyboardInterrupt
-
-        self.killed(train, "killed", progress=stops)
+        killed(train, stopping(3))
         train("killed")
         (one, log), (other, other_log) = (
             load_tensors(tmp_path / name / "training.safetensors")
@@ -179,12 +163,7 @@ class TestResume:
 
     def test_time_before_a_kill_is_counted(self, train, tmp_path):
         """The seconds of finished epochs are carried on through the checkpoint."""
-
-        def stops(stage, done, total, note=""):
-            if done == 2 * STEPS + 1:
-                raise KeyboardInterrupt
-
-        self.killed(train, "killed", progress=stops)
+        killed(train, stopping(2 * STEPS + 1))
         before = float(load_tensors(tmp_path / "killed" / "training.safetensors")[1]["seconds"])
         finished = train("killed")
         assert finished.seconds > before > 0
@@ -194,12 +173,7 @@ class TestResume:
         """Fine-tuning of one module keeps its momentum across an interruption."""
         tuning = {"how": CleanTraining(), "trainable": {"linear.weight", "linear.bias"}}
         expected = train("whole", **tuning)
-
-        def stops(stage, done, total, note=""):
-            if done == 2 * STEPS:
-                raise KeyboardInterrupt
-
-        self.killed(train, "killed", progress=stops, **tuning)
+        killed(train, stopping(2 * STEPS), **tuning)
         assert outcome(train("killed", **tuning)) == outcome(expected)
 
     def test_checkpoint_of_another_fingerprint_is_refused(self, train, uninterrupted):
@@ -241,9 +215,9 @@ class TestResume:
                 torch.set_num_threads(1)
                 torch.manual_seed(0)
                 model = ResNet((1, 1, 1), 8, DIGITS).to(memory_format=torch.channels_last)
-                held, _ = load_tensors(Path(sys.argv[1]))
-                split = Split(held["images"], held["labels"])
-                judged = Split(held["judged_images"], held["judged_labels"])
+                given, _ = load_tensors(Path(sys.argv[1]))
+                split = Split(given["images"], given["labels"])
+                judged = Split(given["judged_images"], given["judged_labels"])
 
                 def kill(stage, done, total, note=""):
                     if done == 3 and note.startswith("loss"):
@@ -339,7 +313,6 @@ class TestSteps:
         assert all(parameter.requires_grad for parameter in model.parameters())
 
     def test_everything_moves_by_default(self, train, make_network):
-        """Without a choice every parameter is trained."""
         before = make_network().state_dict()
         after = train().state
         assert not [name for name in before if torch.equal(after[name], before[name])]
@@ -352,7 +325,6 @@ class TestSteps:
         assert state["bn1.num_batches_tracked"] == 3 * STEPS * (2 + 1 + 1)
 
     def test_statistics_see_clean_batches_in_fine_tuning(self, train):
-        """Clean training makes one pass per step."""
         select, _ = scripted(1, 2, 3)
         state = train(how=CleanTraining(), select=select).state
         assert state["bn1.num_batches_tracked"] == 3 * STEPS
@@ -368,16 +340,9 @@ class TestSteps:
             train(how=Broken(), stage="here")
 
     def test_recipe_without_momentum(self, train):
-        """Plain gradient descent is a recipe as well, and resumes."""
         recipe = dataclasses.replace(RECIPE, momentum=0.0)
         expected = outcome(train(recipe=recipe))
-
-        def stops(stage, done, total, note=""):
-            if done == 3:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            train("killed", recipe=recipe, progress=stops)
+        killed(train, stopping(3), recipe=recipe)
         assert outcome(train("killed", recipe=recipe)) == expected
 
 
@@ -406,20 +371,10 @@ class TestSelection:
         assert (fitted.best_epoch, len(shown)) == (3, 1)
 
     @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"select_last": 0}])
-    def test_recipe_that_selects_nothing_is_refused(self, train, wrong):
-        """A recipe without an epoch to choose is a user's error."""
+    def test_recipe_that_selects_nothing_is_refused_before_training(self, train, wrong):
+        """A recipe without an epoch to choose is a user's error, told before the first epoch."""
         with pytest.raises(UserError, match="at least 1"):
-            train(recipe=dataclasses.replace(RECIPE, **wrong))
-
-    def test_recipe_that_selects_nothing_is_refused_before_training(self, train):
-        """The error comes before the first epoch and not after the last."""
-        steps = []
-        with pytest.raises(UserError):
-            train(
-                recipe=dataclasses.replace(RECIPE, select_last=0),
-                progress=lambda *call: steps.append(call),
-            )
-        assert steps == []
+            train(recipe=dataclasses.replace(RECIPE, **wrong), progress=None)
 
     def test_best_epoch_of_a_log(self):
         """Epochs without a score never win; no score, no best."""
@@ -457,26 +412,14 @@ class TestMean:
     def test_resumed_mean_has_the_same_bytes(self, train, epoch):
         """Whether a kill comes before the first epoch of the mean, between two, or after the last."""
         expected = train("whole", mean_of=2)
-
-        def stops(stage, done, total, note=""):
-            if note.startswith(f"epoch {epoch}/3"):
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            train("killed", mean_of=2, progress=stops)
+        killed(train, stopping(note=f"epoch {epoch}/3"), mean_of=2)
         again = train("killed", mean_of=2)
         assert weights_sha256(again.mean) == weights_sha256(expected.mean)
         assert outcome(again) == outcome(expected)
 
     def test_a_mean_that_lacks_an_epoch_is_none(self, train):
         """A training of which some of these epochs were made without it has no mean."""
-
-        def stops(stage, done, total, note=""):
-            if note.startswith("epoch 2/3"):
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            train("killed", progress=stops)
+        killed(train, stopping(note="epoch 2/3"))
         assert train("killed", mean_of=2).mean == {}
 
 
@@ -513,17 +456,6 @@ class TestRecipe:
         assert short.training_attack(CIFAR10.threat).step_size == pytest.approx(6 / 255)
 
 
-class FixedLogits(nn.Module):
-    """A model that ignores its input and returns its parameter."""
-
-    def __init__(self, logits):
-        super().__init__()
-        self.logits = nn.Parameter(logits)
-
-    def forward(self, x):
-        return self.logits
-
-
 class TestPgdAt:
     """PGD adversarial training."""
 
@@ -532,80 +464,8 @@ class TestPgdAt:
         """A batch of images and labels."""
         return digits.train.batch(0, 16)
 
-    def test_registered_recipe_is_the_published_one(self):
-        """Any dataset gets the paper's recipe."""
-        assert method("pgd-at").recipe("digits") == method("pgd-at").recipe("cifar10") == Recipe()
-        with pytest.raises(UserError, match="unknown AT method 'fgsm'; known: pgd-at"):
-            method("fgsm")
-
-    def test_inner_uses_training_statistics(self, network, batch):
-        """Crafting moves the statistics once per step and leaves the flags as they were."""
-        x, labels = batch
-        network.layer2.train()
-        flags = [module.training for module in network.modules()]
-        before = clone_state(dict(network.named_buffers()))
-        attack = LinfAttack(0.12, 0.03, 4)
-        x_adv = PgdAt().inner(network, x, labels, attack, torch.Generator().manual_seed(0))
-        after = dict(network.named_buffers())
-        assert [module.training for module in network.modules()] == flags
-        assert after["bn1.num_batches_tracked"] == 4
-        assert not torch.equal(after["bn1.running_mean"], before["bn1.running_mean"])
-        assert (x_adv - x).abs().max() <= 0.12 + 1e-6
-        assert not torch.equal(x_adv, x)
-        assert all(parameter.grad is None for parameter in network.parameters())
-
-    def test_inner_starts_from_a_random_point(self, network, batch):
-        """Without a step the examples are the images at a uniform start from the generator."""
-        x, labels = batch
-        attack = LinfAttack(0.12, 0.03, 0)
-        x_adv = PgdAt().inner(network, x, labels, attack, torch.Generator().manual_seed(7))
-        start = uniform_start(x, 0.12, torch.Generator().manual_seed(7))
-        torch.testing.assert_close(x_adv, (x + start).clamp(0, 1), rtol=0, atol=1e-7)
-
-    def test_inner_uses_the_batch_statistics(self, network, batch):
-        """The perturbation is that of the model in training mode, not in evaluation mode."""
-        x, labels = batch
-        attack = LinfAttack(0.12, 0.03, 1)
-        x_adv = PgdAt().inner(network, x, labels, attack, torch.Generator().manual_seed(0))
-        start = uniform_start(x, 0.12, torch.Generator().manual_seed(0))
-        steps = {}
-        for training in (True, False):
-            leaf = (x + start).clamp(0, 1).requires_grad_(True)
-            loss = nn.functional.cross_entropy(network.train(training)(leaf), labels)
-            moved = leaf.detach() + 0.03 * torch.autograd.grad(loss, leaf)[0].sign()
-            steps[training] = moved.clamp(x - 0.12, x + 0.12).clamp(0, 1)
-        differs = {
-            training: float(((x_adv - step).abs() > 1e-5).double().mean())
-            for training, step in steps.items()
-        }
-        assert differs[True] < 0.005
-        assert differs[False] > 0.05
-
-    def test_outer_is_cross_entropy_by_hand(self):
-        """Mean of -log softmax at the label, with its gradient (softmax - one-hot) / 4."""
-        logits = torch.tensor(
-            [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [5.0, -5.0, 0.5], [-1.0, 4.0, 2.0]]
-        ).double()
-        labels = torch.tensor([2, 0, 1, 1])
-        model = FixedLogits(logits)
-        loss = PgdAt().outer(model, torch.zeros(4, 1), torch.zeros(4, 1), labels)
-        loss.backward()
-        share = logits.exp() / logits.exp().sum(1, keepdim=True)
-        expected = -sum(float(share[i, label].log()) for i, label in enumerate(labels)) / 4
-        assert float(loss.detach()) == pytest.approx(expected, abs=1e-12)
-        torch.testing.assert_close(
-            model.logits.grad, (share - torch.eye(3)[labels]) / 4, rtol=0, atol=1e-12
-        )
-
-    def test_outer_looks_at_the_adversarial_images(self, network, batch):
-        """The clean images do not enter the loss."""
-        x, labels = batch
-        loss = PgdAt().outer(network, torch.zeros_like(x), x, labels)
-        assert torch.equal(loss, nn.functional.cross_entropy(network(x), labels))
-
     @pytest.mark.parametrize("passes", [0, 1, 2])
     def test_clean_passes_after_a_step(self, network, batch, passes):
-        """Each pass moves the statistics and nothing else."""
         network.train()
         before = clone_state(dict(network.named_parameters()))
         PgdAt(clean_passes=passes).after_step(network, batch[0])
@@ -615,7 +475,6 @@ class TestPgdAt:
             assert parameter.grad is None
 
     def test_clean_training_crafts_nothing(self, network, batch):
-        """Fine-tuning hands the clean images on and draws nothing."""
         x, labels = batch
         generator = torch.Generator().manual_seed(0)
         before = generator.get_state()
@@ -631,30 +490,15 @@ class TestPgdAt:
         assert trainable_parameters(network, AllLayers(), modules) is None
 
 
-def test_a_loss_without_gradient_is_no_training(network, digits, tmp_path):
+def test_a_loss_without_gradient_is_no_training(train):
     """A method whose loss does not reach the weights fails; only training nothing needs no gradient."""
 
     class Cut(CleanTraining):
         def outer(self, model, x, x_adv, labels):
             return super().outer(model, x, x_adv, labels).detach()
 
-    recipe = Recipe(epochs=1, select_last=1, milestones=())
-    few = digits.train.first(64)
-
-    def trained(method, trainable):
-        return fit(
-            network,
-            few,
-            digits.info,
-            method,
-            recipe,
-            seed=0,
-            select=lambda model: Count(k=1, n=1),
-            checkpoint=tmp_path / "state",
-            fingerprint=str(trainable),
-            trainable=trainable,
-        )
-
+    recipe = dataclasses.replace(RECIPE, epochs=1, select_last=1)
     with pytest.raises(RuntimeError, match="does not require grad"):
-        trained(Cut(), None)
-    assert trained(CleanTraining(), set()).epochs[0].loss > 0
+        train("cut", how=Cut(), recipe=recipe)
+    nothing = train("nothing", how=CleanTraining(), recipe=recipe, trainable=set())
+    assert nothing.epochs[0].loss > 0

@@ -44,23 +44,13 @@ class TestRoundTrip:
         assert metadata == {}
         assert torch.equal(loaded["odd"].view(torch.int32), odd.view(torch.int32))
 
-    def test_network_loads_what_was_saved(self, make_network, state, path):
-        """A new network with the loaded weights has the same hash."""
-        save_tensors(path, state, {})
-        model = make_network()
-        torch.nn.init.zeros_(model.linear.weight)
-        model.load_state_dict(load_tensors(path)[0])
-        assert weights_sha256(model.state_dict()) == weights_sha256(state)
-
     def test_saving_again_replaces(self, path):
-        """The second write is what is read, and no other file is left."""
         for value in (1.0, 2.0):
             save_tensors(path, {"x": torch.tensor(value)}, {"value": str(value)})
         assert load_tensors(path)[1] == {"value": "2.0"}
         assert list(path.parent.iterdir()) == [path]
 
     def test_gradients_do_not_matter(self, network, path):
-        """Parameters are saved as plain tensors."""
         save_tensors(path, dict(network.named_parameters()), {})
         assert not any(tensor.requires_grad for tensor in load_tensors(path)[0].values())
 
@@ -73,12 +63,8 @@ class TestDamage:
         """One line names the file and says what to do."""
         save_tensors(path, state, {"fingerprint": "x"})
         path.write_bytes(path.read_bytes()[:kept])
-        with pytest.raises(UserError) as refused:
+        with pytest.raises(UserError, match=f"^.*'{path}'.*delete it.*$"):
             load_tensors(path)
-        message = str(refused.value)
-        assert f"'{path}'" in message
-        assert "delete it" in message
-        assert "\n" not in message
 
     def test_every_flipped_bit_is_noticed(self, path):
         """A sealed file is refused, or gives what was written in spite of it: never anything else."""
@@ -105,57 +91,23 @@ class TestDamage:
             load_tensors(path, sealed=True)
 
     def test_other_content_is_refused(self, path):
-        """A file of something else is not weights."""
+        """A file of something else is not weights, nor is one that is not there."""
         path.parent.mkdir()
         path.write_bytes(b"PK\x03\x04 this is an archive of something else entirely")
-        with pytest.raises(UserError, match="not a readable safetensors file"):
-            load_tensors(path)
-
-    def test_missing_file_is_refused(self, path):
-        """A file that is not there is a user's error as well."""
-        with pytest.raises(UserError, match="not a readable safetensors file"):
-            load_tensors(path)
-
-    @pytest.mark.parametrize("step", ["os.replace", "os.fsync"])
-    def test_failed_write_leaves_the_old_file(self, path, monkeypatch, step):
-        """Neither a half file nor a temporary one remains, and the old weights are whole."""
-        save_tensors(path, {"x": torch.ones(5)}, {"version": "old"})
-
-        def fails(*args):
-            raise OSError("no space left")
-
-        with monkeypatch.context() as broken:
-            broken.setattr(step, fails)
-            with pytest.raises(OSError, match="no space left"):
-                save_tensors(path, {"x": torch.zeros(5)}, {"version": "new"})
-        tensors, metadata = load_tensors(path)
-        assert metadata == {"version": "old"}
-        assert torch.equal(tensors["x"], torch.ones(5))
-        assert list(path.parent.iterdir()) == [path]
-
-    def test_interrupted_first_write_leaves_nothing(self, path, monkeypatch):
-        """Ctrl-C before the rename leaves an empty folder."""
-
-        def interrupted(*args):
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("os.replace", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            save_tensors(path, {"x": torch.zeros(5)}, {})
-        assert list(path.parent.iterdir()) == []
+        for file in (path, path.with_name("missing")):
+            with pytest.raises(UserError, match="not a readable safetensors file"):
+                load_tensors(file)
 
 
 class TestHash:
     """What identifies weights."""
 
     def test_memory_order_does_not_matter(self, state):
-        """Channels-last and contiguous tensors, in any order of names, have one hash."""
         contiguous = {name: tensor.contiguous() for name, tensor in reversed(state.items())}
         assert state["layer1.0.conv1.weight"].stride() != (contiguous["layer1.0.conv1.weight"].stride())
         assert weights_sha256(contiguous) == weights_sha256(state)
 
     def test_file_does_not_matter(self, state, path):
-        """Saved and loaded weights have the hash that they had."""
         save_tensors(path, state, {"any": "thing"})
         assert weights_sha256(load_tensors(path)[0]) == weights_sha256(state)
 
@@ -176,10 +128,6 @@ class TestHash:
             {"a": plain["a"]},
         ]
         assert len({weights_sha256(state) for state in [plain, *others]}) == len(others) + 1
-
-    def test_empty_state_has_a_hash(self):
-        """It is a sha256 in hexadecimal digits whatever the state."""
-        assert len(weights_sha256({})) == 64
 
 
 def test_clone_is_independent(network):

@@ -53,14 +53,8 @@ def small(digits):
     """A very small network with batch normalisation that gets most digits right, some under attack."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layers = (
-            nn.Conv2d(1, 8, 3, 2, 1),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(128, 10),
-        )
-        model = nn.Sequential(*layers)
+        first, norm = nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8)
+        model = nn.Sequential(first, norm, nn.ReLU(), nn.Flatten(), nn.Linear(128, 10))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         x, labels = pixels_of(digits.train)
         for rows in torch.randperm(len(x)).split(64):
@@ -156,21 +150,16 @@ class TestAgainstUpstream:
         """Every attribute of every attack is that of pyautoattack's standard version."""
         standard = pyautoattack.AutoAttack(model, eps=EPS, seed=5)
         standard.apgd.loss, standard.fab.targeted = "ce", True  # set there on every batch
-        theirs = dict(
-            zip(
-                NAMES,
-                (standard.apgd, standard.apgd_targeted, standard.fab, standard.square),
-                strict=True,
-            )
-        )
+        attacks = (standard.apgd, standard.apgd_targeted, standard.fab, standard.square)
+        theirs = dict(zip(NAMES, attacks, strict=True))
         assert standard.attacks_to_run == list(NAMES) == list(AutoAttack().attacks)
         for attack, parameters in AutoAttack().parameters(DIGITS).items():
             ours = standard_attacks.attacker(model, attack, parameters, EPS, 5)
-            apart = {"logger", "device"}
-            expected = {
-                name: value for name, value in vars(theirs[attack]).items() if name not in apart
-            }
-            assert {name: value for name, value in vars(ours).items() if name not in apart} == expected
+            mine, expected = (
+                {name: value for name, value in vars(each).items() if name not in ("logger", "device")}
+                for each in (ours, theirs[attack])
+            )
+            assert mine == expected
             assert type(ours) is type(theirs[attack])
 
     def test_bits_are_those_of_the_standard_evaluation(self, evaluate, residual, data, monkeypatch):
@@ -256,7 +245,6 @@ class TestOutcome:
         assert outcome.value == outcome.parts["clean"] == Count(k=0, n=IMAGES)
 
     def test_a_single_survivor_is_attacked_too(self, evaluate, data):
-        """Chunks of one image give bits for every image."""
         outcome = evaluate(AutoAttack(chunk=1), judged=dataclasses.replace(data, limit=3))
         assert [len(bits) for bits in outcome.bits.values()] == [3] * 5
         assert outcome.parts["clean"].k > 0
@@ -336,7 +324,6 @@ class TestExamples:
         assert not standard_attacks.is_legal(x - 1e-5, x, EPS).any()
 
     def test_the_model_is_asked_again(self, evaluate, monkeypatch):
-        """Legal examples that change no answer break nothing."""
         monkeypatch.setattr(standard_attacks, "adversarial_examples", lambda model, x, *rest: x.clone())
         outcome = evaluate()
         assert outcome.value == outcome.parts["clean"]
@@ -462,8 +449,9 @@ class TestIndependence:
 class TestClasses:
     """Datasets of few classes."""
 
-    def test_targets_are_the_other_classes(self, evaluate, monkeypatch):
+    def test_targets_are_the_other_classes(self, evaluate, monkeypatch, undisturbed):
         """With five classes each targeted attack has four targets, and that is told."""
+        assert not any("target classes" in remark for remark in undisturbed.remarks)
         for attack in ("apgd-t", "fab-t"):
             monkeypatch.setitem(PARAMETERS, attack, PARAMETERS[attack] | {"n_target_classes": 9})
         few = colours(5)
@@ -473,10 +461,6 @@ class TestClasses:
         assert remark == "4 target classes instead of 9: Digits has 5 classes"
         parameters = AutoAttack().spec(few.info)["parameters"]
         assert parameters["apgd-t"]["n_target_classes"] == parameters["fab-t"]["n_target_classes"] == 4
-
-    def test_ten_classes_need_no_remark(self, undisturbed):
-        """Nine targets are the standard."""
-        assert not any("target classes" in remark for remark in undisturbed.remarks)
 
     def test_too_few_classes_are_refused(self, evaluate):
         """The targeted DLR loss needs four classes; attacks without it do with three."""
@@ -501,7 +485,6 @@ class TestNames:
         assert not any("autoattack" in text.lower() for text in texts)
 
     def test_autoattack_is_all_four_attacks(self):
-        """No other list of attacks can carry the name."""
         assert evaluation("autoattack").label == "Adv (AutoAttack)"
         for attacks in (("apgd-ce", "apgd-t"), NAMES[::-1]):
             with pytest.raises(ValueError, match="AutoAttack is apgd-ce, apgd-t, fab-t, square"):

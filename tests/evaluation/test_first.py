@@ -16,14 +16,13 @@ from handmade import cell_at
 
 
 @pytest.mark.parametrize("name", ["clean", "pgd10x3", "pgd10-official-code", "corruptions-15-gen-v2"])
-def test_bits_are_a_prefix_of_the_whole(name, network, learned, digits, tmp_path):
+def test_bits_are_a_prefix_of_the_whole(name, model, digits, tmp_path):
     """The first 20 of 50 images get the bits that they have among all."""
-    network.load_state_dict(learned)
     data = replace(digits, test=digits.test.first(50))
     bits = {}
     for chosen in (name, limited(name, 20)):
         journal = Journal(tmp_path / chosen, "")
-        outcome = evaluation(chosen).run(network, data, cell_at(), journal, silent)
+        outcome = evaluation(chosen).run(model, data, cell_at(), journal, silent)
         bits[chosen] = outcome.bits
         assert {len(array) for array in outcome.bits.values()} == {50 if chosen == name else 20}
     for part, array in bits[limited(name, 20)].items():

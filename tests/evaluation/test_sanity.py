@@ -52,7 +52,6 @@ class TestAbovePgd:
         assert warnings("pgd10x3", PGD, {}, 10, {"autoattack": WEAK}) == [said]
 
     def test_as_many_survivors_are_as_it_should_be(self):
-        """Five of eight against PGD's five is no reason to warn."""
         assert warnings("autoattack", STRONG, {}, 10, {"pgd10x3": PGD}) == []
         assert warnings("pgd10x3", PGD, {}, 10, {"autoattack": STRONG}) == []
 
@@ -118,7 +117,6 @@ class TestBelowChance:
             assert warnings(name, one, {}, classes, {}) == []
 
     def test_clean_accuracy_is_not_judged(self):
-        """An untrained network is below chance without being attacked."""
         assert warnings("clean", bits(clean="00000000"), {}, 10, {}) == []
 
 

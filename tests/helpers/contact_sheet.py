@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from benchmark.data.corruptions.frost import Picture, load_frost
+from benchmark.data.corruptions.frost import load_frost
 from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt
 
 # photograph (0 china.jpg, 1 flower.jpg), left, top and side of each patch
@@ -38,7 +38,7 @@ def patches(side: int) -> NDArray[np.uint8]:
     return np.stack([np.asarray(image) for image in cut])
 
 
-def sheet(images: NDArray[np.uint8], number: int, frost: list[Picture] | None) -> Image.Image:
+def sheet(images: NDArray[np.uint8], number: int, frost: list[NDArray[np.uint8]] | None) -> Image.Image:
     """All corruptions of image `number` of `images`, with the draws it has in the goldens."""
     rows, columns = len(OPERATIONS), len(SEVERITY_LEVELS) + 1
     page = Image.new("RGB", (_NAMES + columns * _PIXELS, rows * _PIXELS), "white")

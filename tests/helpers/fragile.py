@@ -4,7 +4,7 @@ import os
 import signal
 from multiprocessing.connection import Connection
 
-from benchmark.jobs.sweep import Failure, Options
+from benchmark.jobs.tasks import Failure, Options
 from benchmark.plans.scales import Scale
 
 

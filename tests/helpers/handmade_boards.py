@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.checkpoints.registry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data.info import DIGITS
 from benchmark.models import arch
 from benchmark.plans.plan import CheckpointPlan
@@ -47,7 +47,7 @@ def write_own(store: Store, evaluation: str = "pgd10x3") -> dict[str, None]:
     return {OWN: None}
 
 
-def someones(**changes: Any) -> Checkpoint:
+def someones(**changes: Any) -> CheckpointEntry:
     """An entry of the registry for the network of `write_everything` that was made elsewhere."""
     fields: dict[str, Any] = {
         "name": "someones",
@@ -63,4 +63,4 @@ def someones(**changes: Any) -> Checkpoint:
         "selects_on": "hold-out",
         "link": "https://example.org/paper",
     }
-    return Checkpoint(**fields | changes)
+    return CheckpointEntry(**fields | changes)

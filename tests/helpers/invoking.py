@@ -5,11 +5,12 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from benchmark.cli import app
+from benchmark.cli.app import app
 from benchmark.records.store import Store
 
 TINY = Path(__file__).parents[1] / "tiny.toml"
 MINI = Path(__file__).parents[1] / "mini.toml"
+WITHOUT_JOBS = ("status", "evaluate", "bf16", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,24 @@ class Said:
     stdout: str
     stderr: str
 
+    def errors(self, exit_code: int = 2) -> list[str]:
+        """What was wrong, a line each, of a command that ended with `exit_code`."""
+        assert self.exit_code == exit_code, self
+        lines = self.stderr.splitlines()
+        return [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+
+    @property
+    def refusal(self) -> str:
+        """The one line of an error that the user can mend, which is all that was written."""
+        (line,) = self.errors()
+        assert (self.stdout, self.stderr) == ("", f"error: {line}\n")
+        return line
+
+    def good(self) -> "Said":
+        """The same, of a command that ended well."""
+        assert self.exit_code == 0, self.stderr
+        return self
+
 
 @dataclass(frozen=True)
 class Command:
@@ -27,14 +46,14 @@ class Command:
 
     store: Store
 
-    def __call__(self, name: str, *arguments: str) -> Said:
+    def __call__(self, name: str, *arguments: object) -> Said:
         """Run command `name`; one job makes things in this process unless `arguments` ask for more."""
-        places = ["--results", str(self.store.results), "--artifacts", str(self.store.artifacts)]
-        jobs = [] if name == "status" or "--jobs" in arguments else ["--jobs", "1"]
+        places = ["--results", self.store.results, "--artifacts", self.store.artifacts]
+        jobs = [] if name in WITHOUT_JOBS or "--jobs" in arguments else ["--jobs", "1"]
         return said(name, *arguments, *places, *jobs)
 
 
-def said(*arguments: str) -> Said:
+def said(*arguments: object) -> Said:
     """What the command line says to `arguments`; an exception that it lets through is raised."""
-    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
     return Said(result.exit_code, result.stdout, result.stderr)

@@ -1,4 +1,4 @@
-"""Committed records to be copied, tampered with and handed in, and the command that takes them."""
+"""Committed records to be copied, tampered with and handed in."""
 
 import hashlib
 import json
@@ -8,38 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
-from typer.testing import CliRunner
 
-from benchmark.cli.submit import submit
 from benchmark.data.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS
 from benchmark.records.cells import Cell
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Bits, pack_bits
-from benchmark.submission.entries import Reading, read
-from benchmark.submission.examine import Examined, examine
-from benchmark.submission.expected import Today
-from invoking import Said
+from benchmark.submission.examine import Examination, examine
+from benchmark.submission.expected import Expected
+from benchmark.submission.read import Reading, read
 
 RESULTS = Path(__file__).parents[2] / "results"
 BASE = "narrow/cifar10/resnet18-w16/pgd-at/none/seed0"
-RIFT = "narrow/cifar10/resnet18-w16/pgd-at/rift/seed0"
-TWIN = "narrow/cifar10/resnet18-w16/pgd-at/all-layers/seed0"
+RIFT = BASE.replace("none", "rift")
+ALL = BASE.replace("none", "all-layers")
 PGD, ATTACK, OOD = "pgd10x3-first-2000", "autoattack-first-100", "corruptions-15-gen-v2-first-1000"
-
-_app = typer.Typer()
-_app.command()(submit)
-
-
-def said(*arguments: str) -> Said:
-    """What `submit` says to `arguments`."""
-    result = CliRunner().invoke(_app, list(arguments), catch_exceptions=False)
-    return Said(result.exit_code, result.stdout, result.stderr)
+DROP = object()
+"""A value that is not there."""
 
 
 def copied(
     root: Path,
-    keys: Sequence[str] = (BASE, RIFT, TWIN),
+    keys: Sequence[str] = (BASE, RIFT, ALL),
     names: Sequence[str] = ("making", "clean", PGD, ATTACK),
 ) -> Path:
     """A results tree at `root`, or what is added to it: committed files `names` of the cells `keys`."""
@@ -51,17 +40,17 @@ def copied(
     return root
 
 
-def looked_at(root: Path, **options: Any) -> tuple[Reading, Examined]:
+def looked_at(root: Path, **options: Any) -> tuple[Reading, Examination]:
     """What is read from `root`, and what is found in it."""
     reading = read([root])
-    return reading, examine(reading.entries, (), Today(), **options)
+    return reading, examine(reading.entries, (), Expected(), **options)
 
 
 def lines(root: Path, **options: Any) -> list[str]:
     """What is wrong in `root`, a line each, with paths from there."""
     reading, examined = looked_at(root, **options)
-    found = (*reading.findings, *examined.findings)
-    return [finding.line.replace(f"{root}/records/", "") for finding in found]
+    found = (*reading.problems, *examined.problems)
+    return [problem.line.replace(f"{root}/records/", "") for problem in found]
 
 
 def edit(path: Path, change: Callable[[Any], None]) -> None:
@@ -71,40 +60,29 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(raw))
 
 
-def put(place: str, value: Any) -> Callable[[Any], None]:
-    """A change that sets what is at `place`, such as `parts/run0/k`; `spec_hash` follows a spec."""
-
-    def change(raw: Any) -> None:
-        *names, last = (int(part) if part.isdigit() else part for part in place.split("/"))
-        inner = raw
-        for name in names:
-            inner = inner[name]
-        inner[last] = value
-        if place.startswith("spec/"):
-            raw["spec_hash"] = spec_hash(raw["spec"])
-
-    return change
-
-
-def drop(place: str) -> Callable[[Any], None]:
-    """A change that removes what is at `place`."""
-
-    def change(raw: Any) -> None:
-        *names, last = place.split("/")
-        inner = raw
-        for name in names:
-            inner = inner[name]
+def put(raw: Any, place: str, value: Any) -> None:
+    """Set what is at `place` of `raw`, such as `parts/run0/k`, or drop it; `spec_hash` fits then."""
+    *names, last = (int(part) if part.isdigit() else part for part in place.split("/"))
+    inner = raw
+    for name in names:
+        inner = inner[name]
+    if value is DROP:
         del inner[last]
+    else:
+        inner[last] = value
+    if place.startswith("spec/"):
+        raw["spec_hash"] = spec_hash(raw["spec"])
 
-    return change
+
+def change(path: Path, place: str, value: Any = DROP) -> None:
+    """Put `value` at `place` of the JSON at `path`."""
+    edit(path, lambda raw: put(raw, place, value))
 
 
 def bits_of(path: Path) -> Bits:
     """The arrays beside the record at `path`."""
-    with np.load(path.with_suffix(".npz")) as packed:
-        count = int(packed["n"])
-        names = [name for name in packed.files if name != "n"]
-        return {name: np.unpackbits(packed[name], count=count).astype(bool) for name in names}
+    (entry,) = (each for each in read([path]).entries if each.path == path)
+    return entry.bits
 
 
 def put_bits(path: Path, bits: Bits, k: int | None = None) -> None:
@@ -112,7 +90,7 @@ def put_bits(path: Path, bits: Bits, k: int | None = None) -> None:
     packed, sha256 = pack_bits(bits)
     path.with_suffix(".npz").write_bytes(packed)
 
-    def change(raw: Any) -> None:
+    def fit(raw: Any) -> None:
         raw["bits_sha256"], raw["same_as"] = sha256, None
         for name, array in bits.items():
             if name in raw["parts"]:
@@ -122,20 +100,25 @@ def put_bits(path: Path, bits: Bits, k: int | None = None) -> None:
         if k is not None:
             raw["k"], raw["value"] = k, k / raw["n"]
 
-    edit(path, change)
+    edit(path, fit)
+
+
+def total(bits: Bits) -> int:
+    """How many answers are right."""
+    return sum(int(array.sum()) for array in bits.values())
 
 
 def add_corruptions(tree: Path, key: str) -> None:
     """A record `OOD` of the cell `key`, whose copies are all answered as the clean images are."""
     clean = tree / "records" / key / "clean.json"
     path = clean.with_stem(OOD)
-    shutil.copyfile(clean, path)
-    spec = Today().plan(Cell.parse(key)).evaluation_spec(OOD)
+    spec = Expected().plan(Cell.parse(key)).evaluation_spec(OOD)
     names = [f"{name}-{severity}" for name in CORRUPTIONS_15 for severity in SEVERITY_LEVELS]
     bits = dict.fromkeys(names, bits_of(clean)["clean"][:1000])
+    shutil.copyfile(clean, path)
     changed = {"evaluation": OOD, "spec": spec, "n": 75_000, "parts": dict.fromkeys(names)}
     edit(path, lambda raw: raw.update(changed, spec_hash=spec_hash(spec)))
-    put_bits(path, bits, sum(int(array.sum()) for array in bits.values()))
+    put_bits(path, bits, total(bits))
 
 
 def contents(root: Path) -> dict[str, str]:

@@ -15,11 +15,13 @@ import psutil
 import pytest
 from filelock import Timeout
 
-import benchmark.jobs.sweep
+import benchmark.jobs.pool
+import benchmark.jobs.tasks
 import fragile
 from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
-from benchmark.jobs.sweep import Failure, Options, Task, default_jobs, sweep, tasks_for
+from benchmark.jobs.pool import sweep
+from benchmark.jobs.tasks import Failure, Options, Task, default_jobs, tasks_for
 from benchmark.plans.named import scale
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
@@ -41,11 +43,11 @@ class Watched:
         self.updates: list[tuple[int, str, str]] = []
         self.finished: list[str] = []
 
-    def update(self, slot: int, key: str, stage: str, done: int, total: int, note: str) -> None:
-        """Note the slot, the cell and the stage."""
-        self.updates.append((slot, key, stage))
+    def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None:
+        """Note the worker, the cell and the stage."""
+        self.updates.append((worker, key, stage))
 
-    def finish(self, slot: int, key: str, cells: int) -> None:
+    def finish(self, worker: int, key: str, cells: int) -> None:
         """Note the base model."""
         self.finished.append(key)
 
@@ -53,8 +55,6 @@ class Watched:
 def contents(store: Store, cell: Cell) -> dict[str, Any]:
     """What must be equal in every run of a cell: weights, logs, counts and bits."""
     making, record = store.making(cell), store.record(cell, "clean")
-    assert making is not None
-    assert record is not None
     return {
         "weights": making.provenance.weights_sha256,
         "details": making.details,
@@ -96,7 +96,7 @@ def test_as_many_jobs_as_cores_memory_and_tasks_allow(
     monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, gib: int, tasks: int, jobs: int
 ) -> None:
     """The default is the least of cores by threads, memory by 1.5 GiB, and tasks; at least one."""
-    monkeypatch.setattr(benchmark.jobs.sweep, "cores", lambda: cores)
+    monkeypatch.setattr(benchmark.jobs.tasks, "cores", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(gib * GIB))
     assert default_jobs("cpu", threads, tasks) == jobs
     assert default_jobs("cuda", threads, tasks) == 1
@@ -104,7 +104,7 @@ def test_as_many_jobs_as_cores_memory_and_tasks_allow(
 
 def test_there_is_a_core() -> None:
     """The number of usable processors is at least one and no more than the machine has."""
-    assert 1 <= benchmark.jobs.sweep.cores() <= (os.cpu_count() or 1)
+    assert 1 <= benchmark.jobs.tasks.cores() <= (os.cpu_count() or 1)
 
 
 # --- which tasks ------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_worker_that_dies_fails_its_own_cells(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a killed process are failures, the process is replaced, and all else is done."""
-    monkeypatch.setattr(benchmark.jobs.sweep, "serve", fragile.serve)
+    monkeypatch.setattr(benchmark.jobs.pool, "serve", fragile.serve)
     tasks = [Task(cell_at(seed=seed), (cell_at(seed=seed), cell_at("rift", seed))) for seed in range(5)]
     seen = Watched()
     failures = sweep(tasks, BY_HAND, options(store), 2, seen)
@@ -204,7 +204,7 @@ def test_a_worker_that_dies_fails_its_own_cells(store: Store, monkeypatch: pytes
         else:
             assert failure == Failure(failure.key, "no", True)
     assert sorted(seen.finished) == [cell_at(seed=seed).key for seed in (0, 2, 3, 4)]
-    assert {slot for slot, _, _ in seen.updates} == {0, 1}
+    assert {worker for worker, _, _ in seen.updates} == {0, 1}
     assert workers(os.getpid()) == []
 
 
@@ -225,7 +225,7 @@ def test_two_processes_make_what_one_makes(mini: Store, store: Store) -> None:
     assert sweep(tasks, mini_scale, options(store), 2, seen) == []
     assert_same(store, mini)
     assert sorted(seen.finished) == [cell.key for cell in BASES]
-    assert {slot for slot, _, _ in seen.updates} == {0, 1}
+    assert {worker for worker, _, _ in seen.updates} == {0, 1}
     assert {stage for _, _, stage in seen.updates} == {"adversarial training", "clean"}
 
 
@@ -280,11 +280,9 @@ def test_a_killed_command_goes_on_where_it_was(mini: Store, store: Store, comman
     killed = Cell.parse(checkpoint.parent.relative_to(store.artifacts).as_posix())
     assert store.making(killed) is None
     assert store.record(killed, "clean") is None
-    said = command(*ONLY_BASES)
-    assert said.exit_code == 0, said.stderr
+    said = command(*ONLY_BASES).good()
     assert_same(store, mini)
     making = store.making(killed)
-    assert making is not None
     assert making.provenance.resumed
     assert f"{killed.key}  adversarial training 1/" not in said.stderr
     assert not list(store.artifacts.rglob("training.safetensors"))
@@ -326,8 +324,5 @@ def test_every_table_of_the_tiny_scale(command: Command, tmp_path: Path) -> None
     one_seed = TINY.read_text().replace("seeds = [0, 1]", "seeds = [0]")
     path.write_text(re.sub("evaluations = .*", "", one_seed))
     for name in REPORTS:
-        said = command(name, "--scale", str(path))
-        assert said.exit_code == 0, said.stderr
-        assert "—" not in said.stdout
-    said = command("status", "--scale", str(path))
-    assert said.stdout.splitlines()[-1] == "15 done"
+        assert "—" not in command(name, "--scale", path).good().stdout
+    assert command("status", "--scale", path).stdout.splitlines()[-1] == "15 done"

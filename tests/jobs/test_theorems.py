@@ -21,13 +21,6 @@ SETTINGS = CriticalitySettings(lr=1.0, steps=2, batch_size=64)
 
 
 @pytest.fixture
-def model(network, learned):
-    """A network that has learned something, in evaluation mode."""
-    network.load_state_dict(learned)
-    return network
-
-
-@pytest.fixture
 def craft(model, digits, tmp_path):
     """A function that crafts examples against `model` as it is; a point names their journal."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli.work import chosen_scale
+from benchmark.cli.scope import Scope
 from benchmark.engine.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shortened
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, filed, scale
@@ -146,7 +146,7 @@ def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
         ("cifar10", "resnet18-w8", "trades"): (0,),
     }
     assert {model: mine.seeds_of(*model) for model in models} == models
-    asked_for = chosen_scale(str(path), "4,2")
+    asked_for = Scope(str(path), seeds="4,2").chosen()
     assert {asked_for.seeds_of(*model) for model in models} == {(4, 2)}
     for known in (mine, asked_for):
         plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 3), known)

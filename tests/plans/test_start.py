@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmark.checkpoints.registry import VARIABLE, checkpoint
-from benchmark.cli.work import chosen_scale, scale_of
+from benchmark.cli.scope import Scope, scale_of
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
@@ -19,17 +19,13 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats, starting_from
 from benchmark.records.cells import Cell
+from benchmark.records.checkout import shipped
 from benchmark.records.records import Checkpoint, Finetuning, Making
-from benchmark.records.shipped import shipped
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Row
-from benchmark.report.tables.paper import (
-    table_1,
-    table_1_cells,
-    table_2_cells,
-    table_3_cells,
-)
+from benchmark.report.tables.paper import table_1, table_1_cells, table_2_cells
 from benchmark.report.view import View
 from handmade import write_record
 from invoking import MINI, Command, Said
@@ -185,7 +181,7 @@ class TestRiftFromACheckpoint:
 
     def test_is_done_once(self, ran, started, monkeypatch):
         """The same command finds everything fresh, also without the checkpoint's file."""
-        monkeypatch.setattr("benchmark.checkpoints.start.held", None)
+        monkeypatch.setattr("benchmark.checkpoints.start.verified_file", None)
         said = Command(ran[0])("table1", "--scale", str(MINI), "--from-checkpoint", "one")
         assert said.exit_code == 0
         assert "cells to make" not in said.stderr
@@ -289,7 +285,7 @@ class TestScale:
         known({}, {"name": "two", "arch": "resnet18-w16", "method": "trades"})
         for names in (["one", "two"], ["two", "one"]):
             cut = starting_from(NARROW, names)
-            for cells in (table_1_cells(cut, ["rift"]), table_3_cells(cut, ["rift"])):
+            for cells in (table_1_cells(cut, ["rift"]), REPORTS["table3"].cells(cut, ["rift"])):
                 assert {cell.checkpoint for cell in cells} == {names[0]}
 
     def test_gives_table_2_what_is_not_pgd_at(self, known):
@@ -473,7 +469,7 @@ def test_several_methods_are_said_to_be_left_out(known, command):
 def test_flags_reach_the_scale(known):
     """Evaluations and a limit apply to a scale from a checkpoint as to any other."""
     known({})
-    chosen = chosen_scale("quick", None, "clean", 100, from_checkpoint="one")
+    chosen = Scope("quick", from_checkpoint="one").chosen("clean", 100)
     assert (chosen.evaluations, chosen.checkpoints) == (("clean-first-100",), ("one",))
 
 

@@ -1,6 +1,9 @@
 """Cells: keys, bases and seeds."""
 
 import itertools
+from dataclasses import replace
+from functools import reduce
+from operator import and_, or_
 
 import pytest
 from hypothesis import given
@@ -52,6 +55,7 @@ def test_the_key_is_written_out() -> None:
         "quick/digits/resnet 18/pgd-at/rift/seed0",
         "quick/digits/resnet18-w8/pgd-at/*/seed0",
         "quick/digits/resnet18-w8/pgd-at/rift/seed0\n",
+        "quick/digits/resnet18-w8/pgd-at/rift/seed007",  # a second spelling of a folder's name
     ],
 )
 def test_a_bad_key_is_refused_with_the_form_of_a_good_one(key: str) -> None:
@@ -59,12 +63,6 @@ def test_a_bad_key_is_refused_with_the_form_of_a_good_one(key: str) -> None:
     with pytest.raises(UserError, match="not a cell key; a key reads SCALE/DATASET/ARCH/METHOD") as got:
         Cell.parse(key)
     assert "for example quick/digits/resnet10-w16/pgd-at/rift/seed0" in str(got.value)
-
-
-def test_a_key_has_one_spelling() -> None:
-    """A seed with leading zeros would name a cell whose folder has another name."""
-    with pytest.raises(UserError, match="not a cell key"):
-        Cell.parse("quick/digits/resnet18-w8/pgd-at/rift/seed007")
 
 
 def test_the_base_of_a_cell() -> None:
@@ -93,8 +91,8 @@ def test_seeds_are_frozen(cell: Cell, stage: str, parts: tuple[object, ...], see
 def test_stages_and_cells_have_their_own_seeds() -> None:
     """No two of many stages, parts and cells share a seed."""
     stages = [("train",), ("select",), ("pgd10x3", 0), ("pgd10x3", 1), ("pgd10x3", 0, 1), ("pgd", 10)]
-    many = [Cell("quick", "digits", "resnet18-w8", "pgd-at", tuning, seed)
-            for tuning, seed in itertools.product(("none", "rift"), range(20))]  # fmt: skip
+    pairs = itertools.product(("none", "rift"), range(20))
+    many = [replace(BASE, finetune=tuning, seed=seed) for tuning, seed in pairs]
     seeds = {cell.seed_for(*stage) for cell in many for stage in stages}
     assert len(seeds) == len(many) * len(stages)
 
@@ -110,8 +108,5 @@ def test_a_seed_is_a_whole_number_of_63_bits(parts: list[object]) -> None:
 def test_seeds_use_all_63_bits() -> None:
     """Over many seeds every bit is sometimes set and sometimes not."""
     seeds = [derive_seed("bits", number) for number in range(200)]
-    ones, zeros = 0, 0
-    for seed in seeds:
-        ones |= seed
-        zeros |= ~seed & (2**63 - 1)
-    assert ones == zeros == 2**63 - 1
+    assert reduce(or_, seeds) == 2**63 - 1
+    assert reduce(and_, seeds) == 0

@@ -125,9 +125,9 @@ class TestFile:
         module = by_hand().rescaling[0].model_copy(update={"criticality": failed, "rank": None})
         found = by_hand(mrc=-0.1, rescaling=(module,))
         assert [found.bounded(move) for move in found.moves] == [None, None]
-        said = text(evidence_of(found))
-        assert "at most MRC: 0 of 0" in said
-        assert said.count("-0.1000 (failed)") == len(found.moves) + 1
+        shown = text(evidence_of(found))
+        assert "at most MRC: 0 of 0" in shown
+        assert shown.count("-0.1000 (failed)") == len(found.moves) + 1
 
 
 class TestStale:
@@ -151,11 +151,3 @@ class TestStale:
         tuned = "c" * 64 if finetune == "rift" else same.tuned_sha256
         found = evidence_of(by_hand(provenance=provenance, tuned_sha256=tuned))
         assert "other weights" in stale_evidence(found, store, BY_HAND)[0]
-
-
-def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):
-    """What cannot be read is one line with its path."""
-    path = evidence_path(tmp_path, "by-hand")
-    path.mkdir(parents=True)
-    with pytest.raises(UserError, match=f"cannot read '{path}'"):
-        evidence(tmp_path, "by-hand")

@@ -17,6 +17,7 @@ from filelock import Timeout
 
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
+from benchmark.records.cells import Cell
 from benchmark.records.files import write_atomically
 from benchmark.records.store import Journal, Store, pack_bits
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
@@ -76,23 +77,18 @@ def test_what_is_not_there_is_none(store: Store) -> None:
 
 
 def test_a_record_lies_under_its_key(store: Store) -> None:
-    """The tree is `records/<key>/` with the JSON and the bits under the evaluation's name."""
-    write_record(store, CELL, "clean", 3, 10)
+    """The tree is `records/<key>/`: JSON that people can read, and bits, by evaluation."""
+    write_record(store, CELL, "clean", 3, 4)
     write_making(store, CELL.base)
+    text = store.record_path(CELL, "clean").read_text()
+    assert '\n "value": 0.75,\n "k": 3,\n "n": 4,\n' in text
+    assert text.endswith("}\n")
     assert sorted(files(store.results)) == [
         "records/by-hand/digits/resnet18-w8/pgd-at/none/seed0/making.json",
         "records/by-hand/digits/resnet18-w8/pgd-at/rift/seed0/clean.json",
         "records/by-hand/digits/resnet18-w8/pgd-at/rift/seed0/clean.npz",
     ]
     assert list(store.keys_on_disk()) == [CELL.base.key, CELL.key]
-
-
-def test_the_json_is_for_people(store: Store) -> None:
-    """The file is indented, ends with a newline and holds the value beside its counts."""
-    write_record(store, CELL, "clean", 3, 4)
-    text = store.record_path(CELL, "clean").read_text()
-    assert '\n "value": 0.75,\n "k": 3,\n "n": 4,\n' in text
-    assert text.endswith("}\n")
 
 
 def test_results_are_written_once(store: Store) -> None:
@@ -108,9 +104,12 @@ def test_results_are_written_once(store: Store) -> None:
     assert store.bits(first)["clean"].sum() == 3
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", None])
+OTHER, _ = pack_bits({"clean": np.ones(10)})
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", OTHER, None], ids=["empty", "cut", "other", "gone"])
 def test_tampered_bits_are_refused(store: Store, content: bytes | None) -> None:
-    """Bits that were changed or deleted are refused by the path of their file."""
+    """Bits that were changed, deleted or are another record's are refused by the path of their file."""
     record = write_record(store, CELL, "clean", 3, 10)
     path = store.record_path(CELL, "clean").with_suffix(".npz")
     path.unlink()
@@ -120,60 +119,43 @@ def test_tampered_bits_are_refused(store: Store, content: bytes | None) -> None:
         store.bits(record)
 
 
-def test_bits_of_another_record_are_refused(store: Store) -> None:
-    """A whole file of other bits does not pass either."""
-    record = write_record(store, CELL, "clean", 3, 10)
-    packed, _ = pack_bits({"clean": np.ones(10)})
-    store.record_path(CELL, "clean").with_suffix(".npz").write_bytes(packed)
-    with pytest.raises(UserError, match="not what its record was written with"):
-        store.bits(record)
-
-
-@pytest.mark.parametrize(("cell", "evaluation"), [(cell_at("rift", 1), "clean"), (CELL, "pgd10x3")])
-def test_a_record_in_a_wrong_place_is_refused(store: Store, cell: Any, evaluation: str) -> None:
-    """A record copied to another cell or another name is not taken for that cell's."""
+@pytest.mark.parametrize(
+    ("cell", "name", "given"),
+    [
+        (cell_at("rift", 1), "clean", "clean"),
+        (CELL, "pgd10x3", "clean"),
+        (cell_at("rift", 1), "making", "making"),
+    ],
+)
+def test_a_file_in_a_wrong_place_is_refused(store: Store, cell: Cell, name: str, given: str) -> None:
+    """What was copied to another cell or another name is not taken for that cell's."""
     write_record(store, CELL, "clean", 3, 10)
-    path = store.record_path(cell, evaluation)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(store.record_path(CELL, "clean"), path)
-    with pytest.raises(UserError, match="does not belong there; move it to its own folder") as got:
-        store.record(cell, evaluation)
-    assert str(path) in str(got.value)
-    assert f"{CELL.key} clean" in str(got.value)
-
-
-def test_a_making_in_a_wrong_place_is_refused(store: Store) -> None:
-    """A making copied to another cell is not taken for that cell's."""
     write_making(store, CELL)
-    path = store.record_path(cell_at("rift", 1), "making")
-    path.parent.mkdir(parents=True)
-    shutil.copy(store.record_path(CELL, "making"), path)
-    with pytest.raises(UserError, match=f"belongs to {CELL.key}; move it to its own folder"):
-        store.making(cell_at("rift", 1))
-
-
-def test_a_broken_record_is_refused_by_its_path(store: Store) -> None:
-    """A file that is not a record is never passed over."""
-    path = store.record_path(CELL, "clean")
-    path.parent.mkdir(parents=True)
-    path.write_text('{"k": 1')
-    with pytest.raises(UserError, match="is not a record of schema 1: file: Invalid JSON") as got:
-        store.record(CELL, "clean")
+    path = store.record_path(cell, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(store.record_path(CELL, given), path)
+    with pytest.raises(UserError, match="move it to its own folder") as got:
+        store.making(cell) if name == "making" else store.record(cell, name)
     assert str(path) in str(got.value)
+    assert CELL.key in str(got.value)
 
 
-@pytest.mark.parametrize("suffix", [".json", ".npz"])
-def test_a_folder_in_the_place_of_a_file_is_told(store: Store, suffix: str) -> None:
-    """What cannot be read is one line with its path, for records, makings and bits."""
-    record = write_record(store, cell_at(), "clean", 900)
-    path = store.record_path(cell_at(), "clean").with_suffix(suffix)
+@pytest.mark.parametrize("broken", [False, True], ids=["folder", "broken"])
+@pytest.mark.parametrize("name", ["clean.json", "clean.npz", "making.json"])
+def test_what_cannot_be_read_is_told(store: Store, name: str, broken: bool) -> None:
+    """A folder in the place of a file, or what is no such file, is one line with its path."""
+    record = write_record(store, CELL, "clean", 900)
+    write_making(store, CELL)
+    path = store.record_path(CELL, "clean").with_name(name)
     path.unlink()
-    path.mkdir()
-    with pytest.raises(UserError, match=f"cannot read '{path}'"):
-        store.bits(record) if suffix == ".npz" else store.record(cell_at(), "clean")
-    store.record_path(cell_at(), "making").mkdir()
-    with pytest.raises(UserError, match=r"making\.json"):
-        store.making(cell_at())
+    path.write_text('{"k": 1') if broken else path.mkdir()
+    read = {
+        "clean.json": lambda: store.record(CELL, "clean"),
+        "clean.npz": lambda: store.bits(record),
+        "making.json": lambda: store.making(CELL),
+    }
+    with pytest.raises(UserError, match=f"'{path}' is " if broken else f"cannot read '{path}'"):
+        read[name]()
 
 
 def test_superseding_moves_a_record_with_its_bits(store: Store) -> None:
@@ -238,47 +220,24 @@ def test_a_killed_writer_leaves_no_record(
     assert store.bits(record)["clean"].sum() == 5
 
 
-def failing(*arguments: Any, **options: Any) -> NoReturn:
-    """Stand in for a system call on a full disk."""
-    raise OSError(28, "No space left on device")
-
-
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("patched", ["fsync", "replace", "chmod"])
 def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: str, error: BaseException
 ) -> None:
     """Whatever step of an atomic write fails, the old content stays and no part is left."""
-    path = tmp_path / "folder" / "file.json"
+
+    def failing(*arguments: Any, **options: Any) -> NoReturn:
+        raise error
+
+    path = tmp_path / "a" / "b" / "file.json"
+    write_atomically(path, b"first")
     write_atomically(path, b"old")
-    monkeypatch.setattr(os, patched, failing)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert files(tmp_path) == {"folder/file.json": b"old"}
-
-
-def test_an_interrupted_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Control-C inside a write also leaves the old content and no part."""
-
-    def interrupted(handle: int) -> NoReturn:
-        raise KeyboardInterrupt
-
-    path = tmp_path / "file.json"
-    write_atomically(path, b"old")
-    monkeypatch.setattr(os, "fsync", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, b"new")
-    assert files(tmp_path) == {"file.json": b"old"}
-
-
-def test_an_atomic_write_replaces_and_is_readable(tmp_path: Path) -> None:
-    """A second write replaces the first, and everybody may read the file."""
-    path = tmp_path / "a" / "b" / "file"
-    write_atomically(path, b"old")
-    write_atomically(path, b"new")
-    assert files(tmp_path) == {"a/b/file": b"new"}
     assert path.stat().st_mode & 0o777 == 0o644
+    monkeypatch.setattr(os, patched, failing)
+    with pytest.raises(type(error)):
+        write_atomically(path, b"new")
+    assert files(tmp_path) == {"a/b/file.json": b"old"}
 
 
 # --- journals ---------------------------------------------------------------------------------------
@@ -300,20 +259,17 @@ def test_a_journal_keeps_chunks(tmp_path: Path) -> None:
     assert int(kept["k"]) == 3
 
 
-def test_a_journal_of_other_work_is_dropped(tmp_path: Path) -> None:
-    """Chunks left by another fingerprint are never read."""
-    Journal(tmp_path / "work", "old").put("run0", bits=np.ones(2))
-    journal = Journal(tmp_path / "work", "new")
+@pytest.mark.parametrize("mark", [b"old", b"\xe1bc", None], ids=["other", "damaged", "missing"])
+def test_a_journal_of_other_work_is_dropped(tmp_path: Path, mark: bytes | None) -> None:
+    """Chunks left by another fingerprint, or by nobody knows which, are never read."""
+    Journal(tmp_path / "work", "abc").put("run0", bits=np.ones(2))
+    path = tmp_path / "work" / "fingerprint"
+    path.unlink()
+    if mark is not None:
+        path.write_bytes(mark)
+    journal = Journal(tmp_path / "work", "abc")
     assert journal.empty
     assert journal.get("run0") is None
-    assert Journal(tmp_path / "work", "old").empty
-
-
-def test_a_journal_without_a_fingerprint_is_dropped(tmp_path: Path) -> None:
-    """Chunks of which nobody knows what they belong to are not trusted."""
-    Journal(tmp_path / "work", "abc").put("run0", bits=np.ones(2))
-    (tmp_path / "work" / "fingerprint").unlink()
-    assert Journal(tmp_path / "work", "abc").empty
 
 
 def test_a_damaged_chunk_counts_as_missing(tmp_path: Path) -> None:
@@ -333,13 +289,6 @@ def test_a_damaged_chunk_counts_as_missing(tmp_path: Path) -> None:
         assert journal.get("run0") is None
     journal.put("run0", bits=np.zeros(3, dtype=bool))
     assert journal.get("run0") is not None
-
-
-def test_a_journal_with_a_damaged_fingerprint_is_dropped(tmp_path: Path) -> None:
-    """Bytes that are no text are no fingerprint either."""
-    Journal(tmp_path / "work", "abc").put("run0", bits=np.ones(2))
-    (tmp_path / "work" / "fingerprint").write_bytes(b"\xe1bc")
-    assert Journal(tmp_path / "work", "abc").empty
 
 
 def test_a_journal_forgets_on_demand(tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 import dataclasses
 import math
 import shutil
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -29,7 +27,6 @@ from handmade import (
     AUDIT_BY_HAND,
     CLEAN,
     OOD,
-    audit_bits,
     cell_at,
     write_audit,
     write_record,
@@ -50,8 +47,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def table(written: Store) -> Table:
-    """The audit of everything."""
-    return audit(View(written, AUDIT_BY_HAND))
+    """The audit of everything; resampling is seeded, so that it repeats."""
+    found = audit(View(written, AUDIT_BY_HAND))
+    assert audit(View(written, AUDIT_BY_HAND)) == found
+    return found
 
 
 @pytest.fixture
@@ -115,22 +114,6 @@ def test_an_unknown_fine_tuning_is_refused(store: Store) -> None:
 
 
 # --- rows and numbers -------------------------------------------------------------------------------
-
-
-def test_rows_in_their_order(table: Table) -> None:
-    """Base models have one line, fine-tunings five, direct comparisons four, and blocks end there."""
-    compared = [DIFFERENCE, IMAGES, SEEDS, P]
-    expected = [("none (AT)", "accuracy")]
-    for name in COMPARED:
-        if name == "rift-held-out":
-            expected.append(("none-held-out (AT)", "accuracy"))
-        if name in AUDITED:
-            expected.append((name, "accuracy"))
-        expected += [(name, what) for what in compared]
-    assert [(row.labels[0], row.labels[-1]) for row in table.rows] == expected
-    for row in table.rows:
-        assert row.signed == (row.labels[-1] == DIFFERENCE)
-        assert row.ends_block == (row.labels[-1] == P or row.labels[0].startswith("none"))
 
 
 def test_accuracies_by_hand(table: Table) -> None:
@@ -235,11 +218,6 @@ def test_one_seed_has_no_interval_over_seeds(written: Store) -> None:
     assert not [note for note in table.notes if SEEDS in note or "its mean over seeds" in note]
     assert entries(table, "rift", P)[0] == PValues((pytest.approx(binomial_p(4, 16)),))
     assert percent(entries(table, "rift", DIFFERENCE)[0]) == [1.2]
-
-
-def test_the_audit_repeats(table: Table, written: Store) -> None:
-    """Resampling is seeded: the same records give the same table."""
-    assert audit(View(written, AUDIT_BY_HAND)) == table
 
 
 def test_alpha_is_the_mean_over_seeds(table: Table, own: Store) -> None:
@@ -354,40 +332,22 @@ def test_the_notes_tell_gains_of_rift_from_gains_without_a_change_of_weights(tab
     )
 
 
-def gains_of(store: Store, bands: Mapping[str, tuple[int, int]]) -> list[str]:
-    """The notes on gains where the named models have other clean answers, for one seed."""
-    one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
-    for finetune in ("none", "rift", "bn-only"):
-        bits, k, n = audit_bits(CLEAN, *bands[finetune])
-        write_record(store, cell_at(finetune, scale=one), CLEAN, k, n, one, bits)
-    table = audit(View(store, one), ["rift", "bn-only"])
-    return [note.partition("images: ")[2] for note in table.notes if note.startswith("gains of")]
-
-
 @pytest.mark.parametrize(
     ("rift", "bn_only", "said"),
     [
-        ((0, 550), (0, 500), ["rift in Std", "bn-only in no column"]),
-        ((0, 500), (0, 550), ["rift in no column", "bn-only in Std"]),
-        ((0, 450), (0, 450), ["rift in no column", "bn-only in no column"]),
+        (550, 500, ["rift in Std", "bn-only in no column"]),
+        (500, 550, ["rift in no column", "bn-only in Std"]),
+        (450, 450, ["rift in no column", "bn-only in no column"]),
     ],
 )
-def test_gains_are_computed(
-    store: Store, rift: tuple[int, int], bn_only: tuple[int, int], said: list[str]
-) -> None:
+def test_gains_are_computed(store: Store, rift: int, bn_only: int, said: list[str]) -> None:
     """The sentence follows the records, and a loss is no gain."""
-    assert gains_of(store, {"none": (0, 500), "rift": rift, "bn-only": bn_only}) == said
-
-
-def test_the_notes_say_what_was_chosen(table: Table) -> None:
-    """The module of each seed, or that there was none, and alpha*."""
-    assert bare(table.notes, "rift, ResNet18 (width 8): ") == (
-        "layer4.1.conv2 (2 of 3 seeds); layer3.0.shortcut.0 (1 of 3 seeds); "
-        "alpha* by seed 0.50, 0.60, 0.70"
-    )
-    assert bare(table.notes, "bn-only, ResNet18 (width 8): ") == (
-        "no module (3 of 3 seeds); alpha* by seed 0.25, 0.30, 0.35"
-    )
+    one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
+    for finetune, k in (("none", 500), ("rift", rift), ("bn-only", bn_only)):
+        write_record(store, cell_at(finetune, scale=one), CLEAN, k, scale=one)
+    table = audit(View(store, one), ["rift", "bn-only"])
+    notes = [note.partition("images: ")[2] for note in table.notes if note.startswith("gains of")]
+    assert notes == said
 
 
 def test_the_notes_say_which_data_chose(table: Table) -> None:
@@ -409,14 +369,6 @@ def test_the_notes_count_what_is_shown(table: Table) -> None:
     assert 0 < over_seeds_ < 9 * 3
     expected = f"{9 * 3 + over_seeds_} intervals and {9 * 2 * 3} p-values without correction"
     assert note.startswith(expected)
-
-
-def test_seeds_that_agree_exactly_are_on_no_side(table: Table) -> None:
-    """One point less of OOD in every seed is below zero by images and open by seeds."""
-    assert entries(table, "rift", SEEDS)[1] is None
-    assert entries(table, "rift", IMAGES)[1] is not None
-    notes_ = [note for note in table.notes if note.startswith(f"OOD (gen-v2), {SEEDS}: ")]
-    assert not [note for note in notes_ if " rift," in note or " rift;" in note]
 
 
 # --- correctness per image --------------------------------------------------------------------------
@@ -442,10 +394,3 @@ def test_per_image_of_the_worst_run_is_the_first_with_the_fewest(trials: np.ndar
     counts = [int(row.sum()) for row in trials]
     assert (found == trials[counts.index(min(counts))]).all()
     assert found.dtype == np.float64
-
-
-def test_an_audit_reads_without_torch(written: Store) -> None:
-    """Rendering records imports no torch, as for every table."""
-    code = "import sys; from benchmark.report.tables import audit, render"
-    code += "; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from benchmark.checkpoints.registry import VARIABLE, registry
-from benchmark.cli.leaderboard import leaderboard_command, rendered
+from benchmark.cli.leaderboard import rendered
 from benchmark.errors import UserError
 from benchmark.jobs.export import toml_block
 from benchmark.plans.named import scale
@@ -42,7 +39,7 @@ from handmade import (
     write_records,
 )
 from handmade_boards import several_boards, someones, write_own
-from invoking import MINI
+from invoking import MINI, Said, said
 
 ONE_SEED = replace(BY_HAND, seeds=(0,))
 NAME = "narrow-cifar10-resnet18-w16-pgd-at-seed0"  # of the registry in the repository
@@ -70,6 +67,17 @@ def rewrite(store: Store, cell: Cell, name: str, k: int = 500, **changes: Any) -
     store.write_record(record.model_copy(update=changes), packed)
 
 
+def written(store: Store, name: str = "pgd10x3", **counts: int) -> None:
+    """Records of so many of 1000, by fine-tuning (with `_` for `-`), of the first seed."""
+    for tuning, k in counts.items():
+        write_record(store, cell_at(tuning.replace("_", "-")), name, k)
+
+
+def weights(digit: str) -> dict[str, Any]:
+    """The field of a record of the weights whose hash is of this digit."""
+    return {"provenance": PROVENANCE.model_copy(update={"weights_sha256": digit * 64})}
+
+
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
     """Five boards with gaps; to be read only."""
@@ -87,41 +95,30 @@ def by_hand(written_by_hand: Store) -> Leaderboard:
 # --- ranks --------------------------------------------------------------------------------------------
 
 
-def estimate(low: float, mean: float, high: float, over: Any = "images") -> Estimate:
-    """A number with its interval."""
-    return Estimate((mean,), Interval(low, high), over)
+def estimate(low: float | None, mean: float, high: float | None, over: Any = "images") -> Estimate:
+    """A number with its interval, if it has ends."""
+    return Estimate((mean,), None if low is None or high is None else Interval(low, high), over)
 
 
-def test_disjoint_intervals_give_single_ranks() -> None:
-    """Numbers whose intervals do not touch have one possible rank each."""
-    found = rank_ranges(
-        {"b": estimate(0.3, 0.35, 0.4), "a": estimate(0.5, 0.6, 0.7), "c": estimate(0, 0.1, 0.2)}
-    )
-    assert found == {"a": RankRange(1, 1, 1), "b": RankRange(2, 2, 2), "c": RankRange(3, 3, 3)}
-
-
-def test_overlapping_intervals_widen_the_range() -> None:
-    """The middle one of three overlaps both others, which are told apart from each other."""
-    found = rank_ranges(
-        {"a": estimate(0.5, 0.6, 0.7), "b": estimate(0.3, 0.45, 0.6), "c": estimate(0.2, 0.3, 0.4)}
-    )
-    assert found == {"a": RankRange(1, 1, 2), "b": RankRange(2, 1, 3), "c": RankRange(3, 2, 3)}
-
-
-def test_equal_means_share_a_rank() -> None:
-    """Two equal means are both first and the next is third."""
-    found = rank_ranges(
-        {name: estimate(m - 0.1, m, m + 0.1) for name, m in (("a", 0.5), ("b", 0.5), ("c", 0.4))}
-    )
-    assert [found[name].rank for name in "abc"] == [1, 1, 3]
-
-
-def test_intervals_of_two_kinds_tell_nothing_apart() -> None:
-    """An interval over seeds, one over images and none are compared by their means only."""
-    found = rank_ranges(
-        {"a": estimate(0.8, 0.9, 1), "b": estimate(0.4, 0.5, 0.6, "seeds"), "c": Estimate((0.1,), None)}
-    )
-    assert found == {"a": RankRange(1, 1, 3), "b": RankRange(2, 1, 3), "c": RankRange(3, 1, 3)}
+@pytest.mark.parametrize(
+    ("numbers", "ranges"),
+    [
+        # disjoint intervals have one possible rank each
+        ([(0.5, 0.6, 0.7), (0.3, 0.35, 0.4), (0, 0.1, 0.2)], [(1, 1, 1), (2, 2, 2), (3, 3, 3)]),
+        # the middle one overlaps both others, which are told apart from each other
+        ([(0.5, 0.6, 0.7), (0.3, 0.45, 0.6), (0.2, 0.3, 0.4)], [(1, 1, 2), (2, 1, 3), (3, 2, 3)]),
+        # equal means share a rank, and the next is third
+        ([(0.4, 0.5, 0.6), (0.4, 0.5, 0.6), (0.3, 0.4, 0.5)], [(1, 1, 3), (1, 1, 3), (3, 1, 3)]),
+        # an interval over seeds and one over images tell nothing apart
+        ([(0.8, 0.9, 1), (0.4, 0.5, 0.6, "seeds")], [(1, 1, 2), (2, 1, 2)]),
+        # nor is anything told apart from a number without an interval
+        ([(0.8, 0.9, 1), (None, 0.1, None)], [(1, 1, 2), (2, 1, 2)]),
+    ],
+)
+def test_ranks_by_hand(numbers: list[Any], ranges: list[tuple[int, int, int]]) -> None:
+    """A rank is by the mean, its range what the intervals leave open."""
+    found = rank_ranges({str(i): estimate(*number) for i, number in enumerate(numbers)})
+    assert list(found.values()) == [RankRange(*each) for each in ranges]
 
 
 @given(
@@ -193,8 +190,7 @@ def test_few_images_rank_nothing(store: Store) -> None:
     assert {entry.numbers["autoattack-first-3"].rank for entry in board.entries} == {None}
     said = "not ranked: no attack is of the whole test set, nor of 1,000 images of it"
     assert said in markdown(board_of(store)) and said in html(board_of(store))
-    for tuning, k in (("none", 500), ("rift", 510)):
-        write_record(store, cell_at(tuning), "pgd10x3", k)
+    written(store, none=500, rift=510)
     (board,) = board_of(store).boards
     assert board.ranked_by == "pgd10x3"
     assert [entry.finetune for entry in board.entries] == ["rift", "none", "top-2", "top-3"]
@@ -219,17 +215,9 @@ def test_numbers_are_those_of_the_records(by_hand: Leaderboard) -> None:
     assert entry_in(by_hand, "resnet18-w8/pgd-at/none").numbers["clean"].change is None
 
 
-def test_entries_stand_in_the_order_of_their_ranks(by_hand: Leaderboard) -> None:
-    """Ranks never fall down a board, and are one more than the number of better means."""
-    (board,) = by_hand.boards
-    assert board.ranked_by == "pgd10x3"
-    numbers = [entry.numbers["pgd10x3"] for entry in board.entries]
-    assert [n.rank for n in numbers] == [1 + sum(m.mean > n.mean for m in numbers) for n in numbers]
-    assert [n.rank for n in numbers] == sorted(n.rank or 0 for n in numbers)
-
-
 def test_what_is_not_comparable_is_never_ranked_together(several: Leaderboard) -> None:
-    """Scales, and choices on test images and on a hold-out, have boards; evaluations have rankings."""
+    """Scales, and choices on test images and on a hold-out, have boards, each in the order of its main
+    ranking; evaluations have rankings, where a rank is one more than the number of better means."""
     assert {board.id for board in several.boards} == {
         "by-hand/digits/linf-0.08/hold-out",
         "by-hand/digits/linf-0.08/test",
@@ -242,6 +230,9 @@ def test_what_is_not_comparable_is_never_ranked_together(several: Leaderboard) -
             assert entry.id.startswith(f"{board.scale}/{board.dataset}/")
             assert entry.protocol.chosen_on == board.chosen_on
             assert ("held-out" in entry.finetune) == (board.chosen_on == "hold-out")
+        main = [entry.numbers.get(board.ranked_by or "") for entry in board.entries]
+        order = [number.rank if number and number.rank else len(main) + 1 for number in main]
+        assert order == sorted(order)
         for column in board.columns:
             numbers = [
                 e.numbers[column.evaluation] for e in board.entries if column.evaluation in e.numbers
@@ -253,8 +244,7 @@ def test_what_is_not_comparable_is_never_ranked_together(several: Leaderboard) -
 
 def test_differences_are_to_the_base_model_of_the_same_protocol(store: Store) -> None:
     """What chooses on a hold-out is compared with the base model that was trained without it."""
-    for tuning, k in (("none", 500), ("none-held-out", 400), ("rift-held-out", 430)):
-        write_record(store, cell_at(tuning), "pgd10x3", k)
+    written(store, none=500, none_held_out=400, rift_held_out=430)
     change = entry_in(board_of(store), "rift-held-out").numbers["pgd10x3"].change
     assert change is not None
     assert change.mean == 0.03
@@ -262,8 +252,7 @@ def test_differences_are_to_the_base_model_of_the_same_protocol(store: Store) ->
 
 def test_a_number_of_other_images_is_shown_and_not_ranked(store: Store) -> None:
     """Another test set, by its hash, has no rank, no difference and a flag."""
-    for tuning, k in (("none", 500), ("rift", 510), ("all-layers", 520)):
-        write_record(store, cell_at(tuning), "pgd10x3", k)
+    written(store, none=500, rift=510, all_layers=520)
     other = PROVENANCE.model_copy(update={"data_sha256": "d" * 64})
     rewrite(store, cell_at("top-2"), "pgd10x3", 900, provenance=other)
     shown = board_of(store)
@@ -306,8 +295,7 @@ def test_scales_that_are_kept(store: Store) -> None:
 
 def test_curves_are_no_entries(store: Store) -> None:
     """A fine-tuning that was looked at along its whole curve is the same model again."""
-    for tuning in ("none", "rift", "rift-curve"):
-        write_record(store, cell_at(tuning), "clean", 900)
+    written(store, none=900, rift=900, rift_curve=900)
     assert {e.finetune for board in board_of(store).boards for e in board.entries} == {"none", "rift"}
 
 
@@ -351,12 +339,11 @@ def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -
 
 def test_models_of_the_same_weights_are_flagged(store: Store) -> None:
     """A fine-tuned model names its base model, else another fine-tuned one, of its weights, by seed."""
-    for tuning, seed, weights in (
+    for tuning, seed, digit in (
         ("none", 0, "1"), ("none", 1, "2"), ("rift", 0, "1"), ("top-2", 0, "1"), ("top-2", 1, "3"),
         ("top-2-alpha-1", 1, "3"), ("bn-only", 0, "4"), ("bn-only", 1, "1"),
     ):  # fmt: skip
-        made = PROVENANCE.model_copy(update={"weights_sha256": weights * 64})
-        rewrite(store, cell_at(tuning, seed), "pgd10x3", provenance=made)
+        rewrite(store, cell_at(tuning, seed), "pgd10x3", **weights(digit))
     shown, model = board_of(store), "has the very weights of by-hand/digits/resnet18-w8/pgd-at"
     said = {
         ending: [
@@ -399,11 +386,10 @@ def test_zero_gradients_are_shown(store: Store, parts: dict[str, Count], said: l
 
 def test_a_warning_stays_in_the_row_of_every_entry(store: Store) -> None:
     """What all entries of a board share is said once below it, but for warnings, each in its row."""
-    for tuning, weights in (("rift", "1"), ("top-2", "2")):
+    for tuning, digit in (("rift", "1"), ("top-2", "2")):
         write_making(store, cell_at(tuning))
-        made = PROVENANCE.model_copy(update={"weights_sha256": weights * 64})
-        remarks_made = ["warning: 2 of 1000 came back"]
-        rewrite(store, cell_at(tuning), "pgd10x3", remarks=remarks_made, provenance=made)
+        warning = ["warning: 2 of 1000 came back"]
+        rewrite(store, cell_at(tuning), "pgd10x3", remarks=warning, **weights(digit))
     (board,) = board_of(store).boards
     for entry in board.entries:
         shown = [flag.kind for flag in own_flags(board, entry)]
@@ -524,8 +510,7 @@ def test_what_starts_from_a_checkpoint_stands_apart_and_says_so(store: Store) ->
     known = scale(f"narrow-from-{NAME}")
     cell = Cell(f"narrow-from-{NAME}", "cifar10", "resnet18-w16", "pgd-at", "rift", 0)
     write_record(store, cell, "pgd10x3", 400, scale=known)
-    trained = replace(cell, scale="narrow")
-    write_record(store, trained, "pgd10x3", 410, scale=scale("narrow"))
+    narrow_record(store, "rift", 410)
     chosen, left_out = kept_scales(store)
     shown = leaderboard(store, chosen, registry(), left_out)
     assert [(board.scale, len(board.entries)) for board in shown.boards] == [
@@ -563,6 +548,7 @@ class Page(HTMLParser):
         self.rows: list[int] = []
         self.text: list[str] = []
         self.open: list[str] = []
+        self.source = text
         self.feed(text)
         self.close()
 
@@ -585,6 +571,12 @@ class Page(HTMLParser):
         """Keep text that is shown."""
         if not self.open:
             self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(several: Leaderboard) -> Page:
+    """The page of five boards."""
+    return Page(html(several))
 
 
 def test_json_is_the_leaderboard(several: Leaderboard) -> None:
@@ -611,10 +603,8 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
-def test_the_page_is_self_contained(several: Leaderboard) -> None:
+def test_the_page_is_self_contained(page: Page) -> None:
     """Nothing is loaded: no file, font, frame or picture, and links lead to records and checkpoints."""
-    text = html(several)
-    page = Page(text)
     for tag, attributes in page.elements:
         assert tag not in ("img", "iframe", "object", "embed", "video", "audio", "base", "source")
         assert "src" not in attributes
@@ -624,31 +614,26 @@ def test_the_page_is_self_contained(several: Leaderboard) -> None:
         elif href := attributes.get("href"):
             assert tag == "a"
             assert href.startswith(("records/", "../checkpoints/", "https://example.org/"))
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|eval\(", text)
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|eval\(", page.source)
 
 
-def test_the_page_reads_without_script(several: Leaderboard) -> None:
+def test_the_page_reads_without_script(several: Leaderboard, page: Page) -> None:
     """Every entry is a full row of its table, with its number in percent."""
-    page = Page(html(several))
     heads = [len(board.columns) + 6 for board in several.boards]
     rows = [width for width, board in zip(heads, several.boards, strict=True) for _ in board.entries]
     assert sorted(page.rows) == sorted([*heads, *rows])
-    said = " ".join(page.text)
-    for board in several.boards:
-        for entry in board.entries:
-            for number in entry.numbers.values():
-                assert f"{100 * number.mean:.2f}" in said
+    entries = (entry for board in several.boards for entry in board.entries)
+    for number in (number for entry in entries for number in entry.numbers.values()):
+        assert f"{100 * number.mean:.2f}" in " ".join(page.text)
 
 
-def test_ids_and_labels_of_the_page(several: Leaderboard) -> None:
+def test_ids_and_labels_of_the_page(page: Page) -> None:
     """Ids are unique, every column has a scope, every control a label, and the language is named."""
-    page = Page(html(several))
     ids = [known["id"] for _, known in page.elements if "id" in known]
     assert len(ids) == len(set(ids))
     assert all(known.get("scope") in ("col", "row") for tag, known in page.elements if tag == "th")
     assert ("html", {"lang": "en"}) in page.elements
-    for _, known in page.elements:
-        assert known.get("aria-labelledby") in (None, *ids)
+    assert {known.get("aria-labelledby") for _, known in page.elements} <= {None, *ids}
 
 
 HOSTILE = '</script><img src=x onerror="alert(1)">|`*[x](javascript:alert(1))\n# {{ 7*7 }}'
@@ -692,28 +677,26 @@ def test_markup_in_records_stays_text_in_markdown(store: Store) -> None:
 # --- the command --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def say() -> Callable[..., Any]:
+def say(*arguments: str) -> Said:
     """The command, called inside this process."""
-    app = typer.Typer()
-    app.command()(leaderboard_command)
+    return said("leaderboard", *arguments)
 
-    def call(*arguments: str) -> Any:
-        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
-    return call
+def narrow_record(store: Store, tuning: str, k: int) -> None:
+    """A record of the scale `narrow`."""
+    cell = Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", tuning, 0)
+    write_record(store, cell, "pgd10x3", k, scale=scale("narrow"))
 
 
 @pytest.fixture
 def narrow(store: Store) -> Store:
     """A store with two records of the scale `narrow`."""
-    for tuning, k in (("none", 410), ("rift", 420)):
-        cell = Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", tuning, 0)
-        write_record(store, cell, "pgd10x3", k, scale=scale("narrow"))
+    narrow_record(store, "none", 410)
+    narrow_record(store, "rift", 420)
     return store
 
 
-def test_the_command_writes_and_checks(narrow: Store, say: Callable[..., Any]) -> None:
+def test_the_command_writes_and_checks(narrow: Store) -> None:
     """It writes three files, finds them up to date, and finds a changed or missing one by name."""
     place = ("--results", str(narrow.results))
     assert say("--check", *place).exit_code == 1
@@ -730,23 +713,23 @@ def test_the_command_writes_and_checks(narrow: Store, say: Callable[..., Any]) -
     assert "leaderboard.html" not in found.stderr
 
 
-def test_the_command_for_one_scale(narrow: Store, say: Callable[..., Any]) -> None:
+def test_the_command_for_one_scale(narrow: Store) -> None:
     """A named scale has files of its own; one without records and an unknown one are refused."""
     place = ("--results", str(narrow.results))
     assert say("--scale", "narrow", *place).exit_code == 0
     assert (narrow.results / "leaderboard-narrow.json").exists()
-    for name, said in (
+    for name, why in (
         ("paper", "no record of scale 'paper'"),
         ("nonsense", "unknown scale 'nonsense'"),
     ):
         found = say("--scale", name, *place)
         assert found.exit_code == 2
-        assert said in found.stderr
+        assert why in found.stderr
         assert len(found.stderr.strip().splitlines()) == 1
 
 
 def test_a_filed_scale_is_known_by_name(
-    store: Store, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Records of a scale in results/scales are shown by default and by name, also from a checkpoint."""
     text = MINI.read_text().replace('"mini"', '"filed"')
@@ -764,8 +747,8 @@ def test_a_filed_scale_is_known_by_name(
         assert advice.exit_code == 2
         assert f"`table1 --scale {path}" in advice.stderr
         write_record(store, cell, "clean", 400, scale=scale(name, store.results))
-        said = say("--scale", name, *place)
-        assert said.exit_code == 0, said.stderr
+        answer = say("--scale", name, *place)
+        assert answer.exit_code == 0, answer.stderr
         shown = json.loads((store.results / f"leaderboard-{name}.json").read_text())
         assert [board["scale"] for board in shown["boards"]] == [name]
     assert say(*place).exit_code == 0
@@ -782,9 +765,7 @@ def test_a_filed_scale_is_known_by_name(
         (f"narrow-from-{NAME}", f"`table1 --scale narrow-from-{NAME}` makes some"),
     ],
 )
-def test_what_makes_records_is_named(
-    store: Store, say: Callable[..., Any], name: str, command: str
-) -> None:
+def test_what_makes_records_is_named(store: Store, name: str, command: str) -> None:
     """A scale without records is told the command that makes its own."""
     found = say("--scale", name, "--results", str(store.results))
     assert found.exit_code == 2
@@ -792,7 +773,7 @@ def test_what_makes_records_is_named(
 
 
 @pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.html"])
-def test_all_files_are_written_or_none(narrow: Store, say: Callable[..., Any], name: str) -> None:
+def test_all_files_are_written_or_none(narrow: Store, name: str) -> None:
     """A folder where a file goes is refused by name, also by --check, and no other file is new."""
     (narrow.results / name).mkdir()
     before = sorted(path.name for path in narrow.results.iterdir())
@@ -805,18 +786,12 @@ def test_all_files_are_written_or_none(narrow: Store, say: Callable[..., Any], n
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_ones(
-    narrow: Store, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    narrow: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that is full at the last file changes none."""
     place = ("--results", str(narrow.results))
     assert say(*place).exit_code == 0
-    write_record(
-        narrow,
-        Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", "top-2", 0),
-        "pgd10x3",
-        430,
-        scale=scale("narrow"),
-    )
+    narrow_record(narrow, "top-2", 430)
     before = {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")}
 
     def full(path: Path, content: bytes) -> None:
@@ -832,7 +807,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_ones(
     assert not list(narrow.results.glob(".leaderboard*"))
 
 
-def test_a_broken_record_is_refused_by_name(narrow: Store, say: Callable[..., Any]) -> None:
+def test_a_broken_record_is_refused_by_name(narrow: Store) -> None:
     """A value that is not k of n stops the command before anything is written."""
     (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.json")
     path.write_text(path.read_text().replace('"k": 420', '"k": 421'))
@@ -861,9 +836,5 @@ def test_a_board_of_nothing_is_no_board(store: Store) -> None:
 def test_schema_names_every_field() -> None:
     """The models of the file refuse a field that they do not know."""
     assert Board.model_json_schema()["additionalProperties"] is False
-    assert set(Leaderboard.model_json_schema()["properties"]) == {
-        "schema_version",
-        "level",
-        "boards",
-        "left_out",
-    }
+    fields = {"schema_version", "level", "boards", "left_out"}
+    assert set(Leaderboard.model_json_schema()["properties"]) == fields

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scipy.stats import t
 
-from benchmark.checkpoints.registry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.cli.check import examine
 from benchmark.data.info import CIFAR10
 from benchmark.errors import UserError
@@ -209,7 +209,7 @@ class TestCompared:
         assert {"C1", f"{ROW}/clean@none", "figure3/layer2.1.conv2/mrc@rift"} <= set(ids)
 
 
-def checkpoint(**changes: Any) -> Checkpoint:
+def checkpoint(**changes: Any) -> CheckpointEntry:
     """An entry of the registry."""
     content: dict[str, Any] = {
         "name": "theirs",
@@ -224,7 +224,7 @@ def checkpoint(**changes: Any) -> Checkpoint:
         "selects_on": "unknown",
         "published": {"clean": 0.85, "autoattack": 0.5},
     }
-    return Checkpoint(**(content | changes))
+    return CheckpointEntry(**(content | changes))
 
 
 def write_own(store: Store, name: str, k: int, sha256: str = "c" * 64, **changes: Any) -> None:

@@ -10,7 +10,7 @@ from benchmark.algorithm.official_code import README_MODULES, readme_module
 from benchmark.checkpoints.registry import registry
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
-from benchmark.records.shipped import shipped
+from benchmark.records.checkout import shipped
 from benchmark.report.check.published import published
 from benchmark.report.check.published_schema import (
     OTHERS_EVALUATIONS,

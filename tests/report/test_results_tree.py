@@ -16,10 +16,10 @@ from benchmark.report.bf16 import EMULATED, as_table, read_changes
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.render import FILES, markdown
-from benchmark.submission.entries import Reading, read
-from benchmark.submission.examine import Examined, examine
-from benchmark.submission.expected import Today
+from benchmark.submission.examine import Examination, examine
+from benchmark.submission.expected import Expected
 from benchmark.submission.place import SCALES
+from benchmark.submission.read import Reading, read
 from invoking import said
 from submitting import RESULTS
 
@@ -62,18 +62,18 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def examined(tree: Path) -> tuple[Reading, Examined]:
+def examined(tree: Path) -> tuple[Reading, Examination]:
     """What the tree holds, and what is wrong in it."""
     reading = read([tree])
     own = [scale(str(path)) for path in sorted((tree / SCALES).glob("*.toml"))]
-    today = Today({each.name: each for each in own})
-    return reading, examine(reading.entries, (), today)
+    expected = Expected({each.name: each for each in own})
+    return reading, examine(reading.entries, (), expected)
 
 
-def test_records_are_right(examined: tuple[Reading, Examined]) -> None:
+def test_records_are_right(examined: tuple[Reading, Examination]) -> None:
     """Paths are those of contents, specs are today's, hashes and bits fit, and all fits together."""
     reading, found = examined
-    assert [finding.line for finding in (*reading.findings, *found.findings)] == []
+    assert [problem.line for problem in (*reading.problems, *found.problems)] == []
     assert len(reading.entries) >= 39
 
 

@@ -14,7 +14,7 @@ from benchmark.report.estimates import Estimate, average_accuracy, average_chang
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Row, Table
 from benchmark.report.tables.notes import chosen
-from benchmark.report.view import Found, Missing, View
+from benchmark.report.view import View
 from handmade import (
     AUDIT_BY_HAND,
     BY_HAND,
@@ -58,7 +58,8 @@ def own(written_by_hand: Store, store: Store) -> Store:
 
 
 def test_table_1_by_hand(tables_by_hand: dict[str, Table]) -> None:
-    """Every mean, spread, difference and average of Table 1 is what pencil and paper give."""
+    """Every mean, spread, difference and average of Table 1 is what pencil and paper give; a number
+    names the cells that it was computed from, one per seed."""
     table = tables_by_hand["table1"]
     assert table.columns == ("Std", "OOD (gen-v2)", "Adv")
     small, large, mean = "ResNet18 (width 8)", "ResNet34 (width 8)", "average"
@@ -76,20 +77,11 @@ def test_table_1_by_hand(tables_by_hand: dict[str, Table]) -> None:
     }
     assert [row.labels for row in table.rows] == [("Digits", *labels) for labels in expected]
     for labels, numbers in expected.items():
-        assert percents(row(table, "Digits", *labels)) == numbers
-
-
-def test_rows_of_differences_are_signed_and_end_their_block(tables_by_hand: dict[str, Table]) -> None:
-    """Only differences carry a sign, and each closes the block of its network."""
-    for line in tables_by_hand["table1"].rows:
-        assert line.signed == line.ends_block == (line.labels[-1] == "difference")
-
-
-def test_numbers_know_their_cells(tables_by_hand: dict[str, Table]) -> None:
-    """Each number of Table 1 names the cells that it was computed from, one per seed."""
-    table = tables_by_hand["table1"]
-    for number in row(table, "Digits", "ResNet18 (width 8)", "AT+RiFT").numbers:
-        assert number is not None
+        found = row(table, "Digits", *labels)
+        assert percents(found) == numbers
+        assert found.signed == found.ends_block == (labels[-1] == "difference")
+    for number in row(table, "Digits", small, "AT+RiFT").numbers:
+        assert isinstance(number, Estimate)
         assert number.sources == tuple(cell_at("rift", seed).key for seed in BY_HAND.seeds)
 
 
@@ -221,21 +213,6 @@ def test_two_datasets_are_averaged_apart(store: Store) -> None:
     assert [row.labels[1] for row in table.rows].count("average") == 6
 
 
-def test_the_notes_name_scale_seeds_and_choices(
-    written_by_hand: Store, tables_by_hand: dict[str, Table]
-) -> None:
-    """The notes say which scale and seeds, what the spread is, and what RiFT chose."""
-    notes = tables_by_hand["table1"].notes
-    assert notes[0] == "scale by-hand: numbers written by hand"
-    assert notes[1].endswith("seeds 0, 1, 2: mean ± standard deviation over seeds")
-    small, large = notes[-2:]
-    modules = "layer4.1.conv2 (2 of 3 seeds); layer3.0.shortcut.0 (1 of 3 seeds)"
-    assert small == f"AT+RiFT, ResNet18 (width 8): {modules}; alpha* by seed 0.50, 0.60, 0.70"
-    assert large.startswith("AT+RiFT, ResNet34 (width 8): ")
-    one = dataclasses.replace(BY_HAND, seeds=(0,))
-    assert built("table1", written_by_hand, one).notes[1].endswith("seeds 0: one seed, no spread")
-
-
 @pytest.mark.parametrize(
     ("tuning", "how"),
     [("rift", "not ranked"), ("rift-official-code", "ranked as the released code does")],
@@ -315,23 +292,6 @@ def test_a_method_of_other_seeds_has_a_column_too(written_by_hand: Store) -> Non
         ("1", "MART"),
         ("1", "MART+RiFT"),
     }
-
-
-def test_the_notes_say_what_the_intervals_are_over(written_by_hand: Store) -> None:
-    """One note on accuracies under every table, and one on differences where there are some."""
-    for seeds, said, paired in (
-        ((0,), "95 % interval over test images", "image by image"),
-        ((0, 1, 2), "95 % t interval of the mean over seeds", "seed by seed"),
-    ):
-        scale = dataclasses.replace(BY_HAND, seeds=seeds)
-        for name in REPORTS:
-            notes = built(name, written_by_hand, scale).notes
-            (brackets,) = [note for note in notes if note.startswith("in brackets: ")]
-            assert said in brackets
-            assert ("training again changes is not in it" in brackets) == (len(seeds) == 1)
-            differences = [note for note in notes if note.startswith("intervals of differences")]
-            assert len(differences) == (name in ("table1", "table2"))
-            assert all(f"paired, {paired}" in note for note in differences)
 
 
 def test_the_notes_are_about_the_columns_shown(written_by_hand: Store) -> None:
@@ -435,29 +395,6 @@ def test_ablations_explain_only_the_dataset_they_show(store: Store) -> None:
     """Tables 3 and 4 are of one dataset, and so are their notes."""
     scale = dataclasses.replace(BY_HAND, datasets=("digits", "cifar10"))
     assert not [note for note in built("table3", store, scale).notes if "CIFAR" in note]
-
-
-def test_all_seeds_of_a_fresh_cell_are_needed(store: Store) -> None:
-    """A number appears when its last seed is there."""
-    cells = [cell_at(seed=seed) for seed in BY_HAND.seeds]
-    for cell in cells:
-        assert isinstance(View(store, BY_HAND).accuracy(cells, "clean"), Missing)
-        write_record(store, cell, "clean", 100 * (cell.seed + 1))
-    found = View(store, BY_HAND).accuracy(cells, "clean")
-    assert isinstance(found, Found)
-    assert found.estimate.values == (0.1, 0.2, 0.3)
-
-
-def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
-    """A reader gives the fine-tuning of a fine-tuned cell and nothing for a base model."""
-    write_making(store, cell_at("none"))
-    write_making(store, cell_at("rift"), alpha=0.25)
-    reader = View(store, BY_HAND)
-    assert reader.finetuning(cell_at("none")) is None
-    assert reader.finetuning(cell_at("top-2")) is None
-    made = reader.finetuning(cell_at("rift"))
-    assert made is not None
-    assert made.alpha == 0.25
 
 
 # --- protocols side by side -------------------------------------------------------------------------

@@ -10,8 +10,8 @@ Constants = tuple[float, ...]
 
 SEVERITY_LEVELS = (1, 2, 3, 4, 5)
 
-# CONSTANTS[name][image side in pixels][severity - 1]; the operation of that name says what each
-# number is. Two of them have one constant more than in the scripts: the last of glass_blur is the
+# CONSTANTS[name][image side in pixels][severity - 1]; the operation of that name explains each
+# number. Two of them have one constant more than in the scripts: the last of glass_blur is the
 # share of displaced pixels (there always 1), and pixelate has one share per axis (there equal).
 CONSTANTS: dict[str, dict[int, tuple[Constants, ...]]] = {
     "gaussian_noise": {

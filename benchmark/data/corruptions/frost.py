@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from benchmark.data.corruptions.constants import Constants
@@ -18,9 +17,8 @@ from benchmark.data.corruptions.digital import luma
 from benchmark.data.corruptions.filters import FloatArray, sample
 from benchmark.data.corruptions.streams import Streams
 from benchmark.data.corruptions.weather import clouds
+from benchmark.data.jpegs import Pixels
 from benchmark.errors import UserError
-
-Picture = NDArray[np.uint8]
 
 # By image side; 32 and 64 as make_cifar_c.py and make_tinyimagenet_c.py, 8 is ours.
 SCALES = {8: 0.05, 32: 0.2, 64: 0.3}
@@ -64,7 +62,7 @@ class PhotographedFrost:
     scripts' OpenCV call does.
     """
 
-    def __init__(self, pictures: Sequence[Picture], side: int) -> None:
+    def __init__(self, pictures: Sequence[Pixels], side: int) -> None:
         if len(pictures) == 0:
             raise UserError("frost has no picture; give at least one (H, W, 3) array")
         self._pictures = [
@@ -89,7 +87,7 @@ def least_picture_side(side: int) -> int:
     return math.ceil(side / SCALES[side])
 
 
-def _scaled(picture: Picture, side: int, what: str) -> FloatArray:
+def _scaled(picture: Pixels, side: int, what: str) -> FloatArray:
     """One picture in [0, 1] at its reduced size. Raises `UserError`, saying `what`, if it is unfit."""
     if picture.ndim != 3 or picture.shape[2] != 3:
         raise UserError(f"{what} must be (H, W, 3), got shape {picture.shape}")
@@ -114,7 +112,7 @@ def _check_size(width: int, height: int, side: int, what: str) -> None:
         )
 
 
-def load_frost(folder: Path, side: int = 64) -> tuple[list[NDArray[np.uint8]], str]:
+def load_frost(folder: Path, side: int = 64) -> tuple[list[Pixels], str]:
     """The first `PICTURES` .jpg, .jpeg and .png files of `folder` by name, and a sha256.
 
     They are (H, W, 3) uint8. The hash is of the pixels in that order: it names the pictures in records

@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from benchmark.data.corruptions import blur, digital, noise, weather
 from benchmark.data.corruptions.constants import CONSTANTS, SEVERITY_LEVELS, Constants
 from benchmark.data.corruptions.filters import FloatArray
-from benchmark.data.corruptions.frost import PhotographedFrost, Picture, frost
+from benchmark.data.corruptions.frost import PhotographedFrost, frost
 from benchmark.data.corruptions.streams import ImageStreams, Streams
+from benchmark.data.jpegs import Pixels
 
 GENERATOR = "gen-v2"
 FROST = "procedural"  # stamped beside results when no frost pictures are given
@@ -102,7 +103,7 @@ def corrupt(
     *,
     seed: int,
     ids: NDArray[np.int64],
-    frost: Sequence[Picture] | None = None,
+    frost: Sequence[Pixels] | None = None,
     threads: int = 1,
 ) -> NDArray[np.uint8]:
     """`images` under corruption `name` at `severity` 1..5, in a new array.

@@ -92,11 +92,6 @@ def verify_archive(remote: Remote, path: Path) -> None:
         )
 
 
-def md5(path: Path) -> str:
-    """The MD5 sum of the file at `path`."""
-    return hash_of(path, "md5")
-
-
 def hash_of(path: Path, kind: str) -> str:
     """The hash of the file at `path`, in hexadecimal; `kind` is md5 or sha256."""
     with path.open("rb") as file:

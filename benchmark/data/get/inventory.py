@@ -225,9 +225,9 @@ def refuse_unless(
     archive: Archive,
     source: Path,
 ) -> None:
-    """Raise `UserError` that says how to import `source` all the same, unless `found` is accepted.
+    """Raise `UserError` with the command that takes `source` all the same, unless `found` is accepted.
 
-    `kind` says which hash this is, `expected` is the official one (None: there is none).
+    `kind` names the hash, `expected` is the official one (None: there is none).
     """
     if found not in accepted:
         raise UserError(

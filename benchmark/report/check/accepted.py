@@ -7,17 +7,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
-from benchmark.errors import UserError, first_problem
-from benchmark.records.files import read_if_there
+from benchmark.errors import UserError
+from benchmark.records.files import Frozen, read_model
 from benchmark.report.check.verdicts import GOOD, Finding, Verdict
 
 SCHEMA_VERSION: Literal[1] = 1
 _DIGITS = 10  # of fractions in the file
 
 
-class AcceptedVerdict(BaseModel, extra="forbid", frozen=True):
+class AcceptedVerdict(Frozen):
     """A verdict and its evidence: our values by seed, the 95 % interval of their mean, the published
     value, and the spec hashes of the records by `<key>/<evaluation>`."""
 
@@ -29,7 +29,7 @@ class AcceptedVerdict(BaseModel, extra="forbid", frozen=True):
     behind: dict[str, str] = Field(default_factory=dict)
 
 
-class Accepted(BaseModel, extra="forbid", frozen=True):
+class Accepted(Frozen):
     """The verdicts of one scale in the order of their ids, without what was missing."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -99,16 +99,13 @@ def read_accepted(results: Path, scale: str) -> Accepted | None:
     Raises `UserError` for a file that is broken, of another scale or cannot be read.
     """
     path = accepted_path(results, scale)
-    if (content := read_if_there(path)) is None:
-        return None
-    try:
-        found = Accepted.model_validate_json(content)
-    except ValidationError as error:
-        raise UserError(
-            f"'{path}' holds no accepted verdicts of schema {SCHEMA_VERSION}: {first_problem(error)}; "
-            "restore it from version control, or move it away and accept again"
-        ) from error
-    if found.scale != scale:
+    found = read_model(
+        Accepted,
+        path,
+        f"holds no accepted verdicts of schema {SCHEMA_VERSION}",
+        "restore it from version control, or move it away and accept again",
+    )
+    if found is not None and found.scale != scale:
         raise UserError(f"'{path}' holds verdicts of the scale '{found.scale}'; name it after that")
     return found
 

@@ -26,7 +26,7 @@ from dataclasses import replace
 from math import isclose, sqrt
 from typing import Literal
 
-from benchmark.checkpoints.registry import Checkpoint
+from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.plans.scales import Scale
@@ -217,7 +217,7 @@ def _where_of_change(after: Sequence[PublishedRow]) -> str:
 
 
 def checkpoints_compared(
-    store: Store, published: Published, checkpoints: Mapping[str, Checkpoint]
+    store: Store, published: Published, checkpoints: Mapping[str, CheckpointEntry]
 ) -> list[Finding]:
     """Compare records of `evaluate --checkpoint NAME` with the numbers published for those weights.
 
@@ -256,7 +256,7 @@ def checkpoints_compared(
 
 
 def _of_weights(
-    store: Store, cells: Sequence[Cell], name: str, entry: Checkpoint | None
+    store: Store, cells: Sequence[Cell], name: str, entry: CheckpointEntry | None
 ) -> Found | Missing:
     """Return the accuracy of the registry's weights by today's evaluation, or why there is none."""
     why = f"no {name} of this checkpoint"

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.records.shipped import shipped
+from benchmark.records.checkout import shipped
 from benchmark.report.check.published_schema import Published
 
 FILE = "results/published.toml"

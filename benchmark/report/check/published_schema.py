@@ -11,15 +11,16 @@ from fractions import Fraction as Rational
 from math import isclose
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from baselines import method
 from benchmark.algorithm.protocols import finetune
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
-from benchmark.evaluation import EVALUATIONS
+from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.models import arch
 from benchmark.records.cells import BASE
+from benchmark.records.files import Frozen
 
 OTHER = "other:"
 """Prefix of a network or method that this suite does not have; the rest is free text."""
@@ -34,7 +35,7 @@ recipe; `same-weights`, the very weights; `neighbour`, another recipe, for orien
 
 def attacks(name: str) -> bool:
     """Return whether the evaluation `name` attacks the model, and so may differ between runs."""
-    return name != "clean" and not name.startswith("corruptions-")
+    return evaluation(name).kind not in ("clean", "corruptions")
 
 
 def _fraction(value: float) -> float:
@@ -93,11 +94,7 @@ FinetuneName = Annotated[str, _named(_known_finetune)]
 EvaluationName = Annotated[str, _named(_known_evaluation)]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Citation(_Entry):
+class Citation(Frozen):
     """A source of numbers."""
 
     title: Text
@@ -105,7 +102,7 @@ class Citation(_Entry):
     kind: Literal["paper", "code", "log", "leaderboard"]
 
 
-class _Printed(_Entry):
+class _Printed(Frozen):
     id: Text
     source: Text
     where: Text
@@ -166,7 +163,7 @@ class PrintedChange(_Printed):
     values: Annotated[dict[EvaluationName, Difference], Field(min_length=1)]
 
 
-class PublishedModule(_Entry):
+class PublishedModule(Frozen):
     """A module that a source names as the non-robust-critical one."""
 
     source: Text
@@ -186,7 +183,7 @@ class PublishedCriticality(PublishedModule):
     note: Text | None = None
 
 
-class AlphaRange(_Entry):
+class AlphaRange(Frozen):
     """The published range of alpha*, and the fine-tuning learning rate that it is given for."""
 
     source: Text
@@ -202,7 +199,7 @@ class AlphaRange(_Entry):
         return self
 
 
-class Claim(_Entry):
+class Claim(Frozen):
     """A claim of the paper that records can confirm or refute; `numbers` quotes its tables."""
 
     id: Annotated[str, Field(pattern=r"^C[1-9]\d*$")]
@@ -212,7 +209,7 @@ class Claim(_Entry):
     note: Text | None = None
 
 
-class Note(_Entry):
+class Note(Frozen):
     """An inconsistency of a published text."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -220,7 +217,7 @@ class Note(_Entry):
     text: Text
 
 
-class Published(_Entry):
+class Published(Frozen):
     """Everything in the file. Each id is unique within its kind; every source and row named exists."""
 
     schema_version: Literal[1]

@@ -3,7 +3,7 @@
 from benchmark.report.figures.bars import BarFigure
 from benchmark.report.figures.curves import CurveFigure
 from benchmark.report.figures.damage import DamageFigure
-from benchmark.report.figures.figure import FigureSpec, Subject
+from benchmark.report.figures.figure import FigureSpec, PlaceInScale
 
 FIGURES: dict[str, FigureSpec] = {
     spec.name: spec
@@ -15,11 +15,11 @@ FIGURES: dict[str, FigureSpec] = {
             "Figure 3 with the criticality of the released code",
             tuning="rift-official-code",
         ),
-        BarFigure("figure-c1", "Figure 3 of the second dataset and network", Subject(1, 1)),
-        BarFigure("figure-c2", "Figure 3 of the third dataset and network", Subject(2, 2)),
-        BarFigure("figure-c3", "Figure 3 of the second dataset, first network", Subject(1, 0)),
-        BarFigure("figure-c4", "Figure 3 of the third dataset, first network", Subject(2, 0)),
-        CurveFigure("figure-c5", "Figure 1 of the second dataset", Subject(1, 0)),
+        BarFigure("figure-c1", "Figure 3 of the second dataset and network", PlaceInScale(1, 1)),
+        BarFigure("figure-c2", "Figure 3 of the third dataset and network", PlaceInScale(2, 2)),
+        BarFigure("figure-c3", "Figure 3 of the second dataset, first network", PlaceInScale(1, 0)),
+        BarFigure("figure-c4", "Figure 3 of the third dataset, first network", PlaceInScale(2, 0)),
+        CurveFigure("figure-c5", "Figure 1 of the second dataset", PlaceInScale(1, 0)),
         DamageFigure("figure-damage", "criticality against what fine-tuning a module alone costs"),
     )
 }

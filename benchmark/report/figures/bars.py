@@ -40,11 +40,11 @@ class BarFigure(FigureSpec):
 
     def build(self, view: View) -> "CriticalityBars":
         scale, cells = view.scale, self.cells(view.scale)
-        makings, missing = complete(cells, partial(with_criticality, view))
+        finetunings, missing = complete(cells, partial(with_criticality, view))
         if missing:
             raise self.nothing(scale, missing)
         released = finetune(self.tuning).protocol.released_order
-        modules, ranking = over_seeds(makings), "no module is ranked"
+        modules, ranking = over_seeds(finetunings), "no module is ranked"
         axis = axis_of_mrc(modules)
         if order := ranked(modules, released_order=released):
             ranking = f"least critical: {order[0].module}; most critical: {order[-1].module}"
@@ -52,7 +52,7 @@ class BarFigure(FigureSpec):
             definition(Plan.of(cells[0], scale).criticality),
             *([f"the axis of MRC is {AXES[axis]}"] if axis in AXES else []),
             ranking,
-            f"fine-tuned by {self.tuning}: {tuned_modules(makings)}",
+            f"fine-tuned by {self.tuning}: {tuned_modules(finetunings)}",
             *not_valid(modules, "ranked as the released code does" if released else "not ranked"),
             *under_estimated(modules, "hatched"),
             *self.subject.stand_ins(scale),
@@ -65,8 +65,8 @@ class BarFigure(FigureSpec):
 
 def with_criticality(view: View, cell: Cell) -> Finetuning | None:
     """How a fine-tuning was made, None where no criticality is on record."""
-    making = view.finetuning(cell)
-    return making if making is not None and making.criticality else None
+    finetuning = view.finetuning(cell)
+    return finetuning if finetuning is not None and finetuning.criticality else None
 
 
 def definition(settings: Criticality) -> str:
@@ -129,9 +129,9 @@ class ModuleOverSeeds:
         return [DIVERGED] * self.diverged + [FAILED] * self.failed
 
 
-def over_seeds(makings: Iterable[Finetuning]) -> tuple[ModuleOverSeeds, ...]:
-    """Modules over seeds, input first. Every making holds a criticality."""
-    seeds = [making.criticality or [] for making in makings]
+def over_seeds(finetunings: Iterable[Finetuning]) -> tuple[ModuleOverSeeds, ...]:
+    """Modules over seeds, input first. Every finetuning holds a criticality."""
+    seeds = [finetuning.criticality or [] for finetuning in finetunings]
     return tuple(ModuleOverSeeds(entries) for entries in zip(*seeds, strict=True))
 
 

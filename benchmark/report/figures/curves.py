@@ -54,13 +54,13 @@ class CurveFigure(FigureSpec):
         images = 0
         for tuning in LOOKS:
             cells = self._cells_of(tuning, scale)
-            makings, incomplete = complete(cells, partial(_with_whole_curve, view))
+            finetunings, incomplete = complete(cells, partial(_with_whole_curve, view))
             missing += incomplete
-            if makings:
-                images = makings[0].curve[0].clean.n
-                curves.append(curve := TuningCurve.of(tuning, makings))
+            if finetunings:
+                images = finetunings[0].curve[0].clean.n
+                curves.append(curve := TuningCurve.of(tuning, finetunings))
                 if not curve.whole_network:
-                    notes.append(f"{curve.label}: {tuned_modules(makings)}")
+                    notes.append(f"{curve.label}: {tuned_modules(finetunings)}")
         if not curves:
             raise self.nothing(scale, missing)
         plan = Plan.of(self.cells(scale)[0], scale)
@@ -83,10 +83,10 @@ class CurveFigure(FigureSpec):
 
 
 def _with_whole_curve(view: View, cell: Cell) -> Finetuning | None:
-    making = view.finetuning(cell)
-    if making is None or not making.curve or any(point.robust is None for point in making.curve):
+    found = view.finetuning(cell)
+    if found is None or not found.curve or any(point.robust is None for point in found.curve):
         return None
-    return making
+    return found
 
 
 def _by_seed(alphas: Sequence[float]) -> str:
@@ -108,17 +108,18 @@ class TuningCurve:
     whole_network: bool
 
     @classmethod
-    def of(cls, tuning: str, makings: Sequence[Finetuning]) -> "TuningCurve":
+    def of(cls, tuning: str, finetunings: Sequence[Finetuning]) -> "TuningCurve":
         """The curve of `tuning` from how each seed was made."""
-        clean = [[point.clean.fraction for point in making.curve] for making in makings]
-        robust = [[p.robust.fraction for p in making.curve if p.robust] for making in makings]
+        curves = [each.curve for each in finetunings]
+        clean = [[point.clean.fraction for point in curve] for curve in curves]
+        robust = [[point.robust.fraction for point in curve if point.robust] for curve in curves]
         made = finetune(tuning)
         return cls(
             tuning,
             made.label + (" (RiFT)" if tuning == "rift" else ""),
-            tuple(point.alpha for point in makings[0].curve),
+            tuple(point.alpha for point in curves[0]),
             np.stack([clean, robust], axis=1),
-            tuple(making.alpha for making in makings),
+            tuple(finetuning.alpha for finetuning in finetunings),
             made.selector.everything,
         )
 

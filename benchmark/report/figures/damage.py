@@ -57,10 +57,10 @@ class DamageFigure(FigureSpec):
         scale, cells_of = view.scale, partial(self.subject.cells, view.scale)
         accuracies = partial(self._std_and_adv, view)
         before, no_base = complete(cells_of([BASE]), accuracies)
-        makings, no_rift = complete(cells_of(["rift"]), partial(with_criticality, view))
+        finetunings, no_rift = complete(cells_of(["rift"]), partial(with_criticality, view))
         if no_base or no_rift:
             raise self.nothing(scale, no_base + no_rift)
-        found, modules, missing = over_seeds(makings), list[DamagedModule](), list[Cell]()
+        found, modules, missing = over_seeds(finetunings), list[DamagedModule](), list[Cell]()
         order = ranked(found)
         for rank, module in enumerate(order, start=1):
             after, incomplete = complete(cells_of([_alone(module.module)]), accuracies)

@@ -17,7 +17,7 @@ from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell, Slot
+from benchmark.records.cells import Cell, ScaleName
 from benchmark.records.records import Finetuning
 from benchmark.report.figures import draw
 from benchmark.report.view import View
@@ -76,7 +76,7 @@ class Picture(ABC):
 
 
 @dataclass(frozen=True)
-class Subject:
+class PlaceInScale:
     """A dataset and a network by their place in a scale; the last one where a scale has fewer."""
 
     dataset: int = 0
@@ -121,7 +121,7 @@ class FigureSpec(ABC):
     evaluations: ClassVar[tuple[str, ...]] = ()
     name: str
     summary: str
-    subject: Subject = Subject()
+    subject: PlaceInScale = PlaceInScale()
 
     @abstractmethod
     def cells(self, scale: Scale) -> list[Cell]:
@@ -149,7 +149,7 @@ class FigureSpec(ABC):
 
     def nothing(self, scale: Scale, missing: Sequence[Cell]) -> UserError:
         """The error of a figure of which no part is complete."""
-        called, precision, _ = Slot.parse(scale.name)
+        called, precision, _ = ScaleName.parse(scale.name)
         known = called if called in SCALES else "FILE.toml"
         if precision is not None:
             known += f" --precision {precision}"
@@ -178,9 +178,9 @@ def _listed(cells: Sequence[Cell]) -> str:
     return ", ".join(cell.key for cell in cells[:3]) + more
 
 
-def tuned_modules(makings: Sequence[Finetuning]) -> str:
+def tuned_modules(finetunings: Sequence[Finetuning]) -> str:
     """Which modules were fine-tuned, and on how many of the seeds."""
-    counts = Counter(", ".join(making.modules) for making in makings).most_common()
-    if len(makings) == 1:
+    counts = Counter(", ".join(finetuning.modules) for finetuning in finetunings).most_common()
+    if len(finetunings) == 1:
         return counts[0][0]
-    return "; ".join(f"{modules} ({n} of {len(makings)} seeds)" for modules, n in counts)
+    return "; ".join(f"{modules} ({n} of {len(finetunings)} seeds)" for modules, n in counts)

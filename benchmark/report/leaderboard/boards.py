@@ -20,16 +20,16 @@ from benchmark.errors import UserError
 from benchmark.plans.named import DEFAULT
 from benchmark.plans.named import scale as named_scale
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import OWN, Slot
+from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy, change
-from benchmark.report.leaderboard.columns import Family, column, in_order, ranked_by
+from benchmark.report.leaderboard.columns import column, in_order, ranked_by, ranks
 from benchmark.report.leaderboard.entries import entry_of
 from benchmark.report.leaderboard.models import Model, models_on_record
 from benchmark.report.leaderboard.schema import Board, ChangeFromBase, Leaderboard, LeftOut, Number
 
 if TYPE_CHECKING:
-    from benchmark.checkpoints.registry import Checkpoint
+    from benchmark.checkpoints.entry import CheckpointEntry
 
 DIGITS = 6
 
@@ -43,7 +43,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
     chosen: dict[str, Scale | None] = {}
     left_out = []
     for name in sorted({key.partition("/")[0] for key in store.keys_on_disk()}):
-        if Slot.parse(name).scale == DEFAULT:
+        if ScaleName.parse(name).scale == DEFAULT:
             continue
         try:
             chosen[name] = None if name == OWN else named_scale(name, store.results)
@@ -56,7 +56,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
 def leaderboard(
     store: Store,
     scales: Mapping[str, Scale | None],
-    checkpoints: "Mapping[str, Checkpoint]",
+    checkpoints: "Mapping[str, CheckpointEntry]",
     left_out: Iterable[LeftOut] = (),
 ) -> Leaderboard:
     """The leaderboard of what is on record at `scales`, by what stands for each in a key.
@@ -85,7 +85,7 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) ->
         having = [model for model in found if name in model.records]
         estimates = {model.id: accuracy(store, model.of(name)) for model in having}
         ranked = {key: known for key, known in estimates.items() if key not in elsewhere[name]}
-        ranges = rank_ranges(ranked) if Family.of(name).ranked else {}
+        ranges = rank_ranges(ranked) if ranks(name) else {}
         for model in having:
             rank = ranges.get(model.id)
             numbers[model.id][name] = Number(

@@ -10,8 +10,6 @@ from benchmark.data.info import DatasetInfo
 from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.corruptions import Corruptions
-from benchmark.evaluation.first import First
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State
 from benchmark.records.cells import BASE, OWN, Cell
@@ -21,9 +19,7 @@ from benchmark.report.leaderboard.schema import ChosenOn, LeftOut, Threat
 from benchmark.report.view import View
 
 if TYPE_CHECKING:
-    from benchmark.checkpoints.registry import Checkpoint
-
-_FROST = "frost"  # pictures of the user's own, in a record's sources
+    from benchmark.checkpoints.entry import CheckpointEntry
 
 
 @dataclass(frozen=True)
@@ -39,8 +35,8 @@ class Model:
     info: DatasetInfo
     scale: Scale | None
     tuning: Finetune | None
-    checkpoint: "Checkpoint | None"
-    kept: "Checkpoint | None" = None
+    checkpoint: "CheckpointEntry | None"
+    kept: "CheckpointEntry | None" = None
     records: dict[str, dict[int, Record]] = field(default_factory=dict)
     makings: dict[int, Making] = field(default_factory=dict)
 
@@ -115,7 +111,7 @@ class Model:
 
 
 def models_on_record(
-    store: Store, scales: Mapping[str, Scale | None], checkpoints: "Mapping[str, Checkpoint]"
+    store: Store, scales: Mapping[str, Scale | None], checkpoints: "Mapping[str, CheckpointEntry]"
 ) -> tuple[dict[str, Model], list[LeftOut]]:
     """Models by id, of all fresh records at `scales`, and what had to be left out.
 
@@ -139,7 +135,7 @@ def models_on_record(
     return models, left_out
 
 
-def _model(cell: Cell, view: View | None, checkpoints: "Mapping[str, Checkpoint]") -> Model:
+def _model(cell: Cell, view: View | None, checkpoints: "Mapping[str, CheckpointEntry]") -> Model:
     """A model without records; `view` is None for one that was made elsewhere.
 
     Raises `UserError` for a name that this version does not know.
@@ -147,10 +143,13 @@ def _model(cell: Cell, view: View | None, checkpoints: "Mapping[str, Checkpoint]
     info = dataset_info(cell.dataset)
     if view is None:
         return Model(cell, info, None, None, checkpoints.get(cell.method))
-    tuning = view.plan(cell).finetune
+    tuning, model_id = view.plan(cell).finetune, _id(cell)
     checkpoint = checkpoints.get(cell.checkpoint) if cell.checkpoint else None
-    cells = ((known, known.cell and Cell.parse(known.cell)) for known in checkpoints.values())
-    kept = (known for known, made in cells if made and _id(made) == _id(cell))
+    kept = (
+        known
+        for known in checkpoints.values()
+        if known.cell and _id(Cell.parse(known.cell)) == model_id
+    )
     return Model(cell, info, view.scale, tuning, checkpoint, next(kept, None))
 
 
@@ -183,10 +182,8 @@ def _fill(model: Model, cell: Cell, store: Store, view: View | None) -> list[Lef
 
 def _evaluated_on(record: Record) -> str:
     """A fingerprint of the test images, and of corrupted copies and pictures that were read."""
-    known, used = evaluation(record.evaluation), dict[str, str]()
-    whole = known.whole if isinstance(known, First) else known
-    if record.sources and isinstance(whole, Corruptions):
-        used = {name: record.sources[name] for name in (*whole.names, _FROST) if name in record.sources}
+    read = evaluation(record.evaluation).sources
+    used = {name: record.sources[name] for name in read if name in record.sources}
     return " ".join((record.provenance.data_sha256, *(f"{name}={used[name]}" for name in sorted(used))))
 
 

@@ -8,8 +8,7 @@ same images share a ranking.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from benchmark.records.files import Frozen
 from benchmark.report.intervals import LEVEL, Interval
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -32,18 +31,14 @@ FlagKind = Literal[
 ]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Flag(_Part):
+class Flag(Frozen):
     """Something that a reader of an entry should know, in one sentence."""
 
     kind: FlagKind
     text: str
 
 
-class _Estimated(_Part):
+class _Estimated(Frozen):
     """A mean over `seeds` of `values`, which are fractions.
 
     `low` and `high` are the ends of the 95 % interval of the mean, null where there is none. It is
@@ -84,7 +79,7 @@ class Number(_Estimated):
     change: ChangeFromBase | None
 
 
-class Cost(_Part):
+class Cost(Frozen):
     """Wall-clock seconds, means over the seeds whose makings are on disk, and on what.
 
     `base_seconds` are of adversarial training, null where it was done elsewhere; `finetune_seconds` of
@@ -104,7 +99,7 @@ class Cost(_Part):
         return self.base_seconds + (self.finetune_seconds or 0.0)
 
 
-class EntryProtocol(_Part):
+class EntryProtocol(Frozen):
     """Under which reading of the paper, and which data chose epochs and alpha*."""
 
     name: str
@@ -112,7 +107,7 @@ class EntryProtocol(_Part):
     chosen_on: ChosenOn
 
 
-class CheckpointLink(_Part):
+class CheckpointLink(Frozen):
     """Weights of the registry: of the entry itself, or those that it starts from."""
 
     name: str
@@ -121,7 +116,7 @@ class CheckpointLink(_Part):
     starts_from: bool
 
 
-class BoardEntry(_Part):
+class BoardEntry(Frozen):
     """One model. `id` is its cell's key without the seed; `method` is null where it is none of ours.
 
     `alphas` are alpha* and `modules` what was fine-tuned, by seed; both are empty for a base model.
@@ -154,7 +149,7 @@ class BoardEntry(_Part):
         return tuple(sorted({seed for number in self.numbers.values() for seed in number.seeds}))
 
 
-class Column(_Part):
+class Column(Frozen):
     """One evaluation. `images` is null for the whole test set, else only so many first images."""
 
     evaluation: str
@@ -165,7 +160,7 @@ class Column(_Part):
     note: str | None
 
 
-class Threat(_Part):
+class Threat(Frozen):
     """What the attacks of a board may do to pixels in [0,1]."""
 
     norm: Literal["Linf"]
@@ -173,7 +168,7 @@ class Threat(_Part):
     label: str
 
 
-class Board(_Part):
+class Board(Frozen):
     """Comparable entries, in the order of the ranking by `ranked_by`.
 
     That is null where no attack is on enough images.
@@ -191,7 +186,7 @@ class Board(_Part):
     entries: tuple[BoardEntry, ...]
 
 
-class LeftOut(_Part):
+class LeftOut(Frozen):
     """Records on disk that are not shown, and why; `evaluation` null: the whole folder."""
 
     key: str
@@ -200,7 +195,7 @@ class LeftOut(_Part):
     text: str
 
 
-class Leaderboard(_Part):
+class Leaderboard(Frozen):
     """The file. `level` is that of all intervals."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

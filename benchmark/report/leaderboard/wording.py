@@ -77,11 +77,6 @@ def share(value: float) -> str:
     return percent(Estimate((value,)), signed=False)
 
 
-def points(value: float) -> str:
-    """`+0.40`, in percentage points."""
-    return percent(Estimate((value,)), signed=True)
-
-
 def interval(number: Number | ChangeFromBase, signed: bool) -> str:
     """`[65.35, 67.20]`, or nothing."""
     if number.low is None or number.high is None:
@@ -99,7 +94,8 @@ def change(number: Number) -> str:
     if not any((known.low, known.high, *known.values)) and known.low is not None:
         return "equal"
     arrow = {1: "▲", -1: "▼", 0: ""}[known.sign]
-    return " ".join(part for part in (arrow, points(known.mean), interval(known, signed=True)) if part)
+    points = percent(Estimate((known.mean,)), signed=True)
+    return " ".join(part for part in (arrow, points, interval(known, signed=True)) if part)
 
 
 def rank_range(number: Number) -> str:
@@ -234,13 +230,12 @@ def left_out(shown: Leaderboard) -> list[str]:
     """What is on disk and not shown: how many of each kind, and which."""
     lines = []
     for why, label in WHY.items():
-        found = [each for each in shown.left_out if each.why == why]
-        if not found:
-            continue
         which = [
             f"{each.key}{f' {each.evaluation}' if each.evaluation else ''}"
             + ("" if why == "stale" else f" ({each.text})")
-            for each in found
+            for each in shown.left_out
+            if each.why == why
         ]
-        lines.append(f"{label} ({len(found)}): {'; '.join(which)}")
+        if which:
+            lines.append(f"{label} ({len(which)}): {'; '.join(which)}")
     return lines

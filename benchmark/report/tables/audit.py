@@ -25,6 +25,7 @@ from benchmark.report.tables.layout import (
     Entry,
     Row,
     Table,
+    TableSpec,
     average,
     columns,
     mean_alpha,
@@ -248,3 +249,14 @@ def _gains(heads: Sequence[str], changes: Mapping[str, Sequence[_Comparison]]) -
         if parts:
             lines.append(f"gains of {kind} by 95 % images: {'; '.join(parts)}")
     return lines
+
+
+AUDIT = TableSpec(
+    "audit",
+    "Audit",
+    "where the gain comes from: RiFT in every reading, controls, and paired intervals",
+    audit_cells,
+    audit,
+    AUDITED,
+    audited=True,
+)

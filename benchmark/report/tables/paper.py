@@ -5,8 +5,9 @@ some of them. Models of different seeds that are taken together, as in an averag
 at the seeds that all of them have: pairs of one seed have an interval, five seeds beside one have none.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from baselines import method
 from benchmark.algorithm.protocols import ALPHA_1, PROTOCOLS
@@ -20,6 +21,7 @@ from benchmark.report.tables.layout import (
     Models,
     Row,
     Table,
+    TableSpec,
     average,
     average_change,
     columns,
@@ -159,28 +161,6 @@ _TABLE_3 = {
 _TABLE_4 = {"rift": "top 1", "top-2": "top 2", "top-3": "top 3", "top-5": "top 5"}
 
 
-def table_3_cells(scale: Scale, protocols: Sequence[str]) -> list[Cell]:
-    """The first network under each tuning of Table 3."""
-    return _ablation_cells(scale, _TABLE_3, protocols)
-
-
-def table_3(view: View, protocols: Sequence[str]) -> Table:
-    """All layers, last layer, most and least critical module."""
-    title = "Table 3: fine-tuning different modules"
-    return _ablation(view, "table3", title, _TABLE_3, protocols)
-
-
-def table_4_cells(scale: Scale, protocols: Sequence[str]) -> list[Cell]:
-    """The first network under each tuning of Table 4."""
-    return _ablation_cells(scale, _TABLE_4, protocols)
-
-
-def table_4(view: View, protocols: Sequence[str]) -> Table:
-    """The 1, 2, 3 and 5 least critical modules."""
-    title = "Table 4: fine-tuning several non-robust-critical modules"
-    return _ablation(view, "table4", title, _TABLE_4, protocols)
-
-
 def _suffixes(protocols: Sequence[str]) -> dict[str, str]:
     """Suffix of the fine-tunings of each protocol. Raises `UserError` for what is none."""
     if unknown := [name for name in protocols if name not in PROTOCOLS]:
@@ -191,7 +171,8 @@ def _suffixes(protocols: Sequence[str]) -> dict[str, str]:
     return {name: PROTOCOLS[name].suffix for name in protocols}
 
 
-def _ablation_cells(scale: Scale, tunings: Iterable[str], protocols: Sequence[str]) -> list[Cell]:
+def _ablation_cells(tunings: Iterable[str], scale: Scale, protocols: Sequence[str]) -> list[Cell]:
+    """The first network under each of `tunings`, as fine-tuned and at its own alpha*, by protocol."""
     names = []
     for suffix in _suffixes(protocols).values():
         own = [tuning + suffix + end for tuning in tunings for end in (ALPHA_1, "")]
@@ -200,12 +181,12 @@ def _ablation_cells(scale: Scale, tunings: Iterable[str], protocols: Sequence[st
 
 
 def _ablation(
-    view: View, name: str, title: str, tunings: dict[str, str], protocols: Sequence[str]
+    name: str, title: str, tunings: Mapping[str, str], view: View, protocols: Sequence[str]
 ) -> Table:
     """Rows: the base model, then each tuning as fine-tuned and at its own alpha*; by protocol."""
     scale, rows, picks = view.scale, list[Row](), list[str]()
     setting = Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
-    cells = _ablation_cells(scale, tunings, protocols)
+    cells = _ablation_cells(tunings, scale, protocols)
 
     def row(finetune: str, *labels: str) -> Row:
         own = view.cells(setting, finetune)
@@ -235,3 +216,44 @@ def _ablation(
             *picks,
         ),
     )
+
+
+def _ablation_spec(name: str, summary: str, title: str, tunings: Mapping[str, str]) -> TableSpec:
+    return TableSpec(
+        name,
+        f"The paper's {title.partition(':')[0]}",
+        summary,
+        partial(_ablation_cells, tunings),
+        partial(_ablation, name, title, tunings),
+    )
+
+
+TABLES = (
+    TableSpec(
+        "table1",
+        "The paper's Table 1",
+        "AT with and without RiFT, every dataset and network",
+        table_1_cells,
+        table_1,
+    ),
+    TableSpec(
+        "table2",
+        "The paper's Table 2",
+        "TRADES, MART, AWP, SCORE with and without RiFT",
+        table_2_cells,
+        table_2,
+        beyond_first=True,
+    ),
+    _ablation_spec(
+        "table3",
+        "which modules are fine-tuned",
+        "Table 3: fine-tuning different modules",
+        _TABLE_3,
+    ),
+    _ablation_spec(
+        "table4",
+        "how many modules are fine-tuned",
+        "Table 4: fine-tuning several non-robust-critical modules",
+        _TABLE_4,
+    ),
+)

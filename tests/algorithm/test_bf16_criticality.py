@@ -62,12 +62,12 @@ def test_the_order_of_modules_stays(
     ascent that ends on the sphere is only turned a little by rounding."""
     exact = measured(model, split, settings, tmp_path)
     in_bf16()
-    rough = measured(model, split, settings, tmp_path)
-    before, after = (np.array([module.mrc for module in found], float) for found in (exact, rough))
+    changed = measured(model, split, settings, tmp_path)
+    before, after = (np.array([module.mrc for module in found], float) for found in (exact, changed))
     assert before.argmin() == after.argmin()
     assert spearmanr(before, after).statistic > 0.99
     np.testing.assert_allclose(after, before, rtol=0.05)
-    assert exact != rough
+    assert exact != changed
 
 
 def test_the_reference_is_counted_in_fp32(

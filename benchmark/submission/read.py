@@ -1,4 +1,4 @@
-"""Files that are handed in, read once and parsed without trusting them (no torch)."""
+"""Records and makings, read once and parsed without trusting them; and how problems are reported."""
 
 import hashlib
 import io
@@ -6,10 +6,10 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -19,15 +19,49 @@ from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Record
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Bits
-from benchmark.submission.findings import Finding, Wrong, shown
 
 RECORDS = "records"
 LARGEST_JSON, LARGEST_BITS = 2**24, 2**26
 """Bytes that a file, and the arrays of one, may have; those of the suite have a hundredth of it."""
+SHOWN = 100
+"""Characters of a value that a line shows at most."""
+
+Problems = Iterator[tuple[str, str]]
+"""Field and text of each `Problem` of a file that the caller names."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`text` tells of `field` of the file at `path` what is there and what would be right."""
+
+    path: Path
+    field: str
+    text: str
+
+    @property
+    def line(self) -> str:
+        return f"{self.path}: {self.field} {self.text}"
+
+
+def grouped(problems: Iterable[Problem]) -> list[str]:
+    """Lines of `problems`, in order; where several files have the same, one names the first of them."""
+    same: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        same.setdefault((problem.field, problem.text), []).append(problem)
+    return [
+        each[0].line if len(each) == 1 else f"{len(each)} files, such as {each[0].line}"
+        for each in same.values()
+    ]
+
+
+def shown(value: Any) -> str:
+    """`value` in one short line."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class ResultEntry:
     """A record or a making: what its file holds, as bytes and parsed.
 
     `packed` is the file of bits beside a record and `bits` what it holds; None and empty for a
@@ -52,42 +86,39 @@ class Entry:
     @property
     def files(self) -> dict[str, bytes]:
         """Its files by their path under `records/`; a record after its bits."""
-        stem = f"{self.cell.key}/{self.name}"
-        packed = {} if self.packed is None else {f"{stem}.npz": self.packed}
-        return packed | {f"{stem}.json": self.content}
+        place = f"{self.cell.key}/{self.name}"
+        packed = {} if self.packed is None else {f"{place}.npz": self.packed}
+        return packed | {f"{place}.json": self.content}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read, and what is wrong with single files; broken ones are no entries."""
+    """What was read, and the problems of single files; broken ones are no entries."""
 
-    entries: tuple[Entry, ...]
-    findings: tuple[Finding, ...]
+    entries: tuple[ResultEntry, ...]
+    problems: tuple[Problem, ...]
 
 
 def read(paths: Sequence[Path]) -> Reading:
-    """Every record and making of `paths`: single JSON files, folders of them, or results trees.
+    """Read every record and making of `paths`: single JSON files, folders of them, or results trees.
 
     A single record brings the making beside it. In a results tree (a folder `records`, or one that
     holds it) every file must be at the place that its contents name; elsewhere a file must be so if
     its folder reads like a key. A file that is named twice is read once. Raises `UserError` for a path
     that does not exist or holds nothing.
     """
-    files: dict[Path, bool] = {}
-    for path in paths:
-        files |= _files(path)
-    entries: list[Entry] = []
-    findings: list[Finding] = []
+    files = {file: in_tree for path in paths for file, in_tree in _files(path).items()}
+    entries: list[ResultEntry] = []
+    problems: list[Problem] = []
     for path, in_tree in files.items():
+        wrong: list[tuple[str, str]] = []
         if path.suffix == ".json":
-            wrong: list[tuple[str, str]] = []
-            entry = _entry(path, in_tree, wrong)
-            findings += [Finding(path, *each) for each in wrong]
-            if entry is not None:
+            if (entry := _entry(path, in_tree, wrong)) is not None:
                 entries.append(entry)
         elif in_tree and path.with_suffix(".json") not in files:
-            findings.append(Finding(path, "file", "is no record, no bits of one and no making"))
-    return Reading(tuple(entries), tuple(findings))
+            wrong.append(("file", "is no record, no bits of one and no making"))
+        problems += [Problem(path, *each) for each in wrong]
+    return Reading(tuple(entries), tuple(problems))
 
 
 def _files(path: Path) -> dict[Path, bool]:
@@ -108,39 +139,35 @@ def _files(path: Path) -> dict[Path, bool]:
     return {file: False for file in (making, path) if file.is_file()}
 
 
-def _entry(path: Path, in_tree: bool, wrong: list[tuple[str, str]]) -> Entry | None:
+def _entry(path: Path, in_tree: bool, wrong: list[tuple[str, str]]) -> ResultEntry | None:
     """The entry at `path`, None if it cannot be parsed; adds to `wrong` what is wrong."""
-    content = _content(path, LARGEST_JSON, wrong)
-    if content is None:
+    kind = Making if path.stem == MAKING else Record
+    if (content := _content(path, LARGEST_JSON, wrong)) is None:
         return None
-    if path.stem == MAKING:
-        making = _parsed(Making, content, wrong)
-        entry = None if making is None else Entry(path, content, making)
-    else:
-        record = _parsed(Record, content, wrong)
-        entry = None if record is None else _with_bits(path, content, record, wrong)
-    if entry is not None:
-        wrong += _misplaced(entry, in_tree)
+    if (file := _parsed(kind, content, wrong)) is None:
+        return None
+    packed, bits = _bits(path, file, wrong) if isinstance(file, Record) else (None, {})
+    entry = ResultEntry(path, content, file, packed, bits)
+    wrong += _misplaced(entry, in_tree)
     return entry
 
 
 def _content(path: Path, largest: int, wrong: list[tuple[str, str]]) -> bytes | None:
     try:
-        if (size := path.stat().st_size) > largest:
-            wrong.append(("file", f"{path.name} has {size:,} bytes, more than {largest:,}"))
-            return None
-        return path.read_bytes()
+        if (size := path.stat().st_size) <= largest:
+            return path.read_bytes()
+        wrong.append(("file", f"{path.name} has {size:,} bytes, more than {largest:,}"))
     except OSError as error:
         wrong.append(("file", f"{path.name} cannot be read ({error.strerror})"))
-        return None
+    return None
 
 
 # --- JSON -------------------------------------------------------------------------------------------
 
-F = TypeVar("F", Record, Making)
 
-
-def _parsed(kind: type[F], content: bytes, wrong: list[tuple[str, str]]) -> F | None:
+def _parsed(
+    kind: type[Record | Making], content: bytes, wrong: list[tuple[str, str]]
+) -> Record | Making | None:
     """`content` as a `kind`; None if it is none. Hashes and values are mended to find what else is."""
     try:
         raw = json.loads(
@@ -163,9 +190,8 @@ def _parsed(kind: type[F], content: bytes, wrong: list[tuple[str, str]]) -> F | 
     except ValidationError as error:
         for each in error.errors():
             place = ".".join(str(part) for part in each["loc"]) or "file"
-            there = (
-                "" if each["type"] in ("missing", "json_invalid") else f", not {shown(each['input'])}"
-            )
+            missing = each["type"] in ("missing", "json_invalid")
+            there = "" if missing else f", not {shown(each['input'])}"
             wrong.append((place, f"does not fit schema 1: {shown(each['msg'])}{there}"))
         return None
 
@@ -186,7 +212,7 @@ def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _mended(raw: dict[str, Any]) -> Wrong:
+def _mended(raw: dict[str, Any]) -> Problems:
     """What does not fit together in `raw`, which is changed to what would."""
     spec = raw.get("spec")
     if isinstance(spec, dict) and raw.get("spec_hash") != (right := spec_hash(spec)):
@@ -198,46 +224,43 @@ def _mended(raw: dict[str, Any]) -> Wrong:
     if not 0 <= k <= n:
         yield "k", f"is {k}, which is not among 0 to n = {n}"
         raw["k"] = k = min(max(k, 0), n)
-        raw["value"] = k / n
     elif value != k / n:
         yield "value", f"is {shown(value)}, but k / n = {k} / {n} = {k / n}"
-        raw["value"] = k / n
+    raw["value"] = k / n
 
 
-def _misplaced(entry: Entry, in_tree: bool) -> Wrong:
+def _misplaced(entry: ResultEntry, in_tree: bool) -> Problems:
     """Whether the file is where its contents belong."""
     if entry.path.stem != entry.name:
         yield "evaluation", f"is {entry.name}, which belongs into {entry.name}.json"
     try:
-        named: Cell | None = Cell.parse("/".join(entry.path.resolve().parts[-7:-1]))
+        named = Cell.parse("/".join(entry.path.resolve().parts[-7:-1]))
     except UserError:
-        named = None
-    if named is None and in_tree:
-        yield "file", f"is at no key of a results tree; its contents are {entry.cell.key}"
-    elif named is not None and named != entry.cell:
-        yield "cell", f"is {entry.cell.key}, but its path says {named.key}"
+        if in_tree:
+            yield "file", f"is at no key of a results tree; its contents are {entry.cell.key}"
+    else:
+        if named != entry.cell:
+            yield "cell", f"is {entry.cell.key}, but its path says {named.key}"
 
 
 # --- bits -------------------------------------------------------------------------------------------
 
 
-def _with_bits(
-    path: Path, content: bytes, record: Record, wrong: list[tuple[str, str]]
-) -> Entry | None:
+def _bits(path: Path, record: Record, wrong: list[tuple[str, str]]) -> tuple[bytes | None, Bits]:
+    """The file of bits beside the record at `path`, and what it holds."""
     beside = path.with_suffix(".npz")
     if not beside.is_file():
         wrong.append(("bits", f"are missing: {beside.name} must be beside it"))
-        return Entry(path, content, record)
+        return None, {}
     if (packed := _content(beside, LARGEST_BITS, wrong)) is None:
-        return Entry(path, content, record)
+        return None, {}
     if (found := hashlib.sha256(packed).hexdigest()) != record.bits_sha256:
         wrong.append(("bits_sha256", f"is {record.bits_sha256}, but {beside.name} has {found}"))
     try:
-        bits = dict(_unpacked(packed))
+        return packed, dict(_unpacked(packed))
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         wrong.append(("bits", f"cannot be read from {beside.name} ({shown(error)})"))
-        bits = {}
-    return Entry(path, content, record, packed, bits)
+        return packed, {}
 
 
 def _unpacked(packed: bytes) -> Iterator[tuple[str, Any]]:
@@ -247,9 +270,10 @@ def _unpacked(packed: bytes) -> Iterator[tuple[str, Any]]:
             raise ValueError(f"its arrays have more than {LARGEST_BITS:,} bytes")
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         members = {name: np.asarray(arrays[name]) for name in arrays.files}
-    if (said := members.pop("n", None)) is None or said.shape != () or said.dtype.kind not in "iu":
+    n = members.pop("n", None)
+    if n is None or n.shape != () or n.dtype.kind not in "iu":
         raise ValueError("it does not say its number n of images")
-    count = int(said)
+    count = int(n)
     for name, array in members.items():
         if count < 1 or array.dtype != np.uint8 or array.shape != (-(-count // 8),):
             raise ValueError(f"{name} is {array.dtype}{array.shape}, which is not {count} packed bits")

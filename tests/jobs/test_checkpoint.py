@@ -216,7 +216,7 @@ def test_weights_without_a_finite_answer_are_refused(evaluate, store, weights, t
     assert not list(store.results.rglob("*.json"))
 
 
-def test_own_models_stay_out_of_the_tables(evaluate, command: Command, tmp_path) -> None:
+def test_models_from_files_stay_out_of_the_tables(evaluate, command: Command, tmp_path) -> None:
     """`own` is not a scale: neither built in nor to be had from a file."""
     evaluate("--name", "mine")
     path = tmp_path / "own.toml"

@@ -1,0 +1,84 @@
+"""Every command of the command line."""
+
+import typer
+
+from baselines import METHODS
+from benchmark.algorithm.protocols import ALPHA_1, CURVE, MODULE, PROTOCOLS, TUNINGS
+from benchmark.cli.bf16 import bf16
+from benchmark.cli.cells import run, status
+from benchmark.cli.check import check
+from benchmark.cli.checkpoints import app as checkpoints_app
+from benchmark.cli.data import app as data_app
+from benchmark.cli.evaluate import evaluate
+from benchmark.cli.evidence import evidence
+from benchmark.cli.figures import add_figure_commands
+from benchmark.cli.leaderboard import leaderboard_command
+from benchmark.cli.submit import submit
+from benchmark.cli.tables import add_table_commands
+from benchmark.data import DATASETS
+from benchmark.evaluation import EVALUATIONS
+from benchmark.models import FAMILIES
+from benchmark.plans.named import SCALES
+from benchmark.records.cells import BASE, HELD_OUT
+from benchmark.report.figures import FIGURES
+from benchmark.report.tables import REPORTS
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="""Benchmark and reproduction suite for **Robust Critical Fine-Tuning** (RiFT, ICCV 2023).
+
+Start with `python -m benchmark table1`: it trains small networks on the embedded digits dataset,
+applies RiFT, evaluates everything and prints the paper's Table 1, in minutes and without network.
+Every command can be stopped at any moment; the same command continues.""",
+    epilog="Cells are named SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
+    "for example quick/digits/resnet10-w16/pgd-at/rift/seed0.",
+)
+app.add_typer(data_app, name="data", rich_help_panel="Data")
+app.add_typer(checkpoints_app, name="checkpoints", rich_help_panel="Data")
+add_table_commands(app)
+add_figure_commands(app)
+app.command("run", rich_help_panel="Cells")(run)
+app.command("status", rich_help_panel="Cells")(status)
+
+
+@app.command("list", rich_help_panel="Cells")
+def list_names() -> None:
+    """Names of everything: scales, datasets, networks, methods, fine-tunings, evaluations, ..."""
+    sections = {
+        "scales": {name: scale.summary for name, scale in SCALES.items()},
+        "datasets": {name: info.label for name, info in DATASETS.items()},
+        "networks": {family.pattern.partition("[")[0]: family.summary for family in FAMILIES.values()},
+        "methods": {name: method.label for name, method in METHODS.items()},
+        "fine-tunings": {
+            BASE: "the adversarially trained base model",
+            BASE + HELD_OUT: "the same, trained without the hold-out",
+        }
+        | {name: f"fine-tunes: {tuning.label}" for name, tuning in TUNINGS.items()}
+        | {
+            f"{MODULE}NAME": f"fine-tunes one module, such as {MODULE}layer2.1.conv2",
+            f"...{ALPHA_1}": "after any of these: the weights as fine-tuned, alpha = 1",
+            f"...{CURVE}": "after any of these: alpha* with every alpha's robust accuracy",
+        },
+        "protocols": {name: protocol.summary for name, protocol in PROTOCOLS.items()}
+        | {f"...{p.suffix}": f"any fine-tuning as {n}" for n, p in PROTOCOLS.items() if p.suffix},
+        "evaluations": {
+            name: f"column {evaluation.label}: {evaluation.summary}"
+            for name, evaluation in EVALUATIONS.items()
+        },
+        "tables": {name: spec.summary for name, spec in REPORTS.items()},
+        "figures": {name: spec.summary for name, spec in FIGURES.items()},
+    }
+    for title, names in sections.items():
+        typer.echo(title)
+        for name, summary in names.items():
+            typer.echo(f"  {name:<31} {summary}")
+
+
+app.command("evaluate", rich_help_panel="Cells")(evaluate)
+app.command("evidence", rich_help_panel="Cells")(evidence)
+app.command("bf16", rich_help_panel="Cells")(bf16)
+app.command("check", rich_help_panel="Results")(check)
+app.command("leaderboard", rich_help_panel="Results")(leaderboard_command)
+app.command("submit", rich_help_panel="Results")(submit)

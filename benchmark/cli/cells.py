@@ -1,0 +1,68 @@
+"""`run` and `status`: make cells named one by one, and show which are made."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.options import (
+    ArtifactsOption,
+    LimitOption,
+    PrecisionOption,
+    ResultsOption,
+    command,
+    say,
+)
+from benchmark.cli.scope import Scope, scale_of
+from benchmark.cli.work import EvaluationsOption, Work, finish, show_states, show_values
+from benchmark.errors import UserError
+from benchmark.plans.plan import Plan
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
+
+
+@command
+def run(
+    work: Work,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Cells to make.")],
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", help="A TOML file, if the keys are of a scale of yours."),
+    ] = None,
+    evaluations: EvaluationsOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Make single cells, each with its base model, and print their records."""
+    named = [Cell.parse(key) for key in keys]
+    chosen = scale_of(named, scale, evaluations, limit, work.precision)
+    cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
+    for cell in cells:
+        Plan.of(cell, chosen)
+    failures = work.make(cells, chosen)
+    show_values(work.store, chosen, cells)
+    finish(failures)
+
+
+@command
+def status(
+    scope: Scope,
+    precision: PrecisionOption = None,
+    results: ResultsOption = Path("results"),
+    artifacts: ArtifactsOption = Path("artifacts"),
+) -> None:
+    """Which cells are done, missing, stale or running."""
+    chosen = scope.chosen(precision=precision)
+    store = Store(results, artifacts)
+    tables = [spec for spec in REPORTS.values() if not spec.audited]
+    listed = [cell for spec in tables for cell in spec.cells(chosen, spec.defaults)]
+    for key in store.keys_on_disk():
+        if key.partition("/")[0] in chosen.slots:
+            try:
+                cell = Cell.parse(key)
+                Plan.of(cell, chosen)
+            except UserError as error:
+                say(f"results/records/{key} is of no cell of this version: {error}")
+            else:
+                listed.append(cell)
+    show_states(store, chosen, scope.matching(list(dict.fromkeys(listed))))

@@ -1,0 +1,159 @@
+"""Which cells a command works on: the flags that choose a scale, and what of it is shown."""
+
+import dataclasses
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+import typer
+
+from benchmark.checkpoints.registry import checkpoint
+from benchmark.cli.options import limited_evaluations, listed, say
+from benchmark.engine.precision import in_precision
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
+from benchmark.plans.named import scale
+from benchmark.plans.scales import Scale
+from benchmark.plans.start import held_out, starting_from
+from benchmark.records.cells import HELD_OUT, Cell, ScaleName
+
+ScaleOption = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        help="What the tables cost: `quick` (digits, minutes), `narrow` and `small` (real images on a "
+        "CPU, hours), `short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path "
+        "of a TOML file with a scale of your own.",
+    ),
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from-checkpoint",
+        metavar="NAME,...",
+        help="Start from these adversarially trained weights instead of training, see `checkpoints "
+        "list`; only what they are of is made and shown. Keys then read SCALE-from-NAME/...",
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """The flags that choose cells of a scale."""
+
+    scale: ScaleOption = "quick"
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only", metavar="GLOB", help="Make only cells whose key matches, such as `*/rift/*`."
+        ),
+    ] = None
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="LIST",
+            help="Seeds instead of the scale's, e.g. 0,1,2; the table is printed, not written.",
+        ),
+    ] = None
+    from_checkpoint: FromOption = None
+
+    def chosen(
+        self,
+        evaluations: str | None = None,
+        limit: int | None = None,
+        *,
+        audited: bool = False,
+        beyond_first: bool = False,
+        precision: str | None = None,
+    ) -> Scale:
+        """Return the scale with what the flags change, and the audit's evaluations if `audited`.
+
+        `beyond_first` is that of `starting_from`, `precision` that of `in_precision`.
+        """
+        chosen = in_precision(scale(self.scale), precision)
+        names = chosen.checkpoints
+        if self.from_checkpoint is not None:
+            if names:
+                raise UserError(
+                    f"--scale {self.scale} starts from checkpoints already; leave --from-checkpoint out"
+                )
+            names = listed(self.from_checkpoint, checkpoint)
+        if names:
+            chosen = starting_from(chosen, names, beyond_first=beyond_first)
+        wanted = chosen.for_audit if audited else chosen.evaluations
+        if evaluations is not None:
+            wanted = listed(evaluations, evaluation)
+        chosen = dataclasses.replace(chosen, evaluations=limited_evaluations(wanted, limit))
+        if self.seeds is None:
+            return chosen
+        parts = self.seeds.split(",")
+        if not all(part.strip().isdecimal() for part in parts):
+            raise UserError(f"--seeds '{self.seeds}' is not a list of whole numbers such as 0,1,2")
+        numbers = tuple(dict.fromkeys(map(int, parts)))
+        if chosen.checkpoints and (other := [seed for seed in numbers if seed not in chosen.seeds]):
+            own = ", ".join(map(str, chosen.seeds))
+            raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")
+        return chosen.with_seeds(numbers)
+
+    def matching(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Return the cells whose key matches `only`. Raises `UserError` if there are none."""
+        matching = [cell for cell in cells if self.only is None or fnmatchcase(cell.key, self.only)]
+        if not matching:
+            raise UserError(
+                f"no cell matches --only '{self.only}'; a key of this scale reads {cells[0].key}"
+            )
+        return matching
+
+
+def scale_of(
+    cells: Sequence[Cell],
+    name: str | None,
+    evaluations: str | None,
+    limit: int | None,
+    precision: str | None = None,
+) -> Scale:
+    """Return the scale of all `cells`, called `name` or as in their keys, as the flags change it.
+
+    It has the checkpoints and the precision that the keys name. Raises `UserError` for a cell of
+    another scale.
+    """
+    known, named, _ = ScaleName.parse(cells[0].scale)
+    names = list(dict.fromkeys(cell.checkpoint for cell in cells if cell.checkpoint is not None))
+    chosen = Scope(name or known).chosen(evaluations, limit, precision=precision or named)
+    if names and not chosen.checkpoints:
+        chosen = starting_from(chosen, names)
+    for cell in cells:
+        if cell.scale not in chosen.slots:
+            raise UserError(
+                f"{cell.key} is of scale '{cell.scale}', not '{chosen.stem}'; run one scale at a time"
+            )
+    return chosen
+
+
+def without_held_out(finetunes: Sequence[str], scale: Scale) -> tuple[str, ...]:
+    """Return `finetunes` without those on a hold-out that the checkpoints of `scale` were trained on.
+
+    For what is shown by default; what the user asks for by name is refused instead.
+    """
+    if all(held_out(name) for name in scale.checkpoints):
+        return tuple(finetunes)
+    kept = tuple(name for name in finetunes if HELD_OUT not in name)
+    if out := [name for name in finetunes if name not in kept]:
+        say(f"left out, since the checkpoints were trained on what they hold out: {', '.join(out)}")
+    return kept
+
+
+def as_shown(scale: Scale, cells: Sequence[Cell], what: str, *, beyond_first: bool = False) -> Scale:
+    """Return `scale` with the checkpoints that `cells` start from; report which `what` leaves out.
+
+    Raises `UserError` if there are no cells.
+    """
+    if not cells:
+        raise UserError(f"{what} is of another dataset or network than the checkpoints; see `table1`")
+    names = [name for name in scale.checkpoints if name in {cell.checkpoint for cell in cells}]
+    if len(names) == len(scale.checkpoints):
+        return scale
+    out = ", ".join(name for name in scale.checkpoints if name not in names)
+    say(f"{what} has no place beside {', '.join(names)} for {out}; name it alone")
+    return starting_from(scale, names, beyond_first=beyond_first)

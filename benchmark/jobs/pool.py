@@ -1,0 +1,146 @@
+"""Many cells: independent base models in parallel processes, each under its lock.
+
+Workers are spawned processes that take one task after another; a task whose lock another command holds
+is put off and waited for at the end, and by then is usually done. A failing cell is noted and the
+others go on. A worker that dies (out of memory, say) fails its task only. Workers end when their parent
+does.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from benchmark.jobs.tasks import Display, Failure, Options, Task
+from benchmark.plans.scales import Scale
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+
+def sweep(
+    tasks: Sequence[Task], scale: Scale, options: Options, jobs: int, display: Display
+) -> list[Failure]:
+    """Make all cells of `tasks`; returns what failed. One job runs in this process."""
+    if not tasks:
+        return []
+    if jobs > 1:
+        return _Pool(scale, options, min(jobs, len(tasks)), display).run(tasks)
+    from benchmark.jobs.worker import Worker
+
+    worker = Worker(scale, options, lambda *event: display.update(0, *event))
+    failures: list[Failure] = []
+    waiting = [(task, False) for task in tasks]
+    while waiting:
+        task, block = waiting.pop(0)
+        try:
+            failures += worker.do(task, block=block)
+            display.finish(0, task.base.key, len(task.cells))
+        except Timeout:
+            waiting.append((task, True))
+    return failures
+
+
+def serve(connection: Connection, scale: Scale, options: Options) -> None:
+    """Body of a worker process: receive (task, block), send events, then the outcome."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    _die_with_parent()
+    from benchmark.jobs.worker import Worker
+
+    worker = Worker(scale, options, lambda *event: connection.send(("progress", event)))
+    while (order := connection.recv()) is not None:
+        task, block = order
+        try:
+            connection.send(("done", worker.do(task, block=block)))
+        except Timeout:
+            connection.send(("busy", None))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+@dataclass
+class _Process:
+    process: "BaseProcess"
+    connection: Connection
+    task: Task | None = None
+
+
+class _Pool:
+    """Worker processes and the tasks between them."""
+
+    def __init__(self, scale: Scale, options: Options, jobs: int, display: Display) -> None:
+        self.scale, self.options, self.jobs, self.display = scale, options, jobs, display
+        self.workers: list[_Process] = []
+        self.waiting: list[tuple[Task, bool]] = []
+        self.failures: list[Failure] = []
+
+    def run(self, tasks: Sequence[Task]) -> list[Failure]:
+        self.waiting = [(task, False) for task in tasks]
+        try:
+            self.workers = [self._spawn() for _ in range(self.jobs)]
+            for worker in self.workers:
+                self._assign(worker)
+            while any(worker.task for worker in self.workers):
+                ready = wait([worker.connection for worker in self.workers if worker.task])
+                for index, worker in enumerate(self.workers):
+                    if worker.connection in ready:
+                        self._receive(index, worker)
+        finally:
+            for worker in self.workers:
+                worker.process.terminate()
+            for worker in self.workers:
+                worker.process.join()
+        return self.failures
+
+    def _spawn(self) -> _Process:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, self.scale, self.options), daemon=True)
+        process.start()
+        theirs.close()
+        return _Process(process, ours)
+
+    def _assign(self, worker: _Process) -> None:
+        worker.task = None
+        if self.waiting:
+            worker.task, block = self.waiting.pop(0)
+            with suppress(BrokenPipeError):  # a worker that died idle is noticed on receiving
+                worker.connection.send((worker.task, block))
+
+    def _receive(self, index: int, worker: _Process) -> None:
+        assert worker.task is not None
+        task = worker.task
+        try:
+            kind, content = worker.connection.recv()
+        except (EOFError, ConnectionError):
+            worker.process.join()
+            reason = f"its process died (exit code {worker.process.exitcode}; out of memory?)"
+            self.failures += [Failure(cell.key, reason, False) for cell in task.cells]
+            self.workers[index] = self._spawn()
+            self._assign(self.workers[index])
+            return
+        if kind == "progress":
+            self.display.update(index, *content)
+            return
+        if kind == "busy":
+            self.waiting.append((task, True))
+        else:
+            self.failures += content
+            self.display.finish(index, task.base.key, len(task.cells))
+        self._assign(worker)

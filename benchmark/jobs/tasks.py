@@ -1,0 +1,107 @@
+"""What a sweep makes and how: tasks, options, failures, and how many processes work on them.
+
+A task is one base model with all its cells.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import psutil
+
+from benchmark.engine.precision import Precision
+from benchmark.engine.takeover import REFUSE, Takeover
+from benchmark.errors import UserError
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import Scale
+from benchmark.plans.states import State, cell_state
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+
+if TYPE_CHECKING:
+    from benchmark.plans.running import Run
+
+MEMORY_PER_JOB = 1.5 * 2**30
+Report = Callable[[str, str, int, int, str], None]
+"""Takes progress: key, stage, units done, their total, a note."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One base model and the cells to make from it."""
+
+    base: Cell
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to work: where things are, on what device, with how many threads per process.
+
+    `memory` limits the activations of a process that measures criticality, in bytes. `make` is
+    called for each cell, and does nothing where that has been done; None makes the cell's records.
+    """
+
+    store: Store
+    data: Path
+    device: str
+    threads: int
+    precision: Precision = field(default_factory=Precision)
+    memory: int | None = None
+    takeover: Takeover = REFUSE
+    make: Callable[["Run"], None] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that could not be made; `user` if the user can mend it (exit code 2)."""
+
+    key: str
+    message: str
+    user: bool
+
+
+class Display(Protocol):
+    """Shows the progress of several workers."""
+
+    def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None: ...
+
+    def finish(self, worker: int, key: str, cells: int) -> None: ...
+
+
+def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
+    """Return tasks for the cells that are not done; later, larger networks of the scale come first.
+
+    Raises `UserError` if a cell is stale: stale records are never overwritten silently.
+    """
+    groups: dict[Cell, list[Cell]] = {}
+    for cell in dict.fromkeys(cells):
+        if cell_state(store, Plan.of(cell, scale), scale.evaluations) is State.DONE:
+            continue
+        for part in (cell.base, cell):
+            if cell_state(store, Plan.of(part, scale), scale.evaluations) is State.STALE:
+                raise UserError(
+                    f"the records of {part.key} are stale (made by another version of its settings); "
+                    "--redo-stale moves them to results/superseded and makes them again"
+                )
+        groups.setdefault(cell.base, []).append(cell)
+    order = {name: place for place, name in enumerate(scale.archs)}
+    bases = sorted(groups, key=lambda base: (-order.get(base.arch, 0), base.key))
+    return [Task(base, tuple(groups[base])) for base in bases]
+
+
+def default_jobs(device: str, threads: int, tasks: int) -> int:
+    """Return as many processes as cores and free memory allow; one on an accelerator."""
+    if device != "cpu":
+        return 1
+    memory = int(psutil.virtual_memory().available // MEMORY_PER_JOB)
+    return max(1, min(cores() // threads, memory, tasks))
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

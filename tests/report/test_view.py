@@ -1,0 +1,57 @@
+"""The reader: what it finds, what it misses, and that it opens each file once."""
+
+from collections import Counter
+
+import pytest
+
+from benchmark.plans.plan import Plan
+from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
+from benchmark.report.view import Found, Missing, View
+from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_making, write_record
+
+
+def test_all_seeds_of_a_fresh_cell_are_needed(store: Store) -> None:
+    """A number appears when its last seed is there."""
+    cells = [cell_at(seed=seed) for seed in BY_HAND.seeds]
+    for cell in cells:
+        assert isinstance(View(store, BY_HAND).accuracy(cells, "clean"), Missing)
+        write_record(store, cell, "clean", 100 * (cell.seed + 1))
+    found = View(store, BY_HAND).accuracy(cells, "clean")
+    assert isinstance(found, Found)
+    assert found.estimate.values == (0.1, 0.2, 0.3)
+
+
+def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
+    """A reader gives the fine-tuning of a fine-tuned cell and nothing for a base model."""
+    write_making(store, cell_at("none"))
+    write_making(store, cell_at("rift"), alpha=0.25)
+    view = View(store, BY_HAND)
+    assert view.finetuning(cell_at("none")) is None
+    assert view.finetuning(cell_at("top-2")) is None
+    made = view.finetuning(cell_at("rift"))
+    assert made is not None
+    assert made.alpha == 0.25
+
+
+def test_plans_are_made_and_files_are_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit and its notes ask for the same cells many times."""
+    write_audit(store)
+    calls: Counter[tuple[str, ...]] = Counter()
+
+    def counted(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*arguments: object) -> object:
+            calls[(name, *map(str, arguments))] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, name in ((Store, "record"), (Store, "making"), (Plan, "of")):
+        counted(owner, name)
+    spec = REPORTS["audit"]
+    spec.build(View(store, AUDIT_BY_HAND), spec.defaults)
+    cells = len(spec.cells(AUDIT_BY_HAND, spec.defaults))
+    assert set(calls.values()) == {1}
+    assert len(calls) <= cells * (len(AUDIT_BY_HAND.evaluations) + 2)
