@@ -254,9 +254,9 @@ def load_checkpoint(
         UserError: for an unknown name, and for a file that is missing or not the registry's.
     """
     from benchmark.checkpoints.registry import checkpoint
-    from benchmark.jobs.checkpoint import load_own, registered_model
+    from benchmark.jobs.checkpoint import load_model_file, registered_model
 
-    model, loaded = load_own(registered_model(checkpoint(name), Path(data_dir)))
+    model, loaded = load_model_file(registered_model(checkpoint(name), Path(data_dir)))
     model.load_state_dict(loaded.state)
     return model.to(device).eval()
 
