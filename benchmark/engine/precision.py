@@ -6,7 +6,8 @@ crafted in bf16 and is always judged in fp32. `auto` takes bf16 where the hardwa
 matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX512-BF16), and fp32
 elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`ascent_in_bf16`). The
 choice depends on the hardware's features alone and never on a timing, so that the same machine always
-makes the same numbers. A scale may fix its precision; what is made in another one then has keys of its own.
+makes the same numbers. A scale may fix its precision; what is made in another one then has keys of
+its own.
 alpha* is decided by attacks in fp32, whatever is asked for: its 0.1-point rule is one image in 1,000,
 which rounding alone can turn.
 
