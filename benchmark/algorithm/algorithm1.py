@@ -54,7 +54,7 @@ def first_gradients(
             progress("criticality: first gradients", tally.examples, len(examples))
         parts = [len(chunk) for batch in examples.batches(batch_size) for chunk in batch.chunks()]
         same = parts == [len(chunk) for chunk in examples.chunks()]
-        exact = not used().rough_ascent
+        exact = not used().ascent_in_bf16
         reference = tally.means() if same and exact else robust_loss(tail.network, examples)
     return dict(zip(modules, totals, strict=True)), reference
 

@@ -59,7 +59,7 @@ class Reached:
 class Ascent:
     """What an ascent of `epochs` epochs came to; `reached` is None if it diverged.
 
-    `constrained` says whether the constraint was ever active.
+    `constrained` tells whether the constraint was ever active.
     """
 
     reached: Reached | None
@@ -111,13 +111,13 @@ def add_gradients(
     """Add to each of `totals` the gradient of the mean cross-entropy over `batch` with respect to one
     of `weights`. Returns the logits (B, K) of each of the batch's chunks.
 
-    This is the one place of a measurement that may be in bf16 (`Precision.rough_ascent`); the losses
+    This is the one place of a measurement that may be in bf16 (`Precision.ascent_in_bf16`); the losses
     that count are taken in fp32 (`robust_loss`).
     """
     seen = []
     for chunk in batch.chunks():
-        rough = used().rough_ascent
-        with torch.autocast(chunk.x_adv.device.type, torch.bfloat16, enabled=rough):
+        bf16 = used().ascent_in_bf16
+        with torch.autocast(chunk.x_adv.device.type, torch.bfloat16, enabled=bf16):
             logits = network(chunk.x_adv)
         logits = logits.to(chunk.x_adv.dtype)
         loss = F.cross_entropy(logits, chunk.labels, reduction="sum") / len(batch)

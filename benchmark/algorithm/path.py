@@ -19,7 +19,7 @@ from benchmark.records.store import Journal
 class Path:
     """Accuracy of `model` on `images` with weights between `start` and `end` (Equation 9).
 
-    Robust accuracy is of one PGD run by `attack` from starts drawn from `seed`. Points that are in
+    Robust accuracy takes one PGD run by `attack` from starts drawn from `seed`. Points that are in
     `journal` are read from it. `grid` are the alphas that will be asked for, for progress alone.
     """
 

@@ -83,7 +83,7 @@ class OfficialInterpolation(Interpolation):
 class Protocol:
     """One reading of the paper. `selects_on` names the data that choose epochs and alpha.
 
-    `criticality(dataset)` says how and where MRC is measured, `released_order` that modules are ranked
+    `criticality(dataset)` tells how and where MRC is measured, `released_order` that modules are ranked
     by it as the released code does, with values that are no maximum (`Candidates.ranked`).
     """
 

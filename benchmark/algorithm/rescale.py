@@ -30,9 +30,9 @@ def rescaled_network(model: nn.Module, module: str, factor: float, images: Tenso
     compared on. Raises `NotRescalable` if `module` has no batch normalisation directly behind it, or
     if something else takes its output too.
     """
-    twin = copy.deepcopy(model).eval()
-    moved = twin.get_submodule(module)
-    norm = _norm_behind(twin, moved, images[:1])
+    rescaled = copy.deepcopy(model).eval()
+    moved = rescaled.get_submodule(module)
+    norm = _norm_behind(rescaled, moved, images[:1])
     if norm is None or norm.running_mean is None or norm.running_var is None:
         raise NotRescalable(f"no batch normalisation stands directly behind {module}")
     with torch.no_grad(), training_mode(model, False):
@@ -41,10 +41,10 @@ def rescaled_network(model: nn.Module, module: str, factor: float, images: Tenso
         norm.running_mean.mul_(factor)
         norm.running_var.mul_(factor**2)
         norm.eps *= factor**2
-        before, after = model(images), twin(images)
+        before, after = model(images), rescaled(images)
     if not torch.allclose(before, after, rtol=0, atol=TOLERANCE * float(before.abs().max())):
         raise NotRescalable(f"not only the batch normalisation behind {module} takes its output")
-    return twin
+    return rescaled
 
 
 @torch.no_grad()

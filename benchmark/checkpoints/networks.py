@@ -1,4 +1,4 @@
-"""Which network a checkpoint belongs to, and what that does to pixels first (no torch)."""
+"""Which network a checkpoint belongs to, and what that does to pixels first."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING

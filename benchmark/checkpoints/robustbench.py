@@ -148,7 +148,7 @@ def load_zoo_checkpoint(
 ) -> "Loaded":
     """The weights in `path`, as `model`, the network of `arch`, would load them.
 
-    As `load_checkpoint`, which says what is accepted and raises `UserError` for the rest;
+    As `load_checkpoint`, which tells what is accepted and raises `UserError` for the rest;
     but the normalisation may be missing from files of `WITHOUT_CONSTANTS`. What RobustBench skips in
     silence has to be said: `entry="last"` for Andriushchenko2020Understanding and
     Kireev2021Effectiveness, and `drop=["model_preact_hl1."]` for the copies of layers in the former.

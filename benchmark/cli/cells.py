@@ -57,7 +57,7 @@ def status(
     tables = [spec for spec in REPORTS.values() if not spec.audited]
     listed = [cell for spec in tables for cell in spec.cells(chosen, spec.defaults)]
     for key in store.keys_on_disk():
-        if key.partition("/")[0] in chosen.slots:
+        if key.partition("/")[0] in chosen.key_names:
             try:
                 cell = Cell.parse(key)
                 Plan.of(cell, chosen)

@@ -40,7 +40,7 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
         chosen, left_out = kept_scales(store)
     else:
         known = None if scale == OWN else scales.scale(scale, results)
-        chosen, left_out = dict.fromkeys((OWN,) if known is None else known.slots, known), []
+        chosen, left_out = dict.fromkeys((OWN,) if known is None else known.key_names, known), []
         name += f"-{OWN if known is None else known.stem}"
     shown = leaderboard(store, chosen, registry(), left_out)
     if not shown.boards:

@@ -124,7 +124,7 @@ def scale_of(
     if names and not chosen.checkpoints:
         chosen = starting_from(chosen, names)
     for cell in cells:
-        if cell.scale not in chosen.slots:
+        if cell.scale not in chosen.key_names:
             raise UserError(
                 f"{cell.key} is of scale '{cell.scale}', not '{chosen.stem}'; run one scale at a time"
             )

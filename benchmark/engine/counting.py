@@ -1,4 +1,4 @@
-"""Counts of correct answers, clean and under PGD; `benchmark.engine.pgd` says when batches matter.
+"""Counts of correct answers, clean and under PGD; `benchmark.engine.pgd` tells when batches matter.
 
 An answer is `RIGHT`, `WRONG`, or `LOST`: its logits are not all finite, and no class is the largest.
 """
@@ -65,7 +65,7 @@ def vanishing(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[
     """At how many of x (B, C, H, W) in [0,1] the gradient of the cross-entropy is exactly zero in every
     pixel, and at how many the cross-entropy is; by `VANISHING`.
 
-    Both are of the model itself in evaluation mode, and so in fp32.
+    Both are taken of the model itself in evaluation mode, and so in fp32.
     """
     leaf = x.contiguous().clone().requires_grad_(True)
     with training_mode(model, False), frozen(model):

@@ -4,7 +4,7 @@ In evaluation mode batch normalisation is gamma (z - mean) / std + beta with fix
 After a convolution z = W x that is a convolution too, with weights gamma / std W and a bias, and so
 two passes over the activations are saved. The copy is folded in this way, lies in channels-last order,
 in which a pixel's channels are neighbours and fill a vector register, and has frozen weights. It is
-cast to bf16 once where `benchmark.engine.precision` says so, instead of at every pass.
+cast to bf16 once where `benchmark.engine.precision` asks for it, instead of at every pass.
 
 Folding changes sums in their last bits only, so that examples crafted on the copy differ from the
 network's own in some pixels whose gradient is next to zero. They are judged by the network itself.
@@ -60,7 +60,7 @@ class AttackCopy:
             self._compiled = torch.compile(self._logits, dynamic=False)
 
     def fits(self, dtype: torch.dtype, device: torch.device, *, compiled: bool) -> bool:
-        """Whether this copy is of that kind."""
+        """Whether this copy has that type, device and compilation."""
         here = next(self.network.parameters()).device
         same = self.dtype == dtype and here == device
         return same and compiled == (self._compiled is not None)
@@ -100,8 +100,8 @@ class MixedPrecision(nn.Module):
     """`network` with its convolutions and matrix products in the precision of `chosen`.
 
     Logits are in the type of the images. Weights stay what they are, and batch normalisation sums in
-    fp32. If `chosen` says so, passes are compiled, in training as well as in evaluation mode, with and
-    without gradients of weights.
+    fp32. If `chosen` asks for it, passes are compiled, in training as well as in evaluation mode, with
+    and without gradients of weights.
     """
 
     def __init__(self, network: nn.Module, chosen: precision.Precision) -> None:
@@ -129,10 +129,10 @@ def cheaper(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor
     """
     network = model.network if isinstance(model, MixedPrecision) else model
     chosen = precision.used()
-    rough = chosen.rough(device)
+    bf16 = chosen.uses_bf16(device)
     if not foldable(network):
-        return MixedPrecision(network, replace(chosen, compiled=False)) if rough else network
-    dtype = torch.bfloat16 if rough else next(network.parameters()).dtype
+        return MixedPrecision(network, replace(chosen, compiled=False)) if bf16 else network
+    dtype = torch.bfloat16 if bf16 else next(network.parameters()).dtype
     known = _copies.get(network)
     if known is not None and known.fits(dtype, device, compiled=chosen.compiled):
         known.follow(network)
@@ -145,7 +145,7 @@ def cheaper(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor
 def trained(model: nn.Module, device: torch.device) -> nn.Module:
     """What adversarial training runs in place of `model`, with the same weights."""
     chosen = precision.used()
-    if not chosen.compiled and not chosen.rough(device):
+    if not chosen.compiled and not chosen.uses_bf16(device):
         return model
     return MixedPrecision(model, chosen)
 

@@ -4,9 +4,10 @@ bf16 has 8 bits of mantissa: enough for the sign of a gradient, which is all tha
 it, and too few to count correct answers, which it shifts by tenths of a point. Hence an example may be
 crafted in bf16 and is always judged in fp32. `auto` takes bf16 where the hardware multiplies bf16
 matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX512-BF16), and fp32
-elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`rough_ascent`). The choice
-depends on the hardware's features alone and never on a timing, so that the same machine always makes
-the same numbers. A scale may fix its precision; what is made in another one then has keys of its own.
+elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`ascent_in_bf16`). The
+choice depends on the hardware's features alone and never on a timing, so that the same machine always
+makes the same numbers. A scale may fix its precision; what is made in another one then has keys of
+its own.
 alpha* is decided by attacks in fp32, whatever is asked for: its 0.1-point rule is one image in 1,000,
 which rounding alone can turn.
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 NAMES = AUTO, FP32, BF16 = "auto", "fp32", "bf16"
 UNITS = "BENCHMARK_BF16_UNITS"
-"""The environment variable that says `yes` or `no` in place of the hardware; processes inherit it."""
+"""The environment variable that answers `yes` or `no` for the hardware; processes inherit it."""
 
 _CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # oneDNN takes the first that is set
 _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
@@ -50,12 +51,12 @@ class Precision:
         if self.name not in NAMES:
             raise UserError(f"unknown precision '{self.name}'; known: {', '.join(NAMES)}")
 
-    def rough(self, device: "torch.device") -> bool:
+    def uses_bf16(self, device: "torch.device") -> bool:
         """Whether gradients of attacks on `device` are in bf16."""
         return self.name == BF16 or (self.name == AUTO and has_bf16_units(device))
 
     @property
-    def rough_ascent(self) -> bool:
+    def ascent_in_bf16(self) -> bool:
         """Whether a measurement of criticality takes its gradients in bf16: only if that is asked for.
 
         Attacks take signs, which rounding leaves alone; an ascent takes the gradient itself, and its
@@ -67,11 +68,11 @@ class Precision:
         """A context in which convolutions and matrix products are in that precision."""
         import torch
 
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.rough(device))
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.uses_bf16(device))
 
     def label(self, device: "torch.device") -> str:
         """What a record says: `fp32`, or that bf16 or compiled kernels were part of it."""
-        made = "bf16, scored in fp32" if self.rough(device) else FP32
+        made = "bf16, scored in fp32" if self.uses_bf16(device) else FP32
         return f"{made}, compiled" if self.compiled else made
 
     def mark(self, device: "torch.device") -> str:

@@ -1,4 +1,4 @@
-"""What becomes of a training state that was made otherwise: refused, or what flags allow (no torch)."""
+"""A training state that was made otherwise: refused, or continued or set aside as flags allow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -41,7 +41,7 @@ class Fitted:
     """What training returns: the log of every epoch and the weights of the best one.
 
     `seconds` is the wall-clock time of all finished epochs, those before a kill included; `resumed`
-    says that there were such epochs, and `begun` what differed when some of them were made. `mean` is
+    tells that there were such epochs, and `begun` what differed when some of them were made. `mean` is
     the mean of the last epochs' weights, empty unless it was asked for.
     """
 

@@ -49,7 +49,7 @@ def _nearer(mean: Tensor, tensor: Tensor, count: int) -> Tensor:
 class StateFile:
     """Where the state of a training of `model` by `optimizer` is kept between its epochs.
 
-    `fingerprint` says what is trained and how; `circumstances` what last bits depend on besides.
+    `fingerprint` identifies what is trained and how; `circumstances`, what last bits depend on besides.
     """
 
     path: Path

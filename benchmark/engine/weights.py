@@ -28,7 +28,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 def load_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of `path`, which must have a seal if `sealed`.
 
-    Raises `UserError` if it is not a whole safetensors file or not what its seal says.
+    Raises `UserError` if it is not a whole safetensors file or not what it was sealed with.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:

@@ -173,7 +173,7 @@ class Workspace:
         return weights
 
     def _file(self, making: Making) -> None:
-        """Write `making`, or make sure that the one on disk is of the same weights."""
+        """Write `making`, or make sure that the one on disk describes the same weights."""
         known = self.store.making(self.cell)
         if known is None:
             self.store.write_making(making)

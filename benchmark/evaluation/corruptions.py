@@ -58,7 +58,7 @@ class Corruptions(Evaluation):
 
     @property
     def role(self) -> str | None:
-        """The paper's column is of 15 corruptions at all severities."""
+        """OOD for the paper's 15 corruptions at all severities."""
         return "OOD" if (self.suite, self.severities) == (15, SEVERITIES) else None
 
     @property

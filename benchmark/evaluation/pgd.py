@@ -95,7 +95,7 @@ class Pgd10x3(Evaluation):
         return Outcome(worst, parts | not_finite(answers.values()), bits)
 
     def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
-        """Correctness under the run that the value is of, the first of them on a tie; 0 or 1."""
+        """Correctness under the worst run, the first of them on a tie; 0 or 1."""
         return min(bits.values(), key=np.count_nonzero).astype(np.float64)
 
 

@@ -67,7 +67,7 @@ class Evaluation(Protocol):
 
     @property
     def family(self) -> str | None:
-        """The attack that it is of, as the title of a ranking; None for what does not attack."""
+        """The family of an attack, as the title of a ranking; None for what does not attack."""
         return None
 
     @property
@@ -133,7 +133,7 @@ class Evaluation(Protocol):
         """The share of each image's trials that were right, from the bits of an `Outcome`; (N,).
 
         Its mean over images is the value of the record, so that two models can be compared image by
-        image. This is the mean over all arrays; an evaluation whose value is not says which counts.
+        image. This is the mean over all arrays; an evaluation whose value is another one overrides it.
         """
         shares: NDArray[np.float64] = np.mean(list(bits.values()), axis=0, dtype=np.float64)
         return shares

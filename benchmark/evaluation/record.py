@@ -131,6 +131,6 @@ class Evaluating:
         return found
 
     def same_model(self, record: Record, data: str) -> bool:
-        """Whether `record` is of these weights and of the test images with the hash `data`."""
+        """Whether `record` has these weights and the test images with the hash `data` behind it."""
         made = record.provenance
         return made.weights_sha256 == self.weights.sha256 and made.data_sha256 == data

@@ -91,7 +91,7 @@ def made(cell: Cell, store: Store) -> tuple[Making, list[Record]]:
 def card(entry: CheckpointEntry, store: Store) -> str:
     """The model card of a registered checkpoint that is of a cell on record.
 
-    Raises `UserError` for one that is of none, and as `made` does.
+    Raises `UserError` for one that belongs to none, and as `made` does.
     """
     if entry.cell is None:
         raise UserError(f"{entry.name} was not made by this suite; see {entry.link or entry.source}")

@@ -6,8 +6,8 @@ Algorithm 1 on examples crafted once, at the adversarially trained weights; a ri
 MRC by Algorithm 1 is the loss at the end of an ascent, which need not be the maximum, so that the bound
 may fail.
 
-Theorem A.4 (Equations 25 to 43) says that MRC is the same in a network that computes the same with one
-layer multiplied by beta (`algorithm.rescale`): the ball grows with the weight (Equation 31). But
+Theorem A.4 (Equations 25 to 43): MRC is the same in a network that computes the same with one layer
+multiplied by beta (`algorithm.rescale`): the ball grows with the weight (Equation 31). But
 the gradient shrinks by beta, and a rate that is absolute, 1 in Algorithm 1, moves the weight by a share
 of it that is beta^2 times smaller: the estimator need not be invariant where the definition is.
 """

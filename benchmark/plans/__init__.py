@@ -1,1 +1,1 @@
-"""What there is to make: scales, plans of their cells, and which of them are made (no torch)."""
+"""What there is to make: scales, plans of their cells, and which of them are made."""

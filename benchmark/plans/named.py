@@ -38,24 +38,24 @@ def scale(name: str, results: Path | None = None) -> Scale:
     return called(name, found)
 
 
-def called(slot: str, scale: Scale) -> Scale:
-    """`scale` as it is in `slot`: starting from a checkpoint, or in another precision than its own.
+def called(name: str, scale: Scale) -> Scale:
+    """`scale` as it is in `name`: starting from a checkpoint, or in another precision than its own.
 
     Raises `UserError` if there is no such checkpoint or precision.
     """
-    _, precision, checkpoint = ScaleName.parse(slot)
+    _, precision, checkpoint = ScaleName.parse(name)
     found = scale if checkpoint is None else starting_from(scale, [checkpoint])
     other = in_precision(found, precision)
     if precision is not None and other == found:
         own = found.precision or "any precision"
-        raise UserError(f"'{slot}' is no other than '{found.stem}', which is in {own}")
+        raise UserError(f"'{name}' is no other than '{found.stem}', which is in {own}")
     return other
 
 
-def arguments(slot: str, results: Path) -> str:
-    """What follows `--scale` to name `slot` on the command line; scales that are not the suite's are
+def arguments(name: str, results: Path) -> str:
+    """What follows `--scale` to give `name` on the command line; scales that are not the suite's are
     filed in `results`."""
-    scale, precision, checkpoint = ScaleName.parse(slot)
+    scale, precision, checkpoint = ScaleName.parse(name)
     flags = (("--precision", precision), ("--from-checkpoint", checkpoint))
     file = scale if scale in SCALES else str(filed(scale, results))
     return " ".join((file, *(f"{flag} {value}" for flag, value in flags if value is not None)))

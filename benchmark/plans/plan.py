@@ -1,4 +1,4 @@
-"""What the code would make of a cell today: the objects behind its names, and their spec (no torch).
+"""What the code would make of a cell today: the objects behind its names, and their spec.
 
 A record is stale when its spec hash is not that of today's plan.
 """

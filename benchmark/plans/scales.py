@@ -61,8 +61,8 @@ class Scale:
     `CriticalitySettings` and `OfficialCriticality`; everything they leave out is as published.
     `networks` overrides `training` further for single networks, and `recipes` for single methods (the
     paper, too, tunes the learning rate); either may also name `seeds` of its own, see `seeds_of`.
-    Table 1 is of the first of `methods`, Table 2 of the others on the first two of `datasets`; Tables
-    2 to 4 are of the first of `archs`, Tables 3 and 4 of the first of `datasets`. `threads` is the
+    Table 1 shows the first of `methods`, Table 2 the others on the first two of `datasets`; Tables 2
+    to 4 show the first of `archs`, Tables 3 and 4 the first of `datasets`. `threads` is the
     number of threads of each process (0: all cores): it is fixed by the scale, because it can change
     the last bits of a sum, while the number of processes cannot. `precision` is that of attacks and
     adversarial training on every machine (None: `auto`); other ones have keys of their own
@@ -94,7 +94,7 @@ class Scale:
         return self.audit or tuple(dict.fromkeys((*self.evaluations, "autoattack")))
 
     @property
-    def slots(self) -> tuple[str, ...]:
+    def key_names(self) -> tuple[str, ...]:
         """What stands for the scale in the keys of its cells: one for each of `checkpoints`, if any."""
         return tuple(f"{self.name}{FROM}{name}" for name in self.checkpoints) or (self.name,)
 
@@ -111,8 +111,8 @@ class Scale:
 
     @cached_property
     def _by_place(self) -> dict[TrainedModel, str]:
-        pairs = zip(self.checkpoints, self.slots, strict=True)
-        return {trained_model(name): slot for name, slot in pairs}
+        pairs = zip(self.checkpoints, self.key_names, strict=True)
+        return {trained_model(name): key_name for name, key_name in pairs}
 
     def seeds_of(self, dataset: str, arch: str, method: str) -> tuple[int, ...]:
         """The seeds of a model and of all its fine-tunings.
@@ -138,10 +138,10 @@ class Scale:
         """Whether there are cells of this model: all that is trained, else that of a checkpoint."""
         return not self.checkpoints or TrainedModel(dataset, arch, method, seed) in self._by_place
 
-    def slot(self, dataset: str, arch: str, method: str, seed: int = 0) -> str:
+    def key_name(self, dataset: str, arch: str, method: str, seed: int = 0) -> str:
         """What stands for the scale in the keys of this model's cells.
 
-        Raises `UserError` if the scale starts from checkpoints and none is of this model.
+        Raises `UserError` if the scale starts from checkpoints and none stands for this model.
         """
         if not self.checkpoints:
             return self.name
@@ -159,11 +159,11 @@ class Scale:
     ) -> list[Cell]:
         """Cells of `methods` (None: the scale's first), all seeds of each model.
 
-        Of a scale that starts from checkpoints only the models that one of them is of: the others are
+        A scale that starts from checkpoints has only the models that they stand for: the others are
         missing and never trained.
         """
         return [
-            Cell(self.slot(dataset, name, chosen, seed), dataset, name, chosen, finetune, seed)
+            Cell(self.key_name(dataset, name, chosen, seed), dataset, name, chosen, finetune, seed)
             for dataset in datasets
             for name in archs
             for chosen in methods or self.methods[:1]

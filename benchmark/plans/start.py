@@ -1,4 +1,4 @@
-"""Cells that start from a checkpoint of the registry instead of adversarial training (no torch).
+"""Cells that start from a checkpoint of the registry instead of adversarial training.
 
 A scale that starts from checkpoints is cut down to their datasets, networks, methods and seeds. Its
 cells have `SCALE-from-NAME` where others have the scale, so that no key, seed, record or file of a
@@ -30,9 +30,9 @@ def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = 
 
     Datasets, networks and methods come in the order of `names`: the first checkpoint is that of
     everything that is of one model. What the scale says of adversarial training is dropped.
-    `beyond_first` is for Table 2, which is of all methods but the first: checkpoints of `FIRST_METHOD`
-    are then left aside. Raises `UserError` if two are of the same model, one is of a dataset that the
-    scale does not have, some network has fewer seeds than another, or none is left.
+    `beyond_first` leaves out checkpoints of `FIRST_METHOD`, as Table 2 does.
+    Raises `UserError` if two stand for one model, one for a dataset that the scale does not have, some
+    network has fewer seeds than another, or none is left.
     """
     places = {name: trained_model(name) for name in dict.fromkeys(names)}
     if beyond_first:
@@ -81,11 +81,11 @@ def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = 
 def start(cell: Cell, scale: "Scale") -> CheckpointEntry | None:
     """The checkpoint that `cell` starts from at `scale`; None if its base model is trained.
 
-    Raises `UserError` if the cell is of another scale, or the checkpoint is not of the cell's model or
+    Raises `UserError` if the cell belongs to another scale, or the checkpoint to another model, or
     has been trained on the images that the cell's protocol holds out.
     """
-    if cell.scale not in scale.slots:
-        raise UserError(f"{cell.key} is not of {' or '.join(scale.slots)}")
+    if cell.scale not in scale.key_names:
+        raise UserError(f"{cell.key} is not of {' or '.join(scale.key_names)}")
     if not scale.checkpoints or cell.checkpoint is None:
         return None
     found, where = checkpoint(cell.checkpoint), trained_model(cell.checkpoint)
@@ -102,7 +102,7 @@ def start(cell: Cell, scale: "Scale") -> CheckpointEntry | None:
 def held_out(name: str) -> bool:
     """Whether a checkpoint has not been trained on the images that this suite holds out.
 
-    A hold-out of other people is of other images, so only a model of this suite can be one.
+    A hold-out of other people has other images, so only a model of this suite can be one.
     """
     cell = checkpoint(name).cell
     return cell is not None and Cell.parse(cell).base.finetune == BASE + HELD_OUT

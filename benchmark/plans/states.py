@@ -1,4 +1,4 @@
-"""Which cells are done, missing, stale or running (no torch)."""
+"""Which cells are done, missing, stale or running."""
 
 from enum import StrEnum
 
@@ -41,7 +41,7 @@ def is_fresh(store: Store, plan: Plan, evaluation: str) -> bool:
 
 
 def is_of(making: Making, plan: Plan) -> bool:
-    """Whether `making` is of weights that the code would make today."""
+    """Whether `making` describes weights that the code would make today."""
     return making.spec_hash == spec_hash(plan.spec)
 
 
@@ -75,7 +75,7 @@ def is_locked(store: Store, plan: Plan) -> bool:
     try:
         with lock.acquire(timeout=0):
             return False
-    except (Timeout, PermissionError):  # held, or another user's: not ours to work on
+    except (Timeout, PermissionError):  # taken, or another user's: not ours to work on
         return True
 
 
@@ -109,7 +109,7 @@ def evidence_spec(plan: Plan) -> Spec:
 def stale_evidence(found: Evidence, store: Store, scale: Scale) -> dict[int, str]:
     """Why the evidence of a seed is not of today's models, by seed; empty if all is as it should be.
 
-    It is stale if the code would make it of other settings today, and if the makings in `store` are of
+    It is stale if the code would measure other settings today, and if the makings in `store` describe
     other weights.
     """
     today = {cell.seed: cell for cell in evidence_cells(scale)}

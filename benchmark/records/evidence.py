@@ -5,7 +5,7 @@
 - Theorem A.4 (Equations 11, 25-43): MRC does not change when a layer is multiplied by a factor that the
   next one takes back. A `Rescaled` is a module's MRC, measured again in such a network.
 
-`benchmark.jobs.theorems` measures them. The file is of the first dataset, network and method of its
+`benchmark.jobs.theorems` measures them. The file holds the first dataset, network and method of its
 scale and has one entry per seed, in order; seeds of the scale may be missing.
 """
 
@@ -43,8 +43,8 @@ class Move(Frozen):
     ball, if it does. `norm_ratio` is ||dW|| / ||W|| of the module's weight. `loss_rise` is in nats per
     example and `accuracy_drop` a fraction, both on the adversarial examples of MRC, with nothing but
     that weight changed, as in the theorem: batch-norm statistics, and a classifier's bias, are those of
-    the adversarially trained model. `..._recrafted` are of the same weights on examples crafted against
-    them from the same starts (the robust loss of Equation 1); `..._with_bn` are of the whole model at
+    the adversarially trained model. `..._recrafted` take the same weights on examples crafted against
+    them from the same starts (the robust loss of Equation 1); `..._with_bn` take the whole model at
     that alpha, statistics and bias included, on MRC's examples.
     """
 

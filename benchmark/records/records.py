@@ -201,8 +201,8 @@ class Checkpoint(Frozen):
 
     `name`, `source` (where the file comes from), `licence`, `what` (the model it really holds) and
     `eps` (of its training) are the registry's at that time; `file_sha256` is the hash of the file, and
-    `notes` has a line for each change to its state dict. The `data_sha256` beside it is of the training
-    images that fine-tuning goes on with; its authors' are not known.
+    `notes` has a line for each change to its state dict. The `data_sha256` beside it hashes the
+    training images that fine-tuning goes on with; its authors' are not known.
     """
 
     kind: Literal["checkpoint"] = "checkpoint"

@@ -162,7 +162,7 @@ _SEAL_BYTES = 32
 class Journal:
     """Finished chunks of unfinished work: arrays by name in a folder, valid for one fingerprint.
 
-    A chunk is one file, renamed into place: a sha256 and the npz that it is of. Chunks left by another
+    A chunk is one file, renamed into place: a sha256 and the npz that it hashes. Chunks left by another
     fingerprint are dropped, and one that is damaged counts as missing: its work is done again.
     """
 

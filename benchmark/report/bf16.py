@@ -1,4 +1,4 @@
-"""`results/bf16.json`: what attacks in bf16 change against fp32, image by image (no torch).
+"""`results/bf16.json`: what attacks in bf16 change against fp32, image by image.
 
 The runs are those of `pgd10x3`, with the random starts of the model's own records, and are judged in
 fp32 either way. The images that change are listed, so that every number shown is counted from the

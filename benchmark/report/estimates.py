@@ -179,7 +179,7 @@ def _of_images(store: Store, models: Sequence[Records]) -> Interval | None:
     shares = [per_image(store, record) for record in records]
     if len(records) == 1 and records[0].n == len(shares[0]):
         return wilson(records[0].k, records[0].n)
-    # The seed is of no cell, so that models that answer alike have the same interval.
+    # The seed belongs to no cell, so that models that answer alike have the same interval.
     return over_images(np.stack(shares), _seed(records[0], records[0].cell.dataset))
 
 

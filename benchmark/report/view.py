@@ -62,7 +62,7 @@ class Found:
 class View:
     """What is on record at `scale`; plans are made and files are read once, and remembered.
 
-    A number is of all seeds that the scale has of the model, or it is missing. `argument` names the
+    A number takes all seeds that the scale has of the model, or it is missing. `argument` names the
     scale behind `--scale`, and `tables` are those whose commands make what is missing.
     """
 

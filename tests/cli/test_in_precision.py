@@ -55,7 +55,7 @@ class TestScale:
     def test_another_is_named_in_keys_files_and_titles(self) -> None:
         """Everything else is as before."""
         other = in_precision(QUICK, BF16)
-        assert (other.slots, other.stem) == (("quick-in-bf16",), "quick-in-bf16")
+        assert (other.key_names, other.stem) == (("quick-in-bf16",), "quick-in-bf16")
         assert (other.precision, other.apart, QUICK.apart) == (BF16, ", precision bf16", "")
         assert replace(other, name="quick", precision=FP32) == QUICK
 
@@ -86,7 +86,7 @@ class TestScale:
         (tmp_path / "scales" / "mine.toml").write_text(text)
         slot = f"mine-in-bf16-from-{CHECKPOINT}"
         found = scale(slot, tmp_path)
-        assert (found.slots, found.stem, found.precision) == ((slot,), slot, BF16)
+        assert (found.key_names, found.stem, found.precision) == ((slot,), slot, BF16)
 
     @pytest.mark.parametrize(
         ("name", "message"),

@@ -159,8 +159,8 @@ def test_bf16_gradients_have_the_signs_of_fp32_ones() -> None:
     info = dataset_info("cifar10")
     model, x = network("resnet18-w8", info).eval(), pictures(info, 8)
     labels = torch.arange(8) % 10
-    exact, rough = gradient(model, x, labels), gradient(AttackCopy(model, torch.bfloat16), x, labels)
-    differ = exact.sign() != rough.sign()
+    exact, bf16 = gradient(model, x, labels), gradient(AttackCopy(model, torch.bfloat16), x, labels)
+    differ = exact.sign() != bf16.sign()
     assert 0 < differ.float().mean() < 0.1
     assert exact[differ].abs().mean() < 0.2 * exact.abs().mean()
 

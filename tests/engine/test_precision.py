@@ -37,9 +37,9 @@ def test_auto_follows_the_processor(
 ) -> None:
     """bf16 where the processor multiplies it, fp32 where it would be emulated or nothing is known."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
-    assert Precision("auto").rough(CPU) is rough
-    assert not Precision("fp32").rough(CPU)
-    assert Precision("bf16").rough(CPU)
+    assert Precision("auto").uses_bf16(CPU) is rough
+    assert not Precision("fp32").uses_bf16(CPU)
+    assert Precision("bf16").uses_bf16(CPU)
 
 
 @pytest.mark.parametrize(("capability", "units"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
@@ -113,12 +113,12 @@ def test_what_is_neither_yes_nor_no_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 def test_other_devices_compute_in_fp32() -> None:
     """Where nothing is known of bf16 it is not used."""
-    assert not Precision("auto").rough(torch.device("mps"))
+    assert not Precision("auto").uses_bf16(torch.device("mps"))
 
 
 def test_criticality_is_in_bf16_only_when_asked() -> None:
     """`auto` leaves its values as they are, on any hardware."""
-    assert [Precision(name).rough_ascent for name in ("auto", "fp32", "bf16")] == [False, False, True]
+    assert [Precision(name).ascent_in_bf16 for name in ("auto", "fp32", "bf16")] == [False, False, True]
 
 
 def test_what_records_say() -> None:

@@ -277,7 +277,7 @@ class TestScale:
         assert (cut.datasets, cut.archs) == (("digits",), ("resnet18-w16", "resnet18-w8"))
         assert (cut.methods, cut.seeds) == (("trades", "pgd-at"), (0,))
         assert (cut.training, cut.networks, cut.recipes) == ({}, {}, {})
-        assert cut.slots == ("by-hand-from-two", "by-hand-from-one")
+        assert cut.key_names == ("by-hand-from-two", "by-hand-from-one")
         assert cut.finetuning == NARROW.finetuning
 
     def test_gives_the_first_checkpoint_to_tables_of_one_model(self, known):
@@ -307,7 +307,7 @@ class TestScale:
             ("cifar10", "resnet18-w16", "two"),
         ]
         with pytest.raises(UserError, match="is of digits/resnet18-w16/pgd-at/seed0"):
-            cut.slot("digits", "resnet18-w16", "pgd-at")
+            cut.key_name("digits", "resnet18-w16", "pgd-at")
 
     def test_shows_numbers_of_its_own_cells_only(self, known, store):
         """What is on record for trained cells stands in no table of a checkpoint's cells."""
@@ -350,7 +350,7 @@ class TestScale:
         """Keys of several checkpoints are of one scale; those of another scale are refused."""
         known({}, {"name": "two", "arch": "resnet18-w16"})
         cells = [RIFT, replace(RIFT, scale="mini-from-two", arch="resnet18-w16")]
-        assert scale_of(cells, str(MINI), None, None).slots == ("mini-from-one", "mini-from-two")
+        assert scale_of(cells, str(MINI), None, None).key_names == ("mini-from-one", "mini-from-two")
         assert scale_of([replace(RIFT, scale="quick-from-one")], None, None, None).name == "quick"
         with pytest.raises(UserError, match="run one scale at a time"):
             scale_of([TRAINED, RIFT], str(MINI), None, None)

@@ -1,7 +1,7 @@
 """Pictures as PNG and SVG with matplotlib: the same bytes for the same numbers and library version.
 
 Nothing here is global: figures are objects without pyplot, and the style below replaces whatever a
-matplotlibrc says while a picture is drawn. Widths are those of a two-column page: 3.4 inches for a
+matplotlibrc holds while a picture is drawn. Widths are those of a two-column page: 3.4 inches for a
 column, 6.9 for both. Colours are those of Okabe and Ito, which colour-blind readers can tell apart.
 matplotlib is imported when something is drawn.
 """

@@ -1,6 +1,6 @@
 """What all figures share: the cells that one needs, what it shows of them, its caption and its files.
 
-A line, bar or dot is of all seeds that the scale has of its model, or it is left out and named as
+A line, bar or dot shows all seeds that the scale has of its model, or it is left out and named as
 missing: never a mean over some of them. Accuracies are fractions, drawn as percents and points.
 """
 

@@ -1,7 +1,7 @@
 """Boards and rankings out of the records.
 
 A board holds what shares scale, dataset, threat model and the data that chose epochs and alpha*; a
-ranking is of one evaluation on the same images. So nothing incomparable is ever ranked together: whole
+ranking has one evaluation on the same images. So nothing incomparable is ever ranked together: whole
 AutoAttack and that of the first 1,000 images are two columns with a ranking each, and one of fewer has
 none. Networks and methods meet in one board, as on other leaderboards. A board is ordered by
 AutoAttack, in the ranked variant that most of its entries have, else by the strongest ranked attack.

@@ -38,8 +38,8 @@ def in_order(names: Iterable[str]) -> list[str]:
 def ranked_by(entries: Mapping[str, int]) -> str | None:
     """The evaluation that a board is ordered by, of the numbers of `entries` that have each.
 
-    Of attacks on enough images it is of the strongest family that there is, there what most entries
-    have, and of two alike the one whose column stands further left. None without such an attack.
+    It is the strongest attack on enough images; of several in one family, what most entries have, and
+    of two alike the one whose column stands further left. None without such an attack.
     """
     attacks = [name for name in entries if evaluation(name).kind == "attack" and ranks(name)]
     return min(

@@ -82,7 +82,7 @@ class Number(_Estimated):
 class Cost(Frozen):
     """Wall-clock seconds, means over the seeds whose makings are on disk, and on what.
 
-    `base_seconds` are of adversarial training, null where it was done elsewhere; `finetune_seconds` of
+    `base_seconds` took adversarial training, null where it was done elsewhere; `finetune_seconds` of
     everything from criticality to alpha*, null for a base model. Work that several fine-tunings share
     is in the one that did it first.
     """
@@ -145,7 +145,7 @@ class BoardEntry(Frozen):
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds that any number is of."""
+        """All seeds behind any number."""
         return tuple(sorted({seed for number in self.numbers.values() for seed in number.seeds}))
 
 

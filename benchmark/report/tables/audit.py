@@ -53,7 +53,7 @@ OVER_SEEDS = "95 % seeds"
 def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
     """Each of `finetunes` after the base model that it starts from, all seeds.
 
-    They are of the first dataset, network and method of `scale`.
+    They belong to the first dataset, network and method of `scale`.
     """
     return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(finetunes))
 

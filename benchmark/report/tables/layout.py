@@ -70,7 +70,7 @@ def with_bases(finetunes: Iterable[str]) -> list[str]:
 
 
 def average(store: Store, models: Models) -> Estimate | None:
-    """Mean accuracy over models, seed by seed; None if any is missing or no seed is of all."""
+    """Mean accuracy over models, seed by seed; None if any is missing or no seed is shared by all."""
     known = _at_shared_seeds(models)
     return None if known is None else estimates.average_accuracy(store, known)
 
