@@ -216,7 +216,8 @@ class Checkpoint(Frozen):
 
 
 class Finetuning(Frozen):
-    """How fine-tuned weights came to be: the modules, the epochs and the interpolation."""
+    """How fine-tuned weights came to be: the modules, blocks or parameters, the epochs and the
+    interpolation. A fine-tuning with a loop of its own logs no epochs; its `best_epoch` is 0."""
 
     kind: Literal["fine-tuning"] = "fine-tuning"
     criticality: list[ModuleCriticality] | None
