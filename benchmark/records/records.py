@@ -216,8 +216,7 @@ class Checkpoint(Frozen):
 
 
 class Finetuning(Frozen):
-    """How fine-tuned weights came to be: the modules, blocks or parameters, the epochs and the
-    interpolation. A fine-tuning with a loop of its own logs no epochs; its `best_epoch` is 0."""
+    """How fine-tuned weights came to be. An `OwnTuning` has no `epochs`, and a `best_epoch` of 0."""
 
     kind: Literal["fine-tuning"] = "fine-tuning"
     criticality: list[ModuleCriticality] | None
