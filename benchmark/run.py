@@ -17,7 +17,7 @@ import torch
 
 from benchmark.algorithm.adversarial_examples import CHUNK
 from benchmark.algorithm.criticality import criticality, criticality_modules
-from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
+from benchmark.algorithm.finetune import trainable_parameters
 from benchmark.algorithm.interpolate import best_alpha, interpolate
 from benchmark.algorithm.path import Path
 from benchmark.algorithm.selection import Candidates
@@ -90,17 +90,19 @@ def rift(run: Run, theta_at: Weights) -> Weights:
     assert chosen is not None
 
     def make() -> Made:
+        network = run.network(theta_at)
         mrc = (
             measure_criticality(run, theta_at) if chosen.selector.needs_criticality else None
         )  # step 1
         modules = chosen.selector.select(  # Equation 7: the module of the lowest MRC
             Candidates(
-                criticality_modules(run.network(theta_at)),
+                criticality_modules(network),
                 mrc,
                 plan.cell.dataset,
                 plan.cell.arch,
                 run.tuning_cell.seed_for("select"),
                 chosen.protocol.released_order,
+                network,
             )
         )
         tuned = fine_tune(run, theta_at, modules)  # step 2, Equation 8
@@ -145,7 +147,8 @@ def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticali
 def fine_tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
     """Step 2, Equation 8: train `modules` alone on clean images; the epoch of the best clean accuracy.
 
-    Shared by the alpha* and the alpha = 1 version of a fine-tuning.
+    Other post-hoc methods may train otherwise (`Tuning.method`). Shared by the alpha* and the alpha = 1
+    version of a fine-tuning.
     """
     plan, model, judged = run.plan, run.network(theta_at), run.selection_images()
     assert plan.finetune is not None
@@ -153,7 +156,7 @@ def fine_tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
         model,
         run.splits.train,
         plan.base.info,
-        CleanTraining(plan.finetune.bn),
+        plan.tuner,
         plan.recipe,
         seed=run.tuning_cell.seed_for("finetune"),
         select=lambda tuned: clean_count(tuned, judged),
@@ -175,7 +178,7 @@ def choose_alpha(
     plan, chosen, judged = run.plan, run.plan.finetune, run.selection_images()
     assert chosen is not None
     if (rule := chosen.interpolation) is None:
-        return 1.0, None, []
+        return chosen.alpha, None, []
     spec: Spec = {"attack": spec_of(plan.attack), "images": len(judged)}
     space, chunk = run.workspace(run.tuning_cell, spec), batch_starts(judged).step
     path = Path(

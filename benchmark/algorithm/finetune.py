@@ -4,22 +4,24 @@ The loop is `benchmark.engine.training.fit`, with clean images in place of adver
 normalisation is in training mode, so that every running statistic of the network moves to clean
 batches although its parameters are frozen; the paper does not say, the released code does so
 (Immortalise/RiFT, main.py). With `bn="frozen"` it is in evaluation mode and the statistics stay.
-Of a chosen module all parameters are trained, as there: the classifier's bias too.
+Of a chosen module all parameters are trained, as there: the classifier's bias too. torch is imported
+where it is needed.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from benchmark.algorithm.selection import Selector
 from benchmark.data.info import LinfAttack
 from benchmark.engine.method import Method
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,26 @@ class CleanTraining(Method):
 
     def inner(
         self,
-        model: nn.Module,
-        x: Tensor,
-        labels: Tensor,
+        model: "nn.Module",
+        x: "Tensor",
+        labels: "Tensor",
         attack: LinfAttack,
-        generator: torch.Generator,
-    ) -> Tensor:
+        generator: "torch.Generator",
+    ) -> "Tensor":
         return x
 
-    def outer(self, model: nn.Module, x: Tensor, x_adv: Tensor, labels: Tensor) -> Tensor:
+    def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":
+        from torch.nn.functional import cross_entropy
+
         with nullcontext() if self.bn == "training" else batch_norm_frozen(model):
-            return F.cross_entropy(model(x_adv), labels)
+            return cross_entropy(model(x_adv), labels)
 
 
 @contextmanager
-def batch_norm_frozen(model: nn.Module) -> Iterator[None]:
+def batch_norm_frozen(model: "nn.Module") -> Iterator[None]:
     """Batch normalisation in evaluation mode inside the block: statistics are used, not updated."""
+    from torch import nn
+
     moved = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
     for module in moved:
         module.eval()
@@ -62,13 +68,17 @@ def batch_norm_frozen(model: nn.Module) -> Iterator[None]:
 
 
 def trainable_parameters(
-    model: nn.Module, selector: Selector, modules: Sequence[str]
+    model: "nn.Module", selector: Selector, chosen: Sequence[str]
 ) -> set[str] | None:
-    """Names of the parameters of `modules`; None for a selector that trains everything."""
+    """Names of the parameters in `chosen`, modules, blocks or parameters; None for a selector that
+    trains everything. Raises `UserError` for a name that has none."""
     if selector.everything:
         return None
-    return {
-        f"{module}.{name}"
-        for module in modules
-        for name, _ in model.get_submodule(module).named_parameters()
-    }
+    every = [name for name, _ in model.named_parameters()]
+    own = {each: {n for n in every if n == each or n.startswith(f"{each}.")} for each in chosen}
+    if empty := [each for each, names in own.items() if not names]:
+        raise UserError(
+            f"'{empty[0]}' was chosen to be trained, but is neither a parameter of the model nor a "
+            "module with any"
+        )
+    return {name for names in own.values() for name in names}

@@ -2,7 +2,8 @@
 
 A name reads TUNING[PROTOCOL][ENDING], such as `rift`, `top-2-held-out` or `rift-official-code-alpha-1`.
 
-- `TUNINGS` is the registry of what is trained: an own post-hoc method is one selector and one line.
+- `TUNINGS` is the registry of what is trained: an own post-hoc method is one entry
+  (docs/own-posthoc.md).
 - `PROTOCOLS` are the readings of the paper: who chooses what on which data. Without a suffix it is the
   paper's text.
 - Endings: none for the fine-tuning's own alpha*, `-alpha-1` for the weights as fine-tuned (the paper
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from benchmark.algorithm import official_code
+from benchmark.algorithm.finetune import CleanTraining
 from benchmark.algorithm.selection import (
     AllLayers,
+    BatchNormAffine,
     LastLayer,
     LeastCritical,
     MostCritical,
@@ -27,6 +30,7 @@ from benchmark.algorithm.selection import (
     Selector,
 )
 from benchmark.data.info import LinfAttack
+from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.recipes import (
     Criticality,
     CriticalitySettings,
@@ -39,6 +43,7 @@ from benchmark.records.cells import HELD_OUT
 
 ALPHA_1, CURVE = "-alpha-1", "-curve"
 MODULE = "module-"
+AS_RELEASED = CleanTraining()
 
 
 @dataclass(frozen=True)
@@ -143,16 +148,22 @@ PROTOCOLS: dict[str, Protocol] = {
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is trained on clean images. `bn` is the mode of batch normalisation meanwhile.
+    """A post-hoc method: `selector` chooses what is trained, `method` trains it.
 
-    `official` is the selector under the released code's protocol, where it is another one.
+    `method` is clean training, an AT method by its name, a `Method` of one's own, whose pieces the
+    training loop takes, or an `OwnTuning`, which has no need of that loop. `official` is the selector
+    under the released code's protocol, where it is another one. `alpha` is the point between both
+    weights that is taken, None: the one that the protocol's rule finds. `weights_of` names another
+    tuning of the same selector and method, whose weights are then interpolated.
     """
 
     name: str
     label: str
     selector: Selector
     official: Selector | None = None
-    bn: Literal["training", "frozen"] = "training"
+    method: Method | OwnTuning | str = AS_RELEASED
+    alpha: float | None = None
+    weights_of: str | None = None
 
 
 _TUNINGS = (
@@ -164,8 +175,16 @@ _TUNINGS = (
     Tuning("top-3", "top 3", LeastCritical(3)),
     Tuning("top-5", "top 5", LeastCritical(5)),
     Tuning("bn-only", "batch-norm statistics only", NoModule()),
-    Tuning("rift-bn-frozen", "non-robust-critical, batch norm frozen", LeastCritical(), bn="frozen"),
+    Tuning(
+        "rift-bn-frozen",
+        "non-robust-critical, batch norm frozen",
+        LeastCritical(),
+        method=CleanTraining("frozen"),
+    ),
     Tuning("random-layer", "random layer", RandomModule()),
+    Tuning("bn-affine", "batch-norm weights and biases", BatchNormAffine()),
+    Tuning("wise-ft", "all layers at alpha 0.5", AllLayers(), alpha=0.5, weights_of="all-layers"),
+    Tuning("critical-adversarial", "robust-critical, by PGD-AT", MostCritical(), method="pgd-at"),
 )
 TUNINGS: dict[str, Tuning] = {tuning.name: tuning for tuning in _TUNINGS}
 
@@ -174,7 +193,9 @@ TUNINGS: dict[str, Tuning] = {tuning.name: tuning for tuning in _TUNINGS}
 class Finetune:
     """One way to turn adversarially trained weights into better ones: a tuning under a protocol.
 
-    `interpolation` None means alpha = 1; `whole_curve`, that robust accuracy is taken at every alpha.
+    `tuning` names the fine-tuning whose weights this one interpolates. `interpolation` None means that
+    nothing is searched and `alpha` is taken; `whole_curve`, that robust accuracy is taken at every
+    alpha.
     """
 
     version: ClassVar[int] = 1
@@ -183,13 +204,10 @@ class Finetune:
     selector: Selector
     protocol: Protocol
     interpolation: Interpolation | None
-    bn: Literal["training", "frozen"] = "training"
+    tuning: str
+    method: Method | OwnTuning | str = AS_RELEASED
+    alpha: float = 1.0
     whole_curve: bool = False
-
-    @property
-    def tuning(self) -> str:
-        """Name of the fine-tuning whose weights this one interpolates."""
-        return self.name.removesuffix(ALPHA_1).removesuffix(CURVE)
 
     @property
     def selects_on(self) -> str:
@@ -199,40 +217,47 @@ class Finetune:
 
 def _finetune(tuning: Tuning, protocol: Protocol, ending: str) -> Finetune:
     official = tuning.official if protocol is OFFICIAL_CODE else None
+    alpha = 1.0 if ending == ALPHA_1 else tuning.alpha
     return Finetune(
         f"{tuning.name}{protocol.suffix}{ending}",
         tuning.label,
         official or tuning.selector,
         protocol,
-        None if ending == ALPHA_1 else protocol.interpolation,
-        tuning.bn,
+        protocol.interpolation if alpha is None else None,
+        f"{tuning.weights_of or tuning.name}{protocol.suffix}",
+        tuning.method,
+        1.0 if alpha is None else alpha,
         whole_curve=ending == CURVE,
     )
 
 
-FINETUNES: dict[str, Finetune] = {
-    made.name: made
-    for protocol in PROTOCOLS.values()
-    for tuning in _TUNINGS
-    for made in (_finetune(tuning, protocol, ending) for ending in ("", ALPHA_1, CURVE))
-}
-
-
 def finetune(name: str) -> Finetune:
     """The fine-tuning called `name`; `module-NAME` fine-tunes one module. Raises `UserError`."""
-    if name in FINETUNES:
-        return FINETUNES[name]
     rest, ending, protocol = name, "", PAPER
     for end in (ALPHA_1, CURVE):
         if rest.endswith(end):
             rest, ending = rest.removesuffix(end), end
     for known in PROTOCOLS.values():
-        if known.suffix and rest.endswith(known.suffix):
+        if known.suffix and rest.endswith(known.suffix) and rest not in TUNINGS:
             rest, protocol = rest.removesuffix(known.suffix), known
-    if (module := rest.removeprefix(MODULE)) and rest.startswith(MODULE):
-        return _finetune(Tuning(rest, module, NamedModule(module)), protocol, ending)
-    suffixes = " or ".join(known.suffix for known in PROTOCOLS.values() if known.suffix)
-    raise UserError(
-        f"unknown fine-tuning '{name}'; known: none (the base model), {', '.join(TUNINGS)}, "
-        f"{MODULE}NAME, each also with {suffixes}, and then {ALPHA_1}"
-    )
+    tuning = TUNINGS.get(rest)
+    if tuning is None and (module := rest.removeprefix(MODULE)) and rest.startswith(MODULE):
+        tuning = Tuning(rest, module, NamedModule(module))
+    if tuning is None:
+        suffixes = " or ".join(known.suffix for known in PROTOCOLS.values() if known.suffix)
+        raise UserError(
+            f"unknown fine-tuning '{name}'; known: none (the base model), {', '.join(TUNINGS)}, "
+            f"{MODULE}NAME, each also with {suffixes}, and then {ALPHA_1}"
+        )
+    if tuning.alpha is not None and ending == CURVE:
+        raise UserError(f"{rest} is at alpha = {tuning.alpha:g} and searches none; leave out '{CURVE}'")
+    return _finetune(tuning, protocol, ending)
+
+
+FINETUNES: dict[str, Finetune] = {
+    name: finetune(name)
+    for protocol in PROTOCOLS.values()
+    for tuning in _TUNINGS
+    for ending in ("", ALPHA_1, *([] if tuning.alpha is not None else [CURVE]))
+    for name in [f"{tuning.name}{protocol.suffix}{ending}"]
+}

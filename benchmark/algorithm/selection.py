@@ -1,14 +1,17 @@
-"""Which modules a fine-tuning moves (paper, Equation 7, and the rows of Tables 3 and 4; no torch)."""
+"""What a fine-tuning moves (paper, Equation 7, and the rows of Tables 3 and 4; no torch)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
 from benchmark.algorithm.official_code import readme_module
 from benchmark.errors import UserError
 from benchmark.records.records import ModuleCriticality
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,8 @@ class Candidates:
 
     `modules` are the names of all Conv/Linear modules, input first; `criticality` is None unless the
     selector needs it; `seed` is for selectors that draw. `released_order` ranks as the released code
-    does.
+    does. `network` is the network itself; its tensors have shapes and no values where a choice on
+    record is taken again.
     """
 
     modules: Sequence[str]
@@ -26,6 +30,7 @@ class Candidates:
     arch: str
     seed: int
     released_order: bool = False
+    network: "nn.Module | None" = None
 
     @property
     def ranked(self) -> list[str]:
@@ -62,7 +67,7 @@ class Selector(Protocol):
     everything: ClassVar[bool] = False
 
     def select(self, given: Candidates) -> list[str]:
-        """Names among `given.modules`."""
+        """Names of what is trained: modules, blocks, which stand for all in them, or parameters."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,25 @@ class RandomModule(Selector):
     def select(self, given: Candidates) -> list[str]:
         draw = np.random.Generator(np.random.Philox(given.seed))
         return [given.modules[int(draw.integers(len(given.modules)))]]
+
+
+@dataclass(frozen=True)
+class BatchNormAffine(Selector):
+    """Weight and bias of every batch normalisation: a scale and a shift for each channel."""
+
+    version: ClassVar[int] = 1
+
+    def select(self, given: Candidates) -> list[str]:
+        from torch.nn.modules.batchnorm import _BatchNorm
+
+        assert given.network is not None
+        named = given.network.named_modules()
+        found = [name for name, m in named if isinstance(m, _BatchNorm) and m.affine]
+        if not found:
+            raise UserError(
+                f"{given.arch} has no batch normalisation with a weight to train; choose modules"
+            )
+        return found
 
 
 @dataclass(frozen=True)

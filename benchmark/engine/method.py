@@ -1,14 +1,21 @@
-"""What an adversarial-training method is to the training loop."""
+"""What a method is to the training loop, and what one that has no need of the loop is instead."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from benchmark.data.info import LinfAttack
+from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.recipes import Recipe
+from benchmark.progress import Progress
+from benchmark.records.records import Count
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from benchmark.data.images import Split
 
 
 class Method(Protocol):
@@ -45,3 +52,38 @@ class Method(Protocol):
     def after_step(self, model: "nn.Module", x: "Tensor") -> None:
         """Runs after each optimiser step, in training mode."""
         return
+
+
+@dataclass(frozen=True)
+class TuningTask:
+    """What an `OwnTuning` is told beside model, images and recipe.
+
+    `info` has the augmentation and the threat model, `seed` is where every random draw begins, and
+    `score(model)` counts right answers on the images that choose epochs and alpha*.
+    """
+
+    info: DatasetInfo
+    seed: int
+    score: "Callable[[nn.Module], Count]"
+    progress: Progress
+
+
+class OwnTuning(ABC):
+    """A fine-tuning with a loop, an optimiser or an average of its own.
+
+    A frozen dataclass whose fields are hyperparameters and stand in the spec; `version` is raised when
+    numbers may change.
+    """
+
+    version: ClassVar[int]
+
+    @abstractmethod
+    def tune(
+        self, model: "nn.Module", images: "Split", recipe: Recipe, task: TuningTask
+    ) -> "Mapping[str, Tensor]":
+        """Return the state dict of `model` after fine-tuning on `images`.
+
+        `model` has the weights of the base and is in evaluation mode; only the parameters that were
+        selected ask for gradients, and no other may differ at the end. Statistics of batch
+        normalisation may.
+        """

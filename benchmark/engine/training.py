@@ -109,7 +109,7 @@ def fit(
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
-    parameters = _freeze_all_but(model, trainable)
+    parameters = freeze_all_but(model, trainable)
     optimizer = torch.optim.SGD(
         [{"params": [*parameters.values()]}],  # a group may be empty
         lr=recipe.lr,
@@ -200,7 +200,8 @@ def training_step(
     return loss.detach()
 
 
-def _freeze_all_but(model: nn.Module, names: Collection[str] | None) -> dict[str, nn.Parameter]:
+def freeze_all_but(model: nn.Module, names: Collection[str] | None) -> dict[str, nn.Parameter]:
+    """Make only the parameters in `names` (None: all) ask for gradients; return them by name."""
     if unknown := set(names or ()) - {name for name, _ in model.named_parameters()}:
         raise ValueError(f"not parameters of the model: {', '.join(sorted(unknown))}")
     chosen = {}

@@ -9,10 +9,15 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 
+from benchmark.data.images import Split
+from benchmark.data.info import DatasetInfo
+from benchmark.engine.method import Method, OwnTuning
+from benchmark.engine.own_tuning import tuned_by
 from benchmark.engine.precision import used
 from benchmark.engine.provenance import device_name, journaled, machine_versions, provenance
+from benchmark.engine.recipes import Recipe
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training import Fitted, fit
 from benchmark.engine.training_state import TrainingState
@@ -22,6 +27,7 @@ from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
 from benchmark.records.records import (
     CellName,
+    Count,
     EpochLog,
     Finetuning,
     Making,
@@ -143,16 +149,32 @@ class Workspace:
             progress=self.progress,
         )
 
-    def fit_once(self, *what: Any, **how: Any) -> Fitted:
-        """What `fit` returned to this or another cell that shares the files, or returns now."""
+    def fit_once(
+        self,
+        model: nn.Module,
+        split: Split,
+        info: DatasetInfo,
+        method: Method | OwnTuning,
+        recipe: Recipe,
+        **how: Any,
+    ) -> Fitted:
+        """What `fit`, or an own tuning, returned to this or another cell that shares the files, or
+        returns now."""
         path = self.file("finetuned.safetensors")
         if path.exists():
             state, kept = load_tensors(path, sealed=True)
             if kept.get("fingerprint") == self.fingerprint:
                 log, begun = _LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
+                if not log:
+                    best = Count.model_validate_json(kept["best"])
+                    return Fitted([], 0, best, state, None, resumed=False, begun=begun)
                 return Fitted.of(TrainingState(len(log), log, state, begun=begun), resumed=False)
-        fitted = self.fit(*what, **how)
+        if isinstance(method, OwnTuning):
+            fitted = tuned_by(method, model, split, info, recipe, progress=self.progress, **how)
+        else:
+            fitted = self.fit(model, split, info, method, recipe, **how)
         told = {"log": _LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
+        told["best"] = fitted.best.model_dump_json()
         save_tensors(path, fitted.state, {"fingerprint": self.fingerprint} | told)
         self.file("finetuning.safetensors").unlink(missing_ok=True)
         return fitted

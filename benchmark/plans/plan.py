@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from baselines import method
+from benchmark.algorithm.finetune import CleanTraining
 from benchmark.algorithm.protocols import PAPER, Finetune, finetune
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalised
 from benchmark.data import dataset_info
 from benchmark.data.hold_out import HoldOut
 from benchmark.data.info import DatasetInfo, LinfAttack
-from benchmark.engine.method import Method
+from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
@@ -118,6 +119,13 @@ class Plan:
         return self.finetune.protocol.interpolation.attack(threat) if self.finetune else threat
 
     @cached_property
+    def tuner(self) -> Method | OwnTuning:
+        """What trains the chosen parameters. Raises `UserError` for an unknown AT method."""
+        assert self.finetune is not None
+        chosen = self.finetune.method
+        return method(chosen) if isinstance(chosen, str) else chosen
+
+    @cached_property
     def criticality_spec(self) -> Spec:
         """What the criticality of the base model's modules depends on."""
         return {
@@ -146,21 +154,25 @@ class Plan:
             "criticality": self.criticality_spec if needed else None,
             "selector": spec_of(self.finetune.selector),
             "recipe": spec_of(self.recipe),
-        } | ({"bn": self.finetune.bn} if self.finetune.bn != "training" else {})
+        } | _unlike_clean(self.tuner)
 
     @cached_property
     def spec(self) -> Spec:
         """Everything that the weights of the cell depend on."""
         if self.finetune is None:
             return self.base.spec
-        return {
-            "type": "finetune",
-            "version": self.finetune.version,
-            "key": self.cell.key,
-            "tuning": self.tuning_spec,
-            "interpolation": spec_of(self.finetune.interpolation),
-            "selects_on": self.finetune.selects_on,
-        } | ({"whole_curve": True} if self.finetune.whole_curve else {})
+        return (
+            {
+                "type": "finetune",
+                "version": self.finetune.version,
+                "key": self.cell.key,
+                "tuning": self.tuning_spec,
+                "interpolation": spec_of(self.finetune.interpolation),
+                "selects_on": self.finetune.selects_on,
+            }
+            | ({"whole_curve": True} if self.finetune.whole_curve else {})
+            | ({"alpha": self.finetune.alpha} if self.finetune.alpha != 1 else {})
+        )
 
     def evaluation_spec(self, name: str) -> Spec | None:
         """What the record of evaluation `name` depends on; None if the dataset has no such data."""
@@ -168,6 +180,13 @@ class Plan:
         if chosen is None:
             return None
         return {"type": "record", "version": 1, "model": self.spec, "evaluation": chosen}
+
+
+def _unlike_clean(tuner: Method | OwnTuning) -> Spec:
+    """What sets `tuner` apart from clean training as the released code does it."""
+    if type(tuner) is CleanTraining:
+        return {"bn": tuner.bn} if tuner.bn != "training" else {}
+    return {"method": spec_of(tuner)}
 
 
 @dataclass(frozen=True)

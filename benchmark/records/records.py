@@ -216,7 +216,7 @@ class Checkpoint(Frozen):
 
 
 class Finetuning(Frozen):
-    """How fine-tuned weights came to be: the modules, the epochs and the interpolation."""
+    """How fine-tuned weights came to be. An `OwnTuning` has no `epochs`, and a `best_epoch` of 0."""
 
     kind: Literal["fine-tuning"] = "fine-tuning"
     criticality: list[ModuleCriticality] | None

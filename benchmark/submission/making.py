@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from benchmark.algorithm.selection import Candidates
 from benchmark.data import dataset_info
+from benchmark.engine.method import OwnTuning
 from benchmark.engine.recipes import Recipe
 from benchmark.errors import UserError
 from benchmark.models import build
@@ -17,6 +19,9 @@ from benchmark.plans.plan import Plan
 from benchmark.records.records import Checkpoint, Count, Finetuning, Making, Training
 from benchmark.submission.expected import KNOWN_DATA
 from benchmark.submission.read import Problems, shown
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SLACK = 1.001
 """Rounding of the constraint on ||dW|| in fp32."""
@@ -34,7 +39,10 @@ def check_making(making: Making, plan: Plan) -> Problems:
     elif isinstance(details, Training):
         yield from _check_epochs(details, plan.base.recipe, plan)
     else:
-        yield from _check_epochs(details, plan.recipe, plan)
+        if not isinstance(plan.tuner, OwnTuning):
+            yield from _check_epochs(details, plan.recipe, plan)
+        elif details.epochs or details.best_epoch:
+            yield "details.epochs", f"are there, but {plan.cell.finetune} logs none"
         yield from _check_criticality(details, plan)
         yield from _check_modules(details, plan)
         yield from _check_alpha(details, plan)
@@ -90,14 +98,19 @@ def _check_epochs(details: Training | Finetuning, recipe: Recipe, plan: Plan) ->
 
 
 @cache
-def module_names(arch: str, dataset: str) -> tuple[str, ...]:
-    """Names of the modules whose criticality is measured, input first (imports torch)."""
+def network(arch: str, dataset: str) -> "nn.Module":
+    """The network, whose tensors have shapes and no values (imports torch)."""
     import torch
 
+    with torch.device("meta"):
+        return build(arch, dataset_info(dataset))
+
+
+def module_names(arch: str, dataset: str) -> tuple[str, ...]:
+    """Names of the modules whose criticality is measured, input first (imports torch)."""
     from benchmark.algorithm.criticality import criticality_modules
 
-    with torch.device("meta"):
-        return tuple(criticality_modules(build(arch, dataset_info(dataset))))
+    return tuple(criticality_modules(network(arch, dataset)))
 
 
 def _check_criticality(details: Finetuning, plan: Plan) -> Problems:
@@ -136,7 +149,8 @@ def _check_modules(details: Finetuning, plan: Plan) -> Problems:
     names = module_names(cell.arch, cell.dataset)
     seed = replace(cell, finetune=finetune.tuning).seed_for("select")
     released = finetune.protocol.released_order
-    given = Candidates(names, details.criticality, cell.dataset, cell.arch, seed, released)
+    whole = network(cell.arch, cell.dataset)
+    given = Candidates(names, details.criticality, cell.dataset, cell.arch, seed, released, whole)
     try:
         right = finetune.selector.select(given)
     except UserError as error:
@@ -158,8 +172,8 @@ def _check_alpha(details: Finetuning, plan: Plan) -> Problems:
     assert plan.finetune is not None
     rule, name = plan.finetune.interpolation, plan.cell.finetune
     if rule is None:
-        if details.alpha != 1:
-            yield "details.alpha", f"is {details.alpha}, but {name} is at alpha = 1"
+        if details.alpha != (fixed := plan.finetune.alpha):
+            yield "details.alpha", f"is {details.alpha}, but {name} is at alpha = {fixed:g}"
         if details.curve or details.reference is not None:
             yield "details.curve", f"is there, but {name} looks at no other alpha"
         return

@@ -166,15 +166,21 @@ class TestNames:
 
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_each_tuning_under_each_protocol(self, protocol):
-        """Every tuning comes under every protocol, at alpha*, at 1, and with its whole curve."""
+        """Every tuning comes under every protocol, at alpha* or its fixed alpha, and at 1; with its
+        whole curve where there is one."""
         suffix = PROTOCOLS[protocol].suffix
-        for tuning in TUNINGS:
-            own, fixed, curve = (finetune(tuning + suffix + end) for end in ("", ALPHA_1, CURVE))
+        for tuning in TUNINGS.values():
+            own, fixed = (finetune(tuning.name + suffix + end) for end in ("", ALPHA_1))
             assert own.protocol is PROTOCOLS[protocol]
             assert fixed.interpolation is None
-            assert curve.whole_curve
+            assert fixed.alpha == 1
             assert not own.whole_curve
-            assert own.tuning == fixed.tuning == curve.tuning
+            assert own.tuning == fixed.tuning
+            assert (own.interpolation is None) == (tuning.alpha is not None)
+            if tuning.alpha is None:
+                curve = finetune(tuning.name + suffix + CURVE)
+                assert curve.whole_curve
+                assert curve.tuning == own.tuning
 
     @pytest.mark.parametrize(
         "name",
@@ -206,12 +212,14 @@ class TestPlans:
         assert len(set(hashes)) == len(FINETUNES)
 
     def test_weights_are_shared_by_endings_only(self):
-        """alpha*, alpha = 1 and the curve have one tuning spec; nothing else shares it."""
+        """alpha*, alpha = 1 and the curve have one tuning spec, and what names it as its own has it;
+        nothing else shares it."""
         specs = {}
         for name in FINETUNES:
             plan = Plan.of(cell_at(name), BY_HAND)
             specs.setdefault(spec_hash(plan.tuning_spec), set()).add(finetune(name).tuning)
-        assert len(specs) * 3 == len(FINETUNES)
+        own = [tuning for tuning in TUNINGS.values() if tuning.weights_of is None]
+        assert len(specs) == len(own) * len(PROTOCOLS)
         assert all(len(names) == 1 for names in specs.values())
 
     @pytest.mark.parametrize(

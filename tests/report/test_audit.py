@@ -19,7 +19,7 @@ from benchmark.records.records import Count
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues, over_images, over_seeds
-from benchmark.report.tables.audit import AUDITED, audit, audit_cells
+from benchmark.report.tables.audit import AUDITED, SIMPLER, audit, audit_cells
 from benchmark.report.tables.layout import Entry, Table
 from benchmark.report.view import View
 from handmade import (
@@ -394,3 +394,12 @@ def test_per_image_of_the_worst_run_is_the_first_with_the_fewest(trials: np.ndar
     counts = [int(row.sum()) for row in trials]
     assert (found == trials[counts.index(min(counts))]).all()
     assert found.dtype == np.float64
+
+
+def test_simpler_methods_are_shown_when_asked_for(store: Store) -> None:
+    """Each has its rows, and `rift` minus it; the audit that nobody asks anything has none of them."""
+    asked = ("rift", *SIMPLER)
+    labels = [row.labels[0] for row in audit(View(store, AUDIT_BY_HAND), asked).rows]
+    blocks = list(dict.fromkeys(labels))
+    assert blocks[1:] == [*asked, *(f"rift - {name}" for name in SIMPLER)]
+    assert not set(SIMPLER) & set(AUDITED)

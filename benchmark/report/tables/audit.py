@@ -43,7 +43,9 @@ AUDITED = (
     "all-layers",
     "rift-held-out",
 )
-CONTROLS = ("bn-only", "random-layer")
+SIMPLER = ("bn-affine", "wise-ft", "critical-adversarial")
+"""Post-hoc methods that ask for less than RiFT; `audit --protocol` shows those that it names."""
+CONTROLS = ("bn-only", "random-layer", *SIMPLER)
 """What `rift` is also compared with directly, because a gain that is told apart from zero beside one
 that is not does not tell the two apart."""
 

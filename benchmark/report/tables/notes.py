@@ -142,7 +142,7 @@ def chosen(view: View, cells: Sequence[Cell], tuning: str, label: str) -> list[s
         makings = [making for cell in picked if (making := view.finetuning(cell)) is not None]
         if not makings or finetune(tuning).selector.everything:
             continue
-        modules = Counter(", ".join(sorted(making.modules)) or "no module" for making in makings)
+        modules = Counter(_named(making.modules) for making in makings)
         which = "; ".join(f"{m} ({n} of {len(makings)} seeds)" for m, n in modules.most_common())
         alphas = ", ".join(f"{making.alpha:.2f}" for making in makings)
         lines.append(f"{label}, {arch(name).label}: {which}; alpha* by seed {alphas}")
@@ -161,6 +161,13 @@ def chosen(view: View, cells: Sequence[Cell], tuning: str, label: str) -> list[s
     return lines
 
 
+def _named(modules: Sequence[str]) -> str:
+    """The names of a few modules, the number of many."""
+    if len(modules) > _FEW_MODULES:
+        return f"{len(modules)} modules"
+    return ", ".join(sorted(modules)) or "no module"
+
+
 def chosen_on(scale: Scale, finetunes: Sequence[str]) -> str:
     """For a title: what sets `scale` apart, and which data chose epochs and alpha*."""
     data = {name: finetune(name).selects_on for name in finetunes}
@@ -173,4 +180,5 @@ def chosen_on(scale: Scale, finetunes: Sequence[str]) -> str:
     return f"{scale.apart} (epochs and alpha* chosen {'; '.join(parts)})"
 
 
+_FEW_MODULES = 5
 _SELECTS_ON = {"test": "test images", "hold-out": "a hold-out"}

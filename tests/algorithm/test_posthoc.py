@@ -1,0 +1,356 @@
+"""Post-hoc methods beside RiFT's: what moves, by what it is trained, and where it ends."""
+
+import dataclasses
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import benchmark
+from baselines import METHODS
+from benchmark.algorithm.criticality import criticality_modules
+from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
+from benchmark.algorithm.interpolate import interpolate
+from benchmark.algorithm.protocols import TUNINGS, Tuning, finetune
+from benchmark.algorithm.selection import BatchNormAffine, Candidates, LastLayer, LeastCritical
+from benchmark.data.images import Dataset, Split
+from benchmark.engine.method import OwnTuning
+from benchmark.engine.own_tuning import tuned_by
+from benchmark.engine.recipes import FINETUNE_RECIPE
+from benchmark.engine.training import TrainingFailed, training_step
+from benchmark.errors import UserError
+from benchmark.plans.named import scale
+from benchmark.plans.plan import Plan
+from benchmark.plans.running import Run
+from benchmark.progress import silent
+from benchmark.records.cells import Cell
+from benchmark.records.records import Count
+from benchmark.run import adversarial_training, rift
+from benchmark.submission.making import check_making
+from handmade import BY_HAND, cell_at
+from invoking import MINI
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIMPLER = ("bn-affine", "wise-ft", "critical-adversarial")
+PAGE = Path(__file__).parents[2] / "docs" / "own-posthoc.md"
+FEW = {"epochs": 1, "milestones": (), "select_last": 1, "lr": 0.01}
+
+
+@pytest.fixture
+def run(store, digits):
+    """A function that gives the run of a fine-tuning on a few images."""
+    some = Dataset(
+        digits.info,
+        Split(digits.train.images[:128], digits.train.labels[:128]),
+        Split(digits.test.images[:50], digits.test.labels[:50]),
+    )
+
+    def of(name):
+        cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", name, 0)
+        return Run(Plan.of(cell, scale(str(MINI))), some, store, silent)
+
+    return of
+
+
+@pytest.fixture
+def made(run):
+    """A function that makes a fine-tuning: base state, its state, names of parameters, its making."""
+
+    def of(name):
+        this = run(name)
+        base = adversarial_training(this)
+        tuned = rift(this, base)
+        parameters = {name for name, _ in this.network(base).named_parameters()}
+        making = this.store.making(this.plan.cell)
+        assert list(check_making(making, this.plan)) == []
+        return base.state, tuned.state, parameters, making.details
+
+    return of
+
+
+def changed(before, after):
+    """Names of the entries that are not equal to the last bit."""
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_bn_affine_moves_scales_and_shifts(made):
+    """Weights and biases of all batch norms move, no other parameter does; the record names them."""
+    before, after, parameters, details = made("bn-affine-alpha-1")
+    norms = {name.removesuffix(".running_mean") for name in before if name.endswith(".running_mean")}
+    assert set(details.modules) == norms
+    assert details.criticality is None
+    wanted = {f"{norm}.{part}" for norm in norms for part in ("weight", "bias")}
+    assert changed(before, after) & parameters == wanted
+
+
+def test_wise_ft_is_the_mean_of_both_ends(made, monkeypatch):
+    """Every weight and statistic is (a + b) / 2 of the base and of `all-layers-alpha-1`, exactly; the
+    fine-tuning is not made twice, and nothing is searched."""
+    before, end, _, _ = made("all-layers-alpha-1")
+    monkeypatch.setattr("benchmark.engine.workspace.fit", None)
+    _, found, _, details = made("wise-ft")
+    assert (details.alpha, details.curve, details.reference) == (0.5, [], None)
+    for name in before:
+        if before[name].is_floating_point():
+            assert torch.equal(found[name], (before[name] + end[name]) / 2)
+    assert changed(before, found)
+
+
+def test_wise_ft_has_one_point():
+    """Its curve would be a search; without it there are the fixed point and the end."""
+    assert (finetune("wise-ft").alpha, finetune("wise-ft-alpha-1").alpha) == (0.5, 1)
+    with pytest.raises(UserError, match=r"wise-ft is at alpha = 0.5 and searches none"):
+        finetune("wise-ft-curve")
+
+
+def test_critical_adversarial_moves_the_most_critical_module(made, run):
+    """That module's parameters move alone, for as many epochs as any fine-tuning."""
+    before, after, parameters, details = made("critical-adversarial-alpha-1")
+    (chosen,) = details.modules
+    assert chosen == max(details.criticality, key=lambda entry: entry.mrc).module
+    moved = changed(before, after) & parameters
+    assert moved and {name.rpartition(".")[0] for name in moved} == {chosen}
+    assert len(details.epochs) == run("rift").plan.recipe.epochs
+
+
+def test_critical_adversarial_trains_on_examples_in_the_ball(digits, network):
+    """PGD-AT's own examples, within eps and in [0,1], are what the loss is of."""
+    plan = Plan.of(cell_at("critical-adversarial"), BY_HAND)
+    assert plan.tuner == METHODS["pgd-at"]
+    attack = plan.recipe.training_attack(digits.info.threat)
+    x, labels = digits.train.batch(0, 16)
+    seen = []
+    handle = network.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
+    optimizer = torch.optim.SGD(network.linear.parameters(), lr=0.01)
+    draws = torch.Generator().manual_seed(0)
+    training_step(network, x, labels, 0, plan.tuner, attack, optimizer, draws)
+    handle.remove()
+    crafted = seen[-2]  # after the attack's passes, before the clean one that PGD-AT ends with
+    assert len(seen) == attack.steps + 2 and torch.equal(seen[-1], x)
+    assert 0 < float((crafted - x).abs().max()) <= attack.eps + 1e-6
+    assert float(crafted.min()) >= 0 and float(crafted.max()) <= 1
+
+
+@pytest.fixture
+def network(digits):
+    """A ResNet of width 8 with the same weights each time."""
+    from benchmark.models import build
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build("resnet18-w8", digits.info)
+
+
+class TestSpecs:
+    """What a record depends on."""
+
+    def test_new_keys_only_where_something_is_new(self):
+        """Clean training and alpha = 1 are not told; another method and another alpha are."""
+        for name in TUNINGS:
+            spec = Plan.of(cell_at(name), BY_HAND).spec
+            assert ("alpha" in spec) == (name == "wise-ft")
+            assert ("method" in spec["tuning"]) == (name == "critical-adversarial")
+            assert ("bn" in spec["tuning"]) == (name == "rift-bn-frozen")
+        method = Plan.of(cell_at("critical-adversarial"), BY_HAND).tuning_spec["method"]
+        assert method == {"type": "pgd-at", "version": 1, "clean_passes": 1}
+
+    def test_an_own_tuning_stands_in_the_spec(self, monkeypatch):
+        """By its type, version and fields."""
+        monkeypatch.setitem(TUNINGS, "own", Tuning("own", "own", LastLayer(), method=Averaged(0.1)))
+        spec = Plan.of(cell_at("own-held-out-alpha-1"), BY_HAND).tuning_spec
+        assert spec["method"] == {"type": "Averaged", "version": 1, "lr": 0.1}
+        assert spec["tuning"] == "own-held-out"
+
+    def test_an_unknown_at_method_is_refused(self, monkeypatch):
+        """With those there are."""
+        monkeypatch.setitem(TUNINGS, "own", Tuning("own", "own", LastLayer(), method="pgd-ta"))
+        with pytest.raises(UserError, match="pgd-ta"):
+            _ = Plan.of(cell_at("own"), BY_HAND).spec
+
+
+class TestSelection:
+    """Modules, blocks and parameters are named alike."""
+
+    def test_a_block_stands_for_all_in_it(self, network):
+        """A block, a module and a parameter together."""
+        names = ["layer1.0", "linear.bias"]
+        expected = {n for n, _ in network.named_parameters() if n.startswith("layer1.0.")}
+        chosen = trainable_parameters(network, LeastCritical(), names)
+        assert chosen == expected | {"linear.bias"}
+
+    @pytest.mark.parametrize("name", ["layer1.0.conv", "", "linear.bia"])
+    def test_a_name_of_nothing_is_refused(self, network, name):
+        """The beginning of a name is no name."""
+        with pytest.raises(UserError, match=f"^'{name}' was chosen to be trained, but"):
+            trainable_parameters(network, LeastCritical(), ["linear", name])
+
+    def test_a_network_without_batch_norm(self):
+        """There is nothing to train, which is said."""
+        plain = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8, affine=False))
+        given = Candidates(criticality_modules(plain), None, "own", "plain", 0, network=plain)
+        with pytest.raises(UserError, match=r"^plain has no batch normalisation with a weight"):
+            BatchNormAffine().select(given)
+
+
+# --- own loops --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Averaged(OwnTuning):
+    """The mean of the start and one step of gradient descent on all images."""
+
+    version: ClassVar[int] = 1
+    lr: float = 0.1
+
+    def tune(self, model, images, recipe, task):
+        chosen = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        x, labels = images.batch(0, len(images))
+        gradients = torch.autograd.grad(cross_entropy(model(x), labels), list(chosen.values()))
+        with torch.no_grad():
+            for parameter, gradient in zip(chosen.values(), gradients, strict=True):
+                parameter -= self.lr / 2 * gradient
+        return model.state_dict()
+
+
+def test_an_own_loop_goes_all_the_way(made, monkeypatch):
+    """Selected, tuned by its own loop, on record without epochs, and read back by the other ending."""
+    monkeypatch.setitem(TUNINGS, "own", Tuning("own", "own", LastLayer(), method=Averaged()))
+    before, after, parameters, details = made("own-alpha-1")
+    assert changed(before, after) & parameters == {"linear.weight", "linear.bias"}
+    assert (details.epochs, details.best_epoch, details.best.n) == ([], 0, 50)
+    monkeypatch.setattr(Averaged, "tune", None)
+    _, found, _, again = made("own")
+    assert again.best == details.best
+    ends = interpolate(before, after, again.alpha)
+    assert not changed(found, ends)
+
+
+class TestOwnLoopsAreHeld:
+    """To what they selected and to the network."""
+
+    def tuned(self, network, digits, tune, score=lambda model: Count(k=1, n=2)):
+        """`network` tuned by the function `tune`, its classifier selected."""
+
+        class Own(Averaged):
+            def tune(self, model, images, recipe, task):
+                return tune(model)
+
+        return tuned_by(
+            Own(),
+            network,
+            digits.train.first(8),
+            digits.info,
+            FINETUNE_RECIPE,
+            seed=0,
+            select=score,
+            trainable={"linear.weight", "linear.bias"},
+        )
+
+    def test_what_was_not_selected_stays(self, network, digits):
+        """Moving another parameter is refused; statistics may move."""
+
+        def tune(model, name):
+            with torch.no_grad():
+                model.state_dict()[name].add_(1)
+            return model.state_dict()
+
+        with pytest.raises(UserError, match=r"Own moved 'conv1.weight', which its selector does not"):
+            self.tuned(network, digits, lambda model: tune(model, "conv1.weight"))
+        fitted = self.tuned(network, digits, lambda model: tune(model, "bn1.running_mean"))
+        assert torch.equal(network.state_dict()["bn1.running_mean"], fitted.state["bn1.running_mean"])
+        assert all(p.requires_grad for p in network.parameters()) and not network.training
+
+    def test_another_state_is_refused(self, network, digits):
+        """A state with a name too few."""
+
+        def tune(model):
+            return {name: x for name, x in model.state_dict().items() if name != "linear.bias"}
+
+        with pytest.raises(UserError, match=r"return model.state_dict\(\)"):
+            self.tuned(network, digits, tune)
+
+    def test_no_finite_answer(self, network, digits):
+        """A network that answers nothing is no result."""
+        lost = Count(k=0, n=2, not_finite=2)
+        with pytest.raises(TrainingFailed, match="NaN or infinite"):
+            self.tuned(network, digits, lambda model: model.state_dict(), lambda model: lost)
+
+
+# --- the Python door --------------------------------------------------------------------------------
+
+
+class Plain(nn.Module):
+    """A small network of nobody's names."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.head(self.norm(self.stem(x)).relu().mean((2, 3)))
+
+
+@pytest.fixture
+def rift_by(digits):
+    """A function that applies a post-hoc method to `Plain`: the network before, the result."""
+
+    def of(protocol):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            plain = Plain().eval()
+        images = digits.train.first(64).batch(0, 64)
+        others = digits.test.first(32).batch(0, 32)
+        quietly = {"progress": False, "recipe": FEW, "mrc": {"images": 32, "steps": 1}}
+        return plain, benchmark.rift(plain, images, others, protocol=protocol, **quietly)
+
+    return of
+
+
+@pytest.mark.parametrize("name", SIMPLER)
+def test_on_a_network_of_ones_own(rift_by, name):
+    """Each of them works on any network, by its name."""
+    before, found = rift_by(f"{name}-alpha-1")
+    moved = changed(before.state_dict(), found.model.state_dict())
+    parameters = {name for name, _ in before.named_parameters()}
+    expected = {
+        "bn-affine": {"norm.weight", "norm.bias"},
+        "wise-ft": parameters,
+        "critical-adversarial": {n for n in parameters if n.rpartition(".")[0] in found.modules},
+    }
+    # A bias in front of batch norm has no gradient but rounding's.
+    assert moved & parameters | {"stem.bias"} == expected[name] | {"stem.bias"}
+    assert found.alpha == 1
+
+
+def test_the_page_on_own_methods(rift_by):
+    """The code of docs/own-posthoc.md runs as it stands, and all its methods do what they say."""
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    known = dict(TUNINGS)
+    try:
+        exec("\n".join(code), {"__name__": "my_method"})
+        own = [name for name in TUNINGS if name not in known]
+        assert own == ["biases", "averaged-last-layer"]
+        for name in own:
+            before, found = rift_by(f"{name}-alpha-1")
+            moved = changed(before.state_dict(), found.model.state_dict())
+            parameters = {n for n, _ in before.named_parameters()} & moved
+            assert parameters
+            wanted = {"biases": lambda n: n.endswith("bias"), own[1]: lambda n: n.startswith("head.")}
+            assert all(wanted[name](n) for n in parameters)
+    finally:
+        for name in set(TUNINGS) - set(known):
+            del TUNINGS[name]
+
+
+def test_of_defaults():
+    """A tuning that says nothing else is trained on clean images as the released code does."""
+    plain = Tuning("own", "own", LastLayer())
+    assert plain.method == CleanTraining()
+    assert dataclasses.asdict(replace(plain, name="x"))["alpha"] is None
