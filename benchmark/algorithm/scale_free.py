@@ -63,7 +63,7 @@ def _gradient(moving: MovingWeight, tail: Tail) -> tuple[Tensor, tuple[float, fl
     """
     total, tally = torch.zeros_like(moving.weight), Tally()
     logits = add_gradients([total], tail.network, [moving.weight], tail.examples)
-    if used().rough_ascent:
+    if used().ascent_in_bf16:
         return total, robust_loss(tail.network, tail.examples)
     for chunk, answers in zip(tail.examples.chunks(), logits, strict=True):
         tally.add(answers, chunk.labels)
