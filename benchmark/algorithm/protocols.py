@@ -10,7 +10,7 @@ A name reads TUNING[PROTOCOL][ENDING], such as `rift`, `top-2-held-out` or `rift
   accuracy of every alpha of the grid (Figure 1). All share the fine-tuned weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -36,6 +36,7 @@ from benchmark.engine.recipes import (
 )
 from benchmark.errors import UserError
 from benchmark.records.cells import HELD_OUT
+from benchmark.records.plugins import Thing
 
 ALPHA_1, CURVE = "-alpha-1", "-curve"
 MODULE = "module-"
@@ -196,6 +197,12 @@ class Finetune:
         """The data that choose epoch and alpha: `test` or `hold-out`."""
         return self.protocol.selects_on
 
+    @property
+    def things(self) -> tuple[Thing, Thing]:
+        """The names of registries that it is put together from."""
+        suffix = self.protocol.suffix
+        return ("tuning", self.tuning.removesuffix(suffix)), ("protocol", f"rift{suffix}")
+
 
 def _finetune(tuning: Tuning, protocol: Protocol, ending: str) -> Finetune:
     official = tuning.official if protocol is OFFICIAL_CODE else None
@@ -210,12 +217,18 @@ def _finetune(tuning: Tuning, protocol: Protocol, ending: str) -> Finetune:
     )
 
 
-FINETUNES: dict[str, Finetune] = {
-    made.name: made
-    for protocol in PROTOCOLS.values()
-    for tuning in _TUNINGS
-    for made in (_finetune(tuning, protocol, ending) for ending in ("", ALPHA_1, CURVE))
-}
+def finetunings(tunings: Iterable[Tuning], protocols: Iterable[Protocol]) -> dict[str, Finetune]:
+    """Each of `tunings` under each of `protocols`, with every ending, by name."""
+    every = tuple(tunings)
+    return {
+        made.name: made
+        for protocol in protocols
+        for tuning in every
+        for made in (_finetune(tuning, protocol, ending) for ending in ("", ALPHA_1, CURVE))
+    }
+
+
+FINETUNES: dict[str, Finetune] = finetunings(_TUNINGS, PROTOCOLS.values())
 
 
 def finetune(name: str) -> Finetune:

@@ -9,6 +9,7 @@ from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats
 from benchmark.records.cells import Cell
 from benchmark.records.evidence import FACTORS, TUNED, Evidence
+from benchmark.records.plugins import not_loaded
 from benchmark.records.records import Making
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import MAKING, Store
@@ -77,6 +78,11 @@ def is_locked(store: Store, plan: Plan) -> bool:
             return False
     except (Timeout, PermissionError):  # held, or another user's: not ours to work on
         return True
+
+
+def without_plugins(store: Store, cell: Cell) -> str | None:
+    """What a reader says of a cell with results of plug-ins that are not loaded; None if all are."""
+    return next((text for file in store.of(cell) if (text := not_loaded(file.spec))), None)
 
 
 def supersede_stale(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> None:

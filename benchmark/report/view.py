@@ -159,10 +159,12 @@ class View:
             if record is not None and self.state(cell, name) is State.DONE:
                 yield record
 
-    def stale(self, cells: Iterable[Cell]) -> int:
-        """The number of stale records of `cells` under the evaluations of the scale."""
-        names = self.scale.evaluations
-        return sum(self.state(cell, name) is State.STALE for cell in cells for name in names)
+    def stale(self, cells: Iterable[Cell]) -> Iterator[Record]:
+        """The stale records of `cells` under the evaluations of the scale."""
+        for cell, name in product(cells, self.scale.evaluations):
+            record = self.record(cell, name)
+            if record is not None and self.state(cell, name) is State.STALE:
+                yield record
 
     def accuracy(self, cells: Sequence[Cell], name: str) -> Found | Missing:
         """Accuracy of the model that `cells` are the seeds of."""
