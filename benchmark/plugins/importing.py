@@ -142,8 +142,8 @@ def _is_loaded(plugin: Plugin) -> bool:
     there = LOADED.get(plugin.name)
     if there is not None and there.sha256 != plugin.sha256:
         raise UserError(
-            f"plug-in '{plugin.source}': another '{plugin.name}' is loaded, from '{there.source}'; rename "
-            "one, or start Python anew if it was changed"
+            f"plug-in '{plugin.source}': another '{plugin.name}' is loaded, from '{there.source}'; "
+            "rename one, or start Python anew if it was changed"
         )
     return there is not None
 
@@ -153,7 +153,9 @@ def _why(error: BaseException, plugin: Plugin) -> str:
     if isinstance(error, UserError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [error.lineno] if isinstance(error, SyntaxError) else []
-    lines += [frame.lineno for frame in frames if frame.filename == plugin.source]
+    lines = [frame.lineno for frame in frames if frame.filename == plugin.source]
+    text = str(error)
+    if isinstance(error, SyntaxError):
+        text, lines = error.msg, [error.lineno]
     place = f", line {lines[-1]}" if lines else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+    return f"{type(error).__name__}: {' '.join(text.split())}{place}"

@@ -64,3 +64,8 @@ def not_loaded(spec: Any) -> str | None:
 def up_to_date(spec: Any) -> bool:
     """Whether the plug-ins that `spec` names are loaded, and as they were."""
     return all(name in LOADED and LOADED[name].sha256 == sha for name, sha in named_in(spec).items())
+
+
+def flags() -> str:
+    """What names the plug-ins of this process again at the end of a command line."""
+    return "".join(f" --plugin {plugin.source}" for plugin in LOADED.values())

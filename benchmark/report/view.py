@@ -16,6 +16,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, is_of
 from benchmark.records.cells import BASE, Cell, ScaleName
+from benchmark.records.plugins import flags
 from benchmark.records.records import Finetuning, Making, Record
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Store
@@ -247,7 +248,7 @@ class View:
         keys = " ".join(cell.key for cell in cells)
         file = self.argument.partition(" ")[0]  # keys name precision and checkpoint
         own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {file}"
-        return f"python -m benchmark run {keys}{own} --evaluations {name}"
+        return f"python -m benchmark run {keys}{own} --evaluations {name}{flags()}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:
         """Whether a table of the scale shows the evaluation `name` of `cells`."""
@@ -257,7 +258,7 @@ class View:
         return name in self.scale.evaluations and any(set(cells) <= made for made in shown)
 
     def _command(self, name: str) -> str:
-        return f"python -m benchmark {name} --scale {self.argument}"
+        return f"python -m benchmark {name} --scale {self.argument}{flags()}"
 
     @cached_property
     def _cells_of_tables(self) -> dict[str, frozenset[Cell]]:
