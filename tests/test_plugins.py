@@ -245,7 +245,7 @@ def test_others_names_may_exist(tmp_path: Path) -> None:
             "network 'resnet10' exists",
         ),
         (
-            "from benchmark.evaluation import EVALUATIONS as known\nadd.evaluation('Mine', known['clean'])",
+            "from benchmark.evaluation import EVALUATIONS as e\nadd.evaluation('Mine', e['clean'])",
             "evaluation 'Mine': names are of lower-case letters, digits, dots and dashes",
         ),
         (

@@ -59,9 +59,9 @@ def status(
     listed = [cell for spec in tables for cell in spec.cells(chosen, spec.defaults)]
     for key in store.keys_on_disk():
         if key.partition("/")[0] in chosen.slots:
-            why = None
+            why = without_plugins(store, key)
             try:
-                why = without_plugins(store, cell := Cell.parse(key))
+                cell = Cell.parse(key)
                 Plan.of(cell, chosen)
                 listed.append(cell)
             except UserError as error:

@@ -1,9 +1,11 @@
 """Which cells are done, missing, stale or running (no torch)."""
 
+from contextlib import suppress
 from enum import StrEnum
 
 from filelock import Timeout
 
+from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats
@@ -80,9 +82,17 @@ def is_locked(store: Store, plan: Plan) -> bool:
         return True
 
 
-def without_plugins(store: Store, cell: Cell) -> str | None:
-    """What a reader says of a cell with results of plug-ins that are not loaded; None if all are."""
-    return next((text for file in store.of(cell) if (text := not_loaded(file.spec))), None)
+def without_plugins(store: Store, key: str, evaluation: str | None = None) -> str | None:
+    """What a reader says of results at `key` that are of plug-ins which are not loaded; else None.
+
+    Of all of them, or of the record of `evaluation`. Broken files are for others to refuse.
+    """
+    with suppress(UserError):
+        for file in store.of(Cell.parse(key)):
+            asked = evaluation is None or getattr(file, "evaluation", None) == evaluation
+            if asked and (text := not_loaded(file.spec)):
+                return text
+    return None
 
 
 def supersede_stale(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> None:

@@ -1,7 +1,6 @@
 """Models as a leaderboard sees them: all seeds of a cell, and what is on record of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,9 @@ from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation, evaluation_spec
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State
+from benchmark.plans.states import State, without_plugins
 from benchmark.records.cells import BASE, OWN, Cell
-from benchmark.records.plugins import not_loaded, up_to_date
+from benchmark.records.plugins import up_to_date
 from benchmark.records.records import Making, Record
 from benchmark.records.store import MAKING, Store
 from benchmark.report.leaderboard.schema import ChosenOn, LeftOut, Threat
@@ -190,16 +189,9 @@ def _fill(model: Model, cell: Cell, store: Store, view: View | None) -> list[Lef
 
 
 def _of_plugin(store: Store, key: str, name: str | None = None) -> LeftOut | None:
-    """What is said of the record `name` (None: of a whole folder) if a plug-in that is not loaded made
-    it."""
-    found: Sequence[Record | Making] = ()
-    with suppress(UserError):  # no key, or a broken file where nothing is shown of it
-        found = tuple(store.of(Cell.parse(key)))
-    for file in found:
-        of_it = name is None or (isinstance(file, Record) and file.evaluation == name)
-        if of_it and (text := not_loaded(file.spec)):
-            return LeftOut(key=key, evaluation=name, why="plug-in", text=text)
-    return None
+    """What is left out at `key`, or its record `name`, where a plug-in that is not loaded made it."""
+    text = without_plugins(store, key, name)
+    return None if text is None else LeftOut(key=key, evaluation=name, why="plug-in", text=text)
 
 
 def _evaluated_on(record: Record) -> str:
