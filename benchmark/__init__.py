@@ -8,6 +8,7 @@ none imports what stands above it (docs/architecture.md):
     submission   records that somebody else made: read without trust, checked, filed
     report       what only reads records: tables, figures, checks, the leaderboard
     plans        what there is to make: scales, plans of cells, and what of them is made
+    plugins      files of a user's own that add to the registries
     checkpoints  weights from files: the registry, safe loading, RobustBench
     algorithm    RiFT: criticality, selection, fine-tuning, interpolation, readings of the paper
     evaluation   clean, PGD, AutoAttack, corruptions

@@ -11,7 +11,7 @@ A name reads TUNING[PROTOCOL][ENDING], such as `rift`, `top-2-held-out` or `rift
   accuracy of every alpha of the grid (Figure 1). All share the fine-tuned weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -40,6 +40,7 @@ from benchmark.engine.recipes import (
 )
 from benchmark.errors import UserError
 from benchmark.records.cells import HELD_OUT
+from benchmark.records.plugins import Thing
 
 ALPHA_1, CURVE = "-alpha-1", "-curve"
 MODULE = "module-"
@@ -214,6 +215,18 @@ class Finetune:
         """The data that choose epoch and alpha: `test` or `hold-out`."""
         return self.protocol.selects_on
 
+    @property
+    def things(self) -> tuple[Thing, Thing]:
+        """The names of registries that it is put together from."""
+        suffix = self.protocol.suffix
+        return ("tuning", self.tuning.removesuffix(suffix)), ("protocol", f"rift{suffix}")
+
+    @property
+    def entry(self) -> Thing:
+        """Its own name in the registry of tunings, which may interpolate another one's weights."""
+        name = self.name.removesuffix(ALPHA_1).removesuffix(CURVE)
+        return "tuning", name.removesuffix(self.protocol.suffix)
+
 
 def _finetune(tuning: Tuning, protocol: Protocol, ending: str) -> Finetune:
     official = tuning.official if protocol is OFFICIAL_CODE else None
@@ -254,10 +267,16 @@ def finetune(name: str) -> Finetune:
     return _finetune(tuning, protocol, ending)
 
 
-FINETUNES: dict[str, Finetune] = {
-    name: finetune(name)
-    for protocol in PROTOCOLS.values()
-    for tuning in _TUNINGS
-    for ending in ("", ALPHA_1, *([] if tuning.alpha is not None else [CURVE]))
-    for name in [f"{tuning.name}{protocol.suffix}{ending}"]
-}
+def finetunings(tunings: Iterable[Tuning], protocols: Iterable[Protocol]) -> dict[str, Finetune]:
+    """Each of `tunings` under each of `protocols`, with every ending that it can have, by name."""
+    every = tuple(tunings)
+    return {
+        made.name: made
+        for protocol in protocols
+        for tuning in every
+        for ending in ("", ALPHA_1, *(() if tuning.alpha is not None else (CURVE,)))
+        for made in [_finetune(tuning, protocol, ending)]
+    }
+
+
+FINETUNES: dict[str, Finetune] = finetunings(_TUNINGS, PROTOCOLS.values())

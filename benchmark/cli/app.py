@@ -13,13 +13,16 @@ from benchmark.cli.evaluate import evaluate
 from benchmark.cli.evidence import evidence
 from benchmark.cli.figures import add_figure_commands
 from benchmark.cli.leaderboard import leaderboard_command
+from benchmark.cli.options import command
 from benchmark.cli.submit import submit
 from benchmark.cli.tables import add_table_commands
 from benchmark.data import DATASETS
 from benchmark.evaluation import EVALUATIONS
 from benchmark.models import FAMILIES
 from benchmark.plans.named import SCALES
+from benchmark.plugins import installed
 from benchmark.records.cells import BASE, HELD_OUT
+from benchmark.records.plugins import LOADED
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 
@@ -44,6 +47,7 @@ app.command("status", rich_help_panel="Cells")(status)
 
 
 @app.command("list", rich_help_panel="Cells")
+@command
 def list_names() -> None:
     """Names of everything: scales, datasets, networks, methods, fine-tunings, evaluations, ..."""
     sections = {
@@ -70,6 +74,9 @@ def list_names() -> None:
         "tables": {name: spec.summary for name, spec in REPORTS.items()},
         "figures": {name: spec.summary for name, spec in FIGURES.items()},
     }
+    plugins = {name: f"installed; --plugin {name} loads it" for name in installed()}
+    plugins |= {name: f"loaded from {plugin.source}" for name, plugin in LOADED.items()}
+    sections |= {"plug-ins": plugins} if plugins else {}
     for title, names in sections.items():
         typer.echo(title)
         for name, summary in names.items():

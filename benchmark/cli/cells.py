@@ -17,6 +17,7 @@ from benchmark.cli.scope import Scope, scale_of
 from benchmark.cli.work import EvaluationsOption, Work, finish, show_states, show_values
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
+from benchmark.plans.states import without_plugins
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
@@ -58,11 +59,13 @@ def status(
     listed = [cell for spec in tables for cell in spec.cells(chosen, spec.defaults)]
     for key in store.keys_on_disk():
         if key.partition("/")[0] in chosen.key_names:
+            why = without_plugins(store, key)
             try:
                 cell = Cell.parse(key)
                 Plan.of(cell, chosen)
-            except UserError as error:
-                say(f"results/records/{key} is of no cell of this version: {error}")
-            else:
                 listed.append(cell)
+            except UserError as error:
+                why = why or f"of no cell of this version: {error}"
+            if why:
+                say(f"results/records/{key} is {why}")
     show_states(store, chosen, scope.matching(list(dict.fromkeys(listed))))

@@ -45,6 +45,8 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
     shown = leaderboard(store, chosen, registry(), left_out)
     if not shown.boards:
         where = "" if scale is None else f" of scale '{scale}'"
+        others = dict.fromkeys(each.text for each in shown.left_out if each.why == "plug-in")
+        where += f" (some are {', '.join(others)})" if others else ""
         raise UserError(
             f"'{results / 'records'}' holds no record{where} to make a leaderboard of; "
             f"{_source(scale, results)}"

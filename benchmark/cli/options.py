@@ -11,6 +11,7 @@ import typer
 
 from benchmark.errors import UserError
 from benchmark.evaluation.first import FIRST, limited
+from benchmark.plugins import load_all
 from benchmark.records.files import write_atomically
 from benchmark.records.store import Store
 
@@ -65,6 +66,16 @@ DataOption = Annotated[
         help="Where datasets are, or are downloaded to; `data list` says what is there.",
     ),
 ]
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        rich_help_panel=PLACES,
+        help="A file that adds methods, networks, datasets, ... (docs/plugins.md), or the name of "
+        "an installed plug-in; repeatable. Also in BENCHMARK_PLUGINS.",
+    ),
+]
 
 LimitOption = Annotated[
     int | None,
@@ -113,8 +124,8 @@ class Places:
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Turn `function` into a command for typer.
 
-    A parameter that is a dataclass becomes the flags that its fields are. Errors that a user can mend
-    become one line and exit code 2.
+    A parameter that is a dataclass becomes the flags that its fields are. `--plugin` is a flag of every
+    command. Errors that a user can mend become one line and exit code 2.
     """
     signature = inspect.signature(function)
     groups: dict[str, Any] = {}
@@ -128,13 +139,20 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         for field in dataclasses.fields(group):
             flag = inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)
             flags.append(flag)
+    flags.append(
+        inspect.Parameter(
+            "plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginOption
+        )
+    )
 
     @wraps(function)
     def wrapper(**given: Any) -> None:
+        plugins = given.pop("plugin") or ()
         for name, group in groups.items():
             values = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
             given[name] = group(**values)
         try:
+            load_all(plugins)
             function(**given)
         except UserError as error:
             say(f"error: {error}")

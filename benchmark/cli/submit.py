@@ -76,7 +76,7 @@ def submit(
     _say_all("remark", examined.remarks)
     contents, other = _scale_files(handed.entries, named, results)
     clashes = conflicts(handed.entries, there.entries, results)
-    if wrong := [*handed.problems, *examined.problems, *clashes, *other]:
+    if wrong := [*handed.problems, *examined.problems, *examined.foreign, *clashes, *other]:
         _say_all("refused", wrong)
         say(f"nothing was filed: {_counted(wrong)}")
         raise typer.Exit(2)
@@ -102,7 +102,7 @@ def _check(results: Path, expected: Expected, allow_dirty: bool) -> None:
         raise UserError(f"'{results}' has no folder {RECORDS}; name a results tree by --results")
     reading = read([results / RECORDS])
     examined = examine(reading.entries, (), expected, allow_dirty=allow_dirty)
-    _say_all("remark", examined.remarks)
+    _say_all("remark", (*examined.foreign, *examined.remarks))
     wrong = [*reading.problems, *examined.problems]
     _say_all("wrong", wrong)
     ordered = sorted(reading.entries, key=lambda entry: entry.cell)

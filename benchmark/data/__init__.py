@@ -1,9 +1,11 @@
 """Datasets by name: facts about each, and loading into uint8 tensors in memory.
 
-A new dataset is its facts in `info.py`, one file with a `load`, and a line in `DATASETS` and `load`.
+A new dataset is its facts in `info.py`, one file with a `load`, and a line in `DATASETS` and `LOADERS`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,17 +29,31 @@ def dataset_info(name: str) -> DatasetInfo:
 
 def load(name: str, directory: Path) -> "Dataset":
     """Dataset `name`, read from `directory` where it needs files. Raises `UserError` on bad data."""
-    info = dataset_info(name)
-    if info is DIGITS:
-        from benchmark.data import digits
+    return replace(LOADERS[dataset_info(name).name](directory), directory=directory)
 
-        data = digits.load()
-    elif info is TINY_IMAGENET:
-        from benchmark.data import tiny_imagenet
 
-        data = tiny_imagenet.load(directory)
-    else:
-        from benchmark.data import cifar
+def _digits(_directory: Path) -> "Dataset":
+    from benchmark.data import digits
 
-        data = cifar.load(info, directory)
-    return replace(data, directory=directory)
+    return digits.load()
+
+
+def _cifar(info: DatasetInfo, directory: Path) -> "Dataset":
+    from benchmark.data import cifar
+
+    return cifar.load(info, directory)
+
+
+def _tiny_imagenet(directory: Path) -> "Dataset":
+    from benchmark.data import tiny_imagenet
+
+    return tiny_imagenet.load(directory)
+
+
+LOADERS: dict[str, Callable[[Path], "Dataset"]] = {
+    "digits": _digits,
+    "cifar10": partial(_cifar, CIFAR10),
+    "cifar100": partial(_cifar, CIFAR100),
+    "tiny-imagenet": _tiny_imagenet,
+}
+"""What reads a dataset from the data folder, where it needs files."""

@@ -12,6 +12,7 @@ import torch
 
 from benchmark.engine.precision import used
 from benchmark.records.checkout import git
+from benchmark.records.plugins import LOADED
 from benchmark.records.records import PACKAGES, Provenance
 from benchmark.records.specs import Spec, spec_hash
 
@@ -44,6 +45,7 @@ def provenance(
         begun=list(begun),
         weights_sha256=weights,
         data_sha256=data,
+        plugins={name: plugin.sha256 for name, plugin in LOADED.items()},
     )
 
 

@@ -6,6 +6,7 @@ is imported where it is used, so that tables and `status` start without it.
 
 import re
 
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.evaluation.autoattack import Apgd, AutoAttack
 from benchmark.evaluation.clean import Clean
@@ -13,6 +14,8 @@ from benchmark.evaluation.corruptions import GeneratedCorruptions, OfficialCorru
 from benchmark.evaluation.first import FIRST, First
 from benchmark.evaluation.pgd import Pgd10OfficialCode, Pgd10x3
 from benchmark.evaluation.protocol import Evaluation
+from benchmark.records.plugins import made_with
+from benchmark.records.specs import Spec
 
 EVALUATIONS: dict[str, Evaluation] = {
     "clean": Clean(),
@@ -43,3 +46,12 @@ def evaluation(name: str) -> Evaluation:
             "first N test images"
         )
     return First(EVALUATIONS[whole], int(images)) if limit else EVALUATIONS[whole]
+
+
+def evaluation_spec(name: str, info: DatasetInfo) -> Spec | None:
+    """What numbers of the evaluation `name` depend on beside the model, with the plug-in that it is of.
+
+    None if `info` has no data for it. Raises `UserError` if there is no such evaluation.
+    """
+    spec = evaluation(name).spec(info)
+    return None if spec is None else spec | made_with(("evaluation", name.partition(FIRST)[0]))

@@ -18,6 +18,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state
 from benchmark.records.cells import Cell
+from benchmark.records.plugins import LOADED, Plugin
 from benchmark.records.store import Store
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Options:
 
     `memory` limits the activations of a process that measures criticality, in bytes. `make` is
     called for each cell, and does nothing where that has been done; None makes the cell's records.
+    `plugins` are those that a worker imports; as a rule, those of this process.
     """
 
     store: Store
@@ -52,6 +54,7 @@ class Options:
     memory: int | None = None
     takeover: Takeover = REFUSE
     make: Callable[["Run"], None] | None = None
+    plugins: tuple[Plugin, ...] = field(default_factory=lambda: tuple(LOADED.values()))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from benchmark.jobs.tasks import Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
+from benchmark.plugins import load_again
 from benchmark.records.cells import Cell
 from benchmark.run import run_cell
 
@@ -55,6 +56,7 @@ class Worker:
 
         options = self.options
         try:
+            load_again(options.plugins)
             plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
             run = Run(plan, data, options.store, progress, options.memory, options.takeover)
             if options.make is None:

@@ -18,15 +18,21 @@ from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.errors import UserError
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation_spec
 from benchmark.models import Arch, arch
 from benchmark.plans.scales import Scale, of_recipe
 from benchmark.plans.start import start, tensors_of
 from benchmark.records.cells import BASE, Cell
+from benchmark.records.plugins import Thing, made_with
 from benchmark.records.specs import Spec, spec_of
 
 if TYPE_CHECKING:
     from benchmark.checkpoints.robustbench import ZooArch
+
+
+def _things(info: DatasetInfo, arch: "Arch | ZooArch") -> tuple[Thing, Thing]:
+    """What a plug-in may have added for `info` and `arch`."""
+    return ("dataset", info.name), ("network", arch.family if isinstance(arch, Arch) else "")
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class BasePlan:
     @cached_property
     def spec(self) -> Spec:
         """Everything that the trained weights depend on, but for hardware and library versions."""
+        what = _things(self.info, self.arch)
+        held_out: Spec = {"hold_out": spec_of(self.hold_out)} if self.hold_out else {}
         if self.checkpoint is not None:
             return {
                 "type": "checkpoint",
@@ -74,7 +82,9 @@ class BasePlan:
                 "dataset": self.info.spec,
                 "arch": spec_of(self.arch),
                 **tensors_of(self.checkpoint),
-            } | ({"hold_out": spec_of(self.hold_out)} if self.hold_out else {})
+                **held_out,
+                **made_with(*what),
+            }
         return {
             "type": "adversarial-training",
             "version": 1,
@@ -83,7 +93,9 @@ class BasePlan:
             "arch": spec_of(self.arch),
             "method": spec_of(self.method),
             "recipe": spec_of(self.recipe),
-        } | ({"hold_out": spec_of(self.hold_out)} if self.hold_out else {})
+            **held_out,
+            **made_with(*what, ("method", self.cell.method)),
+        }
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,7 @@ class Plan:
             "base": self.base.spec,
             "settings": spec_of(self.criticality),
             "attack": spec_of(self.attack),
+            **made_with(*(self.finetune.things[1:] if self.finetune else ())),
         }
 
     @cached_property
@@ -154,7 +167,9 @@ class Plan:
             "criticality": self.criticality_spec if needed else None,
             "selector": spec_of(self.finetune.selector),
             "recipe": spec_of(self.recipe),
-        } | _unlike_clean(self.tuner)
+            **_unlike_clean(self.tuner),
+            **made_with(*self.finetune.things),
+        }
 
     @cached_property
     def spec(self) -> Spec:
@@ -172,11 +187,12 @@ class Plan:
             }
             | ({"whole_curve": True} if self.finetune.whole_curve else {})
             | ({"alpha": self.finetune.alpha} if self.finetune.alpha != 1 else {})
+            | (made_with(entry) if (entry := self.finetune.entry) not in self.finetune.things else {})
         )
 
     def evaluation_spec(self, name: str) -> Spec | None:
         """What the record of evaluation `name` depends on; None if the dataset has no such data."""
-        chosen = evaluation(name).spec(self.base.info)
+        chosen = evaluation_spec(name, self.base.info)
         if chosen is None:
             return None
         return {"type": "record", "version": 1, "model": self.spec, "evaluation": chosen}
@@ -200,7 +216,7 @@ class CheckpointPlan:
 
     def evaluation_spec(self, name: str) -> Spec | None:
         """What the record of evaluation `name` depends on; None if the dataset has no such data."""
-        chosen = evaluation(name).spec(self.info)
+        chosen = evaluation_spec(name, self.info)
         if chosen is None:
             return None
         model: Spec = {
@@ -210,5 +226,6 @@ class CheckpointPlan:
             "dataset": self.info.spec,
             "arch": spec_of(self.arch),
             "weights_sha256": self.weights_sha256,
+            **made_with(*_things(self.info, self.arch)),
         }
         return {"type": "record", "version": 1, "model": model, "evaluation": chosen}

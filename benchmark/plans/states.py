@@ -1,14 +1,17 @@
 """Which cells are done, missing, stale or running."""
 
+from contextlib import suppress
 from enum import StrEnum
 
 from filelock import Timeout
 
+from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats
 from benchmark.records.cells import Cell
 from benchmark.records.evidence import FACTORS, TUNED, Evidence
+from benchmark.records.plugins import not_loaded
 from benchmark.records.records import Making
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import MAKING, Store
@@ -77,6 +80,19 @@ def is_locked(store: Store, plan: Plan) -> bool:
             return False
     except (Timeout, PermissionError):  # taken, or another user's: not ours to work on
         return True
+
+
+def without_plugins(store: Store, key: str, evaluation: str | None = None) -> str | None:
+    """What a reader says of results at `key` that are of plug-ins which are not loaded; else None.
+
+    Of all of them, or of the record of `evaluation`. Broken files are for others to refuse.
+    """
+    with suppress(UserError):
+        for file in store.of(Cell.parse(key)):
+            asked = evaluation is None or getattr(file, "evaluation", None) == evaluation
+            if asked and (text := not_loaded(file.spec)):
+                return text
+    return None
 
 
 def supersede_stale(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> None:

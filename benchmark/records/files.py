@@ -2,10 +2,11 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
 
 from benchmark.errors import UserError, first_problem
 
@@ -14,6 +15,17 @@ class Frozen(BaseModel):
     """A schema: no fields but those declared, and none that changes once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sparse(Frozen):
+    """A schema whose files hold the field `sparse` only where it is neither 0 nor empty."""
+
+    sparse: ClassVar[str]
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = serialize(self)
+        return {name: value for name, value in fields.items() if value or name != self.sparse}
 
 
 M = TypeVar("M", bound=BaseModel)

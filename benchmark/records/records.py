@@ -3,15 +3,16 @@
 Accuracies are counts k of n; `value` = k / n is kept beside them for readers of the JSON.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat, model_serializer, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from benchmark.records.cells import Cell
-from benchmark.records.files import Frozen, parse_model
+from benchmark.records.files import Frozen, Sparse, parse_model
+from benchmark.records.plugins import PLUGINS
 from benchmark.records.specs import Spec, spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -26,10 +27,11 @@ VANISHING = ZERO_GRADIENTS, ZERO_LOSSES = "zero-gradients", "zero-losses"
 cross-entropy itself, is exactly zero in fp32."""
 
 
-class Count(Frozen):
+class Count(Sparse):
     """`k` correct of `n`. Of the others `not_finite` had a NaN or an infinity among their logits; files
     hold that number only where it is not 0."""
 
+    sparse: ClassVar[str] = "not_finite"
     k: int = Field(ge=0)
     n: int = Field(gt=0)
     not_finite: int = Field(default=0, ge=0)
@@ -41,11 +43,6 @@ class Count(Frozen):
         if self.k + self.not_finite > self.n:
             raise ValueError(f"not_finite = {self.not_finite} is more than n - k = {self.n - self.k}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_zero(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        fields = serialize(self)
-        return {name: value for name, value in fields.items() if value or name != "not_finite"}
 
     @classmethod
     def of(cls, answers: NDArray[Any]) -> Self:
@@ -84,7 +81,7 @@ class CellName(Frozen):
         return Cell(**self.model_dump())
 
 
-class Provenance(Frozen):
+class Provenance(Sparse):
     """Where, when and with what a number was made.
 
     `commit` is None outside a git checkout, `dirty` whether tracked files differed from it; `started`
@@ -92,9 +89,11 @@ class Provenance(Frozen):
     `started` otherwise; `resumed` whether an interrupted attempt had done a part of the work, and
     `begun` what was different then, if anything was. `chunk` is the number of images that were
     classified, and attacked by PGD, at once; `benchmark.engine.pgd` tells on which hardware it matters,
-    and AutoAttack's is in its spec.
+    and AutoAttack's is in its spec. `plugins` are the sha256 of those that were loaded, by name; files
+    hold them where there were some.
     """
 
+    sparse: ClassVar[str] = PLUGINS
     commit: str | None
     dirty: bool | None
     versions: dict[str, str]
@@ -108,6 +107,7 @@ class Provenance(Frozen):
     begun: list[str] = Field(default_factory=list)
     weights_sha256: Sha256
     data_sha256: Sha256
+    plugins: dict[str, Sha256] = Field(default_factory=dict)
 
 
 class EpochLog(Frozen):

@@ -97,6 +97,13 @@ class Store:
             raise UserError(f"'{path}' belongs to {making.cell.cell.key}; move it to its own folder")
         return making
 
+    def of(self, cell: Cell) -> Iterator[Record | Making]:
+        """Every record and making of `cell`, by name of file. Raises `UserError` for a broken one."""
+        for path in sorted(self.record_path(cell, MAKING).parent.glob("*.json")):
+            found = _read(Making, path) if path.stem == MAKING else _read(Record, path)
+            if found is not None:
+                yield found
+
     def write_record(self, record: Record, bits: bytes) -> None:
         """Write a record and its bits once; the record last, so that it is never without them."""
         self._write_once(self.record_path(record.cell.cell, record.evaluation), record, bits)

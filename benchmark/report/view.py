@@ -16,6 +16,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, is_of
 from benchmark.records.cells import BASE, Cell, ScaleName
+from benchmark.records.plugins import flags
 from benchmark.records.records import Finetuning, Making, Record
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Store
@@ -159,10 +160,12 @@ class View:
             if record is not None and self.state(cell, name) is State.DONE:
                 yield record
 
-    def stale(self, cells: Iterable[Cell]) -> int:
-        """The number of stale records of `cells` under the evaluations of the scale."""
-        names = self.scale.evaluations
-        return sum(self.state(cell, name) is State.STALE for cell in cells for name in names)
+    def stale(self, cells: Iterable[Cell]) -> Iterator[Record]:
+        """The stale records of `cells` under the evaluations of the scale."""
+        for cell, name in product(cells, self.scale.evaluations):
+            record = self.record(cell, name)
+            if record is not None and self.state(cell, name) is State.STALE:
+                yield record
 
     def accuracy(self, cells: Sequence[Cell], name: str) -> Found | Missing:
         """Accuracy of the model that `cells` are the seeds of."""
@@ -245,7 +248,7 @@ class View:
         keys = " ".join(cell.key for cell in cells)
         file = self.argument.partition(" ")[0]  # keys name precision and checkpoint
         own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {file}"
-        return f"python -m benchmark run {keys}{own} --evaluations {name}"
+        return f"python -m benchmark run {keys}{own} --evaluations {name}{flags()}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:
         """Whether a table of the scale shows the evaluation `name` of `cells`."""
@@ -255,7 +258,7 @@ class View:
         return name in self.scale.evaluations and any(set(cells) <= made for made in shown)
 
     def _command(self, name: str) -> str:
-        return f"python -m benchmark {name} --scale {self.argument}"
+        return f"python -m benchmark {name} --scale {self.argument}{flags()}"
 
     @cached_property
     def _cells_of_tables(self) -> dict[str, frozenset[Cell]]:

@@ -11,6 +11,7 @@ from benchmark.evaluation.first import first_images
 from benchmark.plans.plan import Plan
 from benchmark.plans.start import caveats
 from benchmark.records.cells import OWN
+from benchmark.records.plugins import named_in, not_loaded
 from benchmark.records.records import Record
 from benchmark.submission.expected import KNOWN_DATA, Expected, first_difference
 from benchmark.submission.forgery import check_copies
@@ -29,32 +30,45 @@ from benchmark.submission.together import Library, check_together
 
 @dataclass(frozen=True)
 class Examination:
-    """What is wrong, and what a reader should know although it is not."""
+    """What is wrong, and what a reader should know although it is not.
+
+    `foreign` are files of plug-ins that are not loaded, of which nothing else is checked: a tree may
+    hold them, and none is handed in.
+    """
 
     problems: tuple[Problem, ...]
     remarks: tuple[Problem, ...]
+    foreign: tuple[Problem, ...] = ()
 
 
 def examine(
-    entries: Collection[ResultEntry],
+    every: Collection[ResultEntry],
     on_file: Collection[ResultEntry],
     expected: Expected,
     *,
     allow_dirty: bool = False,
     now: datetime | None = None,
 ) -> Examination:
-    """Check `entries` alone, among each other, and against what is `on_file` already.
+    """Check `every` entry alone, among each other, and against what is `on_file` already.
 
     Args:
-        entries: what was handed in, or all of a results tree.
+        every: what was handed in, or all of a results tree.
         on_file: what the tree holds that they go to; it counts as it is.
         expected: plans and specs as this checkout makes them.
         allow_dirty: accept what was made from a checkout with uncommitted changes.
         now: the present time (None: the clock's).
 
     Returns:
-        Problems, each once, and remarks, in the order of `entries`.
+        Problems, each once, and remarks, in the order of `every`.
     """
+    foreign = [
+        Problem(entry.path, "file", f"is {text}; read it, and name it by --plugin")
+        for entry in every
+        if (text := not_loaded(entry.file.spec))
+    ]
+    entries, on_file = (
+        [entry for entry in group if not_loaded(entry.file.spec) is None] for group in (every, on_file)
+    )
     present = datetime.now(UTC) if now is None else now
     problems: list[Problem] = []
     for entry in entries:
@@ -76,7 +90,7 @@ def examine(
         for entry in entries
         if (text := remark_on_commit(entry.file, missing))
     ]
-    return Examination(tuple(dict.fromkeys(problems)), tuple(remarks))
+    return Examination(tuple(dict.fromkeys(problems)), tuple(remarks), tuple(foreign))
 
 
 def _check_alone(entry: ResultEntry, expected: Expected, allow_dirty: bool, now: datetime) -> Problems:
@@ -100,6 +114,9 @@ def _check_alone(entry: ResultEntry, expected: Expected, allow_dirty: bool, now:
     if spec is None:
         yield "evaluation", f"is {entry.name}, and there are no such data of {entry.cell.dataset}"
         return
+    for name, sha256 in named_in(file.spec).items():
+        if file.provenance.plugins.get(name) != sha256:
+            yield "provenance.plugins", f"lack {name}, which its spec names, with {sha256}"
     difference = first_difference(file.spec, spec)
     if difference is not None:
         place, there, here = difference

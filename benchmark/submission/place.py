@@ -11,6 +11,7 @@ from benchmark.errors import UserError
 from benchmark.plans.named import arguments, filed
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.files import write_atomically
+from benchmark.records.plugins import flags
 from benchmark.records.store import MAKING
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
@@ -122,7 +123,7 @@ def commands(cells: Collection[Cell], expected: Expected, results: Path) -> list
     """
     made: list[str] = []
     checks: list[str] = []
-    place = "" if results == Path("results") else f" --results {results}"
+    place = ("" if results == Path("results") else f" --results {results}") + flags()
     for name in dict.fromkeys(cell.scale for cell in cells):
         if name == OWN:
             checks.append(f"python -m benchmark check --scale {OWN}{place}")

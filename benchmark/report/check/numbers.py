@@ -28,9 +28,10 @@ from typing import Literal
 
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation, evaluation_spec
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, OWN, Cell
+from benchmark.records.plugins import not_loaded, up_to_date
 from benchmark.records.store import Store
 from benchmark.report.check.published_schema import PrintedChange, Published, PublishedRow, attacks
 from benchmark.report.check.verdicts import ROUNDED, Decision, Finding, Verdict
@@ -264,8 +265,10 @@ def _of_weights(
         record = store.record(cell, name)
         if record is None:
             continue
-        if record.spec.get("evaluation") != evaluation(name).spec(dataset_info(cell.dataset)):
+        if record.spec.get("evaluation") != evaluation_spec(name, dataset_info(cell.dataset)):
             why = f"stale {name}: the evaluation is another one today"
+        elif not up_to_date(record.spec):
+            why = not_loaded(record.spec) or f"stale {name}: its plug-in is another one today"
         elif entry and entry.sha256 and entry.sha256 not in record.sources.values():
             why = f"the record is of another file than the registry's (sha256 {entry.sha256[:12]})"
         else:

@@ -9,10 +9,11 @@ from benchmark.data import dataset_info
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation, evaluation_spec
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State
+from benchmark.plans.states import State, without_plugins
 from benchmark.records.cells import BASE, OWN, Cell
+from benchmark.records.plugins import up_to_date
 from benchmark.records.records import Making, Record
 from benchmark.records.store import MAKING, Store
 from benchmark.report.leaderboard.schema import ChosenOn, LeftOut, Threat
@@ -127,8 +128,13 @@ def models_on_record(
             cell = Cell.parse(key)
             model = _model(cell, views[name], checkpoints)
         except UserError as error:
-            text = f"of no cell of this version: {error}"
-            left_out.append(LeftOut(key=key, evaluation=None, why="unknown-name", text=text))
+            unknown = LeftOut(
+                key=key,
+                evaluation=None,
+                why="unknown-name",
+                text=f"of no cell of this version: {error}",
+            )
+            left_out.append(_of_plugin(store, key) or unknown)
             continue
         if model.tuning is None or not model.tuning.whole_curve:
             left_out += _fill(models.setdefault(model.id, model), cell, store, views[name])
@@ -162,22 +168,30 @@ def _fill(model: Model, cell: Cell, store: Store, view: View | None) -> list[Lef
         if (name := path.stem) == MAKING:
             continue
         try:
-            spec = evaluation(name).spec(model.info)
+            spec = evaluation_spec(name, model.info)
         except UserError as error:
-            left_out.append(LeftOut(key=cell.key, evaluation=name, why="unknown-name", text=str(error)))
+            unknown = LeftOut(key=cell.key, evaluation=name, why="unknown-name", text=str(error))
+            left_out.append(_of_plugin(store, cell.key, name) or unknown)
             continue
         record = view.record(cell, name) if view else store.record(cell, name)
         assert record is not None
         if view is None:  # all that can be compared of a model from elsewhere
-            fresh = record.spec.get("evaluation") == spec
+            fresh = record.spec.get("evaluation") == spec and up_to_date(record.spec)
         else:
             fresh = view.state(cell, name) is State.DONE
         if fresh:
             model.records.setdefault(name, {})[cell.seed] = record
         else:
             text = "made with other settings than today's"
-            left_out.append(LeftOut(key=cell.key, evaluation=name, why="stale", text=text))
+            stale = LeftOut(key=cell.key, evaluation=name, why="stale", text=text)
+            left_out.append(_of_plugin(store, cell.key, name) or stale)
     return left_out
+
+
+def _of_plugin(store: Store, key: str, name: str | None = None) -> LeftOut | None:
+    """What is left out at `key`, or its record `name`, where a plug-in that is not loaded made it."""
+    text = without_plugins(store, key, name)
+    return None if text is None else LeftOut(key=key, evaluation=name, why="plug-in", text=text)
 
 
 def _evaluated_on(record: Record) -> str:

@@ -191,7 +191,7 @@ class LeftOut(Frozen):
 
     key: str
     evaluation: str | None
-    why: Literal["stale", "unknown-name", "unknown-scale"]
+    why: Literal["stale", "unknown-name", "unknown-scale", "plug-in"]
     text: str
 
 

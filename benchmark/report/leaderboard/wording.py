@@ -67,6 +67,7 @@ WHY = {
     "stale": "stale records",
     "unknown-name": "records of unknown names",
     "unknown-scale": "records of unknown scales",
+    "plug-in": "records of plug-ins that are not loaded",
 }
 ELSEWHERE = "models from elsewhere"
 _FEW = 3  # modules that are named

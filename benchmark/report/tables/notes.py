@@ -11,6 +11,7 @@ from benchmark.evaluation import evaluation, sanity
 from benchmark.models import arch
 from benchmark.plans.scales import Scale, of_recipe
 from benchmark.records.cells import Cell
+from benchmark.records.plugins import not_loaded
 from benchmark.records.records import flagged, not_valid
 from benchmark.report.intervals import RESAMPLES
 from benchmark.report.view import Setting, View
@@ -46,8 +47,10 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
             lines.append(f"{info.label}: {'; '.join(parts)}")
         if missing := [name for name in specs if specs[name] is None]:
             lines.append(f"{info.label} has no {', '.join(missing)}")
-    if stale := view.stale(cells):
-        lines.append(f"stale records left out: {stale}; `status` lists them")
+    stale = Counter(not_loaded(record.spec) for record in view.stale(cells))
+    if count := stale.pop(None, 0):
+        lines.append(f"stale records left out: {count}; `status` lists them")
+    lines += [f"records left out: {count}, {why}" for why, count in stale.items()]
     if zeros := sanity.zeros(record for cell in cells for record in view.fresh(cell)):
         lines.append("; ".join(zeros))
     return [*lines, *_remarks(view, cells)]

@@ -1,0 +1,188 @@
+"""What a plug-in adds to the registries: each name once, and none that exists."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baselines import METHODS
+from benchmark.algorithm.protocols import (
+    ALPHA_1,
+    CURVE,
+    FINETUNES,
+    MODULE,
+    PROTOCOLS,
+    TUNINGS,
+    Protocol,
+    Tuning,
+    finetunings,
+)
+from benchmark.data import DATASETS, LOADERS
+from benchmark.data.info import DatasetInfo
+from benchmark.engine.method import Method
+from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS
+from benchmark.evaluation.first import FIRST
+from benchmark.evaluation.protocol import Evaluation
+from benchmark.models import FAMILIES, Family, arch
+from benchmark.records.cells import BASE, HELD_OUT, OWN, PART
+from benchmark.records.plugins import LOADED, ORIGINS, Kind, Plugin
+
+if TYPE_CHECKING:
+    from benchmark.data.images import Dataset
+
+Images = tuple[Any, Any]
+"""Images (N, C, H, W), uint8 or floating point in [0,1], and labels (N,): arrays or tensors."""
+
+
+class Additions:
+    """What a plug-in calls while it is imported; all of it is taken back if the import fails.
+
+    Every function raises `UserError` for a name that exists, and for what is not complete.
+    """
+
+    def __init__(self) -> None:
+        self._plugin: Plugin | None = None
+        self._added: list[tuple[MutableMapping[Any, Any], Any]] = []
+
+    def method(self, method: Method) -> None:
+        """Add an AT method under its `type_name`: the pieces of `benchmark.engine.method.Method`."""
+        pieces = ("label", "version", "recipe", "inner", "outer", "hold", "after_step")
+        _complete(method, "a method", ("type_name", *pieces))
+        self._put("method", METHODS, getattr(method, "type_name", ""), method)
+
+    def tuning(self, tuning: Tuning) -> None:
+        """Add what is fine-tuned: under every protocol, with every ending."""
+        name = tuning.name
+        if name.startswith((MODULE, BASE)) or any(end in name for end in (ALPHA_1, CURVE, HELD_OUT)):
+            raise UserError(f"fine-tuning '{name}': a name of this form means something else")
+        self._put("tuning", TUNINGS, name, tuning)
+        self._put_all(FINETUNES, finetunings([tuning], PROTOCOLS.values()))
+
+    def protocol(self, protocol: Protocol) -> None:
+        """Add a reading of the paper, as `rift` and its suffix, for every fine-tuning."""
+        suffix = protocol.suffix
+        if not suffix.startswith("-") or any(end in suffix for end in (ALPHA_1, CURVE)):
+            raise UserError(f"protocol '{suffix}': its suffix is such as -my-reading")
+        if (HELD_OUT in suffix) != (protocol.selects_on == "hold-out"):
+            raise UserError(f"protocol '{suffix}': '{HELD_OUT}' is in suffixes of those on a hold-out")
+        self._put("protocol", PROTOCOLS, f"rift{suffix}", protocol)
+        self._put_all(FINETUNES, finetunings(TUNINGS.values(), [protocol]))
+
+    def network(self, family: Family) -> None:
+        """Add a family of networks; its class may be named as `f"{__name__}:MyNetwork"`."""
+        names = [family.start, family.start + re.sub("[A-Z]+", "16", family.suffix)]
+        known = [name for name in names if family.parse(name) and _is_network(name)]
+        if known or not any(map(family.parse, names)):
+            raise UserError(f"network '{(known or names)[0]}' {'exists' if known else 'has no width'}")
+        if family.family in {each.family for each in FAMILIES.values()} and not self._is_own(family):
+            raise UserError(f"network '{family.start}': there is a family '{family.family}' already")
+        self._put("network", FAMILIES, family.start, family, named=family.family)
+
+    def dataset(
+        self, info: DatasetInfo, load: "Callable[[Path], Dataset | tuple[Images, Images]]"
+    ) -> None:
+        """Add a dataset: its facts, and what reads training and test split, the same ones each time.
+
+        `load` is given the data folder, and returns `((images, labels), (images, labels))` or a
+        `benchmark.data.images.Dataset`.
+        """
+
+        def loaded(directory: Path) -> "Dataset":
+            return _as_dataset(info, load(directory))
+
+        self._put("dataset", DATASETS, info.name, info)
+        self._put_all(LOADERS, {info.name: loaded})
+
+    def evaluation(self, name: str, evaluation: Evaluation) -> None:
+        """Add an evaluation: what `benchmark.evaluation.protocol.Evaluation` asks for."""
+        if FIRST in name:
+            raise UserError(f"evaluation '{name}': '{FIRST}' stands before a number of images")
+        _complete(evaluation, f"evaluation '{name}'", ("version", "label", "summary", "spec", "run"))
+        self._put("evaluation", EVALUATIONS, name, evaluation)
+
+    def _put(
+        self, kind: Kind, registry: MutableMapping[str, Any], name: str, value: Any, named: str = ""
+    ) -> None:
+        if self._plugin is None:
+            raise UserError("`add` is for plug-ins; --plugin FILE imports one, or plugins.load(FILE)")
+        if not re.fullmatch(PART, name) or name == OWN:
+            raise UserError(
+                f"{kind} '{name}': names are of lower-case letters, digits, dots and dashes"
+            )
+        self._put_all(registry, {name: value})
+        ORIGINS[kind, named or name] = self._plugin
+        self._added.append((ORIGINS, (kind, named or name)))
+
+    def _put_all(self, registry: MutableMapping[str, Any], values: dict[str, Any]) -> None:
+        if known := [name for name in values if name in registry]:
+            raise UserError(f"'{known[0]}' exists; choose another name")
+        registry.update(values)
+        self._added += [(registry, name) for name in values]
+
+    def _is_own(self, family: Family) -> bool:
+        return ORIGINS.get(("network", family.family)) == self._plugin
+
+    @contextmanager
+    def as_those_of(self, plugin: Plugin) -> Iterator[None]:
+        """Inside, what is added is of `plugin`, which is then loaded; or all is taken back.
+
+        Raises `UserError` where nothing is added.
+        """
+        self._plugin, self._added = plugin, []
+        try:
+            yield
+            _not_nothing(self._added)
+        except BaseException:
+            for registry, name in self._added:
+                registry.pop(name, None)
+            raise
+        finally:
+            self._plugin = None
+        LOADED[plugin.name] = plugin
+
+
+add = Additions()
+"""What plug-ins call."""
+
+
+def _complete(value: object, what: str, names: Iterable[str]) -> None:
+    if missing := [name for name in names if not hasattr(value, name)]:
+        raise UserError(f"{what} of class {type(value).__name__} has no {missing[0]}")
+
+
+def _not_nothing(added: Collection[object]) -> None:
+    if not added:
+        raise UserError("it adds nothing; call benchmark.plugins.add")
+
+
+def _is_network(name: str) -> bool:
+    try:
+        arch(name)
+    except UserError:
+        return False
+    return True
+
+
+def _as_dataset(info: DatasetInfo, loaded: Any) -> "Dataset":
+    """What a plug-in's `load` returned. Raises `UserError` where that does not fit `info`."""
+    import torch
+
+    from benchmark.data.given import checked
+    from benchmark.data.images import Dataset
+
+    if isinstance(loaded, Dataset):
+        train, test = loaded.train, loaded.test
+    else:
+        train, test = (
+            checked(torch.as_tensor(images), torch.as_tensor(labels), f"{info.name}, {which} split")
+            for which, (images, labels) in zip(("training", "test"), loaded, strict=True)
+        )
+    for split in (train, test):
+        shape, most = tuple(split.images.shape[1:]), int(split.labels.max())
+        if shape != (right := (info.side, info.side, info.channels)):
+            raise UserError(f"{info.name}: images are {shape}, not {right} (height, width, channels)")
+        if most >= info.classes:
+            raise UserError(f"{info.name}: a label is {most}, and there are {info.classes} classes")
+    return Dataset(info, train, test)

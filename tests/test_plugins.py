@@ -1,0 +1,386 @@
+"""Plug-ins: what a stranger's file adds goes through the commands, and names that file everywhere."""
+
+import os
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baselines import METHODS, method
+from benchmark.algorithm.protocols import FINETUNES, PROTOCOLS, TUNINGS, finetune
+from benchmark.data import DATASETS, LOADERS
+from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS
+from benchmark.jobs.tasks import Failure, Options, tasks_for
+from benchmark.jobs.worker import Worker
+from benchmark.models import FAMILIES
+from benchmark.plans.named import scale
+from benchmark.plans.plan import Plan
+from benchmark.plugins import load, load_again
+from benchmark.records.cells import Cell
+from benchmark.records.plugins import LOADED, ORIGINS, Plugin, named_in, not_loaded
+from benchmark.records.records import Making, Provenance
+from benchmark.records.specs import spec_hash
+from benchmark.records.store import Store
+from benchmark.report.check.published import published
+from benchmark.submission.examine import examine
+from benchmark.submission.expected import Expected
+from benchmark.submission.read import read
+from handmade import PROVENANCE
+from invoking import MINI, Command, said
+from submitting import copied
+
+OUTSIDER, SCALE = Path(__file__).with_name("outsider.py"), Path(__file__).with_name("outsider.toml")
+KEY = "outside/stripes/plain/noise/second-mine/seed0"
+REGISTRIES: tuple[MutableMapping[Any, Any], ...] = (
+    *(METHODS, TUNINGS, PROTOCOLS, FINETUNES, FAMILIES, DATASETS, LOADERS, EVALUATIONS),
+    *(LOADED, ORIGINS),
+)
+
+
+@contextmanager
+def registries() -> Iterator[None]:
+    """Inside, plug-ins may be loaded; then all registries are what they were."""
+    before = [dict(registry) for registry in REGISTRIES]
+    try:
+        yield
+    finally:
+        for registry, content in zip(REGISTRIES, before, strict=True):
+            registry.clear()
+            registry.update(content)
+
+
+@pytest.fixture(autouse=True)
+def _no_plugin_stays() -> Iterator[None]:
+    """Every test begins and ends without plug-ins."""
+    with registries():
+        yield
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Table 1 of the stranger's scale, made by two worker processes; to be read only."""
+    root = tmp_path_factory.mktemp("theirs")
+    store = Store(root / "results", root / "artifacts")
+    chosen = ("--scale", SCALE, "--plugin", OUTSIDER, "--protocol", "second-mine", "--jobs", 2)
+    with registries():
+        answer = Command(store)("table1", *chosen).good()
+    assert "Stripes" in answer.stdout
+    assert "Noise+second-mine" in answer.stdout
+    return store
+
+
+def of(store: Store) -> tuple[str, ...]:
+    """The flag that names the results of `store`."""
+    return "--results", str(store.results)
+
+
+def plugin_in(folder: Path, text: str, name: str = "mine") -> Path:
+    """A plug-in of that text."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.py"
+    path.write_text("from benchmark.plugins import add\n" + text)
+    return path
+
+
+def changed(folder: Path) -> Path:
+    """The stranger's plug-in with another last line."""
+    return plugin_in(folder, OUTSIDER.read_text() + "# changed\n", "outsider")
+
+
+# --- what stands in files -----------------------------------------------------------------------------
+
+
+def test_records_name_the_plugin(theirs: Store) -> None:
+    """Specs of what uses a plug-in, and provenance, hold its name and sha256; the record is fresh."""
+    plugin = load(OUTSIDER)
+    cell = Cell.parse(KEY)
+    for file in theirs.of(cell):
+        assert named_in(file.spec) == file.provenance.plugins == {"outsider": plugin.sha256}
+        today = Plan.of(cell, scale(str(SCALE)))
+        wanted = today.spec if isinstance(file, Making) else today.evaluation_spec(file.evaluation)
+        assert wanted is not None
+        assert file.spec_hash == spec_hash(wanted)
+
+
+@pytest.mark.parametrize(
+    ("key", "where"),
+    [
+        ("digits/resnet18-w8/noise/none", {"model"}),
+        ("digits/plain/pgd-at/none", {"model"}),
+        ("stripes/resnet18-w8/pgd-at/none", {"model"}),
+        ("digits/resnet18-w8/pgd-at/second", {"tuning"}),
+        ("digits/resnet18-w8/pgd-at/rift-mine", {"tuning", "criticality"}),
+        ("digits/resnet18-w8/pgd-at/none", set()),
+    ],
+)
+def test_a_spec_names_only_what_it_uses(key: str, where: set[str]) -> None:
+    """Each kind of thing marks the part of a spec that depends on it, and nothing else."""
+    before = Plan.of(Cell.parse("mini/digits/resnet18-w8/pgd-at/rift/seed0"), scale(str(MINI)))
+    load(OUTSIDER)
+    plan = Plan.of(Cell.parse(f"mini/{key}/seed0"), scale(str(MINI)))
+    parts = {"model": plan.base.spec, "criticality": plan.criticality_spec}
+    if plan.finetune is not None:
+        parts["tuning"] = plan.tuning_spec | {"base": None, "criticality": None}
+        parts["criticality"] = plan.criticality_spec | {"base": None}
+    elif "model" in where:
+        where = where | {"criticality"}  # which is of that model
+    assert {name for name, spec in parts.items() if named_in(spec)} == where
+    again = plan.evaluation_spec("again")
+    assert again is not None
+    assert named_in(again["evaluation"]) == {"outsider": LOADED["outsider"].sha256}
+    assert spec_hash(before.spec) == spec_hash(Plan.of(before.cell, scale(str(MINI))).spec)
+
+
+def test_provenance_without_plugins_is_as_before() -> None:
+    """No file holds an empty list of plug-ins, and one that holds none is read."""
+    there = PROVENANCE.model_dump(mode="json")
+    assert "plugins" not in there
+    assert Provenance.model_validate(there) == PROVENANCE
+
+
+# --- readers ------------------------------------------------------------------------------------------
+
+
+def test_readers_know_what_it_adds(theirs: Store, tmp_path: Path) -> None:
+    """`list`, `status`, `check`, the leaderboard and the audit know the plug-in's names."""
+    plugin = "--plugin", str(OUTSIDER)
+    names = said("list", *plugin).good().stdout
+    for name in ("stripes", "plain", "noise", "second", "rift-mine", "again", "outsider"):
+        assert f"  {name} " in names
+    states = said("status", "--scale", SCALE, *plugin, *of(theirs), "--only", "*mine*").good()
+    assert (states.stdout.splitlines()[-1], states.stderr) == ("2 done", "")
+    assert "Check of scale outside" in said("check", "--scale", SCALE, *plugin, *of(theirs)).stdout
+    audit = (
+        "audit",
+        "--scale",
+        SCALE,
+        "--collect",
+        "--protocol",
+        "second-mine",
+        "--evaluations",
+        "again",
+    )
+    assert "second-mine" in Command(theirs)(*audit, *plugin).good().stdout
+    ours = copied(tmp_path / "ours")
+    said("submit", theirs.results, "--scale", SCALE, *plugin, "--allow-dirty", "--results", ours).good()
+    said("leaderboard", *plugin, "--results", ours).good()
+    assert "Noise + second-mine" in (ours / "leaderboard.md").read_text()
+
+
+def test_readers_without_the_plugin(theirs: Store, tmp_path: Path) -> None:
+    """Its records are told apart from stale ones, refused by `submit`, and passed where they are."""
+    answer = said("status", "--scale", SCALE, *of(theirs))
+    assert f"results/records/{KEY} is made with plug-in outsider, not loaded" in answer.stderr
+    ours = copied(tmp_path / "ours")
+    hand_in = ("submit", theirs.results, "--scale", SCALE, "--allow-dirty", "--results", ours)
+    refused = said(*hand_in)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "made with plug-in outsider, not loaded; read it, and name it by --plugin" in refused.stderr
+    with registries():
+        assert f"--plugin {OUTSIDER}" in said(*hand_in, "--plugin", OUTSIDER).good().stderr
+    entries = read([ours]).entries
+    found = examine(entries, (), Expected({"outside": scale(str(SCALE))}))
+    assert found.problems == ()
+    assert len(found.foreign) == sum(entry.cell.scale == "outside" for entry in entries) > 0
+    checked = said("submit", "--check", "--results", ours).good()
+    assert "remark: " in checked.stderr
+    assert checked.stdout.endswith("nothing is wrong\n")
+    said("leaderboard", "--results", ours).good()
+    shown = (ours / "leaderboard.md").read_text()
+    assert "records of plug-ins that are not loaded (4): " in shown
+    assert f"{KEY} (made with plug-in outsider, not loaded)" in shown
+
+
+def test_a_changed_plugin_makes_records_stale(theirs: Store, tmp_path: Path) -> None:
+    """Its records are stale where the file is another one, whatever was changed in it."""
+    plugin = "--plugin", str(changed(tmp_path))
+    states = said("status", "--scale", SCALE, *plugin, *of(theirs), "--only", "*mine*").good()
+    assert states.stdout.splitlines()[-1] == "2 stale"
+    answer = said("submit", theirs.results, "--scale", SCALE, *plugin, "--results", tmp_path / "ours")
+    assert "plugins.outsider is " in answer.stderr
+    assert "(stale)" in answer.stderr
+
+
+def test_records_of_another_plugin_of_these_names(theirs: Store, tmp_path: Path) -> None:
+    """A table does not take the records of one plug-in for stale ones of another."""
+    plugin = plugin_in(tmp_path, OUTSIDER.read_text(), "another")
+    chosen = ("--scale", SCALE, "--plugin", plugin, "--collect", "--protocol", "second-mine")
+    table = Command(theirs)("table1", *chosen, "--seeds", "0,1").good().stdout
+    assert "records left out: 8, made with plug-in outsider, not loaded" in table
+    assert "stale" not in table
+
+
+def test_others_names_may_exist(tmp_path: Path) -> None:
+    """What published.toml marks as of others stays so when a plug-in has that name."""
+    body = OUTSIDER.read_text().replace('"noise"', '"fgsm-rs"').replace('"plain"', '"preactresnet18"')
+    load(plugin_in(tmp_path, body))
+    assert method("fgsm-rs").label == "Noise"
+    rows = {row.id: row for row in published().rows}
+    wong = rows["robustbench/cifar10/Wong2020Fast"]
+    assert (wong.method, wong.arch, wong.ours) == ("other:fgsm-rs", "other:preactresnet18", False)
+
+
+# --- loading ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 +", "SyntaxError: invalid syntax, line 2"),
+        ("\nimport nobodys", "ModuleNotFoundError: No module named 'nobodys', line 3"),
+        ("\n\n1 / 0", "ZeroDivisionError: division by zero, line 4"),
+        ("raise SystemExit(3)", "SystemExit: 3, line 2"),
+        ("", "it adds nothing; call benchmark.plugins.add"),
+        ("from baselines import PgdAt\nadd.method(PgdAt())", "'pgd-at' exists; choose another name"),
+        ("add.method(3)", "a method of class int has no type_name"),
+        (
+            "from benchmark.data import DATASETS\nadd.dataset(DATASETS['digits'], print)",
+            "'digits' exists; choose another name",
+        ),
+        (
+            "from benchmark.models import FAMILIES\nadd.network(FAMILIES['resnet10'])",
+            "network 'resnet10' exists",
+        ),
+        (
+            "from benchmark.evaluation import EVALUATIONS as e\nadd.evaluation('Mine', e['clean'])",
+            "evaluation 'Mine': names are of lower-case letters, digits, dots and dashes",
+        ),
+        (
+            "from benchmark.evaluation import EVALUATIONS\nadd.evaluation('a', EVALUATIONS['clean'])\n"
+            "add.evaluation('a', EVALUATIONS['clean'])",
+            "'a' exists; choose another name",
+        ),
+        (
+            "from benchmark.algorithm.protocols import TUNINGS, Tuning\n"
+            "add.tuning(Tuning('mine', 'x', TUNINGS['rift'].selector))\nadd.tuning(TUNINGS['rift'])\n",
+            "'rift' exists; choose another name",
+        ),
+    ],
+)  # fmt: skip
+def test_a_broken_plugin_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    """It is refused before any work, and leaves no name behind."""
+    before = [dict(registry) for registry in REGISTRIES]
+    path = plugin_in(tmp_path, text)
+    refusal = said("list", "--plugin", path).refusal
+    assert refusal.startswith(f"plug-in '{path}': {message}")
+    assert before == [dict(registry) for registry in REGISTRIES]
+
+
+def test_names_of_tunings_and_protocols_do_not_meet(tmp_path: Path) -> None:
+    """A fine-tuning whose name another reads as a protocol's is refused."""
+    text = (
+        "from dataclasses import replace\n"
+        "from benchmark.algorithm.protocols import PAPER, TUNINGS, Tuning\n"
+        "add.protocol(replace(PAPER, suffix='-2'))\n"
+    )
+    with pytest.raises(UserError, match="'top-2' exists"):
+        load(plugin_in(tmp_path, text + "add.tuning(Tuning('top', 'x', TUNINGS['rift'].selector))\n"))
+    with pytest.raises(UserError, match="unknown fine-tuning 'rift-2'"):
+        finetune("rift-2")
+
+
+def test_what_is_no_plugin(tmp_path: Path) -> None:
+    """A missing file, an odd name and an unknown entry point are refused in one line."""
+    assert "cannot be read" in said("list", "--plugin", tmp_path / "none.py").refusal
+    odd = plugin_in(tmp_path, "", "my-method")
+    assert "such as my_method.py" in said("list", "--plugin", odd).refusal
+    assert "neither a .py file nor installed" in said("list", "--plugin", "nobodys").refusal
+    with pytest.raises(UserError, match="`add` is for plug-ins"):
+        plugins_add_outside()
+
+
+def plugins_add_outside() -> None:
+    """Add a method while no plug-in is imported."""
+    from benchmark.plugins import add
+
+    add.method(METHODS["pgd-at"])
+
+
+def test_named_twice_and_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in is loaded once; another of its name is refused."""
+    text = "from benchmark.evaluation import EVALUATIONS\nadd.evaluation('{}', EVALUATIONS['clean'])\n"
+    one, two = (plugin_in(tmp_path, text.format(name), name) for name in ("one", "two"))
+    monkeypatch.setenv("BENCHMARK_PLUGINS", os.pathsep.join(("", str(one), str(two))))
+    said("list", "--plugin", one, "--plugin", two).good()
+    assert list(LOADED) == ["one", "two"]
+    other = plugin_in(tmp_path / "elsewhere", text.format("three"), "one")
+    assert "another 'one' is loaded" in said("list", "--plugin", other).refusal
+
+
+def test_a_worker_refuses_a_plugin_that_was_changed(store: Store, tmp_path: Path) -> None:
+    """A process that is told another sha256 than the file has now makes nothing."""
+    path = changed(tmp_path)
+    old = Plugin("outsider", "0" * 64, str(path))
+    with pytest.raises(UserError, match="was changed meanwhile"):
+        load_again([old])
+    load_again(list(LOADED.values()))
+    chosen = scale(str(SCALE))
+    tasks = tasks_for(store, chosen, [Cell.parse(KEY)])
+    worker = Worker(chosen, Options(store, tmp_path, "cpu", 1, plugins=(old,)), lambda *_: None)
+    (failure,) = worker.do(tasks[0], block=False)
+    assert isinstance(failure, Failure)
+    assert failure.user
+    assert "outsider" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("(x, y), (x[:, :, 1:], y)", r"stripes2: images are \(7, 8, 1\)"),
+        ("(x, y), (x, y + 9)", "stripes2: a label is 9, and there are 8 classes"),
+        ("(x, y), (x[0], y)", "stripes2, test split: images are"),
+        ("(x, y), (x.astype(float) * 9, y)", r"stripes2, test split: pixels are in \[9"),
+    ],
+)
+def test_images_that_do_not_fit_their_facts(tmp_path: Path, returned: str, message: str) -> None:
+    """Shape, pixels and labels of an own dataset are checked when it is read."""
+    body = OUTSIDER.read_text().replace('"stripes"', '"stripes2"')
+    start = "def stripes(_directory):\n"
+    made = "    x, y = np.ones((4, 1, 8, 8), np.uint8), np.zeros(4, int)\n"
+    load(plugin_in(tmp_path, body.replace(start, f"{start}{made}    return {returned}\n")))
+    with pytest.raises(UserError, match=message):
+        LOADERS["stripes2"](tmp_path)
+
+
+def test_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed plug-in is imported only if it is named; its hash is of all files, as installed."""
+    text = "from benchmark.plugins import add\nfrom distant_part import EVALUATIONS\n"
+    text += "def register():\n    add.evaluation('distant', EVALUATIONS['clean'])\n"
+    part = tmp_path / "distant_part.py"
+    part.write_text("from benchmark.evaluation import EVALUATIONS\n")
+    (tmp_path / "distant_main.py").write_text(text)
+    info = tmp_path / "distant-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: distant\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[rift_benchmark.plugins]\ndistant = distant_main:register\n"
+    )
+    names = ("distant_main.py", "distant_part.py", "distant-1.0.dist-info/METADATA")
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in (*names, f"{info.name}/RECORD")))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "installed; --plugin distant loads it" in said("list").good().stdout
+    assert not LOADED
+    with registries():
+        first = load("distant")
+        assert "distant" in EVALUATIONS
+    (info / "INSTALLER").write_text("somebody")
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in (*names, f"{info.name}/INSTALLER")))
+    with registries():
+        assert load("distant") == first
+    part.write_text("from benchmark.evaluation import EVALUATIONS\n# changed\n")
+    assert load("distant").sha256 != first.sha256
+
+
+@pytest.mark.parametrize(
+    "spec", [{"plugins": 3}, {"plugins": {"a": {}}}, [{"plugins": {"b": "c"}}], "plugins"]
+)
+def test_any_spec_is_read(spec: Any) -> None:
+    """What others hand in may hold anything where plug-ins stand."""
+    assert not_loaded(spec) in (
+        None,
+        "made with plug-in a, not loaded",
+        "made with plug-in b, not loaded",
+    )
