@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path as Folder
 
 import torch
+from torch import nn
 
 from benchmark.algorithm.adversarial_examples import CHUNK
 from benchmark.algorithm.criticality import criticality, criticality_modules
@@ -54,13 +55,20 @@ def adversarial_training(run: Run) -> Weights:
     """Step 0: theta_AT, trained to minimise the robust loss (Equation 1), or a checkpoint's weights.
 
     The epoch of the highest robust accuracy on the selection images counts (test images in the paper,
-    Section 5.1), by one PGD-10 run from fixed starts. The mean of the last `AVERAGED_EPOCHS` epochs'
-    weights is kept beside.
+    Section 5.1), by one PGD-10 run from fixed starts; of a method that says so, of the highest clean
+    accuracy. One whose Std is far below the last epoch's is refused. The mean of the last
+    `AVERAGED_EPOCHS` epochs' weights is kept beside.
     """
     plan, images = run.plan.base, run.splits
     judged = images.selection.first(plan.recipe.select_images)
     where = run.device if plan.checkpoint is None else torch.device("cpu")
     space = run.workspace(plan.cell, plan.spec, device=where)
+
+    def robust(model: nn.Module) -> Count:
+        return pgd_count(model, judged, plan.info.threat, plan.cell.seed_for("select"))
+
+    def clean(model: nn.Module) -> Count:
+        return clean_count(model, judged)
 
     def make() -> Made:
         model = new_model(plan, where)
@@ -73,7 +81,8 @@ def adversarial_training(run: Run) -> Weights:
             plan.method,  # inner maximisation and loss: PGD-AT, TRADES, MART, AWP, SCORE
             plan.recipe,
             seed=plan.cell.seed_for("train"),
-            select=lambda m: pgd_count(m, judged, plan.info.threat, plan.cell.seed_for("select")),
+            select=robust if plan.method.selects_by == "robust" else clean,
+            check=clean,
             mixed=True,
             mean_of=AVERAGED_EPOCHS,
             stage="adversarial training",

@@ -192,6 +192,11 @@ class Finetune:
         return self.name.removesuffix(ALPHA_1).removesuffix(CURVE)
 
     @property
+    def about_batch_norm(self) -> bool:
+        """Whether it is a control that means nothing without running statistics."""
+        return self.bn == "frozen" or isinstance(self.selector, NoModule)
+
+    @property
     def selects_on(self) -> str:
         """The data that choose epoch and alpha: `test` or `hold-out`."""
         return self.protocol.selects_on

@@ -22,6 +22,7 @@ NETWORKS = [
     ("resnet18-w8", "digits"),
     ("resnet34-w8", "digits"),
     ("wrn-34-1", "digits"),
+    ("preact-resnet18-w8", "digits"),
     ("resnet18-w8", "cifar10"),
 ]
 
