@@ -81,8 +81,8 @@ class Scale:
     number of threads of each process (0: all cores): it is fixed by the scale, because it can change
     the last bits of a sum, while the number of processes cannot. `precision` is that of attacks and
     adversarial training on every machine (None: `auto`); other ones have keys of their own
-    (`in_precision`). Of a library's network `archs` and `networks` have the full name, as in
-    `timm:resnet18`, or that of keys. `audit` names the evaluations of the audit (None: `evaluations` and AutoAttack).
+    (`in_precision`). `archs` and `networks` name a library's network in full, as `timm:resnet18`, or as
+    keys do. `audit` names the evaluations of the audit (None: `evaluations` and AutoAttack).
     `checkpoints` names those of the registry that its cells start from (none: they are trained);
     `starting_from` makes such a scale out of any.
     """
