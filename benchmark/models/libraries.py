@@ -31,7 +31,7 @@ _ONE_OUTPUT = {"googlenet": _ALONE, "inception_v3": _ALONE}
 
 
 @dataclass(frozen=True)
-class Library:
+class NetworkLibrary:
     """A library: how its networks of classification are listed and made, and how it is installed."""
 
     names: Callable[[], list[str]]
@@ -39,7 +39,7 @@ class Library:
     install: str
 
 
-def known(full: str) -> tuple[Library, str]:
+def known(full: str) -> tuple[NetworkLibrary, str]:
     """The library of `LIBRARY:NAME`, and NAME. Raises `UserError` if it is missing, or has no NAME."""
     package, _, name = full.partition(":")
     library = _LIBRARIES[package]
@@ -133,6 +133,6 @@ def _timm_names() -> list[str]:
 
 
 _LIBRARIES = {
-    "timm": Library(_timm_names, _timm, "install it by `pip install rift-benchmark[timm]`"),
-    "torchvision": Library(_torchvision_names, _torchvision, "it comes with this suite"),
+    "timm": NetworkLibrary(_timm_names, _timm, "install it by `pip install rift-benchmark[timm]`"),
+    "torchvision": NetworkLibrary(_torchvision_names, _torchvision, "it comes with this suite"),
 }
