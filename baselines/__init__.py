@@ -9,6 +9,7 @@ from baselines.awp import Awp
 from baselines.mart import Mart
 from baselines.pgd_at import PgdAt
 from baselines.score import Score
+from baselines.standard import Standard
 from baselines.trades import Trades
 from baselines.trades_awp import TradesAwp
 from benchmark.engine.method import Method
@@ -21,6 +22,7 @@ METHODS: dict[str, Method] = {
     "awp": Awp(),
     "score": Score(),
     "trades-awp": TradesAwp(),
+    "standard": Standard(),
 }
 
 

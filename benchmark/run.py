@@ -22,7 +22,7 @@ from benchmark.algorithm.interpolate import best_alpha, interpolate
 from benchmark.algorithm.path import Path
 from benchmark.algorithm.selection import Candidates
 from benchmark.checkpoints.start import starting_weights
-from benchmark.engine.counting import batch_starts, clean_count, pgd_count, run_seed
+from benchmark.engine.counting import batch_starts, clean_count, run_seed, score
 from benchmark.engine.precision import FP32, computing_in
 from benchmark.engine.training import Fitted
 from benchmark.engine.weights import Weights
@@ -54,11 +54,13 @@ def adversarial_training(run: Run) -> Weights:
     """Step 0: theta_AT, trained to minimise the robust loss (Equation 1), or a checkpoint's weights.
 
     The epoch of the highest robust accuracy on the selection images counts (test images in the paper,
-    Section 5.1), by one PGD-10 run from fixed starts. The mean of the last `AVERAGED_EPOCHS` epochs'
-    weights is kept beside.
+    Section 5.1), by one PGD-10 run from fixed starts; of a method that says so, of the highest clean
+    accuracy. One whose Std is far below the last epoch's is refused. The mean of the last
+    `AVERAGED_EPOCHS` epochs' weights is kept beside.
     """
     plan, images = run.plan.base, run.splits
     judged = images.selection.first(plan.recipe.select_images)
+    on = judged, plan.info.threat, plan.cell.seed_for("select")
     where = run.device if plan.checkpoint is None else torch.device("cpu")
     space = run.workspace(plan.cell, plan.spec, device=where)
 
@@ -73,7 +75,8 @@ def adversarial_training(run: Run) -> Weights:
             plan.method,  # inner maximisation and loss: PGD-AT, TRADES, MART, AWP, SCORE
             plan.recipe,
             seed=plan.cell.seed_for("train"),
-            select=lambda m: pgd_count(m, judged, plan.info.threat, plan.cell.seed_for("select")),
+            select=score(plan.method.selects_by, *on),
+            check=score("clean", *on),
             mixed=True,
             mean_of=AVERAGED_EPOCHS,
             stage="adversarial training",

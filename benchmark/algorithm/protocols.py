@@ -211,6 +211,13 @@ class Finetune:
     whole_curve: bool = False
 
     @property
+    def about_batch_norm(self) -> bool:
+        """Whether it means nothing without batch normalisation."""
+        if isinstance(self.selector, NoModule | BatchNormAffine):
+            return True
+        return isinstance(self.method, CleanTraining) and self.method.bn == "frozen"
+
+    @property
     def selects_on(self) -> str:
         """The data that choose epoch and alpha: `test` or `hold-out`."""
         return self.protocol.selects_on

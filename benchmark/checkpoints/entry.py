@@ -15,7 +15,7 @@ from benchmark.data import dataset_info
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.models import Arch, arch
+from benchmark.models import Arch, arch, key_name
 from benchmark.records.cells import PART, Cell
 from benchmark.records.files import Frozen
 from benchmark.records.records import Sha256
@@ -111,7 +111,7 @@ class CheckpointEntry(Frozen):
         if self.cell is not None:
             made = Cell.parse(self.cell)
             stands_for = made.method if made.is_base else None
-            ours = (self.dataset, self.arch, self.method, self.seed)
+            ours = (self.dataset, key_name(self.arch), self.method, self.seed)
             if (made.dataset, made.arch, stands_for, made.seed) != ours:
                 raise ValueError(
                     f"cell '{self.cell}' is of another dataset, arch, seed or method (none, if "

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.data.get.sha256sums import known_sha256, read_sums
 from benchmark.errors import UserError, first_problem
+from benchmark.models import key_name
 from benchmark.records.checkout import shipped
 
 FILE = "checkpoints.toml"
@@ -92,7 +93,7 @@ def trained_model(name: str) -> TrainedModel:
         )
     if found.method is None:
         raise UserError(f"checkpoint '{name}' is of no training method of this suite; {elsewhere}")
-    return TrainedModel(found.dataset, found.arch, found.method, found.seed)
+    return TrainedModel(found.dataset, key_name(found.arch), found.method, found.seed)
 
 
 def path_of(checkpoint: CheckpointEntry, directory: Path) -> Path:

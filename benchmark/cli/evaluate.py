@@ -53,7 +53,8 @@ def evaluate(
         typer.Option(
             "--arch",
             metavar="A",
-            help="Its network, such as resnet18; see `list`. Or one of RobustBench's zoo by its id, as "
+            help="Its network, such as resnet18; see `list`. Or a library's by its name there, as "
+            "timm:resnet18 and torchvision:resnet18. Or one of RobustBench's zoo by its id, as "
             "robustbench:Rice2020Overfitting; ids for L2 as robustbench:L2/ID.",
         ),
     ] = None,

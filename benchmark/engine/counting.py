@@ -4,6 +4,8 @@ An answer is `RIGHT`, `WRONG`, or `LOST`: its logits are not all finite, and no 
 """
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -102,6 +104,15 @@ def pgd_count(model: nn.Module, split: Split, attack: LinfAttack, seed: int) -> 
     starts = batch_starts(split)
     chunks = [pgd_answers(model, split, attack, seed, at, at + starts.step) for at in starts]
     return Count.of(torch.cat(chunks).numpy())
+
+
+def score(
+    by: Literal["robust", "clean"], split: Split, attack: LinfAttack, seed: int
+) -> Callable[[nn.Module], Count]:
+    """The function that counts right answers on `split`: clean, or under one run of `attack`."""
+    if by == "clean":
+        return lambda model: clean_count(model, split)
+    return lambda model: pgd_count(model, split, attack, seed)
 
 
 def run_seed(base: Cell, run: int) -> int:

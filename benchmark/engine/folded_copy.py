@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 from benchmark.engine import precision
+from benchmark.models.preact_resnet import PreActBlock, PreActResNet
 from benchmark.models.resnet import BasicBlock, ResNet
 from benchmark.models.wide_resnet import WideBlock, WideResNet
 
@@ -27,6 +28,7 @@ _FOLDED: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     ResNet: (("conv1", "bn1"),),
     BasicBlock: (("conv1", "bn1"), ("conv2", "bn2"), ("shortcut.0", "shortcut.1")),
     WideBlock: (("conv1", "bn2"),),
+    PreActBlock: (("conv1", "bn2"),),
 }
 """By module: convolutions, and the batch normalisation that takes nothing but their output."""
 
@@ -108,8 +110,9 @@ class MixedPrecision(nn.Module):
         super().__init__()
         self.network = network
         self.chosen = chosen
-        # A method, because a compiled module would be a second submodule with the same parameters.
-        self._run = torch.compile(network.forward, dynamic=False) if chosen.compiled else network
+        # A function, because a compiled module would be a second submodule with the same parameters;
+        # and one that calls the network, whose hooks may normalise pixels.
+        self._run = torch.compile(lambda x: network(x), dynamic=False) if chosen.compiled else network
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of x (B, C, H, W) in [0,1]."""
@@ -152,7 +155,7 @@ def trained(model: nn.Module, device: torch.device) -> nn.Module:
 
 def foldable(network: nn.Module) -> bool:
     """Whether `network` is one whose batch normalisation can be folded."""
-    return isinstance(network, ResNet | WideResNet)
+    return isinstance(network, ResNet | WideResNet | PreActResNet)
 
 
 def _pair(network: nn.Module, conv: str, bn: str) -> tuple[nn.Conv2d, nn.BatchNorm2d]:

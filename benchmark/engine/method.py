@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.recipes import Recipe
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 class Method(Protocol):
     """A frozen dataclass whose fields are hyperparameters. Images are (B, C, H, W) in [0,1].
 
-    `version` is raised when numbers may change; `label` is what a table shows.
+    `version` is raised when numbers may change; `label` is what a table shows. `selects_by` says which
+    accuracy on the selection images chooses the epoch: that under PGD-10, as in the paper, or the clean
+    one, for networks that are not robust.
     """
 
     version: ClassVar[int]
     label: ClassVar[str]
+    selects_by: ClassVar[Literal["robust", "clean"]] = "robust"
 
     def recipe(self, dataset: str) -> Recipe:
         """The published recipe for `dataset`, before a scale shortens it."""

@@ -32,8 +32,14 @@ from benchmark.records.records import Count, EpochLog
 Select = Callable[[nn.Module], Count]
 
 
+UNTRAINED = 0.5
+"""An epoch is untrained if it has less than this share of the last one's clean accuracy ..."""
+BY = 0.2
+"""... and less by more than this fraction, which a few images do not make by chance."""
+
+
 class TrainingFailed(RuntimeError):
-    """The loss, or every answer of the best epoch, stopped being a number."""
+    """The loss, or every answer of the best epoch, stopped being a number, or that is untrained."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ def best_epoch(log: Sequence[EpochLog]) -> Judged | None:
     return max(judged, key=lambda entry: entry.selection.k, default=None)
 
 
+@torch.random.fork_rng(devices=[])
 def fit(
     model: nn.Module,
     split: Split,
@@ -88,6 +95,7 @@ def fit(
     select: Select,
     checkpoint: Path,
     fingerprint: str,
+    check: Select | None = None,
     trainable: Collection[str] | None = None,
     mixed: bool = False,
     mean_of: int = 0,
@@ -98,14 +106,16 @@ def fit(
     """Train `model` on `split` by `method` and `recipe`; return the best epoch's weights.
 
     `select(model)` judges the last `recipe.select_last` epochs (more correct is better, the earlier
-    epoch on a tie). `trainable` names the parameters that move (None: all; none of them: there are
+    epoch on a tie), and `check(model)` says whether the best is trained at all, beside the last
+    (`UNTRAINED`). `trainable` names the parameters that move (None: all; none of them: there are
     forward passes only, which move the statistics of BN); BN is in training mode unless the method
     says otherwise. `mixed` trains in the precision of the process (`engine.precision`), which is
     otherwise that of attacks alone. The weights after the last `mean_of` epochs (all, if there are
     fewer) are averaged beside. The state goes to `checkpoint` after every epoch; one left there under
     the same `fingerprint` is continued. Raises `UserError` for another one, and for one of another
     precision, number of threads, chunk or machine, but for what `takeover` allows; `TrainingFailed` on
-    a non-finite loss, and if the best epoch gives no finite answer.
+    a non-finite loss, and if the best epoch gives no finite answer or is untrained. What a network
+    draws itself, as in dropout, is seeded by epoch too.
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
@@ -129,6 +139,7 @@ def fit(
         generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
         total = torch.zeros((), device=device)
         network.train()
+        torch.manual_seed(derive_seed(seed, "network", epoch))
         batches = split.epoch(recipe.batch_size, info.augmentation, generator)
         for step, (x, labels) in enumerate(batches):
             lr = recipe.lr_at(epoch * steps + step, steps)
@@ -170,8 +181,11 @@ def fit(
         )
     for parameter in model.parameters():
         parameter.requires_grad_(True)
+    last = check(model.eval()) if check and best.epoch != recipe.epochs else None
     model.load_state_dict(state.best)
     model.eval()
+    if check and last:
+        _check_trained(check(model), last, stage, best)
     return Fitted.of(state, resumed=resumed)
 
 
@@ -210,6 +224,16 @@ def freeze_all_but(model: nn.Module, names: Collection[str] | None) -> dict[str,
         if parameter.requires_grad:
             chosen[name] = parameter
     return chosen
+
+
+def _check_trained(chosen: Count, last: Count, stage: str, best: Judged) -> None:
+    std, final = chosen.fraction, last.fraction
+    if std < UNTRAINED * final and std < final - BY:
+        raise TrainingFailed(
+            f"{stage}: epoch {best.epoch} was selected ({best.selection.percent} right), and it is "
+            f"untrained: Std {chosen.percent}, of the last epoch {last.percent}; a method whose "
+            'networks are not robust selects by clean accuracy (selects_by = "clean")'
+        )
 
 
 def _check_finite(loss: Tensor, stage: str, epoch: int) -> None:

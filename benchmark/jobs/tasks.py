@@ -14,6 +14,7 @@ import psutil
 from benchmark.engine.precision import Precision
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.errors import UserError
+from benchmark.models import arch, check
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state
@@ -77,7 +78,8 @@ class Display(Protocol):
 def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
     """Return tasks for the cells that are not done; later, larger networks of the scale come first.
 
-    Raises `UserError` if a cell is stale: stale records are never overwritten silently.
+    Raises `UserError` if a cell is stale: stale records are never overwritten silently; and for a
+    network that its library does not have.
     """
     groups: dict[Cell, list[Cell]] = {}
     for cell in dict.fromkeys(cells):
@@ -90,6 +92,8 @@ def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
                     "--redo-stale moves them to results/superseded and makes them again"
                 )
         groups.setdefault(cell.base, []).append(cell)
+    for network in {base.arch for base in groups}:
+        check(arch(network))
     order = {name: place for place, name in enumerate(scale.archs)}
     bases = sorted(groups, key=lambda base: (-order.get(base.arch, 0), base.key))
     return [Task(base, tuple(groups[base])) for base in bases]

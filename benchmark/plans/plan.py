@@ -110,9 +110,18 @@ class Plan:
 
     @classmethod
     def of(cls, cell: Cell, scale: Scale) -> "Plan":
-        """The plan of `cell` at `scale`. Raises `UserError` for an unknown name in the cell."""
+        """The plan of `cell` at `scale`.
+
+        Raises `UserError` for an unknown name in the cell, and for a control of batch normalisation on
+        a network without it.
+        """
         base, where = BasePlan.of(cell, scale), f"scale '{scale.name}'"
         chosen = None if cell.is_base else finetune(cell.finetune)
+        if chosen and chosen.about_batch_norm and not base.arch.batch_norm:
+            raise UserError(
+                f"{chosen.name} is about batch-norm statistics, and {base.arch.label} has none: there "
+                "is nothing to move; leave it out"
+            )
         protocol = chosen.protocol if chosen else PAPER
         settings = protocol.criticality(cell.dataset)
         recipe = shortened(FINETUNE_RECIPE, scale.finetuning, f"{where}, finetuning")

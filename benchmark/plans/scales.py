@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from benchmark.checkpoints.registry import TrainedModel, trained_model
 from benchmark.engine.precision import NAMES
 from benchmark.errors import UserError, first_problem
+from benchmark.models import key_name
 from benchmark.records.cells import FROM, IN, PART, Cell
 
 
@@ -31,7 +32,21 @@ def _of_no_checkpoint(name: str) -> str:
     return name
 
 
+def _as_in_keys(names: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(map(key_name, names))
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def _by_key(networks: dict[str, Any]) -> dict[str, Any]:
+    return dict(zip(_once(_as_in_keys(tuple(networks))), networks.values(), strict=True))
+
+
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)]
+Archs = Annotated[
+    tuple[str, ...], Field(min_length=1), AfterValidator(_as_in_keys), AfterValidator(_once)
+]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)]
 _SEEDS = TypeAdapter(dict[Literal["seeds"], Seeds])
 
@@ -66,7 +81,8 @@ class Scale:
     number of threads of each process (0: all cores): it is fixed by the scale, because it can change
     the last bits of a sum, while the number of processes cannot. `precision` is that of attacks and
     adversarial training on every machine (None: `auto`); other ones have keys of their own
-    (`in_precision`). `audit` names the evaluations of the audit (None: `evaluations` and AutoAttack).
+    (`in_precision`). `archs` and `networks` name a library's network in full, as `timm:resnet18`, or as
+    keys do. `audit` names the evaluations of the audit (None: `evaluations` and AutoAttack).
     `checkpoints` names those of the registry that its cells start from (none: they are trained);
     `starting_from` makes such a scale out of any.
     """
@@ -74,7 +90,7 @@ class Scale:
     name: Annotated[str, Field(pattern=rf"^{PART}$"), AfterValidator(_of_no_checkpoint)]
     summary: str
     datasets: Names
-    archs: Names
+    archs: Archs
     seeds: Seeds
     methods: Names = ("pgd-at", "trades", "mart", "awp", "score")
     threads: Annotated[int, Field(ge=0)] = 0
@@ -82,7 +98,7 @@ class Scale:
     training: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
     criticality: dict[str, Any] = field(default_factory=dict)
-    networks: dict[str, Own] = field(default_factory=dict)
+    networks: Annotated[dict[str, Own], AfterValidator(_by_key)] = field(default_factory=dict)
     recipes: dict[str, Own] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15-gen-v2", "pgd10x3")
     audit: Names | None = None

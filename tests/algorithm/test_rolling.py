@@ -102,7 +102,8 @@ class TestSegments:
                 x = out
 
     @pytest.mark.parametrize(
-        ("name", "count"), [("resnet18-w4", 10), ("resnet34-w4", 18), ("wrn-34-1", 17)]
+        ("name", "count"),
+        [("resnet18-w4", 10), ("resnet34-w4", 18), ("wrn-34-1", 17), ("preact-resnet18-w4", 10)],
     )
     def test_every_module_is_in_one_segment_in_order(self, name, count):
         """Stem, blocks and head hold all modules once, in the order that criticality takes them in."""

@@ -22,6 +22,7 @@ NETWORKS = [
     ("resnet18-w8", "digits"),
     ("resnet34-w8", "digits"),
     ("wrn-34-1", "digits"),
+    ("preact-resnet18-w8", "digits"),
     ("resnet18-w8", "cifar10"),
 ]
 
@@ -58,20 +59,22 @@ def gradient(model: nn.Module | AttackCopy, x: Tensor, labels: Tensor) -> Tensor
 @pytest.mark.parametrize(("arch", "dataset"), NETWORKS)
 def test_the_copy_is_the_same_function(arch: str, dataset: str) -> None:
     """Logits and gradients by pixels are those of the network in evaluation mode, but for rounding, and
-    at most WRN's first norms of a block remain."""
+    at most the norms that do not follow a convolution alone remain: the first of a pre-activation block
+    and the one before the head."""
     info = dataset_info(dataset)
     model, x = network(arch, info), pictures(info)
     labels = torch.arange(len(x)) % info.classes
     copied = AttackCopy(model, torch.float32)
     kept = [n for n, m in copied.network.named_modules() if isinstance(m, nn.BatchNorm2d)]
-    assert all(name.endswith("bn1") for name in kept) and (arch.startswith("wrn") or not kept)
+    assert all(name.endswith(("bn1", "bn")) for name in kept)
+    assert bool(kept) != arch.startswith("resnet")
     with training_mode(model, False):
         torch.testing.assert_close(copied(x), model(x), rtol=1e-4, atol=1e-5)
         exact = gradient(model, x, labels)
     torch.testing.assert_close(gradient(copied, x, labels), exact, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("arch", "dataset"), NETWORKS[:3])
+@pytest.mark.parametrize(("arch", "dataset"), NETWORKS[:4])
 def test_the_copy_follows_every_tensor(arch: str, dataset: str) -> None:
     """After any weight or buffer has changed, `follow` gives the bits of a fresh copy."""
     info = dataset_info(dataset)
@@ -136,7 +139,7 @@ def crafted_in_batches(arch: str) -> tuple[Tensor, list[Tensor]]:
     return crafted(24), [crafted(size) for size in (1, 7)]
 
 
-@pytest.mark.parametrize("arch", ["resnet18-w8", "wrn-34-1"])
+@pytest.mark.parametrize("arch", ["resnet18-w8", "wrn-34-1", "preact-resnet18-w8"])
 def test_attacks_do_not_depend_on_the_batch(arch: str) -> None:
     """Examples crafted on the copy are the same bits whatever they share a batch with."""
     whole, parts = crafted_in_batches(arch)

@@ -179,6 +179,9 @@ class TestNames:
             ("wrn-34-10", "wide-resnet", 10, "WRN-34-10"),
             ("wrn-34-1", "wide-resnet", 1, "WRN-34-1"),
             ("wrn-10-1", "wide-resnet", 1, "WRN-10-1"),
+            ("preact-resnet18-w8", "preact-resnet", 8, "PreActResNet18 (width 8)"),
+            ("vit-tiny", "vit", 192, "ViT-tiny"),
+            ("vit-mini-w32", "vit", 32, "ViT-mini (width 32)"),
         ],
     )
     def test_width_is_read_from_the_name(self, name, family, width, label):
@@ -203,7 +206,7 @@ class TestNames:
         ],
     )  # fmt: skip
     def test_unknown_name_is_refused_in_one_line(self, name):
-        known = r"resnet34\[-wWIDTH\], wrn-10-FACTOR, wrn-34-FACTOR$"
+        known = r"resnet34\[-wWIDTH\], wrn-10-FACTOR, wrn-34-FACTOR, .*, timm:NAME, torchvision:NAME$"
         with pytest.raises(UserError, match=rf"'{name}'; known: .*{known}"):
             build(name, DIGITS)
 

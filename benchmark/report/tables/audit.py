@@ -17,7 +17,7 @@ from benchmark.algorithm.selection import NoModule
 from benchmark.data import dataset_info
 from benchmark.models import arch
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell, base_name
+from benchmark.records.cells import BASES, Cell, base_name
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, Records, change, change_over_images, per_image
 from benchmark.report.intervals import RESAMPLES, Interval, PValues, mcnemar
@@ -55,9 +55,18 @@ OVER_SEEDS = "95 % seeds"
 def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
     """Each of `finetunes` after the base model that it starts from, all seeds.
 
-    They belong to the first dataset, network and method of `scale`.
+    They belong to the first dataset, network and method of `scale`. Controls of batch normalisation are
+    left out for a network that has none.
     """
-    return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(finetunes))
+    left = set(without_statistics(scale, finetunes))
+    kept = [name for name in finetunes if name not in left]
+    return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(kept))
+
+
+def without_statistics(scale: Scale, finetunes: Sequence[str]) -> list[str]:
+    """Those of `finetunes` that move or hold statistics which the network does not have."""
+    about = [name for name in finetunes if name not in BASES and finetune(name).about_batch_norm]
+    return about if about and not arch(scale.archs[0]).batch_norm else []
 
 
 def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
@@ -108,6 +117,7 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
         tuple(rows),
         (
             *notes(view, cells),
+            *_nothing_to_move(scale, finetunes),
             *(note for name in changes for note in chosen(view, cells, name, name)),
             *_how(rows, changes, seeds),
             *_readings(heads, changes | beyond),
@@ -205,6 +215,13 @@ def _how(rows: Sequence[Row], names: Iterable[str], seeds: int) -> list[str]:
             "where nothing differs, 1 interval in 20 excludes 0 by chance"
         )
     return lines
+
+
+def _nothing_to_move(scale: Scale, finetunes: Sequence[str]) -> list[str]:
+    """Why controls of batch normalisation are not in the table."""
+    if not (left := without_statistics(scale, finetunes)):
+        return []
+    return [f"left out: {', '.join(left)}; {arch(scale.archs[0]).label} has no statistics to move"]
 
 
 def _readings(heads: Sequence[str], comparisons: Mapping[str, Sequence[_Comparison]]) -> list[str]:

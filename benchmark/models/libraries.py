@@ -1,0 +1,138 @@
+"""Networks of timm and of torchvision by name, with random weights: nothing is ever downloaded.
+
+A network has the dataset's classes and, where the library can, its image size and channels;
+torchvision's take the one channel of a grey image three times. Pixels in [0,1] are normalised by a hook
+before the network's own forward, so that names of modules and of the state dict are the library's.
+"""
+
+import difflib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.models.normalize import Normalize
+
+if TYPE_CHECKING:
+    from benchmark.data.info import DatasetInfo
+
+Maker = Callable[[str, "DatasetInfo"], nn.Module]
+NEAR = 3
+"""How many names are offered for one that is unknown."""
+_ALONE = {"aux_logits": False, "init_weights": True}
+_ONE_OUTPUT = {"googlenet": _ALONE, "inception_v3": _ALONE}
+"""What makes networks with classifiers on the way return the logits alone."""
+
+
+@dataclass(frozen=True)
+class NetworkLibrary:
+    """A library: how its networks of classification are listed and made, and how it is installed."""
+
+    names: Callable[[], list[str]]
+    make: Maker
+    install: str
+
+
+def known(full: str) -> tuple[NetworkLibrary, str]:
+    """The library of `LIBRARY:NAME`, and NAME. Raises `UserError` if it is missing, or has no NAME."""
+    package, _, name = full.partition(":")
+    library = _LIBRARIES[package]
+    if find_spec(package) is None:
+        raise UserError(f"{package} is not installed; {library.install}")
+    if name in (names := library.names()):
+        return library, name
+    near = difflib.get_close_matches(name, names, NEAR, cutoff=0.5)
+    hint = f"close to it: {', '.join(near)}" if near else f"it has {len(names)}, such as {names[0]}"
+    raise UserError(f"{package} has no network '{name}'; {hint}")
+
+
+def network(full: str, info: "DatasetInfo") -> nn.Module:
+    """The network `LIBRARY:NAME` for images of `info`, with the library's initialisation.
+
+    Raises `UserError` as `known`, and if it cannot take images of this size or returns no logits.
+    """
+    library, name = known(full)
+    reason, where = "it returns no logits (B, K)", torch.get_default_device()
+    x = torch.zeros(2, info.channels, info.side, info.side, device="cpu")
+    try:
+        with torch.no_grad(), torch.device("cpu"):  # timm's cannot be made on the device `meta`
+            model = library.make(name, info)
+            model.add_module("normalize", Normalize(info.mean, info.std))
+            model.register_forward_pre_hook(_normalised)
+            logits = model.eval()(x)
+    except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
+        logits, reason = None, next(iter(str(error).splitlines()), type(error).__name__)
+    if not isinstance(logits, Tensor) or logits.shape != (len(x), info.classes):
+        size = f"{info.channels}x{info.side}x{info.side}"
+        raise UserError(f"{full} does not classify images of {size} ({reason})")
+    return model.to(where).train()
+
+
+def has_batch_norm(full: str, info: "DatasetInfo") -> bool:
+    """Whether the network has running statistics; taken for granted where the library is not."""
+    if find_spec(full.partition(":")[0]) is None:
+        return True
+    library, name = known(full)
+    with torch.random.fork_rng(devices=[]):
+        model = library.make(name, info)
+    return any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def _normalised(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The forward pre-hook: images (B, C, H, W) in [0,1], normalised."""
+    out: Tensor = model.get_submodule("normalize")(inputs[0])
+    return out
+
+
+def _grey_as_colour(_model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    return inputs[0].expand(-1, 3, -1, -1)
+
+
+def _quietly(name: str) -> Any:
+    """The module `name`, without its warnings on what moved in torch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return import_module(name)
+
+
+def _timm(name: str, info: "DatasetInfo") -> nn.Module:
+    timm = _quietly("timm")
+    fixed = timm.models.get_pretrained_cfg_value(name, "fixed_input_size")
+    size = {"img_size": info.side} if fixed else {}
+    made: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=info.classes, in_chans=info.channels, **size
+    )
+    return made
+
+
+def _torchvision(name: str, info: "DatasetInfo") -> nn.Module:
+    models = _quietly("torchvision.models")
+    size: Mapping[str, Any] = {"image_size": info.side} if name.startswith("vit_") else {}
+    own = _ONE_OUTPUT.get(name, {})
+    made: nn.Module = models.get_model(name, weights=None, num_classes=info.classes, **size, **own)
+    if info.channels == 1:
+        made.register_forward_pre_hook(_grey_as_colour)
+    return made
+
+
+def _torchvision_names() -> list[str]:
+    models = _quietly("torchvision.models")
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def _timm_names() -> list[str]:
+    names: list[str] = _quietly("timm").list_models()
+    return names
+
+
+_LIBRARIES = {
+    "timm": NetworkLibrary(_timm_names, _timm, "install it by `pip install rift-benchmark[timm]`"),
+    "torchvision": NetworkLibrary(_torchvision_names, _torchvision, "it comes with this suite"),
+}

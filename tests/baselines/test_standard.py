@@ -1,0 +1,170 @@
+"""Clean training: what it crafts, which score chooses its epoch, and epochs that are untrained."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from baselines import method
+from baselines.pgd_at import PgdAt
+from benchmark.data.images import Dataset, Split
+from benchmark.engine.counting import clean_count, pgd_count
+from benchmark.engine.training import TrainingFailed
+from benchmark.errors import UserError
+from benchmark.plans.named import scale
+from benchmark.plans.plan import Plan
+from benchmark.plans.running import Run
+from benchmark.progress import silent
+from benchmark.records.cells import Cell
+from benchmark.records.records import Count, Training
+from benchmark.report.tables.audit import audit, audit_cells
+from benchmark.report.view import View
+from benchmark.run import adversarial_training
+from invoking import MINI
+
+
+@dataclass(frozen=True)
+class JudgedWrongly(type(method("standard"))):
+    """Clean training, whose epoch is chosen by the robust accuracy that it does not have."""
+
+    type_name: ClassVar[str] = "judged-wrongly"
+    selects_by: ClassVar[str] = "robust"
+
+
+@pytest.fixture
+def run(store, digits, one_thread):
+    """A function that gives the run of a base model of `mini.toml` by a method on a few digits."""
+    some = Dataset(
+        digits.info,
+        Split(digits.train.images[:384], digits.train.labels[:384]),
+        Split(digits.test.images[:60], digits.test.labels[:60]),
+    )
+
+    def of(how, **recipe):
+        mini = scale(str(MINI))
+        plan = Plan.of(Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0), mini)
+        chosen = replace(plan.base.recipe, select_last=3, **recipe)
+        return Run(
+            replace(plan, base=replace(plan.base, method=how, recipe=chosen)), some, store, silent
+        )
+
+    return of
+
+
+def details(run) -> Training:
+    """The log of the base model of `run`."""
+    making = run.store.making(run.plan.base.cell)
+    assert making is not None and isinstance(making.details, Training)
+    return making.details
+
+
+def test_the_images_as_they_are(network, digits):
+    """Nothing is crafted, nothing drawn, and the loss is that of PGD-AT at the images."""
+    x, labels = digits.train.batch(0, 8)
+    how, generator = method("standard"), torch.Generator().manual_seed(1)
+    before = generator.get_state()
+    assert how.inner(network, x, labels, digits.info.threat, generator) is x
+    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(how.outer(network, x, x, labels), PgdAt().outer(network, x, x, labels))
+
+
+@pytest.mark.parametrize(("how", "by"), [("standard", clean_count), ("pgd-at", None)])
+def test_the_methods_score_chooses_the_epoch(run, monkeypatch, how, by):
+    """Clean training keeps the epoch of the best clean accuracy, PGD-AT that of the best robust one."""
+    this = run(method(how), batch_size=64)
+    asked = {"clean": [], "robust": []}
+
+    def noted(name, count):
+        return lambda *args: asked[name].append(count(*args)) or asked[name][-1]
+
+    monkeypatch.setattr("benchmark.engine.counting.clean_count", noted("clean", clean_count))
+    monkeypatch.setattr("benchmark.engine.counting.pgd_count", noted("robust", pgd_count))
+    theta, log = adversarial_training(this), details(this)
+    scores = asked["clean" if by else "robust"][:3]
+    assert [epoch.selection for epoch in log.epochs] == scores
+    assert log.best == max(scores, key=lambda count: count.k)
+    assert log.best_epoch == 1 + [count.k for count in scores].index(log.best.k)
+    if by:
+        assert not asked["robust"]
+        images = this.splits.selection.first(this.plan.base.recipe.select_images)
+        assert clean_count(this.network(theta), images) == log.best
+
+
+def test_an_untrained_epoch_is_refused(run, monkeypatch):
+    """Chosen by robust accuracy, clean training would keep its first epoch."""
+    robust = iter([3, 0, 0])
+    monkeypatch.setattr(
+        "benchmark.engine.counting.pgd_count", lambda *args: Count(k=next(robust), n=50)
+    )
+    clean = iter([45, 8])
+    monkeypatch.setattr(
+        "benchmark.engine.counting.clean_count", lambda *args: Count(k=next(clean), n=50)
+    )
+    with pytest.raises(TrainingFailed, match=r"epoch 1 was .* untrained: Std 16.*, of the last"):
+        adversarial_training(run(JudgedWrongly()))
+
+
+@pytest.mark.parametrize(("last", "chosen"), [(45, 23), (18, 8), (0, 0), (8, 45)])
+def test_a_trained_epoch_is_kept(run, monkeypatch, last, chosen):
+    """Half of the last one's Std, or few images less, is what robust overfitting and chance make."""
+    robust, clean = iter([3, 0, 0]), iter([last, chosen])
+    monkeypatch.setattr(
+        "benchmark.engine.counting.pgd_count", lambda *args: Count(k=next(robust), n=50)
+    )
+    monkeypatch.setattr(
+        "benchmark.engine.counting.clean_count", lambda *args: Count(k=next(clean), n=50)
+    )
+    this = run(JudgedWrongly())
+    adversarial_training(this)
+    assert details(this).best_epoch == 1
+
+
+def test_dropout_is_drawn_from_the_cells_seed(run, monkeypatch):
+    """The same cell gives the same weights whatever torch's own generator did before."""
+    from benchmark.plans import running
+
+    build, made = running.new_model, []
+
+    def with_dropout(plan, device):
+        model = build(plan, device)
+        model.linear = nn.Sequential(nn.Dropout(0.5), model.linear)
+        return model
+
+    monkeypatch.setattr("benchmark.run.new_model", with_dropout)
+    for seed in (1, 2):
+        this = run(method("standard"))
+        torch.manual_seed(seed)
+        made.append(adversarial_training(this).sha256)
+        for path in (this.store.results, this.store.artifacts):
+            path.rename(Path(f"{path}-{seed}"))
+    assert made[0] == made[1]
+
+
+class TestWithoutBatchNorm:
+    """Controls of batch normalisation on a network that has none."""
+
+    @pytest.fixture
+    def own(self):
+        """The scale `mini` with a transformer."""
+        return replace(scale(str(MINI)), archs=("vit-mini-w8",))
+
+    @pytest.mark.parametrize("name", ["bn-only", "rift-bn-frozen", "bn-only-alpha-1"])
+    def test_a_cell_that_cannot_be_is_refused(self, own, name):
+        cell = Cell("mini", "digits", "vit-mini-w8", "pgd-at", name, 0)
+        with pytest.raises(UserError, match=rf"{name} is about .*\(width 8\) has none: there is no"):
+            Plan.of(cell, own)
+        Plan.of(replace(cell, finetune="rift"), own)
+
+    def test_the_audit_leaves_them_out_and_says_so(self, own, store):
+        found = {cell.finetune for cell in audit_cells(own)}
+        assert {"none", "rift", "random-layer", "all-layers"} < found
+        assert not found & {"bn-only", "rift-bn-frozen"}
+        notes = audit(View(store, own)).notes
+        assert (
+            "left out: bn-only, rift-bn-frozen; ViT-mini (width 8) has no statistics to move" in notes
+        )
+        mini = scale(str(MINI))
+        assert {"bn-only", "rift-bn-frozen"} < {cell.finetune for cell in audit_cells(mini)}
