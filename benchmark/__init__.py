@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         interpolate,
         load_checkpoint,
         rift,
+        save_checkpoint,
     )
     from benchmark.data.info import Augmentation, LinfAttack
     from benchmark.errors import UserError
@@ -45,6 +46,7 @@ __all__ = [
     "interpolate",
     "load_checkpoint",
     "rift",
+    "save_checkpoint",
 ]
 
 
