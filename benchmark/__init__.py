@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         interpolate,
         load_checkpoint,
         rift,
+        save_checkpoint,
     )
     from benchmark.data.info import Augmentation, LinfAttack
     from benchmark.errors import UserError
@@ -46,6 +47,7 @@ __all__ = [
     "interpolate",
     "load_checkpoint",
     "rift",
+    "save_checkpoint",
 ]
 
 

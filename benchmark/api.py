@@ -20,8 +20,8 @@ from torch import nn
 
 from benchmark import run as paper
 from benchmark.algorithm.interpolate import interpolate as between
+from benchmark.checkpoints.mismatch import shape_mismatch, shapes_of
 from benchmark.data import dataset_info, load
-from benchmark.data.given import as_split
 from benchmark.data.images import Dataset
 from benchmark.data.info import Augmentation, LinfAttack
 from benchmark.engine.weights import Weights
@@ -29,6 +29,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images, limited
 from benchmark.jobs.given import Question
+from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import OWN, Cell
@@ -65,9 +66,11 @@ def rift(
     Args:
         model: any module from pixels in [0,1], (N, C, H, W), to logits (N, classes), with any names of
             modules; what normalises is inside.
-        train: images to fine-tune on: `(images, labels)`, a torch Dataset, or a DataLoader, which
-            augments by itself and is iterated anew every epoch.
-        judge: images that choose the epoch and alpha*, in the same forms.
+        train: images to fine-tune on: `(images, labels)`; a torch Dataset, which is read once; or a
+            DataLoader, which augments by itself, is iterated anew every epoch, and of which no more
+            than `mrc["images"]` images (all, if that is not said) are in memory.
+        judge: images that choose the epoch and alpha*, in the same forms, all in memory; 1,000 or more,
+            because alpha* may cost 0.1 points of robust accuracy.
         attack: the L-infinity attack that criticality and alpha* are of.
         modules: names of the modules to fine-tune; None: as `protocol` chooses.
         protocol: a fine-tuning by its name in the suite: `rift`, `rift-scale-free`, `all-layers`, ...
@@ -77,18 +80,21 @@ def rift(
         seed: an int, or the cell of the suite whose random draws are wanted.
         device: where the work is done; None: where the model is.
         progress: True writes a line to standard error; or a function.
-        workdir: a folder in which a killed call continues; None: nothing is kept.
+        workdir: a folder in which a killed call continues; None: nothing is kept. A DataLoader that
+            draws from another generator than torch's own cannot continue, and says so.
 
     Returns:
         The model at alpha*, with the criticality of every module and the curve.
 
     Raises:
-        UserError: for what cannot be right: pixels outside [0,1], labels that are no classes, logits
-            that are not finite, a model on several devices, frozen or unknown modules and names.
+        UserError: before any work, for what cannot be right: pixels outside [0,1], labels that are no
+            classes, logits that are not finite, a model on several devices or without a module to
+            choose, frozen or unknown modules and names, a device that is not here.
     """
     asked = Question(
         model, train, judge, attack, protocol, modules, recipe, mrc, augmentation, seed, device
     )
+    asked.refuse_frozen()
     with ExitStack() as stack:
         run = asked.run(stack, workdir, _progress(progress))
         theta = paper.rift(run, asked.weights)
@@ -123,7 +129,7 @@ def criticality(
     Raises:
         UserError: as `rift`.
     """
-    asked = Question(model, images, images, attack, protocol, None, None, mrc, None, seed, device)
+    asked = Question(model, images, None, attack, protocol, None, None, mrc, None, seed, device)
     with ExitStack() as stack:
         run = asked.run(stack, workdir, _progress(progress))
         return criticality_frame(list(paper.measure_criticality(run, asked.weights)))
@@ -153,6 +159,7 @@ def finetune(
     asked = Question(
         model, train, judge, PAPERS_ATTACK, "rift", modules, recipe, None, augmentation, seed, device
     )
+    asked.refuse_frozen()
     with ExitStack() as stack:
         run = asked.run(stack, workdir, _progress(progress))
         fitted = paper.fine_tune(run, asked.weights, list(modules))
@@ -178,10 +185,10 @@ def interpolate(
     Raises:
         UserError: as `rift`, and if `tuned` is another network.
     """
-    asked = Question(model, judge, judge, attack, protocol, None, None, None, None, seed, device)
+    asked = Question(model, judge, None, attack, protocol, None, None, None, None, seed, device)
     end = Weights.of({name: x.to(asked.place) for name, x in tuned.state_dict().items()})
-    if end.state.keys() != asked.weights.state.keys():
-        raise UserError("tuned is another network than model: their state dicts differ in names")
+    if problem := shape_mismatch(shapes_of(end.state), shapes_of(asked.weights.state)):
+        raise UserError(f"tuned is another network than model: {problem.replace('file', 'former')}")
     with ExitStack() as stack:
         run = asked.run(stack, None, _progress(progress))
         alpha, _, _ = paper.choose_alpha(run, asked.weights, end)
@@ -192,7 +199,7 @@ def interpolate(
 def evaluate(
     model: nn.Module,
     data: Any,
-    evaluations: Sequence[str] = ("clean", "pgd10x3"),
+    evaluations: str | Sequence[str] = ("clean", "pgd10x3"),
     *,
     limit: int | None = None,
     attack: LinfAttack | None = None,
@@ -218,17 +225,23 @@ def evaluate(
     Raises:
         UserError: for unknown names, and as `rift`.
     """
-    place = torch.device(device) if device is not None else next(model.parameters()).device
+    evaluations = [evaluations] if isinstance(evaluations, str) else list(evaluations)
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}; None takes all images")
     known = [evaluation(limited(name, limit) if limit else name) for name in evaluations]
-    if isinstance(data, str):
-        found = load(dataset_info(data).name, Path(data_dir)).to(place)
-        if attack is not None:
-            found = replace(found, info=replace(found.info, threat=attack))
-    else:
-        split = as_split(data, "data", place)
-        asked = Question(model, split, split, attack or PAPERS_ATTACK, device=place)
-        found = Dataset(asked.plan.base.info, split, split)
-    network = copy.deepcopy(model).to(place).to(memory_format=torch.channels_last).eval()
+    named = load(dataset_info(data).name, Path(data_dir)) if isinstance(data, str) else None
+    images = data if named is None else named.test
+    asked = Question(model, images, None, attack or PAPERS_ATTACK, "bn-only", device=device)
+    found = Dataset(asked.info, asked.splits[0], asked.splits[0])
+    if named is not None:
+        threat = attack or named.info.threat
+        if asked.info.classes != named.info.classes:
+            raise UserError(
+                f"the model has {asked.info.classes} classes and {named.info.label} has "
+                f"{named.info.classes}"
+            )
+        found = replace(named.to(asked.place), info=replace(named.info, threat=threat))
+    network = copy.deepcopy(model).to(asked.place).to(memory_format=torch.channels_last).eval()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, each in zip(evaluations, known, strict=True):
@@ -240,25 +253,6 @@ def evaluate(
             rows.append((name, first_images(each), value.fraction, value.k, value.n, low, high))
     columns = ["evaluation", "first images", "accuracy", "right", "answers", "low", "high"]
     return pd.DataFrame(rows, columns=columns).set_index("evaluation")
-
-
-def load_checkpoint(
-    name: str, *, data_dir: Path | str = "data", device: torch.device | str = "cpu"
-) -> nn.Module:
-    """Load an adversarially trained network of the registry (`python -m benchmark checkpoints list`).
-
-    Returns:
-        The network in evaluation mode, from pixels in [0,1] to logits.
-
-    Raises:
-        UserError: for an unknown name, and for a file that is missing or not the registry's.
-    """
-    from benchmark.checkpoints.registry import checkpoint
-    from benchmark.jobs.checkpoint import load_model_file, registered_model
-
-    model, loaded = load_model_file(registered_model(checkpoint(name), Path(data_dir)))
-    model.load_state_dict(loaded.state)
-    return model.to(device).eval()
 
 
 def _with(asked: Question, weights: Weights) -> nn.Module:
@@ -287,4 +281,5 @@ __all__ = [
     "interpolate",
     "load_checkpoint",
     "rift",
+    "save_checkpoint",
 ]

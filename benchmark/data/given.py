@@ -20,10 +20,12 @@ Given = "tuple[Tensor, Tensor] | TorchDataset[Any] | DataLoader[Any] | Split"
 class Streamed(Split):
     """A DataLoader, which augments and shuffles by itself and is iterated anew for every epoch.
 
-    `images` and `labels` are those of its first pass, which criticality is measured on.
+    `images` and `labels` are the beginning of its first pass, which criticality is measured on; no more
+    is kept in memory. Labels are below `classes`.
     """
 
     loader: "DataLoader[Any]"
+    classes: int | None = None
 
     def steps(self, batch_size: int) -> int:
         return len(self.loader)
@@ -31,17 +33,23 @@ class Streamed(Split):
     def epoch(
         self, batch_size: int, how: Augmentation, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in self.loader:
+        batches = 0
+        for images, labels in _batches(self.loader, "train"):
             x = checked(images, labels, "train").to(self.labels.device)
+            below(x, self.classes, "train")
             yield x.batch(0, len(x))
+            batches += 1
+        if not batches:
+            raise UserError("train: the DataLoader is exhausted after one pass; it has to begin anew")
 
 
-def as_split(given: Any, name: str, device: torch.device) -> Split:
+def as_split(given: Any, name: str, device: torch.device, kept: int | None = None) -> Split:
     """`given`, which errors call `name`, as images in memory on `device`.
 
     Args:
         given: `(images, labels)` with images (N, C, H, W), uint8 or floating point in [0,1]; a torch
             Dataset of such images with their labels; a DataLoader of batches of them; or a `Split`.
+        kept: how many images of a DataLoader have to be in memory (None: all); whole batches are.
 
     Raises:
         UserError: for anything else, pixels outside [0,1], and labels that are no classes.
@@ -49,11 +57,7 @@ def as_split(given: Any, name: str, device: torch.device) -> Split:
     if isinstance(given, Split):
         return given.to(device)
     if isinstance(given, DataLoader):
-        first = [checked(images, labels, name) for images, labels in given]
-        images, labels = (
-            torch.cat([getattr(each, part) for each in first]) for part in ("images", "labels")
-        )
-        return Streamed(images.to(device), labels.to(device), given)
+        return _begun(given, name, device, kept)
     if isinstance(given, TorchDataset):
         return as_split(_stacked(given, name), name, device)
     try:
@@ -68,7 +72,10 @@ def as_split(given: Any, name: str, device: torch.device) -> Split:
 def checked(images: Any, labels: Any, name: str) -> Split:
     """Images (N, C, H, W) and labels (N,) as a `Split`. Raises `UserError` where they are not."""
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
-        raise UserError(f"{name}: images and labels are tensors; ToTensor makes them of pictures")
+        raise UserError(
+            f"{name}: images and labels are tensors; torch.from_numpy makes them of arrays, ToTensor "
+            "of pictures"
+        )
     if images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
         raise UserError(
             f"{name}: images are (N, C, H, W) and labels (N,), N > 0, not {tuple(images.shape)} and "
@@ -81,17 +88,57 @@ def checked(images: Any, labels: Any, name: str) -> Split:
         if not (low >= 0 and high <= 1):
             raise UserError(
                 f"{name}: pixels are in [{low:.3g}, {high:.3g}], not in [0, 1]; leave out "
-                "Normalize and "
-                "let the model normalise inside"
+                "Normalize and let the model normalise inside"
             )
     elif images.dtype != torch.uint8:
         raise UserError(f"{name}: pixels are uint8, or floating point in [0, 1], not {images.dtype}")
     return Split(images.detach().permute(0, 2, 3, 1).contiguous(), labels.long())
 
 
+def below(split: Split, classes: int | None, name: str) -> None:
+    """Raise `UserError` if a label of `split`, which errors call `name`, is none of `classes`."""
+    if classes is not None and (most := int(split.labels.max())) >= classes:
+        raise UserError(f"{name}: a label is {most} and the model has {classes} classes")
+
+
+def _begun(loader: "DataLoader[Any]", name: str, device: torch.device, kept: int | None) -> Streamed:
+    """`loader` with the first `kept` images of a pass (None: all)."""
+    try:
+        len(loader)
+    except TypeError:
+        raise UserError(
+            f"{name}: the DataLoader has no length, and the learning rate goes by the number of its "
+            "batches; give its dataset a __len__"
+        ) from None
+    first, count = [], 0
+    for images, labels in _batches(loader, name):
+        first.append(checked(images, labels, name).to(device))
+        count += len(first[-1])
+        if kept is not None and count >= kept:
+            break
+    if not first:
+        raise UserError(f"{name}: the DataLoader gives no batch")
+    images, labels = (torch.cat([getattr(x, part) for x in first]) for part in ("images", "labels"))
+    return Streamed(images, labels, loader)
+
+
+def _batches(loader: "DataLoader[Any]", name: str) -> Iterator[tuple[Any, Any]]:
+    for batch in loader:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise UserError(
+                f"{name}: the DataLoader gives {type(batch).__name__}; its batches are (images, labels)"
+            )
+        yield batch[0], batch[1]
+
+
 def _stacked(dataset: "TorchDataset[Any]", name: str) -> tuple[Tensor, Tensor]:
-    items = [dataset[index] for index in range(len(dataset))]  # type: ignore[arg-type]
-    if not items or not isinstance(items[0][0], Tensor):
-        raise UserError(f"{name}: a Dataset of tensors; ToTensor makes them of pictures")
-    labels = [int(label) for _, label in items]
-    return torch.stack([image for image, _ in items]), torch.tensor(labels)
+    """A Dataset, read once. Raises `UserError` unless it has pairs of images of one size and labels."""
+    try:
+        items = [dataset[index] for index in range(len(dataset))]  # type: ignore[arg-type]
+        images, labels = zip(*((image, int(label)) for image, label in items), strict=True)
+        return torch.stack(images), torch.tensor(labels)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{name}: the Dataset does not give pairs of an image tensor (C, H, W) of one size and a "
+            f"label ({type(error).__name__}); ToTensor makes tensors of pictures"
+        ) from error

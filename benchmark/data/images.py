@@ -57,8 +57,8 @@ class Split:
         """Hash of pixels and labels, independent of how they are stored on disk."""
         digest = hashlib.sha256()
         digest.update(str(tuple(self.images.shape)).encode())
-        digest.update(self.images.cpu().numpy().tobytes())
-        digest.update(self.labels.cpu().numpy().tobytes())
+        for part in (self.images, self.labels):
+            digest.update(part.cpu().contiguous().numpy().data)  # as it lies, without a copy
         return digest.hexdigest()
 
 
@@ -100,19 +100,20 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     `images` (B, H, W, C); returns float32 (B, C, H, W) in [0,1]. Each image gets its own
     shift, drawn from `generator` (on the CPU, so that the draws do not depend on the device).
     """
-    count, side = len(images), images.shape[1]
+    count, height, width = images.shape[:3]
     shifts = torch.randint(-how.pad, how.pad + 1, (2, count), generator=generator)
     flips = torch.rand(count, generator=generator) < 0.5
-    grid = torch.arange(side)
-    rows, columns = grid + shifts[0, :, None], grid + shifts[1, :, None]
+    rows = torch.arange(height) + shifts[0, :, None]
+    columns = torch.arange(width) + shifts[1, :, None]
     if how.flip:
         columns = torch.where(flips[:, None], columns.flip(1), columns)
-    inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     if how.mode == "reflect":
-        rows = (side - 1) - ((side - 1) - rows.abs()).abs()
-        columns = (side - 1) - ((side - 1) - columns.abs()).abs()
+        rows = (height - 1) - ((height - 1) - rows.abs()).abs()
+        columns = (width - 1) - ((width - 1) - columns.abs()).abs()
     index = torch.arange(count)[:, None, None]
-    rows, columns = rows.clamp(0, side - 1)[:, :, None], columns.clamp(0, side - 1)[:, None, :]
+    rows = rows.clamp(0, height - 1)[:, :, None]
+    columns = columns.clamp(0, width - 1)[:, None, :]
     device = images.device
     crops = images[index.to(device), rows.to(device), columns.to(device)]
     if how.mode == "zero":

@@ -137,7 +137,8 @@ def fit(
     for epoch in range(state.epoch, recipe.epochs):
         started = time.monotonic()
         generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
-        total = torch.zeros((), device=device)
+        torch.manual_seed(derive_seed(seed, "network", epoch))  # dropout, and loaders that draw
+        total, seen = torch.zeros((), device=device), 0
         network.train()
         torch.manual_seed(derive_seed(seed, "network", epoch))
         batches = split.epoch(recipe.batch_size, info.augmentation, generator)
@@ -147,6 +148,7 @@ def fit(
                 group["lr"] = lr
             loss = training_step(network, x, labels, epoch, method, attack, optimizer, generator)
             total += loss * len(labels)
+            seen += len(labels)
             if step % 10 == 0 or step + 1 == steps:
                 _check_finite(loss, stage, epoch)
                 progress(
@@ -155,7 +157,7 @@ def fit(
         selection = None
         if epoch >= recipe.epochs - recipe.select_last:
             selection = select(model)
-        entry = EpochLog(epoch=epoch + 1, loss=float(total / len(split)), lr=lr, selection=selection)
+        entry = EpochLog(epoch=epoch + 1, loss=float(total / seen), lr=lr, selection=selection)
         state.log.append(entry)
         best = best_epoch(state.log)
         if best is not None and best.epoch == entry.epoch:

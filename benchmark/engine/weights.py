@@ -20,7 +20,12 @@ SEAL = "contents_sha256"
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write `tensors` and `metadata` to `path`, sealed; an interrupted write leaves what was there."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    held: set[int] = set()
+    for name, tensor in tensors.items():
+        kept = tensor.detach().cpu().contiguous()
+        plain[name] = kept.clone() if kept.data_ptr() in held else kept  # a weight of two modules
+        held.add(kept.data_ptr())
     sealed = {**metadata, SEAL: _seal(plain, metadata)}
     write_atomically(path, safetensors.torch.save(plain, sealed))
 

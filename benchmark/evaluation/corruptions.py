@@ -226,6 +226,12 @@ class GeneratedCorruptions(Corruptions):
     def copies(self, data: "Dataset") -> Copies:
         from benchmark.data.corruptions.frost import load_frost
 
+        shape, kind = data.test.images.shape, str(data.test.images.dtype)
+        if kind != "torch.uint8" or shape[1] != shape[2]:
+            raise UserError(
+                "corruptions are generated of square images of uint8, not "
+                f"{shape[1]}x{shape[2]} of {kind}"
+            )
         values = data.judged.images.numel() * 19 * len(SEVERITIES)
         copy = _kept_copy if values <= KEPT_VALUES else generated_copy
         sources = {}

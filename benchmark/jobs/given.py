@@ -14,30 +14,39 @@ from torch import Tensor, nn
 
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining
-from benchmark.algorithm.protocols import finetune
-from benchmark.algorithm.selection import NamedModules
-from benchmark.data.given import as_split
+from benchmark.algorithm.protocols import Finetune, finetune
+from benchmark.algorithm.selection import NamedModules, NoModule
+from benchmark.data.given import Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
 from benchmark.data.info import Augmentation, DatasetInfo, LinfAttack
-from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe, shortened
+from benchmark.engine.folded_copy import foldable
+from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
+from benchmark.jobs.soundness import refuse_model, refuse_modules, the_device, usable
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
 from benchmark.progress import Progress
-from benchmark.records.cells import OWN, Cell, base_name
+from benchmark.records.cells import BASE, OWN, Cell, base_name
+from benchmark.records.files import write_atomically
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import Store
 
 UNCHANGED = Augmentation(pad=0, mode="zero", flip=False)
+FEWEST = 10
+"""Images that choose alpha*, at least. The 0.1-point rule tells one image from none from 1,000 on."""
 
 
 @dataclass(frozen=True)
 class GivenBase(BasePlan):
-    """A trained network: the hash of its weights is all that is known of its making."""
+    """A trained network: the hash of its weights is all that is known of its making.
+
+    `data_sha256` are the hashes of the images that it is given.
+    """
 
     weights_sha256: str = ""
+    data_sha256: tuple[str, ...] = ()
 
     @cached_property
     def spec(self) -> Spec:
@@ -47,6 +56,7 @@ class GivenBase(BasePlan):
             "key": self.cell.key,
             "dataset": self.info.spec,
             "weights_sha256": self.weights_sha256,
+            "data_sha256": list(self.data_sha256),
         }
 
 
@@ -67,7 +77,10 @@ class GivenRun(Run):
 
 @dataclass(frozen=True)
 class Question:
-    """What the steps of RiFT are asked of: a model, its images, and how."""
+    """What the steps of RiFT are asked of: a model, its images, and how.
+
+    `selection` None: one set of images is all there is.
+    """
 
     model: nn.Module
     train: Any
@@ -82,99 +95,127 @@ class Question:
     device: torch.device | str | None = None
 
     def __post_init__(self) -> None:
-        devices = {tensor.device for tensor in self.model.state_dict().values()}
-        if len(devices) > 1:
-            raise UserError(
-                f"the model lies on several devices ({', '.join(map(str, devices))}); use .to"
-            )
-        if not criticality_modules(self.model):
-            raise UserError("the model has no Conv2d or Linear module, and so nothing to choose among")
-        frozen = [name for name, p in self.model.named_parameters() if not p.requires_grad]
-        for module in self.modules or ():
-            if hit := [name for name in frozen if name.startswith(f"{module}.")]:
-                raise UserError(
-                    f"'{hit[0]}' is frozen; call requires_grad_(True), or leave it out of modules"
-                )
+        refuse_model(self.model)
+        if not isinstance(self.attack, LinfAttack):
+            raise UserError(f"attack is {self.attack!r}; say LinfAttack(eps=8/255, step_size=2/255)")
+        if not isinstance(self.seed, Cell) and (not isinstance(self.seed, int) or self.seed < 0):
+            raise UserError(f"seed is {self.seed!r}; a whole number from 0 on, or a cell")
 
     @cached_property
     def place(self) -> torch.device:
         if self.device is not None:
-            return torch.device(self.device)
+            return the_device(self.device)
         first: Tensor = next(iter(self.model.state_dict().values()))
         return first.device
 
     @cached_property
     def splits(self) -> tuple[Split, Split]:
-        """Training and selection images."""
-        return as_split(self.train, "train", self.place), as_split(self.selection, "judge", self.place)
+        """Training and selection images; of a DataLoader as many as criticality is measured on."""
+        if self.selection is None:
+            only = as_split(self.train, "images", self.place, self._settings.images)
+            return only, only
+        train = as_split(self.train, "train", self.place, self._settings.images)
+        selection = as_split(self.selection, "judge", self.place)
+        if len(selection) < FEWEST:
+            raise UserError(
+                f"judge: {len(selection)} images choose nothing; give 1,000 or more, among which 0.1 "
+                f"points are an image (at least {FEWEST})"
+            )
+        return train, selection
 
     @cached_property
     def weights(self) -> Weights:
-        return Weights.of({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
+        return Weights.of(
+            {name: x.to(self.place, copy=True) for name, x in self.model.state_dict().items()}
+        )
+
+    @cached_property
+    def cell(self) -> Cell:
+        """The cell that names seeds and files."""
+        if isinstance(self.seed, Cell):
+            return replace(self.seed, finetune=self.protocol)
+        return Cell(OWN, OWN, type(self.model).__name__.lower(), OWN, self.protocol, self.seed)
 
     @cached_property
     def plan(self) -> Plan:
         """The plan of these steps. Raises `UserError` for unknown names and fields, and bad labels."""
-        chosen = finetune(self.protocol)
-        if self.modules is not None:
-            chosen = replace(chosen, selector=NamedModules(tuple(self.modules)))
-        name = type(self.model).__name__.lower()
-        if isinstance(self.seed, Cell):
-            cell = replace(self.seed, finetune=self.protocol)
-        else:
-            cell = Cell(OWN, OWN, name, OWN, self.protocol, self.seed)
-        base = replace(cell, finetune=base_name(self.protocol))
+        base = replace(self.cell, finetune=base_name(self.protocol))
         given = GivenBase(
             base,
-            self._info,
-            Arch(name, OWN, (), 0),
+            self.info,
+            Arch(self.cell.arch, OWN, (), 0),
             CleanTraining(),  # nothing is trained adversarially
             FINETUNE_RECIPE,
             weights_sha256=self.weights.sha256,
+            data_sha256=tuple(split.sha256() for split in self.splits),
         )
         recipe = self.recipe
         if not isinstance(recipe, Recipe):
             recipe = shortened(FINETUNE_RECIPE, recipe or {}, "recipe")
-        mrc = shortened(chosen.protocol.criticality(cell.dataset), self.mrc or {}, "mrc")
-        return Plan(cell, given, chosen, recipe, mrc)
+        return Plan(self.cell, given, self._chosen, recipe, self._settings)
 
     @cached_property
-    def _info(self) -> DatasetInfo:
+    def _chosen(self) -> Finetune:
+        chosen = finetune(self.protocol)
+        if self.modules is None:
+            return chosen
+        named = NamedModules(tuple(refuse_modules(self.modules)))
+        return replace(chosen, selector=named)
+
+    @cached_property
+    def _settings(self) -> Criticality:
+        published = self._chosen.protocol.criticality(self.cell.dataset)
+        return shortened(published, self.mrc or {}, "mrc")
+
+    @cached_property
+    def info(self) -> DatasetInfo:
+        """What is known of the images, once `model` has answered some of them."""
         train, selection = self.splits
-        classes = self._classes(train)
-        for name, split in (("train", train), ("judge", selection)):
-            if (most := int(split.labels.max())) >= classes:
-                raise UserError(f"{name}: a label is {most} and the model has {classes} classes")
-        height, width, channels = train.images.shape[1:]
-        if self.augmentation is not None and height != width:
-            raise UserError(f"augmentation is of square images, not {height}x{width}; leave it out")
+        few = pixels(train.images[:8])
+        classes = usable(self.model, few, self.place, measured=self._chosen.selector.needs_criticality)
+        below(train, classes, "train" if self.selection is not None else "images")
+        below(selection, classes, "judge")
+        height, _, channels = train.images.shape[1:]
         augmentation = self.augmentation or UNCHANGED
         return DatasetInfo(
             OWN, "own images", classes, channels, height, (0.0,), (1.0,), augmentation, self.attack
         )
 
-    def _classes(self, split: Split) -> int:
-        model = copy.deepcopy(self.model).to(self.place).eval()
-        with torch.no_grad():
-            logits = model(pixels(split.images[:8]))
-        if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise UserError("the model returns no logits (N, classes) for images (N, C, H, W)")
-        if not bool(logits.isfinite().all()):
-            raise UserError("the model's logits are NaN or infinite for the first images")
-        return int(logits.shape[1])
+    def refuse_frozen(self) -> None:
+        """Raise `UserError` if a module that may be chosen does not ask for gradients."""
+        chosen = self._chosen.selector
+        candidates = () if isinstance(chosen, NoModule) else criticality_modules(self.model)
+        for module in candidates if self.modules is None else self.modules:
+            for name, parameter in self.model.named_parameters():
+                if name.startswith(f"{module}.") and not parameter.requires_grad:
+                    raise UserError(
+                        f"'{name}' is frozen and '{module}' may be chosen; call "
+                        "requires_grad_(True) or name others in modules"
+                    )
 
     def run(self, stack: ExitStack, workdir: Path | str | None, progress: Progress) -> GivenRun:
         """The run of these steps, with files in `workdir` (None: a folder that goes with `stack`).
 
-        Raises `UserError` if `workdir` holds another model's or other settings' results.
+        Until `stack` is closed, what draws from torch's own generator, such as dropout and a
+        DataLoader that shuffles, draws by the cell's seed; afterwards that generator is as it was.
+        Raises `UserError` if `workdir` holds work on another model, images or settings.
         """
+        devices = [self.place] if self.place.type == "cuda" else []
+        stack.enter_context(torch.random.fork_rng(devices=devices))
+        torch.manual_seed(replace(self.cell, finetune=BASE).seed_for("first pass"))
         folder = Path(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         store, (train, selection) = Store(folder / "results", folder / "artifacts"), self.splits
-        making = store.making(self.plan.cell)
-        if making is not None and making.spec_hash != spec_hash(self.plan.spec):
+        settings, mark = spec_hash(self.plan.spec), store.work(self.cell) / "spec.sha256"
+        if mark.is_file() and mark.read_text() != settings:
             raise UserError(
-                f"'{folder}' holds results of other weights or settings; name another workdir"
+                f"'{folder}' holds work on other weights, images or settings; name another workdir"
             )
-        data = Dataset(self._info, train, selection)
+        write_atomically(mark, settings.encode())
+        if isinstance(train, Streamed):
+            train = replace(train, classes=self.info.classes)
+        if not foldable(self.model):
+            kind = type(self.model).__name__
+            progress("general path", 1, 1, f"{kind} is no network of this suite: exact, slower")
+        data = Dataset(self.info, train, selection)
         model = copy.deepcopy(self.model).to(self.place)
         return GivenRun(self.plan, data, store, progress, model=model)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from torch import nn
 
-from benchmark.engine.weights import save_tensors
+from benchmark.jobs.model_file import save_model, scored
 from benchmark.records.records import Finetuning, ModuleCriticality
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+RESOLVING = 1000
+"""Images of which one is the 0.1 points of robust accuracy that alpha* may cost."""
 
 FRAME = {
     "module": "module",
@@ -67,16 +70,24 @@ class RiftResult:
         """What was fine-tuned, where the path ended, and what that changed on the selection images."""
         chosen = ", ".join(self.modules) or "no module"
         lines = [f"{self.protocol}: {chosen} fine-tuned, alpha* = {self.alpha:.2f}"]
-        if len(self.curve):
-            rows = self.curve.set_index("alpha")
-            before, after = rows.loc[0.0], rows.loc[self.alpha]
-            for name in ("clean", "robust"):
-                change = 100 * (after[name] - before[name])
-                lines.append(
-                    f"{name} accuracy {100 * before[name]:.2f} % -> {100 * after[name]:.2f} % "
-                    f"({change:+.2f} points) on the selection images"
-                )
-            lines.append("these images chose alpha*; evaluate() on others measures what was gained")
+        if (reference := self.details.reference) is None:
+            return "\n".join(lines)
+        rows = self.curve.set_index("alpha")
+        before, after = rows.loc[0.0], rows.loc[self.alpha]
+        for name in ("clean", "robust"):
+            change = 100 * (after[name] - before[name])
+            lines.append(
+                f"{name} accuracy {100 * before[name]:.2f} % -> {100 * after[name]:.2f} % "
+                f"({change:+.2f} points) on the selection images"
+            )
+        if reference.k == 0:
+            lines.append("no image is right under attack: there is no robustness for alpha* to keep")
+        elif reference.n < RESOLVING:
+            lines.append(
+                f"one of {reference.n} images is {100 / reference.n:.2f} points, so that none may be "
+                f"lost; from {RESOLVING:,} on the rule's 0.1 points are an image"
+            )
+        lines.append("these images chose alpha*; evaluate() on others measures what was gained")
         return "\n".join(lines)
 
     def plot(self) -> "Figure":
@@ -98,17 +109,31 @@ class RiftResult:
         right.set(ylabel="MRC (nats)", title="fine-tuned: " + (", ".join(self.modules) or "none"))
         return figure
 
-    def save(self, path: Path | str) -> None:
-        """Write the weights to `path` (safetensors) and a model card beside it (`.md`)."""
-        file = Path(path)
+    def save(self, path: Path | str, scores: pd.DataFrame | None = None) -> None:
+        """Write the weights to `path` (safetensors) and a model card beside it (`.md`).
+
+        Args:
+            path: ends in `.safetensors`; `load_checkpoint(path, model)` reads it.
+            scores: what `evaluate` returned for `model`; None: the card has the accuracies on the
+                selection images.
+
+        Raises:
+            UserError: for a path with another ending.
+        """
         facts = {
             "protocol": self.protocol,
             "alpha": f"{self.alpha:g}",
             "modules": " ".join(self.modules),
         }
-        save_tensors(file, self.model.state_dict(), facts)
-        tags = "tags: [adversarial-robustness, rift]"
-        card = (
-            f"---\nlibrary_name: pytorch\n{tags}\n---\n\n# {file.stem}\n\n```\n{self.summary()}\n```\n"
-        )
-        file.with_suffix(".md").write_text(card, encoding="utf-8")
+        told = self.summary().splitlines()
+        named = scored(scores) if scores is not None else self._selected_on()
+        save_model(Path(path), self.model, told, named, facts)
+
+    def _selected_on(self) -> dict[str, float]:
+        """The accuracies at `alpha` on the images that chose it."""
+        at = self.curve[self.curve["alpha"] == self.alpha]
+        return {
+            f"{name}, on the selection images": float(at[name].iloc[0])
+            for name in ("clean", "robust")
+            if len(at)
+        }

@@ -1,0 +1,94 @@
+"""What must hold of a network that somebody brings, looked at before any work."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.algorithm.criticality import criticality_modules
+from benchmark.errors import UserError
+
+
+def refuse_model(model: Any) -> None:
+    """Raise `UserError` unless `model` is a module whose Conv2d and Linear weights are here, once."""
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"the model is a {type(model).__name__}; give a torch.nn.Module from pixels to logits"
+        )
+    if not (modules := criticality_modules(model)):
+        raise UserError("the model has no Conv2d or Linear module, and so nothing to choose among")
+    for name in modules:
+        weight = model.get_submodule(name).weight
+        if not isinstance(weight, nn.Parameter):
+            raise UserError(
+                f"the weight of '{name}' is computed from others (weight or spectral norm); undo that "
+                "first, by torch.nn.utils.parametrize.remove_parametrizations"
+            )
+        if nn.parameter.is_lazy(weight):
+            raise UserError(f"'{name}' has no weight yet; call the model once on some images")
+    devices = sorted({str(tensor.device) for tensor in model.state_dict().values()})
+    if devices == ["meta"]:
+        raise UserError("the model is on the meta device, without weights; load them first")
+    if len(devices) > 1:
+        raise UserError(f"the model lies on several devices ({', '.join(devices)}); use .to")
+
+
+def refuse_modules(modules: Sequence[str]) -> Sequence[str]:
+    """`modules`. Raises `UserError` for a single text and for none."""
+    if isinstance(modules, str) or not modules:
+        example = modules or "fc"
+        raise UserError(f'modules is a list of names, such as ["{example}"]; None: as protocol says')
+    return modules
+
+
+def the_device(name: torch.device | str) -> torch.device:
+    """The device called `name`. Raises `UserError` if this machine or this torch has none."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"the device '{name}' cannot be used here ({reason}); leave device out, or say 'cpu'"
+        ) from error
+    return device
+
+
+def usable(model: nn.Module, x: Tensor, device: torch.device, *, measured: bool) -> int:
+    """The number of classes of `model`, by its logits for the images x (B, C, H, W) in [0,1].
+
+    Raises `UserError` if it fails on them, or gives no finite logits or no gradients: by the pixels,
+    and, if `measured`, by the weight of every Conv2d and Linear module.
+    """
+    model = copy.deepcopy(model).to(device).eval().requires_grad_(True)
+    x = x.detach().clone().requires_grad_(True)
+    try:
+        logits = model(x)
+    except Exception as error:  # whatever somebody's code raises
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"the model fails on images (N, C, H, W) = {tuple(x.shape)} of {x.dtype}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(
+            f"the model returns {found} for {len(x)} images; logits are a tensor ({len(x)}, classes)"
+        )
+    if not bool(logits.isfinite().all()):
+        raise UserError("the model's logits are NaN or infinite for the first images")
+    names = criticality_modules(model) if measured else []
+    weights = [model.get_submodule(name).get_parameter("weight") for name in names]
+    slopes: Sequence[Tensor | None] = [None] * (1 + len(weights))
+    if logits.requires_grad:
+        slopes = torch.autograd.grad(logits.sum(), [x, *weights], allow_unused=True)
+    if slopes[0] is None:
+        raise UserError("the logits have no gradient by the pixels (no_grad, detach or rounding?)")
+    if unused := [name for name, gradient in zip(names, slopes[1:], strict=True) if gradient is None]:
+        raise UserError(
+            f"the logits do not depend on '{unused[0]}'; remove what evaluation leaves out, such as "
+            "auxiliary heads, or name the modules to fine-tune in modules"
+        )
+    return int(logits.shape[1])
