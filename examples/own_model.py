@@ -24,11 +24,11 @@ Images = tuple[Tensor, Tensor]
 
 
 def small_resnet18() -> nn.Module:
-    """The first three stages of ResNet18, with a stem for small grey images, 10 classes."""
+    """The first two stages of ResNet18, with a stem for small grey images, 10 classes."""
     model = resnet18(num_classes=10)
     model.conv1 = nn.Conv2d(1, 64, kernel_size=3, stride=2, padding=1, bias=False)
-    model.maxpool, model.layer4 = nn.Identity(), nn.Identity()
-    model.fc = nn.Linear(256, 10)
+    model.maxpool = model.layer3 = model.layer4 = nn.Identity()
+    model.fc = nn.Linear(128, 10)
     return model
 
 
@@ -53,7 +53,7 @@ def pgd(model: nn.Module, x: Tensor, labels: Tensor, steps: int, step: float) ->
     return x.detach().clamp(low, high)
 
 
-def trained_adversarially(model: nn.Module, train: Images, epochs: int = 4) -> nn.Module:
+def trained_adversarially(model: nn.Module, train: Images, epochs: int = 3) -> nn.Module:
     """`model` once it is trained on PGD-2 examples."""
     x, labels = train
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.data import DataLoader, TensorDataset
 
 import benchmark
 from benchmark.data.images import Dataset, Split
+from benchmark.data.info import DIGITS
 from benchmark.engine.weights import Weights, load_tensors
 from benchmark.errors import UserError
+from benchmark.jobs.given import Question
 from benchmark.models import build
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
@@ -120,6 +123,113 @@ def test_forms_of_images(plain, images):
     assert not np.allclose(frames[0]["MRC"], other["MRC"], rtol=1e-7, atol=0)
 
 
+def test_a_loader_is_not_held_in_memory(plain, images):
+    """Of a loader's first pass whole batches are kept until criticality has its images, no more."""
+    (x, labels), others = images
+    loader, given = DataLoader(TensorDataset(x, labels), 24), []
+    asked = Question(plain, loader, others, benchmark.LinfAttack(0.1, 0.025), mrc={"images": 40})
+    assert len(asked.splits[0]) == 48
+    for batch, _ in asked.splits[0].epoch(24, None, torch.Generator()):
+        given.append(len(batch))
+    assert sum(given) == len(x) == 128
+    part = benchmark.criticality(plain, loader, mrc={"images": 40, "steps": 1}, progress=False)
+    whole = benchmark.criticality(plain, (x, labels), mrc={"images": 40, "steps": 1}, progress=False)
+    assert part.equals(whole)
+
+
+def test_the_seed_decides(plain, images):
+    """Dropout and what a loader draws follow the seed, and torch's own generator is left as it was."""
+    (x, labels), others = images
+    model = nn.Sequential(nn.Dropout(0.3), plain)
+
+    class Noisy(TensorDataset):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return (image * torch.rand(1)).clamp(0, 1), label
+
+    def tuned(seed):
+        loader = DataLoader(Noisy(x, labels), 32, shuffle=True)
+        found = benchmark.finetune(
+            model, loader, others, ["1.head"], recipe=FEW, seed=seed, progress=False
+        )
+        return Weights.of(found.state_dict()).sha256
+
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first = tuned(0)
+    assert torch.equal(torch.rand(1), expected)
+    assert tuned(0) == first != tuned(1)
+
+
+def test_images_that_are_not_square(images):
+    """Nothing is cut from them, with augmentation or without."""
+    seen = []
+
+    class Shapes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(60, 10)
+
+        def forward(self, x):
+            seen.append(tuple(x.shape[1:]))
+            return self.body(x.flatten(1))
+
+    x, labels = torch.rand(64, 1, 6, 10), torch.arange(64) % 10
+    for how in (None, benchmark.Augmentation(2, "reflect", flip=True)):
+        benchmark.rift(Shapes(), (x, labels), (x, labels), augmentation=how, **QUIETLY)
+    assert set(seen) == {(1, 6, 10)}
+
+
+def test_the_general_path_is_told_once(plain, images):
+    """A network of nobody's says that it is slower; one of the suite does not."""
+    train, others = images
+    told = []
+    how = QUIETLY | {"progress": lambda stage, *rest: told.append(stage)}
+    benchmark.rift(plain, train, others, **how)
+    assert told.count("general path") == 1
+    told.clear()
+    benchmark.rift(build("resnet10-w8", DIGITS), train, others, modules=["linear"], **how)
+    assert "general path" not in told
+
+
+def test_files_and_cards(plain, images, tmp_path):
+    """What is saved loads into the same network alone, and the card is what Hugging Face reads."""
+    yaml = pytest.importorskip("yaml")
+    file = tmp_path / "own.safetensors"
+    scores = benchmark.evaluate(plain, images[1], progress=False)
+    benchmark.save_checkpoint(plain, file, scores)
+    with torch.random.fork_rng(devices=[]):
+        other = Plain()
+    before = Weights.of(other.state_dict()).sha256
+    loaded = benchmark.load_checkpoint(file, other)
+    assert Weights.of(loaded.state_dict()).sha256 == Weights.of(plain.state_dict()).sha256
+    assert Weights.of(other.state_dict()).sha256 == before and not loaded.training
+    front = yaml.safe_load((tmp_path / "own.md").read_text().split("---")[1])
+    assert front["library_name"] == "pytorch" and "rift" in front["tags"] and "license" not in front
+    metrics = front["model-index"][0]["results"][0]["metrics"]
+    assert [m["value"] for m in metrics] == pytest.approx(scores["accuracy"].tolist())
+    other.head = nn.Linear(8, 5)
+    with pytest.raises(UserError, match=r"'head.weight' is .10, 8. in the file and .5, 8."):
+        benchmark.load_checkpoint(file, other)
+    with pytest.raises(UserError, match="say of which network"):
+        benchmark.load_checkpoint(file)
+    torch.save(plain.state_dict(), tmp_path / "pickled.safetensors")
+    with pytest.raises(UserError, match="no whole safetensors file"):
+        benchmark.load_checkpoint(tmp_path / "pickled.safetensors", plain)
+    with pytest.raises(UserError, match=r"does not end in [.]safetensors"):
+        benchmark.save_checkpoint(plain, tmp_path / "own.pt")
+
+
+def test_a_weight_of_two_modules(plain, images, tmp_path):
+    """A network that uses a weight twice is fine-tuned, saved and loaded like others."""
+    plain.again = plain.head
+    found = benchmark.rift(plain, *images, modules=["head"], **QUIETLY)
+    found.save(tmp_path / "tied.safetensors")
+    loaded = benchmark.load_checkpoint(tmp_path / "tied.safetensors", plain)
+    assert torch.equal(loaded.head.weight, found.model.again.weight)
+
+
 def test_a_loader_is_iterated_anew(plain, images):
     """Each epoch takes what the loader gives then; criticality its first pass."""
     (x, labels), others = images
@@ -206,6 +316,56 @@ def test_bad_input_is_told(plain, images, change, message):
     model, train = change(plain, x, labels)
     with pytest.raises(UserError, match=message):
         benchmark.rift(model, train, others, **QUIETLY)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here"),
+        ({"modules": "head"}, r'modules is a list of names, such as \["head"\]'),
+        ({"seed": -1}, "seed is -1; a whole number"),
+        ({"attack": 8 / 255}, "say LinfAttack"),
+        ({"judge": 4}, "judge: 4 images choose nothing"),
+    ],
+)
+def test_bad_settings_are_told(plain, images, change, message):
+    """Devices that are not here, texts for lists, and judges that cannot judge."""
+    train, (x, labels) = images
+    few = change.get("judge")
+    change = {name: value for name, value in change.items() if name != "judge"}
+    with pytest.raises(UserError, match=message):
+        benchmark.rift(plain, train, (x[:few], labels[:few]), **QUIETLY | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: "resnet18", "the model is a str; give a torch.nn.Module"),
+        (lambda m: m.to("meta"), "on the meta device"),
+        (lambda m: m.double(), "the model fails on images .*float32"),
+        (lambda m: nn.Sequential(m, nn.Flatten(0)), r"returns .80,. for 8 images"),
+        (lambda m: setattr(m, "aux", nn.Linear(2, 2)) or m, "logits do not depend on 'aux'"),
+        (lambda m: weight_norm(m.body) and m, "weight of 'body' is computed from others"),
+        (lambda m: setattr(m.stem, "weight", nn.Parameter(m.stem.weight.to("meta"))) or m, "several"),
+        (lambda m: m.stem.requires_grad_(False) and m, r"'stem.weight' is frozen"),
+        (lambda m: Blind(m), "no gradient by the pixels"),
+    ],
+)
+def test_models_that_cannot_be_used(plain, images, change, message):
+    """One clear exception for what no step of RiFT could work with."""
+    with pytest.raises(UserError, match=message):
+        benchmark.rift(change(plain), *images, **QUIETLY)
+
+
+class Blind(nn.Module):
+    """Answers without a gradient."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x).detach()
 
 
 class Nan(nn.Module):

@@ -91,23 +91,13 @@ class RiftResult:
         return "\n".join(lines)
 
     def plot(self) -> "Figure":
-        """The curve (Figure 1 of the paper) and the criticality of every module (Figure 3)."""
-        from matplotlib.figure import Figure
+        """The curve (Figure 1 of the paper) and the criticality of every module (Figure 3).
 
-        figure = Figure(figsize=(10, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        curve, entries = self.curve, self.criticality
-        for name in ("clean", "robust"):
-            known = curve.dropna(subset=[name])
-            left.plot(known["alpha"], 100 * known[name], marker="o", markersize=3, label=name)
-        left.axvline(self.alpha, color="0.6", lw=0.8, ls="--")
-        left.set(xlabel="alpha", ylabel="accuracy (%)", title=f"alpha* = {self.alpha:.2f}")
-        left.legend(frameon=False)
-        colours = ["C1" if module in self.modules else "C0" for module in entries["module"]]
-        right.bar(range(len(entries)), entries["MRC"].astype(float), color=colours)
-        right.set_xticks(range(len(entries)), entries["module"], rotation=90, fontsize=6)
-        right.set(ylabel="MRC (nats)", title="fine-tuned: " + (", ".join(self.modules) or "none"))
-        return figure
+        A notebook shows it as it is.
+        """
+        from benchmark.jobs.picture import both
+
+        return both(self.curve, self.criticality, self.alpha, self.modules)
 
     def save(self, path: Path | str, scores: pd.DataFrame | None = None) -> None:
         """Write the weights to `path` (safetensors) and a model card beside it (`.md`).
