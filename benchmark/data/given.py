@@ -12,8 +12,21 @@ from torch.utils.data import Dataset as TorchDataset
 from benchmark.data.images import Split
 from benchmark.data.info import Augmentation
 from benchmark.errors import UserError
+from benchmark.records.cells import derive_seed
 
-Given = "tuple[Tensor, Tensor] | TorchDataset[Any] | DataLoader[Any] | Split"
+
+@dataclass(frozen=True, eq=False)
+class Seeding(Split):
+    """Images to train a network on that may draw from torch's own generator, as dropout does.
+
+    Every epoch seeds it by the seed of the epoch's generator, from which nothing is drawn for that.
+    """
+
+    def epoch(
+        self, batch_size: int, how: Augmentation, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        torch.manual_seed(derive_seed(generator.initial_seed(), "network"))
+        return super().epoch(batch_size, how, generator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +46,7 @@ class Streamed(Split):
     def epoch(
         self, batch_size: int, how: Augmentation, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        torch.manual_seed(derive_seed(generator.initial_seed(), "network"))
         batches = 0
         for images, labels in _batches(self.loader, "train"):
             x = checked(images, labels, "train").to(self.labels.device)

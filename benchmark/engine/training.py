@@ -137,7 +137,6 @@ def fit(
     for epoch in range(state.epoch, recipe.epochs):
         started = time.monotonic()
         generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
-        torch.manual_seed(derive_seed(seed, "network", epoch))  # dropout, and loaders that draw
         total, seen = torch.zeros((), device=device), 0
         network.train()
         torch.manual_seed(derive_seed(seed, "network", epoch))

@@ -16,7 +16,7 @@ from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining
 from benchmark.algorithm.protocols import Finetune, finetune
 from benchmark.algorithm.selection import NamedModules, NoModule
-from benchmark.data.given import Streamed, as_split, below
+from benchmark.data.given import Seeding, Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
 from benchmark.data.info import Augmentation, DatasetInfo, LinfAttack
 from benchmark.engine.folded_copy import foldable
@@ -213,6 +213,8 @@ class Question:
         write_atomically(mark, settings.encode())
         if isinstance(train, Streamed):
             train = replace(train, classes=self.info.classes)
+        else:
+            train = Seeding(train.images, train.labels)
         if not foldable(self.model):
             kind = type(self.model).__name__
             progress("general path", 1, 1, f"{kind} is no network of this suite: exact, slower")
