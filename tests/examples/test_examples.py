@@ -73,6 +73,7 @@ def test_notebook_shows_its_output():
     assert not [output for output in outputs if output.get("name") == "stderr"]
 
 
+@pytest.mark.slow
 def test_notebook_runs():
     """Run again, the notebook's network is robust above chance and RiFT's answer is printed."""
     nbformat = pytest.importorskip("nbformat")
