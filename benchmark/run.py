@@ -39,7 +39,7 @@ def run_cell(run: Run, evaluations: Sequence[str]) -> None:
     """Make the model of a cell, and every record of `evaluations` that is missing."""
     missing = run.missing(evaluations)
     for name in missing:
-        evaluation(name).check(replace(run.data, info=run.plan.base.info))
+        evaluation(name).check(run.test_data)
     if not missing:
         return
     theta = theta_at = adversarial_training(run)  # step 0
@@ -134,13 +134,12 @@ def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticali
     PGD-10 examples are crafted once; then each module alone ascends their loss inside its ball.
     """
     plan, cell, stage = run.plan, run.plan.base.cell, run.plan.criticality.stage
-    spec = plan.criticality_spec
     return criticality(
         run.network(theta_at),
         run.images(plan.criticality.split),
         plan.attack,
         plan.criticality,
-        run.workspace(cell, spec).steps(stage, spec, theta_at, chunk=CHUNK),
+        run.workspace(cell, plan.criticality_spec).steps(stage, theta_at, chunk=CHUNK),
         seed=cell.seed_for(stage),
         memory=run.memory,
         progress=run.progress,
@@ -191,7 +190,7 @@ def choose_alpha(
         judged,
         plan.attack,
         run_seed(plan.base.cell, 0),
-        space.steps("interpolation", spec, theta_at, theta_ft, chunk=chunk),  # as the whole curve's
+        space.steps("interpolation", theta_at, theta_ft, chunk=chunk),  # as the whole curve's
         tuple(rule.grid),
         run.progress,
     )

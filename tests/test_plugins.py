@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from baselines import METHODS, method
-from benchmark.algorithm.protocols import FINETUNES, PROTOCOLS, TUNINGS, finetune
+from benchmark.algorithm.protocols import PROTOCOLS, TUNINGS, finetune
 from benchmark.data import DATASETS, LOADERS
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
@@ -35,7 +35,7 @@ from submitting import copied
 OUTSIDER, SCALE = Path(__file__).with_name("outsider.py"), Path(__file__).with_name("outsider.toml")
 KEY = "outside/stripes/plain/noise/second-mine/seed0"
 REGISTRIES: tuple[MutableMapping[Any, Any], ...] = (
-    *(METHODS, TUNINGS, PROTOCOLS, FINETUNES, FAMILIES, DATASETS, LOADERS, EVALUATIONS),
+    *(METHODS, TUNINGS, PROTOCOLS, FAMILIES, DATASETS, LOADERS, EVALUATIONS),
     *(LOADED, ORIGINS),
 )
 

@@ -14,19 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from benchmark.algorithm.selection import Selector
-from benchmark.data.info import LinfAttack
-from benchmark.engine.method import Method
+from benchmark.engine.method import CleanMethod
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class CleanTraining(Method):
-    """Cross-entropy on clean images; crafts nothing. `bn` is the mode of batch normalisation."""
+class CleanTraining(CleanMethod):
+    """Cross-entropy on clean images. `bn` is the mode of batch normalisation."""
 
     version: ClassVar[int] = 1
     label: ClassVar[str] = "clean"
@@ -35,21 +33,9 @@ class CleanTraining(Method):
     def recipe(self, dataset: str) -> Recipe:
         return FINETUNE_RECIPE
 
-    def inner(
-        self,
-        model: "nn.Module",
-        x: "Tensor",
-        labels: "Tensor",
-        attack: LinfAttack,
-        generator: "torch.Generator",
-    ) -> "Tensor":
-        return x
-
     def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":
-        from torch.nn.functional import cross_entropy
-
         with nullcontext() if self.bn == "training" else batch_norm_frozen(model):
-            return cross_entropy(model(x_adv), labels)
+            return super().outer(model, x, x_adv, labels)
 
 
 @contextmanager

@@ -284,6 +284,3 @@ def finetunings(tunings: Iterable[Tuning], protocols: Iterable[Protocol]) -> dic
         for ending in ("", ALPHA_1, *(() if tuning.alpha is not None else (CURVE,)))
         for made in [_finetune(tuning, protocol, ending)]
     }
-
-
-FINETUNES: dict[str, Finetune] = finetunings(_TUNINGS, PROTOCOLS.values())

@@ -62,9 +62,9 @@ def bf16(
     if key is not None or registered is not None:
         import torch
 
+        from benchmark.engine.device import torch_device
         from benchmark.jobs.bf16 import Comparison, bf16_units, cell_model
         from benchmark.jobs.checkpoint import registered_model
-        from benchmark.jobs.worker import torch_device
 
         on = torch_device(device)
         if bf16_units(on) == EMULATED and not emulated:

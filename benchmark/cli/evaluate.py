@@ -103,8 +103,8 @@ def evaluate(
     """
     import torch
 
+    from benchmark.engine.device import torch_device
     from benchmark.jobs.checkpoint import ModelFile, evaluate_model_file, registered_model
-    from benchmark.jobs.worker import torch_device
 
     if registered is not None:
         reading = (weights, arch_name, dataset, name, entry, drop or None)

@@ -12,26 +12,12 @@ from torch.utils.data import Dataset as TorchDataset
 from benchmark.data.images import Split
 from benchmark.data.info import Augmentation
 from benchmark.errors import UserError
-from benchmark.records.cells import derive_seed
-
-
-@dataclass(frozen=True, eq=False)
-class Seeding(Split):
-    """Images to train a network on that may draw from torch's own generator, as dropout does.
-
-    Every epoch seeds it by the seed of the epoch's generator, from which nothing is drawn for that.
-    """
-
-    def epoch(
-        self, batch_size: int, how: Augmentation, generator: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        torch.manual_seed(derive_seed(generator.initial_seed(), "network"))
-        return super().epoch(batch_size, how, generator)
 
 
 @dataclass(frozen=True, eq=False)
 class Streamed(Split):
-    """A DataLoader, which augments and shuffles by itself and is iterated anew for every epoch.
+    """A DataLoader, which augments and shuffles by itself and is iterated anew for every epoch. Drawing
+    from torch's own generator, as `fit` seeds it, it gives the same batches again.
 
     `images` and `labels` are the beginning of its first pass, which criticality is measured on; no more
     is kept in memory. Labels are below `classes`.
@@ -46,7 +32,6 @@ class Streamed(Split):
     def epoch(
         self, batch_size: int, how: Augmentation, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        torch.manual_seed(derive_seed(generator.initial_seed(), "network"))
         batches = 0
         for images, labels in _batches(self.loader, "train"):
             x = checked(images, labels, "train").to(self.labels.device)

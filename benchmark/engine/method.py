@@ -57,6 +57,25 @@ class Method(Protocol):
         return
 
 
+class CleanMethod(Method, Protocol):
+    """Cross-entropy at the images as they are; nothing is crafted."""
+
+    def inner(
+        self,
+        model: "nn.Module",
+        x: "Tensor",
+        labels: "Tensor",
+        attack: LinfAttack,
+        generator: "torch.Generator",
+    ) -> "Tensor":
+        return x
+
+    def outer(self, model: "nn.Module", x: "Tensor", x_adv: "Tensor", labels: "Tensor") -> "Tensor":
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(model(x_adv), labels)
+
+
 @dataclass(frozen=True)
 class TuningTask:
     """What an `OwnTuning` is told beside model, images and recipe.

@@ -14,6 +14,7 @@ from benchmark.engine.training import Fitted, Select, TrainingFailed, freeze_all
 from benchmark.engine.weights import clone_state
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
+from benchmark.records.cells import derive_seed
 
 
 def tuned_by(
@@ -39,7 +40,8 @@ def tuned_by(
     before = clone_state(model.state_dict())
     chosen = freeze_all_but(model, trainable)
     still = [name for name, _ in model.named_parameters() if name not in chosen]
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "network"))  # what a network draws itself, as in `fit`
         state = own.tune(model.eval(), split, recipe, TuningTask(info, seed, select, progress))
     state = clone_state(state)
     if {key: x.shape for key, x in state.items()} != {key: x.shape for key, x in before.items()}:

@@ -40,6 +40,7 @@ from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import Journal, Store
 
 AVERAGE = "average.safetensors"
+TRAINING, FINETUNING = "training.safetensors", "finetuning.safetensors"  # unfinished
 _LOGS = TypeAdapter(list[EpochLog])
 
 
@@ -96,10 +97,10 @@ class Workspace:
     def file(self, name: str) -> Path:
         return self.store.work(self.cell) / name
 
-    def steps(self, stage: str, spec: Spec, *weights: Weights, chunk: int) -> Journal:
-        """Finished steps of `stage`, which is `spec` on `weights`, `chunk` images at a time."""
+    def steps(self, stage: str, *weights: Weights, chunk: int) -> Journal:
+        """Finished steps of `stage` on `weights`, `chunk` images at a time."""
         hashes = (each.sha256 for each in weights)
-        mark = journaled(spec, *hashes, device=self.device, chunk=chunk)
+        mark = journaled(self.spec, *hashes, device=self.device, chunk=chunk)
         return Journal(self.file(stage), mark)
 
     def once(self, data: str, make: Callable[[], Made]) -> Weights:
@@ -133,19 +134,17 @@ class Workspace:
         self._file(making)
         tags = {"fingerprint": self.fingerprint, "making": making.model_dump_json()}
         save_tensors(self.file(WEIGHTS), weights.state, tags)
-        self.file("training.safetensors").unlink(missing_ok=True)
+        self.file(TRAINING).unlink(missing_ok=True)
         return weights
 
-    def fit(self, *what: Any, stage: str, **how: Any) -> Fitted:
-        """`benchmark.engine.training.fit`, continued where a killed run stopped."""
-        state = "training" if stage == "adversarial training" else "finetuning"
+    def fit(self, *what: Any, state: str = TRAINING, **how: Any) -> Fitted:
+        """`benchmark.engine.training.fit`, continued where a killed run left `state`."""
         return fit(
             *what,
             **how,
-            checkpoint=self.file(f"{state}.safetensors"),
+            checkpoint=self.file(state),
             fingerprint=self.fingerprint,
             takeover=self.takeover,
-            stage=stage,
             progress=self.progress,
         )
 
@@ -172,11 +171,11 @@ class Workspace:
         if isinstance(method, OwnTuning):
             fitted = tuned_by(method, model, split, info, recipe, progress=self.progress, **how)
         else:
-            fitted = self.fit(model, split, info, method, recipe, **how)
+            fitted = self.fit(model, split, info, method, recipe, state=FINETUNING, **how)
         told = {"log": _LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
         told["best"] = fitted.best.model_dump_json()
         save_tensors(path, fitted.state, {"fingerprint": self.fingerprint} | told)
-        self.file("finetuning.safetensors").unlink(missing_ok=True)
+        self.file(FINETUNING).unlink(missing_ok=True)
         return fitted
 
     def _kept(self) -> Weights | None:

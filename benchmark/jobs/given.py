@@ -16,14 +16,15 @@ from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining
 from benchmark.algorithm.protocols import Finetune, finetune
 from benchmark.algorithm.selection import NamedModules, NoModule
-from benchmark.data.given import Seeding, Streamed, as_split, below
+from benchmark.data.given import Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
 from benchmark.data.info import Augmentation, DatasetInfo, LinfAttack
+from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.folded_copy import foldable
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
-from benchmark.jobs.soundness import refuse_model, refuse_modules, the_device, usable
+from benchmark.jobs.soundness import refuse_model, refuse_modules, usable
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
@@ -104,7 +105,7 @@ class Question:
     @cached_property
     def place(self) -> torch.device:
         if self.device is not None:
-            return the_device(self.device)
+            return torch_device(self.device, TO_A_CALLER)
         first: Tensor = next(iter(self.model.state_dict().values()))
         return first.device
 
@@ -213,8 +214,6 @@ class Question:
         write_atomically(mark, settings.encode())
         if isinstance(train, Streamed):
             train = replace(train, classes=self.info.classes)
-        else:
-            train = Seeding(train.images, train.labels)
         if not foldable(self.model):
             kind = type(self.model).__name__
             progress("general path", 1, 1, f"{kind} is no network of this suite: exact, slower")

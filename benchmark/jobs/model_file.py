@@ -15,10 +15,11 @@ from torch import nn
 from benchmark.checkpoints.mismatch import shape_mismatch, shapes_of
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.checkpoints.unwrap import FileTensors
+from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors
 from benchmark.errors import UserError
 from benchmark.jobs.checkpoint import load_model_file, registered_model
-from benchmark.jobs.soundness import the_device
+from benchmark.records.files import write_atomically
 
 SUFFIX = ".safetensors"
 Scores = Mapping[str, float]
@@ -48,7 +49,7 @@ def load_checkpoint(
         UserError: for an unknown name, and for a file that is missing, not the registry's or not
             `model`'s in names, shapes and types.
     """
-    place = the_device(device)
+    place = torch_device(device, TO_A_CALLER)
     if model is not None:
         return restored(Path(name), model).to(place)
     if Path(name).is_file():
@@ -99,7 +100,7 @@ def save_model(
     lines += ["", "```python", "from benchmark import load_checkpoint", ""]
     lines += [f"model = load_checkpoint({json.dumps(path.name)}, {kind}(...))", "```", ""]
     card = "\n".join([*_front_matter(path.stem, scores), "", *lines])
-    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    write_atomically(path.with_suffix(".md"), card.encode())
 
 
 def restored(path: Path, model: nn.Module) -> nn.Module:

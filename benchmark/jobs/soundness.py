@@ -43,19 +43,6 @@ def refuse_modules(modules: Sequence[str]) -> Sequence[str]:
     return modules
 
 
-def the_device(name: torch.device | str) -> torch.device:
-    """The device called `name`. Raises `UserError` if this machine or this torch has none."""
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"the device '{name}' cannot be used here ({reason}); leave device out, or say 'cpu'"
-        ) from error
-    return device
-
-
 def usable(model: nn.Module, x: Tensor, device: torch.device, *, measured: bool) -> int:
     """The number of classes of `model`, by its logits for the images x (B, C, H, W) in [0,1].
 

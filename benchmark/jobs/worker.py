@@ -10,6 +10,7 @@ from filelock import Timeout
 from benchmark.data import load
 from benchmark.data.images import Dataset
 from benchmark.engine import precision
+from benchmark.engine.device import torch_device
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.workspace import WeightsDiffer
 from benchmark.errors import UserError
@@ -66,17 +67,6 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - any failure is this cell's alone
             return failure(cell.key, error)
         return None
-
-
-def torch_device(name: str) -> torch.device:
-    """Return the device called `name`. Raises `UserError` if this machine does not have it."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device '{name}' is not to be had ({reason}); try --device cpu") from error
-    return device
 
 
 def failure(key: str, error: Exception) -> Failure:

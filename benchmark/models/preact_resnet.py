@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
 from benchmark.models.resnet import WINDOW
-from benchmark.models.segments import Segment
+from benchmark.models.segments import Segment, blocks_of, window_means
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
@@ -71,11 +71,7 @@ class PreActResNet(nn.Module):
 
     def segments(self) -> list[Segment]:
         """Stem, every block and head with its batch normalisation, input first."""
-        blocks = [
-            Segment((f"{stage}.{position}",), block)
-            for stage in self.stages
-            for position, block in self.get_submodule(stage).named_children()
-        ]
+        blocks = blocks_of(self, self.stages)
         stem = Segment(("normalize", "conv1"), self._stem)
         return [stem, *blocks, Segment(("bn", "linear"), self._head)]
 
@@ -85,7 +81,5 @@ class PreActResNet(nn.Module):
 
     def _head(self, out: Tensor) -> Tensor:
         out = F.relu(self.bn(out), inplace=True)
-        whole = out.shape[2] <= WINDOW
-        means = out.mean((2, 3)) if whole else F.avg_pool2d(out, WINDOW).flatten(1)
-        logits: Tensor = self.linear(means)
+        logits: Tensor = self.linear(window_means(out, WINDOW))
         return logits

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
-from benchmark.models.segments import Segment
+from benchmark.models.segments import Segment, blocks_of, window_means
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
@@ -82,11 +82,7 @@ class ResNet(nn.Module):
     def segments(self) -> list[Segment]:
         """Stem, every residual block and head, input first."""
         names = [f"layer{stage + 1}" for stage in range(self.stages)]
-        blocks = [
-            Segment((f"{name}.{position}",), block)
-            for name in names
-            for position, block in self.get_submodule(name).named_children()
-        ]
+        blocks = blocks_of(self, names)
         stem = Segment(("normalize", "conv1", "bn1"), self._stem)
         return [stem, *blocks, Segment(("linear",), self._head)]
 
@@ -94,7 +90,5 @@ class ResNet(nn.Module):
         return F.relu(self.bn1(self.conv1(self.normalize(x))), inplace=True)
 
     def _head(self, out: Tensor) -> Tensor:
-        whole = out.shape[2] <= WINDOW
-        means = out.mean((2, 3)) if whole else F.avg_pool2d(out, WINDOW).flatten(1)
-        logits: Tensor = self.linear(means)
+        logits: Tensor = self.linear(window_means(out, WINDOW))
         return logits

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Network = Callable[[Tensor], Tensor]
@@ -36,6 +37,22 @@ def segments_of(model: nn.Module) -> list[Segment]:
     if isinstance(model, Segmented):
         return model.segments()
     return [Segment(tuple(name for name, _ in model.named_children()), model)]
+
+
+def blocks_of(model: nn.Module, stages: Sequence[str]) -> list[Segment]:
+    """A segment for every block of the stages of these names, input first."""
+    return [
+        Segment((f"{stage}.{position}",), block)
+        for stage in stages
+        for position, block in model.get_submodule(stage).named_children()
+    ]
+
+
+def window_means(out: Tensor, window: int) -> Tensor:
+    """Means of out (B, C, H, W) over windows of `window` pixels a side, or over all if it is smaller;
+    (B, features)."""
+    whole = out.shape[2] <= window
+    return out.mean((2, 3)) if whole else F.avg_pool2d(out, window).flatten(1)
 
 
 def in_sequence(segments: Sequence[Segment]) -> Network:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
-from benchmark.models.segments import Segment
+from benchmark.models.segments import Segment, blocks_of, window_means
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
@@ -87,11 +87,7 @@ class WideResNet(nn.Module):
 
     def segments(self) -> list[Segment]:
         """Stem, every block and head with its batch normalisation, input first."""
-        blocks = [
-            Segment((f"{name}.{position}",), block)
-            for name in ("block1.layer", "block2.layer", "block3.layer")
-            for position, block in self.get_submodule(name).named_children()
-        ]
+        blocks = blocks_of(self, ("block1.layer", "block2.layer", "block3.layer"))
         stem = Segment(("normalize", "conv1"), self._stem)
         return [stem, *blocks, Segment(("bn1", "fc"), self._head)]
 
@@ -101,7 +97,5 @@ class WideResNet(nn.Module):
 
     def _head(self, out: Tensor) -> Tensor:
         out = F.relu(self.bn1(out), inplace=True)
-        whole = out.shape[2] <= WINDOW
-        means = out.mean((2, 3)) if whole else F.avg_pool2d(out, WINDOW).flatten(1)
-        logits: Tensor = self.fc(means)
+        logits: Tensor = self.fc(window_means(out, WINDOW))
         return logits

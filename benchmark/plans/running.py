@@ -81,6 +81,11 @@ class Run:
         on = device or self.device
         return Workspace(self.store, cell, spec, on, start, self.takeover, self.progress)
 
+    @property
+    def test_data(self) -> "Dataset":
+        """The dataset with the normalisation of the base model's weights."""
+        return replace(self.data, info=self.plan.base.info)
+
     def missing(self, evaluations: Sequence[str]) -> list[str]:
         """Those of `evaluations` that the dataset has data for and that have no fresh record yet."""
         there = (name for name in evaluations if self.plan.evaluation_spec(name) is not None)
@@ -91,8 +96,8 @@ class Run:
         from benchmark.evaluation.record import Evaluating
 
         told, model = remarks(self.store, self.plan), self.network(weights)
-        data = replace(self.data, info=self.plan.base.info)
-        return Evaluating(self.plan, model, weights, data, self.store, self.progress, remarks=told)
+        shared = self.test_data, self.store, self.progress
+        return Evaluating(self.plan, model, weights, *shared, remarks=told)
 
 
 def new_model(plan: BasePlan, device: "torch.device") -> "nn.Module":

@@ -10,7 +10,6 @@ from baselines import METHODS
 from benchmark.algorithm.protocols import (
     ALPHA_1,
     CURVE,
-    FINETUNES,
     MODULE,
     PROTOCOLS,
     TUNINGS,
@@ -57,8 +56,8 @@ class Additions:
         name = tuning.name
         if name.startswith((MODULE, BASE)) or any(end in name for end in (ALPHA_1, CURVE, HELD_OUT)):
             raise UserError(f"fine-tuning '{name}': a name of this form means something else")
+        _refuse_known(finetunings([tuning], PROTOCOLS.values()))
         self._put("tuning", TUNINGS, name, tuning)
-        self._put_all(FINETUNES, finetunings([tuning], PROTOCOLS.values()))
 
     def protocol(self, protocol: Protocol) -> None:
         """Add a reading of the paper, as `rift` and its suffix, for every fine-tuning."""
@@ -67,8 +66,8 @@ class Additions:
             raise UserError(f"protocol '{suffix}': its suffix is such as -my-reading")
         if (HELD_OUT in suffix) != (protocol.selects_on == "hold-out"):
             raise UserError(f"protocol '{suffix}': '{HELD_OUT}' is in suffixes of those on a hold-out")
+        _refuse_known(finetunings(TUNINGS.values(), [protocol]))
         self._put("protocol", PROTOCOLS, f"rift{suffix}", protocol)
-        self._put_all(FINETUNES, finetunings(TUNINGS.values(), [protocol]))
 
     def network(self, family: Family) -> None:
         """Add a family of networks; its class may be named as `f"{__name__}:MyNetwork"`."""
@@ -116,8 +115,7 @@ class Additions:
         self._added.append((ORIGINS, (kind, named or name)))
 
     def _put_all(self, registry: MutableMapping[str, Any], values: dict[str, Any]) -> None:
-        if known := [name for name in values if name in registry]:
-            raise UserError(f"'{known[0]}' exists; choose another name")
+        _refuse(name for name in values if name in registry)
         registry.update(values)
         self._added += [(registry, name) for name in values]
 
@@ -150,6 +148,17 @@ add = Additions()
 def _complete(value: object, what: str, names: Iterable[str]) -> None:
     if missing := [name for name in names if not hasattr(value, name)]:
         raise UserError(f"{what} of class {type(value).__name__} has no {missing[0]}")
+
+
+def _refuse(known: Iterable[str]) -> None:
+    for name in known:
+        raise UserError(f"'{name}' exists; choose another name")
+
+
+def _refuse_known(names: Collection[str]) -> None:
+    """Raise `UserError` if one of the fine-tunings `names` is what an existing one is called."""
+    there = finetunings(TUNINGS.values(), PROTOCOLS.values())
+    _refuse(name for name in names if name in there)
 
 
 def _not_nothing(added: Collection[object]) -> None:

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.algorithm.official_code import README_MODULES, criticality_split, readme_module
-from benchmark.algorithm.protocols import ALPHA_1, CURVE, FINETUNES, PROTOCOLS, TUNINGS, finetune
+from benchmark.algorithm.protocols import (
+    ALPHA_1,
+    CURVE,
+    PROTOCOLS,
+    TUNINGS,
+    finetune,
+    finetunings,
+)
 from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritical, RandomModule
 from benchmark.data.info import DIGITS, LinfAttack
 from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, released_step
@@ -18,6 +25,8 @@ from benchmark.records.cells import HELD_OUT
 from benchmark.records.records import ModuleCriticality
 from benchmark.records.specs import spec_hash
 from handmade import BY_HAND, cell_at
+
+FINETUNES = finetunings(TUNINGS.values(), PROTOCOLS.values())
 
 MODULES = ("conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.shortcut.0", "linear")
 
