@@ -9,6 +9,7 @@ from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.evaluation.first import limited
+from benchmark.evaluation.protocol import Evaluation
 from benchmark.progress import silent
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Journal
@@ -65,3 +66,13 @@ def test_the_official_code_attacks_once_with_longer_steps():
     assert spec["runs"] == 1
     assert abs(spec["attack"]["step_size"] - 2 / 225) < 1e-12
     assert spec["type"] == "pgd10-official-code"
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_it_answers_as_the_whole_does(name):
+    """What the suite asks of an evaluation is the same of its first images, whatever is added to ask."""
+    whole, some = evaluation(name), evaluation(limited(name, 100))
+    asked = {each for each, value in vars(Evaluation).items() if isinstance(value, property)}
+    assert {"kind", "role", "strength", "arrays", "parts"} <= asked
+    for each in asked - {"label", "summary"}:
+        assert getattr(some, each) == getattr(whole, each), each
