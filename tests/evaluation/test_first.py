@@ -70,7 +70,7 @@ def test_the_official_code_attacks_once_with_longer_steps():
 
 @pytest.mark.parametrize("name", EVALUATIONS)
 def test_it_answers_as_the_whole_does(name):
-    """What the suite asks of an evaluation is the same of its first images, whatever is added to ask."""
+    """What is asked of an evaluation is the same of its first images, whatever is added to ask."""
     whole, some = evaluation(name), evaluation(limited(name, 100))
     asked = {each for each, value in vars(Evaluation).items() if isinstance(value, property)}
     assert {"kind", "role", "strength", "arrays", "parts"} <= asked
