@@ -12,8 +12,11 @@ from torch import Tensor
 
 from benchmark.errors import UserError
 from benchmark.records.files import write_atomically
+from benchmark.records.specs import Spec, spec_hash
 
 WEIGHTS = "weights.safetensors"
+MODULE = "module"
+"""Entry of a file's metadata: the spec of its module, as JSON."""
 SEAL = "contents_sha256"
 """Entry of a file's metadata: the hash of its tensors and of the rest of its metadata."""
 
@@ -75,11 +78,28 @@ def clone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict and its hash."""
+    """A state dict with the spec of the module that it is of (None: the cell's network), and the hash
+    of both, by which models are told apart: two modules may share every tensor."""
 
     state: dict[str, Tensor]
     sha256: str
+    module: Spec | None = None
 
     @classmethod
-    def of(cls, state: dict[str, Tensor]) -> "Weights":
-        return cls(state, weights_sha256(state))
+    def of(cls, state: dict[str, Tensor], module: Spec | None = None) -> "Weights":
+        tensors = weights_sha256(state)
+        if module is None:
+            return cls(state, tensors)
+        both = f"{spec_hash(module)} {tensors}"
+        return cls(state, hashlib.sha256(both.encode()).hexdigest(), module)
+
+    @classmethod
+    def read(cls, path: Path) -> tuple["Weights", dict[str, str]]:
+        """What a file holds, and its metadata. Raises `UserError` as `load_tensors`."""
+        state, metadata = load_tensors(path)
+        return cls.of(state, json.loads(metadata.get(MODULE, "null"))), metadata
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the metadata of a file have of the module."""
+        return {} if self.module is None else {MODULE: json.dumps(self.module, sort_keys=True)}

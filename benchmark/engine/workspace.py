@@ -26,6 +26,7 @@ from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
 from benchmark.records.records import (
+    Applied,
     CellName,
     Count,
     EpochLog,
@@ -54,16 +55,17 @@ class Made:
 
     `chunk` is how many images were evaluated at once in choosing them (None: nothing was chosen),
     `seconds` the time of the training (None: since it began), `mean` the mean of the last epochs'
-    weights, if there is one.
+    weights, if there is one, `module` the spec of the module that `state` is of (`Weights`).
     """
 
     state: Mapping[str, Tensor]
-    details: Training | Finetuning | FromCheckpoint
+    details: Training | Finetuning | FromCheckpoint | Applied
     chunk: int | None = None
     resumed: bool = False
     continued: Sequence[str] = ()
     seconds: float | None = None
     mean: Mapping[str, Tensor] = field(default_factory=dict)
+    module: Spec | None = None
 
     @classmethod
     def by(
@@ -115,7 +117,7 @@ class Workspace:
         started = datetime.now(UTC)
         self._check_repeatable()
         made = make()
-        weights = Weights.of(dict(made.state))
+        weights = Weights.of(dict(made.state), made.module)
         told = provenance(
             started,
             device=self.device,
@@ -132,7 +134,7 @@ class Workspace:
             beside = {"fingerprint": f"{self.fingerprint} {weights.sha256}"}
             save_tensors(self.file(AVERAGE), made.mean, beside)
         self._file(making)
-        tags = {"fingerprint": self.fingerprint, "making": making.model_dump_json()}
+        tags = {"fingerprint": self.fingerprint, "making": making.model_dump_json(), **weights.tags}
         save_tensors(self.file(WEIGHTS), weights.state, tags)
         self.file(TRAINING).unlink(missing_ok=True)
         return weights
@@ -178,15 +180,28 @@ class Workspace:
         self.file(FINETUNING).unlink(missing_ok=True)
         return fitted
 
+    def average(self, weights: Weights) -> Weights:
+        """The mean of the last epochs' weights, which the training of `weights` left beside them.
+
+        Raises `UserError` if it did not, here.
+        """
+        path, mark = self.file(AVERAGE), f"{self.fingerprint} {weights.sha256}"
+        state, metadata = load_tensors(path) if path.exists() else ({}, {})
+        if metadata.get("fingerprint") != mark:
+            raise UserError(
+                f"the mean of the last epochs' weights of {self.cell.key} is not at '{path}'; train it "
+                "here, or leave out what begins there"
+            )
+        return Weights.of(state)
+
     def _kept(self) -> Weights | None:
         """Weights left by the same work; their making is restored if it was lost."""
         path = self.file(WEIGHTS)
         if not path.exists():
             return None
-        state, metadata = load_tensors(path)
+        weights, metadata = Weights.read(path)
         if metadata.get("fingerprint") != self.fingerprint:
             return None
-        weights = Weights.of(state)
         making = parse_file(Making, metadata["making"], path)
         if making.provenance.weights_sha256 != weights.sha256:
             raise UserError(f"the tensors in '{path}' are not those it was written with; delete it")

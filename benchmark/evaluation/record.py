@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import nn
 
 from benchmark.data.images import Dataset
+from benchmark.engine.adaptive import Attacked
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
 from benchmark.engine.provenance import journaled, provenance
@@ -35,6 +36,7 @@ class Evaluating:
     """What all evaluations of one model share.
 
     `sources` and `remarks` are added to those of every record, and so is what `sanity` finds.
+    `attacked` is what an adaptive attack sees of the model (None: the model alone).
     """
 
     subject: Subject
@@ -45,6 +47,7 @@ class Evaluating:
     progress: Progress
     sources: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    attacked: Attacked | None = None
 
     def record(self, name: str) -> Record:
         """Run evaluation `name` and write its record."""
@@ -61,8 +64,9 @@ class Evaluating:
         self.progress(name, 0, 1)
         outcome = self.taken_over(name, spec, data)
         if outcome is None:
-            run = evaluation(name).run
-            outcome = run(self.model, self.data, cell.base, journal, self.progress)
+            chosen = evaluation(name)
+            model = self.attacked if chosen.adaptive and self.attacked else self.model
+            outcome = chosen.run(model, self.data, cell.base, journal, self.progress)
         warnings = self.warnings(cell, name, spec, outcome, data)
         packed, bits_sha256 = pack_bits(outcome.bits)
         record = Record(

@@ -21,7 +21,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.jobs.checkpoint import ModelFile, load_model_file, on_device
 from benchmark.models import arch
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import hashed

@@ -20,7 +20,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import Arch, build
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.progress import Progress
 from benchmark.records.cells import BASE, OWN, PART, Cell
 from benchmark.records.records import Record

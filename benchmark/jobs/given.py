@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining
-from benchmark.algorithm.protocols import Finetune, finetune
 from benchmark.algorithm.selection import NamedModules, NoModule
+from benchmark.algorithm.tunings import Finetune, finetune
 from benchmark.data.given import Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
 from benchmark.data.info import Augmentation, DatasetInfo, LinfAttack

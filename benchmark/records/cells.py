@@ -17,6 +17,7 @@ OWN = "own"  # stands for the scale in keys of models that were made elsewhere
 FROM = "-from-"  # between the scale and the checkpoint that a cell starts from instead of training
 IN = "-in-"  # between the scale and a precision that is not the one it fixes
 PART = r"[a-z0-9][a-z0-9.-]*"
+_PARTS = rf"({PART}/){{4}}{PART}(\+{PART})?"  # a fine-tuning may be one of two that follow each other
 
 
 def base_name(finetune: str) -> str:
@@ -102,7 +103,7 @@ class Cell:
         """The cell named by `key`. Raises `UserError` if `key` does not have the form of a key."""
         parts = key.strip("/").split("/")
         seed = re.fullmatch(r"seed(0|[1-9][0-9]*)", parts[-1])
-        if len(parts) != 6 or seed is None or not all(re.fullmatch(PART, p) for p in parts[:-1]):
+        if len(parts) != 6 or seed is None or not re.fullmatch(_PARTS, "/".join(parts[:-1])):
             raise UserError(
                 f"'{key}' is not a cell key; a key reads SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
                 "for example quick/digits/resnet10-w16/pgd-at/rift/seed0"

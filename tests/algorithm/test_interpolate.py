@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.algorithm.interpolate import best_alpha, interpolate, satisfies
+from benchmark.algorithm.interpolate import best_alpha, interpolate
 from benchmark.algorithm.protocols import Interpolation
+from benchmark.engine.choice import satisfies
 from benchmark.records.records import Count
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,8 +16,8 @@ from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.interpolate import interpolate
-from benchmark.algorithm.protocols import TUNINGS, Tuning, finetune
 from benchmark.algorithm.selection import BatchNormAffine, Candidates, LastLayer, LeastCritical
+from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.own_tuning import tuned_by

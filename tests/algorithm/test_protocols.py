@@ -8,15 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.algorithm.official_code import README_MODULES, criticality_split, readme_module
-from benchmark.algorithm.protocols import (
-    ALPHA_1,
-    CURVE,
-    PROTOCOLS,
-    TUNINGS,
-    finetune,
-    finetunings,
-)
+from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritical, RandomModule
+from benchmark.algorithm.tunings import ALPHA_1, CURVE, TUNINGS, finetune, finetunings
 from benchmark.data.info import DIGITS, LinfAttack
 from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, released_step
 from benchmark.errors import UserError

@@ -23,7 +23,7 @@ from benchmark.checkpoints.registry import FILE, VARIABLE
 from benchmark.data.info import DIGITS
 from benchmark.errors import UserError
 from benchmark.models import arch
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.records import CellName, Making, Record, hashed
