@@ -151,10 +151,12 @@ class TestSpecs:
 
     def test_new_keys_only_where_something_is_new(self):
         """Clean training and alpha = 1 are not told; another method and another alpha are."""
-        for name in TUNINGS:
+        methods = {"critical-adversarial", "continued-at", "last-layer-temperature"}
+        for name in (name for name, tuning in TUNINGS.items() if tuning.forward is None):
             spec = Plan.of(cell_at(name), BY_HAND).spec
             assert ("alpha" in spec) == (name == "wise-ft")
-            assert ("method" in spec["tuning"]) == (name == "critical-adversarial")
+            assert ("method" in spec["tuning"]) == (name in methods)
+            assert ("start" in spec["tuning"]) == (name == "epoch-average")
             assert ("bn" in spec["tuning"]) == (name == "rift-bn-frozen")
         method = Plan.of(cell_at("critical-adversarial"), BY_HAND).tuning_spec["method"]
         assert method == {"type": "pgd-at", "version": 1, "clean_passes": 1}
