@@ -26,7 +26,6 @@ from benchmark.algorithm.interpolate import best_alpha, interpolate
 from benchmark.algorithm.path import Path
 from benchmark.algorithm.selection import Candidates
 from benchmark.checkpoints.start import starting_weights
-from benchmark.engine.adaptive import PARTS
 from benchmark.engine.counting import batch_starts, clean_count, run_seed, score
 from benchmark.engine.forward import Choice, ChoiceTask
 from benchmark.engine.precision import FP32, computing_in
@@ -34,6 +33,7 @@ from benchmark.engine.training import Fitted
 from benchmark.engine.weights import Weights
 from benchmark.engine.workspace import Made
 from benchmark.evaluation import evaluation
+from benchmark.evaluation.adaptive import PARTS
 from benchmark.plans.running import Run, new_model
 from benchmark.posthoc.choosing import Candidate
 from benchmark.records.applied import Applied, ChoicePoint

@@ -16,9 +16,6 @@ from benchmark.engine.pgd import frozen, training_mode
 from benchmark.errors import UserError
 from benchmark.records.store import Journal
 
-PARTS = ("module", "stand-in", "transfer")
-"""What examples are crafted on, in the order of their random starts."""
-
 
 class Attacked(nn.Module):
     """`model`, beside it what gives its gradients (None: itself), and the network that it started from
@@ -37,8 +34,13 @@ class Attacked(nn.Module):
 
     @property
     def sources(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """What examples are crafted on, by `PARTS`."""
+        """What examples are crafted on, in the order of random starts."""
         return self.model, self.stand_in, self.base
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Attacked":
+        """`model` as it is, or as a network that nothing else is known of."""
+        return model if isinstance(model, cls) else cls(model, None, None)
 
     @torch.no_grad()
     def check(self, x: Tensor) -> None:
@@ -59,7 +61,7 @@ class WorstCase:
     """The adaptive answers of one model after another to `images`, for the choice between them.
 
     `base` is what all of them started from; its examples are crafted once. An image that falls to them
-    is not attacked again. `seeds` are of the random starts, by `PARTS`.
+    is not attacked again. `seeds` are of the starts, in the order of `Attacked.sources`.
     """
 
     def __init__(
