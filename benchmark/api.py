@@ -6,7 +6,6 @@ print(result.summary())
 """
 
 import copy
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -28,10 +27,11 @@ from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images, limited
-from benchmark.jobs.given import Question
+from benchmark.jobs.applied import PAPERS_ATTACK, MethodResult, apply_method
+from benchmark.jobs.given import Question, shown
 from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
-from benchmark.progress import Progress, silent
+from benchmark.progress import Progress
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Finetuning
 from benchmark.records.store import Journal
@@ -39,8 +39,6 @@ from benchmark.report.intervals import wilson
 
 if TYPE_CHECKING:
     from benchmark.engine.recipes import Recipe
-
-PAPERS_ATTACK = LinfAttack(eps=8 / 255, step_size=2 / 255, steps=10)
 
 
 def rift(
@@ -96,7 +94,7 @@ def rift(
     )
     asked.refuse_frozen()
     with ExitStack() as stack:
-        run = asked.run(stack, workdir, _progress(progress))
+        run = asked.run(stack, workdir, shown(progress))
         theta = paper.rift(run, asked.weights)
         making = run.store.making(run.plan.cell)
         assert making is not None and isinstance(making.details, Finetuning)
@@ -131,7 +129,7 @@ def criticality(
     """
     asked = Question(model, images, None, attack, protocol, None, None, mrc, None, seed, device)
     with ExitStack() as stack:
-        run = asked.run(stack, workdir, _progress(progress))
+        run = asked.run(stack, workdir, shown(progress))
         return criticality_frame(list(paper.measure_criticality(run, asked.weights)))
 
 
@@ -161,7 +159,7 @@ def finetune(
     )
     asked.refuse_frozen()
     with ExitStack() as stack:
-        run = asked.run(stack, workdir, _progress(progress))
+        run = asked.run(stack, workdir, shown(progress))
         fitted = paper.fine_tune(run, asked.weights, list(modules))
         return _with(asked, Weights.of(fitted.state))
 
@@ -190,7 +188,7 @@ def interpolate(
     if problem := shape_mismatch(shapes_of(end.state), shapes_of(asked.weights.state)):
         raise UserError(f"tuned is another network than model: {problem.replace('file', 'former')}")
     with ExitStack() as stack:
-        run = asked.run(stack, None, _progress(progress))
+        run = asked.run(stack, None, shown(progress))
         alpha, _, _ = paper.choose_alpha(run, asked.weights, end)
         weights = Weights.of(between(asked.weights.state, end.state, alpha))
         return _with(asked, weights), alpha
@@ -247,7 +245,7 @@ def evaluate(
         for name, each in zip(evaluations, known, strict=True):
             each.check(found)
             cell, journal = Cell(OWN, OWN, OWN, OWN, "none", seed), Journal(Path(folder) / name, name)
-            value = each.run(network, found, cell, journal, _progress(progress)).value
+            value = each.run(network, found, cell, journal, shown(progress)).value
             ends = None if each.pooled else wilson(value.k, value.n)
             low, high = (ends.low, ends.high) if ends else (None, None)
             rows.append((name, first_images(each), value.fraction, value.k, value.n, low, high))
@@ -262,19 +260,10 @@ def _with(asked: Question, weights: Weights) -> nn.Module:
     return model.eval()
 
 
-def _progress(shown: bool | Progress) -> Progress:
-    if not isinstance(shown, bool):
-        return shown
-    return _line if shown else silent
-
-
-def _line(stage: str, done: int, total: int, note: str = "") -> None:
-    end = "\n" if done >= total else ""
-    sys.stderr.write(f"\r{stage} {done}/{total} {note}"[:100].ljust(100) + end)
-
-
 __all__ = [
+    "MethodResult",
     "RiftResult",
+    "apply_method",
     "criticality",
     "evaluate",
     "finetune",

@@ -226,7 +226,7 @@ def another_forward_pass(run: Run, theta_at: Weights) -> Weights:
     @computing_in(FP32)
     def make() -> Made:
         module = method.apply(
-            run.network(on), run.splits.train, None if partner is None else run.network(partner)
+            run.network(on), run.splits.train, None if partner is None else run.second(partner)
         )
         chosen, reference, points = choose_numbers(run, module, theta_at, on)
         log = Applied(
@@ -245,7 +245,7 @@ def another_forward_pass(run: Run, theta_at: Weights) -> Weights:
 
 def second_network(run: Run) -> Weights | None:
     """The weights of the network that a mix holds beside the robust one, trained under its own lock."""
-    if (plan := run.plan.partner) is None:
+    if (plan := run.plan.partner) is None or run.partner is not None:
         return run.partner
     own = replace(run.plan, cell=plan.cell, base=plan, finetune=None, partner=None)
     with run.store.lock(plan.cell):

@@ -56,6 +56,17 @@ def load_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
     return tensors, metadata
 
 
+def module_of(path: Path) -> Spec | None:
+    """The spec of the module that the metadata of a safetensors file name; None if they name none, and
+    for what is no such file."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            spec: Spec | None = json.loads((file.metadata() or {}).get(MODULE, "null"))
+    except (OSError, safetensors.SafetensorError, ValueError):
+        return None
+    return spec if isinstance(spec, dict) else None
+
+
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     content = weights_sha256(tensors), json.dumps(dict(metadata), sort_keys=True)
     return hashlib.sha256(" ".join(content).encode()).hexdigest()

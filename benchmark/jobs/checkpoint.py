@@ -15,12 +15,13 @@ from benchmark.checkpoints.registry import expected_sha256, verified_file
 from benchmark.checkpoints.robustbench import ZooArch, load_zoo_checkpoint, zoo_model
 from benchmark.data import load
 from benchmark.data.info import DatasetInfo
-from benchmark.engine.weights import Weights
+from benchmark.engine.weights import Weights, module_of
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import Arch, build
 from benchmark.plans.elsewhere import CheckpointPlan
+from benchmark.posthoc import of_spec
 from benchmark.progress import Progress
 from benchmark.records.cells import BASE, OWN, PART, Cell
 from benchmark.records.records import Record
@@ -141,20 +142,25 @@ def registered_model(found: CheckpointEntry, directory: Path) -> ModelFile:
 
 def load_model_file(file: ModelFile) -> tuple[nn.Module, Loaded]:
     """Its network, not yet with the weights, and these. Raises `UserError` where they do not fit."""
+    module = None
     if isinstance(file.arch, ZooArch):
         model = zoo_model(file.arch)
         load = partial(load_zoo_checkpoint, file.weights, file.arch, model)
     else:
-        model = build(file.arch.name, file.info)
+        model, module = build(file.arch.name, file.info), module_of(file.weights)
+        if module is not None:
+            method = of_spec(module, str(file.weights))
+            model = method.build(model, build(file.arch.name, file.info) if method.partner else None)
         load = partial(load_checkpoint, file.weights, model)
-    return model, load(drop=file.drop, entry=file.entry, prefix=file.prefix, sha256=file.sha256)
+    loaded = load(drop=file.drop, entry=file.entry, prefix=file.prefix, sha256=file.sha256)
+    return model, replace(loaded, module=module)
 
 
 def on_device(model: nn.Module, loaded: Loaded, device: torch.device) -> tuple[nn.Module, Weights]:
     """The network with the weights that were read, ready to be evaluated, and these weights."""
     model.load_state_dict(loaded.state)
     model = model.to(device).to(memory_format=torch.channels_last).eval()
-    return model, Weights.of(loaded.state)
+    return model, Weights.of(loaded.state, loaded.module)
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:

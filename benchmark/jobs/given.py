@@ -1,6 +1,7 @@
 """RiFT on a network that somebody brings, by the steps that the suite's cells take."""
 
 import copy
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -12,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.algorithm.finetune import CleanTraining
 from benchmark.algorithm.selection import NamedModules, NoModule
 from benchmark.algorithm.tunings import Finetune, finetune
 from benchmark.data.given import Streamed, as_split, below
@@ -28,7 +29,7 @@ from benchmark.jobs.soundness import refuse_model, refuse_modules, usable
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
-from benchmark.progress import Progress
+from benchmark.progress import Progress, silent
 from benchmark.records.cells import BASE, OWN, Cell, base_name
 from benchmark.records.files import write_atomically
 from benchmark.records.specs import Spec, spec_hash
@@ -63,24 +64,34 @@ class GivenBase(BasePlan):
 
 @dataclass(frozen=True)
 class GivenRun(Run):
-    """A run whose network is `model`, of which every step takes a copy."""
+    """A run whose network is `model`, of which every step takes a copy; `clean` is a mix's second."""
 
     model: nn.Module | None = None
+    clean: nn.Module | None = None
 
-    def network(self, weights: Weights) -> nn.Module:
+    def bare(self) -> nn.Module:
         assert self.model is not None
-        model = copy.deepcopy(self.model).to(memory_format=torch.channels_last)
-        model.load_state_dict(weights.state)
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
-        return model.eval()
+        return _copied(self.model)
+
+    def bare_second(self) -> nn.Module:
+        assert self.clean is not None
+        return _copied(self.clean)
+
+    @property
+    def partner(self) -> Weights | None:
+        return None if self.clean is None else Weights.of(dict(self.clean.state_dict()))
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    return copied.requires_grad_(True).eval()
 
 
 @dataclass(frozen=True)
 class Question:
     """What the steps of RiFT are asked of: a model, its images, and how.
 
-    `selection` None: one set of images is all there is.
+    `selection` None: one set of images is all there is. `clean` is the second network of a mix.
     """
 
     model: nn.Module
@@ -94,6 +105,7 @@ class Question:
     augmentation: Augmentation | None = None
     seed: int | Cell = 0
     device: torch.device | str | None = None
+    clean: nn.Module | None = None
 
     def __post_init__(self) -> None:
         refuse_model(self.model)
@@ -145,7 +157,7 @@ class Question:
             base,
             self.info,
             Arch(self.cell.arch, OWN, (), 0),
-            CleanTraining(),  # nothing is trained adversarially
+            METHODS["pgd-at"],  # for what goes on with adversarial training
             FINETUNE_RECIPE,
             weights_sha256=self.weights.sha256,
             data_sha256=tuple(split.sha256() for split in self.splits),
@@ -153,7 +165,11 @@ class Question:
         recipe = self.recipe
         if not isinstance(recipe, Recipe):
             recipe = shortened(FINETUNE_RECIPE, recipe or {}, "recipe")
-        return Plan(self.cell, given, self._chosen, recipe, self._settings)
+        plan = Plan(self.cell, given, self._chosen, recipe, self._settings)
+        if self.clean is None:
+            return plan
+        sha256 = Weights.of(dict(self.clean.state_dict())).sha256
+        return replace(plan, partner=replace(given, weights_sha256=sha256))
 
     @cached_property
     def _chosen(self) -> Finetune:
@@ -219,4 +235,17 @@ class Question:
             progress("general path", 1, 1, f"{kind} is no network of this suite: exact, slower")
         data = Dataset(self.info, train, selection)
         model = copy.deepcopy(self.model).to(self.place)
-        return GivenRun(self.plan, data, store, progress, model=model)
+        clean = None if self.clean is None else copy.deepcopy(self.clean).to(self.place)
+        return GivenRun(self.plan, data, store, progress, model=model, clean=clean)
+
+
+def shown(progress: bool | Progress) -> Progress:
+    """What takes progress: a function of the caller's, a line on standard error, or nothing."""
+    if not isinstance(progress, bool):
+        return progress
+    return _line if progress else silent
+
+
+def _line(stage: str, done: int, total: int, note: str = "") -> None:
+    end = "\n" if done >= total else ""
+    sys.stderr.write(f"\r{stage} {done}/{total} {note}"[:100].ljust(100) + end)

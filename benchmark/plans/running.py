@@ -68,13 +68,24 @@ class Run:
         model = self.bare()
         if weights.module is not None:
             assert self.plan.forward is not None
-            model = self.plan.forward.build(model, self.bare() if self.plan.forward.partner else None)
+            second = self.bare_second() if self.plan.forward.partner else None
+            model = self.plan.forward.build(model, second)
         model.load_state_dict(weights.state)
         return model.eval()
 
     def bare(self) -> "nn.Module":
         """A network of the cell's architecture, on its device."""
         return new_model(self.plan.base, self.device)
+
+    def bare_second(self) -> "nn.Module":
+        """The second network of a mix, without its weights."""
+        return self.bare()
+
+    def second(self, weights: "Weights") -> "nn.Module":
+        """The second network of a mix with `weights`, in evaluation mode."""
+        model = self.bare_second()
+        model.load_state_dict(weights.state)
+        return model.eval()
 
     @property
     def partner(self) -> "Weights | None":

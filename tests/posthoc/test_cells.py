@@ -218,3 +218,34 @@ class TestNames:
                 Plan.of(cell, narrow)
         (cell,) = narrow.cells(["cifar10"], ["resnet18-w16"], ["mean-sparse"])
         assert Plan.of(cell, narrow).rule is not None
+
+
+@pytest.mark.parametrize("name", ["mean-sparse", "mixed-nuts"])
+def test_an_exported_module_is_loaded_like_weights(made, name, tmp_path):
+    """The file has its spec; what is read from it has the module's identity and answers."""
+    from benchmark.jobs.checkpoint import ModelFile, load_model_file, on_device
+    from benchmark.jobs.export import export
+
+    run, weights = made(name)
+    cell = run.plan.cell
+    exported = export(cell, "x.safetensors", run.store, name="x")
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(exported.content)
+    file = ModelFile(path, run.plan.base.arch, run.plan.base.info)
+    model, found = on_device(*load_model_file(file), run.device)
+    assert found.sha256 == weights.sha256
+    x, _ = run.data.test.batch(0, 30)
+    with torch.no_grad():
+        assert torch.equal(model(x), run.network(weights)(x))
+    assert f"then {name}" in exported.entry.what
+
+
+def test_a_module_of_an_unknown_method_is_refused():
+    """A file of another suite's method, and of another version, in one line."""
+    from benchmark.posthoc import of_spec
+
+    spec = MeanSparse((0.25,)).spec({"threshold": 0.25})
+    assert of_spec(spec, "x") == MeanSparse((0.25,))
+    for changed in ({"type": "other"}, {"version": 99}):
+        with pytest.raises(UserError, match=r"'x' holds a module of .* cannot make"):
+            of_spec({"forward": spec["forward"] | changed}, "x")
