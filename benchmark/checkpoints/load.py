@@ -47,8 +47,8 @@ class Loaded:
 
     `state` has the network's names, shapes and types in its order, on the CPU and contiguous;
     `file_sha256` is the hash of the file's bytes; `dropped` names the tensors of its state dict that
-    were left out, and `notes` has one line for each thing done to it. `module` is the spec of the
-    of a post-hoc method that the file holds (None: a network).
+    were left out, and `notes` has one line for each thing done to it. `module` is the spec of what
+    a post-hoc method made, where the file holds that (None: a network).
     """
 
     state: dict[str, Tensor]

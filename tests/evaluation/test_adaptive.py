@@ -1,17 +1,25 @@
 """Adaptive attacks: of a base network, and of one that hides its gradient."""
 
+import copy
+import os
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from benchmark.api import load_checkpoint
+from benchmark.data import load
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.adaptive import Attacked, WorstCase
 from benchmark.engine.counting import run_seed
 from benchmark.errors import UserError
-from benchmark.evaluation import evaluation
+from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.adaptive import AGAIN, PARTS, TO_BASE, masked
 from benchmark.models import build
+from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.store import Journal
@@ -153,3 +161,34 @@ def test_autoattack_goes_on_through_the_stand_in(of, network, monkeypatch):
     )
     plain = evaluation("autoattack").steps
     assert [step.source for step in plain] == [0] * 4 and [step.name for step in plain] == names
+
+
+def test_masked_points_are_warned_of(of, network):
+    """Of the hidden gradient, with how many points; not of its base, nor of what chance explains."""
+    for model, expected in ((Attacked(Hidden(network), network, network), True), (network, False)):
+        outcome = of("pgd10x3-adaptive", model)
+        said = sanity.warnings("pgd10x3-adaptive", outcome.bits, outcome.parts, 10, {})
+        assert any("own gradient masks" in text for text in said) == expected
+    few = {name: np.ones(1000, dtype=bool) for name in (*PARTS, *AGAIN, TO_BASE)}
+    for count, expected in ((5, False), (20, True)):  # 0.5 points and less than nothing, 2 and 1.1
+        few["stand-in"] = np.arange(1000) >= count
+        said = sanity.warnings("pgd10x3-adaptive", few, {}, 10, {})
+        assert any("own gradient masks" in text for text in said) == expected
+
+
+@pytest.mark.slow
+def test_a_known_masked_network_is_caught(tmp_path):
+    """mean-sparse at 0.3 on the committed CIFAR-10 checkpoint is flagged, its base is not."""
+    if (folder := os.environ.get("BENCHMARK_DATA")) is None:
+        pytest.skip("BENCHMARK_DATA names no folder with CIFAR-10")
+    cifar, method = load("cifar10", Path(folder)), MeanSparse()
+    base = load_checkpoint("narrow-cifar10-resnet18-w16-pgd-at-seed0")
+    base = base.to(memory_format=torch.channels_last)
+    module = method.apply(copy.deepcopy(base), cifar.train.first(2048))
+    stand_in = method.stand_in(method.at(module, {"threshold": 0.3}))
+    for model, expected in ((Attacked(module, stand_in, base), True), (base, False)):
+        journal = Journal(tmp_path / str(expected), "x")
+        adaptive = evaluation("pgd10x3-adaptive")
+        outcome = adaptive.run(model.eval(), replace(cifar, limit=300), BASE, journal, silent)
+        said = sanity.warnings("pgd10x3-adaptive", outcome.bits, outcome.parts, 10, {})
+        assert any("own gradient masks" in text for text in said) == expected
