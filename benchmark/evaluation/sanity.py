@@ -130,8 +130,8 @@ def _masked(differences: NDArray[np.int8]) -> str | None:
         return None
     return (
         f"the module's own gradient masks {100 * mean:.1f} points of accuracy (at least "
-        f"{100 * low:.1f}): images survive it and fall to the stand-in or to the base's examples, beyond what further "
-        "starts find; only the adaptive number tells its robustness"
+        f"{100 * low:.1f}): images survive it, fall to the stand-in or to the base's examples, beyond "
+        "what further starts find; only the adaptive number tells its robustness"
     )
 
 
