@@ -129,7 +129,7 @@ def criticality(
     Raises:
         UserError: as `rift`.
     """
-    asked = Question(model, images, None, attack, protocol, None, None, mrc, None, seed, device)
+    asked = Question(model, images, None, attack, protocol, mrc=mrc, seed=seed, device=device)
     with ExitStack() as stack:
         run = asked.run(stack, workdir, _progress(progress))
         return criticality_frame(list(paper.measure_criticality(run, asked.weights)))
@@ -185,7 +185,7 @@ def interpolate(
     Raises:
         UserError: as `rift`, and if `tuned` is another network.
     """
-    asked = Question(model, judge, None, attack, protocol, None, None, None, None, seed, device)
+    asked = Question(model, judge, None, attack, protocol, seed=seed, device=device, measures=False)
     end = Weights.of({name: x.to(asked.place) for name, x in tuned.state_dict().items()})
     if problem := shape_mismatch(shapes_of(end.state), shapes_of(asked.weights.state)):
         raise UserError(f"tuned is another network than model: {problem.replace('file', 'former')}")
@@ -231,7 +231,7 @@ def evaluate(
     known = [evaluation(limited(name, limit) if limit else name) for name in evaluations]
     named = load(dataset_info(data).name, Path(data_dir)) if isinstance(data, str) else None
     images = data if named is None else named.test
-    asked = Question(model, images, None, attack or PAPERS_ATTACK, "bn-only", device=device)
+    asked = Question(model, images, None, attack or PAPERS_ATTACK, device=device, measures=False)
     found = Dataset(asked.info, asked.splits[0], asked.splits[0])
     if named is not None:
         threat = attack or named.info.threat

@@ -38,8 +38,7 @@ def _add(app: typer.Typer, name: str) -> None:
         failures = work.make(scope.matching(spec.cells(chosen)), chosen, collect=collect)
         if any(failure.user for failure in failures):
             finish(failures)
-        own = "" if scope.seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
-        path = work.results / "figures" / f"{name}-{chosen.stem}{own}"
+        path = work.results / "figures" / f"{name}-{chosen.stem}{scope.suffix(chosen)}"
         picture = spec.build(View(work.store, chosen))
         drawn = picture.files()
         for suffix, content in drawn.items():

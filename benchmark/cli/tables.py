@@ -79,7 +79,7 @@ def _add(app: typer.Typer, name: str) -> None:
         table = spec.build(View(store, chosen), finetunes)
         typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
         refused = any(failure.user for failure in failures)
-        if not refused and scope.seeds is None and evaluations is None and limit is None:
+        if not refused and not scope.suffix(chosen) and evaluations is None and limit is None:
             shown = "" if finetunes == defaults else f".{'+'.join(finetunes)}"
             _write(table, store, f"{name}-{chosen.stem}{shown}")
         finish(failures)

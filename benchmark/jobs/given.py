@@ -80,7 +80,7 @@ class GivenRun(Run):
 class Question:
     """What the steps of RiFT are asked of: a model, its images, and how.
 
-    `selection` None: one set of images is all there is.
+    `selection` None: one set of images is all there is. `measures`: criticality may be asked for.
     """
 
     model: nn.Module
@@ -94,6 +94,7 @@ class Question:
     augmentation: Augmentation | None = None
     seed: int | Cell = 0
     device: torch.device | str | None = None
+    measures: bool = True
 
     def __post_init__(self) -> None:
         refuse_model(self.model)
@@ -173,7 +174,8 @@ class Question:
         """What is known of the images, once `model` has answered some of them."""
         train, selection = self.splits
         few = pixels(train.images[:8])
-        classes = usable(self.model, few, self.place, measured=self._chosen.selector.needs_criticality)
+        measured = self.measures and self._chosen.selector.needs_criticality
+        classes = usable(self.model, few, self.place, measured=measured)
         below(train, classes, "train" if self.selection is not None else "images")
         below(selection, classes, "judge")
         height, _, channels = train.images.shape[1:]

@@ -150,6 +150,14 @@ class Scale:
         )
         return dataclasses.replace(self, seeds=seeds, networks=networks, recipes=recipes)
 
+    def with_models(self, archs: Sequence[str], methods: Sequence[str]) -> Self:
+        """The scale with these networks and methods, and what it says of them."""
+        networks = {name: own for name, own in self.networks.items() if name in archs}
+        recipes = {name: own for name, own in self.recipes.items() if name in methods}
+        return dataclasses.replace(
+            self, archs=tuple(archs), methods=tuple(methods), networks=networks, recipes=recipes
+        )
+
     def has(self, dataset: str, arch: str, method: str, seed: int = 0) -> bool:
         """Whether there are cells of this model: all that is trained, else that of a checkpoint."""
         return not self.checkpoints or TrainedModel(dataset, arch, method, seed) in self._by_place

@@ -178,7 +178,7 @@ def _as_dataset(info: DatasetInfo, loaded: Any) -> "Dataset":
     """What a plug-in's `load` returned. Raises `UserError` where that does not fit `info`."""
     import torch
 
-    from benchmark.data.given import checked
+    from benchmark.data.given import below, checked
     from benchmark.data.images import Dataset
 
     if isinstance(loaded, Dataset):
@@ -189,9 +189,8 @@ def _as_dataset(info: DatasetInfo, loaded: Any) -> "Dataset":
             for which, (images, labels) in zip(("training", "test"), loaded, strict=True)
         )
     for split in (train, test):
-        shape, most = tuple(split.images.shape[1:]), int(split.labels.max())
+        shape = tuple(split.images.shape[1:])
         if shape != (right := (info.side, info.side, info.channels)):
             raise UserError(f"{info.name}: images are {shape}, not {right} (height, width, channels)")
-        if most >= info.classes:
-            raise UserError(f"{info.name}: a label is {most}, and there are {info.classes} classes")
+        below(split, info.classes, info.name)
     return Dataset(info, train, test)

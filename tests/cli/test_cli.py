@@ -262,6 +262,21 @@ def test_seeds_of_the_command_line(own_mini, command, idle):
     assert not (own_mini.results / "tables").exists()
 
 
+def test_models_of_the_command_line(command, tmp_path):
+    """`--arch` and `--method` replace those of the scale, by any name of a network."""
+    flags = ("--arch", "vit-mini-w8,timm:resnet18", "--method", "standard", *ONE)
+    lines = command("table1", *flags, "--dry-run").good().stdout.splitlines()[1:-1]
+    assert [line.split()[0] for line in lines] == [
+        f"mini/digits/{arch}/standard/{finetune}/seed0"
+        for arch in ("vit-mini-w8", "timm-resnet18")
+        for finetune in ("none", "rift")
+    ]
+    answer = command("audit", *flags, "--collect").good()
+    assert "ViT-mini (width 8) on Digits" in answer.stdout and "left out: bn-only" in answer.stdout
+    assert not (tmp_path / "results" / "tables").exists()
+    assert "vit-mini" in command("audit", "--arch", "vit-min").refusal
+
+
 def test_evaluations_of_the_command_line(own_mini, command):
     """`--evaluations` replaces the scale's columns, adds records, and such a table is not written."""
     shutil.rmtree(own_mini.results / "tables")
