@@ -15,6 +15,7 @@ from benchmark.cli.options import (
     command,
     limited_evaluations,
     say,
+    show,
     write_result,
 )
 from benchmark.cli.progress import working_on
@@ -82,7 +83,7 @@ def bf16(
             own = cell_model(cell, places.store)
         _add(Comparison(own, cell, evaluation, places.store, on), places.data_dir)
     if measured := read_changes(places.results):
-        typer.echo(text(as_table(measured)))
+        show(text(as_table(measured)))
     else:
         say(f"nothing in '{changes_path(places.results)}'; name a KEY or a --checkpoint to measure")
 
@@ -98,7 +99,8 @@ def _add(comparison: "Comparison", data_dir: Path) -> None:
         with FileLock(store.artifacts / "bf16.lock"):
             measured = (*read_changes(store.results), found)
             path = changes_path(store.results)
-            write_result(path, as_json(measured))
-            write_result(path.with_suffix(".md"), markdown(as_table(measured)).encode())
+            write_result(path, as_json(measured), store.results)
+            table = markdown(as_table(measured)).encode()
+            write_result(path.with_suffix(".md"), table, store.results)
         for journal in comparison.journals.values():
             journal.remove()

@@ -64,7 +64,8 @@ class EvidenceFile:
             for old in found.seeds if found else ():
                 if old.seed in stale:
                     folder = self.store.results / "superseded" / old.spec_hash[:12] / "evidence"
-                    write_atomically(folder / self.path.name, self.path.read_bytes())
+                    old_file = folder / self.path.name
+                    write_atomically(old_file, self.path.read_bytes(), self.store.results)
             cell = Cell.parse(each.key)
             whole = Evidence(
                 scale=self.scale.stem,
@@ -73,4 +74,5 @@ class EvidenceFile:
                 method=cell.method,
                 seeds=tuple(seeds[seed] for seed in sorted(seeds)),
             )
-            write_atomically(self.path, (whole.model_dump_json(indent=1) + "\n").encode())
+            content = (whole.model_dump_json(indent=1) + "\n").encode()
+            write_atomically(self.path, content, self.store.results)
