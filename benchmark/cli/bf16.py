@@ -23,6 +23,7 @@ from benchmark.cli.work import MEGABYTES
 from benchmark.errors import UserError
 from benchmark.jobs.tasks import cores
 from benchmark.records.cells import Cell
+from benchmark.records.files import inside
 from benchmark.report.bf16 import EMULATED, as_json, as_table, changes_path, read_changes
 from benchmark.report.tables.render import markdown, text
 
@@ -96,7 +97,7 @@ def _add(comparison: "Comparison", data_dir: Path) -> None:
         if comparison.is_among(read_changes(store.results)):
             return
         found = comparison.measure(data_dir, progress)
-        with FileLock(store.artifacts / "bf16.lock"):
+        with FileLock(inside(store.artifacts / "bf16.lock", store.artifacts)):
             measured = (*read_changes(store.results), found)
             path = changes_path(store.results)
             write_result(path, as_json(measured), store.results)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -198,7 +199,7 @@ USAGE: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class Commands(TyperGroup):
-    """Commands that quote what the user typed as `say` does."""
+    """Commands that quote what the user typed, and warnings, as `say` does."""
 
     def make_context(self, *given: Any, **extra: Any) -> Any:
         """As typer does it."""
@@ -213,11 +214,15 @@ class Commands(TyperGroup):
 
 @contextmanager
 def _quoting() -> Iterator[None]:
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda *said, **more: printable(plain(*said, **more))
     try:
         yield
     except USAGE as error:
         vars(error)["message"] = line(vars(error)["message"])
         raise
+    finally:
+        warnings.formatwarning = plain
 
 
 def write_result(path: Path, content: bytes, root: Path | None = None) -> None:

@@ -3,6 +3,7 @@
 A few examples of each run with the suite; `--hypothesis-profile torture` tries many others.
 """
 
+import io
 import json
 import re
 import tempfile
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from benchmark.cli.progress import LiveBars, LogLines
 from benchmark.errors import UserError
 from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
@@ -218,12 +221,35 @@ COMMANDS = (
 )
 
 
+@FEW
 @given(text=FOREIGN.filter(lambda text: text.strip("./- \0")), arguments=st.sampled_from(COMMANDS))
 def test_what_is_typed_reaches_no_terminal(arguments: tuple[str, ...], text: str) -> None:
     """Whatever a name on the command line holds, the answer controls no terminal."""
     answer = said(*(part.format(text.strip("./-").replace("/", "")) for part in arguments))
     assert answer.exit_code == 2
     assert not live(answer.stdout + answer.stderr)
+
+
+def test_warnings_and_progress_reach_no_terminal(tmp_path: Path) -> None:
+    """Warnings are quoted while a command runs, and so are the stages that bars and lines show."""
+    warned = "sys.stderr.write(warnings.formatwarning('\\x1b[31m', UserWarning, 'f', 1))"
+    plugin = tmp_path / "warns.py"
+    plugin.write_text(f"import sys, warnings\n{warned}\n")
+    answer = said("list", "--plugin", plugin)
+    assert "UserWarning: \\x1b[31m" in answer.stderr
+    assert not live(answer.stderr)
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, color_system=None, width=200)
+    bars = LiveBars(console, 1, 1)
+    for shown in (bars, LogLines(console, 1)):
+        shown.update(0, KEY, "[red]a\x9b\nb", 1, 2, "epoch \u202e[/red]")
+    assert {str(task.description) for task in bars.progress.tasks} >= {
+        "resnet10-w16 rift seed0 pgd-at: [red]a\\x9b\\nb"
+    }
+    console.print(bars.progress.get_renderable())
+    lines = written.getvalue()
+    assert lines.count("[red]a\\x9b\\nb") == 2
+    assert lines.count("\\u202e[/red]") == 2
 
 
 # --- links ------------------------------------------------------------------------------------------
