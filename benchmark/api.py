@@ -36,6 +36,7 @@ from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Finetuning
 from benchmark.records.store import Journal
 from benchmark.report.intervals import wilson
+from benchmark.text import line
 
 if TYPE_CHECKING:
     from benchmark.engine.recipes import Recipe
@@ -270,7 +271,8 @@ def _progress(shown: bool | Progress) -> Progress:
 
 def _line(stage: str, done: int, total: int, note: str = "") -> None:
     end = "\n" if done >= total else ""
-    sys.stderr.write(f"\r{stage} {done}/{total} {note}"[:100].ljust(100) + end)
+    shown = line(f"{stage} {done}/{total} {note}")
+    sys.stderr.write("\r" + shown[:99].ljust(99) + end)
 
 
 __all__ = [

@@ -2,12 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+from benchmark.text import line
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
 class UserError(Exception):
-    """What is wrong and what would be right, in one line."""
+    """What is wrong and what would be right, in one line; what it quotes controls no terminal."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(line(message))
 
 
 def first_problem(error: "ValidationError", whole: str = "file") -> str:

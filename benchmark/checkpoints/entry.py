@@ -16,7 +16,7 @@ from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch, key_name
-from benchmark.records.cells import PART, Cell
+from benchmark.records.cells import Cell, Part
 from benchmark.records.files import Frozen
 from benchmark.records.records import Sha256
 
@@ -52,7 +52,6 @@ def _network(name: str) -> None:
         arch(name)
 
 
-Name = Annotated[str, Field(pattern=f"^{PART}$")]
 MethodName = Annotated[str, _known_to(method)]
 Line = Annotated[str, Field(pattern=r"^\S([^\n]*\S)?$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -70,7 +69,7 @@ class CheckpointEntry(Frozen):
     (bytes) are None where they are not known.
     """
 
-    name: Name
+    name: Part
     dataset: Annotated[str, _known_to(dataset_info)]
     arch: Annotated[str, _known_to(_network)]
     method: MethodName | None = None

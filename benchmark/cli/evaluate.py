@@ -15,6 +15,7 @@ from benchmark.cli.options import (
     limited_evaluations,
     listed,
     say,
+    show,
 )
 from benchmark.cli.progress import working_on
 from benchmark.data import dataset_info
@@ -136,7 +137,7 @@ def evaluate(
     for note in evaluated.notes:
         say(f"{own.weights.name}: {note}")
     for record in evaluated.records.values():
-        typer.echo(f"{evaluated.cell.key}  {summary(store, record)}")
+        show(f"{evaluated.cell.key}  {summary(store, record)}")
         for remark in record.remarks:
             if remark not in evaluated.notes:
                 say(f"{record.evaluation}: {remark}")

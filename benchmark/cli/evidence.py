@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.figures import CHEAPEST
-from benchmark.cli.options import command, say
+from benchmark.cli.options import command, say, show
 from benchmark.cli.progress import display
 from benchmark.cli.scope import FromOption, ScaleOption, Scope
 from benchmark.cli.work import MEGABYTES, CollectOption, Work, finish
@@ -70,7 +70,7 @@ def _show(file: EvidenceFile, seeds: list[int]) -> None:
     if found is None:
         say(f"no evidence at scale '{file.scale.stem}'; leave out --collect to measure it")
         return
-    typer.echo(text(found))
+    show(text(found))
     for reason in stale.values():
         say(f"stale: {reason}")
     measured = {each.seed for each in found.seeds}

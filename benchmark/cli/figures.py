@@ -4,7 +4,7 @@ import dataclasses
 
 import typer
 
-from benchmark.cli.options import command, say, write_result
+from benchmark.cli.options import command, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, Work, finish
 from benchmark.report.figures import FIGURES
@@ -42,7 +42,7 @@ def _add(app: typer.Typer, name: str) -> None:
         picture = spec.build(View(work.store, chosen))
         drawn = picture.files()
         for suffix, content in drawn.items():
-            write_result(path.with_name(f"{path.name}.{suffix}"), content)
-        typer.echo(picture.caption)
+            write_result(path.with_name(f"{path.name}.{suffix}"), content, work.results)
+        show(picture.caption)
         say(f"written to {path}.{{{','.join(drawn)}}}")
         finish(failures)

@@ -2,18 +2,22 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from benchmark.errors import UserError
 from benchmark.evaluation.first import FIRST, limited
 from benchmark.plugins import load_all
 from benchmark.records.files import write_atomically
 from benchmark.records.store import Store
+from benchmark.text import line, printable
 
 HOW, PLACES = "How to work", "Places"
 ThreadsOption = Annotated[
@@ -180,15 +184,54 @@ def limited_evaluations(names: Sequence[str], limit: int | None) -> tuple[str, .
     return tuple(name if FIRST in name else limited(name, limit) for name in names)
 
 
+def show(text: str, *, nl: bool = True) -> None:
+    """Write `text` to standard output, and a line end if `nl`; nothing in it controls a terminal."""
+    typer.echo(printable(text), nl=nl)
+
+
 def say(message: str) -> None:
-    """Write `message` to standard error; standard output is for results."""
-    typer.echo(message, err=True)
+    """Write `message`, a line, to standard error; standard output is for results."""
+    typer.echo(line(message), err=True)
 
 
-def write_result(path: Path, content: bytes) -> None:
-    """Write a table or a figure. Raises `UserError` where that is not possible."""
+USAGE: type[Exception] = typer.BadParameter.__mro__[1]
+"""Typer's own or click's error of a command line, as the version has it."""
+
+
+class Commands(TyperGroup):
+    """Commands that quote what the user typed, and warnings, as `say` does."""
+
+    def make_context(self, *given: Any, **extra: Any) -> Any:
+        """As typer does it."""
+        with _quoting():
+            return super().make_context(*given, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer does it, which parses the arguments of the command."""
+        with _quoting():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _quoting() -> Iterator[None]:
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda *said, **more: printable(plain(*said, **more))
     try:
-        write_atomically(path, content)
+        yield
+    except USAGE as error:
+        vars(error)["message"] = line(vars(error)["message"])
+        raise
+    finally:
+        warnings.formatwarning = plain
+
+
+def write_result(path: Path, content: bytes, root: Path | None = None) -> None:
+    """Write a table or a figure, in the tree `root` (None: where the user says).
+
+    Raises `UserError` where that is not possible.
+    """
+    try:
+        write_atomically(path, content, root)
     except OSError as error:
         raise UserError(
             f"cannot write '{path}' ({error.strerror}); name another folder by --results"

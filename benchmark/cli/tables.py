@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from benchmark.algorithm.protocols import finetune
-from benchmark.cli.options import LimitOption, command, listed, say, write_result
+from benchmark.cli.options import LimitOption, command, listed, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown, without_held_out
 from benchmark.cli.work import CollectOption, EvaluationsOption, Work, finish
 from benchmark.errors import UserError
@@ -77,7 +77,7 @@ def _add(app: typer.Typer, name: str) -> None:
         failures = work.make(scope.matching(cells), chosen, collect=collect)
         store = work.store
         table = spec.build(View(store, chosen), finetunes)
-        typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
+        show(FORMATS[format](table), nl=format is Format.TEXT)
         refused = any(failure.user for failure in failures)
         if not refused and not scope.suffix(chosen) and evaluations is None and limit is None:
             shown = "" if finetunes == defaults else f".{'+'.join(finetunes)}"
@@ -88,5 +88,5 @@ def _add(app: typer.Typer, name: str) -> None:
 def _write(table: Table, store: Store, name: str) -> None:
     folder = store.results / "tables"
     for kind, suffix in FILES.items():
-        write_result(folder / f"{name}.{suffix}", FORMATS[kind](table).encode())
+        write_result(folder / f"{name}.{suffix}", FORMATS[kind](table).encode(), store.results)
     say(f"written to {folder / name}.{{{','.join(FILES.values())}}}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from benchmark.cli.options import HOW, Computing, Places, say
+from benchmark.cli.options import HOW, Computing, Places, say, show
 from benchmark.cli.progress import display
 from benchmark.engine.precision import asked
 from benchmark.engine.takeover import Takeover
@@ -138,8 +138,8 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
         totals[state] += 1
         records = [record_state(store, plan, name).value for name in scale.evaluations]
         rows.append([cell.key, state.value, *records])
-    typer.echo(tabulate(rows, ["cell", "state", *scale.evaluations], "plain", disable_numparse=True))
-    typer.echo(", ".join(f"{count} {state}" for state, count in totals.items() if count))
+    show(tabulate(rows, ["cell", "state", *scale.evaluations], "plain", disable_numparse=True))
+    show(", ".join(f"{count} {state}" for state, count in totals.items() if count))
 
 
 def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
@@ -148,7 +148,7 @@ def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
         for name in scale.evaluations:
             record = store.record(cell, name)
             if record is not None:
-                typer.echo(f"{cell.key}  {summary(store, record)}")
+                show(f"{cell.key}  {summary(store, record)}")
                 for remark in record.remarks:
                     say(f"{cell.key}  {name}: {remark}")
 

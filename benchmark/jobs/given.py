@@ -1,6 +1,7 @@
 """RiFT on a network that somebody brings, by the steps that the suite's cells take."""
 
 import copy
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -136,7 +137,8 @@ class Question:
         """The cell that names seeds and files."""
         if isinstance(self.seed, Cell):
             return replace(self.seed, finetune=self.protocol)
-        return Cell(OWN, OWN, type(self.model).__name__.lower(), OWN, self.protocol, self.seed)
+        named = re.sub(r"[^a-z0-9]+", "-", type(self.model).__name__.lower()).strip("-")
+        return Cell(OWN, OWN, named or OWN, OWN, self.protocol, self.seed)
 
     @cached_property
     def plan(self) -> Plan:

@@ -20,6 +20,7 @@ from benchmark.engine.weights import clone_state, load_tensors, save_tensors
 from benchmark.errors import UserError
 from benchmark.jobs.checkpoint import load_model_file, registered_model
 from benchmark.records.files import write_atomically
+from benchmark.text import line, markdown
 
 SUFFIX = ".safetensors"
 Scores = Mapping[str, float]
@@ -91,12 +92,17 @@ def save_model(
         raise UserError(f"'{path}' does not end in {SUFFIX}, which the file will be")
     kind, parameters = type(model).__name__, sum(x.numel() for x in model.parameters())
     save_tensors(path, clone_state(model.state_dict()), {"format": "pt", "network": kind, **facts})
-    lines = [f"# {path.stem}", "", f"`{kind}`, {parameters:,} parameters, pixels in [0, 1] to logits."]
+    lines = [
+        f"# {markdown(path.stem, marks=True)}",
+        "",
+        f"`{kind}`, {parameters:,} parameters, pixels in [0, 1] to logits.",
+    ]
     if told:
-        lines += ["", "```", *told, "```"]
+        lines += ["", "```", *map(line, told), "```"]
     if scores:
         lines += ["", "| accuracy | percent |", "| --- | --- |"]
-        lines += [f"| {name} | {100 * value:.2f} |" for name, value in scores.items()]
+        named = {markdown(name, marks=True): value for name, value in scores.items()}
+        lines += [f"| {name} | {100 * value:.2f} |" for name, value in named.items()]
     lines += ["", "```python", "from benchmark import load_checkpoint", ""]
     lines += [f"model = load_checkpoint({json.dumps(path.name)}, {kind}(...))", "```", ""]
     card = "\n".join([*_front_matter(path.stem, scores), "", *lines])

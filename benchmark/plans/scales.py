@@ -17,7 +17,8 @@ from benchmark.checkpoints.registry import TrainedModel, trained_model
 from benchmark.engine.precision import NAMES
 from benchmark.errors import UserError, first_problem
 from benchmark.models import key_name
-from benchmark.records.cells import FROM, IN, PART, Cell
+from benchmark.records.cells import FROM, IN, Cell, Part
+from benchmark.records.files import check_lines
 
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -87,7 +88,7 @@ class Scale:
     `starting_from` makes such a scale out of any.
     """
 
-    name: Annotated[str, Field(pattern=rf"^{PART}$"), AfterValidator(_of_no_checkpoint)]
+    name: Annotated[Part, AfterValidator(_of_no_checkpoint)]
     summary: str
     datasets: Names
     archs: Archs
@@ -195,6 +196,11 @@ class Scale:
             for seed in self.seeds_of(dataset, name, chosen)
             if self.has(dataset, name, chosen, seed)
         ]
+
+    @model_validator(mode="after")
+    def _lines_only(self) -> Self:
+        check_lines(vars(self))
+        return self
 
     @model_validator(mode="after")
     def _overrides_are_of_its_own(self) -> Self:
