@@ -5,14 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
 from tabulate import tabulate
 
 from benchmark.report.check.accepted import Regression
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import Finding, Verdict, badness, worst_first
 from benchmark.report.estimates import Estimate
-from benchmark.report.tables.render import brackets, percent
+from benchmark.report.tables.render import as_csv, brackets, percent
 from benchmark.report.wrapping import wrapped
 
 _INDENT = " " * 4
@@ -250,7 +249,7 @@ def csv(check: Check) -> str:
         {"id": name, "verdict": Verdict.MISSING, "accepted": verdict, "why": _GONE}
         for name, verdict in before.items()
     ]
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+    return as_csv(lines)
 
 
 def _fields(finding: Finding, accepted: str) -> dict[str, object]:
