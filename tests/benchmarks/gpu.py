@@ -103,11 +103,9 @@ def rows(asked: argparse.Namespace, device: torch.device) -> Iterator[dict[str, 
                 speed = asked.batch / taken
                 row |= {"images/s": round(speed, 1), "epoch s": round(EPOCH / speed, 1)}
                 row["first s"] = round(first, 2)
-                peak = next(
-                    (value for part, value in PEAK.items() if part in device_name(device)), None
-                )
-                if peak is not None:
-                    row["% of bf16 peak"] = round(100 * speed * flops / peak, 1)
+                for part, peak in PEAK.items():
+                    if part in device_name(device):
+                        row["% of bf16 peak"] = round(100 * speed * flops * passes / peak, 1)
                 if device.type == "cuda":
                     row["GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
                 yield row
