@@ -24,7 +24,8 @@ CLOCKS_DIFFER = timedelta(days=1)
 LONGEST = timedelta(days=366)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PRECISION = re.compile(rf"({FP32}|bf16, scored in fp32)(, compiled)?")
+_SCORED = r"fp32|bf16 above margins of [\d.e+-]+, else in fp32"
+_PRECISION = re.compile(rf"({FP32}|bf16, scored in ({_SCORED}))(, compiled)?")
 
 
 # --- provenance -------------------------------------------------------------------------------------

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import pandas as pd
 from tabulate import tabulate
 
 from benchmark.report.check.accepted import Regression
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import Finding, Verdict, badness, worst_first
 from benchmark.report.estimates import Estimate
-from benchmark.report.tables.render import brackets, percent
+from benchmark.report.tables.render import as_csv, brackets, percent
 from benchmark.report.wrapping import wrapped
 from benchmark.text import markdown as in_markdown
 
@@ -255,7 +254,7 @@ def csv(check: Check) -> str:
         {"id": name, "verdict": Verdict.MISSING, "accepted": verdict, "why": _GONE}
         for name, verdict in before.items()
     ]
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+    return as_csv(lines)
 
 
 def _fields(finding: Finding, accepted: str) -> dict[str, object]:
