@@ -101,7 +101,7 @@ class Cell:
     def parse(cls, key: str) -> "Cell":
         """The cell named by `key`. Raises `UserError` if `key` does not have the form of a key."""
         parts = key.strip("/").split("/")
-        seed = re.fullmatch(r"seed(0|[1-9][0-9]*)", parts[-1])
+        seed = re.fullmatch(r"seed(0|[1-9][0-9]{0,17})", parts[-1])
         if len(parts) != 6 or seed is None or not all(re.fullmatch(PART, p) for p in parts[:-1]):
             raise UserError(
                 f"'{key}' is not a cell key; a key reads SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "

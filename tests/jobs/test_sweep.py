@@ -47,7 +47,7 @@ class Watched:
         """Note the worker, the cell and the stage."""
         self.updates.append((worker, key, stage))
 
-    def finish(self, worker: int, key: str, cells: int) -> None:
+    def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
         """Note the base model."""
         self.finished.append(key)
 
