@@ -112,7 +112,7 @@ def test_lines_are_never_broken_or_coloured(clock) -> None:
 
 
 def test_lines_count_finished_base_models(clock) -> None:
-    """A finished base model is a line with how many are done of how many."""
+    """A finished base model is a line with how many are done of how many; one that failed is none."""
     console = plain()
     lines = LogLines(console, 2)
     for cells in (2, 1):
