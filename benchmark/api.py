@@ -33,6 +33,7 @@ from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import OWN, Cell
+from benchmark.records.files import at_home
 from benchmark.records.records import Finetuning
 from benchmark.records.store import Journal
 from benchmark.report.intervals import wilson
@@ -230,7 +231,7 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit}; None takes all images")
     known = [evaluation(limited(name, limit) if limit else name) for name in evaluations]
-    named = load(dataset_info(data).name, Path(data_dir)) if isinstance(data, str) else None
+    named = load(dataset_info(data).name, at_home(data_dir)) if isinstance(data, str) else None
     images = data if named is None else named.test
     asked = Question(model, images, None, attack or PAPERS_ATTACK, device=device, measures=False)
     found = Dataset(asked.info, asked.splits[0], asked.splits[0])

@@ -15,6 +15,12 @@ class UserError(Exception):
         super().__init__(line(message))
 
 
+def system_problem(error: OSError) -> str:
+    """What the system refused and where, such as `No space left on device: 'results/x.json'`."""
+    where = "" if error.filename is None else f": '{error.filename}'"
+    return f"{error.strerror or error}{where}"
+
+
 def first_problem(error: "ValidationError", whole: str = "file") -> str:
     """The first thing that does not fit and its place, such as `cell.seed: Field required`.
 

@@ -21,7 +21,7 @@ from invoking import MINI, TINY, Command, Said
 # explore` and `torture` look further, elsewhere each time.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=2000)
-settings.register_profile("torture", deadline=None, max_examples=1000)
+settings.register_profile("torture", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 

@@ -13,7 +13,7 @@ from benchmark.cli.evaluate import evaluate
 from benchmark.cli.evidence import evidence
 from benchmark.cli.figures import add_figure_commands
 from benchmark.cli.leaderboard import leaderboard_command
-from benchmark.cli.options import Commands, command, show
+from benchmark.cli.options import OneLine, command, show
 from benchmark.cli.submit import submit
 from benchmark.cli.tables import add_table_commands
 from benchmark.data import DATASETS
@@ -27,7 +27,7 @@ from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 
 app = typer.Typer(
-    cls=Commands,
+    cls=OneLine,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

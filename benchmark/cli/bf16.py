@@ -12,6 +12,7 @@ from benchmark.cli.options import (
     LimitOption,
     Places,
     ThreadsOption,
+    begin,
     command,
     limited_evaluations,
     say,
@@ -92,7 +93,7 @@ def bf16(
 def _add(comparison: "Comparison", data_dir: Path) -> None:
     """Measure and file what is not on file."""
     store = comparison.store
-    store.check_writable(MEGABYTES)
+    begin(store, MEGABYTES)
     with working_on(comparison.cell.key) as progress, store.lock(comparison.cell):
         if comparison.is_among(read_changes(store.results)):
             return

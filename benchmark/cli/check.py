@@ -132,9 +132,10 @@ def check(
     if (before := read_accepted(results, shown.name)) is not None:
         worse = regressions(before, findings, only)
         shown = replace(shown, accepted=str(path), regressions=tuple(worse))
-    show(CHECK_FORMATS[format](shown), nl=False)
     if accept:
         write_result(path, accepted_bytes(accepting(shown.name, findings)), results)
+    show(CHECK_FORMATS[format](shown), nl=False)
+    if accept:
         say(f"accepted: {path}" + (f", with {len(worse)} that got worse" if worse else ""))
     elif worse:
         say(f"got worse: {', '.join(each.id for each in worse)}")

@@ -11,6 +11,7 @@ from benchmark.cli.options import (
     Computing,
     LimitOption,
     Places,
+    begin,
     command,
     limited_evaluations,
     listed,
@@ -124,7 +125,7 @@ def evaluate(
     store = places.store
     torch.set_num_threads(computing.threads or cores())
     use(asked(computing.precision, computing.compiled))
-    store.check_writable(10)
+    begin(store, 10)
     with working_on(own.cell(own.name or own.file_name).key) as progress:
         evaluated = evaluate_model_file(
             own,

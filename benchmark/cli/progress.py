@@ -72,9 +72,9 @@ class LiveBars:
             self.progress.reset(row, description=title)
         self.progress.update(row, completed=done, total=total or None, note=note)
 
-    def finish(self, worker: int, key: str, cells: int) -> None:
-        """Count a finished base model."""
-        self.progress.advance(self.overall)
+    def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
+        """Count a finished base model, if all of its cells are made."""
+        self.progress.advance(self.overall, not failed)
 
 
 def _short(key: str) -> str:
@@ -110,10 +110,11 @@ class LogLines:
         counted = self.unit.text(done) + (f"/{self.unit.text(total)}" if total else "")
         self._line(f"{title} {counted}{self.unit}{left}{', ' + note if note else ''}")
 
-    def finish(self, worker: int, key: str, cells: int) -> None:
-        """Write how many base models are finished."""
-        self.done += 1
-        self._line(f"{key}  finished (cells: {cells}); base models {self.done}/{self.models}")
+    def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
+        """Write how many base models are finished, with all of their cells."""
+        self.done += not failed
+        what = f"failed (cells: {failed} of {cells})" if failed else f"finished (cells: {cells})"
+        self._line(f"{key}  {what}; base models {self.done}/{self.models}")
 
     def _line(self, text: str) -> None:
         shown = f"[{time.monotonic() - self.started:6.0f} s] {line(text)}"

@@ -19,7 +19,7 @@ from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors
 from benchmark.errors import UserError
 from benchmark.jobs.checkpoint import load_model_file, registered_model
-from benchmark.records.files import write_atomically
+from benchmark.records.files import at_home, write_atomically
 from benchmark.text import line, markdown
 
 SUFFIX = ".safetensors"
@@ -52,10 +52,10 @@ def load_checkpoint(
     """
     place = torch_device(device, TO_A_CALLER)
     if model is not None:
-        return restored(Path(name), model).to(place)
-    if Path(name).is_file():
+        return restored(at_home(name), model).to(place)
+    if at_home(name).is_file():
         raise UserError(f"'{name}' is a file; say of which network by model=")
-    network, loaded = load_model_file(registered_model(checkpoint(str(name)), Path(data_dir)))
+    network, loaded = load_model_file(registered_model(checkpoint(str(name)), at_home(data_dir)))
     network.load_state_dict(loaded.state)
     return network.to(place).eval()
 
@@ -70,7 +70,7 @@ def save_checkpoint(model: nn.Module, path: Path | str, scores: pd.DataFrame | N
     Raises:
         UserError: for a path with another ending.
     """
-    save_model(Path(path), model, [], {} if scores is None else scored(scores), {})
+    save_model(at_home(path), model, [], {} if scores is None else scored(scores), {})
 
 
 def scored(frame: pd.DataFrame) -> Scores:

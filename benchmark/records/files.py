@@ -1,7 +1,9 @@
 """Files: written whole or not at all, read where they may be missing, parsed by a schema."""
 
 import os
+import stat
 import tempfile
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -49,6 +51,8 @@ class Sparse(Frozen):
 
 
 M = TypeVar("M", bound=BaseModel)
+_LARGEST = 10 * 2**20
+"""Bytes of a TOML file that people write, at most."""
 
 
 def inside(path: Path, root: Path) -> Path:
@@ -97,6 +101,32 @@ def read_if_there(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise UserError(f"cannot read '{path}' ({error.strerror}); move it away or mend it") from error
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The TOML file at `path`, in UTF-8 with a byte-order mark or without.
+
+    Raises `UserError` for anything else: `what` says which file it would be, as in "scale file".
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise UserError(f"cannot read the {what} '{path}': it is no file of text, or a huge one")
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"cannot read the {what} '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read the {what} '{path}': it is not UTF-8; save it as that") from error
+    except (ValueError, RecursionError) as error:  # of tomllib, or a number or nesting beyond Python's
+        raise UserError(f"'{path}' is not TOML: {error}") from error
+
+
+def at_home(path: Path | str) -> Path:
+    """`path` with a leading `~` or `~USER` as the home folder. Raises `UserError` if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"'{path}': there is no such home folder; write the path in full") from error
 
 
 def parse_model(kind: type[M], content: str | bytes, path: object, wrong: str, remedy: str) -> M:
