@@ -101,12 +101,14 @@ class CheckpointEntry(Frozen):
         if self.mirrors and self.kind is not FileSource.URL:
             raise ValueError("only an address has mirrors")
         if self.kind is FileSource.PATH:
+            if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", self.source):
+                raise ValueError(f"source begins with {scheme[0]}; https: and http: are right")
             path = PurePosixPath(self.source)
             if path.is_absolute() or ".." in path.parts or path.name != self.file:
                 raise ValueError(f"source '{self.source}' is no path below the registry to {self.file}")
         for address in self.mirrors:
             if not _is_address(address):
-                raise ValueError(f"mirror '{address}' is no http address")
+                raise ValueError(f"mirror '{address}' is no http or https address")
         if self.cell is not None:
             made = Cell.parse(self.cell)
             stands_for = made.method if made.is_base else None

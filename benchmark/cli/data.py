@@ -83,6 +83,8 @@ def import_data(
         )
     if not path.exists():
         raise UserError(f"'{path}' is not there; name {archive.file} or the folder that it unpacks to")
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"'{path}' is neither a plain file nor a folder; name one of them")
     if path.is_file() and (found := hash_of(path, "md5")) != archive.md5:
         refuse_unless(accepted, found, archive.md5, "md5", archive, path)
     _place(name, path, data_dir, accepted)
