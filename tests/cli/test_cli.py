@@ -627,12 +627,12 @@ def test_a_device_that_is_not_there_is_told(own_mini, command, device):
 
 def test_data_that_is_not_to_be_had_is_told(command, tmp_path, monkeypatch):
     """Without CIFAR-10 and without a network one line says what to do, and no table is made."""
-    offline = raising(RuntimeError("Error downloading\nmore lines"))
-    monkeypatch.setattr(benchmark.data.cifar, "_torchvision", lambda info: offline)
+    offline = raising(UserError("no answer"))
+    monkeypatch.setattr(benchmark.data.cifar, "fetch", offline)
     data, wanted = tmp_path / "data", ("--scale", "narrow", "--only", "*/cifar10/*w16*")
     line = command("table1", *wanted, "--data-dir", data).refusal
     assert line.startswith(f"CIFAR-10 is not complete under '{data}'")
-    assert "(Error downloading)" in line
+    assert "no answer" in line
     assert line.endswith("name another folder by --data-dir")
 
 
