@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from filelock import FileLock
 
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.cli.options import (
@@ -22,6 +21,7 @@ from benchmark.cli.work import MEGABYTES
 from benchmark.errors import UserError
 from benchmark.jobs.tasks import cores
 from benchmark.records.cells import Cell
+from benchmark.records.files import locked
 from benchmark.report.bf16 import EMULATED, as_json, as_table, changes_path, read_changes
 from benchmark.report.tables.render import markdown, text
 
@@ -92,13 +92,12 @@ def _add(comparison: "Comparison", data_dir: Path) -> None:
     store = comparison.store
     store.check_writable(MEGABYTES)
     with working_on(comparison.cell.key) as progress, store.lock(comparison.cell):
-        if comparison.is_among(read_changes(store.results)):
-            return
-        found = comparison.measure(data_dir, progress)
-        with FileLock(store.artifacts / "bf16.lock"):
-            measured = (*read_changes(store.results), found)
-            path = changes_path(store.results)
-            write_result(path, as_json(measured))
-            write_result(path.with_suffix(".md"), markdown(as_table(measured)).encode())
+        if not comparison.is_among(read_changes(store.results)):
+            found = comparison.measure(data_dir, progress)
+            with locked(store.artifacts / "bf16.lock"):
+                measured = (*read_changes(store.results), found)
+                path = changes_path(store.results)
+                write_result(path, as_json(measured))
+                write_result(path.with_suffix(".md"), markdown(as_table(measured)).encode())
         for journal in comparison.journals.values():
             journal.remove()

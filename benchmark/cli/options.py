@@ -12,7 +12,7 @@ import typer
 from benchmark.errors import UserError
 from benchmark.evaluation.first import FIRST, limited
 from benchmark.plugins import load_all
-from benchmark.records.files import write_atomically
+from benchmark.records.files import sweep, write_atomically
 from benchmark.records.store import Store
 
 HOW, PLACES = "How to work", "Places"
@@ -125,7 +125,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     """Turn `function` into a command for typer.
 
     A parameter that is a dataclass becomes the flags that its fields are. `--plugin` is a flag of every
-    command. Errors that a user can mend become one line and exit code 2.
+    command. What killed processes left in the trees is removed first. Errors that a user can mend
+    become one line and exit code 2.
     """
     signature = inspect.signature(function)
     groups: dict[str, Any] = {}
@@ -148,6 +149,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def wrapper(**given: Any) -> None:
         plugins = given.pop("plugin") or ()
+        if "artifacts" in given:
+            Store(given["results"], given["artifacts"]).sweep()
+        elif "results" in given:
+            sweep(given["results"])
         for name, group in groups.items():
             values = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
             given[name] = group(**values)

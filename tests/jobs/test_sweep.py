@@ -64,7 +64,7 @@ def contents(store: Store, cell: Cell) -> dict[str, Any]:
         "k": record.k,
         "n": record.n,
         "parts": record.parts,
-        "bits": store.record_path(cell, "clean").with_suffix(".npz").read_bytes(),
+        "bits": store.bits_file(record).read_bytes(),
     }
 
 
@@ -299,7 +299,7 @@ def test_workers_end_with_their_command(store: Store) -> None:
     assert len(gone) == 2
     assert alive == []
     for cell in BASES:
-        with store.lock(cell).acquire(timeout=0):
+        with store.lock(cell, timeout=0):
             pass
 
 
