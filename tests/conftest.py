@@ -20,6 +20,7 @@ from invoking import MINI, TINY, Command, Said
 # explore` looks further, elsewhere each time.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=2000)
+settings.register_profile("torture", deadline=None, max_examples=2000)
 settings.load_profile("steady")
 
 

@@ -261,7 +261,7 @@ class Journal:
         if self.folder.exists() and read_if_there(mark) != self.fingerprint.encode():
             remove(self.folder)
         if not self.folder.exists():
-            write_atomically(mark, self.fingerprint.encode())
+            self._write(mark, self.fingerprint.encode())
 
     def get(self, name: str) -> dict[str, NDArray[Any]] | None:
         path = self._path(name)
@@ -281,7 +281,11 @@ class Journal:
         with suppress(
             FileNotFoundError
         ):  # another process has just done all of it and removed the folder
-            write_atomically(self._path(name), hashlib.sha256(packed).digest() + packed)
+            self._write(self._path(name), hashlib.sha256(packed).digest() + packed)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        with suppress(FileNotFoundError):  # another process has just done it all and removed the folder
+            write_atomically(path, content)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.chunk"

@@ -114,7 +114,7 @@ def test_results_are_written_once(store: Store) -> None:
 
 
 def test_bits_by_the_name_of_older_trees(store: Store) -> None:
-    """They are read, moved with their record when it is superseded, and the record is not made again."""
+    """They are read, moved with their superseded record, and the record is not made again."""
     record = write_record(store, CELL, "clean", 3, 10)
     path = store.bits_file(record)
     old = path.rename(store.record_path(CELL, "clean").with_suffix(".npz"))
