@@ -1,5 +1,6 @@
 """What the torture tests share: their table, work on a store, damage, and processes that end early."""
 
+import json
 import mmap
 import os
 import random
@@ -10,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,8 @@ TALLY: dict[str, Counter[str]] = defaultdict(Counter)
 """Tries by class of test, and how many of them lost something, executed a file or were no one line."""
 
 
+CHANGING = ("started", "seconds", "resumed")
+"""Fields of a provenance that another run of the same work need not have."""
 CALLS = mmap.mmap(-1, 4)
 """How often the last `forked` process has called the file system, for its parent."""
 
@@ -87,6 +91,20 @@ def evaluate(store: Store, name: str, turned: int) -> None:
     journal.remove()
 
 
+def results(store: Store) -> dict[str, Any]:
+    """Every file of the results, but for when and in how many parts it was made."""
+    found: dict[str, Any] = {}
+    for path in sorted(store.results.rglob("*")):
+        if path.is_file():
+            found[str(path.relative_to(store.results))] = path.read_bytes()
+            if path.suffix == ".json":
+                content = json.loads(path.read_bytes())
+                made = content["provenance"]
+                content["provenance"] = {name: made[name] for name in made if name not in CHANGING}
+                found[str(path.relative_to(store.results))] = content
+    return found
+
+
 def files(root: Path) -> dict[str, bytes]:
     """Every file below `root` but locks, which stay."""
     return {
@@ -140,7 +158,7 @@ def damage(path: Path, random: random.Random) -> None:
 # --- processes that end early -----------------------------------------------------------------------
 
 
-def forked(job: Callable[[], object], at: int, end: Callable[[], object]) -> int:
+def forked(job: Callable[[], object], at: int = 0, end: Callable[[], object] | None = None) -> int:
     """Start `job` in a process of its own, which before its call number `at` of the file system does
     `end`; it exits with 0 if `job` returns, with 1 if it raises. Returns its id."""
     if child := os.fork():
@@ -150,7 +168,7 @@ def forked(job: Callable[[], object], at: int, end: Callable[[], object]) -> int
     def count(event: str, _: object) -> None:
         if event == "open" or event.startswith(("os.", "fcntl.", "torture.")):
             CALLS[:4] = (calls := int.from_bytes(CALLS[:4]) + 1).to_bytes(4)
-            if calls == at:
+            if calls == at and end is not None:
                 end()
 
     try:

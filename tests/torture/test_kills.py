@@ -1,25 +1,48 @@
 """A process that is killed, or overtaken by another, at any call of the file system loses nothing."""
 
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.data.images import Dataset
 from benchmark.plans.plan import Plan
 from benchmark.plans.states import supersede_stale
 from benchmark.records.store import Store
 from benchmark.submission.place import place, sort
 from benchmark.submission.read import read
 from handmade import BY_HAND, write_making, write_record
-from torturing import CELL, calls_of, files, killed, overtaken, store_in, trying, work
+from invoking import MINI, Command
+from tiny_runs import make
+from torturing import (
+    CELL,
+    TALLY,
+    calls_of,
+    files,
+    forked,
+    killed,
+    overtaken,
+    results,
+    store_in,
+    trying,
+    work,
+)
 
 TRIES = settings.default.max_examples // 10
+ONLY_BASES = ("table1", "--scale", str(MINI), "--only", "*/none/*")
 STALE = replace(BY_HAND, finetuning={"lr": 0.5})
 
 
@@ -101,3 +124,80 @@ def test_two_writers_whose_lock_does_nothing(
         found = files(root)
         assert turned or found == job.left
         assert len(found) == len(job.left)
+
+
+# --- kill -9 of runs with networks ------------------------------------------------------------------
+
+
+def until_killed(job: Callable[[], object], seconds: float) -> bool:
+    """Whether `job`, in a process of its own, had to be killed after that time."""
+    child = forked(job)
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if (found := os.waitpid(child, os.WNOHANG)) != (0, 0):
+            assert found[1] == 0
+            return False
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+@pytest.mark.torture
+def test_kills_of_a_run(some: Dataset, root: Path, tmp_path: Path) -> None:
+    """At any moment of trainings, fine-tunings and evaluations, again and again until it is done."""
+    whole, clock = store_in(tmp_path), random.Random(0)
+    began = time.monotonic()
+    make(whole, some)
+    longest, kills = (time.monotonic() - began) / 2, 0
+    while kills < 60:
+        shutil.rmtree(root)
+        while until_killed(partial(make, store_in(root), some), clock.uniform(0, longest)):
+            kills += 1
+        with trying("kill -9 of a run"):
+            make(store_in(root), some)
+            assert results(store_in(root)) == results(whole)
+            assert files(root).keys() == files(tmp_path).keys()
+    TALLY["kill -9 of a run"]["tries"] = kills
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_kills_of_a_command(mini: Store, store: Store, jobs: int) -> None:
+    """With one process and with workers, which die with it."""
+    clock = random.Random(jobs)
+    places = ("--results", store.results, "--artifacts", store.artifacts, "--jobs", str(jobs))
+    line = (sys.executable, "-m", "benchmark", *ONLY_BASES, *places)
+    for _ in range(8):
+        with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as command:
+            with suppress(subprocess.TimeoutExpired):
+                command.wait(clock.uniform(3, 12))
+            workers = psutil.Process(command.pid).children(recursive=True)
+            command.kill()
+            assert b"Traceback" not in command.communicate()[1]
+            assert psutil.wait_procs(workers, timeout=20)[1] == []
+        TALLY["kill -9 of a command"]["tries"] += 1
+    with trying("kill -9 of a command"):
+        Command(store)(*ONLY_BASES).good()
+        assert results(store) == results(mini)
+        assert files(store.artifacts).keys() == files(mini.artifacts).keys()
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("late", [0, 1, 3])
+def test_two_nodes_whose_lock_does_nothing(mini: Store, store: Store, late: int) -> None:
+    """Both make all cells at once, one `late` s after the other, and end well with the same bytes."""
+
+    def node() -> None:
+        Store.lock = lambda *_, **__: nullcontext()  # type: ignore[method-assign, assignment]
+        Command(store)(*ONLY_BASES).good()
+
+    with trying("two nodes, no lock"):
+        children = []
+        for _ in range(2):
+            children.append(forked(node))
+            time.sleep(late)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+        assert results(store) == results(mini)
+        store.sweep()
+        assert files(store.artifacts).keys() == files(mini.artifacts).keys()
