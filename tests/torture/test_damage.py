@@ -97,7 +97,7 @@ def stopped(some: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
 
 
 @pytest.mark.torture
-@settings(max_examples=settings.default.max_examples // 20)
+@settings(max_examples=settings.default.max_examples // 40)
 @given(stop=st.integers(0, len(STOPS)), file=st.integers(0, 10**6), seed=st.integers(0, 10**6))
 def test_damage_to_weights_and_states(
     some: Dataset, stopped: list[Path], root: Path, stop: int, file: int, seed: int
