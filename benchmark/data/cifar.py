@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from benchmark.data.cifar_batches import content_sha256, read_split
 from benchmark.data.get.archives import archive
@@ -22,7 +21,7 @@ from benchmark.data.get.download import settle, staging, unpack, verify_archive,
 from benchmark.data.images import Dataset, Split
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.records.files import write_atomically
+from benchmark.records.files import locked, write_atomically
 
 ACCEPTED = "accepted.json"
 SIZES = {"train": 50_000, "test": 10_000}
@@ -141,7 +140,7 @@ def _obtain(info: DatasetInfo, directory: Path) -> None:
     source = archive(info.name)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / f".{info.name}.lock"):
+        with locked(directory / f".{info.name}.lock"):
             if present(info, directory):
                 return  # another process was faster
             by_hand = directory / source.file

@@ -16,11 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from filelock import FileLock
-
 from benchmark.data.get.archives import Archive
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
+from benchmark.records.files import locked
 
 Downloader = Callable[[str, str, object], None]
 """As pooch has them: called with an address, the path to write to, and an object to ignore."""
@@ -62,7 +61,7 @@ def fetch(
     """
     target = directory / remote.file
     if not target.exists():
-        with writing(directory), FileLock(directory / f".{remote.file}.lock"):
+        with writing(directory), locked(directory / f".{remote.file}.lock"):
             if not target.exists():
                 _check_space(directory, remote.size or 0, remote.file)
                 with staging(directory, remote.file) as part:
@@ -109,7 +108,7 @@ def unpack(archive: Archive, path: Path, directory: Path) -> None:
         raise UserError(f"'{path}' is not there; {archive.file} was expected")
     with (
         writing(directory),
-        FileLock(directory / f".{archive.file}.lock"),
+        locked(directory / f".{archive.file}.lock"),
         staging(directory, archive.name) as part,
     ):
         try:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from filelock import FileLock
-
 from benchmark.data.corruptions import published
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES, Archive
@@ -17,6 +15,7 @@ from benchmark.data.get.download import settle, staging, unpack, writing
 from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
 from benchmark.errors import UserError
 from benchmark.progress import Progress
+from benchmark.records.files import locked
 
 
 class Availability(StrEnum):
@@ -248,7 +247,7 @@ def _staged(directory: Path, name: str) -> Iterator[Path]:
     """A folder to make `name` in that no other process works in."""
     with (
         writing(directory),
-        FileLock(directory / f".{name}-import.lock"),
+        locked(directory / f".{name}-import.lock"),
         staging(directory, f"{name}-import") as part,
     ):
         yield part
