@@ -148,7 +148,10 @@ class Store:
         there = record if filed else _read(Record, path)
         if there is not None:
             kept = bits_beside(path, there.bits_sha256)
-            for other in (*path.parent.glob(f"{path.stem}.{'[0-9a-f]' * _HASH}.npz"), _old_bits(path)):
+            for other in (
+                *path.parent.glob(f"{path.stem}.{'[0-9a-f]' * _HASH}.npz"),
+                path.with_suffix(".npz"),
+            ):
                 if other != kept:  # of a writer that was killed, or not the first
                     other.unlink(missing_ok=True)
         if there is None or _identity(there) != _identity(record):
@@ -223,12 +226,8 @@ def bits_path(path: Path, sha256: str) -> Path:
 
 def bits_beside(path: Path, sha256: str) -> Path:
     """The same as it is read: by the name that older trees have, where that alone is there."""
-    new, old = bits_path(path, sha256), _old_bits(path)
+    new, old = bits_path(path, sha256), path.with_suffix(".npz")
     return old if old.exists() and not new.exists() else new
-
-
-def _old_bits(path: Path) -> Path:
-    return path.with_suffix(".npz")
 
 
 def pack_bits(bits: Mapping[str, NDArray[Any]]) -> tuple[bytes, str]:
@@ -278,10 +277,7 @@ class Journal:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         packed = buffer.getvalue()
-        with suppress(
-            FileNotFoundError
-        ):  # another process has just done all of it and removed the folder
-            self._write(self._path(name), hashlib.sha256(packed).digest() + packed)
+        self._write(self._path(name), hashlib.sha256(packed).digest() + packed)
 
     def _write(self, path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):  # another process has just done it all and removed the folder
@@ -293,7 +289,7 @@ class Journal:
     def drop(self, pattern: str) -> None:
         """Forget the chunks whose names match the glob `pattern`."""
         for path in self.folder.glob(f"{pattern}.chunk"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     @property
     def empty(self) -> bool:
