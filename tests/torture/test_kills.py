@@ -150,7 +150,7 @@ def test_kills_of_a_run(some: Dataset, root: Path, tmp_path: Path) -> None:
     began = time.monotonic()
     make(whole, some)
     longest, kills = (time.monotonic() - began) / 2, 0
-    while kills < 60:
+    while kills < 25:
         shutil.rmtree(root)
         while until_killed(partial(make, store_in(root), some), clock.uniform(0, longest)):
             kills += 1
@@ -168,7 +168,7 @@ def test_kills_of_a_command(mini: Store, store: Store, jobs: int) -> None:
     clock = random.Random(jobs)
     places = ("--results", store.results, "--artifacts", store.artifacts, "--jobs", str(jobs))
     line = (sys.executable, "-m", "benchmark", *ONLY_BASES, *places)
-    for _ in range(8):
+    for _ in range(4):
         with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as command:
             with suppress(subprocess.TimeoutExpired):
                 command.wait(clock.uniform(3, 12))
