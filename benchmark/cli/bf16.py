@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from filelock import FileLock
 
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.cli.options import (
@@ -24,7 +23,7 @@ from benchmark.cli.work import MEGABYTES
 from benchmark.errors import UserError
 from benchmark.jobs.tasks import cores
 from benchmark.records.cells import Cell
-from benchmark.records.files import inside
+from benchmark.records.files import inside, locked
 from benchmark.report.bf16 import EMULATED, as_json, as_table, changes_path, read_changes
 from benchmark.report.tables.render import markdown, text
 
@@ -95,14 +94,13 @@ def _add(comparison: "Comparison", data_dir: Path) -> None:
     store = comparison.store
     begin(store, MEGABYTES)
     with working_on(comparison.cell.key) as progress, store.lock(comparison.cell):
-        if comparison.is_among(read_changes(store.results)):
-            return
-        found = comparison.measure(data_dir, progress)
-        with FileLock(inside(store.artifacts / "bf16.lock", store.artifacts)):
-            measured = (*read_changes(store.results), found)
-            path = changes_path(store.results)
-            write_result(path, as_json(measured), store.results)
-            table = markdown(as_table(measured)).encode()
-            write_result(path.with_suffix(".md"), table, store.results)
+        if not comparison.is_among(read_changes(store.results)):
+            found = comparison.measure(data_dir, progress)
+            with locked(inside(store.artifacts / "bf16.lock", store.artifacts)):
+                measured = (*read_changes(store.results), found)
+                path = changes_path(store.results)
+                write_result(path, as_json(measured), store.results)
+                table = markdown(as_table(measured)).encode()
+                write_result(path.with_suffix(".md"), table, store.results)
         for journal in comparison.journals.values():
             journal.remove()

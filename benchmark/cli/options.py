@@ -16,7 +16,7 @@ from benchmark.errors import UserError, system_problem
 from benchmark.evaluation.first import FIRST, limited
 from benchmark.plugins import load_all
 from benchmark.records.checkout import unnamed
-from benchmark.records.files import at_home, write_atomically
+from benchmark.records.files import at_home, sweep, write_atomically
 from benchmark.records.ranges import MOST_THREADS
 from benchmark.records.store import Store
 from benchmark.text import line, printable
@@ -133,7 +133,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     """Turn `function` into a command for typer.
 
     A parameter that is a dataclass becomes the flags that its fields are. `--plugin` is a flag of every
-    command. `~` in paths is the home folder.
+    command. `~` in paths is the home folder. What killed processes left in the trees is removed first.
     """
     signature = inspect.signature(function)
     groups: dict[str, Any] = {}
@@ -157,6 +157,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def wrapper(**given: Any) -> None:
         plugins = given.pop("plugin") or ()
         given = {name: _at_home(value) for name, value in given.items()}
+        if "artifacts" in given:
+            Store(given["results"], given["artifacts"]).sweep()
+        elif "results" in given:
+            sweep(given["results"])
         for name, group in groups.items():
             values = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
             given[name] = group(**values)

@@ -19,7 +19,7 @@ from benchmark.report.tables.render import summary
 from benchmark.submission.examine import examine
 from benchmark.submission.expected import Expected
 from benchmark.submission.place import SCALES, commands, conflicts, place, sort
-from benchmark.submission.read import RECORDS, Problem, Reading, ResultEntry, grouped, read
+from benchmark.submission.read import RECORDS, Problem, Reading, ResultEntry, grouped, read, visible
 
 
 @command
@@ -121,7 +121,7 @@ def _check(results: Path, expected: Expected, allow_dirty: bool) -> None:
 def _on_file(results: Path) -> Reading:
     """What the tree holds; its own mistakes are for --check."""
     root = results / RECORDS
-    return read([root]) if any(root.rglob("*.json")) else Reading((), ())
+    return read([root]) if any(path.suffix == ".json" for path in visible(root)) else Reading((), ())
 
 
 # --- scales of one's own ----------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def _on_file(results: Path) -> Reading:
 
 def _filed_scales(results: Path) -> dict[str, Scale]:
     """Scales that were filed with records."""
-    found = [scales.scale(str(path)) for path in sorted((results / SCALES).glob("*.toml"))]
+    found = [scales.scale(str(path)) for path in sorted((results / SCALES).glob("[!.]*.toml"))]
     return {scale.name: scale for scale in found}
 
 

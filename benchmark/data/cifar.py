@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from benchmark.data.cifar_batches import content_sha256, read_split
 from benchmark.data.get.archives import archive
@@ -22,7 +21,7 @@ from benchmark.data.get.unpack import unpack
 from benchmark.data.images import Dataset, Split
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.records.files import write_atomically
+from benchmark.records.files import locked, write_atomically
 
 ACCEPTED = "accepted.json"
 SIZES = {"train": 50_000, "test": 10_000}
@@ -140,7 +139,7 @@ def _obtain(info: DatasetInfo, directory: Path) -> None:
     """Unpack the archive in `directory`, downloaded if it is not there."""
     source = archive(info.name)
     try:
-        with writing(directory), FileLock(directory / f".{info.name}.lock"):
+        with writing(directory), locked(directory / f".{info.name}.lock"):
             if not present(info, directory):  # another process may have been faster
                 unpack(source, fetch(source, directory), directory)
     except UserError as error:

@@ -20,7 +20,7 @@ from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import CellName, Record, hashed
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Bits, Journal, Store, pack_bits
+from benchmark.records.store import EVALUATION, Bits, Journal, Store, pack_bits
 
 
 class Subject(Protocol):
@@ -49,7 +49,7 @@ class Evaluating:
     remarks: Sequence[str] = ()
 
     def record(self, name: str) -> Record:
-        """Run evaluation `name` and write its record."""
+        """Run evaluation `name` and write its record; returns the first that was written."""
         started, cell = datetime.now(UTC), self.subject.cell
         spec = self.subject.evaluation_spec(name)
         assert spec is not None
@@ -94,7 +94,7 @@ class Evaluating:
             ),
             **hashed(spec),
         )
-        self.store.write_record(record, packed)
+        record = self.store.write_record(record, packed)
         journal.remove()
         return record
 
@@ -109,7 +109,7 @@ class Evaluating:
         fingerprint = journaled(
             spec, self.weights.sha256, device=device, chunk=chunk, precision=precision
         )
-        return Journal(self.store.work(self.subject.cell) / f"evaluation-{name}", fingerprint)
+        return Journal(self.store.work(self.subject.cell) / f"{EVALUATION}{name}", fingerprint)
 
     def outcome(self, name: str, journal: Journal) -> Outcome:
         """What evaluation `name` finds."""
@@ -144,16 +144,16 @@ class Evaluating:
     def comparable(self, cell: Cell, name: str, spec: Spec, data: str) -> dict[str, Bits]:
         """Bits of attacks on `cell`, of these weights and data, that `name` can be held against."""
         found = {}
-        for path in sorted(self.store.record_path(cell, name).parent.glob("*.json")):
-            if not sanity.comparable(name, path.stem):
+        for other in self.store.names(cell):
+            if not sanity.comparable(name, other):
                 continue
-            record = self.store.record(cell, path.stem)
+            record = self.store.record(cell, other)
             if (
                 record is not None
                 and self.same_model(record, data)
                 and spec_hash(record.spec["model"]) == spec_hash(spec["model"])
             ):
-                found[path.stem] = self.store.bits(record)
+                found[other] = self.store.bits(record)
         return found
 
     def same_model(self, record: Record, data: str) -> bool:

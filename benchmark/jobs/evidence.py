@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from benchmark.errors import UserError
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import stale_evidence
 from benchmark.records.cells import Cell
 from benchmark.records.evidence import Evidence, SeedEvidence, evidence, evidence_path
-from benchmark.records.files import inside, write_atomically
+from benchmark.records.files import inside, locked, write_atomically
 from benchmark.records.store import Store
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ class EvidenceFile:
 
     def _add(self, each: SeedEvidence) -> None:
         """File one more seed. A file with stale evidence is superseded, not lost."""
-        with FileLock(inside(self.store.artifacts / "evidence.lock", self.store.artifacts)):
+        with locked(inside(self.store.artifacts / "evidence.lock", self.store.artifacts)):
             seeds = {one.seed: one for one in self.fresh()} | {each.seed: each}
             found, stale = self.read()
             for old in found.seeds if found else ():

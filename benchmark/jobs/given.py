@@ -212,6 +212,7 @@ class Question:
         folder = at_home(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         store, (train, selection) = Store(folder / "results", folder / "artifacts"), self.splits
         settings, mark = spec_hash(self.plan.spec), store.work(self.cell) / "spec.sha256"
+        store.sweep()
         if mark.is_file() and mark.read_text() != settings:
             raise UserError(
                 f"'{folder}' holds work on other weights, images or settings; name another workdir"

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import ExitStack
 from functools import cache
 
 import torch
@@ -40,20 +40,28 @@ class Worker:
         return load(name, self.options.data).to(torch_device(self.options.device))
 
     def do(self, task: Task, block: bool) -> list[Failure]:
-        """Make the cells of `task`; returns what failed.
+        """Make the cells of `task`; returns what failed: all, where their lock cannot be had.
 
         Raises `filelock.Timeout` if another process has the base model and `block` is False.
         """
-        with self._locked(task.base, block):
+        with ExitStack() as held:
+            try:
+                self._lock(held, task.base, block)
+            except UserError as error:
+                return [failure(cell.key, error) for cell in task.cells]
             return [failed for cell in task.cells if (failed := self._make(cell))]
 
-    def _locked(self, base: Cell, block: bool) -> AbstractContextManager[object]:
-        lock = self.options.store.lock(base)
-        while block:
-            self.report(base.key, "waiting for another process", 0, 1, "")
-            with suppress(Timeout):
-                return lock.acquire(timeout=2)
-        return lock.acquire(timeout=0)
+    def _lock(self, held: ExitStack, base: Cell, block: bool) -> None:
+        while True:
+            if block:
+                self.report(base.key, "waiting for another process", 0, 1, "")
+            try:
+                held.enter_context(self.options.store.lock(base, timeout=2 if block else 0))
+            except Timeout:
+                if not block:
+                    raise
+            else:
+                return
 
     def _make(self, cell: Cell) -> Failure | None:
         def progress(stage: str, done: int, total: int, note: str = "") -> None:

@@ -1,13 +1,20 @@
-"""Files: written whole or not at all, read where they may be missing, parsed by a schema."""
+"""Files: written whole or not at all, locked, read where they may be missing, parsed by a schema."""
 
+import logging
 import os
+import platform
+import re
+import secrets
+import shutil
 import stat
-import tempfile
+import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
 from benchmark.errors import UserError, first_problem
@@ -53,6 +60,43 @@ class Sparse(Frozen):
 M = TypeVar("M", bound=BaseModel)
 _LARGEST = 10 * 2**20
 """Bytes of a TOML file that people write, at most."""
+_LOG = logging.getLogger(__name__)  # a line on standard error, from workers too
+_HOST = re.sub(r"[^A-Za-z0-9.]+", "-", platform.node())[:64]
+_DAY, _DEPTH = 86_400, 8  # seconds; folders below the root of a tree, such as a journal's
+
+
+# --- written ----------------------------------------------------------------------------------------
+
+
+def temporary(folder: Path) -> Path:
+    """A new name in `folder` for what is not finished; `sweep` removes it once this process is dead."""
+    return folder / f".{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.part"
+
+
+@contextmanager
+def staging(root: Path) -> Iterator[Path]:
+    """A new folder in `root` to prepare files in; removed at the end."""
+    folder = temporary(root)
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """A whole temporary file of `content` in the folder of `path`, with the rights of the umask."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = temporary(path.parent)
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def inside(path: Path, root: Path) -> Path:
@@ -76,18 +120,114 @@ def write_atomically(path: Path, content: bytes, root: Path | None = None) -> No
     """
     if root is not None:
         inside(path, root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    with _written(path, content) as part:
+        os.replace(part, path)
+
+
+def write_once(path: Path, content: bytes, root: Path) -> bool:
+    """Write `content` to `path` likewise, unless something is there; whether it was written.
+
+    The first of several writers wins, on whatever machines they are.
+    """
+    with _written(inside(path, root), content) as part:
+        return link_once(part, path)
+
+
+def link_once(part: Path, path: Path) -> bool:
+    """Give the file `part` the name `path` too, unless that is taken; whether it was given."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        os.link(part, path)
+    except FileExistsError:
+        return part.stat().st_nlink > 1  # NFS may lose the answer to a link that was made
+    except OSError:  # a file system without links
+        if path.exists():
+            return False
+        os.replace(part, path)
+    return True
+
+
+def sweep(root: Path, depth: int = _DEPTH) -> None:
+    """Remove unfinished files of dead processes from the tree `root`.
+
+    Those are the `temporary` ones of this host whose process has ended, and any that is older than a
+    day: whether a process of another host lives cannot be told. What may not be removed stays.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(root)):
+            path = Path(entry.path)
+            if entry.name.startswith(".") and entry.name.endswith(".part"):
+                with suppress(OSError):
+                    if _is_abandoned(path):
+                        remove(path)
+            elif depth and entry.is_dir(follow_symlinks=False):
+                sweep(path, depth - 1)
+
+
+def _is_abandoned(part: Path) -> bool:
+    found = re.fullmatch(rf"\.{re.escape(_HOST)}-(\d+)-[0-9a-f]{{8}}\.part", part.name)
+    if found is not None:
+        from psutil import pid_exists
+
+        if not pid_exists(int(found[1])):
+            return True
+    return time.time() - part.lstat().st_mtime > _DAY
+
+
+def remove(path: Path) -> None:
+    """Remove the file or folder at `path`; another process may be doing it too."""
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def drop(path: Path, why: str) -> None:
+    """Remove unfinished work that cannot be used, and say so: it is work not done."""
+    remove(path)
+    _LOG.warning("'%s' %s; it is dropped and its work done again", path, why)
+
+
+@contextmanager
+def locked(path: Path, timeout: float = -1) -> Iterator[None]:
+    """Hold the lock file `path`, which is made for all who may write its folder.
+
+    `timeout` is in seconds (negative: no limit). Locks may not hold between machines; hence results
+    rely on `write_once`. Raises `filelock.Timeout` if another process has it, and `UserError` where it
+    cannot be had at all.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = path.parent.stat().st_mode & 0o666 | 0o600
+        lock = FileLock(path, timeout, mode, fallback_to_soft=False)
+        lock.acquire()
+    except Timeout:
         raise
+    except (OSError, NotImplementedError) as error:
+        raise UserError(
+            f"cannot lock '{path}' ({getattr(error, 'strerror', None) or error}); have its owner "
+            "remove it, or name another folder, on a file system with locks"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# --- read -------------------------------------------------------------------------------------------
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in `folder`, in order, but for hidden ones, which are nobody's results.
+
+    Raises `UserError` for a folder that is there and cannot be read.
+    """
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read '{folder}' ({error.strerror}); mend its permissions") from error
 
 
 def read_if_there(path: Path) -> bytes | None:

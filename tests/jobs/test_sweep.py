@@ -64,7 +64,7 @@ def contents(store: Store, cell: Cell) -> dict[str, Any]:
         "k": record.k,
         "n": record.n,
         "parts": record.parts,
-        "bits": store.record_path(cell, "clean").with_suffix(".npz").read_bytes(),
+        "bits": store.bits_file(record).read_bytes(),
     }
 
 
@@ -185,6 +185,20 @@ def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -
     assert seen.finished == [cell_at(seed=seed).key for seed in (1, 2, 0)]
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_lock_that_cannot_be_had_fails_its_own_cells(mini: Store, store: Store, jobs: int) -> None:
+    """One line for each of its cells, and the other base model is made."""
+    mini_scale, seen = scale(str(MINI)), Watched()
+    lock = store.work(BASES[0]) / "lock"
+    lock.mkdir(parents=True)
+    failures = sweep(tasks_for(store, mini_scale, BASES), mini_scale, options(store), jobs, seen)
+    (failed,) = failures
+    assert failed.key == BASES[0].key
+    assert failed.message.startswith(f"cannot lock '{lock}' (Is a directory)")
+    assert failed.user
+    assert_same(store, mini, BASES[1:])
+
+
 # --- several processes --------------------------------------------------------------------------------
 
 
@@ -299,7 +313,7 @@ def test_workers_end_with_their_command(store: Store) -> None:
     assert len(gone) == 2
     assert alive == []
     for cell in BASES:
-        with store.lock(cell).acquire(timeout=0):
+        with store.lock(cell, timeout=0):
             pass
 
 

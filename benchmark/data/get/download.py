@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
-
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
+from benchmark.records.files import locked
 
 Downloader = Callable[[str, str, object], None]
 """As pooch has them: called with an address, the path to write to, and an object to ignore."""
@@ -57,7 +56,7 @@ def fetch(
     """
     target = directory / remote.file
     if not target.exists():
-        with writing(directory), FileLock(directory / f".{remote.file}.lock"):
+        with writing(directory), locked(directory / f".{remote.file}.lock"):
             if not target.exists():
                 check_space(directory, remote.size or 0, remote.file)
                 with staging(directory, remote.file) as part:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from filelock import FileLock
-
 from benchmark.data.corruptions import published
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES, Archive
@@ -18,6 +16,7 @@ from benchmark.data.get.unpack import unpack
 from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
 from benchmark.errors import UserError
 from benchmark.progress import Progress
+from benchmark.records.files import locked
 
 
 class Availability(StrEnum):
@@ -263,7 +262,7 @@ def _staged(archive: Archive, source: Path, directory: Path) -> Iterator[Path]:
     """
     with (
         writing(directory),
-        FileLock(directory / f".{archive.name}-import.lock"),
+        locked(directory / f".{archive.name}-import.lock"),
         staging(directory, f"{archive.name}-import") as part,
     ):
         try:

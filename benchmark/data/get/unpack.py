@@ -7,11 +7,10 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
-
 from benchmark.data.get.archives import Archive
 from benchmark.data.get.download import check_space, settle, staging, writing
 from benchmark.errors import UserError
+from benchmark.records.files import locked
 
 DAMAGE = (
     ArithmeticError,
@@ -39,7 +38,7 @@ def unpack(archive: Archive, path: Path, directory: Path) -> None:
         raise UserError(f"'{path}' is not there; {archive.file} was expected")
     with (
         writing(directory),
-        FileLock(directory / f".{archive.file}.lock"),
+        locked(directory / f".{archive.file}.lock"),
         staging(directory, archive.name) as part,
     ):
         try:
