@@ -12,6 +12,7 @@ from benchmark.algorithm.adversarial_examples import AdversarialSet
 from benchmark.engine.pgd import training_mode
 from benchmark.engine.precision import used
 from benchmark.models.segments import Network
+from benchmark.stopping import stop_if_asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +117,7 @@ def add_gradients(
     """
     seen = []
     for chunk in batch.chunks():
+        stop_if_asked()  # costs the ascent of this module alone
         bf16 = used().ascent_in_bf16
         with torch.autocast(chunk.x_adv.device.type, torch.bfloat16, enabled=bf16):
             logits = network(chunk.x_adv)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmark.engine.precision import used
+from benchmark.engine.takeover import DEVICE
 from benchmark.records.checkout import git
 from benchmark.records.plugins import LOADED
 from benchmark.records.records import PACKAGES, Provenance
@@ -65,7 +66,7 @@ def circumstances(device: torch.device, precision: str, chunk: int) -> dict[str,
         "precision": precision,
         "threads": str(torch.get_num_threads()),
         "chunk": str(chunk),
-        "device": device_name(device),
+        DEVICE: device_name(device),
         "torch": version("torch"),
     }
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from benchmark.data.images import Dataset, Split
-from benchmark.engine import counting, workspace
+from benchmark.engine import counting, training_state, workspace
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import journaled
 from benchmark.engine.takeover import REFUSE, Takeover
@@ -41,6 +41,12 @@ GO_ON, REDO = Takeover(continue_anyway=True), Takeover(redo_stale=True)
 def _in_fp32(one_thread):
     """fp32 on every processor, until a test changes it."""
     use(Precision("fp32"))
+
+
+@pytest.fixture(autouse=True)
+def _kept_at_once(monkeypatch):
+    """No state waits for its minute."""
+    monkeypatch.setattr(training_state, "EVERY", 0.0)
 
 
 @pytest.fixture(scope="module")
