@@ -13,10 +13,7 @@ from benchmark.engine.precision import FP32
 from benchmark.engine.takeover import Circumstances, Takeover
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors
 from benchmark.records.records import EpochLog
-from benchmark.stopping import asked
-
-EVERY = 60.0
-"""Seconds of work from one state to the next: what a killed process loses at most."""
+from benchmark.stopping import due
 
 
 @dataclass
@@ -92,8 +89,8 @@ class StateFile:
 
     @property
     def due(self) -> bool:
-        """Whether the state is to be written now: a stop was asked for, or `EVERY` seconds are over."""
-        return asked() or time.monotonic() - self.since >= EVERY
+        """Whether the state is to be written now."""
+        return due(self.since)
 
     def save(self, state: TrainingState) -> None:
         """Write `state`, with the time since the last one, and the model and the momentum of

@@ -16,9 +16,9 @@ from baselines.awp import Awp
 from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
 from baselines.trades_awp import AttackedFirst
+from benchmark import stopping
 from benchmark.data import DATASETS
 from benchmark.data.info import CIFAR10, DIGITS, LinfAttack
-from benchmark.engine import training_state
 from benchmark.engine.counting import clean_count
 from benchmark.engine.pgd import gaussian_start, uniform_start
 from benchmark.engine.training import fit
@@ -518,7 +518,7 @@ class TestTraining:
 
     def test_resumes(self, train, monkeypatch):
         """Killed inside the second epoch, a run ends with the bits and the log of one that was not."""
-        monkeypatch.setattr(training_state, "EVERY", 0.0)
+        monkeypatch.setattr(stopping, "EVERY", 0.0)
         fitted = train("uninterrupted")
 
         def stops(stage, done, total, note=""):

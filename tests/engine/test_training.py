@@ -16,13 +16,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from baselines.pgd_at import PgdAt
-from benchmark import stopping as stop_requests
+from benchmark import stopping
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.selection import AllLayers, LastLayer
 from benchmark.data.given import as_split
 from benchmark.data.images import augment
 from benchmark.data.info import CIFAR10, DIGITS
-from benchmark.engine import training_state
 from benchmark.engine.counting import clean_count
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.engine.takeover import Takeover
@@ -45,7 +44,7 @@ STEPS = 2  # optimiser steps of an epoch on 60 images
 @pytest.fixture(autouse=True)
 def _kept_after_every_step(monkeypatch):
     """No state waits for its minute."""
-    monkeypatch.setattr(training_state, "EVERY", 0.0)
+    monkeypatch.setattr(stopping, "EVERY", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def scripted(*scores):
     return select, shown
 
 
-def stopping(done=None, note=""):
+def killing(done=None, note=""):
     """Progress that ends the process behind so many steps, or at a note that begins so."""
 
     def stops(stage, now, total, said=""):
@@ -122,7 +121,7 @@ def asking(at):
 
     def asks(stage, now, total, said=""):
         if now == at and said.startswith("loss"):
-            stop_requests.ask()
+            stopping.ask()
 
     return asks
 
@@ -130,7 +129,7 @@ def asking(at):
 def stopped(train, name, monkeypatch, **options):
     """Train until a stop that was asked for; returns what the state says."""
     with monkeypatch.context() as patch:
-        patch.setattr(stop_requests, "_asked", False)
+        patch.setattr(stopping, "_asked", False)
         with pytest.raises(StopRequested):
             train(name, **options)
 
@@ -141,13 +140,13 @@ class TestResume:
     @pytest.mark.parametrize("epoch", [1, 2, 3])
     def test_killed_after_an_epoch(self, train, uninterrupted, epoch):
         """A run that ends behind a checkpoint continues to the same weights and log."""
-        killed(train, stopping(note=f"epoch {epoch}/3"))
+        killed(train, killing(note=f"epoch {epoch}/3"))
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     @pytest.mark.parametrize("step", [1, 3, 5, 6])
     def test_killed_in_the_middle_of_an_epoch(self, train, uninterrupted, step):
         """It goes on behind the step that was kept last, before the first checkpoint too."""
-        killed(train, stopping(step, "loss"))
+        killed(train, killing(step, "loss"))
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     @pytest.mark.parametrize("at", range(1, 3 * STEPS + 1))
@@ -155,7 +154,7 @@ class TestResume:
     def test_asked_to_stop(self, train, tmp_path, monkeypatch, at, how):
         """The step is finished and kept, and nothing of it is done again: to the same bytes, those that
         the network draws itself included."""
-        monkeypatch.setattr(training_state, "EVERY", 60.0)
+        monkeypatch.setattr(stopping, "EVERY", 60.0)
         frozen = {"trainable": {"2.weight"}} if isinstance(how, CleanTraining) else {}
         options, steps = {"how": how, "mean_of": 2, **frozen}, []
         whole = train("whole", model=noisy(), **options)
@@ -173,10 +172,10 @@ class TestResume:
 
     def test_asked_to_stop_while_judging(self, train, uninterrupted, monkeypatch, tmp_path, digits):
         """What was trained of the epoch is kept, and is judged when the training goes on."""
-        monkeypatch.setattr(training_state, "EVERY", 60.0)
+        monkeypatch.setattr(stopping, "EVERY", 60.0)
 
         def asks(model):
-            stop_requests.ask()
+            stopping.ask()
             return clean_count(model, digits.test.first(40))
 
         stopped(train, "asked", monkeypatch, select=asks)
@@ -186,7 +185,7 @@ class TestResume:
 
     def test_kept_once_a_minute(self, train, monkeypatch):
         """Of a quick training the end alone is written; of steps of 25 s every third, and the end."""
-        monkeypatch.setattr(training_state, "EVERY", 60.0)
+        monkeypatch.setattr(stopping, "EVERY", 60.0)
         now, kept, save = [0.0], [], StateFile.save
 
         def keep(file, state):
@@ -198,14 +197,14 @@ class TestResume:
         assert kept == [(3, 0)]
         kept.clear()
         clock = SimpleNamespace(monotonic=lambda: time.monotonic() + now[0])
-        monkeypatch.setattr(training_state, "time", clock)
+        monkeypatch.setattr(stopping, "time", clock)
         monkeypatch.setattr(PgdAt, "after_step", lambda *given: now.__setitem__(0, now[0] + 25))
         train("slow")
         assert kept == [(1, 1), (2, 2), (3, 0)]
 
     def test_a_state_behind_an_epoch_is_what_it_always_was(self, train, uninterrupted, tmp_path):
         """One that says nothing of steps, as those of earlier versions, goes on with the next epoch."""
-        killed(train, stopping(note="epoch 2/3"))
+        killed(train, killing(note="epoch 2/3"))
         tensors, told = load_tensors(tmp_path / "killed" / "training.safetensors")
         assert told.keys() == {"fingerprint", "circumstances", "begun", "epoch", "seconds", "log"}
         assert {name.split(".")[0] for name in tensors} == {"model", "best", "momentum"}
@@ -244,12 +243,12 @@ class TestResume:
     def test_killed_in_every_epoch(self, train, uninterrupted):
         """A run that never gets further than one epoch arrives at the same checkpoint."""
         for epoch in (1, 2):
-            killed(train, stopping(epoch * STEPS + 1))
+            killed(train, killing(epoch * STEPS + 1))
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     def test_last_checkpoint_is_the_same(self, train, uninterrupted, tmp_path):
         """Weights, statistics, momentum and log of the last epoch agree, not only the best."""
-        killed(train, stopping(3))
+        killed(train, killing(3))
         train("killed")
         (one, log), (other, other_log) = (
             load_tensors(tmp_path / name / "training.safetensors")
@@ -279,7 +278,7 @@ class TestResume:
 
     def test_time_before_a_kill_is_counted(self, train, tmp_path):
         """The seconds of finished epochs are carried on through the checkpoint."""
-        killed(train, stopping(2 * STEPS + 1))
+        killed(train, killing(2 * STEPS + 1))
         before = float(load_tensors(tmp_path / "killed" / "training.safetensors")[1]["seconds"])
         finished = train("killed")
         assert finished.seconds > before > 0
@@ -289,7 +288,7 @@ class TestResume:
         """Fine-tuning of one module keeps its momentum across an interruption."""
         tuning = {"how": CleanTraining(), "trainable": {"linear.weight", "linear.bias"}}
         expected = train("whole", **tuning)
-        killed(train, stopping(2 * STEPS), **tuning)
+        killed(train, killing(2 * STEPS), **tuning)
         assert outcome(train("killed", **tuning)) == outcome(expected)
 
     def test_checkpoint_of_another_fingerprint_is_refused(self, train, uninterrupted):
@@ -325,11 +324,10 @@ class TestResume:
                 from benchmark.engine.counting import clean_count
                 from benchmark.models.resnet import ResNet
                 from benchmark.engine.recipes import Recipe
-                from benchmark.engine import training_state
-                from benchmark.engine.training import fit
+                                from benchmark.engine.training import fit
                 from benchmark.engine.weights import load_tensors
 
-                training_state.EVERY = 0.0
+                stopping.EVERY = 0.0
                 torch.set_num_threads(1)
                 torch.manual_seed(0)
                 model = ResNet((1, 1, 1), 8, DIGITS).to(memory_format=torch.channels_last)
@@ -461,7 +459,7 @@ class TestSteps:
     def test_recipe_without_momentum(self, train):
         recipe = dataclasses.replace(RECIPE, momentum=0.0)
         expected = outcome(train(recipe=recipe))
-        killed(train, stopping(3), recipe=recipe)
+        killed(train, killing(3), recipe=recipe)
         assert outcome(train("killed", recipe=recipe)) == expected
 
 
@@ -531,14 +529,14 @@ class TestMean:
     def test_resumed_mean_has_the_same_bytes(self, train, epoch):
         """Whether a kill comes before the first epoch of the mean, between two, or after the last."""
         expected = train("whole", mean_of=2)
-        killed(train, stopping(note=f"epoch {epoch}/3"), mean_of=2)
+        killed(train, killing(note=f"epoch {epoch}/3"), mean_of=2)
         again = train("killed", mean_of=2)
         assert weights_sha256(again.mean) == weights_sha256(expected.mean)
         assert outcome(again) == outcome(expected)
 
     def test_a_mean_that_lacks_an_epoch_is_none(self, train):
         """A training of which some of these epochs were made without it has no mean."""
-        killed(train, stopping(note="epoch 2/3"))
+        killed(train, killing(note="epoch 2/3"))
         assert train("killed", mean_of=2).mean == {}
 
 

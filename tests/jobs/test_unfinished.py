@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from benchmark import stopping
 from benchmark.data.images import Dataset, Split
-from benchmark.engine import counting, training_state, workspace
+from benchmark.engine import counting, workspace
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import journaled
 from benchmark.engine.takeover import REFUSE, Takeover
@@ -46,7 +47,7 @@ def _in_fp32(one_thread):
 @pytest.fixture(autouse=True)
 def _kept_at_once(monkeypatch):
     """No state waits for its minute."""
-    monkeypatch.setattr(training_state, "EVERY", 0.0)
+    monkeypatch.setattr(stopping, "EVERY", 0.0)
 
 
 @pytest.fixture(scope="module")
