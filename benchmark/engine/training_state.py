@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import safetensors
 import torch
 from torch import Tensor, nn
 
@@ -69,6 +70,16 @@ class TrainingState:
 def _nearer(mean: Tensor, tensor: Tensor, count: int) -> Tensor:
     moved = tensor.detach() - mean
     return mean + (moved / count if moved.is_floating_point() else moved)
+
+
+def precision_of(path: Path) -> str | None:
+    """The precision that the unfinished training at `path` is in; None if none can be read there."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            told = dict(file.metadata() or {})
+    except (OSError, safetensors.SafetensorError):
+        return None
+    return str(json.loads(told.get("circumstances", "{}")).get("precision", FP32))
 
 
 @dataclass
