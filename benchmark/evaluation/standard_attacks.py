@@ -90,7 +90,12 @@ def adversarial_examples(
         torch.no_grad(),
     ):
         attacked = cheaper(model, x.device)
-        x_adv: Tensor = attacker(attacked, attack, parameters, eps, seed).perturb(x, labels)
+
+        def asked(images: Tensor) -> Tensor:
+            stop_if_asked()  # costs this attack on this chunk alone
+            return attacked(images)
+
+        x_adv: Tensor = attacker(asked, attack, parameters, eps, seed).perturb(x, labels)
     return x_adv
 
 
@@ -98,13 +103,8 @@ def attacker(
     model: Callable[[Tensor], Tensor], attack: str, parameters: Mapping[str, Any], eps: float, seed: int
 ) -> APGDAttack | FABAttack_PT | SquareAttack:
     """pyautoattack's object for `attack` in the L-infinity ball of radius `eps`."""
-
-    def asked(x: Tensor) -> Tensor:
-        stop_if_asked()  # costs this attack on this chunk alone
-        return model(x)
-
     said = {"logger": _SILENT} if attack.startswith("apgd") else {}
-    return _ATTACKS[attack](asked, norm="Linf", eps=eps, seed=seed, **parameters, **said)
+    return _ATTACKS[attack](model, norm="Linf", eps=eps, seed=seed, **parameters, **said)
 
 
 def is_legal(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:
