@@ -61,7 +61,7 @@ def _gradients(model, split):
     ],
 )
 def test_work_ends_within_a_chunk(asked, model, digits, work):
-    """Counting, attacking and ascending; the network has its mode, its weights, and gradients are asked for."""
+    """Counting, attacking and ascending; mode, weights and `requires_grad` are as before."""
     before = {name: x.clone() for name, x in model.state_dict().items()}
     asked()
     with pytest.raises(StopRequested):
