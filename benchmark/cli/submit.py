@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import ResultsOption, command, say
+from benchmark.cli.options import ResultsOption, command, say, show
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
 from benchmark.plans.scales import Scale
@@ -85,11 +85,11 @@ def submit(
         place(new, contents, results)
     for entry in new:
         if dry_run:
-            typer.echo(f"would be filed  {entry.cell.key}  {entry.name}")
+            show(f"would be filed  {entry.cell.key}  {entry.name}")
         else:
-            typer.echo(f"filed  {_line(entry, results)}")
+            show(f"filed  {_line(entry, results)}")
     for entry in old:
-        typer.echo(f"already there  {_line(entry, results)}")
+        show(f"already there  {_line(entry, results)}")
     if new and not dry_run:
         say("what is made from records is now out of date; make it again:")
         for command in commands(sorted({entry.cell for entry in new}), expected, results):
@@ -111,11 +111,11 @@ def _check(results: Path, expected: Expected, allow_dirty: bool) -> None:
         cells = len({entry.cell for entry in entries})
         kinds = Counter(type(entry.file).__name__.lower() for entry in entries)
         counts = ", ".join(_many(n, kind) for kind, n in kinds.items())
-        typer.echo(f"{name}: {_many(cells, 'cell')}, {counts}")
+        show(f"{name}: {_many(cells, 'cell')}, {counts}")
     if wrong:
         say(f"{_counted(wrong)} of '{results}'")
         raise typer.Exit(2)
-    typer.echo("nothing is wrong")
+    show("nothing is wrong")
 
 
 def _on_file(results: Path) -> Reading:

@@ -105,7 +105,7 @@ def checked(images: Any, labels: Any, name: str) -> Split:
 def below(split: Split, classes: int | None, name: str) -> None:
     """Raise `UserError` if a label of `split`, which errors call `name`, is none of `classes`."""
     if classes is not None and (most := int(split.labels.max())) >= classes:
-        raise UserError(f"{name}: a label is {most} and the model has {classes} classes")
+        raise UserError(f"{name}: a label is {most}, and there are {classes} classes")
 
 
 def _begun(loader: "DataLoader[Any]", name: str, device: torch.device, kept: int | None) -> Streamed:

@@ -11,8 +11,10 @@ from benchmark.data.images import Dataset
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
 from benchmark.engine.provenance import done_elsewhere, journaled, provenance
+from benchmark.engine.settled import NotSettled, scorer, scoring
 from benchmark.engine.weights import Weights
 from benchmark.evaluation import evaluation, sanity
+from benchmark.evaluation.first import first_images
 from benchmark.evaluation.protocol import Outcome
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
@@ -51,19 +53,26 @@ class Evaluating:
         started, cell = datetime.now(UTC), self.subject.cell
         spec = self.subject.evaluation_spec(name)
         assert spec is not None
-        device = self.data.test.images.device
-        chunk = batch_starts(self.data.test).step
-        journal = Journal(
-            self.store.work(cell) / f"evaluation-{name}",
-            journaled(spec, self.weights.sha256, device=device, chunk=chunk),
-        )
-        resumed, data = not journal.empty, self.data.test.sha256()
-        begun = done_elsewhere(journal, name, device)
+        device, chunk = self.data.test.images.device, batch_starts(self.data.test).step
+        data = self.data.test.sha256()
         self.progress(name, 0, 1)
-        outcome = self.taken_over(name, spec, data)
+        chosen = scorer(self.model, self.data, self.answers(name))
+        precision = used().label(device) if chosen is None else chosen.label
+        journal = self.journal(name, spec, precision)
+        resumed = not journal.empty
+        begun = done_elsewhere(journal, name, device)
+        outcome = self.taken_over(name, spec, data, precision)
         if outcome is None:
-            run = evaluation(name).run
-            outcome = run(self.model, self.data, cell.base, journal, self.progress)
+            try:
+                with scoring(chosen):
+                    outcome = self.outcome(name, journal)
+            except NotSettled:
+                journal.remove()
+                self.progress(name, 0, 1, "rounding turned an answer: again in fp32")
+                precision = used().label(device)
+                journal = self.journal(name, spec, precision)
+                begun = done_elsewhere(journal, name, device)
+                outcome = self.outcome(name, journal)
         warnings = self.warnings(cell, name, spec, outcome, data)
         packed, bits_sha256 = pack_bits(outcome.bits)
         record = Record(
@@ -84,6 +93,7 @@ class Evaluating:
                 resumed=resumed,
                 chunk=chunk,
                 begun=begun,
+                precision=precision,
             ),
             **hashed(spec),
         )
@@ -91,15 +101,32 @@ class Evaluating:
         journal.remove()
         return record
 
-    def taken_over(self, name: str, spec: Spec, data: str) -> Outcome | None:
+    def answers(self, name: str) -> int:
+        """How many answers evaluation `name` asks of the model."""
+        each = evaluation(name)
+        return len(each.arrays or ()) * (first_images(each) or len(self.data.test))
+
+    def journal(self, name: str, spec: Spec, precision: str) -> Journal:
+        """Finished chunks of evaluation `name` in `precision`."""
+        device, chunk = self.data.test.images.device, batch_starts(self.data.test).step
+        fingerprint = journaled(
+            spec, self.weights.sha256, device=device, chunk=chunk, precision=precision
+        )
+        return Journal(self.store.work(self.subject.cell) / f"evaluation-{name}", fingerprint)
+
+    def outcome(self, name: str, journal: Journal) -> Outcome:
+        """What evaluation `name` finds."""
+        run = evaluation(name).run
+        return run(self.model, self.data, self.subject.cell.base, journal, self.progress)
+
+    def taken_over(self, name: str, spec: Spec, data: str, precision: str) -> Outcome | None:
         """The outcome of the same evaluation by another cell of the base model that has these weights.
 
         Seeds derive from the base model, hence it is the same bit by bit in the same precision and
         chunks. Which cell was first leaves no trace: warnings of that cell's records, side by side, are
         left out.
         """
-        test = self.data.test
-        here = used().label(test.images.device), batch_starts(test).step
+        here = precision, batch_starts(self.data.test).step
         for record in self.store.others(self.subject.cell, name):
             if (
                 self.same_model(record, data)

@@ -1,24 +1,28 @@
 """One worker: makes the cells of a base model under its lock."""
 
 import traceback
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cache
 
 import torch
 from filelock import Timeout
 
+from benchmark.checkpoints.registry import verified_file
 from benchmark.data import load
 from benchmark.data.images import Dataset
 from benchmark.engine.device import torch_device
 from benchmark.engine.precision import use
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.workspace import WeightsDiffer, first_choice
-from benchmark.errors import UserError
+from benchmark.errors import UserError, system_problem
+from benchmark.evaluation import evaluation
 from benchmark.jobs.tasks import Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
 from benchmark.plugins import load_again
+from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.run import run_cell
 
@@ -70,10 +74,31 @@ class Worker:
         return None
 
 
+def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> None:
+    """Raise `UserError` for what workers would not find: a device, a checkpoint, images.
+
+    Of the evaluations only those count that a cell has no record of yet.
+    """
+    torch_device(options.device)
+    data = cache(lambda name: load(name, options.data))
+    needed: dict[tuple[str, str], Run] = {}
+    for task in tasks:
+        for cell in task.cells:
+            run = Run(Plan.of(cell, scale), data(cell.dataset), options.store, silent)
+            found = run.plan.base.checkpoint
+            if found is not None:
+                verified_file(found, options.data)
+            needed |= {(cell.dataset, name): run for name in run.missing(scale.evaluations)}
+    for (_, name), run in needed.items():
+        evaluation(name).check(run.test_data)
+
+
 def failure(key: str, error: Exception) -> Failure:
     """Describe `error` in one line; unexpected ones keep their type and place."""
     if isinstance(error, UserError):
         return Failure(key, str(error), True)
+    if isinstance(error, OSError):
+        return Failure(key, system_problem(error), True)
     if isinstance(error, TrainingFailed | WeightsDiffer):
         return Failure(key, str(error), False)
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)

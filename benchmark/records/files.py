@@ -1,20 +1,42 @@
 """Files: written whole or not at all, read where they may be missing, parsed by a schema."""
 
 import os
+import stat
 import tempfile
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
 from benchmark.errors import UserError, first_problem
+from benchmark.text import line
 
 
 class Frozen(BaseModel):
-    """A schema: no fields but those declared, and none that changes once it is read."""
+    """A schema: no fields but those declared, none that changes once it is read, and no text, names of
+    a mapping included, that is more than a line or controls what shows it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _lines_only(self) -> Self:
+        check_lines(vars(self))
+        return self
+
+
+def check_lines(fields: Mapping[str, Any]) -> None:
+    """Raise `ValueError` if a string in `fields`, however deep, is not a `line`."""
+    waiting = [(name, value) for name, value in fields.items()]
+    while waiting:
+        name, part = waiting.pop()
+        if isinstance(part, str) and (shown := line(part)) != part:
+            raise ValueError(f"{name}: '{shown}' has control characters; write a line without")
+        if isinstance(part, Mapping):
+            waiting += [(name, each) for each in (*part, *part.values())]
+        elif isinstance(part, list | tuple):
+            waiting += [(name, each) for each in part]
 
 
 class Sparse(Frozen):
@@ -29,13 +51,31 @@ class Sparse(Frozen):
 
 
 M = TypeVar("M", bound=BaseModel)
+_LARGEST = 10 * 2**20
+"""Bytes of a TOML file that people write, at most."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def inside(path: Path, root: Path) -> Path:
+    """`path`, which is to be written, once no link between `root` and it leads elsewhere.
+
+    `root` itself may be a link. Raises `UserError` otherwise.
+    """
+    if path.resolve() != root.resolve() / path.relative_to(root):
+        raise UserError(
+            f"'{path}' is not in '{root}' but where a symbolic link leads, '{path.resolve()}'; put a "
+            "folder or a file in the place of the link"
+        )
+    return path
+
+
+def write_atomically(path: Path, content: bytes, root: Path | None = None) -> None:
     """Write `content` to `path` through a temporary file in the same folder and a rename.
 
-    A killed process leaves the old file, the new one, or none.
+    A killed process leaves the old file, the new one, or none. `root` is the folder that `path` must be
+    `inside` of (None: any).
     """
+    if root is not None:
+        inside(path, root)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
@@ -61,6 +101,32 @@ def read_if_there(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise UserError(f"cannot read '{path}' ({error.strerror}); move it away or mend it") from error
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The TOML file at `path`, in UTF-8 with a byte-order mark or without.
+
+    Raises `UserError` for anything else: `what` says which file it would be, as in "scale file".
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise UserError(f"cannot read the {what} '{path}': it is no file of text, or a huge one")
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"cannot read the {what} '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read the {what} '{path}': it is not UTF-8; save it as that") from error
+    except (ValueError, RecursionError) as error:  # of tomllib, or a number or nesting beyond Python's
+        raise UserError(f"'{path}' is not TOML: {error}") from error
+
+
+def at_home(path: Path | str) -> Path:
+    """`path` with a leading `~` or `~USER` as the home folder. Raises `UserError` if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"'{path}': there is no such home folder; write the path in full") from error
 
 
 def parse_model(kind: type[M], content: str | bytes, path: object, wrong: str, remedy: str) -> M:

@@ -8,7 +8,9 @@ state, journals of unfinished work, and the lock of a base model. Results are wr
 import hashlib
 import io
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +21,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.errors import UserError
-from benchmark.records.cells import Cell
-from benchmark.records.files import read_if_there, write_atomically
+from benchmark.records.cells import PART, Cell
+from benchmark.records.files import inside, read_if_there, write_atomically
 from benchmark.records.records import F, Making, Record, parse_file
+from benchmark.text import line
 
 MAKING = "making"
 Bits = dict[str, NDArray[np.bool_]]
@@ -39,9 +42,8 @@ class Store:
         for folder, option in ((self.results, "--results"), (self.artifacts, "--artifacts")):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / f".write-test-{os.getpid()}"
-                probe.write_bytes(b"")
-                probe.unlink()
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
             except OSError as error:
                 raise UserError(
                     f"cannot write to '{folder}' ({error.strerror}); name another folder by {option}"
@@ -58,13 +60,13 @@ class Store:
 
     def work(self, cell: Cell) -> Path:
         """Folder of the working files of `cell`."""
-        return self.artifacts / cell.key
+        return inside(self.artifacts / cell.key, self.artifacts)
 
     def lock(self, cell: Cell) -> FileLock:
         """The lock of the base model of `cell`; whoever holds it works on that model."""
         folder = self.work(cell.base)
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / "lock")
+        return FileLock(inside(folder / "lock", self.artifacts))
 
     def record(self, cell: Cell, evaluation: str) -> Record | None:
         """The record on disk, fresh or stale; None if there is none.
@@ -84,6 +86,8 @@ class Store:
         """Records of `evaluation` of the other cells of the base model of `cell`, in order of keys."""
         folder = self.record_path(cell, evaluation).parents[2]
         for path in sorted(folder.glob(f"*/seed{cell.seed}/{evaluation}.json")):
+            if not re.fullmatch(PART, path.parts[-3]):
+                continue
             other = replace(cell, finetune=path.parts[-3])
             related = other != cell and other.base == cell.base
             if related and (record := self.record(other, evaluation)) is not None:
@@ -115,8 +119,8 @@ class Store:
         if path.exists():
             raise UserError(f"'{path}' exists and results are written once; move it away first")
         if bits is not None:
-            write_atomically(path.with_suffix(".npz"), bits)
-        write_atomically(path, (content.model_dump_json(indent=1) + "\n").encode())
+            write_atomically(path.with_suffix(".npz"), bits, self.results)
+        write_atomically(path, (content.model_dump_json(indent=1) + "\n").encode(), self.results)
 
     def bits(self, record: Record) -> Bits:
         """Per-image correctness behind `record`. Raises `UserError` if the file is not the one."""
@@ -132,18 +136,18 @@ class Store:
 
     def supersede(self, cell: Cell, name: str, old_hash: str) -> None:
         """Move a stale record or making out of the tree, to `results/superseded/<hash>/<key>/`."""
-        target = self.results / "superseded" / old_hash[:12] / cell.key
+        target = inside(self.results / "superseded" / old_hash[:12] / cell.key, self.results)
         target.mkdir(parents=True, exist_ok=True)
-        path = self.record_path(cell, name)
+        path = inside(self.record_path(cell, name), self.results)
         for part in (path, path.with_suffix(".npz")):
             if part.exists():
                 os.replace(part, target / part.name)
 
     def keys_on_disk(self) -> Iterator[str]:
-        """Keys of all cells that have a record or making, in order."""
+        """Keys of all cells that have a record or making, in order; other folders as lines."""
         root = self.results / "records"
         folders = {path.parent for path in root.glob("*/*/*/*/*/*/*.json")}
-        yield from sorted(folder.relative_to(root).as_posix() for folder in folders)
+        yield from sorted(line(folder.relative_to(root).as_posix()) for folder in folders)
 
 
 def _read(kind: type[F], path: Path) -> F | None:
@@ -177,7 +181,7 @@ class Journal:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        mark = self.folder / "fingerprint"
+        mark = inside(self.folder, self.folder.parent) / "fingerprint"
         if self.folder.exists() and read_if_there(mark) != self.fingerprint.encode():
             shutil.rmtree(self.folder)
         if not self.folder.exists():

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmark.errors import UserError
 from benchmark.plans.named import arguments, filed
 from benchmark.records.cells import OWN, Cell
-from benchmark.records.files import write_atomically
+from benchmark.records.files import inside, write_atomically
 from benchmark.records.plugins import flags
 from benchmark.records.store import MAKING
 from benchmark.report.figures import FIGURES
@@ -72,6 +72,8 @@ def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: 
         results / RECORDS / path: content for entry in order for path, content in entry.files.items()
     }
     written: list[Path] = []
+    for target in files:
+        inside(target, results)
     folders = _missing_folders(files)
     staging: str | None = None
     try:

@@ -47,7 +47,7 @@ class Watched:
         """Note the worker, the cell and the stage."""
         self.updates.append((worker, key, stage))
 
-    def finish(self, worker: int, key: str, cells: int) -> None:
+    def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
         """Note the base model."""
         self.finished.append(key)
 
@@ -304,14 +304,17 @@ def test_workers_end_with_their_command(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_control_c_ends_every_process_quietly(store: Store) -> None:
-    """Control-C in a terminal reaches all processes at once: one message, no traceback, none left."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_every_process_quietly(store: Store, number: signal.Signals) -> None:
+    """Control-C in a terminal reaches all processes at once, and so do a batch system's SIGTERM and the
+    hang-up of a closed terminal: one message, no traceback, none left."""
     with started(store, "--jobs", "2", new_session=True) as process:
         wait_for("**/training.safetensors", store.artifacts, process)
         children = workers(process.pid)
-        os.killpg(process.pid, signal.SIGINT)
+        for _ in range(3):
+            os.killpg(process.pid, number)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert said.endswith("stopped; the same command continues where this one was\n")
     assert "Traceback" not in said
     assert psutil.wait_procs(children, timeout=20)[1] == []

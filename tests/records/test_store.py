@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections import namedtuple
 from collections.abc import Callable
@@ -347,24 +348,25 @@ def test_a_writable_store_passes_and_stays_empty(store: Store) -> None:
 
 
 def fails_in(folder: Path, original: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `Path` that fails under `folder` as on a read-only disk."""
+    """What fails under `folder` as on a read-only disk: a method of `Path`, one of `tempfile`."""
 
-    def method(path: Path, *arguments: Any, **options: Any) -> Any:
+    def method(*arguments: Any, **options: Any) -> Any:
+        path = options["dir"] if "dir" in options else arguments[0]
         if folder in (path, *path.parents):
             raise OSError(30, "Read-only file system")
-        return original(path, *arguments, **options)
+        return original(*arguments, **options)
 
     return method
 
 
 @pytest.mark.parametrize("which", ["results", "artifacts"])
-@pytest.mark.parametrize("method", ["mkdir", "write_bytes"])
+@pytest.mark.parametrize(("where", "method"), [(Path, "mkdir"), (tempfile, "TemporaryFile")])
 def test_a_read_only_folder_is_told_before_work(
-    store: Store, monkeypatch: pytest.MonkeyPatch, which: str, method: str
+    store: Store, monkeypatch: pytest.MonkeyPatch, which: str, where: Any, method: str
 ) -> None:
     """A folder that cannot be made or written is named with the reason and the option to mend it."""
     folder: Path = getattr(store, which)
-    monkeypatch.setattr(Path, method, fails_in(folder, getattr(Path, method)))
+    monkeypatch.setattr(where, method, fails_in(folder, getattr(where, method)))
     with pytest.raises(UserError) as got:
         store.check_writable(1)
     assert str(got.value) == (
