@@ -22,6 +22,7 @@ from benchmark.algorithm.selection import AllLayers, LastLayer
 from benchmark.data.given import as_split
 from benchmark.data.images import augment
 from benchmark.data.info import CIFAR10, DIGITS
+from benchmark.engine import training_state
 from benchmark.engine.counting import clean_count
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.engine.takeover import Takeover
@@ -197,7 +198,8 @@ class TestResume:
         assert kept == [(3, 0)]
         kept.clear()
         clock = SimpleNamespace(monotonic=lambda: time.monotonic() + now[0])
-        monkeypatch.setattr(stopping, "time", clock)
+        for module in (stopping, training_state):
+            monkeypatch.setattr(module, "time", clock)
         monkeypatch.setattr(PgdAt, "after_step", lambda *given: now.__setitem__(0, now[0] + 25))
         train("slow")
         assert kept == [(1, 1), (2, 2), (3, 0)]
