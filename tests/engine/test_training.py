@@ -326,7 +326,8 @@ class TestResume:
                 from benchmark.engine.counting import clean_count
                 from benchmark.models.resnet import ResNet
                 from benchmark.engine.recipes import Recipe
-                                from benchmark.engine.training import fit
+                from benchmark import stopping
+                from benchmark.engine.training import fit
                 from benchmark.engine.weights import load_tensors
 
                 stopping.EVERY = 0.0
