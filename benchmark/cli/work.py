@@ -18,7 +18,7 @@ from benchmark.jobs.pool import sweep
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_for
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_state, record_state, supersede_stale
+from benchmark.plans.states import State, cell_states, supersede_stale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables.render import summary
@@ -80,7 +80,7 @@ class Work(Places, Computing):
         typer.Option(
             "--continue-anyway",
             help="Go on with a training that was begun in another precision, with another number of "
-            "threads or on another machine; the record names both.",
+            "threads or another release of torch; the record names both.",
         ),
     ] = False
 
@@ -140,10 +140,9 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
     rows, totals = [], dict.fromkeys(State, 0)
     for cell in cells:
         plan = Plan.of(cell, scale)
-        state = cell_state(store, plan, scale.evaluations)
+        state, records = cell_states(store, plan, scale.evaluations)
         totals[state] += 1
-        records = [record_state(store, plan, name).value for name in scale.evaluations]
-        rows.append([cell.key, state.value, *records])
+        rows.append([cell.key, state.value, *(each.value for each in records.values())])
     show(tabulate(rows, ["cell", "state", *scale.evaluations], "plain", disable_numparse=True))
     show(", ".join(f"{count} {state}" for state, count in totals.items() if count))
 

@@ -10,7 +10,7 @@ from torch import nn
 from benchmark.data.images import Dataset
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
-from benchmark.engine.provenance import journaled, provenance
+from benchmark.engine.provenance import done_elsewhere, journaled, provenance
 from benchmark.engine.settled import NotSettled, scorer, scoring
 from benchmark.engine.weights import Weights
 from benchmark.evaluation import evaluation, sanity
@@ -60,6 +60,7 @@ class Evaluating:
         precision = used().label(device) if chosen is None else chosen.label
         journal = self.journal(name, spec, precision)
         resumed = not journal.empty
+        begun = done_elsewhere(journal, name, device)
         outcome = self.taken_over(name, spec, data, precision)
         if outcome is None:
             try:
@@ -70,6 +71,7 @@ class Evaluating:
                 self.progress(name, 0, 1, "rounding turned an answer: again in fp32")
                 precision = used().label(device)
                 journal = self.journal(name, spec, precision)
+                begun = done_elsewhere(journal, name, device)
                 outcome = self.outcome(name, journal)
         warnings = self.warnings(cell, name, spec, outcome, data)
         packed, bits_sha256 = pack_bits(outcome.bits)
@@ -82,7 +84,7 @@ class Evaluating:
             parts=outcome.parts,
             bits_sha256=bits_sha256,
             sources=dict(self.sources) | outcome.sources,
-            remarks=list(dict.fromkeys((*self.remarks, *outcome.remarks, *warnings))),
+            remarks=list(dict.fromkeys((*self.remarks, *begun, *outcome.remarks, *warnings))),
             provenance=provenance(
                 started,
                 device=device,
@@ -90,6 +92,7 @@ class Evaluating:
                 data=data,
                 resumed=resumed,
                 chunk=chunk,
+                begun=begun,
                 precision=precision,
             ),
             **hashed(spec),

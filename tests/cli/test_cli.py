@@ -591,7 +591,7 @@ def test_the_same_command_goes_on_after_a_failure(mini, own_mini, command, monke
     """What failed is made by the same command once its cause is gone, with the same numbers."""
     unfinished(own_mini, BASE_1, weights=True)
     with monkeypatch.context() as patch:
-        patch.setattr(benchmark.engine.workspace, "load_tensors", FORBIDDEN)
+        patch.setattr(benchmark.engine.workspace, "read_weights", FORBIDDEN)
         assert command(*BASES).exit_code == 1
     command(*BASES).good()
     again, first = (store.record(Cell.parse(BASE_1), "clean") for store in (own_mini, mini))
