@@ -302,12 +302,13 @@ class TestResume:
         assert outcome(train("shared", takeover=Takeover(redo_stale=True))) == outcome(uninterrupted)
 
     @pytest.mark.parametrize("kept", [0, 100, -1])
-    def test_truncated_checkpoint_is_refused(self, train, uninterrupted, tmp_path, kept):
-        """A damaged checkpoint is a user's error that names the file."""
+    def test_a_truncated_state_is_dropped(self, train, uninterrupted, tmp_path, kept, caplog):
+        """It is said once, and the training begins anew and ends alike."""
         path = tmp_path / "uninterrupted" / "training.safetensors"
         path.write_bytes(path.read_bytes()[:kept])
-        with pytest.raises(UserError, match=r"training\.safetensors' is not a readable"):
-            train("uninterrupted")
+        assert outcome(train("uninterrupted")) == outcome(uninterrupted)
+        (said,) = caplog.messages
+        assert "training.safetensors' is not a readable" in said and "is dropped" in said
 
     def test_killed_process(self, train, uninterrupted, split, digits, tmp_path):
         """SIGKILL in the middle of the second epoch, and this process continues."""
