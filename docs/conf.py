@@ -1,4 +1,4 @@
-"""Sphinx builds the site from this, without network (`tox -e docs`); open docs/_build/html/index.html."""
+"""Sphinx builds the site from this, without network: `tox -e docs`, docs/_build/html/index.html."""
 
 import contextlib
 import posixpath
@@ -22,19 +22,22 @@ ELSEWHERE = {
     "examples/rift_in_ten_lines.ipynb": "made/notebook.ipynb",
 }
 """Pages that lie outside of this folder, and where their copies are made."""
-BOARD = "made/board/board.html"
+EXTRA = ("results", "checkpoints")
+"""Folders that lie on the site as they are: the leaderboard is one file, and links to others."""
+OF_ONE_MACHINE = ("quick*", "*-quick*", "superseded", "*.npz")
 
 project = "RiFT benchmark"
 author = "The RiFT benchmark maintainers"
 version = release = installed("rift-benchmark")
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "made/board"]
+exclude_patterns = ["_build", "made/extra"]
 templates_path = ["_templates"]
+highlight_language = "none"
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_sidebars = {"**": ["pages"]}
-html_extra_path = ["made/board"]
+html_extra_path = ["made/extra"]
 html_copy_source = False
 html_show_search_summary = False  # it is fetched, which a page from disk must not do
 html_static_path = ["_static"]
@@ -87,8 +90,10 @@ def make_commands() -> str:
 
 def make_pages() -> None:
     """Write what the site takes from elsewhere; what is the same already stays untouched."""
-    (DOCS / BOARD).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(DOCS.parent / "results/leaderboard.html", DOCS / BOARD)
+    shutil.rmtree(MADE / "extra", ignore_errors=True)
+    for folder in EXTRA:
+        without = shutil.ignore_patterns(*OF_ONE_MACHINE)
+        shutil.copytree(DOCS.parent / folder, MADE / "extra" / folder, ignore=without)
     for there, here in ELSEWHERE.items():
         shutil.copy2(DOCS.parent / there, DOCS / here)
     (MADE / "options.md").write_text(make_commands(), encoding="utf-8")
@@ -101,17 +106,17 @@ def lead_to_pages(_app: Sphinx, page: str, source: list[str]) -> None:
     on_site = {original: f"docs/{copy}" for original, copy in ELSEWHERE.items()}
 
     def link(found: re.Match[str]) -> str:
-        target, anchor = found[1], found[2] or ""
+        shown, target, anchor = found[1] or "", found[2], found[3] or ""
         path = posixpath.normpath(posixpath.join(folder, target))
-        if path == "results/leaderboard.html":
-            return f"](site:{posixpath.relpath('board.html', posixpath.dirname(page) or '.')})"
+        if path.endswith(".html"):
+            return f"](site:{posixpath.relpath(path, posixpath.dirname(page) or '.')})"
         path = on_site.get(path, path)
         if not path.startswith("docs/"):
-            target = posixpath.relpath(path, posixpath.dirname(f"docs/{page}"))
-            return f"](path:{target})"
-        return f"]({posixpath.relpath(path, posixpath.dirname(f'docs/{page}'))}{anchor})"
+            scheme = "" if shown else "path:"  # a picture, or a file to download
+            return f"{shown}]({scheme}{posixpath.relpath(path, posixpath.dirname(f'docs/{page}'))})"
+        return f"{shown}]({posixpath.relpath(path, posixpath.dirname(f'docs/{page}'))}{anchor})"
 
-    source[0] = re.sub(r"\]\(([\w./-]+)(#[\w-]+)?\)", link, source[0])
+    source[0] = re.sub(r"(!\[[^\]]*)?\]\(([\w./-]+)(#[\w-]+)?\)", link, source[0])
 
 
 def drop_ranges(_app: Sphinx, of: Any, _bound: bool) -> None:
