@@ -36,6 +36,7 @@ highlight_language = "none"
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
+html_context = {"default_mode": "auto"}
 html_sidebars = {"**": ["pages"]}
 html_extra_path = ["made/extra"]
 html_copy_source = False
@@ -137,9 +138,18 @@ def drop_signature(
     return ("", None) if getattr(of, "_is_protocol", False) else None
 
 
+def keep_lines(
+    _app: Sphinx, what: str, _name: str, _of: object, _options: object, lines: list[str]
+) -> None:
+    """Show what is indented in the docstring of a module as it is."""
+    if what == "module":
+        lines[:] = re.sub(r"\n\n(?= {4}\S)", "\n\n::\n\n", "\n".join(lines)).split("\n")
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx before it looks for pages."""
     make_pages()
     app.connect("source-read", lead_to_pages)
+    app.connect("autodoc-process-docstring", keep_lines)
     app.connect("autodoc-before-process-signature", drop_ranges)
     app.connect("autodoc-process-signature", drop_signature)
