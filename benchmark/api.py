@@ -33,9 +33,11 @@ from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import OWN, Cell
+from benchmark.records.files import at_home
 from benchmark.records.records import Finetuning
 from benchmark.records.store import Journal
 from benchmark.report.intervals import wilson
+from benchmark.text import line
 
 if TYPE_CHECKING:
     from benchmark.engine.recipes import Recipe
@@ -229,7 +231,7 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit}; None takes all images")
     known = [evaluation(limited(name, limit) if limit else name) for name in evaluations]
-    named = load(dataset_info(data).name, Path(data_dir)) if isinstance(data, str) else None
+    named = load(dataset_info(data).name, at_home(data_dir)) if isinstance(data, str) else None
     images = data if named is None else named.test
     asked = Question(model, images, None, attack or PAPERS_ATTACK, device=device, measures=False)
     found = Dataset(asked.info, asked.splits[0], asked.splits[0])
@@ -270,7 +272,8 @@ def _progress(shown: bool | Progress) -> Progress:
 
 def _line(stage: str, done: int, total: int, note: str = "") -> None:
     end = "\n" if done >= total else ""
-    sys.stderr.write(f"\r{stage} {done}/{total} {note}"[:100].ljust(100) + end)
+    shown = line(f"{stage} {done}/{total} {note}")
+    sys.stderr.write("\r" + shown[:99].ljust(99) + end)
 
 
 __all__ = [

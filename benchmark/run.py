@@ -36,11 +36,11 @@ AVERAGED_EPOCHS = 5
 
 
 def run_cell(run: Run, evaluations: Sequence[str]) -> None:
-    """Make the model of a cell, and every record of `evaluations` that is missing."""
+    """Make the model of a cell, and every record of `evaluations` that is missing, or a lost making."""
     missing = run.missing(evaluations)
     for name in missing:
         evaluation(name).check(run.test_data)
-    if not missing:
+    if not missing and not run.store.lost_making(run.plan.cell):
         return
     theta = theta_at = adversarial_training(run)  # step 0
     if run.plan.finetune is not None:

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import benchmark
 from benchmark.data.images import Dataset, Split
-from benchmark.data.info import DIGITS
+from benchmark.data.info import DIGITS, LinfAttack
+from benchmark.engine.recipes import Recipe
 from benchmark.engine.weights import Weights, load_tensors
 from benchmark.errors import UserError
 from benchmark.jobs.given import Question
@@ -336,6 +337,10 @@ def test_bad_input_is_told(plain, images, change, message):
         ({"modules": "head"}, r'modules is a list of names, such as \["head"\]'),
         ({"seed": -1}, "seed is -1; a whole number"),
         ({"attack": 8 / 255}, "say LinfAttack"),
+        ({"attack": LinfAttack(float("nan"), 0.1)}, "attack: eps: "),
+        ({"recipe": {"lr": float("inf")}}, "recipe: lr: "),
+        ({"recipe": Recipe(momentum=-1)}, "recipe: momentum: "),
+        ({"mrc": {"radius": float("nan")}}, "mrc: radius: "),
         ({"judge": 4}, "judge: 4 images choose nothing"),
     ],
 )

@@ -118,7 +118,7 @@ def criticality(
                 journal.put(module, entry=np.frombuffer(entry.model_dump_json().encode(), np.uint8))
                 done[module] = entry
             progress("criticality", index + 1, len(modules), module)
-        journal.drop("x_adv-*")
+    journal.drop("x_adv-*")
     return [entry for entry in done.values() if entry is not None]
 
 

@@ -1,6 +1,7 @@
 """Which cells a command works on: the flags that choose a scale, and what of it is shown."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated
@@ -120,10 +121,12 @@ class Scope:
         chosen = dataclasses.replace(chosen, evaluations=limited_evaluations(wanted, limit))
         if self.seeds is None:
             return chosen
-        parts = self.seeds.split(",")
-        if not all(part.strip().isdecimal() for part in parts):
+        parts = [part.strip() for part in self.seeds.split(",")]
+        if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
             raise UserError(f"--seeds '{self.seeds}' is not a list of whole numbers such as 0,1,2")
-        numbers = tuple(dict.fromkeys(map(int, parts)))
+        numbers = tuple(map(int, parts))
+        if len(set(numbers)) < len(numbers):
+            raise UserError(f"--seeds '{self.seeds}': no seed may be named twice")
         if chosen.checkpoints and (other := [seed for seed in numbers if seed not in chosen.seeds]):
             own = ", ".join(map(str, chosen.seeds))
             raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")

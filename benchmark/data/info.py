@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from benchmark.records.ranges import Positive, Share
 from benchmark.records.specs import Spec, spec_of
 
 
@@ -16,9 +17,9 @@ class LinfAttack:
     """
 
     version: ClassVar[int] = 1
-    eps: float
-    step_size: float
-    steps: int = 10
+    eps: Share
+    step_size: Share
+    steps: Positive = 10
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from benchmark.data.images import Split
 from benchmark.data.info import LinfAttack
 from benchmark.engine.pgd import example_starts, frozen, linf_pgd, summed_cross_entropy, training_mode
 from benchmark.engine.precision import used
+from benchmark.engine.settled import deciding_logits
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import VANISHING, Count
@@ -43,7 +44,7 @@ def judged(logits: Tensor, labels: Tensor) -> Tensor:
 def answers(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     """The answers of the model in evaluation mode to x (B, C, H, W); int8 (B,)."""
     with training_mode(model, False):
-        return judged(model(x), labels)
+        return judged(deciding_logits(model, x), labels)
 
 
 def correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:

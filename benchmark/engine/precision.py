@@ -75,6 +75,11 @@ class Precision:
         made = "bf16, scored in fp32" if self.uses_bf16(device) else FP32
         return f"{made}, compiled" if self.compiled else made
 
+    def settled_label(self, bound: float) -> str:
+        """What a record says whose answers are in bf16 above margins of `bound` (`engine.settled`)."""
+        made = f"bf16, scored in bf16 above margins of {bound:.4g}, else in fp32"
+        return f"{made}, compiled" if self.compiled else made
+
     def mark(self, device: "torch.device") -> str:
         """What progress lines add; nothing for plain fp32."""
         label = self.label(device)

@@ -25,10 +25,12 @@ def provenance(
     data: str,
     resumed: bool,
     chunk: int | None = None,
+    precision: str | None = None,
     seconds: float | None = None,
     begun: Sequence[str] = (),
 ) -> Provenance:
-    """Provenance of work that began at `started` (UTC) and took `seconds` (None: until now)."""
+    """Provenance of work that began at `started` (UTC) and took `seconds` (None: until now), in
+    `precision` (None: that of the process)."""
     commit, dirty = _commit()
     elapsed = (datetime.now(UTC) - started).total_seconds()
     return Provenance(
@@ -37,7 +39,7 @@ def provenance(
         versions=machine_versions(),
         device=device_name(device),
         threads=torch.get_num_threads(),
-        precision=used().label(device),
+        precision=precision or used().label(device),
         chunk=chunk,
         started=started.isoformat(timespec="seconds"),
         seconds=round(elapsed if seconds is None else seconds, 2),
@@ -49,13 +51,16 @@ def provenance(
     )
 
 
-def journaled(spec: Spec, *weights: str, device: torch.device, chunk: int) -> str:
-    """Fingerprint of unfinished work by `spec` on weights of these sha256, `chunk` images at a time.
+def journaled(
+    spec: Spec, *weights: str, device: torch.device, chunk: int, precision: str | None = None
+) -> str:
+    """Fingerprint of unfinished work by `spec` on weights of these sha256, `chunk` images at a time, in
+    `precision` (None: that of the process).
 
     Precision and chunk are part of it because either may change bits: what was done in others is done
     again, and a resumed run ends with the bytes of one that was not interrupted.
     """
-    return " ".join((spec_hash(spec), *weights, used().label(device), f"by {chunk}"))
+    return " ".join((spec_hash(spec), *weights, precision or used().label(device), f"by {chunk}"))
 
 
 def circumstances(device: torch.device, precision: str, chunk: int) -> dict[str, str]:

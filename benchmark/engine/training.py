@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.data.images import Split
 from benchmark.data.info import DatasetInfo, LinfAttack
@@ -119,6 +120,12 @@ def fit(
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
+    alone = type(split) is Split and (len(split) - 1) % recipe.batch_size == 0
+    if alone and any(isinstance(part, _BatchNorm) for part in model.modules()):
+        raise UserError(
+            f"{stage}: batch_size {recipe.batch_size} of {len(split)} images leaves a batch of one, "
+            "which batch norm makes nothing of; choose another"
+        )
     parameters = freeze_all_but(model, trainable)
     optimizer = torch.optim.SGD(
         [{"params": [*parameters.values()]}],  # a group may be empty

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.engine.precision import FP32
 from benchmark.engine.takeover import Circumstances, Takeover
-from benchmark.engine.weights import clone_state, load_tensors, save_tensors
+from benchmark.engine.weights import clone_state, load_unfinished, save_tensors
 from benchmark.records.records import EpochLog
 
 
@@ -81,9 +81,9 @@ class StateFile:
 
         Raises `UserError` for one of other settings or circumstances, but for what `takeover` allows.
         """
-        if not self.path.exists():
+        if (found := load_unfinished(self.path)) is None:
             return TrainingState()
-        tensors, metadata = load_tensors(self.path)
+        tensors, metadata = found
         known = metadata.get("fingerprint", "")
         if not known.startswith(self.fingerprint):
             takeover.set_aside(self.path, known)

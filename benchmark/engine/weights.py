@@ -11,9 +11,8 @@ import safetensors.torch
 from torch import Tensor
 
 from benchmark.errors import UserError
-from benchmark.records.files import write_atomically
+from benchmark.records.files import drop, write_atomically
 
-WEIGHTS = "weights.safetensors"
 SEAL = "contents_sha256"
 """Entry of a file's metadata: the hash of its tensors and of the rest of its metadata."""
 
@@ -35,22 +34,40 @@ def load_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
 
     Raises `UserError` if it is not a whole safetensors file or not what it was sealed with.
     """
+    tensors, metadata, wrong = _read(path, sealed)
+    if wrong:
+        raise UserError(f"'{path}' {wrong}; delete it and the same command makes it again")
+    return tensors, metadata
+
+
+def load_unfinished(
+    path: Path, *, sealed: bool = False
+) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """The same, or None if there is no such file or it is damaged: then it is dropped."""
+    if not path.exists():
+        return None
+    tensors, metadata, wrong = _read(path, sealed)
+    if wrong:
+        drop(path, wrong)
+        return None
+    return tensors, metadata
+
+
+def _read(path: Path, sealed: bool) -> tuple[dict[str, Tensor], dict[str, str], str | None]:
+    """Tensors and metadata, and what is wrong with them if anything is."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"'{path}' is not a readable safetensors file ({error}); delete it and the same command "
-            "makes it again"
-        ) from error
-    seal = metadata.pop(SEAL, None)
-    if sealed if seal is None else seal != _seal(tensors, metadata):
-        raise UserError(
-            f"'{path}' {'has no' if seal is None else 'does not fit the'} hash of its contents; delete "
-            "it and the same command makes it again"
-        )
-    return tensors, metadata
+        seal = metadata.pop(SEAL, None)
+        if sealed if seal is None else seal != _seal(tensors, metadata):
+            fits = "has no" if seal is None else "does not fit the"
+            return {}, {}, f"{fits} hash of its contents"
+    except PermissionError as error:
+        raise UserError(f"cannot read '{path}' ({error.strerror}); mend its permissions") from error
+    except (OSError, TypeError, safetensors.SafetensorError) as error:  # types that numpy has not
+        return {}, {}, f"is not a readable safetensors file ({error})"
+    return tensors, metadata, None
 
 
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

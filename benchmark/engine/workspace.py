@@ -21,7 +21,7 @@ from benchmark.engine.recipes import Recipe
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training import Fitted, fit
 from benchmark.engine.training_state import TrainingState
-from benchmark.engine.weights import WEIGHTS, Weights, load_tensors, save_tensors
+from benchmark.engine.weights import Weights, load_tensors, load_unfinished, save_tensors
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
@@ -37,9 +37,10 @@ from benchmark.records.records import (
 )
 from benchmark.records.records import Checkpoint as FromCheckpoint
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Journal, Store
+from benchmark.records.store import WEIGHTS, Journal, Store
 
 AVERAGE = "average.safetensors"
+TUNED = "finetuned.safetensors"
 TRAINING, FINETUNING = "training.safetensors", "finetuning.safetensors"  # unfinished
 _LOGS = TypeAdapter(list[EpochLog])
 
@@ -128,10 +129,15 @@ class Workspace:
         )
         name = CellName.of(self.cell)
         making = Making(cell=name, **hashed(self.spec), provenance=told, details=made.details)
+        try:
+            making = self._file(making)
+        except WeightsDiffer:
+            if (others := self._kept()) is None:  # of a process that was first
+                raise
+            return others
         if made.mean:
             beside = {"fingerprint": f"{self.fingerprint} {weights.sha256}"}
             save_tensors(self.file(AVERAGE), made.mean, beside)
-        self._file(making)
         tags = {"fingerprint": self.fingerprint, "making": making.model_dump_json()}
         save_tensors(self.file(WEIGHTS), weights.state, tags)
         self.file(TRAINING).unlink(missing_ok=True)
@@ -159,27 +165,36 @@ class Workspace:
     ) -> Fitted:
         """What `fit`, or an own tuning, returned to this or another cell that shares the files, or
         returns now."""
-        path = self.file("finetuned.safetensors")
-        if path.exists():
-            state, kept = load_tensors(path, sealed=True)
-            if kept.get("fingerprint") == self.fingerprint:
-                log, begun = _LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
-                if not log:
-                    best = Count.model_validate_json(kept["best"])
-                    return Fitted([], 0, best, state, None, resumed=False, begun=begun)
-                return Fitted.of(TrainingState(len(log), log, state, begun=begun), resumed=False)
+        if (kept := self._tuned()) is not None:
+            return kept
         if isinstance(method, OwnTuning):
             fitted = tuned_by(method, model, split, info, recipe, progress=self.progress, **how)
         else:
             fitted = self.fit(model, split, info, method, recipe, state=FINETUNING, **how)
+        if (kept := self._tuned()) is not None:  # by another process
+            return kept
         told = {"log": _LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
         told["best"] = fitted.best.model_dump_json()
-        save_tensors(path, fitted.state, {"fingerprint": self.fingerprint} | told)
+        save_tensors(self.file(TUNED), fitted.state, {"fingerprint": self.fingerprint} | told)
         self.file(FINETUNING).unlink(missing_ok=True)
         return fitted
 
+    def _tuned(self) -> Fitted | None:
+        """What `fit_once` left; the state of that training is done with."""
+        if (found := load_unfinished(self.file(TUNED), sealed=True)) is None:
+            return None
+        state, kept = found
+        if kept.get("fingerprint") != self.fingerprint:
+            return None
+        self.file(FINETUNING).unlink(missing_ok=True)
+        log, begun = _LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
+        if not log:
+            best = Count.model_validate_json(kept["best"])
+            return Fitted([], 0, best, state, None, resumed=False, begun=begun)
+        return Fitted.of(TrainingState(len(log), log, state, begun=begun), resumed=False)
+
     def _kept(self) -> Weights | None:
-        """Weights left by the same work; their making is restored if it was lost."""
+        """Weights left by the same work, which is done; their making is restored if it was lost."""
         path = self.file(WEIGHTS)
         if not path.exists():
             return None
@@ -191,18 +206,18 @@ class Workspace:
         if making.provenance.weights_sha256 != weights.sha256:
             raise UserError(f"the tensors in '{path}' are not those it was written with; delete it")
         self._file(making)
+        self.file(TRAINING).unlink(missing_ok=True)
         return weights
 
-    def _file(self, making: Making) -> None:
-        """Write `making`, or make sure that the one on disk describes the same weights."""
-        known = self.store.making(self.cell)
-        if known is None:
-            self.store.write_making(making)
-        elif known.provenance.weights_sha256 != making.provenance.weights_sha256:
+    def _file(self, making: Making) -> Making:
+        """Write `making`, or return the one on disk, which has to be of the same weights."""
+        known = self.store.write_making(making)
+        if known.provenance.weights_sha256 != making.provenance.weights_sha256:
             raise WeightsDiffer(
                 f"the weights just made for {self.cell.key} are not those behind its records; use "
                 "another --results, or move its records away"
             )
+        return known
 
     def _check_repeatable(self) -> None:
         making = self.store.making(self.cell)

@@ -16,7 +16,7 @@ from benchmark.checkpoints.registry import checkpoint
 from benchmark.data import dataset_info, load
 from benchmark.engine.precision import BF16, FP32, computing_in, has_bf16_units, used
 from benchmark.engine.provenance import device_name, provenance
-from benchmark.engine.weights import WEIGHTS, Weights
+from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.jobs.checkpoint import ModelFile, load_model_file, on_device
@@ -26,7 +26,7 @@ from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import hashed
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Journal, Store
+from benchmark.records.store import WEIGHTS, Journal, Store
 from benchmark.report.bf16 import EMULATED, Changes, FlagRun, changes_path
 
 Flags = NDArray[np.bool_]

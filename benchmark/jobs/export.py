@@ -15,12 +15,12 @@ from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalization_of
 from benchmark.checkpoints.registry import registry, registry_file
 from benchmark.data import dataset_info
-from benchmark.engine.weights import WEIGHTS, load_tensors, weights_sha256
+from benchmark.engine.weights import load_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
-from benchmark.records.store import MAKING, Store
+from benchmark.records.store import MAKING, WEIGHTS, Store
 from benchmark.report.model_card import base_spec, model_card
 
 FORMAT, FORMAT_VERSION = "rift-benchmark-checkpoint", "1"
@@ -74,8 +74,7 @@ def made(cell: Cell, store: Store) -> tuple[Making, list[Record]]:
     making = store.making(cell)
     if making is None:
         raise UserError(f"{cell.key} has no making in '{store.results}'; `run {cell.key}` makes it")
-    folder = store.record_path(cell, MAKING).parent
-    names = sorted(path.stem for path in folder.glob("*.json") if path.stem != MAKING)
+    names = (name for name in store.names(cell) if name != MAKING)
     records = [record for name in names if (record := store.record(cell, name)) is not None]
     if not records:
         raise UserError(f"{cell.key} has no record in '{store.results}'; `run {cell.key}` makes them")

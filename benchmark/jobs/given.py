@@ -1,6 +1,7 @@
 """RiFT on a network that somebody brings, by the steps that the suite's cells take."""
 
 import copy
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
 from benchmark.progress import Progress
 from benchmark.records.cells import BASE, OWN, Cell, base_name
-from benchmark.records.files import write_atomically
+from benchmark.records.files import at_home, write_atomically
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import Store
 
@@ -100,6 +101,7 @@ class Question:
         refuse_model(self.model)
         if not isinstance(self.attack, LinfAttack):
             raise UserError(f"attack is {self.attack!r}; say LinfAttack(eps=8/255, step_size=2/255)")
+        shortened(self.attack, {}, "attack")
         if not isinstance(self.seed, Cell) and (not isinstance(self.seed, int) or self.seed < 0):
             raise UserError(f"seed is {self.seed!r}; a whole number from 0 on, or a cell")
 
@@ -136,7 +138,8 @@ class Question:
         """The cell that names seeds and files."""
         if isinstance(self.seed, Cell):
             return replace(self.seed, finetune=self.protocol)
-        return Cell(OWN, OWN, type(self.model).__name__.lower(), OWN, self.protocol, self.seed)
+        named = re.sub(r"[^a-z0-9]+", "-", type(self.model).__name__.lower()).strip("-")
+        return Cell(OWN, OWN, named or OWN, OWN, self.protocol, self.seed)
 
     @cached_property
     def plan(self) -> Plan:
@@ -151,9 +154,9 @@ class Question:
             weights_sha256=self.weights.sha256,
             data_sha256=tuple(split.sha256() for split in self.splits),
         )
-        recipe = self.recipe
-        if not isinstance(recipe, Recipe):
-            recipe = shortened(FINETUNE_RECIPE, recipe or {}, "recipe")
+        own = self.recipe or {}
+        whole, changes = (own, {}) if isinstance(own, Recipe) else (FINETUNE_RECIPE, own)
+        recipe = shortened(whole, changes, "recipe")
         return Plan(self.cell, given, self._chosen, recipe, self._settings)
 
     @cached_property
@@ -206,9 +209,10 @@ class Question:
         devices = [self.place] if self.place.type == "cuda" else []
         stack.enter_context(torch.random.fork_rng(devices=devices))
         torch.manual_seed(replace(self.cell, finetune=BASE).seed_for("first pass"))
-        folder = Path(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = at_home(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         store, (train, selection) = Store(folder / "results", folder / "artifacts"), self.splits
         settings, mark = spec_hash(self.plan.spec), store.work(self.cell) / "spec.sha256"
+        store.sweep()
         if mark.is_file() and mark.read_text() != settings:
             raise UserError(
                 f"'{folder}' holds work on other weights, images or settings; name another workdir"

@@ -59,27 +59,29 @@ def remarks(store: Store, plan: Plan) -> list[str]:
 def cell_state(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> State:
     """State of a cell: stale if any record or its making is, done if all its records are.
 
-    A cell that is neither and whose base model is locked by a process is running.
+    A cell that is neither, or whose making can be restored, is missing; running where a process has
+    locked its base model.
     """
     states = {record_state(store, plan, name) for name in evaluations} - {State.ABSENT}
     making = store.making(plan.cell)
     if State.STALE in states or (making is not None and not is_of(making, plan)):
         return State.STALE
-    if State.MISSING not in states:
+    if State.MISSING not in states and not store.lost_making(plan.cell):
         return State.DONE
     return State.RUNNING if is_locked(store, plan) else State.MISSING
 
 
 def is_locked(store: Store, plan: Plan) -> bool:
     """Whether a process works on the base model of `plan` now."""
-    if not (store.work(plan.cell.base) / "lock").exists():
-        return False
-    lock = store.lock(plan.cell)
     try:
-        with lock.acquire(timeout=0):
-            return False
-    except (Timeout, PermissionError):  # taken, or another user's: not ours to work on
+        if (store.work(plan.cell.base) / "lock").exists():
+            with store.lock(plan.cell, timeout=0):
+                pass
+    except (Timeout, PermissionError):
         return True
+    except UserError as error:  # another user's is not ours to work on; others fail when it is tried
+        return isinstance(error.__cause__, PermissionError)
+    return False
 
 
 def without_plugins(store: Store, key: str, evaluation: str | None = None) -> str | None:

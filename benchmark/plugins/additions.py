@@ -126,8 +126,10 @@ class Additions:
     def as_those_of(self, plugin: Plugin) -> Iterator[None]:
         """Inside, what is added is of `plugin`, which is then loaded; or all is taken back.
 
-        Raises `UserError` where nothing is added.
+        Raises `UserError` where nothing is added, and for a name that is no line.
         """
+        if not plugin.name.isprintable():
+            raise UserError(f"'{plugin.name}' is no name of a plug-in; leave control characters out")
         self._plugin, self._added = plugin, []
         try:
             yield

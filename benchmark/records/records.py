@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, model_validator
 
-from benchmark.records.cells import Cell
+from benchmark.records.cells import Cell, Part
 from benchmark.records.files import Frozen, Sparse, parse_model
 from benchmark.records.plugins import PLUGINS
 from benchmark.records.specs import Spec, spec_hash
@@ -65,12 +65,12 @@ class Count(Sparse):
 class CellName(Frozen):
     """A cell as it stands in a file."""
 
-    scale: str
-    dataset: str
-    arch: str
-    method: str
-    finetune: str
-    seed: int = Field(ge=0)
+    scale: Part
+    dataset: Part
+    arch: Part
+    method: Part
+    finetune: Part
+    seed: int = Field(ge=0, lt=10**18)
 
     @classmethod
     def of(cls, cell: Cell) -> "CellName":
@@ -260,7 +260,7 @@ class Record(_ResultFile):
     whose evaluation was taken over.
     """
 
-    evaluation: str
+    evaluation: Part
     value: float = Field(ge=0, le=1)
     k: int
     n: int

@@ -376,6 +376,12 @@ class TestSelection:
         with pytest.raises(UserError, match="at least 1"):
             train(recipe=dataclasses.replace(RECIPE, **wrong), progress=None)
 
+    @pytest.mark.parametrize("size", [1, 59])
+    def test_a_batch_of_one_image_is_refused_before_training(self, train, size):
+        """Batch norm has no variance of one image: 60 images in batches of 59 are refused."""
+        with pytest.raises(UserError, match="leaves a batch of one"):
+            train(recipe=dataclasses.replace(RECIPE, batch_size=size), progress=None)
+
     def test_best_epoch_of_a_log(self):
         """Epochs without a score never win; no score, no best."""
         log = [

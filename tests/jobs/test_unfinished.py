@@ -16,7 +16,7 @@ from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import journaled
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training_state import StateFile
-from benchmark.engine.weights import Weights, load_tensors, save_tensors, weights_sha256
+from benchmark.engine.weights import Weights, load_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.corruptions import GeneratedCorruptions
@@ -24,6 +24,7 @@ from benchmark.evaluation.record import Evaluating
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
+from benchmark.plans.states import State, cell_state
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.files import write_atomically
@@ -270,35 +271,56 @@ class TestDamage:
         return bytes(content)
 
     @pytest.mark.parametrize(("cell", "name"), [(BASE, "training"), (TUNED, "finetuning")])
-    def test_state_is_not_continued(self, make, killed, store, cell, name):
-        """One line names the file and what to do; nothing is deleted and no record made."""
+    def test_a_state_is_dropped(self, make, killed, store, cell, name, caplog):
+        """It is said once; the training begins anew and gives the same weights."""
         path = killed(cell, name)
+        self.flip(path)
+        made = make(cell).provenance
+        said = f"'{path}' does not fit the hash of its contents; it is dropped and its work done again"
+        assert [record.getMessage() for record in caplog.records] == [said]
+        assert not path.exists()
+        shutil.rmtree(store.results)
+        shutil.rmtree(store.artifacts)
+        assert make(cell).provenance.weights_sha256 == made.weights_sha256
+
+    @pytest.mark.parametrize("sealed", [True, False])
+    def test_fine_tuned_weights_are_made_again(self, make, based, caplog, sealed):
+        """With a flipped bit as without a hash."""
+        path = based.work(TUNED) / "finetuned.safetensors"
+        again = replace(TUNED, finetune="last-layer-alpha-1")
+        make(TUNED)
+        whole = load_tensors(path)
+        self.flip(path) if sealed else strip_seal(path, *whole)
+        make(again)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"'{path}' {'does not fit the' if sealed else 'has no'} hash of its contents; it is "
+            "dropped and its work done again"
+        ]
+        assert weights_sha256(load_tensors(path, sealed=True)[0]) == weights_sha256(whole[0])
+
+    def test_weights_are_not(self, make, based):
+        """Records are of them: one line names the file, which stays."""
+        path = based.work(BASE) / "weights.safetensors"
         damaged = self.flip(path)
         with pytest.raises(
-            UserError, match=rf"{name}\.safetensors' does not fit the hash .* delete it"
+            UserError, match=r"weights\.safetensors' does not fit the hash .*; delete it"
         ):
-            make(cell)
+            make(TUNED)
         assert path.read_bytes() == damaged
-        assert store.record(cell, "clean") is None
-        path.unlink()
-        make(cell)
 
-    def test_fine_tuned_weights_are_not_taken(self, make, based):
-        """Neither with a flipped bit nor without a hash."""
-        make(TUNED)
-        path = based.work(TUNED) / "finetuned.safetensors"
-        tensors, metadata = load_tensors(path)
-        again = replace(TUNED, finetune="last-layer-alpha-1")
-        self.flip(path)
-        with pytest.raises(UserError, match=r"finetuned\.safetensors' does not fit the hash"):
-            make(again)
-        strip_seal(path, tensors, metadata)
-        with pytest.raises(
-            UserError, match=r"finetuned\.safetensors' has no hash of its contents; del"
-        ):
-            make(again)
-        save_tensors(path, tensors, metadata)
-        make(again)
+    def test_a_lost_making_is_restored(self, make, based, monkeypatch):
+        """From the weights, byte for byte, though all records are there; else it is not missed."""
+        path = based.record_path(BASE, "making")
+        before, plan = path.read_bytes(), Plan.of(BASE, scale(str(MINI)))
+        path.unlink()
+        assert cell_state(based, plan, ("clean",)) is State.MISSING
+        monkeypatch.setattr(workspace, "fit", None)
+        make()
+        assert path.read_bytes() == before
+        assert cell_state(based, plan, ("clean",)) is State.DONE
+        path.unlink()
+        (based.work(BASE) / "weights.safetensors").unlink()
+        assert cell_state(based, plan, ("clean",)) is State.DONE
 
 
 class TestAverage:
