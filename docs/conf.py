@@ -90,7 +90,7 @@ def make_commands() -> str:
 
 
 def make_pages() -> None:
-    """Write what the site takes from elsewhere; what is the same already stays untouched."""
+    """Write what the site takes from elsewhere."""
     shutil.rmtree(MADE / "extra", ignore_errors=True)
     for folder in EXTRA:
         without = shutil.ignore_patterns(*OF_ONE_MACHINE)
