@@ -125,8 +125,8 @@ def criticality(
             `rift-scale-free`, `rift-one-step`.
 
     Returns:
-        A row per module, input first: MRC (nats), accuracy drop (fraction), the norm reached relative
-        to that of the weight, and whether that was the border of the ball.
+        A row per module, input first, with MRC (nats), accuracy drop (fraction), the norm reached
+        relative to that of the weight, and whether that was the border of the ball.
 
     Raises:
         UserError: as `rift`.
@@ -221,7 +221,7 @@ def evaluate(
         attack: another threat model than the dataset's; None for images of one's own: eps 8/255.
 
     Returns:
-        A row per evaluation: accuracy (fraction), right answers, answers, and the ends of a 95 %
+        A row per evaluation with accuracy (fraction), right answers, answers, and the ends of a 95 %
         interval (Wilson) over images, which an evaluation with several answers per image has not.
 
     Raises:

@@ -75,8 +75,8 @@ class Recipe:
 
 
 FINETUNE_RECIPE = Recipe(epochs=10, lr=1e-3, milestones=(5,), select_last=10)
-"""Paper, Section 5.1: 10 epochs from 0.001, divided by 10 after 5 epochs; the rest as the released
-code (Immortalise/RiFT, main.py): batch 128, momentum 0.9, weight decay 5e-4."""
+"""The paper's (Section 5.1), 10 epochs from 0.001, divided by 10 after 5 epochs; the rest as the
+released code (Immortalise/RiFT, main.py): batch 128, momentum 0.9, weight decay 5e-4."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """`scale/dataset/arch/method/finetune/seedN`: name on the command line and path on disk."""
+        """Name on the command line and path on disk, `scale/dataset/arch/method/finetune/seedN`."""
         names = (self.scale, self.dataset, self.arch, self.method, self.finetune)
         return "/".join((*names, f"seed{self.seed}"))
 

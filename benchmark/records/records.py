@@ -146,12 +146,12 @@ class ModuleCriticality(Frozen):
 
     @property
     def failed(self) -> bool:
-        """Whether the ascent ended lower than it began: its ball contains W, where the rise is 0."""
+        """Whether the ascent ended lower than it began; its ball contains W, where the rise is 0."""
         return self.mrc is not None and self.mrc < 0
 
     @property
     def valid(self) -> bool:
-        """Whether `mrc` may rank the module: the ascent neither diverged nor failed."""
+        """Whether `mrc` may rank the module, because the ascent neither diverged nor failed."""
         return not (self.diverged or self.failed)
 
     @property
