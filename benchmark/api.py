@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from benchmark import run as paper
-from benchmark.algorithm.interpolate import interpolate as between
 from benchmark.checkpoints.mismatch import shape_mismatch, shapes_of
 from benchmark.data import dataset_info, load
 from benchmark.data.images import Dataset
 from benchmark.data.info import Augmentation, LinfAttack
 from benchmark.engine.weights import Weights
+from benchmark.engine.weights import interpolate as between
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images, limited
@@ -33,6 +33,7 @@ from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
 from benchmark.progress import Progress
 from benchmark.records.cells import OWN, Cell
+from benchmark.records.files import at_home
 from benchmark.records.records import Finetuning
 from benchmark.records.store import Journal
 from benchmark.report.intervals import wilson
@@ -121,13 +122,13 @@ def criticality(
             `rift-scale-free`, `rift-one-step`.
 
     Returns:
-        A row per module, input first: MRC (nats), accuracy drop (fraction), the norm reached relative
-        to that of the weight, and whether that was the border of the ball.
+        A row per module, input first, with MRC (nats), accuracy drop (fraction), the norm reached
+        relative to that of the weight, and whether that was the border of the ball.
 
     Raises:
         UserError: as `rift`.
     """
-    asked = Question(model, images, None, attack, protocol, None, None, mrc, None, seed, device)
+    asked = Question(model, images, None, attack, protocol, mrc=mrc, seed=seed, device=device)
     with ExitStack() as stack:
         run = asked.run(stack, workdir, shown(progress))
         return criticality_frame(list(paper.measure_criticality(run, asked.weights)))
@@ -183,7 +184,7 @@ def interpolate(
     Raises:
         UserError: as `rift`, and if `tuned` is another network.
     """
-    asked = Question(model, judge, None, attack, protocol, None, None, None, None, seed, device)
+    asked = Question(model, judge, None, attack, protocol, seed=seed, device=device, measures=False)
     end = Weights.of({name: x.to(asked.place) for name, x in tuned.state_dict().items()})
     if problem := shape_mismatch(shapes_of(end.state), shapes_of(asked.weights.state)):
         raise UserError(f"tuned is another network than model: {problem.replace('file', 'former')}")
@@ -217,7 +218,7 @@ def evaluate(
         attack: another threat model than the dataset's; None for images of one's own: eps 8/255.
 
     Returns:
-        A row per evaluation: accuracy (fraction), right answers, answers, and the ends of a 95 %
+        A row per evaluation with accuracy (fraction), right answers, answers, and the ends of a 95 %
         interval (Wilson) over images, which an evaluation with several answers per image has not.
 
     Raises:
@@ -227,9 +228,9 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit}; None takes all images")
     known = [evaluation(limited(name, limit) if limit else name) for name in evaluations]
-    named = load(dataset_info(data).name, Path(data_dir)) if isinstance(data, str) else None
+    named = load(dataset_info(data).name, at_home(data_dir)) if isinstance(data, str) else None
     images = data if named is None else named.test
-    asked = Question(model, images, None, attack or PAPERS_ATTACK, "bn-only", device=device)
+    asked = Question(model, images, None, attack or PAPERS_ATTACK, device=device, measures=False)
     found = Dataset(asked.info, asked.splits[0], asked.splits[0])
     if named is not None:
         threat = attack or named.info.threat

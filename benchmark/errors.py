@@ -2,12 +2,23 @@
 
 from typing import TYPE_CHECKING
 
+from benchmark.text import line
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
 class UserError(Exception):
-    """What is wrong and what would be right, in one line."""
+    """What is wrong and what would be right, in one line; what it quotes controls no terminal."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(line(message))
+
+
+def system_problem(error: OSError) -> str:
+    """What the system refused and where, such as `No space left on device: 'results/x.json'`."""
+    where = "" if error.filename is None else f": '{error.filename}'"
+    return f"{error.strerror or error}{where}"
 
 
 def first_problem(error: "ValidationError", whole: str = "file") -> str:

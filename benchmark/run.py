@@ -22,7 +22,7 @@ from torch import nn
 from benchmark.algorithm.adversarial_examples import CHUNK
 from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.algorithm.finetune import trainable_parameters
-from benchmark.algorithm.interpolate import best_alpha, interpolate
+from benchmark.algorithm.interpolate import best_alpha
 from benchmark.algorithm.path import Path
 from benchmark.algorithm.selection import Candidates
 from benchmark.checkpoints.start import starting_weights
@@ -30,7 +30,7 @@ from benchmark.engine.counting import batch_starts, clean_count, run_seed, score
 from benchmark.engine.forward import Choice, ChoiceTask
 from benchmark.engine.precision import FP32, computing_in
 from benchmark.engine.training import Fitted
-from benchmark.engine.weights import Weights
+from benchmark.engine.weights import Weights, interpolate
 from benchmark.engine.workspace import Made
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.adaptive import PARTS
@@ -44,11 +44,11 @@ AVERAGED_EPOCHS = 5
 
 
 def run_cell(run: Run, evaluations: Sequence[str]) -> None:
-    """Make the model of a cell, and every record of `evaluations` that is missing."""
+    """Make the model of a cell, and every record of `evaluations` that is missing, or a lost making."""
     missing = run.missing(evaluations)
     for name in missing:
         evaluation(name).check(run.test_data)
-    if not missing:
+    if not missing and not run.store.lost_making(run.plan.cell):
         return
     theta = theta_at = adversarial_training(run)  # step 0
     if run.plan.forward is not None:
@@ -133,7 +133,8 @@ def rift(run: Run, theta_at: Weights) -> Weights:
         )
         theta = interpolate(theta_at.state, theta_ft.state, alpha)  # theta_AT + alpha* dtheta
         chunk = batch_starts(run.splits.selection).step
-        return Made.by(replace(tuned, seconds=None, mean={}), theta, log, chunk)
+        made = Made.by(replace(tuned, seconds=None, mean={}), theta, log, chunk)
+        return replace(made, between=(run.tuning_cell.finetune, alpha))
 
     return run.workspace(plan.cell, plan.spec, theta_at).once(run.splits.train.sha256(), make)
 

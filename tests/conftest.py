@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,10 +18,11 @@ from handmade import BY_HAND, write_every_table
 from invoking import MINI, TINY, Command, Said
 
 # A busy machine is no failure, and the same commit passes or fails each time; `--hypothesis-profile
-# explore` looks further, elsewhere each time.
+# explore` and `torture` look further, elsewhere each time.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=2000)
-settings.load_profile("steady")
+settings.register_profile("torture", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 use(Precision(FP32))  # for what is made before the first test

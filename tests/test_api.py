@@ -1,5 +1,6 @@
 """The Python door: the suite's own steps on a network and images that somebody brings."""
 
+import copy
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import benchmark
 from benchmark.data.images import Dataset, Split
-from benchmark.data.info import DIGITS
+from benchmark.data.info import DIGITS, LinfAttack
+from benchmark.engine.recipes import Recipe
 from benchmark.engine.weights import Weights, load_tensors
 from benchmark.errors import UserError
 from benchmark.jobs.given import Question
@@ -286,6 +288,16 @@ def test_steps_one_by_one(plain, images):
     assert Weights.of(model.state_dict()).sha256 == Weights.of(whole.model.state_dict()).sha256
 
 
+def test_what_measures_nothing_takes_a_head_that_nothing_uses(plain, images):
+    """An auxiliary head, which has no criticality, is in the way of neither end nor of a score."""
+    _, others = images
+    model = copy.deepcopy(plain)
+    model.aux = nn.Linear(2, 2)
+    same, alpha = benchmark.interpolate(model, copy.deepcopy(model), others, progress=False)
+    assert alpha == 0 and torch.equal(same.aux.weight, model.aux.weight)
+    assert len(benchmark.evaluate(model, others, "clean", progress=False)) == 1
+
+
 def test_evaluate(plain, images):
     """Accuracies of a module in memory, on images of one's own and on a dataset of the suite."""
     _, (x, labels) = images
@@ -302,7 +314,7 @@ def test_evaluate(plain, images):
     ("change", "message"),
     [
         (lambda m, x, y: (m, (x * 2, y)), r"pixels are in \[0, 2\], not in \[0, 1\]"),
-        (lambda m, x, y: (m, (x, y + 9)), "a label is 1. and the model has 10 classes"),
+        (lambda m, x, y: (m, (x, y + 9)), "a label is 1., and there are 10 classes"),
         (lambda m, x, y: (m, (x, y.float())), "labels are whole numbers"),
         (lambda m, x, y: (m, (x[0], y)), r"images are \(N, C, H, W\)"),
         (lambda m, x, y: (m, "cifar10"), "train is a str; give"),
@@ -325,6 +337,10 @@ def test_bad_input_is_told(plain, images, change, message):
         ({"modules": "head"}, r'modules is a list of names, such as \["head"\]'),
         ({"seed": -1}, "seed is -1; a whole number"),
         ({"attack": 8 / 255}, "say LinfAttack"),
+        ({"attack": LinfAttack(float("nan"), 0.1)}, "attack: eps: "),
+        ({"recipe": {"lr": float("inf")}}, "recipe: lr: "),
+        ({"recipe": Recipe(momentum=-1)}, "recipe: momentum: "),
+        ({"mrc": {"radius": float("nan")}}, "mrc: radius: "),
         ({"judge": 4}, "judge: 4 images choose nothing"),
     ],
 )

@@ -11,7 +11,7 @@ from benchmark.algorithm import interpolate as step_3
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import device_name, machine_versions
-from benchmark.engine.weights import WEIGHTS, Weights, load_tensors
+from benchmark.engine.weights import Weights, load_tensors
 from benchmark.engine.workspace import check_repeatable
 from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
@@ -21,7 +21,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from benchmark.records.store import Store
+from benchmark.records.store import WEIGHTS, Store
 from benchmark.run import choose_alpha, run_cell
 from handmade import cell_at, write_making
 from invoking import MINI

@@ -13,7 +13,7 @@ README_MODULES = {
     ("tiny-imagenet", "resnet34"): "layer3.5.conv2",
     ("tiny-imagenet", "wrn-34"): "block1.layer.2.conv2",
 }
-"""README.md, "non-robust-critical module": the layer to fine-tune, by dataset and network."""
+"""The layer to fine-tune by dataset and network, "non-robust-critical module" in its README.md."""
 
 
 def readme_module(dataset: str, arch: str) -> str | None:

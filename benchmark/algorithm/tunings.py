@@ -157,7 +157,7 @@ class Finetune:
 
     @property
     def selects_on(self) -> str:
-        """The data that choose epoch and alpha: `test` or `hold-out`."""
+        """The data that choose epoch and alpha, `test` or `hold-out`."""
         return self.protocol.selects_on
 
     @property

@@ -16,7 +16,7 @@ from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import Arch, arch, key_name
-from benchmark.records.cells import PART, Cell
+from benchmark.records.cells import Cell, Part
 from benchmark.records.files import Frozen
 from benchmark.records.records import Sha256
 
@@ -52,7 +52,6 @@ def _network(name: str) -> None:
         arch(name)
 
 
-Name = Annotated[str, Field(pattern=f"^{PART}$")]
 MethodName = Annotated[str, _known_to(method)]
 Line = Annotated[str, Field(pattern=r"^\S([^\n]*\S)?$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -70,7 +69,7 @@ class CheckpointEntry(Frozen):
     (bytes) are None where they are not known.
     """
 
-    name: Name
+    name: Part
     dataset: Annotated[str, _known_to(dataset_info)]
     arch: Annotated[str, _known_to(_network)]
     method: MethodName | None = None
@@ -102,12 +101,14 @@ class CheckpointEntry(Frozen):
         if self.mirrors and self.kind is not FileSource.URL:
             raise ValueError("only an address has mirrors")
         if self.kind is FileSource.PATH:
+            if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", self.source):
+                raise ValueError(f"source begins with {scheme[0]}; https: and http: are right")
             path = PurePosixPath(self.source)
             if path.is_absolute() or ".." in path.parts or path.name != self.file:
                 raise ValueError(f"source '{self.source}' is no path below the registry to {self.file}")
         for address in self.mirrors:
             if not _is_address(address):
-                raise ValueError(f"mirror '{address}' is no http address")
+                raise ValueError(f"mirror '{address}' is no http or https address")
         if self.cell is not None:
             made = Cell.parse(self.cell)
             stands_for = made.method if made.is_base else None

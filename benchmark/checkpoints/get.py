@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import refuse_other_content
 from benchmark.checkpoints.registry import path_of, verified_file
@@ -21,6 +19,7 @@ from benchmark.data.get.sha256sums import NAME as SUMS
 from benchmark.data.get.sha256sums import read_sums, sha256_of, write_sums
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
+from benchmark.records.files import locked
 
 
 def get_checkpoint(
@@ -104,7 +103,7 @@ def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
 def _placed(target: Path) -> Iterator[Path]:
     """A path to write to under a lock; what stands there afterwards becomes `target` in one rename."""
     folder = target.parent
-    with writing(folder), FileLock(_lock(target)), staging(folder, target.name) as part:
+    with writing(folder), locked(_lock(target)), staging(folder, target.name) as part:
         yield (path := part / target.name)
         if path.exists():
             path.replace(target)
@@ -114,7 +113,7 @@ def _accept(target: Path, accepted: Sequence[str]) -> None:
     """Note the hash of the file at `target` as accepted, if it is one of these."""
     found = sha256_of(target)
     if found in accepted:
-        with writing(target.parent), FileLock(_lock(target.with_name(SUMS))):
+        with writing(target.parent), locked(_lock(target.with_name(SUMS))):
             write_sums(target.parent, (read_sums(target.parent) or {}) | {target.name: found})
 
 

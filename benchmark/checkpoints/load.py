@@ -1,9 +1,9 @@
 """Reading a checkpoint file without running code, as the state dict of one network.
 
-A torch file is read by `torch.load(weights_only=True)` and by nothing else, so it is as safe as that
-is: torch before 2.10 has known holes there (CVE-2025-32434, CVE-2026-24747). TorchScript and tar
-archives are refused before torch sees them. Nothing is read at all while the environment tells torch to
-unpickle freely (`UNSAFE`): whatever else uses torch in such a process runs what files say.
+A torch file is read by `torch.load(weights_only=True)` and nothing else (`objects.py`), so it is as
+safe as that is: torch before 2.10 has known holes there (CVE-2025-32434, CVE-2026-24747). TorchScript
+and tar archives are refused before torch sees them. Nothing is read at all while the environment tells
+torch to unpickle freely (`UNSAFE`): whatever else uses torch in such a process runs what files say.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from benchmark.checkpoints.mismatch import (
@@ -29,6 +29,7 @@ from benchmark.checkpoints.mismatch import (
     shapes_of,
     stored_constants,
 )
+from benchmark.checkpoints.objects import conversion, read_plain
 from benchmark.checkpoints.unwrap import FileTensors, quoted
 from benchmark.errors import UserError
 from benchmark.records.specs import Spec
@@ -102,6 +103,7 @@ def load_checkpoint(
     file.leave_out(left_out)
     left_out += file.rename(network.keys(), drop)
     file.add_counters(network)
+    file.take_aliases(network)
     if problem := shape_mismatch(shapes_of(file.tensors), shapes_of(network)):
         raise UserError(f"'{path}' does not fit the network: {problem}")
     if problem := other_normalization(constants, model):
@@ -139,9 +141,20 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             start = file.read(512)
             _check_start(path, start)
+            _check_memory(path, path.stat().st_size)
             return start + file.read()
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
+
+
+def _check_memory(path: Path, size: int) -> None:
+    """Raise `UserError` if the `size` bytes to be read of the file are more than what is free."""
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise UserError(
+            f"'{path}' is damaged or too large: it has {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of "
+            "memory are free"
+        )
 
 
 def _check_start(path: Path, start: bytes) -> None:
@@ -175,13 +188,13 @@ def _unpickled(path: Path, content: bytes) -> Any:
             _check_archive(path, content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle's protocol
-            # From memory: torch before 2.6 tries files on disk as tar archives first, unsafely.
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return read_plain(content)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)", str(error))
-        raise UserError(_holds_code(path, f" ({name[1]})" if name else "")) from error
+        what = f" ({ascii(name[1])[1:-1]})" if name else ""
+        raise UserError(_holds_code(path, what, content)) from error
     except Exception as error:  # a damaged file can raise anything
         reason = next(iter(str(error).splitlines()), "")[:160] or type(error).__name__
         raise UserError(f"'{path}' is damaged or not whole ({reason}); fetch it again") from error
@@ -194,9 +207,10 @@ def _check_archive(path: Path, content: bytes) -> None:
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = {name.rpartition("/")[2] for name in archive.namelist()}
+        _check_memory(path, sum(member.file_size for member in archive.infolist()))
         damaged = archive.testzip()
     if "constants.pkl" in names:
-        raise UserError(_holds_code(path, " (TorchScript)"))
+        raise UserError(_holds_code(path, " (TorchScript)", b""))
     if "data.pkl" not in names:
         raise UserError(f"'{path}' is a zip archive, but none of torch.save")
     if damaged is not None:
@@ -206,8 +220,10 @@ def _check_archive(path: Path, content: bytes) -> None:
         )
 
 
-def _holds_code(path: Path, what: str) -> str:
+def _holds_code(path: Path, what: str, content: bytes) -> str:
+    command = conversion(path, content)
     return (
         f"'{path}' holds Python code or objects{what}, which are not run; export the state dict with "
         "torch.save(model.state_dict(), ...) or safetensors"
+        + (f", or without the code that wrote it: {command}" if command else "")
     )

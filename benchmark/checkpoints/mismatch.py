@@ -7,6 +7,7 @@ trained with others.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmark.checkpoints.unwrap import COUNTER
 from benchmark.data import DATASETS
 from benchmark.data.info import CIFAR10
 from benchmark.models import FAMILIES, WIDEST, build
@@ -24,7 +26,7 @@ Shapes = dict[str, tuple[int, ...]]
 UNUSED = "sub_block1."
 """A second first stage that yaodongyu/TRADES's WideResNet builds, and saves, but never calls."""
 
-SHOWN = 3
+SHOWN = 4
 """How many differences are named."""
 
 ALIKE = 0.9
@@ -56,10 +58,45 @@ def shape_mismatch(file: Shapes, network: Shapes) -> str | None:
     names = [name for name in {**network, **file} if file.get(name) != network.get(name)]
     if not names:
         return None
-    parts = [_difference(name, file.get(name), network.get(name)) for name in names[:SHOWN]]
-    if len(names) > SHOWN:
-        parts.append(f"and {len(names) - SHOWN} more")
-    return "; ".join([*parts, *_hints(file, network)])
+    theirs = [name for name in names if name not in network]
+    ours = [name for name in names if name in network]
+    shown = ours[: max(SHOWN // 2, SHOWN - len(theirs))]  # of both sides, where both have some
+    shown += theirs[: SHOWN - len(shown)]
+    parts = [_difference(name, file.get(name), network.get(name)) for name in shown]
+    if len(names) > len(shown):
+        parts.append(f"and {len(names) - len(shown)} more")
+    return "; ".join([*parts, *(_naming(file, network) or _hints(file, network))])
+
+
+def _naming(file: Shapes, network: Shapes) -> list[str]:
+    """What would mend names, where most share a front or all shapes are the network's; else nothing."""
+    split = ((name[: dot + 1], name[dot + 1 :]) for name in file for dot in _dots(name))
+    fronts = Counter(front for front, inside in split if inside in network)
+    front = max(fronts, key=lambda each: fronts[each], default="")
+    odd = [name for name in file if not name.startswith(front)]
+    if odd and not file.keys() & network.keys():
+        hint = f"all but {', '.join(map(repr, odd[:SHOWN]))} begin with {front!r}"
+        flags = sorted({f"`--drop {name.partition('.')[0]}{'.' * ('.' in name)}`" for name in odd})
+        rest = {name.removeprefix(front): file[name] for name in file.keys() - set(odd)}
+        if _weights(rest) == _weights(network) and all(re.fullmatch(r"[\w.]+", name) for name in odd):
+            hint += f"; {' '.join(flags)} would make it fit"
+        return [hint]
+    theirs, ours = (_weights(shapes) for shapes in (file, network))
+    if theirs.keys() != ours.keys() and list(theirs.values()) == list(ours.values()):
+        one, other = next(pair for pair in zip(theirs, ours, strict=True) if pair[0] != pair[1])
+        return [
+            f"the same shapes are there in the same order: {one!r} may be {other!r}; rename them so"
+        ]
+    return []
+
+
+def _dots(name: str) -> list[int]:
+    return [place for place, letter in enumerate(name) if letter == "."]
+
+
+def _weights(shapes: Shapes) -> Shapes:
+    """All but the counters, which may be missing."""
+    return {name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)}
 
 
 def _difference(name: str, file: tuple[int, ...] | None, network: tuple[int, ...] | None) -> str:

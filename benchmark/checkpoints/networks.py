@@ -68,10 +68,11 @@ def normalised(info: DatasetInfo, how: str) -> DatasetInfo:
                 f"normalization '{how}' is none of {known}, nor mean/std such as 0.5/0.25"
             ) from error
     mean, std = (v * info.channels if len(v) == 1 else v for v in (mean, std))
-    if not len(mean) == len(std) == info.channels or not all(0 < value < 100 for value in std):
+    ordinary = all(abs(value) < 100 for value in mean) and all(0 < value < 100 for value in std)
+    if not len(mean) == len(std) == info.channels or not ordinary:
         raise UserError(
             f"normalization '{how}': {info.label} needs {info.channels} means and as many positive "
-            "standard deviations"
+            "standard deviations, all below 100"
         )
     return replace(info, mean=mean, std=std)
 

@@ -9,7 +9,6 @@ kept in `SHA256SUMS` beside the file. No torch.
 import difflib
 import functools
 import os
-import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmark.data.get.sha256sums import known_sha256, read_sums
 from benchmark.errors import UserError, first_problem
 from benchmark.models import key_name
 from benchmark.records.checkout import shipped
+from benchmark.records.files import at_home, read_toml
 
 FILE = "checkpoints.toml"
 VARIABLE = "BENCHMARK_CHECKPOINTS"
@@ -65,7 +65,7 @@ def registry(path: Path | None = None) -> dict[str, CheckpointEntry]:
 def registry_file() -> Path:
     """The registry in use: the one in `VARIABLE`, else the shipped one."""
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else shipped(FILE)
+    return at_home(named) if named else shipped(FILE)
 
 
 def checkpoint(name: str) -> CheckpointEntry:
@@ -163,12 +163,7 @@ def how_to_get(checkpoint: CheckpointEntry) -> str:
 @functools.cache
 def _registry(path: Path) -> Mapping[str, CheckpointEntry]:
     """The entries of the registry at `path`, read once per process."""
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read '{path}' ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not TOML: {error}") from error
+    content = read_toml(path, "registry")
     entries = content.pop("checkpoint", [])
     if content.pop("schema_version", None) != SCHEMA_VERSION:
         raise UserError(f"'{path}' does not say schema_version = {SCHEMA_VERSION}")

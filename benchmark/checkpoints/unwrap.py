@@ -4,6 +4,7 @@ Published checkpoints of one network differ in what stands around the weights: a
 beside them, `module.` of `nn.DataParallel`, counters that old torch did not have. Every step is noted.
 """
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
@@ -23,10 +24,13 @@ ENTRIES = (
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.", "1.")
 """What wrappers put before every name: DataParallel, torch.compile, nn.Sequential(Normalize, model)."""
 
+ALIASES = {"downsample": "shortcut", "fc": "linear"}
+"""Parts of names in torchvision's ResNets, and what the networks of this suite call the same."""
+
 LEVELS = 4
 """How deep dicts in dicts are followed."""
 
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -124,6 +128,20 @@ class FileTensors:
             if not shared:
                 break
             self.remove_prefix(shared[0])
+        front = os.path.commonprefix([*self.tensors]).rpartition(".")[0] + "."  # noqa: RUF071
+        inside = {name.removeprefix(front) for name in self.tensors}
+        if inside & network and not self.tensors.keys() & network:
+            self.remove_prefix(front)
+
+    def take_aliases(self, network: Mapping[str, Tensor]) -> None:
+        """Rename by `ALIASES`, if every name and shape is then the network's."""
+        names = {n: ".".join(ALIASES.get(part, part) for part in n.split(".")) for n in self.tensors}
+        found = {names[name]: tensor.shape for name, tensor in self.tensors.items()}
+        right = {name: like.shape for name, like in network.items()}
+        if self.tensors.keys() != right.keys() and found == right and len(found) == len(names):
+            self.tensors = {names[name]: tensor for name, tensor in self.tensors.items()}
+            told = " and ".join(f"{one} to {other}" for one, other in ALIASES.items())
+            self.notes.append(f"renamed {told}, from torchvision's names; compare the clean accuracy")
 
     def add_counters(self, network: Mapping[str, Tensor]) -> None:
         """Add zeros for the counters that batch normalisations did not have before torch 0.4.1."""
@@ -131,12 +149,12 @@ class FileTensors:
             name: torch.zeros(like.shape, dtype=like.dtype, device="cpu")
             for name, like in network.items()
             if name not in self.tensors
-            and name.endswith(_COUNTER)
-            and name.removesuffix(_COUNTER) + "running_var" in self.tensors
+            and name.endswith(COUNTER)
+            and name.removesuffix(COUNTER) + "running_var" in self.tensors
         }
         if missing:
             self.tensors |= missing
-            self.notes.append(f"set {len(missing)} {_COUNTER} to zero, absent as before torch 0.4.1")
+            self.notes.append(f"set {len(missing)} {COUNTER} to zero, absent as before torch 0.4.1")
 
     def converted(self, network: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Copies of the tensors in the network's order and types; names and shapes agree already.

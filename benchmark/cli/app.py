@@ -14,7 +14,7 @@ from benchmark.cli.evaluate import evaluate
 from benchmark.cli.evidence import evidence
 from benchmark.cli.figures import add_figure_commands
 from benchmark.cli.leaderboard import leaderboard_command
-from benchmark.cli.options import command
+from benchmark.cli.options import OneLine, command, show
 from benchmark.cli.submit import submit
 from benchmark.cli.tables import add_table_commands
 from benchmark.data import DATASETS
@@ -28,6 +28,7 @@ from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 
 app = typer.Typer(
+    cls=OneLine,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -79,9 +80,9 @@ def list_names() -> None:
     plugins |= {name: f"loaded from {plugin.source}" for name, plugin in LOADED.items()}
     sections |= {"plug-ins": plugins} if plugins else {}
     for title, names in sections.items():
-        typer.echo(title)
+        show(title)
         for name, summary in names.items():
-            typer.echo(f"  {name:<31} {summary}")
+            show(f"  {name:<31} {summary}")
 
 
 app.command("evaluate", rich_help_panel="Cells")(evaluate)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from filelock import FileLock
 
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.cli.options import (
@@ -12,9 +11,11 @@ from benchmark.cli.options import (
     LimitOption,
     Places,
     ThreadsOption,
+    begin,
     command,
     limited_evaluations,
     say,
+    show,
     write_result,
 )
 from benchmark.cli.progress import working_on
@@ -22,6 +23,7 @@ from benchmark.cli.work import MEGABYTES
 from benchmark.errors import UserError
 from benchmark.jobs.tasks import cores
 from benchmark.records.cells import Cell
+from benchmark.records.files import inside, locked
 from benchmark.report.bf16 import EMULATED, as_json, as_table, changes_path, read_changes
 from benchmark.report.tables.render import markdown, text
 
@@ -82,7 +84,7 @@ def bf16(
             own = cell_model(cell, places.store)
         _add(Comparison(own, cell, evaluation, places.store, on), places.data_dir)
     if measured := read_changes(places.results):
-        typer.echo(text(as_table(measured)))
+        show(text(as_table(measured)))
     else:
         say(f"nothing in '{changes_path(places.results)}'; name a KEY or a --checkpoint to measure")
 
@@ -90,15 +92,15 @@ def bf16(
 def _add(comparison: "Comparison", data_dir: Path) -> None:
     """Measure and file what is not on file."""
     store = comparison.store
-    store.check_writable(MEGABYTES)
+    begin(store, MEGABYTES)
     with working_on(comparison.cell.key) as progress, store.lock(comparison.cell):
-        if comparison.is_among(read_changes(store.results)):
-            return
-        found = comparison.measure(data_dir, progress)
-        with FileLock(store.artifacts / "bf16.lock"):
-            measured = (*read_changes(store.results), found)
-            path = changes_path(store.results)
-            write_result(path, as_json(measured))
-            write_result(path.with_suffix(".md"), markdown(as_table(measured)).encode())
+        if not comparison.is_among(read_changes(store.results)):
+            found = comparison.measure(data_dir, progress)
+            with locked(inside(store.artifacts / "bf16.lock", store.artifacts)):
+                measured = (*read_changes(store.results), found)
+                path = changes_path(store.results)
+                write_result(path, as_json(measured), store.results)
+                table = markdown(as_table(measured)).encode()
+                write_result(path.with_suffix(".md"), table, store.results)
         for journal in comparison.journals.values():
             journal.remove()

@@ -14,7 +14,7 @@ from benchmark.cli.options import (
     say,
 )
 from benchmark.cli.scope import Scope, scale_of
-from benchmark.cli.work import EvaluationsOption, Work, finish, show_states, show_values
+from benchmark.cli.work import EvaluationsOption, Work, finishing, show_states, show_values
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.plans.states import without_plugins
@@ -40,9 +40,8 @@ def run(
     cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
     for cell in cells:
         Plan.of(cell, chosen)
-    failures = work.make(cells, chosen)
-    show_values(work.store, chosen, cells)
-    finish(failures)
+    with finishing(work.make(cells, chosen)):
+        show_values(work.store, chosen, cells)
 
 
 @command

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from benchmark.checkpoints.registry import checkpoint, registry
-from benchmark.cli.options import PrecisionOption, ResultsOption, command, listed, say, write_result
+from benchmark.cli.options import (
+    PrecisionOption,
+    ResultsOption,
+    command,
+    listed,
+    say,
+    show,
+    write_result,
+)
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, arguments
@@ -105,7 +113,7 @@ def check(
             )
         if format is not CheckFormat.TEXT:
             raise UserError(f"--published prints text only; leave --format {format} out")
-        typer.echo(published_text(published()), nl=False)
+        show(published_text(published()), nl=False)
         return
     if accept and only is not None:
         raise UserError("--accept keeps all verdicts of a scale; leave --only out")
@@ -124,9 +132,10 @@ def check(
     if (before := read_accepted(results, shown.name)) is not None:
         worse = regressions(before, findings, only)
         shown = replace(shown, accepted=str(path), regressions=tuple(worse))
-    typer.echo(CHECK_FORMATS[format](shown), nl=False)
     if accept:
-        write_result(path, accepted_bytes(accepting(shown.name, findings)))
+        write_result(path, accepted_bytes(accepting(shown.name, findings)), results)
+    show(CHECK_FORMATS[format](shown), nl=False)
+    if accept:
         say(f"accepted: {path}" + (f", with {len(worse)} that got worse" if worse else ""))
     elif worse:
         say(f"got worse: {', '.join(each.id for each in worse)}")

@@ -9,7 +9,15 @@ from tabulate import tabulate
 
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.registry import FileState, checkpoint, file_state, path_of, registry
-from benchmark.cli.options import ArtifactsOption, DataOption, ResultsOption, command, say, write_result
+from benchmark.cli.options import (
+    ArtifactsOption,
+    DataOption,
+    ResultsOption,
+    command,
+    say,
+    show,
+    write_result,
+)
 from benchmark.cli.progress import Unit, getting
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell
@@ -37,10 +45,10 @@ def list_checkpoints(data_dir: DataOption = Path("data")) -> None:
     rows = [_row(entry, file_state(entry, data_dir)) for entry in entries]
     align = ("left", "left", "right", "right", "right")
     lines = tabulate(rows, heads, "plain", disable_numparse=True, colalign=align).splitlines()
-    typer.echo(lines[0])
+    show(lines[0])
     for entry, line in zip(entries, lines[1:], strict=True):
-        typer.echo(line)
-        typer.echo("\n".join(wrapped(_what(entry), indent, indent)))
+        show(line)
+        show("\n".join(wrapped(_what(entry), indent, indent)))
     say("Std and AA (AutoAttack) are what was published, in percent, AA at the eps of the entry.")
 
 
@@ -77,7 +85,7 @@ def get(
             path = get_checkpoint(entry, data_dir, copy=file, accepted=accepted, progress=progress)
         where = "in the repository" if entry.kind is FileSource.PATH else "in place"
         already = " already" if before is FileState.VERIFIED else ""
-        typer.echo(f"{entry.name}: {where}{already}, verified: {path}")
+        show(f"{entry.name}: {where}{already}, verified: {path}")
         if accepted and before is not FileState.VERIFIED:
             say(f"{entry.name}: its sha256 was accepted by you; {path.with_name('SHA256SUMS')} says so")
 
@@ -104,7 +112,7 @@ def verify(
     wrong = False
     for entry in chosen:
         try:
-            typer.echo(f"{entry.name}: {_verified(entry, data_dir, results)}")
+            show(f"{entry.name}: {_verified(entry, data_dir, results)}")
         except UserError as error:
             say(f"error: {entry.name}: {error}")
             wrong = True
@@ -142,7 +150,7 @@ def export_cell(
     )
     write_result(path, made.content)
     write_result(card, made.card.encode())
-    typer.echo(toml_block(made.entry), nl=False)
+    show(toml_block(made.entry), nl=False)
     beside = f"a registry in '{path.parent}', and into another with the path from there as its source"
     say(f"wrote {path} and {card}; the table above goes into {'the registry' if source else beside}")
 
@@ -156,7 +164,7 @@ def show_card(
     """Print the model card of a checkpoint that this suite made, from its entry and its records."""
     from benchmark.jobs.export import card
 
-    typer.echo(card(checkpoint(name), Store(results, Path())), nl=False)
+    show(card(checkpoint(name), Store(results, Path())), nl=False)
 
 
 def _row(entry: CheckpointEntry, here: FileState) -> list[str]:

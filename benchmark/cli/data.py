@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import DataOption, ThreadsOption, command, say
+from benchmark.cli.options import DataOption, ThreadsOption, command, say, show
 from benchmark.cli.progress import Unit, getting
 from benchmark.data import dataset_info, load
 from benchmark.data.get.archives import Archive
@@ -36,8 +36,8 @@ def list_data(data_dir: DataOption = Path("data")) -> None:
         size = "size not known" if archive.size is None else f"{archive.size:,} bytes"
         there = "there" if (data_dir / archive.file).exists() else "not there"
         where = "would go to" if status.state is Availability.MISSING else "in"
-        typer.echo(f"{'':35}{where} {status.folder}")
-        typer.echo(f"{'':35}archive {archive.file}, {size}, md5 {archive.md5}, {there}")
+        show(f"{'':35}{where} {status.folder}")
+        show(f"{'':35}archive {archive.file}, {size}, md5 {archive.md5}, {there}")
 
 
 @app.command()
@@ -50,7 +50,7 @@ def get(
     for name, entry in {name: archived(name) for name in names}.items():
         status = entry.status(data_dir)
         if status.state is Availability.PRESENT:
-            typer.echo(f"{name}: already in {status.folder} ({status.note})")
+            show(f"{name}: already in {status.folder} ({status.note})")
             continue
         if isinstance(entry, Cifar):
             entry.verify(data_dir)  # says what is wrong before anything is downloaded
@@ -83,6 +83,8 @@ def import_data(
         )
     if not path.exists():
         raise UserError(f"'{path}' is not there; name {archive.file} or the folder that it unpacks to")
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"'{path}' is neither a plain file nor a folder; name one of them")
     if path.is_file() and (found := hash_of(path, "md5")) != archive.md5:
         refuse_unless(accepted, found, archive.md5, "md5", archive, path)
     _place(name, path, data_dir, accepted)
@@ -106,7 +108,7 @@ def accept(
     if not cifar.present(entry.info, data_dir):
         raise UserError(f"{entry.info.label} is not complete under '{data_dir}'")
     cifar.accept(entry.info, data_dir, content)
-    typer.echo(f"{name}: {cifar.verify(entry.info, data_dir)}")
+    show(f"{name}: {cifar.verify(entry.info, data_dir)}")
 
 
 @app.command()
@@ -129,7 +131,7 @@ def generate(
     folder, seed = generated_folder(data_dir, info), corruption_seed(info)
     with getting(Unit.COPIES) as progress:
         write_files(images, folder, name, seed=seed, threads=threads or cores(), progress=progress)
-    typer.echo(f"{name}: 19 corruptions of {len(images):,} images in {folder}")
+    show(f"{name}: 19 corruptions of {len(images):,} images in {folder}")
 
 
 @app.command()
@@ -153,7 +155,7 @@ def verify(
             try:
                 if (note := check()) is None:
                     continue
-                typer.echo(f"{what}: {note}")
+                show(f"{what}: {note}")
             except UserError as error:
                 say(f"error: {error}")
                 wrong = True
@@ -169,7 +171,7 @@ def verify(
 
 
 def _show(name: str, state: Availability, title: str, note: str) -> None:
-    typer.echo(f"{name:<23}{state.value:<12}{title}{': ' if note else ''}{note}")
+    show(f"{name:<23}{state.value:<12}{title}{': ' if note else ''}{note}")
 
 
 def _place(name: str, source: Path, directory: Path, accepted: list[str]) -> None:
@@ -177,7 +179,7 @@ def _place(name: str, source: Path, directory: Path, accepted: list[str]) -> Non
     with getting(Unit.IMAGES) as progress:
         entry.place(source, directory, accepted, progress)
     status = entry.status(directory)
-    typer.echo(f"{name}: in {status.folder} ({status.note})")
+    show(f"{name}: in {status.folder} ({status.note})")
 
 
 def _verify_file(archive: Archive, file: Path) -> str | None:

@@ -11,10 +11,12 @@ from benchmark.cli.options import (
     Computing,
     LimitOption,
     Places,
+    begin,
     command,
     limited_evaluations,
     listed,
     say,
+    show,
 )
 from benchmark.cli.progress import working_on
 from benchmark.data import dataset_info
@@ -123,7 +125,7 @@ def evaluate(
     store = places.store
     torch.set_num_threads(computing.threads or cores())
     use(asked(computing.precision, computing.compiled))
-    store.check_writable(10)
+    begin(store, 10)
     with working_on(own.cell(own.name or own.file_name).key) as progress:
         evaluated = evaluate_model_file(
             own,
@@ -136,7 +138,7 @@ def evaluate(
     for note in evaluated.notes:
         say(f"{own.weights.name}: {note}")
     for record in evaluated.records.values():
-        typer.echo(f"{evaluated.cell.key}  {summary(store, record)}")
+        show(f"{evaluated.cell.key}  {summary(store, record)}")
         for remark in record.remarks:
             if remark not in evaluated.notes:
                 say(f"{record.evaluation}: {remark}")

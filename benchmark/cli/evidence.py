@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.figures import CHEAPEST
-from benchmark.cli.options import command, say
+from benchmark.cli.options import begin, command, say, show
 from benchmark.cli.progress import display
 from benchmark.cli.scope import FromOption, ScaleOption, Scope
-from benchmark.cli.work import MEGABYTES, CollectOption, Work, finish
+from benchmark.cli.work import MEGABYTES, CollectOption, Work, finishing
 from benchmark.errors import UserError
 from benchmark.jobs.evidence import EvidenceFile
 from benchmark.jobs.pool import sweep
@@ -56,12 +56,15 @@ def evidence(
         if not (collect or failed & {cell.key, cell.base.key} or file.has(cell))
     ]
     if tasks:
-        work.store.check_writable(MEGABYTES)
+        from benchmark.jobs.worker import refuse_missing
+
         options = dataclasses.replace(work.options(chosen), make=file.measure)
+        refuse_missing(tasks, chosen, options)
+        begin(work.store, MEGABYTES)
         with display(1, len(tasks)) as shown:
             failures += sweep(tasks, chosen, options, 1, shown)
-    _show(file, own)
-    finish(failures)
+    with finishing(failures):
+        _show(file, own)
 
 
 def _show(file: EvidenceFile, seeds: list[int]) -> None:
@@ -70,7 +73,7 @@ def _show(file: EvidenceFile, seeds: list[int]) -> None:
     if found is None:
         say(f"no evidence at scale '{file.scale.stem}'; leave out --collect to measure it")
         return
-    typer.echo(text(found))
+    show(text(found))
     for reason in stale.values():
         say(f"stale: {reason}")
     measured = {each.seed for each in found.seeds}

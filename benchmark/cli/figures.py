@@ -4,9 +4,9 @@ import dataclasses
 
 import typer
 
-from benchmark.cli.options import command, say, write_result
+from benchmark.cli.options import command, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown
-from benchmark.cli.work import CollectOption, Work, finish
+from benchmark.cli.work import CollectOption, Work, finishing
 from benchmark.report.figures import FIGURES
 from benchmark.report.view import View
 
@@ -35,15 +35,12 @@ def _add(app: typer.Typer, name: str) -> None:
             scope.chosen(precision=work.precision), evaluations=spec.evaluations or CHEAPEST
         )
         chosen = as_shown(chosen, spec.cells(chosen), name)
-        failures = work.make(scope.matching(spec.cells(chosen)), chosen, collect=collect)
-        if any(failure.user for failure in failures):
-            finish(failures)
-        own = "" if scope.seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
-        path = work.results / "figures" / f"{name}-{chosen.stem}{own}"
-        picture = spec.build(View(work.store, chosen))
-        drawn = picture.files()
-        for suffix, content in drawn.items():
-            write_result(path.with_name(f"{path.name}.{suffix}"), content)
-        typer.echo(picture.caption)
-        say(f"written to {path}.{{{','.join(drawn)}}}")
-        finish(failures)
+        cells = scope.matching(spec.cells(chosen))
+        path = work.results / "figures" / f"{name}-{chosen.stem}{scope.suffix(chosen)}"
+        with finishing(work.make(cells, chosen, collect=collect), cells):
+            picture = spec.build(View(work.store, chosen))
+            drawn = picture.files()
+            for suffix, content in drawn.items():
+                write_result(path.with_name(f"{path.name}.{suffix}"), content, work.results)
+            show(picture.caption)
+            say(f"written to {path}.{{{','.join(drawn)}}}")

@@ -1,6 +1,5 @@
 """`python -m benchmark leaderboard`: the leaderboard from the records, as JSON, Markdown and HTML."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +7,11 @@ from typing import Annotated
 import typer
 
 from benchmark.checkpoints.registry import registry
-from benchmark.cli.options import ResultsOption, command, say
+from benchmark.cli.options import ResultsOption, command, say, show
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
 from benchmark.records.cells import OWN, ScaleName
-from benchmark.records.files import read_if_there, write_atomically
+from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.store import Store
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
 from benchmark.report.leaderboard.markdown import markdown
@@ -100,7 +99,7 @@ def leaderboard_command(
         return
     _write(files, results)
     for path in files:
-        typer.echo(str(path))
+        show(str(path))
 
 
 def _write(files: Mapping[Path, bytes], results: Path) -> None:
@@ -108,11 +107,13 @@ def _write(files: Mapping[Path, bytes], results: Path) -> None:
 
     Raises `UserError`, with all old files in place, where one cannot be written.
     """
+    for path in files:
+        inside(path, results)
     if folders := [path for path in files if path.is_dir()]:
         raise UserError(f"'{folders[0]}' is a folder; move it away, or name another tree by --results")
     try:
-        with tempfile.TemporaryDirectory(prefix=".leaderboard-", dir=results) as staging:
-            staged = {Path(staging, path.name): path for path in files}
+        with staging(results) as folder:
+            staged = {folder / path.name: path for path in files}
             for part, path in staged.items():
                 write_atomically(part, files[path])
             for part, path in staged.items():

@@ -2,18 +2,24 @@
 
 import dataclasses
 import inspect
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, system_problem
 from benchmark.evaluation.first import FIRST, limited
 from benchmark.plugins import load_all
-from benchmark.records.files import write_atomically
+from benchmark.records.checkout import unnamed
+from benchmark.records.files import at_home, sweep, write_atomically
+from benchmark.records.ranges import MOST_THREADS
 from benchmark.records.store import Store
+from benchmark.text import line, printable
 
 HOW, PLACES = "How to work", "Places"
 ThreadsOption = Annotated[
@@ -21,6 +27,7 @@ ThreadsOption = Annotated[
     typer.Option(
         "--threads",
         min=1,
+        max=MOST_THREADS,
         rich_help_panel=HOW,
         help="Threads per process. Default: the scale's. Other values may change the last bits.",
     ),
@@ -83,6 +90,7 @@ LimitOption = Annotated[
         "--limit",
         metavar="N",
         min=1,
+        max=999_999_999,
         help="Evaluate on the first N test images only. The records and columns are named so and are "
         "never taken for whole ones.",
     ),
@@ -125,7 +133,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     """Turn `function` into a command for typer.
 
     A parameter that is a dataclass becomes the flags that its fields are. `--plugin` is a flag of every
-    command. Errors that a user can mend become one line and exit code 2.
+    command. `~` in paths is the home folder. What killed processes left in the trees is removed first.
     """
     signature = inspect.signature(function)
     groups: dict[str, Any] = {}
@@ -148,21 +156,55 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def wrapper(**given: Any) -> None:
         plugins = given.pop("plugin") or ()
+        given = {name: _at_home(value) for name, value in given.items()}
+        if "artifacts" in given:
+            Store(given["results"], given["artifacts"]).sweep()
+        elif "results" in given:
+            sweep(given["results"])
         for name, group in groups.items():
             values = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
             given[name] = group(**values)
-        try:
-            load_all(plugins)
-            function(**given)
-        except UserError as error:
-            say(f"error: {error}")
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            say("stopped; the same command continues where this one was")
-            raise typer.Exit(130) from None
+        load_all(plugins)
+        function(**given)
 
     wrapper.__signature__ = signature.replace(parameters=flags)  # type: ignore[attr-defined]
     return wrapper
+
+
+def _at_home(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_at_home(each) for each in value]
+    return at_home(value) if isinstance(value, Path) else value
+
+
+class OneLine(TyperGroup):
+    """Commands whose errors are one line on standard error and exit code 2.
+
+    These are what the user can mend, flags included, and what the system refuses, as a full disk does.
+    """
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command, and end the process."""
+        plain = warnings.formatwarning
+        warnings.formatwarning = lambda *said, **more: printable(plain(*said, **more))
+        try:
+            code = super().main(*arguments, **options | {"standalone_mode": False})
+        except (_USAGE, UserError, OSError) as error:
+            code = 2
+            if message := _line(error):  # there is none where the help was asked for
+                say(f"error: {message}")
+        finally:
+            warnings.formatwarning = plain
+        sys.exit(code)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return system_problem(error)
+    return " ".join(error.format_message().split()) if isinstance(error, _USAGE) else str(error)
+
+
+_USAGE = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])  # of all flags that do not fit
 
 
 def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:
@@ -180,15 +222,30 @@ def limited_evaluations(names: Sequence[str], limit: int | None) -> tuple[str, .
     return tuple(name if FIRST in name else limited(name, limit) for name in names)
 
 
+def show(text: str, *, nl: bool = True) -> None:
+    """Write `text` to standard output, and a line end if `nl`; nothing in it controls a terminal."""
+    typer.echo(printable(text), nl=nl)
+
+
 def say(message: str) -> None:
-    """Write `message` to standard error; standard output is for results."""
-    typer.echo(message, err=True)
+    """Write `message`, a line, to standard error; standard output is for results."""
+    typer.echo(line(message), err=True)
 
 
-def write_result(path: Path, content: bytes) -> None:
-    """Write a table or a figure. Raises `UserError` where that is not possible."""
+def begin(store: Store, megabytes: int) -> None:
+    """Refuse a store that cannot take `megabytes` MB; say at once if records will name no commit."""
+    store.check_writable(megabytes)
+    if (why := unnamed()) is not None:
+        say(f"remark: records will name no commit, and `submit` says so of them: {why}")
+
+
+def write_result(path: Path, content: bytes, root: Path | None = None) -> None:
+    """Write a table or a figure, in the tree `root` (None: where the user says).
+
+    Raises `UserError` where that is not possible.
+    """
     try:
-        write_atomically(path, content)
+        write_atomically(path, content, root)
     except OSError as error:
         raise UserError(
             f"cannot write '{path}' ({error.strerror}); name another folder by --results"

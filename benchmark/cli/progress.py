@@ -11,6 +11,7 @@ from rich.table import Column
 
 from benchmark.jobs.tasks import Display
 from benchmark.progress import Progress
+from benchmark.text import line
 
 LINE_EVERY_S = 15.0
 
@@ -40,11 +41,17 @@ class LiveBars:
             counted = [rich.DownloadColumn(), rich.TransferSpeedColumn()]
         note_column = Column(width=44 if wide else 10, no_wrap=True)
         self.progress = rich.Progress(
-            rich.TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
+            rich.TextColumn(
+                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)
+            ),
             rich.BarColumn(bar_width=24 if wide else 8),
             *counted,
             rich.TimeRemainingColumn(compact=True, table_column=Column(min_width=5, no_wrap=True)),
-            *([rich.TextColumn("{task.fields[note]}", table_column=note_column)] if models else []),
+            *(
+                [rich.TextColumn("{task.fields[note]}", markup=False, table_column=note_column)]
+                if models
+                else []
+            ),
             console=console,
             expand=True,
         )
@@ -57,7 +64,7 @@ class LiveBars:
 
     def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None:
         """Show the stage in the bar of the worker, which begins again with a new stage."""
-        title = f"{_short(key)} {stage}" if key else stage
+        title, note = line(f"{_short(key)} {stage}" if key else stage), line(note)
         row = self.rows.get(worker)
         if row is None:
             row = self.rows[worker] = self._row(title)
@@ -65,9 +72,9 @@ class LiveBars:
             self.progress.reset(row, description=title)
         self.progress.update(row, completed=done, total=total or None, note=note)
 
-    def finish(self, worker: int, key: str, cells: int) -> None:
-        """Count a finished base model."""
-        self.progress.advance(self.overall)
+    def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
+        """Count a finished base model, if all of its cells are made."""
+        self.progress.advance(self.overall, not failed)
 
 
 def _short(key: str) -> str:
@@ -103,14 +110,15 @@ class LogLines:
         counted = self.unit.text(done) + (f"/{self.unit.text(total)}" if total else "")
         self._line(f"{title} {counted}{self.unit}{left}{', ' + note if note else ''}")
 
-    def finish(self, worker: int, key: str, cells: int) -> None:
-        """Write how many base models are finished."""
-        self.done += 1
-        self._line(f"{key}  finished (cells: {cells}); base models {self.done}/{self.models}")
+    def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
+        """Write how many base models are finished, with all of their cells."""
+        self.done += not failed
+        what = f"failed (cells: {failed} of {cells})" if failed else f"finished (cells: {cells})"
+        self._line(f"{key}  {what}; base models {self.done}/{self.models}")
 
-    def _line(self, line: str) -> None:
-        elapsed = time.monotonic() - self.started
-        self.console.print(f"[{elapsed:6.0f} s] {line}", markup=False, highlight=False, soft_wrap=True)
+    def _line(self, text: str) -> None:
+        shown = f"[{time.monotonic() - self.started:6.0f} s] {line(text)}"
+        self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """Which cells a command works on: the flags that choose a scale, and what of it is shown."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated
 
 import typer
 
+from baselines import method
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.cli.options import limited_evaluations, listed, say
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
+from benchmark.models import arch, key_name
 from benchmark.plans.named import scale
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import held_out, starting_from
@@ -56,7 +59,34 @@ class Scope:
             help="Seeds instead of the scale's, e.g. 0,1,2; the table is printed, not written.",
         ),
     ] = None
+    archs: Annotated[
+        str | None,
+        typer.Option(
+            "--arch",
+            metavar="LIST",
+            help="Networks instead of the scale's, e.g. vit-mini or timm:resnet18, see `list`; tables "
+            "of one network and the audit show the first. The table is printed, not written.",
+        ),
+    ] = None
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="LIST",
+            help="Adversarial training methods instead of the scale's, e.g. standard; the audit shows "
+            "the first. The table is printed, not written.",
+        ),
+    ] = None
     from_checkpoint: FromOption = None
+
+    def suffix(self, chosen: Scale) -> str:
+        """Return what file names of `chosen` add where flags change which of its models are shown."""
+        flags = {
+            "seeds": (self.seeds, map(str, chosen.seeds)),
+            "arch": (self.archs, chosen.archs),
+            "method": (self.methods, chosen.methods),
+        }
+        return "".join(f".{name}-{'+'.join(own)}" for name, (flag, own) in flags.items() if flag)
 
     def chosen(
         self,
@@ -72,6 +102,10 @@ class Scope:
         `beyond_first` is that of `starting_from`, `precision` that of `in_precision`.
         """
         chosen = in_precision(scale(self.scale), precision)
+        chosen = chosen.with_models(
+            chosen.archs if self.archs is None else tuple(map(key_name, listed(self.archs, arch))),
+            chosen.methods if self.methods is None else listed(self.methods, method),
+        )
         names = chosen.checkpoints
         if self.from_checkpoint is not None:
             if names:
@@ -87,10 +121,12 @@ class Scope:
         chosen = dataclasses.replace(chosen, evaluations=limited_evaluations(wanted, limit))
         if self.seeds is None:
             return chosen
-        parts = self.seeds.split(",")
-        if not all(part.strip().isdecimal() for part in parts):
+        parts = [part.strip() for part in self.seeds.split(",")]
+        if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
             raise UserError(f"--seeds '{self.seeds}' is not a list of whole numbers such as 0,1,2")
-        numbers = tuple(dict.fromkeys(map(int, parts)))
+        numbers = tuple(map(int, parts))
+        if len(set(numbers)) < len(numbers):
+            raise UserError(f"--seeds '{self.seeds}': no seed may be named twice")
         if chosen.checkpoints and (other := [seed for seed in numbers if seed not in chosen.seeds]):
             own = ", ".join(map(str, chosen.seeds))
             raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import ResultsOption, command, say
+from benchmark.cli.options import ResultsOption, command, say, show
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
 from benchmark.plans.scales import Scale
@@ -19,7 +19,7 @@ from benchmark.report.tables.render import summary
 from benchmark.submission.examine import examine
 from benchmark.submission.expected import Expected
 from benchmark.submission.place import SCALES, commands, conflicts, place, sort
-from benchmark.submission.read import RECORDS, Problem, Reading, ResultEntry, grouped, read
+from benchmark.submission.read import RECORDS, Problem, Reading, ResultEntry, grouped, read, visible
 
 
 @command
@@ -85,11 +85,11 @@ def submit(
         place(new, contents, results)
     for entry in new:
         if dry_run:
-            typer.echo(f"would be filed  {entry.cell.key}  {entry.name}")
+            show(f"would be filed  {entry.cell.key}  {entry.name}")
         else:
-            typer.echo(f"filed  {_line(entry, results)}")
+            show(f"filed  {_line(entry, results)}")
     for entry in old:
-        typer.echo(f"already there  {_line(entry, results)}")
+        show(f"already there  {_line(entry, results)}")
     if new and not dry_run:
         say("what is made from records is now out of date; make it again:")
         for command in commands(sorted({entry.cell for entry in new}), expected, results):
@@ -111,17 +111,17 @@ def _check(results: Path, expected: Expected, allow_dirty: bool) -> None:
         cells = len({entry.cell for entry in entries})
         kinds = Counter(type(entry.file).__name__.lower() for entry in entries)
         counts = ", ".join(_many(n, kind) for kind, n in kinds.items())
-        typer.echo(f"{name}: {_many(cells, 'cell')}, {counts}")
+        show(f"{name}: {_many(cells, 'cell')}, {counts}")
     if wrong:
         say(f"{_counted(wrong)} of '{results}'")
         raise typer.Exit(2)
-    typer.echo("nothing is wrong")
+    show("nothing is wrong")
 
 
 def _on_file(results: Path) -> Reading:
     """What the tree holds; its own mistakes are for --check."""
     root = results / RECORDS
-    return read([root]) if any(root.rglob("*.json")) else Reading((), ())
+    return read([root]) if any(path.suffix == ".json" for path in visible(root)) else Reading((), ())
 
 
 # --- scales of one's own ----------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def _on_file(results: Path) -> Reading:
 
 def _filed_scales(results: Path) -> dict[str, Scale]:
     """Scales that were filed with records."""
-    found = [scales.scale(str(path)) for path in sorted((results / SCALES).glob("*.toml"))]
+    found = [scales.scale(str(path)) for path in sorted((results / SCALES).glob("[!.]*.toml"))]
     return {scale.name: scale for scale in found}
 
 

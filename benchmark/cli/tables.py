@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from benchmark.algorithm.tunings import finetune
-from benchmark.cli.options import LimitOption, command, listed, say, write_result
+from benchmark.cli.options import LimitOption, command, listed, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown, without_held_out
-from benchmark.cli.work import CollectOption, EvaluationsOption, Work, finish
+from benchmark.cli.work import CollectOption, EvaluationsOption, Work, finishing
 from benchmark.errors import UserError
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
@@ -74,19 +74,19 @@ def _add(app: typer.Typer, name: str) -> None:
         if not (cells := spec.cells(chosen, finetunes)):
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
         chosen = as_shown(chosen, cells, name, beyond_first=spec.beyond_first)
-        failures = work.make(scope.matching(cells), chosen, collect=collect)
-        store = work.store
-        table = spec.build(View(store, chosen), finetunes)
-        typer.echo(FORMATS[format](table), nl=format is Format.TEXT)
-        refused = any(failure.user for failure in failures)
-        if not refused and scope.seeds is None and evaluations is None and limit is None:
-            shown = "" if finetunes == defaults else f".{'+'.join(finetunes)}"
-            _write(table, store, f"{name}-{chosen.stem}{shown}")
-        finish(failures)
+        cells = scope.matching(cells)
+        with finishing(work.make(cells, chosen, collect=collect), cells):
+            table = spec.build(View(work.store, chosen), finetunes)
+            try:
+                if not scope.suffix(chosen) and evaluations is None and limit is None:
+                    shown = "" if finetunes == defaults else f".{'+'.join(finetunes)}"
+                    _write(table, work.store, f"{name}-{chosen.stem}{shown}")
+            finally:  # last, because a terminal may not take it, and it is shown where no file can be
+                show(FORMATS[format](table), nl=format is Format.TEXT)
 
 
 def _write(table: Table, store: Store, name: str) -> None:
     folder = store.results / "tables"
     for kind, suffix in FILES.items():
-        write_result(folder / f"{name}.{suffix}", FORMATS[kind](table).encode())
+        write_result(folder / f"{name}.{suffix}", FORMATS[kind](table).encode(), store.results)
     say(f"written to {folder / name}.{{{','.join(FILES.values())}}}")

@@ -2,21 +2,23 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from tabulate import tabulate
 
-from benchmark.cli.options import HOW, Computing, Places, say
+from benchmark.cli.options import HOW, Computing, Places, begin, say, show
 from benchmark.cli.progress import display
 from benchmark.engine.precision import asked
 from benchmark.engine.takeover import Takeover
+from benchmark.errors import UserError
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_for
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_state, record_state, supersede_stale
+from benchmark.plans.states import State, cell_states, supersede_stale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables.render import summary
@@ -56,6 +58,7 @@ class Work(Places, Computing):
             "--memory",
             metavar="GIB",
             min=0,
+            max=2**20,
             rich_help_panel=HOW,
             help="Activations a process may hold while it measures criticality. Less takes longer and "
             "changes no number. Default: no limit.",
@@ -77,7 +80,7 @@ class Work(Places, Computing):
         typer.Option(
             "--continue-anyway",
             help="Go on with a training that was begun in another precision, with another number of "
-            "threads or on another machine; the record names both.",
+            "threads or another release of torch; the record names both.",
         ),
     ] = False
 
@@ -114,7 +117,10 @@ class Work(Places, Computing):
             from benchmark.checkpoints.load import refuse_unsafe_environment
 
             refuse_unsafe_environment("a checkpoint")
-        store.check_writable(MEGABYTES)
+        from benchmark.jobs.worker import refuse_missing
+
+        refuse_missing(tasks, scale, options)
+        begin(store, MEGABYTES)
         workers = self.jobs or default_jobs(options.device, options.threads, len(tasks))
         workers = min(workers, len(tasks))
         count = sum(len(task.cells) for task in tasks)
@@ -134,12 +140,11 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
     rows, totals = [], dict.fromkeys(State, 0)
     for cell in cells:
         plan = Plan.of(cell, scale)
-        state = cell_state(store, plan, scale.evaluations)
+        state, records = cell_states(store, plan, scale.evaluations)
         totals[state] += 1
-        records = [record_state(store, plan, name).value for name in scale.evaluations]
-        rows.append([cell.key, state.value, *records])
-    typer.echo(tabulate(rows, ["cell", "state", *scale.evaluations], "plain", disable_numparse=True))
-    typer.echo(", ".join(f"{count} {state}" for state, count in totals.items() if count))
+        rows.append([cell.key, state.value, *(each.value for each in records.values())])
+    show(tabulate(rows, ["cell", "state", *scale.evaluations], "plain", disable_numparse=True))
+    show(", ".join(f"{count} {state}" for state, count in totals.items() if count))
 
 
 def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
@@ -148,17 +153,40 @@ def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
         for name in scale.evaluations:
             record = store.record(cell, name)
             if record is not None:
-                typer.echo(f"{cell.key}  {summary(store, record)}")
+                show(f"{cell.key}  {summary(store, record)}")
                 for remark in record.remarks:
                     say(f"{cell.key}  {name}: {remark}")
 
 
+@contextmanager
+def finishing(failures: Sequence[Failure], cells: Sequence[Cell] = ()) -> Iterator[None]:
+    """Show inside what was made; what failed is listed last, also where showing fails.
+
+    Nothing is shown if a user can mend what failed, or if all of `cells` did: an older table or figure
+    stays in its place.
+    """
+    mendable = any(failure.user for failure in failures)
+    if cells and (mendable or {cell.key for cell in cells} <= {failure.key for failure in failures}):
+        finish(failures)
+    try:
+        yield
+    except (UserError, OSError):
+        _list(failures)
+        raise
+    finish(failures)
+
+
 def finish(failures: Sequence[Failure]) -> None:
-    """Report what failed, each reason once, and end with the exit code for it."""
-    if not failures:
-        return
-    say(f"failed: {len(failures)}")
+    """Say what failed, and end with the exit code for it."""
+    if failures:
+        _list(failures)
+        raise typer.Exit(2 if any(failure.user for failure in failures) else 1)
+
+
+def _list(failures: Sequence[Failure]) -> None:
+    """Say what failed, each reason once."""
+    if failures:
+        say(f"failed: {len(failures)}")
     for message in dict.fromkeys(failure.message for failure in failures):
         keys = [failure.key for failure in failures if failure.message == message]
         say(f"  {', '.join(keys)}: {message}")
-    raise typer.Exit(2 if any(failure.user for failure in failures) else 1)

@@ -8,21 +8,20 @@ the user accepted by `python -m benchmark data accept`.
 
 import hashlib
 import json
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from benchmark.data.cifar_batches import content_sha256, read_split
 from benchmark.data.get.archives import archive
-from benchmark.data.get.download import settle, staging, unpack, verify_archive, writing
+from benchmark.data.get.download import fetch, writing
+from benchmark.data.get.unpack import unpack
 from benchmark.data.images import Dataset, Split
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.records.files import write_atomically
+from benchmark.records.files import locked, write_atomically
 
 ACCEPTED = "accepted.json"
 SIZES = {"train": 50_000, "test": 10_000}
@@ -44,7 +43,7 @@ stand partly in another order, so that it rests on that copy's images and labels
 ones."""
 
 
-_BATCHES = {
+BATCHES = {
     "cifar10": ([f"data_batch_{k}" for k in range(1, 6)], ["test_batch"], "labels"),
     "cifar100": (["train"], ["test"], "fine_labels"),
 }
@@ -66,7 +65,7 @@ def load(info: DatasetInfo, directory: Path) -> Dataset:
 
 def present(info: DatasetInfo, directory: Path) -> bool:
     """Whether every batch of `info` is in `directory`, whatever it holds."""
-    train, test, _ = _BATCHES[info.name]
+    train, test, _ = BATCHES[info.name]
     return all((_folder(info, directory) / name).is_file() for name in train + test)
 
 
@@ -137,27 +136,16 @@ def _official(info: DatasetInfo, directory: Path) -> Dataset | None:
 
 
 def _obtain(info: DatasetInfo, directory: Path) -> None:
-    """Unpack the archive in `directory`, downloaded by torchvision if it is not there."""
+    """Unpack the archive in `directory`, downloaded if it is not there."""
     source = archive(info.name)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / f".{info.name}.lock"):
-            if present(info, directory):
-                return  # another process was faster
-            by_hand = directory / source.file
-            if by_hand.exists():
-                verify_archive(source, by_hand)
-                unpack(source, by_hand, directory)
-                return
-            with staging(directory, f"{info.name}-download") as part:
-                _torchvision(info)(part, train=True, download=True)
-                settle(part / source.gives, directory / source.gives)
-    except (OSError, RuntimeError, HTTPException) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        with writing(directory), locked(directory / f".{info.name}.lock"):
+            if not present(info, directory):  # another process may have been faster
+                unpack(source, fetch(source, directory), directory)
+    except UserError as error:
         raise UserError(
-            f"{info.label} is not complete under '{directory}' and cannot be downloaded ({reason}); "
-            f"put the official {source.file} ({source.urls[0]}, md5 {source.md5}) there or name "
-            "another folder by --data-dir"
+            f"{info.label} is not complete under '{directory}': {error}; or name another folder by "
+            "--data-dir"
         ) from error
 
 
@@ -205,7 +193,7 @@ def _accepted(folder: Path) -> str | None:
 
 
 def _read(info: DatasetInfo, directory: Path) -> tuple[Split, Split]:
-    *splits, key = _BATCHES[info.name]
+    *splits, key = BATCHES[info.name]
     folder = _folder(info, directory)
     train, test = (
         read_split(info, [folder / file for file in files], key, SIZES[name])

@@ -5,7 +5,9 @@ text, numbers and arrays of whole numbers; every other name in the file is refus
 """
 
 import hashlib
+import os
 import pickle
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from benchmark.data.get.regular import refuse_larger
 from benchmark.data.images import Split
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
@@ -75,11 +78,12 @@ def _batch(path: Path, info: DatasetInfo, key: str) -> tuple[NDArray[np.uint8], 
     """Pixels uint8 (N, channels * side * side), colour planes one after the other, and labels (N,)."""
     try:
         with path.open("rb") as file:
+            refuse_larger(os.fstat(file.fileno()).st_size, f"'{path}'", most=2**30)
             found = _Unpickler(file, path).load()
         batch = {k.decode() if isinstance(k, bytes) else k: value for k, value in found.items()}
         pixels, labels = _numbers(batch["data"]), _numbers(batch[key])
     except _DAMAGE as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = ascii(str(error).partition("\n")[0])[1:-1] or type(error).__name__
         raise UserError(f"'{path}' is damaged ({reason})") from error
     width = info.channels * info.side**2
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (width,) or labels.shape != pixels.shape[:1]:
@@ -97,6 +101,7 @@ def _batch(path: Path, info: DatasetInfo, key: str) -> tuple[NDArray[np.uint8], 
 # What a damaged pickle may raise.
 _DAMAGE = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     ImportError,
@@ -107,11 +112,14 @@ _DAMAGE = (
     TypeError,
     ValueError,
     pickle.UnpicklingError,
+    struct.error,
 )
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
     """Reads lists, dicts, text, numbers and arrays of integers; refuses every other name.
+
+    The one written in Python: that in C reserves memory for the highest number in the file.
 
     Names of numpy get stand-ins, so that neither numpy's own unpickling code nor anything else that
     could act sees the file's content.
@@ -126,8 +134,8 @@ class _Unpickler(pickle.Unpickler):
         stand_in = _STAND_INS.get((module.replace("numpy.core.", "numpy._core."), name))
         if stand_in is None:
             raise UserError(
-                f"'{self.path}' contains code ({module}.{name}) and was not read: no official batch "
-                "does"
+                f"'{self.path}' contains code ({ascii(f'{module}.{name}')[1:-1]}) and was not read: no "
+                "official batch does"
             )
         return stand_in
 

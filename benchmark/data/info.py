@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from benchmark.records.ranges import Positive, Share
 from benchmark.records.specs import Spec, spec_of
 
 
@@ -16,9 +17,9 @@ class LinfAttack:
     """
 
     version: ClassVar[int] = 1
-    eps: float
-    step_size: float
-    steps: int = 10
+    eps: Share
+    step_size: Share
+    steps: Positive = 10
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ CIFAR10 = DatasetInfo(
 """Constants, reflection padding and flip as P2333/Bag-of-Tricks-for-AT, train_cifar.py, utils.py."""
 
 CIFAR100 = replace(CIFAR10, name="cifar100", label="CIFAR-100", classes=100, corruptions="CIFAR-100-C")
-"""All but the classes as CIFAR-10, its mean and std too: that is how RiFT's code (Immortalise/RiFT,
+"""All but the classes is as of CIFAR-10, mean and std too. That is how RiFT's code (Immortalise/RiFT,
 dataloader.py) and SCORE's (P2333/SCORE, without_DDPM/utils.py) normalise CIFAR-100; the AT codes of
 Rice et al. and Wu et al. use CIFAR-100's own."""
 

@@ -1,4 +1,4 @@
-"""JPEG files of one known size as uint8 arrays."""
+"""JPEG and PNG files of one known size as uint8 arrays."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -13,24 +13,29 @@ from benchmark.errors import UserError
 Pixels = NDArray[np.uint8]
 
 
-def decode(content: bytes, side: int, name: str) -> Pixels:
+def decode(content: bytes, side: int, name: str, kind: str = "JPEG") -> Pixels:
     """The picture in `content` as uint8 (side, side, 3); a grey one gets three equal channels.
 
     The values are those of torchvision's image folders, which read with Pillow and convert to RGB
-    too. Raises `UserError` with `name` if it is no whole JPEG or not `side` pixels wide and high.
+    too. Raises `UserError` with `name` if it is no whole file of `kind`, JPEG or PNG, or not `side`
+    pixels wide and high.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG",)) as picture:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as picture:
             if picture.size != (side, side):  # known from the header, before anything is decoded
                 width, height = picture.size
                 raise UserError(f"'{name}' has {width}x{height} pixels; {side}x{side} are right")
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(f"'{name}' cannot be decoded ({reason}); it has to be a whole JPEG") from error
+        reason = f"not a {kind} file" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(
+            f"'{name}' cannot be decoded ({reason}); it has to be a whole {kind}"
+        ) from error
 
 
-def decode_all(names: Sequence[str], read: Callable[[str], bytes], side: int, threads: int) -> Pixels:
+def decode_all(
+    names: Sequence[str], read: Callable[[str], bytes], side: int, threads: int, kind: str = "JPEG"
+) -> Pixels:
     """The pictures `names`, in that order, as uint8 (N, side, side, 3).
 
     `read` gives the content of a name and is called from `threads` threads. Raises `UserError` as
@@ -39,7 +44,7 @@ def decode_all(names: Sequence[str], read: Callable[[str], bytes], side: int, th
     images = np.empty((len(names), side, side, 3), np.uint8)
 
     def fill(row: int) -> None:
-        images[row] = decode(read(names[row]), side, names[row])
+        images[row] = decode(read(names[row]), side, names[row], kind)
 
     if threads == 1:
         for row in range(len(names)):

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -24,6 +23,7 @@ from benchmark.data.sealed import MANIFEST, Manifest, new_folder, read_array, wr
 from benchmark.data.tiny_imagenet_source import ROOT, ImageFiles, Layout, Part, index, opened
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
+from benchmark.records.files import locked
 from benchmark.records.records import Sha256
 
 OFFICIAL = Layout()
@@ -87,7 +87,7 @@ def prepare(
     `tree`. A process killed on the way leaves no cache; only one at a time works on it.
     Raises `UserError` that names the first thing wrong with `source`, or if 1.4 GB cannot be written.
     """
-    with download.writing(directory), FileLock(directory / f".{CACHE}.lock"):
+    with download.writing(directory), locked(directory / f".{CACHE}.lock"):
         if not decoded(directory):  # another process may have made it in the meantime
             _make(directory / CACHE, source, layout, progress, accepted)
 

@@ -3,10 +3,8 @@
 Names of files are relative to `tiny-imagenet-200/`, whether that is a folder or lies in a zip.
 """
 
-import os
 import threading
 import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.get.regular import read_regular, refuse_larger, regular_files
+from benchmark.data.get.unpack import DAMAGE
 from benchmark.errors import UserError
 
 ROOT = "tiny-imagenet-200"
@@ -59,15 +59,11 @@ class Tree:
     def _walk(self) -> Iterator[str]:
         yield from (path.name for path in self.place.glob("*.txt"))
         for part in ("train", "val"):  # not test, which has no labels
-            for folder, _, files in os.walk(self.place / part, followlinks=True):
-                where = Path(folder).relative_to(self.place).as_posix()
-                yield from (f"{where}/{file}" for file in files if not file.startswith("."))
+            if (self.place / part).is_dir():
+                yield from (f"{part}/{name}" for name in regular_files(self.place / part))
 
     def read(self, name: str, /) -> bytes:
-        try:
-            return (self.place / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot read '{self.place / name}' ({error.strerror})") from error
+        return read_regular(self.place / name)
 
 
 class Zip:
@@ -85,9 +81,12 @@ class Zip:
     def read(self, name: str, /) -> bytes:
         try:
             with self._lock:
-                return self._archive.read(f"{ROOT}/{name}")
-        except (OSError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"cannot read '{name}' in '{self.place}' ({error})") from error
+                member = self._archive.getinfo(f"{ROOT}/{name}")
+                refuse_larger(member.file_size, f"{name!r} in '{self.place}'")
+                return self._archive.read(member)
+        except (*DAMAGE, OSError, KeyError) as error:
+            reason = ascii(str(error))[1:-1] or type(error).__name__
+            raise UserError(f"cannot read {name!r} in '{self.place}' ({reason})") from error
 
 
 @contextmanager
@@ -98,9 +97,10 @@ def opened(place: Path) -> Iterator[ImageFiles]:
         return
     try:
         archive = zipfile.ZipFile(place)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, OSError) as error:
         raise UserError(
-            f"'{place}' is not a whole zip file ({error}); delete it to have it downloaded again"
+            f"'{place}' is not a whole zip file ({ascii(str(error))[1:-1]}); delete it to have it "
+            "downloaded again"
         ) from error
     with archive:
         yield Zip(place, archive)

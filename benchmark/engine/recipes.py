@@ -1,18 +1,17 @@
 """Hyperparameters of an attack, of a training run and of a criticality measurement (no torch)."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from benchmark.data.info import LinfAttack
 from benchmark.errors import UserError, first_problem
-
-Positive = Annotated[int, Field(gt=0)]
-
+from benchmark.records.ranges import Natural, Positive, Share, Size
 
 RELEASED_STEP = 255 / 225
 """RiFT's code (Immortalise/RiFT, main.py and utils.py) writes the step as 2/225 where the field writes
@@ -51,13 +50,13 @@ class Recipe:
     version: ClassVar[int] = 1
     epochs: Positive = 110
     batch_size: Positive = 128
-    lr: float = 0.1
+    lr: Size = 0.1
     schedule: Literal["piecewise", "one-cycle"] = "piecewise"
-    milestones: tuple[int, ...] = (100, 105)
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    milestones: tuple[Natural, ...] = (100, 105)
+    momentum: Share = 0.9
+    weight_decay: Share = 5e-4
     attack_steps: Positive = 10
-    attack_path: float = 2.5
+    attack_path: Size = 2.5
     select_last: Positive = 110
     select_images: Positive | None = None
 
@@ -76,8 +75,8 @@ class Recipe:
 
 
 FINETUNE_RECIPE = Recipe(epochs=10, lr=1e-3, milestones=(5,), select_last=10)
-"""Paper, Section 5.1: 10 epochs from 0.001, divided by 10 after 5 epochs; the rest as the released
-code (Immortalise/RiFT, main.py): batch 128, momentum 0.9, weight decay 5e-4."""
+"""The paper's (Section 5.1), 10 epochs from 0.001, divided by 10 after 5 epochs; the rest as the
+released code (Immortalise/RiFT, main.py): batch 128, momentum 0.9, weight decay 5e-4."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ class CriticalitySettings:
     type_name: ClassVar[str] = "algorithm1"
     stage: ClassVar[str] = "criticality"
     version: ClassVar[int] = 1
-    radius: float = 0.1
-    lr: float = 1.0
+    radius: Size = 0.1
+    lr: Size = 1.0
     steps: Positive = 10
     batch_size: Positive = 512
     split: Literal["train", "test", "hold-out"] = "train"
@@ -117,8 +116,8 @@ class OfficialCriticality:
     type_name: ClassVar[str] = "official"
     stage: ClassVar[str] = "criticality-official"
     version: ClassVar[int] = 1
-    radius: float = 0.1
-    lr: float = 1.0
+    radius: Size = 0.1
+    lr: Size = 1.0
     steps: Positive = 10
     batch_size: Positive = 512
     split: Literal["train", "test", "hold-out"] = "test"
@@ -138,8 +137,8 @@ class ScaleFreeCriticality:
 
     type_name: ClassVar[str] = "scale-free"
     version: ClassVar[int] = 1
-    radius: float = 0.1
-    rate: float = 0.5
+    radius: Size = 0.1
+    rate: Size = 0.5
     steps: Positive = 10
     split: Literal["train", "test", "hold-out"] = "train"
     images: Positive | None = None
@@ -153,22 +152,31 @@ Criticality = CriticalitySettings | OfficialCriticality | ScaleFreeCriticality
 """Settings of a definition of MRC."""
 
 
-R = TypeVar("R", Recipe, CriticalitySettings, OfficialCriticality, ScaleFreeCriticality, Criticality)
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind)
-    for kind in (Recipe, CriticalitySettings, OfficialCriticality, ScaleFreeCriticality)
-}
+R = TypeVar(
+    "R", Recipe, CriticalitySettings, OfficialCriticality, ScaleFreeCriticality, Criticality, LinfAttack
+)
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def shortened(published: R, overrides: Mapping[str, Any], where: str) -> R:
-    """`published` with the fields in `overrides` replaced; `where` names them in the error."""
+    """`published` with the fields in `overrides` replaced, every number of it inside its range.
+
+    `where` names them in the error: a `UserError` that begins with it and the field.
+    """
     known = {f.name for f in dataclasses.fields(published)}
     unknown = sorted(set(overrides) - known)
     if unknown:
         raise UserError(f"{where}: unknown field '{unknown[0]}'; known: {', '.join(sorted(known))}")
     values = dataclasses.asdict(published) | dict(overrides)
     try:
-        checked: R = _ADAPTERS[type(published)].validate_python(values)
+        kind: Any = type(published)
+        checked: R = _adapter(kind).validate_python(values)
     except ValidationError as error:
         raise UserError(f"{where}: {first_problem(error)}") from error
+    if isinstance(checked, Recipe) and checked.epochs < overrides.get("select_last", 0):
+        raise UserError(f"{where}: select_last: at most the {checked.epochs} that 'epochs' says")
     return checked

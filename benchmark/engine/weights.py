@@ -8,13 +8,13 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from benchmark.errors import UserError
-from benchmark.records.files import write_atomically
+from benchmark.records.files import drop, write_atomically
 from benchmark.records.specs import Spec, spec_hash
 
-WEIGHTS = "weights.safetensors"
 MODULE = "module"
 """Entry of a file's metadata: the spec of its module, as JSON."""
 SEAL = "contents_sha256"
@@ -38,22 +38,40 @@ def load_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
 
     Raises `UserError` if it is not a whole safetensors file or not what it was sealed with.
     """
+    tensors, metadata, wrong = _read(path, sealed)
+    if wrong:
+        raise UserError(f"'{path}' {wrong}; delete it and the same command makes it again")
+    return tensors, metadata
+
+
+def load_unfinished(
+    path: Path, *, sealed: bool = False
+) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """The same, or None if there is no such file or it is damaged: then it is dropped."""
+    if not path.exists():
+        return None
+    tensors, metadata, wrong = _read(path, sealed)
+    if wrong:
+        drop(path, wrong)
+        return None
+    return tensors, metadata
+
+
+def _read(path: Path, sealed: bool) -> tuple[dict[str, Tensor], dict[str, str], str | None]:
+    """Tensors and metadata, and what is wrong with them if anything is."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"'{path}' is not a readable safetensors file ({error}); delete it and the same command "
-            "makes it again"
-        ) from error
-    seal = metadata.pop(SEAL, None)
-    if sealed if seal is None else seal != _seal(tensors, metadata):
-        raise UserError(
-            f"'{path}' {'has no' if seal is None else 'does not fit the'} hash of its contents; delete "
-            "it and the same command makes it again"
-        )
-    return tensors, metadata
+        seal = metadata.pop(SEAL, None)
+        if sealed if seal is None else seal != _seal(tensors, metadata):
+            fits = "has no" if seal is None else "does not fit the"
+            return {}, {}, f"{fits} hash of its contents"
+    except PermissionError as error:
+        raise UserError(f"cannot read '{path}' ({error.strerror}); mend its permissions") from error
+    except (OSError, TypeError, safetensors.SafetensorError) as error:  # types that numpy has not
+        return {}, {}, f"is not a readable safetensors file ({error})"
+    return tensors, metadata, None
 
 
 def module_of(path: Path) -> Spec | None:
@@ -87,10 +105,31 @@ def clone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
+def interpolate(
+    start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: float
+) -> dict[str, Tensor]:
+    """(1 - alpha) start + alpha end for every entry of the state dicts (Equation 9).
+
+    Running statistics of batch normalisation are interpolated like weights, as in the released
+    code (Immortalise/RiFT, utils.py). Exact at both ends; integer entries are rounded.
+    """
+    if start.keys() != end.keys():
+        raise ValueError("cannot interpolate between state dicts of different networks")
+    if alpha in (0, 1):
+        return {name: tensor.clone() for name, tensor in (end if alpha else start).items()}
+    return {name: _between(start[name], end[name], alpha) for name in start}
+
+
+def _between(start: Tensor, end: Tensor, alpha: float) -> Tensor:
+    if start.is_floating_point():
+        return (1 - alpha) * start + alpha * end
+    return torch.round((1 - alpha) * start.double() + alpha * end.double()).to(start.dtype)
+
+
 @dataclass(frozen=True)
 class Weights:
-    """A state dict with the spec of the module that it is of (None: the cell's network), and the hash
-    of both, by which models are told apart: two modules may share every tensor."""
+    """A state dict, on the CPU, with the spec of the module that it is of (None: the cell's network),
+    and the hash of both, by which models are told apart: two modules may share every tensor."""
 
     state: dict[str, Tensor]
     sha256: str
@@ -98,17 +137,12 @@ class Weights:
 
     @classmethod
     def of(cls, state: dict[str, Tensor], module: Spec | None = None) -> "Weights":
+        state = {name: tensor.detach().cpu() for name, tensor in state.items()}
         tensors = weights_sha256(state)
         if module is None:
             return cls(state, tensors)
         both = f"{spec_hash(module)} {tensors}"
         return cls(state, hashlib.sha256(both.encode()).hexdigest(), module)
-
-    @classmethod
-    def read(cls, path: Path) -> tuple["Weights", dict[str, str]]:
-        """What a file holds, and its metadata. Raises `UserError` as `load_tensors`."""
-        state, metadata = load_tensors(path)
-        return cls.of(state, json.loads(metadata.get(MODULE, "null"))), metadata
 
     @property
     def tags(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,26 @@ from torch import Tensor, nn
 
 from benchmark.data.images import Split
 from benchmark.data.info import DatasetInfo
+from benchmark.engine.kept_weights import ALPHA, FINETUNED, TUNING, moved, read_weights
 from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.own_tuning import tuned_by
-from benchmark.engine.precision import used
-from benchmark.engine.provenance import device_name, journaled, machine_versions, provenance
+from benchmark.engine.precision import AUTO, Precision, used
+from benchmark.engine.provenance import (
+    device_name,
+    done_elsewhere,
+    journaled,
+    machine_versions,
+    provenance,
+)
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training import Fitted, fit
-from benchmark.engine.training_state import TrainingState
-from benchmark.engine.weights import WEIGHTS, Weights, load_tensors, save_tensors
+from benchmark.engine.training_state import TrainingState, precision_of
+from benchmark.engine.weights import Weights, load_unfinished, save_tensors
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
+from benchmark.records.files import read_if_there, write_atomically
 from benchmark.records.records import (
     Applied,
     CellName,
@@ -38,7 +46,7 @@ from benchmark.records.records import (
 )
 from benchmark.records.records import Checkpoint as FromCheckpoint
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Journal, Store
+from benchmark.records.store import WEIGHTS, Journal, Store
 
 AVERAGE = "average.safetensors"
 TRAINING, FINETUNING = "training.safetensors", "finetuning.safetensors"  # unfinished
@@ -55,7 +63,8 @@ class Made:
 
     `chunk` is how many images were evaluated at once in choosing them (None: nothing was chosen),
     `seconds` the time of the training (None: since it began), `mean` the mean of the last epochs'
-    weights, if there is one, `module` the spec of the module that `state` is of (`Weights`).
+    weights, if there is one. `between` has the fine-tuning and the alpha that `state` follows from,
+    `module` the spec of the module that it is of (`Weights`).
     """
 
     state: Mapping[str, Tensor]
@@ -65,6 +74,7 @@ class Made:
     continued: Sequence[str] = ()
     seconds: float | None = None
     mean: Mapping[str, Tensor] = field(default_factory=dict)
+    between: tuple[str, float] | None = None
     module: Spec | None = None
 
     @classmethod
@@ -81,6 +91,7 @@ class Workspace:
     """The working files of `cell` for what `spec` describes, beginning at the weights `start` if any.
 
     `device` is where the work is done; `takeover` decides on states that were left by other settings.
+    `told` takes what a record says of steps that were done elsewhere.
     """
 
     store: Store
@@ -90,6 +101,7 @@ class Workspace:
     start: Weights | None = None
     takeover: Takeover = REFUSE
     progress: Progress = silent
+    told: list[str] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -103,7 +115,9 @@ class Workspace:
         """Finished steps of `stage` on `weights`, `chunk` images at a time."""
         hashes = (each.sha256 for each in weights)
         mark = journaled(self.spec, *hashes, device=self.device, chunk=chunk)
-        return Journal(self.file(stage), mark)
+        journal = Journal(self.file(stage), mark)
+        self.told.extend(done_elsewhere(journal, stage, self.device))
+        return journal
 
     def once(self, data: str, make: Callable[[], Made]) -> Weights:
         """Return the weights left by the same work, or those of `make`, filed with their `making.json`.
@@ -126,16 +140,24 @@ class Workspace:
             resumed=made.resumed,
             chunk=made.chunk,
             seconds=made.seconds,
-            begun=made.continued,
+            begun=list(dict.fromkeys((*self.told, *made.continued))),
         )
         name = CellName.of(self.cell)
         making = Making(cell=name, **hashed(self.spec), provenance=told, details=made.details)
+        try:
+            making = self._file(making)
+        except WeightsDiffer:
+            if (others := self._kept()) is None:  # of a process that was first
+                raise
+            return others
         if made.mean:
             beside = {"fingerprint": f"{self.fingerprint} {weights.sha256}"}
             save_tensors(self.file(AVERAGE), made.mean, beside)
-        self._file(making)
-        tags = {"fingerprint": self.fingerprint, "making": making.model_dump_json(), **weights.tags}
-        save_tensors(self.file(WEIGHTS), weights.state, tags)
+        tensors, tags = weights.state, {"making": making.model_dump_json(), **weights.tags}
+        if made.between is not None:
+            tensors, (tags[TUNING], alpha) = {}, made.between
+            tags[ALPHA] = repr(alpha)
+        save_tensors(self.file(WEIGHTS), tensors, {"fingerprint": self.fingerprint} | tags)
         self.file(TRAINING).unlink(missing_ok=True)
         return weights
 
@@ -161,22 +183,18 @@ class Workspace:
     ) -> Fitted:
         """What `fit`, or an own tuning, returned to this or another cell that shares the files, or
         returns now."""
-        path = self.file("finetuned.safetensors")
-        if path.exists():
-            state, kept = load_tensors(path, sealed=True)
-            if kept.get("fingerprint") == self.fingerprint:
-                log, begun = _LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
-                if not log:
-                    best = Count.model_validate_json(kept["best"])
-                    return Fitted([], 0, best, state, None, resumed=False, begun=begun)
-                return Fitted.of(TrainingState(len(log), log, state, begun=begun), resumed=False)
+        if (kept := self._tuned()) is not None:
+            return kept
         if isinstance(method, OwnTuning):
             fitted = tuned_by(method, model, split, info, recipe, progress=self.progress, **how)
         else:
             fitted = self.fit(model, split, info, method, recipe, state=FINETUNING, **how)
+        if (kept := self._tuned()) is not None:  # by another process
+            return kept
         told = {"log": _LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
         told["best"] = fitted.best.model_dump_json()
-        save_tensors(path, fitted.state, {"fingerprint": self.fingerprint} | told)
+        tensors = moved(fitted.state, self.start.state if self.start else {})
+        save_tensors(self.file(FINETUNED), tensors, {"fingerprint": self.fingerprint} | told)
         self.file(FINETUNING).unlink(missing_ok=True)
         return fitted
 
@@ -186,7 +204,7 @@ class Workspace:
         Raises `UserError` if it did not, here.
         """
         path, mark = self.file(AVERAGE), f"{self.fingerprint} {weights.sha256}"
-        state, metadata = load_tensors(path) if path.exists() else ({}, {})
+        state, metadata = load_unfinished(path, sealed=True) or ({}, {})
         if metadata.get("fingerprint") != mark:
             raise UserError(
                 f"the mean of the last epochs' weights of {self.cell.key} is not at '{path}'; train it "
@@ -194,35 +212,68 @@ class Workspace:
             )
         return Weights.of(state)
 
-    def _kept(self) -> Weights | None:
-        """Weights left by the same work; their making is restored if it was lost."""
-        path = self.file(WEIGHTS)
-        if not path.exists():
+    def _tuned(self) -> Fitted | None:
+        """What `fit_once` left; the state of that training is done with."""
+        if (found := load_unfinished(self.file(FINETUNED), sealed=True)) is None:
             return None
-        weights, metadata = Weights.read(path)
+        delta, kept = found
+        if kept.get("fingerprint") != self.fingerprint:
+            return None
+        state = (self.start.state if self.start else {}) | delta
+        self.file(FINETUNING).unlink(missing_ok=True)
+        log, begun = _LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
+        if not log:
+            best = Count.model_validate_json(kept["best"])
+            return Fitted([], 0, best, state, None, resumed=False, begun=begun)
+        return Fitted.of(TrainingState(len(log), log, state, begun=begun), resumed=False)
+
+    def _kept(self) -> Weights | None:
+        """Weights left by the same work, which is done; their making is restored if it was lost."""
+        path, kept = self.file(WEIGHTS), read_weights(self.store, self.cell)
+        if kept is None:
+            return None
+        weights, metadata = kept
         if metadata.get("fingerprint") != self.fingerprint:
             return None
         making = parse_file(Making, metadata["making"], path)
         if making.provenance.weights_sha256 != weights.sha256:
             raise UserError(f"the tensors in '{path}' are not those it was written with; delete it")
         self._file(making)
+        self.file(TRAINING).unlink(missing_ok=True)
         return weights
 
-    def _file(self, making: Making) -> None:
-        """Write `making`, or make sure that the one on disk describes the same weights."""
-        known = self.store.making(self.cell)
-        if known is None:
-            self.store.write_making(making)
-        elif known.provenance.weights_sha256 != making.provenance.weights_sha256:
+    def _file(self, making: Making) -> Making:
+        """Write `making`, or return the one on disk, which has to be of the same weights."""
+        known = self.store.write_making(making)
+        if known.provenance.weights_sha256 != making.provenance.weights_sha256:
             raise WeightsDiffer(
                 f"the weights just made for {self.cell.key} are not those behind its records; use "
                 "another --results, or move its records away"
             )
+        return known
 
     def _check_repeatable(self) -> None:
         making = self.store.making(self.cell)
         if making is not None and making.details.kind != "checkpoint":  # tensors of a file repeat
             check_repeatable(making, self.device)
+
+
+def first_choice(precision: Precision, store: Store, base: Cell, device: torch.device) -> Precision:
+    """`precision`, whose `auto` is what it was when the first work on `base` began, now on `device`.
+
+    So a base model that moves between kinds of devices, as in a queue, stays what it is. Raises
+    `UserError` if the file that says so is damaged.
+    """
+    path, known = store.work(base) / "precision", {b"fp32": False, b"bf16": True}
+    if precision.name != AUTO:
+        return precision
+    if (kept := read_if_there(path)) is None:
+        begun = precision_of(path.with_name(TRAINING)) or precision.label(device)
+        kept = begun[:4].encode()
+        write_atomically(path, kept)
+    if kept not in known:
+        raise UserError(f"'{path}' says neither fp32 nor bf16; delete it to choose again")
+    return replace(precision, units=known[kept])
 
 
 def check_repeatable(making: Making, device: torch.device) -> None:
@@ -231,8 +282,8 @@ def check_repeatable(making: Making, device: torch.device) -> None:
     if (machine_versions(), device_name(device)) != (there.versions, there.device):
         raise UserError(
             f"{key} has records made on another machine, with weights that are not here and that this "
-            "one would not repeat bit by bit; bring its weights.safetensors to artifacts/, or use "
-            "another --results for a run of your own"
+            "one would not repeat bit by bit; bring the folders of its base model to artifacts/, or "
+            "use another --results for a run of your own"
         )
     if (threads := torch.get_num_threads()) != there.threads:
         raise UserError(

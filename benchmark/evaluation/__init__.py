@@ -43,7 +43,7 @@ def evaluation(name: str) -> Evaluation:
     """The evaluation called `name`; `NAME-first-N` is on the first N test images only. Raises
     `UserError` if there is none."""
     whole, limit, images = name.partition(FIRST)
-    if whole not in EVALUATIONS or (limit and not re.fullmatch(r"[1-9][0-9]*", images)):
+    if whole not in EVALUATIONS or (limit and not re.fullmatch(r"[1-9][0-9]{0,8}", images)):
         raise UserError(
             f"unknown evaluation '{name}'; known: {', '.join(EVALUATIONS)}, and NAME{FIRST}N on the "
             "first N test images"

@@ -57,12 +57,12 @@ class Evaluation(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """What the images are: clean, attacked, corrupted, or something else."""
+        """What the images are (clean, attacked, corrupted), or something else."""
         return "other"
 
     @property
     def role(self) -> str | None:
-        """The column of the paper's tables that it can stand in: Std, OOD, Adv or AutoAttack."""
+        """The column of the paper's tables that it can stand in (Std, OOD, Adv, AutoAttack)."""
         return None
 
     @property
@@ -77,7 +77,7 @@ class Evaluation(Protocol):
 
     @property
     def strength(self) -> int:
-        """Of an attack: how strong among families; a stronger one breaks at least as many images."""
+        """How strong an attack is among families; a stronger one breaks at least as many images."""
         return 0
 
     def spec(self, info: DatasetInfo) -> Spec | None:

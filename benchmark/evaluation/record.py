@@ -11,15 +11,17 @@ from benchmark.data.images import Dataset
 from benchmark.engine.adaptive import Attacked
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
-from benchmark.engine.provenance import journaled, provenance
+from benchmark.engine.provenance import done_elsewhere, journaled, provenance
+from benchmark.engine.settled import NotSettled, scorer, scoring
 from benchmark.engine.weights import Weights
 from benchmark.evaluation import evaluation, sanity
+from benchmark.evaluation.first import first_images
 from benchmark.evaluation.protocol import Outcome
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import CellName, Record, hashed
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Bits, Journal, Store, pack_bits
+from benchmark.records.store import EVALUATION, Bits, Journal, Store, pack_bits
 
 
 class Subject(Protocol):
@@ -50,23 +52,30 @@ class Evaluating:
     attacked: Attacked | None = None
 
     def record(self, name: str) -> Record:
-        """Run evaluation `name` and write its record."""
+        """Run evaluation `name` and write its record; returns the first that was written."""
         started, cell = datetime.now(UTC), self.subject.cell
         spec = self.subject.evaluation_spec(name)
         assert spec is not None
-        device = self.data.test.images.device
-        chunk = batch_starts(self.data.test).step
-        journal = Journal(
-            self.store.work(cell) / f"evaluation-{name}",
-            journaled(spec, self.weights.sha256, device=device, chunk=chunk),
-        )
-        resumed, data = not journal.empty, self.data.test.sha256()
+        device, chunk = self.data.test.images.device, batch_starts(self.data.test).step
+        data = self.data.test.sha256()
         self.progress(name, 0, 1)
-        outcome = self.taken_over(name, spec, data)
+        chosen = scorer(self.model, self.data, self.answers(name))
+        precision = used().label(device) if chosen is None else chosen.label
+        journal = self.journal(name, spec, precision)
+        resumed = not journal.empty
+        begun = done_elsewhere(journal, name, device)
+        outcome = self.taken_over(name, spec, data, precision)
         if outcome is None:
-            chosen = evaluation(name)
-            model = self.attacked if chosen.adaptive and self.attacked else self.model
-            outcome = chosen.run(model, self.data, cell.base, journal, self.progress)
+            try:
+                with scoring(chosen):
+                    outcome = self.outcome(name, journal)
+            except NotSettled:
+                journal.remove()
+                self.progress(name, 0, 1, "rounding turned an answer: again in fp32")
+                precision = used().label(device)
+                journal = self.journal(name, spec, precision)
+                begun = done_elsewhere(journal, name, device)
+                outcome = self.outcome(name, journal)
         warnings = self.warnings(cell, name, spec, outcome, data)
         packed, bits_sha256 = pack_bits(outcome.bits)
         record = Record(
@@ -78,7 +87,7 @@ class Evaluating:
             parts=outcome.parts,
             bits_sha256=bits_sha256,
             sources=dict(self.sources) | outcome.sources,
-            remarks=list(dict.fromkeys((*self.remarks, *outcome.remarks, *warnings))),
+            remarks=list(dict.fromkeys((*self.remarks, *begun, *outcome.remarks, *warnings))),
             provenance=provenance(
                 started,
                 device=device,
@@ -86,22 +95,42 @@ class Evaluating:
                 data=data,
                 resumed=resumed,
                 chunk=chunk,
+                begun=begun,
+                precision=precision,
             ),
             **hashed(spec),
         )
-        self.store.write_record(record, packed)
+        record = self.store.write_record(record, packed)
         journal.remove()
         return record
 
-    def taken_over(self, name: str, spec: Spec, data: str) -> Outcome | None:
+    def answers(self, name: str) -> int:
+        """How many answers evaluation `name` asks of the model."""
+        each = evaluation(name)
+        return len(each.arrays or ()) * (first_images(each) or len(self.data.test))
+
+    def journal(self, name: str, spec: Spec, precision: str) -> Journal:
+        """Finished chunks of evaluation `name` in `precision`."""
+        device, chunk = self.data.test.images.device, batch_starts(self.data.test).step
+        fingerprint = journaled(
+            spec, self.weights.sha256, device=device, chunk=chunk, precision=precision
+        )
+        return Journal(self.store.work(self.subject.cell) / f"{EVALUATION}{name}", fingerprint)
+
+    def outcome(self, name: str, journal: Journal) -> Outcome:
+        """What evaluation `name` finds."""
+        each = evaluation(name)
+        model = self.attacked if each.adaptive and self.attacked else self.model
+        return each.run(model, self.data, self.subject.cell.base, journal, self.progress)
+
+    def taken_over(self, name: str, spec: Spec, data: str, precision: str) -> Outcome | None:
         """The outcome of the same evaluation by another cell of the base model that has these weights.
 
         Seeds derive from the base model, hence it is the same bit by bit in the same precision and
         chunks. Which cell was first leaves no trace: warnings of that cell's records, side by side, are
         left out.
         """
-        test = self.data.test
-        here = used().label(test.images.device), batch_starts(test).step
+        here = precision, batch_starts(self.data.test).step
         for record in self.store.others(self.subject.cell, name):
             if (
                 self.same_model(record, data)
@@ -122,16 +151,16 @@ class Evaluating:
     def comparable(self, cell: Cell, name: str, spec: Spec, data: str) -> dict[str, Bits]:
         """Bits of attacks on `cell`, of these weights and data, that `name` can be held against."""
         found = {}
-        for path in sorted(self.store.record_path(cell, name).parent.glob("*.json")):
-            if not sanity.comparable(name, path.stem):
+        for other in self.store.names(cell):
+            if not sanity.comparable(name, other):
                 continue
-            record = self.store.record(cell, path.stem)
+            record = self.store.record(cell, other)
             if (
                 record is not None
                 and self.same_model(record, data)
                 and spec_hash(record.spec["model"]) == spec_hash(spec["model"])
             ):
-                found[path.stem] = self.store.bits(record)
+                found[other] = self.store.bits(record)
         return found
 
     def same_model(self, record: Record, data: str) -> bool:

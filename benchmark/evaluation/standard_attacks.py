@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmark.engine.counting import LOST, RIGHT, answers, vanishing
 from benchmark.engine.folded_copy import cheaper
 from benchmark.engine.pgd import frozen, training_mode
+from benchmark.stopping import stop_if_asked
 
 TOLERANCE = 1e-6
 """How far rounding may lead out of the ball, in pixels of [0,1]."""
@@ -91,7 +92,12 @@ def adversarial_examples(
         torch.no_grad(),
     ):
         attacked = cheaper(model, x.device)
-        x_adv: Tensor = attacker(attacked, attack, parameters, eps, seed).perturb(x, labels)
+
+        def asked(images: Tensor) -> Tensor:
+            stop_if_asked()  # costs this attack on this chunk alone
+            return attacked(images)
+
+        x_adv: Tensor = attacker(asked, attack, parameters, eps, seed).perturb(x, labels)
     return x_adv
 
 

@@ -25,7 +25,7 @@ from benchmark.posthoc import of_spec
 from benchmark.progress import Progress
 from benchmark.records.cells import BASE, OWN, PART, Cell
 from benchmark.records.records import Record
-from benchmark.records.specs import spec_hash
+from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import Store
 
 EPS_DIGITS = 1e-6
@@ -106,7 +106,8 @@ def evaluate_model_file(
     """
     model, loaded = load_model_file(file)
     notes = (*file.remarks, *loaded.notes)
-    model, weights = on_device(model, loaded, device)
+    weights = Weights.of(loaded.state, loaded.module)
+    model = on_device(model, weights, device)
     cell = file.cell(file.name or f"{file.file_name}-{weights.sha256[:8]}")
     plan = CheckpointPlan(cell, file.info, file.arch, weights.sha256)
     missing = [wanted for wanted in evaluations if not _on_file(store, plan, wanted)]
@@ -147,20 +148,29 @@ def load_model_file(file: ModelFile) -> tuple[nn.Module, Loaded]:
         model = zoo_model(file.arch)
         load = partial(load_zoo_checkpoint, file.weights, file.arch, model)
     else:
-        model, module = build(file.arch.name, file.info), module_of(file.weights)
-        if module is not None:
-            method = of_spec(module, str(file.weights))
-            model = method.build(model, build(file.arch.name, file.info) if method.partner else None)
+        module = module_of(file.weights)
+        model = network_of(file, module)
         load = partial(load_checkpoint, file.weights, model)
     loaded = load(drop=file.drop, entry=file.entry, prefix=file.prefix, sha256=file.sha256)
     return model, replace(loaded, module=module)
 
 
-def on_device(model: nn.Module, loaded: Loaded, device: torch.device) -> tuple[nn.Module, Weights]:
-    """The network with the weights that were read, ready to be evaluated, and these weights."""
-    model.load_state_dict(loaded.state)
-    model = model.to(device).to(memory_format=torch.channels_last).eval()
-    return model, Weights.of(loaded.state, loaded.module)
+def network_of(file: ModelFile, module: Spec | None) -> nn.Module:
+    """A network of the architecture of `file`, or the module with the spec `module` around it.
+
+    Raises `UserError` for a module that this suite cannot make.
+    """
+    model = build(file.arch.name, file.info)
+    if module is None:
+        return model
+    method = of_spec(module, str(file.weights))
+    return method.build(model, build(file.arch.name, file.info) if method.partner else None)
+
+
+def on_device(model: nn.Module, weights: Weights, device: torch.device) -> nn.Module:
+    """`model` with `weights`, ready to be evaluated."""
+    model.load_state_dict(weights.state)
+    return model.to(device).to(memory_format=torch.channels_last).eval()
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:

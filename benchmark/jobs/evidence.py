@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from benchmark.errors import UserError
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import stale_evidence
 from benchmark.records.cells import Cell
 from benchmark.records.evidence import Evidence, SeedEvidence, evidence, evidence_path
-from benchmark.records.files import write_atomically
+from benchmark.records.files import inside, locked, write_atomically
 from benchmark.records.store import Store
 
 if TYPE_CHECKING:
@@ -58,13 +56,14 @@ class EvidenceFile:
 
     def _add(self, each: SeedEvidence) -> None:
         """File one more seed. A file with stale evidence is superseded, not lost."""
-        with FileLock(self.store.artifacts / "evidence.lock"):
+        with locked(inside(self.store.artifacts / "evidence.lock", self.store.artifacts)):
             seeds = {one.seed: one for one in self.fresh()} | {each.seed: each}
             found, stale = self.read()
             for old in found.seeds if found else ():
                 if old.seed in stale:
                     folder = self.store.results / "superseded" / old.spec_hash[:12] / "evidence"
-                    write_atomically(folder / self.path.name, self.path.read_bytes())
+                    old_file = folder / self.path.name
+                    write_atomically(old_file, self.path.read_bytes(), self.store.results)
             cell = Cell.parse(each.key)
             whole = Evidence(
                 scale=self.scale.stem,
@@ -73,4 +72,5 @@ class EvidenceFile:
                 method=cell.method,
                 seeds=tuple(seeds[seed] for seed in sorted(seeds)),
             )
-            write_atomically(self.path, (whole.model_dump_json(indent=1) + "\n").encode())
+            content = (whole.model_dump_json(indent=1) + "\n").encode()
+            write_atomically(self.path, content, self.store.results)

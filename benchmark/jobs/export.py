@@ -15,13 +15,13 @@ from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalization_of
 from benchmark.checkpoints.registry import registry, registry_file
 from benchmark.data import dataset_info
-from benchmark.engine.weights import WEIGHTS, Weights
+from benchmark.engine.kept_weights import read_weights
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.records.applied import Applied
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
-from benchmark.records.store import MAKING, Store
+from benchmark.records.store import MAKING, WEIGHTS, Store
 from benchmark.report.model_card import base_spec, model_card
 
 FORMAT, FORMAT_VERSION = "rift-benchmark-checkpoint", "1"
@@ -54,10 +54,10 @@ def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | N
             `name` cannot stand in a key.
     """
     making, records = made(cell, store)
-    path = store.work(cell) / WEIGHTS
-    if not path.is_file():
+    path, kept = store.work(cell) / WEIGHTS, read_weights(store, cell)
+    if kept is None:
         raise UserError(f"the weights of {cell.key} are not at '{path}'; `run {cell.key}` makes them")
-    weights, metadata = Weights.read(path)
+    weights, metadata = kept
     if weights.sha256 != making.provenance.weights_sha256:
         raise UserError(f"the tensors in '{path}' are not those of the making of {cell.key}; delete it")
     origin = _origin(cell, store)
@@ -77,8 +77,7 @@ def made(cell: Cell, store: Store) -> tuple[Making, list[Record]]:
     making = store.making(cell)
     if making is None:
         raise UserError(f"{cell.key} has no making in '{store.results}'; `run {cell.key}` makes it")
-    folder = store.record_path(cell, MAKING).parent
-    names = sorted(path.stem for path in folder.glob("*.json") if path.stem != MAKING)
+    names = (name for name in store.names(cell) if name != MAKING)
     records = [record for name in names if (record := store.record(cell, name)) is not None]
     if not records:
         raise UserError(f"{cell.key} has no record in '{store.results}'; `run {cell.key}` makes them")

@@ -1,6 +1,7 @@
 """RiFT on a network that somebody brings, by the steps that the suite's cells take."""
 
 import copy
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,9 +32,10 @@ from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import BASE, OWN, Cell, base_name
-from benchmark.records.files import write_atomically
+from benchmark.records.files import at_home, write_atomically
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import Store
+from benchmark.text import line
 
 UNCHANGED = Augmentation(pad=0, mode="zero", flip=False)
 FEWEST = 10
@@ -91,7 +93,8 @@ def _copied(model: nn.Module) -> nn.Module:
 class Question:
     """What the steps of RiFT are asked of: a model, its images, and how.
 
-    `selection` None: one set of images is all there is. `clean` is the second network of a mix.
+    `selection` None: one set of images is all there is. `measures`: criticality may be asked for.
+    `clean` is the second network of a mix.
     """
 
     model: nn.Module
@@ -105,12 +108,14 @@ class Question:
     augmentation: Augmentation | None = None
     seed: int | Cell = 0
     device: torch.device | str | None = None
+    measures: bool = True
     clean: nn.Module | None = None
 
     def __post_init__(self) -> None:
         refuse_model(self.model)
         if not isinstance(self.attack, LinfAttack):
             raise UserError(f"attack is {self.attack!r}; say LinfAttack(eps=8/255, step_size=2/255)")
+        shortened(self.attack, {}, "attack")
         if not isinstance(self.seed, Cell) and (not isinstance(self.seed, int) or self.seed < 0):
             raise UserError(f"seed is {self.seed!r}; a whole number from 0 on, or a cell")
 
@@ -147,7 +152,8 @@ class Question:
         """The cell that names seeds and files."""
         if isinstance(self.seed, Cell):
             return replace(self.seed, finetune=self.protocol)
-        return Cell(OWN, OWN, type(self.model).__name__.lower(), OWN, self.protocol, self.seed)
+        named = re.sub(r"[^a-z0-9]+", "-", type(self.model).__name__.lower()).strip("-")
+        return Cell(OWN, OWN, named or OWN, OWN, self.protocol, self.seed)
 
     @cached_property
     def plan(self) -> Plan:
@@ -162,9 +168,9 @@ class Question:
             weights_sha256=self.weights.sha256,
             data_sha256=tuple(split.sha256() for split in self.splits),
         )
-        recipe = self.recipe
-        if not isinstance(recipe, Recipe):
-            recipe = shortened(FINETUNE_RECIPE, recipe or {}, "recipe")
+        own = self.recipe or {}
+        whole, changes = (own, {}) if isinstance(own, Recipe) else (FINETUNE_RECIPE, own)
+        recipe = shortened(whole, changes, "recipe")
         plan = Plan(self.cell, given, self._chosen, recipe, self._settings)
         if self.clean is None:
             return plan
@@ -189,7 +195,8 @@ class Question:
         """What is known of the images, once `model` has answered some of them."""
         train, selection = self.splits
         few = pixels(train.images[:8])
-        classes = usable(self.model, few, self.place, measured=self._chosen.selector.needs_criticality)
+        measured = self.measures and self._chosen.selector.needs_criticality
+        classes = usable(self.model, few, self.place, measured=measured)
         below(train, classes, "train" if self.selection is not None else "images")
         below(selection, classes, "judge")
         height, _, channels = train.images.shape[1:]
@@ -220,9 +227,10 @@ class Question:
         devices = [self.place] if self.place.type == "cuda" else []
         stack.enter_context(torch.random.fork_rng(devices=devices))
         torch.manual_seed(replace(self.cell, finetune=BASE).seed_for("first pass"))
-        folder = Path(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = at_home(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         store, (train, selection) = Store(folder / "results", folder / "artifacts"), self.splits
         settings, mark = spec_hash(self.plan.spec), store.work(self.cell) / "spec.sha256"
+        store.sweep()
         if mark.is_file() and mark.read_text() != settings:
             raise UserError(
                 f"'{folder}' holds work on other weights, images or settings; name another workdir"
@@ -248,4 +256,5 @@ def shown(progress: bool | Progress) -> Progress:
 
 def _line(stage: str, done: int, total: int, note: str = "") -> None:
     end = "\n" if done >= total else ""
-    sys.stderr.write(f"\r{stage} {done}/{total} {note}"[:100].ljust(100) + end)
+    told = line(f"{stage} {done}/{total} {note}")
+    sys.stderr.write("\r" + told[:99].ljust(99) + end)

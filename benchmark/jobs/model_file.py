@@ -19,7 +19,8 @@ from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors
 from benchmark.errors import UserError
 from benchmark.jobs.checkpoint import load_model_file, registered_model
-from benchmark.records.files import write_atomically
+from benchmark.records.files import at_home, write_atomically
+from benchmark.text import line, markdown
 
 SUFFIX = ".safetensors"
 Scores = Mapping[str, float]
@@ -51,10 +52,10 @@ def load_checkpoint(
     """
     place = torch_device(device, TO_A_CALLER)
     if model is not None:
-        return restored(Path(name), model).to(place)
-    if Path(name).is_file():
+        return restored(at_home(name), model).to(place)
+    if at_home(name).is_file():
         raise UserError(f"'{name}' is a file; say of which network by model=")
-    network, loaded = load_model_file(registered_model(checkpoint(str(name)), Path(data_dir)))
+    network, loaded = load_model_file(registered_model(checkpoint(str(name)), at_home(data_dir)))
     network.load_state_dict(loaded.state)
     return network.to(place).eval()
 
@@ -69,7 +70,7 @@ def save_checkpoint(model: nn.Module, path: Path | str, scores: pd.DataFrame | N
     Raises:
         UserError: for a path with another ending.
     """
-    save_model(Path(path), model, [], {} if scores is None else scored(scores), {})
+    save_model(at_home(path), model, [], {} if scores is None else scored(scores), {})
 
 
 def scored(frame: pd.DataFrame) -> Scores:
@@ -91,12 +92,17 @@ def save_model(
         raise UserError(f"'{path}' does not end in {SUFFIX}, which the file will be")
     kind, parameters = type(model).__name__, sum(x.numel() for x in model.parameters())
     save_tensors(path, clone_state(model.state_dict()), {"format": "pt", "network": kind, **facts})
-    lines = [f"# {path.stem}", "", f"`{kind}`, {parameters:,} parameters, pixels in [0, 1] to logits."]
+    lines = [
+        f"# {markdown(path.stem, marks=True)}",
+        "",
+        f"`{kind}`, {parameters:,} parameters, pixels in [0, 1] to logits.",
+    ]
     if told:
-        lines += ["", "```", *told, "```"]
+        lines += ["", "```", *map(line, told), "```"]
     if scores:
         lines += ["", "| accuracy | percent |", "| --- | --- |"]
-        lines += [f"| {name} | {100 * value:.2f} |" for name, value in scores.items()]
+        named = {markdown(name, marks=True): value for name, value in scores.items()}
+        lines += [f"| {name} | {100 * value:.2f} |" for name, value in named.items()]
     lines += ["", "```python", "from benchmark import load_checkpoint", ""]
     lines += [f"model = load_checkpoint({json.dumps(path.name)}, {kind}(...))", "```", ""]
     card = "\n".join([*_front_matter(path.stem, scores), "", *lines])

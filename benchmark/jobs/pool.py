@@ -41,8 +41,9 @@ def sweep(
     while waiting:
         task, block = waiting.pop(0)
         try:
-            failures += worker.do(task, block=block)
-            display.finish(0, task.base.key, len(task.cells))
+            failed = worker.do(task, block=block)
+            display.finish(0, task.base.key, len(task.cells), len(failed))
+            failures += failed
         except Timeout:
             waiting.append((task, True))
     return failures
@@ -50,7 +51,9 @@ def sweep(
 
 def serve(connection: Connection, scale: Scale, options: Options) -> None:
     """Body of a worker process: receive (task, block), send events, then the outcome."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    for name in ("SIGINT", "SIGHUP"):  # the parent ends its workers
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     _die_with_parent()
     from benchmark.jobs.worker import Worker
 
@@ -142,5 +145,5 @@ class _Pool:
             self.waiting.append((task, True))
         else:
             self.failures += content
-            self.display.finish(index, task.base.key, len(task.cells))
+            self.display.finish(index, task.base.key, len(task.cells), len(content))
         self._assign(worker)

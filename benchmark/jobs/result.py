@@ -8,6 +8,7 @@ import pandas as pd
 from torch import nn
 
 from benchmark.jobs.model_file import save_model, scored
+from benchmark.records.files import at_home
 from benchmark.records.records import Finetuning, ModuleCriticality
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class RiftResult:
         }
         told = self.summary().splitlines()
         named = scored(scores) if scores is not None else self._selected_on()
-        save_model(Path(path), self.model, told, named, facts)
+        save_model(at_home(path), self.model, told, named, facts)
 
     def _selected_on(self) -> dict[str, float]:
         """The accuracies at `alpha` on the images that chose it."""

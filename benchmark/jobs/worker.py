@@ -1,24 +1,28 @@
 """One worker: makes the cells of a base model under its lock."""
 
 import traceback
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
 
 import torch
 from filelock import Timeout
 
+from benchmark.checkpoints.registry import verified_file
 from benchmark.data import load
 from benchmark.data.images import Dataset
-from benchmark.engine import precision
 from benchmark.engine.device import torch_device
+from benchmark.engine.precision import use
 from benchmark.engine.training import TrainingFailed
-from benchmark.engine.workspace import WeightsDiffer
-from benchmark.errors import UserError
+from benchmark.engine.workspace import WeightsDiffer, first_choice
+from benchmark.errors import UserError, system_problem
+from benchmark.evaluation import evaluation
 from benchmark.jobs.tasks import Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
 from benchmark.plugins import load_again
+from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.run import run_cell
 
@@ -28,7 +32,6 @@ class Worker:
 
     def __init__(self, scale: Scale, options: Options, report: Report) -> None:
         torch.set_num_threads(options.threads)
-        precision.use(options.precision)
         self.scale, self.options, self.report = scale, options, report
         self.dataset = cache(self._dataset)
 
@@ -36,20 +39,28 @@ class Worker:
         return load(name, self.options.data).to(torch_device(self.options.device))
 
     def do(self, task: Task, block: bool) -> list[Failure]:
-        """Make the cells of `task`; returns what failed.
+        """Make the cells of `task`; returns what failed: all, where their lock cannot be had.
 
         Raises `filelock.Timeout` if another process has the base model and `block` is False.
         """
-        with self._locked(task.base, block):
+        with ExitStack() as held:
+            try:
+                self._lock(held, task.base, block)
+            except UserError as error:
+                return [failure(cell.key, error) for cell in task.cells]
             return [failed for cell in task.cells if (failed := self._make(cell))]
 
-    def _locked(self, base: Cell, block: bool) -> AbstractContextManager[object]:
-        lock = self.options.store.lock(base)
-        while block:
-            self.report(base.key, "waiting for another process", 0, 1, "")
-            with suppress(Timeout):
-                return lock.acquire(timeout=2)
-        return lock.acquire(timeout=0)
+    def _lock(self, held: ExitStack, base: Cell, block: bool) -> None:
+        while True:
+            if block:
+                self.report(base.key, "waiting for another process", 0, 1, "")
+            try:
+                held.enter_context(self.options.store.lock(base, timeout=2 if block else 0))
+            except Timeout:
+                if not block:
+                    raise
+            else:
+                return
 
     def _make(self, cell: Cell) -> Failure | None:
         def progress(stage: str, done: int, total: int, note: str = "") -> None:
@@ -58,6 +69,8 @@ class Worker:
         options = self.options
         try:
             load_again(options.plugins)
+            device = torch_device(options.device)
+            use(first_choice(options.precision, options.store, cell.base, device))
             plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
             run = Run(plan, data, options.store, progress, options.memory, options.takeover)
             if options.make is None:
@@ -69,10 +82,31 @@ class Worker:
         return None
 
 
+def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> None:
+    """Raise `UserError` for what workers would not find: a device, a checkpoint, images.
+
+    Of the evaluations only those count that a cell has no record of yet.
+    """
+    torch_device(options.device)
+    data = cache(lambda name: load(name, options.data))
+    needed: dict[tuple[str, str], Run] = {}
+    for task in tasks:
+        for cell in task.cells:
+            run = Run(Plan.of(cell, scale), data(cell.dataset), options.store, silent)
+            found = run.plan.base.checkpoint
+            if found is not None:
+                verified_file(found, options.data)
+            needed |= {(cell.dataset, name): run for name in run.missing(scale.evaluations)}
+    for (_, name), run in needed.items():
+        evaluation(name).check(run.test_data)
+
+
 def failure(key: str, error: Exception) -> Failure:
     """Describe `error` in one line; unexpected ones keep their type and place."""
     if isinstance(error, UserError):
         return Failure(key, str(error), True)
+    if isinstance(error, OSError):
+        return Failure(key, system_problem(error), True)
     if isinstance(error, TrainingFailed | WeightsDiffer):
         return Failure(key, str(error), False)
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)

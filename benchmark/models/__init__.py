@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
 
 WIDEST = 4096
-"""Channels beyond which no network is guessed from a file."""
+"""Width of a network at most, and channels beyond which none is guessed from a file."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,15 @@ class Family:
         return self.start + (self.suffix if self.width is None else f"[{self.suffix}]")
 
     def parse(self, name: str) -> Arch | None:
-        """The architecture called `name`; None if it is none of the family."""
+        """The architecture called `name`; None if it is none of the family.
+
+        Raises `UserError` for a width of more than `WIDEST`.
+        """
         end = re.sub("[A-Z]+", r"([1-9]\\d*)", self.suffix)
         match = re.fullmatch(re.escape(self.start) + end, name)
-        width = int(match[1]) if match else self.width if name == self.start else None
+        width = int(match[1][:5]) if match else self.width if name == self.start else None
+        if width is not None and width > WIDEST:
+            raise UserError(f"'{name}' is too wide; a width is {WIDEST} at most")
         return None if width is None else Arch(name, self.family, self.blocks, width)
 
     def label_of(self, arch: Arch) -> str:

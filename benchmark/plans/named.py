@@ -1,7 +1,6 @@
 """Scales by name: the suite's TOML files beside this one, a user's, and those filed with results."""
 
 import dataclasses
-import tomllib
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +10,7 @@ from benchmark.errors import UserError, first_problem
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import starting_from
 from benchmark.records.cells import IN, OWN, ScaleName
+from benchmark.records.files import at_home, read_toml
 
 DEFAULT = "quick"
 _SCALE = TypeAdapter(Scale)
@@ -24,8 +24,8 @@ def scale(name: str, results: Path | None = None) -> Scale:
     that were filed in the tree `results`, if one is given.
     """
     known = ScaleName.parse(name).scale
-    if name.endswith(".toml") and (known not in SCALES or Path(name).is_file()):
-        return _read(Path(name))
+    if name.endswith(".toml") and (known not in SCALES or at_home(name).is_file()):
+        return _read(at_home(name))
     if known in SCALES:
         return called(name, SCALES[known])
     path = None if results is None else filed(known, results)
@@ -67,19 +67,14 @@ def filed(name: str, results: Path) -> Path:
 
 
 def _parse(path: Path) -> Scale:
+    content = read_toml(path, "scale file")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-        read = _SCALE.validate_python(content)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the scale file '{path}': {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"'{path}' is not TOML: {error}") from error
+        return _SCALE.validate_python(content)
     except ValidationError as error:
         fields = ", ".join(f.name for f in dataclasses.fields(Scale))
         raise UserError(
             f"'{path}' is not a scale: {first_problem(error)}; its fields are {fields}"
         ) from error
-    return read
 
 
 def _read(path: Path) -> Scale:
@@ -90,6 +85,7 @@ def _read(path: Path) -> Scale:
         )
     if read.name in (*SCALES, OWN):
         raise UserError(f"'{path}' calls itself '{read.name}', which is taken; choose another name")
+    read.refuse_numbers(f"'{path}'")
     return starting_from(read, read.checkpoints) if read.checkpoints else read
 
 

@@ -15,9 +15,18 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from benchmark.checkpoints.registry import TrainedModel, trained_model
 from benchmark.engine.precision import NAMES
+from benchmark.engine.recipes import (
+    FINETUNE_RECIPE,
+    CriticalitySettings,
+    Recipe,
+    ScaleFreeCriticality,
+    shortened,
+)
 from benchmark.errors import UserError, first_problem
 from benchmark.models import key_name
-from benchmark.records.cells import FROM, IN, PART, Cell
+from benchmark.records.cells import FROM, IN, Cell, Part
+from benchmark.records.files import check_lines
+from benchmark.records.ranges import Seed, Threads
 
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -47,7 +56,7 @@ Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)]
 Archs = Annotated[
     tuple[str, ...], Field(min_length=1), AfterValidator(_as_in_keys), AfterValidator(_once)
 ]
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_once)]
 _SEEDS = TypeAdapter(dict[Literal["seeds"], Seeds])
 
 
@@ -87,13 +96,13 @@ class Scale:
     `starting_from` makes such a scale out of any.
     """
 
-    name: Annotated[str, Field(pattern=rf"^{PART}$"), AfterValidator(_of_no_checkpoint)]
+    name: Annotated[Part, Field(max_length=100), AfterValidator(_of_no_checkpoint)]
     summary: str
     datasets: Names
     archs: Archs
     seeds: Seeds
     methods: Names = ("pgd-at", "trades", "mart", "awp", "score")
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Threads = 0
     precision: Annotated[str, Field(pattern=f"^({'|'.join(NAMES)})$")] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
@@ -142,6 +151,19 @@ class Scale:
         own = network | self.recipes.get(method, {})
         return tuple(own.get("seeds", self.seeds))
 
+    def refuse_numbers(self, where: str) -> None:
+        """Raise `UserError`, beginning with `where`, for an override that no cell can have.
+
+        That is an unknown field, or a number outside its range. Names in keys are left to plans.
+        """
+        for part, named in (("networks", self.networks), ("recipes", self.recipes)):
+            for name, own in named.items():
+                shortened(Recipe(), self.training | of_recipe(own), f"{where}, {part}.{name}")
+        shortened(Recipe(), self.training, f"{where}, training")
+        shortened(FINETUNE_RECIPE, self.finetuning, f"{where}, finetuning")
+        known = ScaleFreeCriticality() if "rate" in self.criticality else CriticalitySettings()
+        shortened(known, self.criticality, f"{where}, criticality")
+
     def with_seeds(self, seeds: tuple[int, ...]) -> Self:
         """The scale with `seeds` for every model."""
         networks, recipes = (
@@ -149,6 +171,14 @@ class Scale:
             for part in (self.networks, self.recipes)
         )
         return dataclasses.replace(self, seeds=seeds, networks=networks, recipes=recipes)
+
+    def with_models(self, archs: Sequence[str], methods: Sequence[str]) -> Self:
+        """The scale with these networks and methods, and what it says of them."""
+        networks = {name: own for name, own in self.networks.items() if name in archs}
+        recipes = {name: own for name, own in self.recipes.items() if name in methods}
+        return dataclasses.replace(
+            self, archs=tuple(archs), methods=tuple(methods), networks=networks, recipes=recipes
+        )
 
     def has(self, dataset: str, arch: str, method: str, seed: int = 0) -> bool:
         """Whether there are cells of this model: all that is trained, else that of a checkpoint."""
@@ -187,6 +217,11 @@ class Scale:
             for seed in self.seeds_of(dataset, name, chosen)
             if self.has(dataset, name, chosen, seed)
         ]
+
+    @model_validator(mode="after")
+    def _lines_only(self) -> Self:
+        check_lines(vars(self))
+        return self
 
     @model_validator(mode="after")
     def _overrides_are_of_its_own(self) -> Self:

@@ -118,8 +118,10 @@ class Additions:
     def as_those_of(self, plugin: Plugin) -> Iterator[None]:
         """Inside, what is added is of `plugin`, which is then loaded; or all is taken back.
 
-        Raises `UserError` where nothing is added.
+        Raises `UserError` where nothing is added, and for a name that is no line.
         """
+        if not plugin.name.isprintable():
+            raise UserError(f"'{plugin.name}' is no name of a plug-in; leave control characters out")
         self._plugin, self._added = plugin, []
         try:
             yield
@@ -170,7 +172,7 @@ def _as_dataset(info: DatasetInfo, loaded: Any) -> "Dataset":
     """What a plug-in's `load` returned. Raises `UserError` where that does not fit `info`."""
     import torch
 
-    from benchmark.data.given import checked
+    from benchmark.data.given import below, checked
     from benchmark.data.images import Dataset
 
     if isinstance(loaded, Dataset):
@@ -181,9 +183,8 @@ def _as_dataset(info: DatasetInfo, loaded: Any) -> "Dataset":
             for which, (images, labels) in zip(("training", "test"), loaded, strict=True)
         )
     for split in (train, test):
-        shape, most = tuple(split.images.shape[1:]), int(split.labels.max())
+        shape = tuple(split.images.shape[1:])
         if shape != (right := (info.side, info.side, info.channels)):
             raise UserError(f"{info.name}: images are {shape}, not {right} (height, width, channels)")
-        if most >= info.classes:
-            raise UserError(f"{info.name}: a label is {most}, and there are {info.classes} classes")
+        below(split, info.classes, info.name)
     return Dataset(info, train, test)

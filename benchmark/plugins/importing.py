@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmark.errors import UserError
 from benchmark.plugins.additions import add
+from benchmark.records.files import at_home
 from benchmark.records.plugins import LOADED, Plugin
 
 GROUP, VARIABLE = "rift_benchmark.plugins", "BENCHMARK_PLUGINS"
@@ -31,8 +32,8 @@ def load(source: str | Path) -> Plugin:
         UserError: where there is none, it fails, a name exists, or another of its name is loaded.
     """
     named = str(source)
-    if named.endswith(".py") or Path(named).exists():
-        return _load_file(Path(named))
+    if named.endswith(".py") or at_home(named).exists():
+        return _load_file(at_home(named))
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if named not in found:
         known = ", ".join(installed()) or "none"

@@ -6,7 +6,9 @@ Key, path, seeds and place in a table are functions of the cell and of nothing e
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from benchmark.errors import UserError
 
@@ -16,8 +18,13 @@ BASES = (BASE, BASE + HELD_OUT)
 OWN = "own"  # stands for the scale in keys of models that were made elsewhere
 FROM = "-from-"  # between the scale and the checkpoint that a cell starts from instead of training
 IN = "-in-"  # between the scale and a precision that is not the one it fixes
-PART = r"[a-z0-9][a-z0-9.-]*"
-_PARTS = rf"({PART}/){{4}}{PART}(\+{PART})?"  # a fine-tuning may be one of two that follow each other
+PART = r"[a-z0-9][a-z0-9.-]{0,199}"
+"""What may stand between the slashes of a key, and name files: the one pattern of every name in it."""
+Part = Annotated[str, Field(pattern=f"^{PART}$")]
+FINETUNE = r"[a-z0-9][a-z0-9.+-]{0,199}"
+"""The same for a fine-tuning, which may be two that follow each other."""
+FinetunePart = Annotated[str, Field(pattern=f"^{FINETUNE}$")]
+_KEY = re.compile(rf"{PART}(/{PART}){{3}}/{FINETUNE}/seed(0|[1-9][0-9]{{0,17}})")
 
 
 def base_name(finetune: str) -> str:
@@ -70,9 +77,13 @@ class Cell:
     finetune: str
     seed: int
 
+    def __post_init__(self) -> None:
+        """Raise `UserError` for a part that no key has: a cell is a path, and goes nowhere else."""
+        _check_key(self.key)
+
     @property
     def key(self) -> str:
-        """`scale/dataset/arch/method/finetune/seedN`: name on the command line and path on disk."""
+        """Name on the command line and path on disk, `scale/dataset/arch/method/finetune/seedN`."""
         names = (self.scale, self.dataset, self.arch, self.method, self.finetune)
         return "/".join((*names, f"seed{self.seed}"))
 
@@ -101,11 +112,14 @@ class Cell:
     @classmethod
     def parse(cls, key: str) -> "Cell":
         """The cell named by `key`. Raises `UserError` if `key` does not have the form of a key."""
-        parts = key.strip("/").split("/")
-        seed = re.fullmatch(r"seed(0|[1-9][0-9]*)", parts[-1])
-        if len(parts) != 6 or seed is None or not re.fullmatch(_PARTS, "/".join(parts[:-1])):
-            raise UserError(
-                f"'{key}' is not a cell key; a key reads SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
-                "for example quick/digits/resnet10-w16/pgd-at/rift/seed0"
-            )
-        return cls(parts[0], parts[1], parts[2], parts[3], parts[4], int(seed[1]))
+        _check_key(key := key.strip("/"))
+        scale, dataset, arch, method, finetune, seed = key.split("/")
+        return cls(scale, dataset, arch, method, finetune, int(seed.removeprefix("seed")))
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.fullmatch(key):
+        raise UserError(
+            f"'{key}' is not a cell key; a key reads SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
+            "for example quick/digits/resnet10-w16/pgd-at/rift/seed0"
+        )

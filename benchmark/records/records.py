@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, FiniteFloat, model_validator
 
 from benchmark.records.applied import Applied as Applied
-from benchmark.records.cells import Cell
+from benchmark.records.cells import Cell, FinetunePart, Part
 from benchmark.records.counts import Count as Count
 from benchmark.records.counts import Sha256 as Sha256
 from benchmark.records.files import Frozen, Sparse, parse_model
@@ -30,12 +30,12 @@ cross-entropy itself, is exactly zero in fp32."""
 class CellName(Frozen):
     """A cell as it stands in a file."""
 
-    scale: str
-    dataset: str
-    arch: str
-    method: str
-    finetune: str
-    seed: int = Field(ge=0)
+    scale: Part
+    dataset: Part
+    arch: Part
+    method: Part
+    finetune: FinetunePart
+    seed: int = Field(ge=0, lt=10**18)
 
     @classmethod
     def of(cls, cell: Cell) -> "CellName":
@@ -111,12 +111,12 @@ class ModuleCriticality(Frozen):
 
     @property
     def failed(self) -> bool:
-        """Whether the ascent ended lower than it began: its ball contains W, where the rise is 0."""
+        """Whether the ascent ended lower than it began; its ball contains W, where the rise is 0."""
         return self.mrc is not None and self.mrc < 0
 
     @property
     def valid(self) -> bool:
-        """Whether `mrc` may rank the module: the ascent neither diverged nor failed."""
+        """Whether `mrc` may rank the module, because the ascent neither diverged nor failed."""
         return not (self.diverged or self.failed)
 
     @property
@@ -225,7 +225,7 @@ class Record(_ResultFile):
     whose evaluation was taken over.
     """
 
-    evaluation: str
+    evaluation: Part
     value: float = Field(ge=0, le=1)
     k: int
     n: int

@@ -1,29 +1,45 @@
 """The only module that knows `results/` and `artifacts/`.
 
-`results/records/<key>/` holds what is kept: `<evaluation>.json` with `<evaluation>.npz` (per-image
-correctness, packed), and `making.json`. `artifacts/<key>/` holds working files: weights, training
-state, journals of unfinished work, and the lock of a base model. Results are written once.
+`results/records/<key>/` holds what is kept: `<evaluation>.json` with `<evaluation>.<hash>.npz`
+(per-image correctness, packed; `<evaluation>.npz` in older trees), and `making.json`.
+`artifacts/<key>/` holds working files: weights, training state, journals of unfinished work, and the
+lock of a base model. Results are written once: the first writer wins, whether or not locks hold.
 """
 
 import hashlib
 import io
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.errors import UserError
-from benchmark.records.cells import Cell
-from benchmark.records.files import read_if_there, write_atomically
+from benchmark.records.cells import FINETUNE, Cell
+from benchmark.records.files import (
+    drop,
+    inside,
+    locked,
+    names_in,
+    read_if_there,
+    remove,
+    sweep,
+    write_atomically,
+    write_once,
+)
 from benchmark.records.records import F, Making, Record, parse_file
+from benchmark.text import line
 
 MAKING = "making"
+WEIGHTS = "weights.safetensors"
+EVALUATION = "evaluation-"  # begins the names of journals of evaluations
 Bits = dict[str, NDArray[np.bool_]]
 
 
@@ -39,9 +55,8 @@ class Store:
         for folder, option in ((self.results, "--results"), (self.artifacts, "--artifacts")):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / f".write-test-{os.getpid()}"
-                probe.write_bytes(b"")
-                probe.unlink()
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
             except OSError as error:
                 raise UserError(
                     f"cannot write to '{folder}' ({error.strerror}); name another folder by {option}"
@@ -58,13 +73,21 @@ class Store:
 
     def work(self, cell: Cell) -> Path:
         """Folder of the working files of `cell`."""
-        return self.artifacts / cell.key
+        return inside(self.artifacts / cell.key, self.artifacts)
 
-    def lock(self, cell: Cell) -> FileLock:
-        """The lock of the base model of `cell`; whoever holds it works on that model."""
-        folder = self.work(cell.base)
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / "lock")
+    def lock(self, cell: Cell, timeout: float = -1) -> AbstractContextManager[None]:
+        """The lock of the base model of `cell`, as `locked`; whoever holds it works on that model."""
+        return locked(inside(self.work(cell.base) / "lock", self.artifacts), timeout)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left: temporary files, journals of what is on record."""
+        for root in (self.results, self.artifacts):
+            sweep(root)
+        for journal in self.artifacts.glob(f"*/*/*/*/*/*/{EVALUATION}*"):
+            place = self.results / "records" / journal.parent.relative_to(self.artifacts)
+            with suppress(OSError):
+                if (place / f"{journal.name.removeprefix(EVALUATION)}.json").exists():
+                    remove(journal)
 
     def record(self, cell: Cell, evaluation: str) -> Record | None:
         """The record on disk, fresh or stale; None if there is none.
@@ -83,8 +106,8 @@ class Store:
     def others(self, cell: Cell, evaluation: str) -> Iterator[Record]:
         """Records of `evaluation` of the other cells of the base model of `cell`, in order of keys."""
         folder = self.record_path(cell, evaluation).parents[2]
-        for path in sorted(folder.glob(f"*/seed{cell.seed}/{evaluation}.json")):
-            other = replace(cell, finetune=path.parts[-3])
+        for finetune in filter(re.compile(FINETUNE).fullmatch, names_in(folder)):
+            other = replace(cell, finetune=finetune)
             related = other != cell and other.base == cell.base
             if related and (record := self.record(other, evaluation)) is not None:
                 yield record
@@ -97,30 +120,57 @@ class Store:
             raise UserError(f"'{path}' belongs to {making.cell.cell.key}; move it to its own folder")
         return making
 
+    def lost_making(self, cell: Cell) -> bool:
+        """Whether the making of `cell` is gone, while its weights, which have a copy, are there."""
+        return (self.work(cell) / WEIGHTS).is_file() and self.making(cell) is None
+
+    def names(self, cell: Cell) -> list[str]:
+        """Names of the files of `cell` in order: its evaluations, and `MAKING`, if that is there."""
+        found = names_in(self.record_path(cell, MAKING).parent)
+        return [name.removesuffix(".json") for name in found if name.endswith(".json")]
+
     def of(self, cell: Cell) -> Iterator[Record | Making]:
         """Every record and making of `cell`, by name of file. Raises `UserError` for a broken one."""
-        for path in sorted(self.record_path(cell, MAKING).parent.glob("*.json")):
-            found = _read(Making, path) if path.stem == MAKING else _read(Record, path)
+        for name in self.names(cell):
+            path = self.record_path(cell, name)
+            found = _read(Making, path) if name == MAKING else _read(Record, path)
             if found is not None:
                 yield found
 
-    def write_record(self, record: Record, bits: bytes) -> None:
-        """Write a record and its bits once; the record last, so that it is never without them."""
-        self._write_once(self.record_path(record.cell.cell, record.evaluation), record, bits)
+    def write_record(self, record: Record, bits: bytes) -> Record:
+        """Write a record and its bits once; the record last, so that it is never without them.
 
-    def write_making(self, making: Making) -> None:
-        self._write_once(self.record_path(making.cell.cell, MAKING), making)
-
-    def _write_once(self, path: Path, content: Record | Making, bits: bytes | None = None) -> None:
-        if path.exists():
+        Returns the one on file: that of the first writer, if it is of the same weights and spec. Raises
+        `UserError` if it is of others.
+        """
+        path, filed = self.record_path(record.cell.cell, record.evaluation), None
+        if not path.exists():
+            write_atomically(bits_path(path, record.bits_sha256), bits, self.results)
+            filed = write_once(path, _as_json(record), self.results)
+        there = record if filed else _read(Record, path)
+        if there is not None:
+            kept = bits_beside(path, there.bits_sha256)
+            written = path.parent.glob(f"{path.stem}.{'[0-9a-f]' * _HASH}.npz")
+            for other in (*written, path.with_suffix(".npz")):
+                if other != kept:  # of a writer that was killed, or not the first
+                    other.unlink(missing_ok=True)
+        if there is None or _identity(there) != _identity(record):
             raise UserError(f"'{path}' exists and results are written once; move it away first")
-        if bits is not None:
-            write_atomically(path.with_suffix(".npz"), bits)
-        write_atomically(path, (content.model_dump_json(indent=1) + "\n").encode())
+        return there
+
+    def write_making(self, making: Making) -> Making:
+        """Write a making once; returns the one on file, which is the first writer's."""
+        path = self.record_path(making.cell.cell, MAKING)
+        filed = not path.exists() and write_once(path, _as_json(making), self.results)
+        return making if filed else self.making(making.cell.cell) or making
+
+    def bits_file(self, record: Record) -> Path:
+        """The file of bits of `record`, which is on disk."""
+        return bits_beside(self.record_path(record.cell.cell, record.evaluation), record.bits_sha256)
 
     def bits(self, record: Record) -> Bits:
         """Per-image correctness behind `record`. Raises `UserError` if the file is not the one."""
-        path = self.record_path(record.cell.cell, record.evaluation).with_suffix(".npz")
+        path = self.bits_file(record)
         content = read_if_there(path) or b""
         if hashlib.sha256(content).hexdigest() != record.bits_sha256:
             raise UserError(f"'{path}' is missing or not what its record was written with")
@@ -132,23 +182,52 @@ class Store:
 
     def supersede(self, cell: Cell, name: str, old_hash: str) -> None:
         """Move a stale record or making out of the tree, to `results/superseded/<hash>/<key>/`."""
-        target = self.results / "superseded" / old_hash[:12] / cell.key
+        target = inside(self.results / "superseded" / old_hash[:12] / cell.key, self.results)
         target.mkdir(parents=True, exist_ok=True)
-        path = self.record_path(cell, name)
-        for part in (path, path.with_suffix(".npz")):
-            if part.exists():
+        path = inside(self.record_path(cell, name), self.results)
+        record = None if name == MAKING else self.record(cell, name)
+        bits = () if record is None else (self.bits_file(record),)
+        for part in (*bits, path):  # the record last: until then it can be done again
+            with suppress(FileNotFoundError):
                 os.replace(part, target / part.name)
 
     def keys_on_disk(self) -> Iterator[str]:
-        """Keys of all cells that have a record or making, in order."""
+        """Keys of all cells that have a record or making, in order; other folders as lines."""
         root = self.results / "records"
-        folders = {path.parent for path in root.glob("*/*/*/*/*/*/*.json")}
-        yield from sorted(folder.relative_to(root).as_posix() for folder in folders)
+        keys = names_in(root)
+        for _ in range(5):
+            keys = [f"{key}/{name}" for key in keys for name in names_in(root / key)]
+        for key in sorted(keys):
+            if any(name.endswith(".json") for name in names_in(root / key)):
+                yield line(key)
 
 
 def _read(kind: type[F], path: Path) -> F | None:
     content = read_if_there(path)
     return None if content is None else parse_file(kind, content, path)
+
+
+def _as_json(content: Record | Making) -> bytes:
+    return (content.model_dump_json(indent=1) + "\n").encode()
+
+
+def _identity(record: Record) -> tuple[str, str]:
+    return record.spec_hash, record.provenance.weights_sha256
+
+
+_HASH = 12
+"""Digits of the hash in the name of a file of bits."""
+
+
+def bits_path(path: Path, sha256: str) -> Path:
+    """The file of the bits with that hash, of the record at `path`, as it is written."""
+    return path.with_name(f"{path.stem}.{sha256[:_HASH]}.npz")
+
+
+def bits_beside(path: Path, sha256: str) -> Path:
+    """The same as it is read: by the name that older trees have, where that alone is there."""
+    new, old = bits_path(path, sha256), path.with_suffix(".npz")
+    return old if old.exists() and not new.exists() else new
 
 
 def pack_bits(bits: Mapping[str, NDArray[Any]]) -> tuple[bytes, str]:
@@ -177,16 +256,19 @@ class Journal:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        mark = self.folder / "fingerprint"
+        mark = inside(self.folder, self.folder.parent) / "fingerprint"
         if self.folder.exists() and read_if_there(mark) != self.fingerprint.encode():
-            shutil.rmtree(self.folder)
+            remove(self.folder)
         if not self.folder.exists():
-            write_atomically(mark, self.fingerprint.encode())
+            self._write(mark, self.fingerprint.encode())
 
     def get(self, name: str) -> dict[str, NDArray[Any]] | None:
-        content = read_if_there(self._path(name)) or b""
+        path = self._path(name)
+        if (content := read_if_there(path)) is None:
+            return None
         seal, packed = content[:_SEAL_BYTES], content[_SEAL_BYTES:]
         if hashlib.sha256(packed).digest() != seal:
+            drop(path, "is damaged")
             return None
         with np.load(io.BytesIO(packed), allow_pickle=False) as chunk:
             return dict(chunk)
@@ -195,7 +277,11 @@ class Journal:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         packed = buffer.getvalue()
-        write_atomically(self._path(name), hashlib.sha256(packed).digest() + packed)
+        self._write(self._path(name), hashlib.sha256(packed).digest() + packed)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        with suppress(FileNotFoundError):  # another process has just done it all and removed the folder
+            write_atomically(path, content)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.chunk"
@@ -203,7 +289,7 @@ class Journal:
     def drop(self, pattern: str) -> None:
         """Forget the chunks whose names match the glob `pattern`."""
         for path in self.folder.glob(f"{pattern}.chunk"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     @property
     def empty(self) -> bool:

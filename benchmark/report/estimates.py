@@ -164,7 +164,7 @@ def _read(source: _Source) -> PerImage:
 
 
 def _no_bits(source: _Source, why: str) -> UserError:
-    path = source.store.record_path(source.record.cell.cell, source.evaluation).with_suffix(".npz")
+    path = source.store.bits_file(source.record)
     return UserError(
         f"'{path}' does not hold the bits of {source.evaluation}: {why}; restore it and its record "
         "from version control or move both away to make them again"

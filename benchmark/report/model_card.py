@@ -19,6 +19,7 @@ from benchmark.records.records import Checkpoint, Finetuning, Making, Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import accuracy
 from benchmark.report.tables.render import number_and_interval
+from benchmark.text import markdown
 
 CHOICE = {
     "test": "on test images, as in the RiFT paper, so that its numbers flatter it a little",
@@ -38,7 +39,10 @@ def model_card(entry: CheckpointEntry, making: Making, records: Sequence[Record]
     assert entry.cell is not None
     cell = Cell.parse(entry.cell)
     environment = Environment(  # noqa: S701 - Markdown for a repository, of its own records
-        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: markdown(value, marks=True) if isinstance(value, str) else value,
     )
     return environment.from_string(Path(__file__).with_suffix(".md.j2").read_text()).render(
         entry=entry,

@@ -1,18 +1,18 @@
 """Writing into a results tree: all or nothing, nothing twice; and what has to be made again then."""
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from benchmark.errors import UserError
 from benchmark.plans.named import arguments, filed
 from benchmark.records.cells import OWN, Cell
-from benchmark.records.files import write_atomically
+from benchmark.records.files import inside, link_once, staging, write_atomically
 from benchmark.records.plugins import flags
-from benchmark.records.store import MAKING
+from benchmark.records.records import Record
+from benchmark.records.store import MAKING, bits_beside
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from benchmark.submission.expected import Expected, first_difference
@@ -34,8 +34,19 @@ def sort(entries: Sequence[ResultEntry], results: Path) -> tuple[list[ResultEntr
 
 
 def _is_there(entry: ResultEntry, results: Path) -> bool:
-    targets = ((results / RECORDS / place, content) for place, content in entry.files.items())
-    return all(target.is_file() and target.read_bytes() == content for target, content in targets)
+    target = results / RECORDS / entry.cell.key / f"{entry.name}.json"
+    if isinstance(entry.file, Record):  # whose bits may have the name of older trees
+        bits = bits_beside(target, entry.file.bits_sha256)
+        return _holds(target, entry.content) and _holds(bits, entry.packed)
+    return _holds(target, entry.content)
+
+
+def _holds(target: Path, content: bytes | None) -> bool:
+    return target.is_file() and target.read_bytes() == content
+
+
+def _refuse(target: Path) -> NoReturn:
+    raise UserError(f"'{target}' has just been written by someone else; nothing was filed")
 
 
 def conflicts(
@@ -62,9 +73,9 @@ def conflicts(
 def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: Path) -> None:
     """Write `entries` under `results`, and scale files by name; makings and bits before records.
 
-    All files are staged first and then renamed into place; if that fails, those in place are removed
+    All files are staged first and then linked into place; if that fails, those in place are removed
     again. A killed process may leave some: each is whole, and the same command goes on. Raises
-    `UserError` where something cannot be written, or is there by now.
+    `UserError` where something cannot be written, or another file is there by now.
     """
     order = sorted(entries, key=lambda entry: entry.name != MAKING)
     files = {filed(name, results): content for name, content in scales.items()}
@@ -72,17 +83,20 @@ def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: 
         results / RECORDS / path: content for entry in order for path, content in entry.files.items()
     }
     written: list[Path] = []
+    for target in files:
+        inside(target, results)
     folders = _missing_folders(files)
-    staging: str | None = None
     try:
-        results.mkdir(parents=True, exist_ok=True)
-        staging = tempfile.mkdtemp(prefix=".submitting-", dir=results)
-        staged = [Path(staging, str(number)) for number in range(len(files))]
-        for part, content in zip(staged, files.values(), strict=True):
-            write_atomically(part, content)
-        for part, target in zip(staged, files, strict=True):
-            _move(part, target)
-            written.append(target)
+        with staging(results) as folder:
+            staged = {folder / str(number): target for number, target in enumerate(files)}
+            for part, target in staged.items():
+                write_atomically(part, files[target])
+            for part, target in staged.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if link_once(part, target):
+                    written.append(target)
+                elif not _holds(target, files[target]):
+                    _refuse(target)
     except BaseException as error:
         for target in written:
             target.unlink()
@@ -95,16 +109,6 @@ def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: 
                 "by --results"
             ) from error
         raise
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-def _move(part: Path, target: Path) -> None:
-    if target.exists():
-        raise UserError(f"'{target}' has just been written by someone else; nothing was filed")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part.rename(target)
 
 
 def _missing_folders(files: Mapping[Path, bytes]) -> list[Path]:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from benchmark.errors import UserError
 from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Record
 from benchmark.records.specs import spec_hash
-from benchmark.records.store import MAKING, Bits
+from benchmark.records.store import MAKING, Bits, bits_beside, bits_path
 
 RECORDS = "records"
 LARGEST_JSON, LARGEST_BITS = 2**24, 2**26
@@ -65,7 +66,7 @@ class ResultEntry:
     """A record or a making: what its file holds, as bytes and parsed.
 
     `packed` is the file of bits beside a record and `bits` what it holds; None and empty for a
-    making, and where that file is missing or broken.
+    making, and where that file is missing or broken. `beside` is its path.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class ResultEntry:
     file: Record | Making = field(repr=False)
     packed: bytes | None = field(default=None, repr=False)
     bits: Bits = field(default_factory=dict, repr=False)
+    beside: Path | None = None
 
     @property
     def cell(self) -> Cell:
@@ -85,10 +87,12 @@ class ResultEntry:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Its files by their path under `records/`; a record after its bits."""
-        place = f"{self.cell.key}/{self.name}"
-        packed = {} if self.packed is None else {f"{place}.npz": self.packed}
-        return packed | {f"{place}.json": self.content}
+        """Its files by their path under `records/`, as they are written; a record after its bits."""
+        place = Path(self.cell.key, f"{self.name}.json")
+        packed = {}
+        if self.packed is not None and isinstance(self.file, Record):
+            packed = {bits_path(place, self.file.bits_sha256).as_posix(): self.packed}
+        return packed | {place.as_posix(): self.content}
 
 
 @dataclass(frozen=True)
@@ -112,20 +116,34 @@ def read(paths: Sequence[Path]) -> Reading:
     problems: list[Problem] = []
     for path, in_tree in files.items():
         wrong: list[tuple[str, str]] = []
-        if path.suffix == ".json":
-            if (entry := _entry(path, in_tree, wrong)) is not None:
-                entries.append(entry)
-        elif in_tree and path.with_suffix(".json") not in files:
-            wrong.append(("file", "is no record, no bits of one and no making"))
+        if path.suffix != ".json":
+            continue
+        entries += filter(None, [_entry(path, in_tree, wrong)])
         problems += [Problem(path, *each) for each in wrong]
+    known = {entry.beside for entry in entries} | {problem.path for problem in problems}
+    for path, in_tree in files.items():
+        of_none = path not in known and _record_of(path) not in known
+        if in_tree and path.suffix != ".json" and of_none:
+            problems.append(Problem(path, "file", "is no record, no bits of one and no making"))
     return Reading(tuple(entries), tuple(problems))
+
+
+def _record_of(bits: Path) -> Path:
+    """The record that a file of bits is of, by its name."""
+    return bits.with_name(re.sub(r"(\.[0-9a-f]{12})?\.npz$", ".json", bits.name))
+
+
+def visible(root: Path) -> list[Path]:
+    """The files below `root` in order, but hidden ones, in hidden folders too: nobody's records."""
+    found = {path: path.relative_to(root).parts for path in sorted(root.rglob("*")) if path.is_file()}
+    return [path for path, parts in found.items() if not any(p.startswith(".") for p in parts)]
 
 
 def _files(path: Path) -> dict[Path, bool]:
     """Files of one argument, and whether they are in a results tree."""
     if path.is_dir():
         root = path / RECORDS if (path / RECORDS).is_dir() else path
-        found = {file: root.name == RECORDS for file in sorted(root.rglob("*")) if file.is_file()}
+        found = dict.fromkeys(visible(root), root.name == RECORDS)
         if not any(file.suffix == ".json" for file in found):
             raise UserError(
                 f"'{path}' holds no records; name a results tree, a folder of it or a record"
@@ -146,8 +164,10 @@ def _entry(path: Path, in_tree: bool, wrong: list[tuple[str, str]]) -> ResultEnt
         return None
     if (file := _parsed(kind, content, wrong)) is None:
         return None
-    packed, bits = _bits(path, file, wrong) if isinstance(file, Record) else (None, {})
-    entry = ResultEntry(path, content, file, packed, bits)
+    entry = ResultEntry(path, content, file)
+    if isinstance(file, Record):
+        beside = bits_beside(path, file.bits_sha256)
+        entry = ResultEntry(path, content, file, *_bits(beside, file, wrong), beside)
     wrong += _misplaced(entry, in_tree)
     return entry
 
@@ -246,9 +266,8 @@ def _misplaced(entry: ResultEntry, in_tree: bool) -> Problems:
 # --- bits -------------------------------------------------------------------------------------------
 
 
-def _bits(path: Path, record: Record, wrong: list[tuple[str, str]]) -> tuple[bytes | None, Bits]:
-    """The file of bits beside the record at `path`, and what it holds."""
-    beside = path.with_suffix(".npz")
+def _bits(beside: Path, record: Record, wrong: list[tuple[str, str]]) -> tuple[bytes | None, Bits]:
+    """The file of bits of `record`, and what it holds."""
     if not beside.is_file():
         wrong.append(("bits", f"are missing: {beside.name} must be beside it"))
         return None, {}

@@ -24,7 +24,8 @@ CLOCKS_DIFFER = timedelta(days=1)
 LONGEST = timedelta(days=366)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PRECISION = re.compile(rf"({FP32}|bf16, scored in fp32)(, compiled)?")
+_SCORED = r"fp32|bf16 above margins of [\d.e+-]+, else in fp32"
+_PRECISION = re.compile(rf"({FP32}|bf16, scored in ({_SCORED}))(, compiled)?")
 
 
 # --- provenance -------------------------------------------------------------------------------------
@@ -116,7 +117,10 @@ def remark_on_commit(file: Record | Making, missing: Collection[str]) -> str | N
     """A remark where the code behind a file is not known: no commit, or one that is `missing` here."""
     commit = file.provenance.commit
     if commit is None:
-        return "is null: it was made outside of a git checkout, and the code behind it is not known"
+        return (
+            "is null: it was made outside of a git checkout, without git, or in another user's, which "
+            "git refuses to read; the code behind it is not known"
+        )
     if commit in missing:
         return f"is {commit}, which this repository does not have: the code behind it is not known here"
     return None

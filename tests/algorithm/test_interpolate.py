@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.algorithm.interpolate import best_alpha, interpolate
+from benchmark.algorithm.interpolate import best_alpha
 from benchmark.algorithm.protocols import Interpolation
 from benchmark.engine.choice import satisfies
+from benchmark.engine.weights import interpolate
 from benchmark.records.records import Count
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.algorithm.interpolate import best_alpha, interpolate
+from benchmark.algorithm.interpolate import best_alpha
 from benchmark.algorithm.protocols import Interpolation
 from benchmark.data import load
 from benchmark.data.images import Split, pixels
@@ -21,6 +21,7 @@ from benchmark.data.info import DIGITS
 from benchmark.engine.choice import satisfies
 from benchmark.engine.counting import clean_count, pgd_count
 from benchmark.engine.pgd import linf_pgd
+from benchmark.engine.weights import interpolate
 from benchmark.models.resnet import ResNet
 from benchmark.records.records import Count, CurvePoint, Finetuning, Making, parse_file
 from race import Entered, Lane, Race, computing_with

@@ -22,14 +22,14 @@ from benchmark.checkpoints import registry
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.data.info import DIGITS
-from benchmark.engine.weights import WEIGHTS, save_tensors, weights_sha256
+from benchmark.engine.weights import save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.jobs.export import packed, toml_block
 from benchmark.models import build
 from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.records import Making
-from benchmark.records.store import Store
+from benchmark.records.store import WEIGHTS, Store
 from invoking import Command, Said, said
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,8 +14,8 @@ import pytest
 import benchmark.cli.options
 import benchmark.cli.work
 import benchmark.data.cifar
-import benchmark.engine.weights
 import benchmark.engine.workspace
+import benchmark.jobs.worker
 from benchmark.engine.precision import Precision
 from benchmark.engine.training import TrainingFailed
 from benchmark.errors import UserError
@@ -258,9 +258,24 @@ def test_only_some_cells(mini, idle):
 def test_seeds_of_the_command_line(own_mini, command, idle):
     """`--seeds` replaces the scale's seeds, and such a table is printed but not written."""
     shutil.rmtree(own_mini.results / "tables")
-    answer = command(*BASES, "--seeds", " 1,1").good()
+    answer = command(*BASES, "--seeds", " 1").good()
     assert "seeds 1: one seed, no spread" in answer.stdout
     assert not (own_mini.results / "tables").exists()
+
+
+def test_models_of_the_command_line(command, tmp_path):
+    """`--arch` and `--method` replace those of the scale, by any name of a network."""
+    flags = ("--arch", "vit-mini-w8,timm:resnet18", "--method", "standard", *ONE)
+    lines = command("table1", *flags, "--dry-run").good().stdout.splitlines()[1:-1]
+    assert [line.split()[0] for line in lines] == [
+        f"mini/digits/{arch}/standard/{finetune}/seed0"
+        for arch in ("vit-mini-w8", "timm-resnet18")
+        for finetune in ("none", "rift")
+    ]
+    answer = command("audit", *flags, "--collect").good()
+    assert "ViT-mini (width 8) on Digits" in answer.stdout and "left out: bn-only" in answer.stdout
+    assert not (tmp_path / "results" / "tables").exists()
+    assert "vit-mini" in command("audit", "--arch", "vit-min").refusal
 
 
 def test_evaluations_of_the_command_line(own_mini, command):
@@ -275,9 +290,7 @@ def test_evaluations_of_the_command_line(own_mini, command):
 def test_what_an_evaluation_needs_is_told_before_training(command, tmp_path):
     """Without frost pictures their evaluation fails at once, not after the base models are trained."""
     wanted = ("--evaluations", "clean,corruptions-15-gen-v2-pictures")
-    answer = command("table1", *ONE, "--data-dir", tmp_path, *wanted)
-    assert answer.exit_code == 2
-    assert all("frost" in line for line in failures(answer).values())
+    assert "frost" in command("table1", *ONE, "--data-dir", tmp_path, *wanted).refusal
     assert not list(command.store.artifacts.rglob("*.safetensors"))
 
 
@@ -298,6 +311,7 @@ def test_options_reach_the_workers(command, monkeypatch, options, threads, name)
     scale has them."""
     got = []
     monkeypatch.setattr(benchmark.cli.work, "sweep", lambda *given: got.append(given[2]) or [])
+    monkeypatch.setattr(benchmark.jobs.worker, "refuse_missing", lambda *given: None)
     command("table1", "--scale", TINY, "--data-dir", "/some/where", "--device", "cuda:1", *options)
     assert got == [Options(command.store, Path("/some/where"), "cuda:1", threads, Precision(name))]
 
@@ -440,8 +454,8 @@ def test_wrong_input_is_refused_in_one_line(command, tmp_path, idle, arguments, 
         ("resnet18-w8", "vgg", "unknown architecture 'vgg'"),
         ("seeds", 'methods = ["fgsm"]\nseeds', "unknown AT method 'fgsm'"),
         ("seeds", 'evaluations = ["carlini-wagner"]\nseeds', "unknown evaluation 'carlini-wagner'"),
-        ("[0]", "[0]\n[training]\nspeed = 2", "scale 'mine', training: unknown field 'speed'"),
-        ("[0]", "[0]\n[finetuning]\nlr = 'low'", "scale 'mine', finetuning: lr: "),
+        ("[0]", "[0]\n[training]\nspeed = 2", "mine.toml', training: unknown field 'speed'"),
+        ("[0]", "[0]\n[finetuning]\nlr = 'low'", "mine.toml', finetuning: lr: "),
         ("[0]", "[]", ""),
         ("[0]", "[-1]", ""),
         ('["resnet18-w8"]', "[]", ""),
@@ -512,21 +526,13 @@ def test_a_full_disk_is_refused_before_work(command, monkeypatch, idle):
     assert command("table1", "--scale", TINY).refusal == "no 500 MB"
 
 
-def test_control_c_says_how_to_go_on(command, monkeypatch):
-    """An interrupted command ends with the shell's code for it and no traceback."""
-    monkeypatch.setattr(benchmark.cli.work, "sweep", raising(KeyboardInterrupt()))
-    answer = command("table1", "--scale", TINY)
-    assert answer.exit_code == 130
-    assert answer.stderr.endswith("stopped; the same command continues where this one was\n")
-
-
 # --- failing cells ----------------------------------------------------------------------------------
 
 
 def unfinished(store, key, *, weights):
     """Take the record of a base model away, and its weights too unless `weights` stay."""
-    for suffix in ("json", "npz"):
-        (store.results / "records" / key / f"clean.{suffix}").unlink()
+    for path in (store.results / "records" / key).glob("clean.*"):
+        path.unlink()
     if not weights:
         (store.artifacts / key / "weights.safetensors").unlink()
 
@@ -585,7 +591,7 @@ def test_the_same_command_goes_on_after_a_failure(mini, own_mini, command, monke
     """What failed is made by the same command once its cause is gone, with the same numbers."""
     unfinished(own_mini, BASE_1, weights=True)
     with monkeypatch.context() as patch:
-        patch.setattr(benchmark.engine.weights, "load_tensors", FORBIDDEN)
+        patch.setattr(benchmark.engine.workspace, "read_weights", FORBIDDEN)
         assert command(*BASES).exit_code == 1
     command(*BASES).good()
     again, first = (store.record(Cell.parse(BASE_1), "clean") for store in (own_mini, mini))
@@ -614,28 +620,20 @@ def test_other_weights_than_those_of_the_records_are_not_evaluated(own_mini, com
 def test_a_device_that_is_not_there_is_told(own_mini, command, device):
     """A device that torch does not know or have is an error that the user can mend."""
     unfinished(own_mini, BASE_0, weights=True)
-    answer = command(*BASES, "--device", device)
-    assert answer.exit_code == 2
-    line = failures(answer)[BASE_0]
+    line = command(*BASES, "--device", device).refusal
     assert line.startswith(f"device '{device}' is not to be had (")
     assert line.endswith("; try --device cpu")
 
 
 def test_data_that_is_not_to_be_had_is_told(command, tmp_path, monkeypatch):
-    """Without CIFAR-10 and without a network every cell is listed with what to do."""
-    offline = raising(RuntimeError("Error downloading\nmore lines"))
-    monkeypatch.setattr(benchmark.data.cifar, "_torchvision", lambda info: offline)
+    """Without CIFAR-10 and without a network one line says what to do, and no table is made."""
+    offline = raising(UserError("no answer"))
+    monkeypatch.setattr(benchmark.data.cifar, "fetch", offline)
     data, wanted = tmp_path / "data", ("--scale", "narrow", "--only", "*/cifar10/*w16*")
-    answer = command("table1", *wanted, "--data-dir", data)
-    assert answer.exit_code == 2
-    assert "—" in answer.stdout
-    lines = failures(answer)
-    assert len(lines) == 4
-    for line in lines.values():
-        assert f"CIFAR-10 is not complete under '{data}'" in line
-        assert "(Error downloading)" in line
-        assert line.endswith("name another folder by --data-dir")
-    assert "\nmore lines" not in answer.stderr
+    line = command("table1", *wanted, "--data-dir", data).refusal
+    assert line.startswith(f"CIFAR-10 is not complete under '{data}'")
+    assert "no answer" in line
+    assert line.endswith("name another folder by --data-dir")
 
 
 # --- stale records ----------------------------------------------------------------------------------
@@ -670,6 +668,7 @@ def test_stale_records_are_left_out_of_a_collected_table(own_mini, command, idle
 def test_stale_records_are_made_again_on_demand(own_mini, command, changed):
     """`--redo-stale` keeps the old records aside and makes new ones of today's settings."""
     old = own_mini.record(Cell.parse(BASE_0), "clean")
+    bits = own_mini.bits_file(old).name
     options = ("table1", *changed, "--only", "*/none/seed0", "--redo-stale")
     command(*options).good()
     new = own_mini.record(Cell.parse(BASE_0), "clean")
@@ -677,7 +676,7 @@ def test_stale_records_are_made_again_on_demand(own_mini, command, changed):
     assert new.spec["model"]["recipe"]["epochs"] == 1
     aside = own_mini.results / "superseded"
     kept = sorted(path.relative_to(aside).as_posix()[13:] for path in aside.rglob("*.*"))
-    assert kept == [f"{BASE_0}/{name}" for name in ("clean.json", "clean.npz", "making.json")]
+    assert kept == [f"{BASE_0}/{name}" for name in (bits, "clean.json", "making.json")]
     command(*options).good()
 
 

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from benchmark.data import cifar, load
 from benchmark.data.cifar_batches import content_sha256
+from benchmark.data.corruptions import published
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt
+from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.info import CIFAR100, DIGITS
 from benchmark.evaluation.corruptions import corruption_seed
@@ -95,7 +99,9 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar, "SIZES", SIZES)
     files, hashes = batches(0)
     monkeypatch.setitem(cifar.KNOWN_CONTENT, "cifar100", hashes)
-    arrays = {name: np.zeros((5, 2), np.uint8) for name in ("fog", "snow", "labels")}
+    monkeypatch.setattr(published, "TEST_IMAGES", 10)
+    arrays = {name: np.zeros((50, 32, 32, 3), np.uint8) for name in ("fog", "snow")}
+    arrays["labels"] = np.tile(np.arange(10), 5)
     packed = {}
     for name, array in arrays.items():
         buffer = io.BytesIO()
@@ -273,6 +279,102 @@ class TestImport:
         found = line.rpartition(" ")[2]
         place("import", "cifar10-c", source, "--accept-checksum", found).good()
         assert place.listed()["cifar10-c"][0] == "present"
+
+    @pytest.mark.parametrize(
+        ("name", "array", "told"),
+        [
+            ("fog", np.zeros((49, 32, 32, 3), np.uint8), "uint8 of shape (50, 32, 32, 3) is right"),
+            ("snow", np.zeros((50, 32, 32, 3), np.float32), "uint8 of shape (50, 32, 32, 3) is right"),
+            ("labels", np.zeros(50, np.int64), "1 of each are right"),
+            ("labels", np.arange(50) % 11, "those of CIFAR-10 are from 0 to 9"),
+        ],
+        ids=["shape", "type", "one-class", "eleven-classes"],
+    )
+    @pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+    def test_an_accepted_hash_is_no_excuse_for_wrong_arrays(self, place, name, array, told, packed):
+        """Shapes, types and labels are looked at before anything is in place."""
+        place("get", "cifar10-c")
+        source = place.beside / "CIFAR-10-C"
+        shutil.move(place.data / "CIFAR-10-C", source)
+        np.save(source / f"{name}.npy", array)
+        files = {f"CIFAR-10-C/{path.name}": path.read_bytes() for path in source.glob("*.npy")}
+        (path := place.beside / "mine.tar").write_bytes(tarred(files))
+        found = hashlib.md5(path.read_bytes()).hexdigest() if packed else sha256sums.sha256_of(source)
+        line = place(
+            "import", "cifar10-c", path if packed else source, "--accept-checksum", found
+        ).refusal
+        assert told in line
+        assert str(path if packed else source) in line
+        assert not (place.data / "CIFAR-10-C").exists()
+
+    @pytest.mark.parametrize("name", ["cifar100", "cifar10-c", "tiny-imagenet"])
+    @pytest.mark.parametrize("kind", ["link", "loop", "device", "fifo"])
+    def test_a_folder_with_what_is_no_file_is_refused(self, place, name, kind):
+        """Links, even to plain files, and what never ends are named; nothing is read or in place."""
+        odd = place.beside / "train" / "odd"
+        odd.parent.mkdir()
+        (place.beside / "wnids.txt").write_text("n01\n")
+        if kind == "fifo":
+            os.mkfifo(odd)
+        else:
+            odd.symlink_to(
+                {"link": place.beside / "wnids.txt", "loop": odd, "device": "/dev/zero"}[kind]
+            )
+        line = place("import", name, place.beside, "--accept-checksum", "0" * 64).refusal
+        assert f"'{odd}' is a link or a special file" in line
+        assert place.visible() == {}
+        assert "neither a plain file nor a folder" in place("import", name, "/dev/null").refusal
+
+    @pytest.mark.parametrize("kind", ["png", "parquet"])
+    def test_pictures_of_the_official_pixels(self, place, kind):
+        """PNG files in folders by class, or rows of parquet, are known by their content."""
+        for part, size in SIZES.items():
+            batch = pickle.loads(batches(0)[0][f"{FOLDER}/{part}"])
+            images = batch["data"].reshape(size, 3, 32, 32).transpose(0, 2, 3, 1)
+            rows = []
+            for row, (image, label) in enumerate(zip(images, batch["fine_labels"], strict=True)):
+                Image.fromarray(image).save(content := io.BytesIO(), "PNG")
+                path = place.beside / part / "some" / f"class{label:02}" / f"{row}.png"
+                if kind == "png":
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content.getvalue())
+                rows.append({"img": {"bytes": content.getvalue(), "path": None}, "fine_label": label})
+            if kind == "parquet":
+                pq = pytest.importorskip("pyarrow.parquet")
+                table = pytest.importorskip("pyarrow").Table.from_pylist(rows)
+                pq.write_table(table, place.beside / f"{part}-00000-of-00001.parquet")
+        place("import", "cifar100", place.beside).good()
+        note = "CIFAR-100: official content in files of another layout"
+        assert place.listed()["cifar100"] == ("present", note)
+        assert torch.equal(
+            cifar.load(CIFAR100, place.data).test.images, torch.from_numpy(images.copy())
+        )
+
+    @pytest.mark.parametrize("damage", ["pixel", "size", "cut", "class", "parquet"])
+    def test_pictures_of_another_content_are_refused(self, place, damage):
+        """A changed pixel has another hash; what is no picture of the set is named."""
+        self.test_pictures_of_the_official_pixels(place, "png")
+        shutil.rmtree(place.data)
+        path = next((place.beside / "test").rglob("*.png"))
+        if damage == "pixel":
+            image = np.array(Image.open(path))
+            image[0, 0, 0] ^= 1
+            Image.fromarray(image).save(path)
+        elif damage == "size":
+            Image.fromarray(np.zeros((31, 32, 3), np.uint8)).save(path)
+        elif damage == "cut":
+            path.write_bytes(path.read_bytes()[:-30])
+        elif damage == "class":
+            path.parent.rename(path.parent.with_name("class0"))
+            shutil.copytree(path.parent.with_name("class0"), path.parent)
+        else:
+            for part in SIZES:
+                (place.beside / f"{part}.parquet").write_bytes(b"PAR1" * 9)
+        line = place("import", "cifar100", place.beside).refusal
+        told = {"pixel": "content hash found", "size": "32x32 are right", "cut": "be a whole PNG",
+                "class": "101 folders", "parquet": "is damaged"}[damage]  # fmt: skip
+        assert told in line
+        assert place.visible() == {}
 
     def test_what_is_there_is_not_replaced(self, place):
         """Importing over something, right or wrong, is refused."""

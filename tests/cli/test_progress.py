@@ -112,14 +112,15 @@ def test_lines_are_never_broken_or_coloured(clock) -> None:
 
 
 def test_lines_count_finished_base_models(clock) -> None:
-    """A finished base model is a line with how many are done of how many."""
+    """A finished base model is a line with how many are done of how many; one that failed is none."""
     console = plain()
     lines = LogLines(console, 2)
-    for cells in (2, 1):
-        lines.finish(0, KEY, cells)
-    assert written(console).splitlines() == [
-        f"[     0 s] {KEY}  finished (cells: {cells}); base models {models}/2"
-        for models, cells in ((1, 2), (2, 1))
+    for cells, failed in ((2, 0), (3, 1), (1, 0)):
+        lines.finish(0, KEY, cells, failed)
+    assert [line.removeprefix(f"[     0 s] {KEY}  ") for line in written(console).splitlines()] == [
+        "finished (cells: 2); base models 1/2",
+        "failed (cells: 1 of 3); base models 1/2",
+        "finished (cells: 1); base models 2/2",
     ]
 
 

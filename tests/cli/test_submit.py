@@ -1,13 +1,16 @@
 """`submit`: records of others are filed byte for byte, all or none, or refused."""
 
+import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
+import benchmark.submission.place
 from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
+from benchmark.records.files import link_once, write_atomically
 from benchmark.records.store import Store
 from benchmark.submission.expected import Expected
 from benchmark.submission.place import commands
@@ -133,14 +136,14 @@ def test_all_or_nothing(
 ) -> None:
     """If one file cannot be put in place, those before it are taken back, and no folder stays."""
     filed(theirs / "records" / BASE, ours)
-    before, rename, calls = sorted(ours.rglob("*")), Path.rename, iter(range(100))
+    before, calls = sorted(ours.rglob("*")), iter(range(100))
 
-    def failing(self: Path, target: Path) -> Path:
+    def failing(part: Path, target: Path) -> bool:
         if next(calls) == fails_at:
             raise OSError(28, "No space left on device")
-        return rename(self, target)
+        return link_once(part, target)
 
-    monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(benchmark.submission.place, "link_once", failing)
     (line,) = refused(submitted(theirs, ours))
     assert "No space left on device); nothing was filed" in line
     assert sorted(ours.rglob("*")) == before
@@ -148,14 +151,14 @@ def test_all_or_nothing(
 
 def test_what_others_wrote_meanwhile(theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that appears between check and writing is not overwritten."""
-    target, rename = ours / "records" / ALL / "clean.json", Path.rename
+    target = ours / "records" / ALL / "clean.json"
 
-    def racing(self: Path, to: Path) -> Path:
+    def racing(part: Path, to: Path) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("somebody else's")
-        return rename(self, to)
+        return link_once(part, to)
 
-    monkeypatch.setattr(Path, "rename", racing)
+    monkeypatch.setattr(benchmark.submission.place, "link_once", racing)
     (line,) = refused(submitted(theirs, ours))
     assert line.endswith("has just been written by someone else; nothing was filed")
     assert contents(ours).keys() == {f"records/{ALL}/clean.json"}
@@ -301,18 +304,40 @@ def test_links_of_the_page() -> None:
 def test_the_order_of_files(theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed process leaves no record without its making and its bits, which are put there first."""
     order: list[str] = []
-    rename = Path.rename
 
-    def noted(self: Path, target: Path) -> Path:
-        order.append(target.relative_to(ours / "records").as_posix())
-        return rename(self, target)
+    def noted(part: Path, target: Path) -> bool:
+        name = target.relative_to(ours / "records").as_posix()
+        order.append(re.sub(r"\.[0-9a-f]{12}\.npz", ".npz", name))
+        return link_once(part, target)
 
-    monkeypatch.setattr(Path, "rename", noted)
+    monkeypatch.setattr(benchmark.submission.place, "link_once", noted)
     filed(theirs, ours)
     for key in (BASE, RIFT, ALL):
         for name in ("clean", ATTACK):
             places = [f"{key}/{file}" for file in ("making.json", f"{name}.npz", f"{name}.json")]
             assert [each for each in order if each in places] == places
+
+
+def test_both_names_of_bits(theirs: Path, ours: Path) -> None:
+    """Bits are filed by the name with their hash; a record that is there by the older one is there."""
+    old = theirs / "records" / BASE / "clean.npz"
+    assert old.exists()
+    filed(theirs, ours)
+    (new,) = (ours / "records" / BASE).glob("clean.*.npz")
+    assert new.read_bytes() == old.read_bytes()
+    for one, other in ((theirs, ours), (ours, theirs)):
+        assert "already there" in submitted(one, other).good().stdout
+        assert "filed  " not in submitted(one, other).good().stdout
+    assert not (ours / "records" / BASE / "clean.npz").exists()
+
+
+def test_hidden_files_are_not_read(theirs: Path, ours: Path) -> None:
+    """Neither those handed in nor those in the tree, nor what a killed process has left there."""
+    for root in (theirs, ours):
+        for name in ("._clean.json", ".DS_Store", ".ipynb_checkpoints/x.json", ".h-1-00000000.part"):
+            write_atomically(root / "records" / BASE / name, b"\0")
+    filed(theirs, ours)
+    assert said("submit", "--check", "--results", ours).good().stdout.endswith("nothing is wrong\n")
 
 
 def test_files_that_are_too_large(theirs: Path, ours: Path) -> None:

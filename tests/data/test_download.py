@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.data.get.archives import Archive
-from benchmark.data.get.download import fetch, settle, unpack, verify_archive
+from benchmark.data.get.download import fetch, settle, verify_archive
+from benchmark.data.get.unpack import unpack
 from benchmark.errors import UserError
 
 FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40}

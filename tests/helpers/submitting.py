@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -122,9 +123,10 @@ def add_corruptions(tree: Path, key: str) -> None:
 
 
 def contents(root: Path) -> dict[str, str]:
-    """Hashes of all files below `root`, by path."""
-    return {
-        file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(root.rglob("*"))
-        if file.is_file()
+    """Hashes of all files below `root`, by path; of bits, by the name that they have in older trees."""
+    found = {
+        re.sub(r"\.[0-9a-f]{12}\.npz$", ".npz", path.relative_to(root).as_posix()): path
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
     }
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}

@@ -47,7 +47,7 @@ class Watched:
         """Note the worker, the cell and the stage."""
         self.updates.append((worker, key, stage))
 
-    def finish(self, worker: int, key: str, cells: int) -> None:
+    def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
         """Note the base model."""
         self.finished.append(key)
 
@@ -64,7 +64,7 @@ def contents(store: Store, cell: Cell) -> dict[str, Any]:
         "k": record.k,
         "n": record.n,
         "parts": record.parts,
-        "bits": store.record_path(cell, "clean").with_suffix(".npz").read_bytes(),
+        "bits": store.bits_file(record).read_bytes(),
     }
 
 
@@ -185,6 +185,20 @@ def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -
     assert seen.finished == [cell_at(seed=seed).key for seed in (1, 2, 0)]
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_lock_that_cannot_be_had_fails_its_own_cells(mini: Store, store: Store, jobs: int) -> None:
+    """One line for each of its cells, and the other base model is made."""
+    mini_scale, seen = scale(str(MINI)), Watched()
+    lock = store.work(BASES[0]) / "lock"
+    lock.mkdir(parents=True)
+    failures = sweep(tasks_for(store, mini_scale, BASES), mini_scale, options(store), jobs, seen)
+    (failed,) = failures
+    assert failed.key == BASES[0].key
+    assert failed.message.startswith(f"cannot lock '{lock}' (Is a directory)")
+    assert failed.user
+    assert_same(store, mini, BASES[1:])
+
+
 # --- several processes --------------------------------------------------------------------------------
 
 
@@ -299,19 +313,22 @@ def test_workers_end_with_their_command(store: Store) -> None:
     assert len(gone) == 2
     assert alive == []
     for cell in BASES:
-        with store.lock(cell).acquire(timeout=0):
+        with store.lock(cell, timeout=0):
             pass
 
 
 @pytest.mark.slow
-def test_control_c_ends_every_process_quietly(store: Store) -> None:
-    """Control-C in a terminal reaches all processes at once: one message, no traceback, none left."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_every_process_quietly(store: Store, number: signal.Signals) -> None:
+    """Control-C in a terminal reaches all processes at once, and so do a batch system's SIGTERM and the
+    hang-up of a closed terminal: one message, no traceback, none left."""
     with started(store, "--jobs", "2", new_session=True) as process:
         wait_for("**/training.safetensors", store.artifacts, process)
         children = workers(process.pid)
-        os.killpg(process.pid, signal.SIGINT)
+        for _ in range(3):
+            os.killpg(process.pid, number)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert said.endswith("stopped; the same command continues where this one was\n")
     assert "Traceback" not in said
     assert psutil.wait_procs(children, timeout=20)[1] == []

@@ -10,25 +10,32 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from benchmark import stopping
 from benchmark.data.images import Dataset, Split
 from benchmark.engine import counting, workspace
-from benchmark.engine.precision import Precision, use, used
-from benchmark.engine.provenance import journaled
+from benchmark.engine.kept_weights import read_weights
+from benchmark.engine.precision import UNITS, Precision, use, used
+from benchmark.engine.provenance import device_name, journaled
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training_state import StateFile
 from benchmark.engine.weights import Weights, load_tensors, save_tensors, weights_sha256
+from benchmark.engine.workspace import first_choice
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.corruptions import GeneratedCorruptions
 from benchmark.evaluation.record import Evaluating
+from benchmark.jobs.tasks import Options, Task
+from benchmark.jobs.worker import Worker
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
+from benchmark.plans.states import State, cell_state
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.files import write_atomically
 from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
+from benchmark.stopping import StopRequested
 from invoking import MINI
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
@@ -41,6 +48,12 @@ GO_ON, REDO = Takeover(continue_anyway=True), Takeover(redo_stale=True)
 def _in_fp32(one_thread):
     """fp32 on every processor, until a test changes it."""
     use(Precision("fp32"))
+
+
+@pytest.fixture(autouse=True)
+def _kept_at_once(monkeypatch):
+    """No state waits for its minute."""
+    monkeypatch.setattr(stopping, "EVERY", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +241,96 @@ class TestCircumstances:
         assert len(store.making(BASE).provenance.begun) == 1
 
 
+HERE, ELSEWHERE = device_name(torch.device("cpu")), "another device"
+
+
+def move(patch):
+    """Go on with the work on another device."""
+    patch.setattr("benchmark.engine.provenance.device_name", lambda _: ELSEWHERE)
+
+
+class TestDevices:
+    """Work that goes on on another device, as a queue decides."""
+
+    def test_a_training_names_each(self, make, killed, store, monkeypatch):
+        """No flag is needed, and nothing is made again; the record tells what was made where."""
+        path = killed()
+        move(monkeypatch)
+        made = make().provenance
+        line = f"adversarial training: epochs up to 1 were made with device {HERE}"
+        assert (made.device, made.begun, made.resumed) == (ELSEWHERE, [line], True)
+        assert line in store.record(BASE, "clean").remarks
+        assert not path.exists()
+
+    def test_an_unfinished_epoch_is_named_too(self, make, killed, monkeypatch):
+        """With the steps of it that were done."""
+        save = StateFile.save
+
+        def stops(file, state):
+            save(file, state)
+            if state.step == 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StateFile, "save", stops)
+            with pytest.raises(KeyboardInterrupt):
+                make()
+        move(monkeypatch)
+        (line,) = make().provenance.begun
+        assert f"epochs up to 0 and 1 steps were made with device {HERE}" in line
+
+    def test_steps_of_a_fine_tuning_name_theirs(self, make, based, monkeypatch):
+        """Criticality that was measured elsewhere is taken, and the making says so."""
+        make(TUNED)
+        rift = replace(BASE, finetune="rift")
+        with monkeypatch.context() as patch:
+            patch.setattr("benchmark.run.fine_tune", None)
+            with pytest.raises(TypeError):
+                make(rift)
+        assert make(TUNED).provenance.begun == []
+        move(monkeypatch)
+        made = make(rift).provenance
+        assert made.begun == [f"criticality: a part was done on device {HERE}"]
+
+    @pytest.mark.parametrize("known", [True, False], ids=["kept", "of an earlier version"])
+    @pytest.mark.parametrize(("first", "then"), [("yes", "no"), ("no", "yes")])
+    def test_auto_stays_what_it_was(self, some, tmp_path, monkeypatch, first, then, known):
+        """A base model begun with bf16 units, or without, is made on in the same numbers."""
+        anywhere = tmp_path / "mini.toml"
+        anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
+        task, save, label = Task(BASE, (BASE,)), StateFile.save, {"yes": "bf16", "no": "fp32"}[first]
+
+        def work(units, name):
+            monkeypatch.setenv(UNITS, units)
+            store = Store(tmp_path / name / "results", tmp_path / name / "artifacts")
+            on_some = lambda run: run_cell(replace(run, data=some), ("clean",))  # noqa: E731
+            options = Options(store, tmp_path, "cpu", 1, make=on_some)
+            assert Worker(scale(str(anywhere)), options, lambda *_: None).do(task, block=False) == []
+            return store.making(BASE).provenance
+
+        def stops(file, state):
+            save(file, state)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StateFile, "save", stops)
+            with pytest.raises(KeyboardInterrupt):
+                work(first, "moved")
+        if not known:
+            (tmp_path / "moved" / "artifacts" / BASE.key / "precision").unlink()
+        moved = work(then, "moved")
+        assert moved.precision.startswith(label)
+        assert (moved.weights_sha256, moved.begun) == (work(first, "whole").weights_sha256, [])
+
+    def test_a_damaged_choice_is_refused(self, store):
+        """One line names the file; other precisions than `auto` do not look at it."""
+        write_atomically(store.work(BASE) / "precision", b"fp16")
+        cpu, auto, fp32 = torch.device("cpu"), Precision(), Precision("fp32")
+        with pytest.raises(UserError, match="precision' says neither fp32 nor bf16; delete it"):
+            first_choice(auto, store, BASE, cpu)
+        assert first_choice(fp32, store, BASE, cpu) == fp32
+
+
 class TestSettings:
     """Training states of another recipe, version or base model."""
 
@@ -270,35 +373,117 @@ class TestDamage:
         return bytes(content)
 
     @pytest.mark.parametrize(("cell", "name"), [(BASE, "training"), (TUNED, "finetuning")])
-    def test_state_is_not_continued(self, make, killed, store, cell, name):
-        """One line names the file and what to do; nothing is deleted and no record made."""
+    def test_a_state_is_dropped(self, make, killed, store, cell, name, caplog):
+        """It is said once; the training begins anew and gives the same weights."""
         path = killed(cell, name)
+        self.flip(path)
+        made = make(cell).provenance
+        said = f"'{path}' does not fit the hash of its contents; it is dropped and its work done again"
+        assert [record.getMessage() for record in caplog.records] == [said]
+        assert not path.exists()
+        shutil.rmtree(store.results)
+        shutil.rmtree(store.artifacts)
+        assert make(cell).provenance.weights_sha256 == made.weights_sha256
+
+    @pytest.mark.parametrize("sealed", [True, False])
+    def test_fine_tuned_weights_are_made_again(self, make, based, caplog, sealed):
+        """With a flipped bit as without a hash."""
+        path = based.work(TUNED) / "finetuned.safetensors"
+        again = replace(TUNED, finetune="last-layer-alpha-1")
+        make(TUNED)
+        whole = load_tensors(path)
+        self.flip(path) if sealed else strip_seal(path, *whole)
+        make(again)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"'{path}' {'does not fit the' if sealed else 'has no'} hash of its contents; it is "
+            "dropped and its work done again"
+        ]
+        assert weights_sha256(load_tensors(path, sealed=True)[0]) == weights_sha256(whole[0])
+
+    def test_weights_are_not(self, make, based):
+        """Records are of them: one line names the file, which stays."""
+        path = based.work(BASE) / "weights.safetensors"
         damaged = self.flip(path)
         with pytest.raises(
-            UserError, match=rf"{name}\.safetensors' does not fit the hash .* delete it"
+            UserError, match=r"weights\.safetensors' does not fit the hash .*; delete it"
         ):
-            make(cell)
+            make(TUNED)
         assert path.read_bytes() == damaged
-        assert store.record(cell, "clean") is None
-        path.unlink()
-        make(cell)
 
-    def test_fine_tuned_weights_are_not_taken(self, make, based):
-        """Neither with a flipped bit nor without a hash."""
-        make(TUNED)
-        path = based.work(TUNED) / "finetuned.safetensors"
-        tensors, metadata = load_tensors(path)
-        again = replace(TUNED, finetune="last-layer-alpha-1")
-        self.flip(path)
-        with pytest.raises(UserError, match=r"finetuned\.safetensors' does not fit the hash"):
-            make(again)
-        strip_seal(path, tensors, metadata)
-        with pytest.raises(
-            UserError, match=r"finetuned\.safetensors' has no hash of its contents; del"
-        ):
-            make(again)
-        save_tensors(path, tensors, metadata)
-        make(again)
+    def test_a_lost_making_is_restored(self, make, based, monkeypatch):
+        """From the weights, byte for byte, though all records are there; else it is not missed."""
+        path = based.record_path(BASE, "making")
+        before, plan = path.read_bytes(), Plan.of(BASE, scale(str(MINI)))
+        path.unlink()
+        assert cell_state(based, plan, ("clean",)) is State.MISSING
+        monkeypatch.setattr(workspace, "fit", None)
+        make()
+        assert path.read_bytes() == before
+        assert cell_state(based, plan, ("clean",)) is State.DONE
+        path.unlink()
+        (based.work(BASE) / "weights.safetensors").unlink()
+        assert cell_state(based, plan, ("clean",)) is State.DONE
+
+
+class TestKeptOnce:
+    """Fine-tuned weights: each tensor is on disk once, and none is made again for that."""
+
+    ENDS = tuple(replace(TUNED, finetune=name) for name in ("last-layer-alpha-1", "last-layer"))
+
+    @pytest.fixture
+    def tuned(self, make, based, monkeypatch):
+        """A store with the last layer tuned, alpha* of it between both ends."""
+        monkeypatch.setattr("benchmark.run.best_alpha", lambda *_, whole: (0.35, []))
+        for cell in self.ENDS:
+            make(cell)
+        return based
+
+    def again(self, make, store, cell):
+        """Make the records of `cell` once more, from the weights on disk."""
+        store.record_path(cell, "clean").unlink()
+        return make(cell).provenance.weights_sha256
+
+    def test_files_hold_what_moved(self, tuned):
+        """The last layer and all statistics; of both points no tensor."""
+        names = set(load_tensors(tuned.work(TUNED) / "finetuned.safetensors")[0])
+        statistics = {name for name in names if name.split(".")[-1].startswith(("running", "num_b"))}
+        assert names - statistics == {"linear.weight", "linear.bias"}
+        assert len(statistics) == 20 * 3
+        for cell in self.ENDS:
+            assert load_tensors(tuned.work(cell) / "weights.safetensors")[0] == {}
+            kept, made = read_weights(tuned, cell)[0], tuned.making(cell)
+            assert kept.sha256 == made.provenance.weights_sha256
+
+    @pytest.mark.parametrize("cell", ENDS)
+    def test_they_are_taken_as_they_are(self, make, tuned, monkeypatch, cell):
+        """By this version, and by it from the whole file of an earlier one."""
+        expected = tuned.making(cell).provenance.weights_sha256
+        monkeypatch.setattr(workspace, "fit", None)
+        assert self.again(make, tuned, cell) == expected
+        kept, told = read_weights(tuned, cell)
+        earlier = {name: told[name] for name in ("fingerprint", "making")}
+        save_tensors(tuned.work(cell) / "weights.safetensors", kept.state, earlier)
+        (tuned.work(TUNED) / "finetuned.safetensors").unlink()
+        assert self.again(make, tuned, cell) == expected
+
+    def test_a_whole_fine_tuned_file_is_read_too(self, make, tuned, monkeypatch):
+        """As earlier versions wrote it: with the tensors that did not move."""
+        path = tuned.work(TUNED) / "finetuned.safetensors"
+        state, told = load_tensors(path)
+        save_tensors(path, load_tensors(tuned.work(BASE) / "weights.safetensors")[0] | state, told)
+        monkeypatch.setattr(workspace, "fit", None)
+        for cell in self.ENDS:
+            expected = tuned.making(cell).provenance.weights_sha256
+            (tuned.work(cell) / "weights.safetensors").unlink()
+            assert self.again(make, tuned, cell) == expected
+
+    def test_a_missing_part_is_made_again(self, make, tuned):
+        """To the same bytes."""
+        (tuned.work(TUNED) / "finetuned.safetensors").unlink()
+        assert read_weights(tuned, TUNED) is None
+        expected = tuned.making(TUNED).provenance.weights_sha256
+        assert self.again(make, tuned, TUNED) == expected
+        assert read_weights(tuned, TUNED)[0].sha256 == expected
 
 
 class TestAverage:
@@ -362,6 +547,27 @@ class TestChunks:
 
         return after
 
+    def test_on_another_device(self, evaluate, store, monkeypatch):
+        """It goes on where it stopped, and the record names the one that a part was done on."""
+
+        def stops(_stage, done, total, note=""):
+            if done == IMAGES:
+                stopping.ask()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stopping, "_asked", False)
+            with pytest.raises(StopRequested):
+                evaluate("pgd10x3", store, stops)
+        move(monkeypatch)
+        calls, attack = [], counting.pgd_answers
+        monkeypatch.setattr(counting, "pgd_answers", lambda *of: calls.append(of) or attack(*of))
+        record, _ = evaluate("pgd10x3", store)
+        assert len(calls) == 2
+        line = f"pgd10x3: a part was done on device {HERE}"
+        assert record.provenance.begun == [line]
+        assert record.provenance.resumed
+        assert line in record.remarks
+
     def test_corruptions(self, resumed, monkeypatch):
         """An answer that depends on its place in the batch is of one chunk size only in a record."""
         monkeypatch.setitem(EVALUATIONS, "few", GeneratedCorruptions(15, severities=(1,)))
@@ -386,11 +592,11 @@ class TestChunks:
         theta_at, calls = adversarial_training(run), []
         monkeypatch.setattr(
             "benchmark.run.criticality",
-            lambda *given, **_: calls.append(given[4]) or [given[4].empty],
+            lambda *given, **_: calls.append(given[4]) or [given[4].get("conv1") is None],
         )
-        for chunk, empty in ((256, True), (256, False), (32, True)):
+        for chunk, none in ((256, True), (256, False), (32, True)):
             monkeypatch.setattr("benchmark.run.CHUNK", chunk)
-            assert measure_criticality(run, theta_at) == [empty]
+            assert measure_criticality(run, theta_at) == [none]
             calls[-1].put("conv1", entry=np.zeros(1))
 
 

@@ -1,6 +1,7 @@
 """Scales: the built-in ones are whole, those from files are checked before anything is trained."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,17 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
         (MINE + "training = 3", "is not a scale: training: "),
         (MINE + "[networks.resnet18-w8]\nseeds = 3", "scale: networks.resnet18-w8: seeds: "),
         (MINE + "[recipes.mart]\nseeds = [0, 0]", "recipes.mart: seeds: nothing may be named twice"),
+        (MINE.replace("[0]", "[true]"), "is not a scale: seeds.0: "),
+        (MINE.replace("[0]", f"[{10**40}]"), "is not a scale: seeds.0: "),
+        (MINE.replace("[0]", f"[{'9' * 5000}]"), "is not TOML: "),
+        (MINE.replace("[0]", "[" * 5000), "is not TOML: "),
+        (MINE.replace('"mine"', f'"{"a" * 300}"'), "is not a scale: name: "),
+        (MINE.replace("resnet18-w8", "resnet18-w99999999"), "archs: 'resnet18-w99999999' is too wide"),
+        (MINE + "threads = 100000000000", "is not a scale: threads: "),
+        (MINE + "[training]\nlr = nan", "', training: lr: "),
+        (MINE + "[training]\nepochs = 3\nselect_last = 4", "', training: select_last: "),
+        (MINE + "[criticality]\nradius = inf", "', criticality: radius: "),
+        (MINE + "[networks.resnet18-w8]\nlr = -1", "', networks.resnet18-w8: lr: "),
         (MINE + "[recipes.mart]\nseeds = [0.5]", "is not a scale: recipes.mart: seeds.0: "),
         (MINE.replace("mine", "narrow"), "calls itself 'narrow', which is taken"),
     ],
@@ -353,11 +365,17 @@ def test_a_bad_override_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "overrides", [{"epochs": 0}, {"batch_size": 0}, {"select_last": 0}, {"attack_steps": 0}]
+    "overrides",
+    [
+        *({"epochs": 0}, {"batch_size": 0}, {"select_last": 0}, {"attack_steps": 0}),
+        *({"epochs": 10**31}, {"batch_size": 10**20}, {"select_last": 111}, {"epochs": True}),
+        *({"lr": value} for value in (math.nan, math.inf, -1.0, "0.1", False)),
+        *({"momentum": math.nan}, {"weight_decay": -1e9}, {"attack_path": -1}, {"milestones": (-1,)}),
+    ],
 )
 def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]) -> None:
-    """Zero epochs, images, steps or judged epochs are refused before any training."""
-    with pytest.raises(UserError, match=f"mine: {next(iter(overrides))}: "):
+    """Numbers outside of their ranges, and of another kind, are refused before any training."""
+    with pytest.raises(UserError, match=rf"mine: {next(iter(overrides))}[.:]"):
         shortened(Recipe(), overrides, "mine")
 
 

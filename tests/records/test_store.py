@@ -1,13 +1,17 @@
 """The store: written once, whole or not at all, refused when tampered with, locked per base model."""
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +22,7 @@ from filelock import Timeout
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
-from benchmark.records.files import write_atomically
+from benchmark.records.files import locked, temporary, write_atomically
 from benchmark.records.store import Journal, Store, pack_bits
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
 
@@ -78,30 +82,78 @@ def test_what_is_not_there_is_none(store: Store) -> None:
 
 def test_a_record_lies_under_its_key(store: Store) -> None:
     """The tree is `records/<key>/`: JSON that people can read, and bits, by evaluation."""
-    write_record(store, CELL, "clean", 3, 4)
+    record = write_record(store, CELL, "clean", 3, 4)
     write_making(store, CELL.base)
     text = store.record_path(CELL, "clean").read_text()
     assert '\n "value": 0.75,\n "k": 3,\n "n": 4,\n' in text
     assert text.endswith("}\n")
     assert sorted(files(store.results)) == [
         "records/by-hand/digits/resnet18-w8/pgd-at/none/seed0/making.json",
+        f"records/by-hand/digits/resnet18-w8/pgd-at/rift/seed0/clean.{record.bits_sha256[:12]}.npz",
         "records/by-hand/digits/resnet18-w8/pgd-at/rift/seed0/clean.json",
-        "records/by-hand/digits/resnet18-w8/pgd-at/rift/seed0/clean.npz",
     ]
     assert list(store.keys_on_disk()) == [CELL.base.key, CELL.key]
 
 
 def test_results_are_written_once(store: Store) -> None:
-    """A second record or making is refused and leaves the first as it was, bits included."""
+    """A second record or making leaves the first as it was, bits included: of the same weights and
+    settings the first one is returned, and another is refused."""
     first = write_record(store, CELL, "clean", 3, 10)
-    write_making(store, CELL, alpha=0.5)
+    made = write_making(store, CELL, alpha=0.5)
     before = files(store.results)
+    again, bits = record_and_bits(PLAN, "clean", 4, 10)
+    assert store.write_record(again, bits) == first
+    assert store.write_making(made.model_copy(update={"schema_version": 1})) == made
+    other = again.provenance.model_copy(update={"weights_sha256": "c" * 64})
     with pytest.raises(UserError, match="exists and results are written once"):
-        write_record(store, CELL, "clean", 4, 10)
+        store.write_record(again.model_copy(update={"provenance": other}), bits)
     with pytest.raises(UserError, match="exists and results are written once"):
-        write_making(store, CELL, alpha=0.6)
+        write_record(store, CELL, "clean", 4, 10, scale=replace(BY_HAND, finetuning={"lr": 0.5}))
+    assert store.write_making(made.model_copy(update={"provenance": other})) == made
     assert files(store.results) == before
     assert store.bits(first)["clean"].sum() == 3
+
+
+def test_bits_by_the_name_of_older_trees(store: Store) -> None:
+    """They are read, moved with their superseded record, and the record is not made again."""
+    record = write_record(store, CELL, "clean", 3, 10)
+    path = store.bits_file(record)
+    old = path.rename(store.record_path(CELL, "clean").with_suffix(".npz"))
+    assert store.bits(record)["clean"].sum() == 3
+    _, bits = record_and_bits(PLAN, "clean", 3, 10)
+    assert store.write_record(record, bits) == record
+    assert store.bits_file(record) == old
+    assert not path.exists()
+    before = files(store.results / "records")
+    store.supersede(CELL, "clean", record.spec_hash)
+    assert files(store.results / "superseded" / record.spec_hash[:12]) == before
+
+
+def test_hidden_files_are_nobodys(store: Store) -> None:
+    """What file systems, editors and notebooks leave beside records is not taken for one."""
+    write_record(store, CELL, "clean", 3, 10)
+    write_making(store, CELL)
+    folder = store.record_path(CELL, "clean").parent
+    for name in (".DS_Store", "._clean.json", ".ipynb_checkpoints/clean.json", ".clean.json"):
+        for there in (folder, folder.parent, store.results / "records"):
+            write_atomically(there / name, b"\0")
+    assert store.names(CELL) == ["clean", "making"]
+    assert len(list(store.of(CELL))) == 2
+    assert list(store.others(CELL.base, "clean")) == [store.record(CELL, "clean")]
+    assert list(store.keys_on_disk()) == [CELL.key]
+
+
+def test_a_folder_that_cannot_be_read_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the same as one without records."""
+    write_record(store, CELL, "clean", 3, 10)
+
+    def refused(path: Any) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refused)
+    for read in (store.keys_on_disk, lambda: store.of(CELL), lambda: store.others(CELL.base, "clean")):
+        with pytest.raises(UserError, match=f"cannot read '{store.results}.*Permission denied"):
+            list(read())
 
 
 OTHER, _ = pack_bits({"clean": np.ones(10)})
@@ -111,11 +163,13 @@ OTHER, _ = pack_bits({"clean": np.ones(10)})
 def test_tampered_bits_are_refused(store: Store, content: bytes | None) -> None:
     """Bits that were changed, deleted or are another record's are refused by the path of their file."""
     record = write_record(store, CELL, "clean", 3, 10)
-    path = store.record_path(CELL, "clean").with_suffix(".npz")
+    path = store.bits_file(record)
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"clean\.npz' is missing or not what its record was written"):
+    with pytest.raises(
+        UserError, match=r"clean\.\w{12}\.npz' is missing or not what its record was written"
+    ):
         store.bits(record)
 
 
@@ -147,6 +201,7 @@ def test_what_cannot_be_read_is_told(store: Store, name: str, broken: bool) -> N
     record = write_record(store, CELL, "clean", 900)
     write_making(store, CELL)
     path = store.record_path(CELL, "clean").with_name(name)
+    path = store.bits_file(record) if name == "clean.npz" else path
     path.unlink()
     path.write_text('{"k": 1') if broken else path.mkdir()
     read = {
@@ -170,58 +225,11 @@ def test_superseding_moves_a_record_with_its_bits(store: Store) -> None:
     write_record(store, CELL, "clean", 4, 10)
 
 
-# --- killed writers ---------------------------------------------------------------------------------
-
-WRITER = """
-    import os, sys, time
-    from pathlib import Path
-    sys.path.insert(0, sys.argv[1])
-    from handmade import cell_at, write_record
-    from benchmark.records.store import Store
-
-    original, calls = os.{patched}, []
-
-    def sleepy(*arguments):
-        calls.append(arguments)
-        if len(calls) == {call}:
-            print("here", flush=True)
-            time.sleep(600)
-        return original(*arguments)
-
-    os.{patched} = sleepy
-    root = Path(sys.argv[2])
-    write_record(Store(root / "results", root / "artifacts"), cell_at("rift"), "clean", 3, 10)
-"""
-
-
-@pytest.mark.parametrize(
-    ("patched", "call"),
-    [
-        pytest.param("fsync", 1, id="bits-half-written"),
-        pytest.param("replace", 2, id="record-not-yet-in-place"),
-    ],
-)
-def test_a_killed_writer_leaves_no_record(
-    store: Store, tmp_path: Path, patched: str, call: int
-) -> None:
-    """A process killed inside a write leaves no record and no part of one; the next write works."""
-    script = textwrap.dedent(WRITER.format(patched=patched, call=call))
-    command = [sys.executable, "-c", script, str(Path(__file__).parents[1] / "helpers"), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"here\n"
-        writer.send_signal(signal.SIGKILL)
-    assert writer.returncode == -signal.SIGKILL
-    assert list(store.results.rglob("*.json")) == []
-    assert store.record(CELL, "clean") is None
-    assert list(store.keys_on_disk()) == []
-    record = write_record(store, CELL, "clean", 5, 10)
-    assert store.record(CELL, "clean") == record
-    assert store.bits(record)["clean"].sum() == 5
+# --- failing writers --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("patched", ["fsync", "replace", "chmod"])
+@pytest.mark.parametrize("patched", ["fsync", "replace"])
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: str, error: BaseException
 ) -> None:
@@ -327,12 +335,96 @@ def test_a_base_model_is_worked_on_by_one_process(store: Store, tmp_path: Path) 
         assert holder.stdout.readline() == b"here\n"
         for cell in (CELL, CELL.base, cell_at("top-5")):
             with pytest.raises(Timeout):
-                store.lock(cell).acquire(timeout=0)
-        with store.lock(cell_at("rift", seed=1)).acquire(timeout=0):
+                store.lock(cell, timeout=0).__enter__()
+        with store.lock(cell_at("rift", seed=1), timeout=0):
             pass
         holder.send_signal(signal.SIGKILL)
-    with store.lock(CELL).acquire(timeout=0):
+    with store.lock(CELL, timeout=0):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EPERM])
+def test_a_lock_that_cannot_be_had(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A file system without locks, or a lock that may not be written, is one line with its path."""
+
+    def refused(*arguments: Any) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with (
+        pytest.raises(
+            UserError, match=rf"cannot lock '{store.work(CELL.base)}/lock' \({os.strerror(code)}"
+        ),
+        store.lock(CELL),
+    ):
+        pass
+
+
+def test_a_folder_in_the_place_of_a_lock(store: Store) -> None:
+    """It is named, too."""
+    (store.work(CELL.base) / "lock").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"cannot lock '.*Is a directory"), store.lock(CELL):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("folder", "lock"), [(0o755, 0o644), (0o2775, 0o664), (0o1777, 0o666), (0o500, 0o600)]
+)
+def test_who_may_write_a_folder_may_lock_in_it(tmp_path: Path, folder: int, lock: int) -> None:
+    """Whatever the umask of the process that made the lock first."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(folder)
+    with locked(tmp_path / "shared" / "lock"):
+        pass
+    assert (tmp_path / "shared" / "lock").stat().st_mode & 0o777 == lock
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_records_honour_the_umask(store: Store, umask: int) -> None:
+    """Bits and records have the rights of any new file."""
+    before = os.umask(umask)
+    try:
+        write_record(store, CELL, "clean", 3, 10)
+    finally:
+        os.umask(before)
+    rights = {path.stat().st_mode & 0o777 for path in store.record_path(CELL, "clean").parent.iterdir()}
+    assert rights == {0o666 & ~umask}
+
+
+# --- what killed processes left ---------------------------------------------------------------------
+
+
+def test_what_is_swept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporaries of dead processes of this host and those of yesterday go, in every folder; those of a
+    living process and of another host, and what only looks like one, stay."""
+    folder, me = store.record_path(CELL, "clean").parent, os.getpid()
+    work = store.work(CELL) / "evaluation-clean"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    name = temporary(folder).name
+    gone = [name.replace(f"-{me}-", f"-{dead.pid}-"), f".old-{me}-{'0' * 8}.part", ".clean.json.x.part"]
+    kept = [name, f".other-{dead.pid}-{'0' * 8}.part", "clean.part", ".DS_Store"]
+    places = (store.results, folder, work, store.artifacts)
+    for place in places:
+        for each in (*gone, *kept):
+            write_atomically(place / each, b"")
+        for each in gone[1:]:
+            os.utime(place / each, (0, 0))
+        (place / gone[0]).unlink()
+        (place / gone[0] / "deep").mkdir(parents=True)
+    store.sweep()
+    for place in places:
+        assert sorted(path.name for path in place.iterdir() if path.is_file()) == sorted(kept)
+        assert not (place / gone[0]).exists()
+
+
+def test_the_journal_of_what_is_on_record_is_swept(store: Store) -> None:
+    """It was left by a process that was killed between the two; that of other work stays."""
+    for name in ("clean", "pgd10x3"):
+        Journal(store.work(CELL) / f"evaluation-{name}", "abc").put("run0", bits=np.ones(2))
+    write_record(store, CELL, "clean", 3, 10)
+    store.sweep()
+    assert [path.name for path in store.work(CELL).iterdir()] == ["evaluation-pgd10x3"]
 
 
 # --- before a long run ------------------------------------------------------------------------------
@@ -347,24 +439,25 @@ def test_a_writable_store_passes_and_stays_empty(store: Store) -> None:
 
 
 def fails_in(folder: Path, original: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `Path` that fails under `folder` as on a read-only disk."""
+    """What fails under `folder` as on a read-only disk: a method of `Path`, one of `tempfile`."""
 
-    def method(path: Path, *arguments: Any, **options: Any) -> Any:
+    def method(*arguments: Any, **options: Any) -> Any:
+        path = options["dir"] if "dir" in options else arguments[0]
         if folder in (path, *path.parents):
             raise OSError(30, "Read-only file system")
-        return original(path, *arguments, **options)
+        return original(*arguments, **options)
 
     return method
 
 
 @pytest.mark.parametrize("which", ["results", "artifacts"])
-@pytest.mark.parametrize("method", ["mkdir", "write_bytes"])
+@pytest.mark.parametrize(("where", "method"), [(Path, "mkdir"), (tempfile, "TemporaryFile")])
 def test_a_read_only_folder_is_told_before_work(
-    store: Store, monkeypatch: pytest.MonkeyPatch, which: str, method: str
+    store: Store, monkeypatch: pytest.MonkeyPatch, which: str, where: Any, method: str
 ) -> None:
     """A folder that cannot be made or written is named with the reason and the option to mend it."""
     folder: Path = getattr(store, which)
-    monkeypatch.setattr(Path, method, fails_in(folder, getattr(Path, method)))
+    monkeypatch.setattr(where, method, fails_in(folder, getattr(where, method)))
     with pytest.raises(UserError) as got:
         store.check_writable(1)
     assert str(got.value) == (

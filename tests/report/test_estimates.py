@@ -128,7 +128,7 @@ def test_several_seeds_have_a_t_interval(store: Store) -> None:
     """It is scipy's with n - 1 degrees of freedom, whatever the bits, which are not even read."""
     records = [written(store, np.arange(N) < 100 + 2 * seed, seed=seed) for seed in range(4)]
     for record in records:
-        store.record_path(record.cell.cell, CLEAN).with_suffix(".npz").unlink()
+        store.bits_file(record).unlink()
     found = accuracy(store, records)
     values = [0.5, 0.51, 0.52, 0.53]
     theirs = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
@@ -329,10 +329,10 @@ def test_damaged_bits_are_refused(store: Store) -> None:
     record = written(store, drawn(1, 0.5))
     with pytest.raises(UserError, match=r"seed0/clean\.json' says 0\.125, but its bits per image have"):
         accuracy(store, [record.model_copy(update={"k": 25, "value": 0.125})])
-    path = store.record_path(record.cell.cell, CLEAN).with_suffix(".npz")
+    path = store.bits_file(record)
     path.write_bytes(b"")
     other = Store(store.results, store.artifacts / "elsewhere")  # nothing of it has been read before
-    with pytest.raises(UserError, match=r"seed0/clean\.npz' is missing or not what"):
+    with pytest.raises(UserError, match=r"seed0/clean\.[0-9a-f]{12}\.npz' is missing or not what"):
         accuracy(other, [record])
 
 
@@ -362,11 +362,12 @@ EIGHT = np.array([0b11110000], dtype=np.uint8)
 def test_bits_of_something_else_are_refused(store: Store, content: bytes, why: str) -> None:
     """A file whose hash is that of its record, but which holds other things, is named in one line."""
     record = written(store, np.arange(8) < 4, evaluation="apgd")
-    path = store.record_path(record.cell.cell, "apgd").with_suffix(".npz")
-    path.write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
+    record = record.model_copy(update={"bits_sha256": sha256})
+    path = store.bits_file(record)
+    path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        accuracy(store, [record.model_copy(update={"bits_sha256": sha256})])
+        accuracy(store, [record])
     said = str(error.value)
     assert said.startswith(f"'{path}' does not hold the bits of apgd: {why}; restore it")
     assert "\n" not in said

@@ -636,7 +636,7 @@ def test_ids_and_labels_of_the_page(page: Page) -> None:
     assert {known.get("aria-labelledby") for _, known in page.elements} <= {None, *ids}
 
 
-HOSTILE = '</script><img src=x onerror="alert(1)">|`*[x](javascript:alert(1))\n# {{ 7*7 }}'
+HOSTILE = '</script><img src=x onerror="alert(1)">|`*[x](javascript:alert(1)) # {{ 7*7 }}'
 
 
 def hostile(store: Store) -> Leaderboard:
@@ -647,7 +647,7 @@ def hostile(store: Store) -> Leaderboard:
     making = write_making(store, cell_at("rift"), modules=[HOSTILE])
     path = store.record_path(cell_at("rift"), "making")
     path.write_text(making.model_copy(update={"provenance": made}).model_dump_json())
-    bad = someones(what=HOSTILE.replace("\n", " "), link="javascript:alert(1)")
+    bad = someones(what=HOSTILE, link="javascript:alert(1)")
     scales = {BY_HAND.name: replace(BY_HAND, summary=HOSTILE)} | write_own(store)
     return leaderboard(store, scales, {"someones": bad})
 

@@ -303,7 +303,7 @@ def swelling() -> bytes:
         (b"PK\x03\x04 nor this", "bits cannot be read from clean.npz"),
         (pickled(), "Object arrays cannot be loaded"),
         (swelling(), "its arrays have more than"),
-        (None, f"{RIFT}/clean.json: bits are missing: clean.npz must be beside it"),
+        (None, f"{RIFT}/clean.json: bits are missing: clean."),
     ],
     ids=["empty", "text", "broken", "pickled", "swelling", "missing"],
 )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -19,6 +18,7 @@ from benchmark.data.get.sha256sums import known_sha256
 from benchmark.data.sealed import MANIFEST, Manifest, mapped_array, write_array
 from benchmark.errors import UserError, first_problem
 from benchmark.progress import Progress
+from benchmark.records.files import locked
 from benchmark.records.records import Sha256
 
 
@@ -78,7 +78,7 @@ def write_files(
     total = len(OPERATIONS) * len(SEVERITY_LEVELS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".write.lock"):
+        with locked(folder / ".write.lock"):
             manifest = _manifest(folder) or fresh
             if manifest.source != fresh.source:
                 raise UserError(

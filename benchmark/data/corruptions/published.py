@@ -22,7 +22,7 @@ from benchmark.data.corruptions.published_sets import (
     how_to_mend,
 )
 from benchmark.data.get.sha256sums import NAME, read_sums, sha256_of, write_sums
-from benchmark.data.info import DatasetInfo
+from benchmark.data.info import CIFAR10, CIFAR100, TINY_IMAGENET, DatasetInfo
 from benchmark.errors import UserError
 
 TEST_IMAGES = 10_000
@@ -47,6 +47,16 @@ def official(
     if SUFFIX[info.corruptions]:
         return CifarCorruptions(info, folder, images, test_labels)
     return TinyCorruptions(info, folder, images)
+
+
+def check(title: str, directory: Path, images: int | None = None) -> None:
+    """Raise `UserError` unless what is there of `title` under `directory` has the shapes and labels of
+    the published files.
+
+    `images` as in `official` (None: those of the published sets). Pictures are counted, not decoded.
+    """
+    info = next(each for each in (CIFAR10, CIFAR100, TINY_IMAGENET) if each.corruptions == title)
+    official(info, directory, images=TEST_IMAGES if images is None else images).check()
 
 
 def describe(title: str, directory: Path) -> str | None:

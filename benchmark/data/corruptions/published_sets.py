@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.corruptions.constants import SEVERITY_LEVELS
 from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.regular import read_regular
 from benchmark.data.get.sha256sums import NAME, known_sha256, read_sums
 from benchmark.data.info import DatasetInfo
 from benchmark.data.jpegs import Pixels, decode_all
@@ -65,6 +66,17 @@ class CorruptedSet(ABC):
         path = self._path(name)
         self._verify(path)
         return self._read(path, severity, threads)
+
+    def check(self) -> None:
+        """Raise `UserError` unless every corruption that is there, and there is one, has its form."""
+        if not self.names:
+            raise self._wrong(self.folder, "holds no corruption")
+        for name in self.names:
+            self._check(self._path(name))
+
+    @abstractmethod
+    def _check(self, path: Path) -> None:
+        """`check` for the file or folder of one corruption."""
 
     @abstractmethod
     def _read(self, path: Path, severity: int, threads: int) -> tuple[Pixels, Labels]:
@@ -124,9 +136,24 @@ class CifarCorruptions(CorruptedSet):
             )
         return labels
 
-    def _read(self, path: Path, severity: int, _threads: int) -> tuple[Pixels, Labels]:
+    def check(self) -> None:
+        counts, fair = np.bincount(self._labels), self.images // self.info.classes
+        if (counts != fair).any():
+            raise UserError(
+                f"'{self.folder / LABELS}' has {counts.min()} to {counts.max()} images of a class; "
+                f"{fair} of each are right"
+            )
+        super().check()
+
+    def _check(self, path: Path) -> None:
+        self._stored(path)
+
+    def _stored(self, path: Path) -> NDArray[Any]:
         shape = (SEVERITIES * self.images, self.info.side, self.info.side, self.info.channels)
-        stored = mapped_array(path, shape, "B", f"uint8 of shape {shape} is right")
+        return mapped_array(path, shape, "B", f"uint8 of shape {shape} is right")
+
+    def _read(self, path: Path, severity: int, _threads: int) -> tuple[Pixels, Labels]:
+        stored = self._stored(path)
         first = (severity - 1) * self.images
         return np.array(stored[first : first + self.images], order="C"), self._labels.copy()
 
@@ -146,16 +173,24 @@ class TinyCorruptions(CorruptedSet):
     Tiny-ImageNet (hendrycks/robustness, issue 39), so that its rows do not correspond to it.
     """
 
+    def _check(self, path: Path) -> None:
+        for severity in SEVERITY_LEVELS:
+            self._pictures(path / str(severity))
+
     def _read(self, path: Path, severity: int, threads: int) -> tuple[Pixels, Labels]:
-        folder, per_class = path / str(severity), self.images // self.info.classes
-        names = []
+        images = decode_all(self._pictures(path / str(severity)), _content, self.info.side, threads)
+        classes = np.arange(self.info.classes, dtype=np.int64)
+        return images, np.repeat(classes, self.images // self.info.classes)
+
+    def _pictures(self, folder: Path) -> list[str]:
+        """The files of one severity, by class and name, as many of each class."""
+        names, per_class = [], self.images // self.info.classes
         for wnid in self._classes(folder):
             pictures = sorted(str(file) for file in (folder / wnid).glob("[!.]*.JPEG"))
             if len(pictures) != per_class:
                 raise self._wrong(folder / wnid, f"has {len(pictures)} images; {per_class} are right")
             names += pictures
-        images = decode_all(names, _content, self.info.side, threads)
-        return images, np.repeat(np.arange(self.info.classes, dtype=np.int64), per_class)
+        return names
 
     def _classes(self, folder: Path) -> list[str]:
         from benchmark.data.tiny_imagenet import class_names
@@ -178,10 +213,7 @@ class TinyCorruptions(CorruptedSet):
 
 
 def _content(name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read '{name}' ({error.strerror})") from error
+    return read_regular(Path(name))
 
 
 def corruption_paths(title: str, folder: Path) -> list[Path]:

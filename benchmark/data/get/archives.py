@@ -1,8 +1,9 @@
 """The archives that datasets come in: names, checksums, and where they may be downloaded.
 
 Where the MD5 sums come from. CIFAR-10 and CIFAR-100: torchvision (torchvision/datasets/cifar.py) checks
-the same ones. CIFAR-10-C and CIFAR-100-C: listed by their Zenodo records and repeated in many public
-loaders. Tiny-ImageNet: no publisher states one; many independent public loaders agree on it.
+the same ones, and PaddlePaddle (python/paddle/vision/datasets/cifar.py) states them of its mirror.
+CIFAR-10-C and CIFAR-100-C: listed by their Zenodo records and repeated in many public loaders.
+Tiny-ImageNet: no publisher states one; many independent public loaders agree on it.
 Tiny-ImageNet-C and its extra corruptions: one source only, Zenodo record 8206060, as the loader of
 those who made that record has them (torch-uncertainty, tiny_imagenet_c.py). The authors' own record
 2536630 is no mirror of it: the frost there has 1000 classes instead of 200 (hendrycks/robustness,
@@ -44,6 +45,11 @@ def _zenodo(record: int, file: str) -> tuple[str, ...]:
     )
 
 
+def _cifar(file: str) -> tuple[str, ...]:
+    """The publisher's address, which is slow at times, and PaddlePaddle's copy."""
+    return (f"https://www.cs.toronto.edu/~kriz/{file}", f"https://dataset.bj.bcebos.com/cifar/{file}")
+
+
 ARCHIVES: dict[str, Archive] = {
     listed.name: listed
     for listed in (
@@ -52,8 +58,8 @@ ARCHIVES: dict[str, Archive] = {
             file="cifar-10-python.tar.gz",
             title="CIFAR-10",
             md5="c58f30108f718f92721af3b95e74349a",
-            size=None,
-            urls=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+            size=170_498_071,
+            urls=_cifar("cifar-10-python.tar.gz"),
             gives="cifar-10-batches-py",
         ),
         Archive(
@@ -61,8 +67,8 @@ ARCHIVES: dict[str, Archive] = {
             file="cifar-100-python.tar.gz",
             title="CIFAR-100",
             md5="eb9058c3a382ffc7106e4002c42a8d85",
-            size=None,
-            urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+            size=169_001_437,
+            urls=_cifar("cifar-100-python.tar.gz"),
             gives="cifar-100-python",
         ),
         Archive(
@@ -82,7 +88,7 @@ ARCHIVES: dict[str, Archive] = {
             file="CIFAR-10-C.tar",
             title="CIFAR-10-C",
             md5="56bf5dcef84df0e2308c6dcbcbbd8499",
-            size=None,
+            size=2_918_471_680,
             urls=_zenodo(2535967, "CIFAR-10-C.tar"),
             gives="CIFAR-10-C",
         ),
@@ -100,7 +106,7 @@ ARCHIVES: dict[str, Archive] = {
             file="Tiny-ImageNet-C.tar",
             title="Tiny-ImageNet-C",
             md5="f9c9a9dbdc11469f0b850190f7ad8be1",
-            size=None,
+            size=1_794_775_040,
             urls=_zenodo(8206060, "Tiny-ImageNet-C.tar"),
             gives="Tiny-ImageNet-C",
         ),

@@ -1,4 +1,4 @@
-"""Getting files: downloaded from one of several mirrors, verified, and unpacked whole or not at all.
+"""Getting files: downloaded from one of several mirrors, verified, and put in place whole or not.
 
 Everything is first made in a hidden folder beside its destination and then renamed, so that a killed
 process leaves at most that folder, which the next call removes.
@@ -8,25 +8,19 @@ import errno
 import hashlib
 import re
 import shutil
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
-
-from benchmark.data.get.archives import Archive
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
+from benchmark.records.files import locked
 
 Downloader = Callable[[str, str, object], None]
 """As pooch has them: called with an address, the path to write to, and an object to ignore."""
 
 CHUNK = 1 << 20  # bytes
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
 
 class Remote(Protocol):
@@ -62,9 +56,9 @@ def fetch(
     """
     target = directory / remote.file
     if not target.exists():
-        with writing(directory), FileLock(directory / f".{remote.file}.lock"):
+        with writing(directory), locked(directory / f".{remote.file}.lock"):
             if not target.exists():
-                _check_space(directory, remote.size or 0, remote.file)
+                check_space(directory, remote.size or 0, remote.file)
                 with staging(directory, remote.file) as part:
                     _download(remote, part, target, progress or silent, downloader)
                 return target
@@ -96,30 +90,6 @@ def hash_of(path: Path, kind: str) -> str:
     """The hash of the file at `path`, in hexadecimal; `kind` is md5 or sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, kind).hexdigest()
-
-
-def unpack(archive: Archive, path: Path, directory: Path) -> None:
-    """Unpack the file `path` (tar, tar.gz or zip) to the folder `archive.gives` in `directory`.
-
-    What is in that folder already stays, but for files that the archive has too. Members that would
-    land outside of the folder, and links, are refused before anything is put in place. Raises
-    `UserError` for these, for a damaged or truncated file and for a full disk.
-    """
-    if not path.is_file():
-        raise UserError(f"'{path}' is not there; {archive.file} was expected")
-    with (
-        writing(directory),
-        FileLock(directory / f".{archive.file}.lock"),
-        staging(directory, archive.name) as part,
-    ):
-        try:
-            (_unzip if archive.file.endswith(".zip") else _untar)(path, part)
-        except (*_DAMAGE, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # of the disk, not of the archive's content
-            reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
-            raise UserError(f"'{path}' is damaged or truncated ({reason}); get it again") from error
-        settle(_top(part, archive), directory / archive.gives)
 
 
 def settle(source: Path, target: Path) -> None:
@@ -163,7 +133,8 @@ def writing(directory: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_space(directory: Path, size: int, what: str) -> None:
+def check_space(directory: Path, size: int, what: str) -> None:
+    """Raise `UserError` unless `size` bytes, of what the message calls `what`, are free."""
     free = shutil.disk_usage(directory).free
     if size > free:
         raise UserError(
@@ -185,7 +156,7 @@ class _Meter:
 
     @total.setter
     def total(self, size: int) -> None:
-        _check_space(self.part, size, self.remote.file)
+        check_space(self.part, size, self.remote.file)
         self.size = size
 
     def update(self, count: int) -> None:
@@ -250,45 +221,3 @@ def _reason(error: Exception, checksum: str) -> str:
     if mismatch:
         return f"sent another file ({checksum.partition(':')[0]} {mismatch[1]})"
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def _untar(path: Path, part: Path) -> None:
-    def plain(member: tarfile.TarInfo, destination: str) -> tarfile.TarInfo:
-        if not (member.isfile() or member.isdir()):
-            raise _unsafe(path, member.name)
-        return tarfile.data_filter(member, destination)
-
-    _check_space(part, path.stat().st_size, f"'{path.name}' unpacked")
-    with tarfile.open(path) as tar:
-        try:
-            tar.extractall(part, filter=plain)  # noqa: S202 - `plain` checks every member
-        except tarfile.FilterError as error:
-            raise _unsafe(path, error.tarinfo.name) from error
-
-
-def _unzip(path: Path, part: Path) -> None:
-    with zipfile.ZipFile(path) as packed:
-        members = packed.infolist()
-        for member in members:
-            name = PurePosixPath(member.filename.replace("\\", "/"))
-            if name.is_absolute() or ".." in name.parts or ":" in member.filename:
-                raise _unsafe(path, member.filename)
-        _check_space(part, sum(member.file_size for member in members), f"'{path.name}' unpacked")
-        packed.extractall(part)  # noqa: S202 - every member has been checked
-
-
-def _unsafe(path: Path, member: str) -> UserError:
-    return UserError(
-        f"'{path}' is not unpacked: its member '{member}' is a link or lies outside of the archive's "
-        "own folder"
-    )
-
-
-def _top(part: Path, archive: Archive) -> Path:
-    """The folder in `part` that is to become `archive.gives`, whether or not it has that name."""
-    if (part / archive.gives).is_dir():
-        return part / archive.gives
-    children = list(part.iterdir())
-    if not children:
-        raise UserError(f"{archive.file} holds no files; get it again")
-    return children[0] if len(children) == 1 and children[0].is_dir() else part

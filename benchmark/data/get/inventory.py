@@ -1,6 +1,5 @@
 """The data that archives bring: how they are recognised, checked and put in place."""
 
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,15 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from filelock import FileLock
-
 from benchmark.data.corruptions import published
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES, Archive
-from benchmark.data.get.download import settle, staging, unpack, writing
+from benchmark.data.get.download import settle, staging, writing
+from benchmark.data.get.regular import copy_folder
+from benchmark.data.get.unpack import unpack
 from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
 from benchmark.errors import UserError
 from benchmark.progress import Progress
+from benchmark.records.files import locked
 
 
 class Availability(StrEnum):
@@ -90,17 +90,27 @@ class Cifar(ArchivedData):
         self, source: Path, directory: Path, accepted: Sequence[str], _progress: Progress
     ) -> None:
         self.verify(directory)  # what is there and wrong is not overwritten
-        with _staged(directory, self.name) as part:
+        with _staged(self.archive, source, directory) as part:
             folder = part / self.archive.gives
-            if source.is_dir():
-                shutil.copytree(_inner(source, self.archive), folder)
-            else:
+            if not source.is_dir():
                 unpack(self.archive, source, part)
-            try:
-                self._check(part, accepted, source)
-            except UserError as error:  # about a copy that is gone in a moment
-                raise UserError(str(error).replace(str(folder), str(source))) from error
+            elif not self._convert(source, folder):
+                copy_folder(_inner(source, self.archive), folder)
+            self._check(part, accepted, source)
             settle(folder, directory / self.archive.gives)
+
+    def _convert(self, source: Path, folder: Path) -> bool:
+        """Whether `source` holds pictures instead of batches, which are then in `folder`."""
+        from benchmark.data import cifar
+        from benchmark.data.cifar_pictures import pictures, write_batches
+
+        if (parts := pictures(self.info, source)) is None:
+            return False
+        folder.mkdir()
+        train, test, key = cifar.BATCHES[self.info.name]
+        for part, names in (("train", train), ("test", test)):
+            write_batches(parts[part], [folder / name for name in names], key)
+        return True
 
     def _check(self, part: Path, accepted: Sequence[str], source: Path) -> None:
         from benchmark.data import cifar
@@ -170,19 +180,20 @@ class PublishedCorruptions(ArchivedData):
     def place(
         self, source: Path, directory: Path, accepted: Sequence[str], _progress: Progress
     ) -> None:
-        if source.is_dir():
-            self._place_folder(source, directory, accepted)
-        else:
-            unpack(self.archive, source, directory)
-        published.record_hashes(self.archive.gives, directory)
-
-    def _place_folder(self, source: Path, directory: Path, accepted: Sequence[str]) -> None:
-        with _staged(directory, self.name) as part:
-            copy = shutil.copytree(_inner(source, self.archive), part / self.archive.gives)
-            (copy / sha256sums.NAME).unlink(missing_ok=True)
-            found = sha256sums.sha256_of(copy)
-            refuse_unless(accepted, found, None, "hash of all its files", self.archive, source)
+        with _staged(self.archive, source, directory) as part:
+            copy = part / self.archive.gives
+            if source.is_dir():
+                copy_folder(_inner(source, self.archive), copy)
+                (copy / sha256sums.NAME).unlink(missing_ok=True)
+            else:
+                unpack(self.archive, source, part)
+            if source.is_dir() or accepted:  # else it is the published archive
+                published.check(self.archive.gives, part)
+            if source.is_dir():
+                found = sha256sums.sha256_of(copy)
+                refuse_unless(accepted, found, None, "hash of all its files", self.archive, source)
             settle(copy, directory / self.archive.gives)
+        published.record_hashes(self.archive.gives, directory)
 
     def _listed(self, folder: Path) -> bool:
         """Whether there are hashes, this archive's among them, and a file for each."""
@@ -244,11 +255,17 @@ def _inner(source: Path, archive: Archive) -> Path:
 
 
 @contextmanager
-def _staged(directory: Path, name: str) -> Iterator[Path]:
-    """A folder to make `name` in that no other process works in."""
+def _staged(archive: Archive, source: Path, directory: Path) -> Iterator[Path]:
+    """A folder to copy `source` into that no other process works in.
+
+    Errors about the copy, which is gone in a moment, name `source` instead.
+    """
     with (
         writing(directory),
-        FileLock(directory / f".{name}-import.lock"),
-        staging(directory, f"{name}-import") as part,
+        locked(directory / f".{archive.name}-import.lock"),
+        staging(directory, f"{archive.name}-import") as part,
     ):
-        yield part
+        try:
+            yield part
+        except UserError as error:
+            raise UserError(str(error).replace(str(part / archive.gives), str(source))) from error

@@ -6,12 +6,12 @@ names: each name, a zero byte, the length of the content as 8 bytes (big-endian)
 
 import functools
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.data.get.download import hash_of
+from benchmark.data.get.download import CHUNK, hash_of
+from benchmark.data.get.regular import regular_files
 from benchmark.errors import UserError
 from benchmark.records.files import write_atomically
 
@@ -63,18 +63,9 @@ def _known(path: Path, _inode: int, _size: int, _changed: int) -> str:
 
 def _folder_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name, path in sorted(_files(folder).items()):
-        content = path.read_bytes()
-        digest.update(name.encode() + b"\0" + len(content).to_bytes(8, "big"))
-        digest.update(content)
+    for name, path in regular_files(folder).items():
+        digest.update(name.encode() + b"\0" + path.stat().st_size.to_bytes(8, "big"))
+        with path.open("rb") as file:
+            while block := file.read(CHUNK):
+                digest.update(block)
     return digest.hexdigest()
-
-
-def _files(root: Path) -> dict[str, Path]:
-    found = {}
-    for folder, _, files in os.walk(root, followlinks=True):
-        for file in files:
-            if not file.startswith("."):
-                path = Path(folder) / file
-                found[path.relative_to(root).as_posix()] = path
-    return found

@@ -1,6 +1,5 @@
 """Reader of `results/published.toml`: the published numbers that records are compared with."""
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 
 from benchmark.errors import UserError
 from benchmark.records.checkout import shipped
+from benchmark.records.files import read_toml
 from benchmark.report.check.published_schema import Published
 
 FILE = "results/published.toml"
@@ -36,13 +36,7 @@ def _shipped() -> Published:
 
 
 def _read(path: Path) -> Published:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the published numbers '{path}': {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"'{path}' is not TOML: {error}") from error
-    flat = _flat(content, path)
+    flat = _flat(read_toml(path, "file of published numbers"), path)
     try:
         return Published.model_validate(flat)
     except ValidationError as error:

@@ -4,17 +4,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import pandas as pd
 from tabulate import tabulate
 
 from benchmark.report.check.accepted import Regression
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import Finding, Verdict, badness, worst_first
 from benchmark.report.estimates import Estimate
-from benchmark.report.tables.render import brackets, percent
+from benchmark.report.tables.render import as_csv, brackets, percent
 from benchmark.report.wrapping import wrapped
+from benchmark.text import markdown as in_markdown
 
+_quoted = partial(in_markdown, marks=True)
 _INDENT = " " * 4
 _BRIEF = {
     Verdict.HOLDS: "holds",
@@ -200,16 +202,18 @@ def _findings(findings: Sequence[Finding]) -> list[str]:
 def markdown(check: Check) -> str:
     """Return pipe tables of the findings, below them what is missing by the command that makes it; what
     got worse above them."""
-    lines = [f"**{check.title}**", "", *(f"- {line.strip()}" for line in _regressions(check))]
+    title, regressions = _quoted(check.title), _regressions(check)
+    lines = [f"**{title}**", "", *(f"- {_quoted(line.strip())}" for line in regressions)]
     if numbers := check.numbers:
         lines += ["", f"**Published numbers**: {_counts(numbers)}", *_tabulated(numbers)]
     for summary, cases in check.present_claims:
-        lines += ["", f"**{summary.claim}, {summary.verdict}**: {summary.what} ({summary.why})"]
+        said = _quoted(f"{summary.what} ({summary.why})")
+        lines += ["", f"**{summary.claim}, {summary.verdict}**: {said}"]
         lines += _tabulated(cases)
     if missing := check.missing_claims:
-        lines += ["", f"**Missing**: {_NOTHING}", "", *(f"- {line}" for line in missing)]
+        lines += ["", f"**Missing**: {_NOTHING}", "", *(f"- {_quoted(line)}" for line in missing)]
     if check.notes:
-        lines += ["", *(f"- {note}" for note in check.notes)]
+        lines += ["", *(f"- {_quoted(note)}" for note in check.notes)]
     return "\n".join([*lines, ""])
 
 
@@ -217,12 +221,12 @@ def _tabulated(findings: Sequence[Finding]) -> list[str]:
     """Return a table of what is there, without empty columns, and a list of what is missing."""
     lines = []
     if present := _present(findings):
-        rows = [{head: cell.replace("|", "\\|") for head, cell in _row(f).items()} for f in present]
+        rows = [{head: _quoted(cell) for head, cell in _row(f).items()} for f in present]
         used = [head for head in rows[0] if any(row[head] for row in rows)]
         grid = [[row[head] for head in used] for row in rows]
         lines += ["", tabulate(grid, used, tablefmt="pipe", disable_numparse=True)]
     if missing := _missing(findings):
-        lines += ["", *(f"- missing {line}" for line in missing)]
+        lines += ["", *(f"- missing {_quoted(line)}" for line in missing)]
     return lines
 
 
@@ -250,7 +254,7 @@ def csv(check: Check) -> str:
         {"id": name, "verdict": Verdict.MISSING, "accepted": verdict, "why": _GONE}
         for name, verdict in before.items()
     ]
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+    return as_csv(lines)
 
 
 def _fields(finding: Finding, accepted: str) -> dict[str, object]:

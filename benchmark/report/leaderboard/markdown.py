@@ -6,44 +6,45 @@ from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.page import is_safe
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard, Number
 from benchmark.report.tables.render import MISSING
+from benchmark.text import markdown as quoted
 
 
 def markdown(shown: Leaderboard) -> str:
     """A table for each board, with its notes; what comes from records and registries is escaped."""
     lines = [f"# {wording.TITLE}", "", f"{wording.LEAD} {wording.RANKS}", ""]
-    lines += [f"- {_safe(line)}" for line in wording.READING]
+    lines += [f"- {quoted(line)}" for line in wording.READING]
     for board in shown.boards:
         lines += ["", *_board(board)]
     if not shown.boards:
         lines += ["", "No records yet."]
     if left_out := wording.left_out(shown):
-        lines += ["", "## Left out", "", *(f"- {_safe(line)}" for line in left_out)]
+        lines += ["", "## Left out", "", *(f"- {quoted(line)}" for line in left_out)]
     return "\n".join([*lines, ""])
 
 
 def _board(board: Board) -> list[str]:
-    columns = [_safe(column.label) for column in board.columns]
+    columns = [quoted(column.label) for column in board.columns]
     heads = ["Rank", "Model", *columns, "Seeds", "Training", "Flags", "Source"]
     rule = ["---", "---", *("---:" for _ in columns), *("---",) * 4]
     rows = [_row(board, entry) for entry in board.entries]
     flagged = [
-        f"- {_safe(entry.label)}, {_safe(entry.arch_label)}: {_safe(flag.text)}"
+        f"- {quoted(entry.label)}, {quoted(entry.arch_label)}: {quoted(flag.text)}"
         for entry in board.entries
         for flag in wording.own_flags(board, entry)
     ]
     facts = (
-        f"Scale {_safe(board.scale)}: {_safe(board.scale_summary)}. {board.threat.label}; "
-        f"{wording.CHOSEN_ON[board.chosen_on]}; {_safe(wording.ranking(board))}."
+        f"Scale {quoted(board.scale)}: {quoted(board.scale_summary)}. {board.threat.label}; "
+        f"{wording.CHOSEN_ON[board.chosen_on]}; {quoted(wording.ranking(board))}."
     )
     return [
-        f"## {_safe(wording.heading(board))}: {wording.CHOSEN_ON[board.chosen_on]}",
+        f"## {quoted(wording.heading(board))}: {wording.CHOSEN_ON[board.chosen_on]}",
         "",
         facts,
         "",
         *(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows)),
         "",
         *flagged,
-        *(f"- {_safe(note)}" for note in (*wording.remarks(board), *wording.notes(board))),
+        *(f"- {quoted(note)}" for note in (*wording.remarks(board), *wording.notes(board))),
     ]
 
 
@@ -53,11 +54,11 @@ def _row(board: Board, entry: BoardEntry) -> list[str]:
     training = [wording.cost(entry), *wording.devices_apart(board, entry)]
     return [
         MISSING if main is None or main.rank is None else _rank(main),
-        "<br>".join(_safe(line) for line in about),
+        "<br>".join(quoted(line) for line in about),
         *(_cell(entry.numbers.get(column.evaluation)) for column in board.columns),
         wording.seeds(entry),
-        "<br>".join(_safe(line) for line in training),
-        _safe(wording.flag_words(wording.own_flags(board, entry))),
+        "<br>".join(quoted(line) for line in training),
+        quoted(wording.flag_words(wording.own_flags(board, entry))),
         "<br>".join(_links(entry)),
     ]
 
@@ -77,13 +78,7 @@ def _cell(number: Number | None) -> str:
 def _links(entry: BoardEntry) -> list[str]:
     links = [f"[records]({entry.records}/)"]
     if known := entry.checkpoint:
-        text = f"{'starts from ' if known.starts_from else ''}{_safe(known.name)}"
+        text = f"{'starts from ' if known.starts_from else ''}{quoted(known.name)}"
         fine = known.link and is_safe(known.link) and not re.search(r"[\s()<>\\]", known.link)
         links.append(f"[{text}]({known.link})" if fine else text)
     return links
-
-
-def _safe(text: str) -> str:
-    """`text` on one line, without a meaning for Markdown or HTML."""
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]|~#])", r"\\\1", plain)

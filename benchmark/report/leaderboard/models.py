@@ -164,8 +164,8 @@ def _fill(model: Model, cell: Cell, store: Store, view: View | None) -> list[Lef
     left_out = []
     if view is not None and (making := view.fresh_making(cell)) is not None:
         model.makings[cell.seed] = making
-    for path in sorted(store.record_path(cell, MAKING).parent.glob("*.json")):
-        if (name := path.stem) == MAKING:
+    for name in store.names(cell):
+        if name == MAKING:
             continue
         try:
             spec = evaluation_spec(name, model.info)

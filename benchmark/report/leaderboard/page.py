@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Column, Leaderboard
+from benchmark.text import line
 
 _FOLDER = Path(__file__).parent
 
@@ -25,6 +26,7 @@ def html(shown: Leaderboard) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: line(value) if type(value) is str else value,
     )
     environment.filters |= {"key": _key, "head": _head, "protocol": _protocol}
     return environment.get_template("page.html.j2").render(

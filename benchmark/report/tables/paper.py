@@ -72,8 +72,9 @@ def table_1(view: View, finetunes: Sequence[str]) -> Table:
 def table_2_cells(scale: Scale, finetunes: Sequence[str]) -> list[Cell]:
     """Every further method without and with `finetunes`: first two datasets, first network."""
     others = scale.methods[1:]
-    cells = scale.cells(scale.datasets[:2], scale.archs[:1], with_bases(finetunes), others or ["-"])
-    return cells if others else []
+    if not others:
+        return []
+    return scale.cells(scale.datasets[:2], scale.archs[:1], with_bases(finetunes), others)
 
 
 def table_2(view: View, finetunes: Sequence[str]) -> Table:

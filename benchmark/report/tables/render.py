@@ -6,10 +6,10 @@ beside `mean ± sd` it would make three columns wider than a terminal.
 
 import re
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-import pandas as pd
 from tabulate import tabulate
 
 from benchmark.records.records import Record
@@ -17,6 +17,8 @@ from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy
 from benchmark.report.intervals import Interval, PValues
 from benchmark.report.tables.layout import Entry, Row, Table
+from benchmark.text import line as one_line
+from benchmark.text import markdown as in_markdown
 
 MISSING = "—"
 _SMALL = re.compile(r"\[[^]]*\]")
@@ -123,8 +125,22 @@ def _broken_heads(table: Table, lines: Sequence[_Line]) -> list[str]:
     return heads
 
 
+def _quoted(table: Table, quote: Callable[[str], str]) -> Table:
+    """`table` with every text in it as `quote` makes it harmless for a format."""
+    rows = (replace(row, labels=tuple(map(quote, row.labels))) for row in table.rows)
+    return replace(
+        table,
+        title=quote(table.title),
+        label_heads=tuple(map(quote, table.label_heads)),
+        columns=tuple(map(quote, table.columns)),
+        rows=tuple(rows),
+        notes=tuple(map(quote, table.notes)),
+    )
+
+
 def text(table: Table) -> str:
     """For a terminal: aligned columns, a rule after each block, notes below."""
+    table = _quoted(table, one_line)
     lines = _lines(table)
     heads = _broken_heads(table, lines)
     plain = _grid(table, [line.cells for line in lines], heads, "simple").splitlines()
@@ -138,6 +154,7 @@ def text(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """A pipe table under a bold title, every label repeated, notes as a list."""
+    table = _quoted(table, partial(in_markdown, marks=True))
     rows = [_joined(row) for row in table.rows]
     body = _grid(table, rows, [*table.label_heads, *table.columns], "pipe")
     notes = "\n".join(f"- {note}" for note in table.notes)
@@ -145,7 +162,11 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs tabular with intervals in small print and the notes as comments."""
+    """A booktabs tabular with intervals in small print and the notes as comments.
+
+    tabulate escapes the entries, and a comment ends with its line.
+    """
+    table = _quoted(table, one_line)
     lines, heads = _lines(table), [*table.label_heads, *table.columns]
     body = _grid(table, [line.cells for line in lines], heads, "latex_booktabs").splitlines()
     start = body.index(r"\midrule") + 1
@@ -165,17 +186,24 @@ def csv(table: Table) -> str:
 
     A table that has p-values has the column p (one per seed) besides; what an entry is not stays empty.
     """
-    lines: list[dict[str, object]] = []
+    table, lines = _quoted(table, one_line), list[dict[str, object]]()
     tests = any(isinstance(shown, PValues) for row in table.rows for shown in row.numbers)
     for row in table.rows:
         for column, shown in zip(table.columns, row.numbers, strict=True):
-            line: dict[str, object] = dict(zip(table.label_heads, row.labels, strict=True))
-            line |= {"column": column} | _fields(shown)
+            fields: dict[str, object] = dict(zip(table.label_heads, row.labels, strict=True))
+            fields |= {"column": column} | _fields(shown)
             if tests:
                 values = shown.values if isinstance(shown, PValues) else ()
-                line["p"] = " ".join(f"{p:.6g}" for p in values)
-            lines.append(line)
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+                fields["p"] = " ".join(f"{p:.6g}" for p in values)
+            lines.append(fields)
+    return as_csv(lines)
+
+
+def as_csv(lines: Sequence[Mapping[str, object]]) -> str:
+    """`lines` under one head of all their fields; what a line lacks is empty."""
+    import pandas as pd  # a third of the time that a command takes to start
+
+    return str(pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
 
 
 def _fields(shown: Entry) -> dict[str, object]:

@@ -9,6 +9,8 @@ import torch
 from benchmark.algorithm.selection import Untouched
 from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
 from benchmark.data.images import Dataset, Split
+from benchmark.engine.kept_weights import read_weights
+from benchmark.engine.precision import used
 from benchmark.engine.weights import Weights, load_tensors
 from benchmark.errors import UserError
 from benchmark.plans.named import scale
@@ -59,7 +61,7 @@ def fixed(monkeypatch, name, **numbers):
 def twin(run, weights, base):
     """The clean outcome that would be taken over from another cell."""
     spec, data = run.plan.evaluation_spec("clean"), run.data.test.sha256()
-    return run.evaluating(weights, base).taken_over("clean", spec, data)
+    return run.evaluating(weights, base).taken_over("clean", spec, data, used().label(run.device))
 
 
 EVERY = ("mean-sparse", "output-mix", "mixed-nuts", "flip-average", "rift+mean-sparse")
@@ -72,7 +74,7 @@ def test_a_module_is_made_filed_and_rebuilt(made, name):
     making = run.store.making(run.plan.cell)
     assert list(check_making(making, run.plan)) == []
     assert making.provenance.weights_sha256 == weights.sha256
-    kept, metadata = Weights.read(run.store.work(run.plan.cell) / "weights.safetensors")
+    kept, metadata = read_weights(run.store, run.plan.cell)
     assert kept.sha256 == weights.sha256 and kept.module == making.details.module
     assert set(metadata) == {"fingerprint", "making", "module"}
     x, _ = run.data.test.batch(0, 30)
@@ -232,7 +234,9 @@ def test_an_exported_module_is_loaded_like_weights(made, name, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(exported.content)
     file = ModelFile(path, run.plan.base.arch, run.plan.base.info)
-    model, found = on_device(*load_model_file(file), run.device)
+    model, loaded = load_model_file(file)
+    found = Weights.of(loaded.state, loaded.module)
+    model = on_device(model, found, run.device)
     assert found.sha256 == weights.sha256
     x, _ = run.data.test.batch(0, 30)
     with torch.no_grad():

@@ -1,0 +1,96 @@
+"""Answers that bf16 settles: never another one than fp32's, or none at all."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from benchmark.engine import settled
+from benchmark.engine.counting import clean_answers
+from benchmark.engine.settled import NotSettled, Scorer, decided, moved, scorer, scoring
+from benchmark.engine.weights import Weights
+from benchmark.evaluation.record import Evaluating
+from benchmark.models import arch
+from benchmark.plans.elsewhere import CheckpointPlan
+from benchmark.progress import silent
+from benchmark.records.cells import Cell
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LOGITS = arrays.arrays("float32", (6, 4), elements=st.floats(-50, 50, width=32))
+
+
+@given(LOGITS, LOGITS)
+def test_a_margin_beyond_the_largest_move_decides(exact, change):
+    """Where the bound is no less than what was moved, decided answers are those of the exact logits."""
+    exact, rough = torch.from_numpy(exact).double(), torch.from_numpy(exact + change / 10).double()
+    sure = decided(rough, moved(rough, exact))
+    assert torch.equal(rough[sure].argmax(1), exact[sure].argmax(1))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_decides_nothing(odd):
+    """Neither as the largest logit nor as any other."""
+    assert decided(torch.tensor([[9.0, 0.0, 1.0]]), 1).all()
+    for place in range(3):
+        logits = torch.tensor([[9.0, 0.0, 1.0]])
+        logits[0, place] = odd
+        assert not decided(logits, 1).any()
+
+
+@pytest.fixture
+def few(digits):
+    """Digits with the first test images."""
+    return dataclasses.replace(digits, test=digits.test.first(120))
+
+
+def test_answers_are_those_of_fp32(model, few, in_bf16):
+    """All of them, though most are computed in bf16 alone."""
+    exact = clean_answers(model, few.test)
+    in_bf16()
+    found = scorer(model, few, settled.REPAYS)
+    assert found.bound > 0
+    asked = []
+    model.register_forward_pre_hook(lambda _module, args: asked.append(len(args[0])))
+    with scoring(found):
+        assert torch.equal(clean_answers(model, few.test), exact)
+    assert 0 < sum(asked) < len(few.test) / 2
+    asked.clear()
+    assert torch.equal(clean_answers(model, few.test), exact) and sum(asked) == len(few.test)
+
+
+def test_where_nothing_is_rounded(model, few, in_bf16):
+    """In fp32, for few answers, and for a network that is not this suite's."""
+    assert scorer(model, few, settled.REPAYS) is None
+    in_bf16()
+    assert scorer(model, few, settled.REPAYS - 1) is None
+    assert scorer(torch.nn.Flatten(), few, settled.REPAYS) is None
+
+
+def test_an_answer_that_turns_sends_all_to_fp32(model, few, in_bf16, store, monkeypatch):
+    """The record has the bits and the precision of one whose answers are all in fp32."""
+    monkeypatch.setattr(settled, "REPAYS", 1)
+    weights = Weights.of(model.state_dict())
+    cell = Cell("own", "digits", "resnet18-w8", "mine", "none", 0)
+    plan = CheckpointPlan(cell, few.info, arch("resnet18-w8"), weights.sha256)
+
+    def record(name):
+        records = dataclasses.replace(store, results=store.results / name)
+        return Evaluating(plan, model, weights, few, records, silent).record("clean")
+
+    exact = record("fp32")
+    in_bf16()
+    settles = record("settled")
+    assert settles.bits_sha256 == exact.bits_sha256
+    assert settles.provenance.precision.startswith("bf16, scored in bf16 above margins of ")
+    rough = Scorer(model, few).rough
+    monkeypatch.setattr(Scorer, "rough", property(lambda self: lambda x: 1e3 * rough(x).roll(1, 1)))
+    monkeypatch.setattr(Scorer, "bound", 1.0)
+    with pytest.raises(NotSettled), scoring(Scorer(model, few)):
+        clean_answers(model, few.test)
+    turned = record("turned")
+    assert turned.bits_sha256 == exact.bits_sha256
+    assert turned.provenance.precision == "bf16, scored in fp32"
