@@ -10,9 +10,11 @@ from tabulate import tabulate
 
 from benchmark.cli.options import HOW, Computing, Places, say
 from benchmark.cli.progress import display
+from benchmark.cli.slurm import OnSlurm
 from benchmark.engine.precision import asked
 from benchmark.engine.takeover import Takeover
 from benchmark.jobs.pool import sweep
+from benchmark.jobs.queue import by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_for
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
@@ -38,7 +40,7 @@ CollectOption = Annotated[
 
 
 @dataclasses.dataclass(frozen=True)
-class Work(Places, Computing):
+class Work(Places, Computing, OnSlurm):
     """The flags of the commands that make cells, and what they ask for."""
 
     jobs: Annotated[
@@ -47,7 +49,8 @@ class Work(Places, Computing):
             "--jobs",
             min=1,
             rich_help_panel=HOW,
-            help="Base models worked on at once. Default: what cores and free memory allow.",
+            help="Base models worked on at once, on each device. Default: what cores and free memory "
+            "allow.",
         ),
     ] = None
     memory: Annotated[
@@ -83,11 +86,12 @@ class Work(Places, Computing):
 
     def options(self, scale: Scale) -> Options:
         """Return how to make cells of `scale`: as the flags ask, or else the scale."""
+        here = 0 if self.on_slurm else cores()  # a job has the cores that it is given
         return Options(
             store=self.store,
             data=self.data_dir,
-            device=self.device,
-            threads=self.threads or scale.threads or cores(),
+            device=self.device or ("cuda" if self.on_slurm else "cpu"),
+            threads=self.threads or scale.threads or here,
             precision=asked(scale.precision or self.precision, self.compiled),
             memory=None if self.memory is None else int(self.memory * 2**30),
             takeover=Takeover(self.continue_anyway, self.redo_stale),
@@ -104,6 +108,8 @@ class Work(Places, Computing):
             raise typer.Exit
         if collect:
             return []
+        if self.slurm_cancel:
+            self.end(cells, options)
         if self.redo_stale:
             for part in dict.fromkeys(part for cell in cells for part in (cell.base, cell)):
                 supersede_stale(store, Plan.of(part, scale), scale.evaluations)
@@ -115,8 +121,15 @@ class Work(Places, Computing):
 
             refuse_unsafe_environment("a checkpoint")
         store.check_writable(MEGABYTES)
+        if self.on_slurm:
+            self.hand_over(tasks, scale, options)
+            return []
+        if options.device != "cpu":
+            from benchmark.engine.device import devices
+
+            options = dataclasses.replace(options, device=",".join(devices(options.device)))
         workers = self.jobs or default_jobs(options.device, options.threads, len(tasks))
-        workers = min(workers, len(tasks))
+        workers = min(workers * len(options.device.split(",")), len(tasks))
         count = sum(len(task.cells) for task in tasks)
         say(
             f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
@@ -130,15 +143,17 @@ class Work(Places, Computing):
 
 
 def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print which cells are done, missing, stale or running."""
-    rows, totals = [], dict.fromkeys(State, 0)
+    """Print which cells are done, missing, stale or running, and what Slurm has of them."""
+    rows, totals, jobs = [], dict.fromkeys(State, 0), by_cell(store)
     for cell in cells:
         plan = Plan.of(cell, scale)
         state = cell_state(store, plan, scale.evaluations)
         totals[state] += 1
         records = [record_state(store, plan, name).value for name in scale.evaluations]
-        rows.append([cell.key, state.value, *records])
-    typer.echo(tabulate(rows, ["cell", "state", *scale.evaluations], "plain", disable_numparse=True))
+        job = () if state is State.DONE else (jobs.get(cell.key, ""),)
+        rows.append([cell.key, state.value, *records, *job])
+    headers = ["cell", "state", *scale.evaluations, *(["on Slurm"] if jobs else [])]
+    typer.echo(tabulate(rows, headers, "plain", disable_numparse=True))
     typer.echo(", ".join(f"{count} {state}" for state, count in totals.items() if count))
 
 

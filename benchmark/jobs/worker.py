@@ -41,7 +41,11 @@ class Worker:
         Raises `filelock.Timeout` if another process has the base model and `block` is False.
         """
         with self._locked(task.base, block):
-            return [failed for cell in task.cells if (failed := self._make(cell))]
+            return self.make(task)
+
+    def make(self, task: Task) -> list[Failure]:
+        """Make the cells of `task`, which nobody else works on; returns what failed."""
+        return [failed for cell in task.cells if (failed := self._make(cell))]
 
     def _locked(self, base: Cell, block: bool) -> AbstractContextManager[object]:
         lock = self.options.store.lock(base)
