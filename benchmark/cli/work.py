@@ -13,9 +13,11 @@ from benchmark.cli.progress import display
 from benchmark.cli.slurm import OnSlurm
 from benchmark.engine.precision import asked
 from benchmark.engine.takeover import Takeover
+from benchmark.errors import UserError
 from benchmark.jobs.pool import sweep
-from benchmark.jobs.queue import by_cell
+from benchmark.jobs.queue import FAILED, by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_for
+from benchmark.plans.cost import NOMINAL, costs, rates
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state, record_state, supersede_stale
@@ -105,6 +107,7 @@ class Work(Places, Computing, OnSlurm):
         store, options, began = self.store, self.options(scale), time.monotonic()
         if self.dry_run:
             show_states(store, scale, cells)
+            show_costs(store, scale, cells)
             raise typer.Exit
         if collect:
             return []
@@ -142,9 +145,17 @@ class Work(Places, Computing, OnSlurm):
         return failures
 
 
-def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print which cells are done, missing, stale or running, and what Slurm has of them."""
-    rows, totals, jobs = [], dict.fromkeys(State, 0), by_cell(store)
+def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> bool:
+    """Print which cells are done, missing, stale or running, and what Slurm has of them.
+
+    Returns whether any of them is being made, or waits for that on Slurm.
+    """
+    rows, totals = [], dict.fromkeys(State, 0)
+    try:
+        jobs = by_cell(store)
+    except UserError as error:
+        jobs = {}
+        say(f"not asked what Slurm has: {error}")
     for cell in cells:
         plan = Plan.of(cell, scale)
         state = cell_state(store, plan, scale.evaluations)
@@ -155,6 +166,27 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
     headers = ["cell", "state", *scale.evaluations, *(["on Slurm"] if jobs else [])]
     typer.echo(tabulate(rows, headers, "plain", disable_numparse=True))
     typer.echo(", ".join(f"{count} {state}" for state, count in totals.items() if count))
+    return bool(totals[State.RUNNING]) or any(not said.startswith(FAILED) for said in jobs.values())
+
+
+def show_costs(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
+    """Print what `cells` cost, made from nothing, and what the hours go by."""
+    if not (found := costs(cells, scale)):
+        return
+    reached = rates(store, scale, cells)
+    device, rate = max(reached.items(), key=lambda item: item[1], default=("", NOMINAL))
+    rows = [(c.dataset, c.arch, c.cells, c.operations, c.size) for c in found]
+    totals = (sum(c.cells for c in found), sum(c.operations for c in found), sum(c.size for c in found))
+    shown = [
+        [*names, count, f"{flop / 1e18:.3g}", f"{flop / rate / 3600:.3g}", f"{size / 1e9:.2g}"]
+        for *names, count, flop, size in [*rows, ("all", "", *totals)]
+    ]
+    headers = ["dataset", "network", "cells", "EFLOP", "hours", "disk, GB"]
+    typer.echo("\n" + tabulate(shown, headers, "pipe", disable_numparse=True))
+    how = f"reached on {device} by a training on record" if device else "a round number, not measured"
+    typer.echo(
+        f"made from nothing; operations are counted, hours are at {rate / 1e12:.3g} TFLOP/s, {how}"
+    )
 
 
 def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:

@@ -43,8 +43,8 @@ _INSTEAD = {
 class Cluster:
     """What the user asks of Slurm: parameters of submitit's executor, and how work is cut into jobs.
 
-    `split`: measurements of criticality and fine-tunings are jobs of their own. At most `limit` jobs run
-    at once (None: as many as Slurm lets).
+    `split`: measurements of criticality and fine-tunings are jobs of their own. At most `limit` jobs
+    run at once (None: as many as Slurm lets).
     """
 
     parameters: Mapping[str, Any]
@@ -52,7 +52,7 @@ class Cluster:
     limit: int | None = None
 
     @classmethod
-    def of(cls, settings: Sequence[str], *, split: bool = False, limit: int | None = None) -> "Cluster":
+    def of(cls, settings: Sequence[str], *, split: bool, limit: int | None) -> "Cluster":
         """Read `settings`: NAME=VALUE, or a TOML file of them. Raises `UserError` for other text."""
         read: dict[str, Any] = {}
         for text in settings:
@@ -64,7 +64,7 @@ class Cluster:
                     read |= tomllib.loads(Path(text).read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise UserError(
-                    f"--slurm '{text}' is no NAME=VALUE and no TOML file: {error}"
+                    f"--slurm '{text}' is neither NAME=VALUE nor a TOML file: {error}"
                 ) from error
         if fixed := sorted(read.keys() & set(_OURS)):
             raise UserError(f"--slurm {fixed[0]}: the suite sets that itself; leave it out")
@@ -157,7 +157,7 @@ def check(tasks: Sequence[Task], scale: Scale, data: Path) -> None:
 def submit(
     tasks: Sequence[Task], scale: Scale, options: Options, cluster: Cluster, show: Show
 ) -> tuple[int, int]:
-    """Submit what of `tasks` is not in the queue; returns how many jobs that is, and how many were there.
+    """Submit what of `tasks` is not in the queue; return how many jobs that is, how many were there.
 
     Everything that the jobs need is looked for first. Raises `UserError` for what is missing here and
     for what Slurm refuses.

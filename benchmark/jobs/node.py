@@ -1,4 +1,4 @@
-"""What a node of a cluster does: the work of one job, stopped at a safe point and filed again at limits."""
+"""What a node of a cluster does: the work of one job, which at a time limit files itself again."""
 
 import signal
 import socket
@@ -22,7 +22,7 @@ Show = Callable[[int, int], AbstractContextManager[Display]]
 
 @dataclass(frozen=True)
 class NodeWork:
-    """What a node is called with: makes the cells of `task` as a process here would, without their lock.
+    """What a node is called with: makes the cells of `task` as a process here would, without a lock.
 
     `versions` are those where it was submitted. `grace` is how many seconds a step may take to its end
     once Slurm has told of the limit: after that the job is filed again as it is.

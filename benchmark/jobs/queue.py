@@ -1,7 +1,7 @@
 """What of this suite's work is in Slurm's queue: the queue itself is the memory of what was submitted.
 
-A job is called `NAME@MARK`: the key that it works on and a mark of the artifacts folder. Beside its log,
-in `artifacts/slurm/NAME/`, `ID.json` says which evaluations of which cells it makes.
+A job is called `NAME@MARK`: the key that it works on and a mark of the artifacts folder. Beside its
+log, in `artifacts/slurm/NAME/`, `ID.json` says which evaluations of which cells it makes.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def ask(program: str, *arguments: str) -> str:
 
 
 def queue(store: Store) -> list[Queued]:
-    """The jobs on the artifacts of `store` that wait or run. Raises `UserError` if Slurm does not say."""
+    """The jobs on the artifacts of `store` that wait or run. Raises `UserError` if Slurm is mute."""
     found = []
     for line in ask("squeue", "--me", "--noheader", "--format", _FIELDS).splitlines():
         number, state, reason, node, elapsed, limit, name = line.split("|", 6)
