@@ -106,8 +106,8 @@ class Work(Places, Computing, OnSlurm):
         """
         store, options, began = self.store, self.options(scale), time.monotonic()
         if self.dry_run:
-            show_states(store, scale, cells)
             show_costs(store, scale, cells)
+            show_states(store, scale, cells)
             raise typer.Exit
         if collect:
             return []
@@ -182,7 +182,7 @@ def show_costs(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
         for *names, count, flop, size in [*rows, ("all", "", *totals)]
     ]
     headers = ["dataset", "network", "cells", "EFLOP", "hours", "disk, GB"]
-    typer.echo("\n" + tabulate(shown, headers, "pipe", disable_numparse=True))
+    typer.echo(tabulate(shown, headers, "pipe", disable_numparse=True))
     how = f"reached on {device} by a training on record" if device else "a round number, not measured"
     typer.echo(
         f"made from nothing; operations are counted, hours are at {rate / 1e12:.3g} TFLOP/s, {how}"

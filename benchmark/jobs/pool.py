@@ -80,6 +80,7 @@ def _die_with_parent() -> None:
 class _Process:
     process: "BaseProcess"
     connection: Connection
+    device: str
     task: Task | None = None
 
 
@@ -118,7 +119,7 @@ class _Pool:
         process = context.Process(target=serve, args=(theirs, self.scale, own), daemon=True)
         process.start()
         theirs.close()
-        return _Process(process, ours)
+        return _Process(process, ours, own.device)
 
     def _assign(self, worker: _Process) -> None:
         worker.task = None

@@ -13,11 +13,13 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from filelock import Timeout
 
 import benchmark.jobs.pool
 import benchmark.jobs.tasks
 import fragile
+from benchmark.engine.device import devices
 from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
 from benchmark.jobs.pool import sweep
@@ -326,3 +328,43 @@ def test_every_table_of_the_tiny_scale(command: Command, tmp_path: Path) -> None
     for name in REPORTS:
         assert "—" not in command(name, "--scale", path).good().stdout
     assert command("status", "--scale", path).stdout.splitlines()[-1] == "15 done"
+
+
+# --- several devices ----------------------------------------------------------------------------------
+
+
+def test_workers_have_the_devices_in_turn(
+    mini: Store, store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--jobs` workers on each device, a dead one's successor on the same; results are those of one."""
+    spawned = []
+    before = benchmark.jobs.pool._Pool._spawn
+
+    def spawn(pool: Any, index: int) -> Any:
+        made = before(pool, index)
+        spawned.append((index, made.device))
+        return made
+
+    monkeypatch.setattr(benchmark.jobs.pool._Pool, "_spawn", spawn)
+    said = command(*ONLY_BASES, "--device", "cpu:0,cpu", "--jobs", "1").good()
+    assert "2 at a time" in said.stderr
+    assert spawned == [(0, "cpu:0"), (1, "cpu")]
+    assert_same(store, mini)
+
+
+def test_devices_that_are_not_there_are_told_before_work(command: Command) -> None:
+    """One of several that this machine lacks is one line, and no cell has failed of it."""
+    answer = command(*ONLY_BASES, "--device", "cpu,cuda:63")
+    assert answer.refusal.startswith("device 'cuda:63' is not to be had (visible: ")
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"), [(0, ["cuda"]), (1, ["cuda"]), (3, ["cuda:0", "cuda:1", "cuda:2"])]
+)
+def test_cuda_is_all_that_are_visible(
+    monkeypatch: pytest.MonkeyPatch, visible: int, found: list[str]
+) -> None:
+    """`cuda` stands for every device that CUDA_VISIBLE_DEVICES shows."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    assert list(devices("cuda")) == found
+    assert list(devices("cuda:1")) == ["cuda:1"]
