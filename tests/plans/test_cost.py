@@ -41,7 +41,7 @@ def test_networks_of_the_paper() -> None:
 
 @pytest.mark.parametrize(("name", "more"), [("pgd-at", 0), ("trades", 4), ("mart", 2), ("awp", 3)])
 def test_a_step_of_each_method(name: str, more: int) -> None:
-    """PGD goes forward and back for each step; then a step forward and twice back, and a method's own."""
+    """PGD goes forward and back in each step; then one forward, two back, and a method's own."""
     attack = LinfAttack(8 / 255, 2 / 255, steps=5)
     assert passes(METHODS[name], attack, CIFAR10) == pytest.approx(2 * 5 + 3 + more, abs=1.1)
 
