@@ -81,6 +81,7 @@ class NodeWork:
 
     def _check_node(self) -> None:
         """Raise `UserError` unless this node has what there is where the job was submitted."""
+        from benchmark.data.get.inventory import INVENTORY, Availability
         from benchmark.engine.device import torch_device
         from benchmark.engine.provenance import machine_versions
 
@@ -93,6 +94,9 @@ class NodeWork:
             if here.get(name) != version:
                 found = f"{name} {here.get(name)}"
                 raise UserError(f"{node} has {found}, and the job was submitted with {version}")
+        data, where = INVENTORY.get(self.task.base.dataset), self.options.data
+        if data and data.status(where).state is Availability.MISSING:  # nodes cannot download
+            raise UserError(f"{node} has no {data.name} in '{where}', which all nodes have to share")
         torch_device(self.options.device)
 
 

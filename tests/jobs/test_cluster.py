@@ -387,14 +387,15 @@ def test_a_node_without_the_data(
         "--slurm-split",
         "tuning",
     )
-    assert "data get cifar10" in command("table1", *what, *SMALL).errors()[0]
+    assert "CIFAR-10 is not complete" in command("table1", *what, *SMALL).errors()[0]
+    assert ended(store)
     with monkeypatch.context() as patch:  # as if the data were here
         patch.setattr(benchmark.jobs.cluster, "check", lambda *_: None)
         assert "jobs submitted: 3" in command("table1", *what, *SMALL).good().stderr
     wait(lambda: ended(store))
     told = queue.by_cell(store)
     base = replace(BASE, scale="cifar", dataset="cifar10")
-    assert re.match("failed: .*data get cifar10", told[base.key])
+    assert re.match("failed: node .* has no cifar10 in ", told[base.key])
     assert "never began" in told[replace(base, finetune="rift").key]
 
 
