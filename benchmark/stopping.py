@@ -1,9 +1,14 @@
-"""A request to end this process's work at the next safe point, where all that is made has been saved.
+"""When unfinished work is saved: once a minute, and when this process is asked to end.
 
 A signal's handler may call `ask`: it only sets a flag. A step of training is finished and its state
-written, a chunk of other work is finished and journaled; then `StopRequested` is raised, and the same
-command continues there.
+written; of other work, what is finished has been journaled. Then `StopRequested` is raised, and the
+same command continues there.
 """
+
+import time
+
+EVERY = 60.0
+"""Seconds of work from one state to the next: what a killed process loses at most."""
 
 _asked = False
 
@@ -30,3 +35,8 @@ def stop_if_asked() -> None:
     """Raise `StopRequested` if that was asked for; called where nothing would be lost."""
     if _asked:
         raise StopRequested
+
+
+def due(since: float) -> bool:
+    """Whether work that was saved at `since`, of `time.monotonic`, is to be saved now."""
+    return asked() or time.monotonic() - since >= EVERY

@@ -13,6 +13,7 @@ from benchmark.engine.counting import RIGHT, adversarial_batch, judged
 from benchmark.models.segments import Network
 from benchmark.progress import Progress, silent
 from benchmark.records.store import Journal
+from benchmark.stopping import stop_if_asked
 
 CHUNK = 256
 """Most examples that go through a network at once; larger batches are sums over chunks."""
@@ -90,5 +91,6 @@ def robust_loss(network: Network, examples: AdversarialSet) -> tuple[float, floa
     """Mean cross-entropy and accuracy (fraction) of `network` as it is on `examples`."""
     tally = Tally()
     for chunk in examples.chunks():
+        stop_if_asked()
         tally.add(network(chunk.x_adv), chunk.labels)
     return tally.means()

@@ -67,7 +67,8 @@ def algorithm1(
     `first` is the sum of gradients of the first epoch if it is known.
     """
     bound = settings.radius * moving.original_norm
-    epochs, constrained = 0, False
+    begun = moving.begun()
+    epochs, constrained = begun.epochs, begun.constrained
     while epochs < settings.steps and not constrained:
         known = first if epochs == 0 else None
         moving.ascend(_epoch(moving, tail, settings) if known is None else known, settings.lr)
@@ -78,6 +79,7 @@ def algorithm1(
         if length >= bound:
             constrained = True
             moving.shrink(bound / length if length > 0 else 0.0)
+        moving.keep(Ascent(None, epochs, constrained))
     loss, accuracy = robust_loss(tail.network, tail.examples)
     reached = Reached(loss, accuracy, moving.norm_ratio()) if math.isfinite(loss) else None
     return Ascent(reached, epochs, constrained)

@@ -1,9 +1,11 @@
 """What both definitions of criticality share: one weight that moves, its gradient, where it got to."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,19 +14,63 @@ from benchmark.algorithm.adversarial_examples import AdversarialSet
 from benchmark.engine.pgd import training_mode
 from benchmark.engine.precision import used
 from benchmark.models.segments import Network
+from benchmark.records.store import Journal
+from benchmark.stopping import due, stop_if_asked
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Reached:
+    """The end or the peak of an ascent: mean robust loss, accuracy (fraction) and ||dW|| / ||W||."""
+
+    loss: float
+    accuracy: float
+    norm_ratio: float
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What an ascent of `epochs` epochs came to; `reached` is None if it diverged, or has no end yet.
+
+    `constrained` tells whether the constraint was ever active.
+    """
+
+    reached: Reached | None
+    epochs: int
+    constrained: bool
+
+
+@dataclass(eq=False)
 class MovingWeight:
     """The weight W of `module` and its value before the ascent; dW is the difference.
 
-    Norms are L2 norms of the whole tensor.
+    Norms are L2 norms of the whole tensor. How far an ascent got is in `journal`, if there is one, as
+    it was `since`.
     """
 
     module: str
     weight: Tensor
     original: Tensor
     original_norm: float
+    journal: Journal | None = None
+    since: float = field(default_factory=time.monotonic)
+
+    @torch.no_grad()
+    def begun(self) -> Ascent:
+        """How far this ascent got before it was killed, with the weight that it had; else nowhere."""
+        kept = self.journal.get(f"ascent-{self.module}") if self.journal else None
+        if kept is None:
+            return Ascent(None, 0, False)
+        self.weight.copy_(torch.from_numpy(kept["weight"]))
+        reached = Reached(*map(float, kept["reached"])) if kept["reached"].size else None
+        return Ascent(reached, int(kept["epochs"]), bool(kept["constrained"]))
+
+    def keep(self, ascent: Ascent) -> None:
+        """Have the journal say, once a minute, that the ascent got that far."""
+        if self.journal and due(self.since):
+            self.since, weight = time.monotonic(), self.weight.detach().cpu().numpy()
+            kept = {name: np.array(getattr(ascent, name)) for name in ("epochs", "constrained")}
+            kept["reached"] = np.array(astuple(ascent.reached) if ascent.reached else ())
+            self.journal.put(f"ascent-{self.module}", weight=weight, **kept)
 
     @torch.no_grad()
     def ascend(self, gradient: Tensor, lr: float) -> None:
@@ -44,27 +90,6 @@ class MovingWeight:
     def norm_ratio(self) -> float:
         """||dW|| / ||W||; 0 for a weight that is all zeros, whose ball has no room to move."""
         return self.distance() / self.original_norm if self.original_norm > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class Reached:
-    """The end or the peak of an ascent: mean robust loss, accuracy (fraction) and ||dW|| / ||W||."""
-
-    loss: float
-    accuracy: float
-    norm_ratio: float
-
-
-@dataclass(frozen=True)
-class Ascent:
-    """What an ascent of `epochs` epochs came to; `reached` is None if it diverged.
-
-    `constrained` tells whether the constraint was ever active.
-    """
-
-    reached: Reached | None
-    epochs: int
-    constrained: bool
 
 
 def weight_of(model: nn.Module, module: str) -> nn.Parameter:
@@ -90,7 +115,9 @@ def only_free(model: nn.Module, weights: Sequence[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def moving_weight(model: nn.Module, module: str) -> Iterator[MovingWeight]:
+def moving_weight(
+    model: nn.Module, module: str, journal: Journal | None = None
+) -> Iterator[MovingWeight]:
     """Inside the block `model` is in evaluation mode and the weight of `module` alone is free.
 
     Afterwards the weight has its old bits, and every mode and `requires_grad` its old value.
@@ -99,7 +126,7 @@ def moving_weight(model: nn.Module, module: str) -> Iterator[MovingWeight]:
     original = weight.detach().clone()
     with only_free(model, [weight]):
         try:
-            yield MovingWeight(module, weight, original, float(original.norm()))
+            yield MovingWeight(module, weight, original, float(original.norm()), journal)
         finally:
             with torch.no_grad():
                 weight.copy_(original)
@@ -116,6 +143,7 @@ def add_gradients(
     """
     seen = []
     for chunk in batch.chunks():
+        stop_if_asked()  # costs an epoch of this module's ascent
         bf16 = used().ascent_in_bf16
         with torch.autocast(chunk.x_adv.device.type, torch.bfloat16, enabled=bf16):
             logits = network(chunk.x_adv)

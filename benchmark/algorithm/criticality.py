@@ -51,15 +51,16 @@ def module_criticality(
     reference: tuple[float, float],
     seed: int,
     first: Tensor | None = None,
+    journal: Journal | None = None,
 ) -> ModuleCriticality:
     """MRC of `module` in the definition of `settings`. Restores the weight bit by bit.
 
     `tail` is a part of `model` that holds `module`, or `Tail(model, images)`; `reference` is
     `robust_loss` of the unperturbed model, `seed` that of the measurement. `first` is the module's own
-    of `first_gradients`, which Algorithm 1 computes again if it is None. The values are None if the
-    weight or a loss stopped being a finite number.
+    of `first_gradients`, which Algorithm 1 computes again if it is None. Finished epochs are read from
+    `journal`. The values are None if the weight or a loss stopped being a finite number.
     """
-    with moving_weight(model, module) as moving:
+    with moving_weight(model, module, journal) as moving:
         match settings:
             case CriticalitySettings():
                 ascent = algorithm1(moving, tail, settings, first)
@@ -91,12 +92,12 @@ def criticality(
 ) -> Sequence[ModuleCriticality]:
     """MRC of every module of `model` on the first `settings.images` images of `split`, input first.
 
-    Finished modules are read from `journal`, whose folder and fingerprint belong to these settings
-    alone. Continuing costs one pass from the images to the first missing module, and one from there
-    with gradients (Algorithm 1) or without. A module whose ascent diverges has no values and the others
-    are still measured. `memory` bounds the bytes of activations kept from one module to the next
-    (`Rolling`), not those of the passes, which go by `CHUNK` examples. Raises `TrainingFailed` if the
-    robust loss of `model` itself is not finite.
+    Finished modules, and epochs of an unfinished one, are read from `journal`, whose folder and
+    fingerprint belong to these settings alone. Continuing costs one pass from the images to the first
+    missing module, and one from there with gradients (Algorithm 1) or without. A module whose ascent
+    diverges has no values and the others are still measured. `memory` bounds the bytes of activations
+    kept from one module to the next (`Rolling`), not those of the passes, which go by `CHUNK` examples.
+    Raises `TrainingFailed` if the robust loss of `model` itself is not finite.
     """
     modules = criticality_modules(model)
     done = {module: _from_journal(journal, module) for module in modules}
@@ -113,12 +114,13 @@ def criticality(
                 first = gradients.pop(module, None)
                 # The tail has no name here, so that its activations go when those of the next cut come.
                 entry = module_criticality(
-                    model, module, rolling.to(module), settings, reference, seed, first
+                    model, module, rolling.to(module), settings, reference, seed, first, journal
                 )
                 journal.put(module, entry=np.frombuffer(entry.model_dump_json().encode(), np.uint8))
                 done[module] = entry
             progress("criticality", index + 1, len(modules), module)
         journal.drop("x_adv-*")
+        journal.drop("ascent-*")
     return [entry for entry in done.values() if entry is not None]
 
 

@@ -28,9 +28,9 @@ def official_ascent(
     """
     network, examples = tail.network, tail.examples
     bound = settings.radius * moving.original_norm
-    constrained = False
-    peak: Reached | None = None
-    for epoch in range(settings.steps):
+    begun = moving.begun()
+    peak, constrained = begun.reached, begun.constrained
+    for epoch in range(begun.epochs, settings.steps):
         generator = torch.Generator().manual_seed(derive_seed(seed, "order", moving.module, epoch))
         order = torch.randperm(len(examples), generator=generator).to(examples.labels.device)
         for rows in torch.split(order, settings.batch_size):
@@ -48,4 +48,5 @@ def official_ascent(
             return Ascent(None, epoch + 1, constrained)
         if peak is None or loss > peak.loss:
             peak = Reached(loss, accuracy, moving.norm_ratio())
+        moving.keep(Ascent(peak, epoch + 1, constrained))
     return Ascent(peak, settings.steps, constrained)

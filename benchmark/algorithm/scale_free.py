@@ -32,9 +32,11 @@ def scale_free(
     has arrived.
     """
     bound = settings.radius * moving.original_norm
-    peak, constrained = Reached(*reference, 0.0), False
-    gradient = _gradient(moving, tail)[0] if first is None else first
-    for step in range(1, settings.steps + 1):
+    begun = moving.begun()
+    peak, constrained = begun.reached or Reached(*reference, 0.0), begun.constrained
+    known = first if begun.epochs == 0 else None
+    gradient = _gradient(moving, tail)[0] if known is None else known
+    for step in range(begun.epochs + 1, settings.steps + 1):
         length = float(gradient.norm())
         if not math.isfinite(length):
             return Ascent(None, step - 1, constrained)
@@ -53,6 +55,8 @@ def scale_free(
             return Ascent(None, step, constrained)
         if loss > peak.loss:
             peak = Reached(loss, accuracy, moving.norm_ratio())
+        if step < settings.steps:
+            moving.keep(Ascent(peak, step, constrained))
     return Ascent(peak, settings.steps, constrained)
 
 

@@ -20,7 +20,7 @@ from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_fo
 from benchmark.plans.cost import NOMINAL, costs, rates
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_state, record_state, supersede_stale
+from benchmark.plans.states import State, cell_states, supersede_stale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables.render import summary
@@ -82,7 +82,7 @@ class Work(Places, Computing, OnSlurm):
         typer.Option(
             "--continue-anyway",
             help="Go on with a training that was begun in another precision, with another number of "
-            "threads or on another machine; the record names both.",
+            "threads or another release of torch; the record names both.",
         ),
     ] = False
 
@@ -158,11 +158,10 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> bool:
         say(f"not asked what Slurm has: {error}")
     for cell in cells:
         plan = Plan.of(cell, scale)
-        state = cell_state(store, plan, scale.evaluations)
+        state, records = cell_states(store, plan, scale.evaluations)
         totals[state] += 1
-        records = [record_state(store, plan, name).value for name in scale.evaluations]
         job = () if state is State.DONE else (jobs.get(cell.key, ""),)
-        rows.append([cell.key, state.value, *records, *job])
+        rows.append([cell.key, state.value, *(each.value for each in records.values()), *job])
     headers = ["cell", "state", *scale.evaluations, *(["on Slurm"] if jobs else [])]
     typer.echo(tabulate(rows, headers, "plain", disable_numparse=True))
     typer.echo(", ".join(f"{count} {state}" for state, count in totals.items() if count))

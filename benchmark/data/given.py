@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,12 +17,13 @@ from benchmark.errors import UserError
 @dataclass(frozen=True, eq=False)
 class Streamed(Split):
     """A DataLoader, which augments and shuffles by itself and is iterated anew for every epoch. Drawing
-    from torch's own generator, as `fit` seeds it, it gives the same batches again.
+    from torch's own generator, as `fit` seeds it, it gives the same batches again, from the first on.
 
     `images` and `labels` are the beginning of its first pass, which criticality is measured on; no more
     is kept in memory. Labels are below `classes`.
     """
 
+    enterable: ClassVar[bool] = False
     loader: "DataLoader[Any]"
     classes: int | None = None
 
@@ -30,8 +31,15 @@ class Streamed(Split):
         return len(self.loader)
 
     def epoch(
-        self, batch_size: int, how: Augmentation, generator: torch.Generator
+        self,
+        batch_size: int,
+        how: Augmentation,
+        generator: torch.Generator,
+        step: int = 0,
+        drawn: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        if step:  # all of them
+            return
         batches = 0
         for images, labels in _batches(self.loader, "train"):
             x = checked(images, labels, "train").to(self.labels.device)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,8 +15,12 @@ from benchmark.data.info import Augmentation, DatasetInfo
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """`images` (N, H, W, C), uint8 or float32 in [0,1], and `labels` int64 (N,), on one device."""
+    """`images` (N, H, W, C), uint8 or float32 in [0,1], and `labels` int64 (N,), on one device.
 
+    `enterable` tells that an epoch can be entered behind any batch, with the bytes of a whole one.
+    """
+
+    enterable: ClassVar[bool] = True
     images: Tensor
     labels: Tensor
 
@@ -39,14 +44,22 @@ class Split:
         return math.ceil(len(self) / batch_size)
 
     def epoch(
-        self, batch_size: int, how: Augmentation, generator: torch.Generator
+        self,
+        batch_size: int,
+        how: Augmentation,
+        generator: torch.Generator,
+        step: int = 0,
+        drawn: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image once, in random order, augmented by `how`: pixels (B, C, H, W) and labels (B,).
 
-        All that is random is drawn from `generator`, the order first, then batch by batch.
+        All that is random is drawn from `generator`, the order first, then batch by batch. The first
+        `step` batches are left out, behind which the state of `generator` was `drawn`.
         """
         order = torch.randperm(len(self), generator=generator).to(self.labels.device)
-        for rows in torch.split(order, batch_size):
+        if drawn is not None:
+            generator.set_state(drawn)
+        for rows in torch.split(order, batch_size)[step:]:
             yield augment(self.images[rows], how, generator), self.labels[rows]
 
     def batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:

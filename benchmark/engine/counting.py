@@ -21,6 +21,7 @@ from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import VANISHING, Count
 from benchmark.records.store import Journal
+from benchmark.stopping import stop_if_asked
 
 BATCH, BATCH_VALUES = 512, 2**18
 RIGHT, WRONG, LOST = 1, 0, -1
@@ -41,7 +42,11 @@ def judged(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def answers(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    """The answers of the model in evaluation mode to x (B, C, H, W); int8 (B,)."""
+    """The answers of the model in evaluation mode to x (B, C, H, W); int8 (B,).
+
+    Whatever counts comes by here, so that a stop that was asked for is made here.
+    """
+    stop_if_asked()
     with training_mode(model, False):
         return judged(model(x), labels)
 
@@ -85,6 +90,7 @@ def adversarial_batch(
 
     The random start of an image is fixed by `seed` and its place in the split.
     """
+    stop_if_asked()
     x, labels = split.batch(start, stop)
     shape = tuple(x.shape[1:])
     noise = example_starts(seed, start, start + len(x), shape, attack.eps).to(x.device)

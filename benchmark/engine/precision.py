@@ -6,8 +6,9 @@ crafted in bf16 and is always judged in fp32. `auto` takes bf16 where the hardwa
 matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX512-BF16), and fp32
 elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`ascent_in_bf16`). The
 choice depends on the hardware's features alone and never on a timing, so that the same machine always
-makes the same numbers. A scale may fix its precision; what is made in another one then has keys of
-its own.
+makes the same numbers; it is made when the first work on a base model begins, and holds wherever that
+goes on (`engine.workspace.first_choice`). A scale may fix its precision; what is made in another one
+then has keys of its own.
 alpha* is decided by attacks in fp32, whatever is asked for: its 0.1-point rule is one image in 1,000,
 which rounding alone can turn.
 
@@ -41,11 +42,13 @@ _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_COR
 class Precision:
     """`name` of the numbers that attacks are computed in, and whether `compiled` kernels compute them.
 
-    Raises `UserError` for a name that is none of `auto`, `fp32` and `bf16`.
+    `units` tells `auto` whether there are bf16 units (None: it looks). Raises `UserError` for a name
+    that is none of `auto`, `fp32` and `bf16`.
     """
 
     name: str = AUTO
     compiled: bool = False
+    units: bool | None = None
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -53,7 +56,9 @@ class Precision:
 
     def uses_bf16(self, device: "torch.device") -> bool:
         """Whether gradients of attacks on `device` are in bf16."""
-        return self.name == BF16 or (self.name == AUTO and has_bf16_units(device))
+        if self.name != AUTO:
+            return self.name == BF16
+        return has_bf16_units(device) if self.units is None else self.units
 
     @property
     def ascent_in_bf16(self) -> bool:

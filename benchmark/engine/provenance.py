@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmark.engine.precision import used
+from benchmark.engine.takeover import DEVICE
 from benchmark.records.checkout import git
 from benchmark.records.plugins import LOADED
 from benchmark.records.records import PACKAGES, Provenance
 from benchmark.records.specs import Spec, spec_hash
+from benchmark.records.store import Journal
 
 
 def provenance(
@@ -53,9 +56,19 @@ def journaled(spec: Spec, *weights: str, device: torch.device, chunk: int) -> st
     """Fingerprint of unfinished work by `spec` on weights of these sha256, `chunk` images at a time.
 
     Precision and chunk are part of it because either may change bits: what was done in others is done
-    again, and a resumed run ends with the bytes of one that was not interrupted.
+    again, and a resumed run ends with the bytes of one that was not interrupted. The device is not:
+    what goes on on another one says so (`done_elsewhere`).
     """
     return " ".join((spec_hash(spec), *weights, used().label(device), f"by {chunk}"))
+
+
+def done_elsewhere(journal: Journal, stage: str, device: torch.device) -> list[str]:
+    """Note in `journal` that `device` goes on with `stage`; a line for each other one before it."""
+    here, kept = device_name(device), journal.get("devices")
+    there = [] if kept is None else [str(name) for name in kept["names"]]
+    if here not in there:
+        journal.put("devices", names=np.array([*there, here]))
+    return [f"{stage}: a part was done on device {name}" for name in there if name != here]
 
 
 def circumstances(device: torch.device, precision: str, chunk: int) -> dict[str, str]:
@@ -65,7 +78,7 @@ def circumstances(device: torch.device, precision: str, chunk: int) -> dict[str,
         "precision": precision,
         "threads": str(torch.get_num_threads()),
         "chunk": str(chunk),
-        "device": device_name(device),
+        DEVICE: device_name(device),
         "torch": version("torch"),
     }
 

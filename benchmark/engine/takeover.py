@@ -9,6 +9,8 @@ from benchmark.errors import UserError
 Circumstances = Mapping[str, str]
 """What last bits of a training depend on beside its settings, by name: precision, threads, ..."""
 
+DEVICE = "device"
+
 
 @dataclass(frozen=True)
 class Takeover:
@@ -21,10 +23,11 @@ class Takeover:
     def differing(self, path: Path, there: Circumstances, here: Circumstances) -> str:
         """What of the circumstances `there`, in which the state at `path` was made, is not so `here`.
 
-        Empty if all is. Raises `UserError` if something is not and may not be.
+        Empty if all is. Raises `UserError` if something is not and may not be. The device may: it is
+        what a queue gives.
         """
         names = [name for name, value in there.items() if here.get(name) != value]
-        if names and not self.continue_anyway:
+        if names not in ([], [DEVICE]) and not self.continue_anyway:
             raise UserError(
                 f"'{path}' is a training begun with {_told(there, names)}, and this would go on with "
                 f"{_told(here, names)}; --continue-anyway does so and the record names both, or move "

@@ -1,4 +1,4 @@
-"""The only training loop, resumable at every epoch; AT methods and fine-tunings supply the pieces.
+"""The only training loop, resumable at every step; AT methods and fine-tunings supply the pieces.
 
 Every draw of an epoch (order, augmentation, random starts) comes from one generator seeded by the
 caller's seed and the epoch, so that a run that was killed and resumed ends with the same bytes as
@@ -28,6 +28,7 @@ from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import derive_seed
 from benchmark.records.records import Count, EpochLog
+from benchmark.stopping import StopRequested, stop_if_asked
 
 Select = Callable[[nn.Module], Count]
 
@@ -46,8 +47,8 @@ class TrainingFailed(RuntimeError):
 class Fitted:
     """What training returns: the log of every epoch and the weights of the best one.
 
-    `seconds` is the wall-clock time of all finished epochs, those before a kill included; `resumed`
-    tells that there were such epochs, and `begun` what differed when some of them were made. `mean` is
+    `seconds` is the wall-clock time of all work that was kept, that before a kill included; `resumed`
+    tells that there was such work, and `begun` what differed when some of it was done. `mean` is
     the mean of the last epochs' weights, empty unless it was asked for.
     """
 
@@ -111,11 +112,13 @@ def fit(
     forward passes only, which move the statistics of BN); BN is in training mode unless the method
     says otherwise. `mixed` trains in the precision of the process (`engine.precision`), which is
     otherwise that of attacks alone. The weights after the last `mean_of` epochs (all, if there are
-    fewer) are averaged beside. The state goes to `checkpoint` after every epoch; one left there under
-    the same `fingerprint` is continued. Raises `UserError` for another one, and for one of another
-    precision, number of threads, chunk or machine, but for what `takeover` allows; `TrainingFailed` on
-    a non-finite loss, and if the best epoch gives no finite answer or is untrained. What a network
-    draws itself, as in dropout, is seeded by epoch too.
+    fewer) are averaged beside. The state goes to `checkpoint` once a minute, and at the end of the step
+    in which a stop is asked for (`benchmark.stopping`), which then raises `StopRequested`; one left
+    there under the same `fingerprint` is continued, on another device too, which `Fitted.begun` tells.
+    Raises `UserError` for another one, and for one of another precision, number of threads, chunk or
+    release of torch, but for what `takeover` allows; `TrainingFailed` on a non-finite loss, and if the
+    best epoch gives no finite answer or is untrained. What a network draws itself, as in dropout, is
+    seeded by epoch too.
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
@@ -131,41 +134,52 @@ def fit(
     here = circumstances(device, said.strip() or FP32, batch_starts(split).step)
     file = StateFile(checkpoint, fingerprint, here, model, parameters, optimizer)
     state = file.resume(takeover, stage)
-    resumed = state.epoch > 0
+    resumed = state.epoch + state.step > 0
     attack = recipe.training_attack(info.threat)
     steps = split.steps(recipe.batch_size)
     for epoch in range(state.epoch, recipe.epochs):
         started = time.monotonic()
         generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
-        total, seen = torch.zeros((), device=device), 0
+        state.loss = state.loss.to(device)
+        state.seed_network(derive_seed(seed, "network", epoch))
         network.train()
-        torch.manual_seed(derive_seed(seed, "network", epoch))
-        batches = split.epoch(recipe.batch_size, info.augmentation, generator)
-        for step, (x, labels) in enumerate(batches):
-            lr = recipe.lr_at(epoch * steps + step, steps)
+        behind = state.step, state.draws.get("epoch")
+        for x, labels in split.epoch(recipe.batch_size, info.augmentation, generator, *behind):
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = recipe.lr_at(epoch * steps + state.step, steps)
             loss = training_step(network, x, labels, epoch, method, attack, optimizer, generator)
-            total += loss * len(labels)
-            seen += len(labels)
-            if step % 10 == 0 or step + 1 == steps:
+            state.loss += loss * len(labels)
+            state.step += 1
+            state.seen += len(labels)
+            if state.step % 10 == 1 or state.step == steps:
                 _check_finite(loss, stage, epoch)
-                progress(
-                    stage, epoch * steps + step + 1, recipe.epochs * steps, f"loss {loss:.3f}{said}"
-                )
+                done = epoch * steps + state.step
+                progress(stage, done, recipe.epochs * steps, f"loss {loss:.3f}{said}")
+            if split.enterable and file.due:
+                _check_finite(loss, stage, epoch)
+                state.note_draws(generator)
+                file.save(state)
+                stop_if_asked()
         selection = None
         if epoch >= recipe.epochs - recipe.select_last:
-            selection = select(model)
-        entry = EpochLog(epoch=epoch + 1, loss=float(total / seen), lr=lr, selection=selection)
+            try:
+                selection = select(model)
+            except StopRequested:  # inside, where the weights are as the last step left them
+                state.note_draws(generator)
+                file.save(state)
+                raise
+        lr, loss = recipe.lr_at(epoch * steps + steps - 1, steps), state.loss / state.seen
+        entry = EpochLog(epoch=epoch + 1, loss=float(loss), lr=lr, selection=selection)
         state.log.append(entry)
         best = best_epoch(state.log)
         if best is not None and best.epoch == entry.epoch:
             state.best = clone_state(model.state_dict())
         state.average(model.state_dict(), epoch + 1 - max(recipe.epochs - mean_of, 0))
-        state.epoch = epoch + 1
+        state.begin(epoch + 1)
+        if file.due or state.epoch == recipe.epochs:
+            file.save(state)
+            stop_if_asked()
         took = time.monotonic() - started
-        state.seconds += took
-        file.save(state)
         shown = f", {selection.percent} selected on" if selection else ""
         progress(
             stage,

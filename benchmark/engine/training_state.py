@@ -1,10 +1,12 @@
-"""The state of an unfinished training: written after every epoch, continued by the same work only."""
+"""The state of an unfinished training: written at any step, continued by the same work only."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import safetensors
 import torch
 from torch import Tensor, nn
 
@@ -12,13 +14,16 @@ from benchmark.engine.precision import FP32
 from benchmark.engine.takeover import Circumstances, Takeover
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors
 from benchmark.records.records import EpochLog
+from benchmark.stopping import due
 
 
 @dataclass
 class TrainingState:
     """What `epoch` epochs came to: their log, the weights of the best one, the mean of the last ones.
 
-    `begun` has a line for each time that the training was continued in other circumstances.
+    `seconds` is the time that they took, `begun` has a line for each time that the training was
+    continued in other circumstances. Of the epoch behind them `step` steps are done, on `seen`
+    images whose losses have the sum `loss` (); `draws` are the states of all generators there.
     """
 
     epoch: int = 0
@@ -27,6 +32,28 @@ class TrainingState:
     mean: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
     begun: list[str] = field(default_factory=list)
+    step: int = 0
+    seen: int = 0
+    loss: Tensor = field(default_factory=lambda: torch.zeros(()))
+    draws: dict[str, Tensor] = field(default_factory=dict)
+
+    def begin(self, epoch: int) -> None:
+        """Go to the beginning of `epoch`."""
+        self.epoch, self.step, self.seen, self.loss, self.draws = epoch, 0, 0, torch.zeros(()), {}
+
+    def note_draws(self, generator: torch.Generator) -> None:
+        """Take up the states of the epoch's `generator` and of those that a network itself uses."""
+        self.draws = {"epoch": generator.get_state(), "network": torch.get_rng_state()}
+        if self.loss.is_cuda:
+            self.draws["cuda"] = torch.cuda.get_rng_state(self.loss.device)
+
+    def seed_network(self, seed: int) -> None:
+        """Let the network's draws begin at `seed`, or go on as they were inside an epoch."""
+        torch.manual_seed(seed)
+        if "network" in self.draws:
+            torch.set_rng_state(self.draws["network"])
+        if "cuda" in self.draws and self.loss.is_cuda:
+            torch.cuda.set_rng_state(self.draws["cuda"], self.loss.device)
 
     def average(self, weights: Mapping[str, Tensor], count: int) -> None:
         """Make `mean`, of `count` - 1 epochs, that of `count` with `weights`.
@@ -45,11 +72,22 @@ def _nearer(mean: Tensor, tensor: Tensor, count: int) -> Tensor:
     return mean + (moved / count if moved.is_floating_point() else moved)
 
 
-@dataclass(frozen=True)
+def precision_of(path: Path) -> str | None:
+    """The precision that the unfinished training at `path` is in; None if none can be read there."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            told = dict(file.metadata() or {})
+    except (OSError, safetensors.SafetensorError):
+        return None
+    return str(json.loads(told.get("circumstances", "{}")).get("precision", FP32))
+
+
+@dataclass
 class StateFile:
-    """Where the state of a training of `model` by `optimizer` is kept between its epochs.
+    """Where the state of a training of `model` by `optimizer` is kept.
 
     `fingerprint` identifies what is trained and how; `circumstances`, what last bits depend on besides.
+    `since` is when it was last written or read, on the clock of `time.monotonic`.
     """
 
     path: Path
@@ -58,10 +96,21 @@ class StateFile:
     model: nn.Module
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def due(self) -> bool:
+        """Whether the state is to be written now."""
+        return due(self.since)
 
     def save(self, state: TrainingState) -> None:
-        """Write `state`, and the model and the momentum of `parameters` as they are."""
+        """Write `state`, with the time since the last one, and the model and the momentum of
+        `parameters` as they are."""
+        now = time.monotonic()
+        state.seconds, self.since = state.seconds + now - self.since, now
         parts = {"model": self.model.state_dict(), "best": state.best, "mean": state.mean}
+        if state.step:
+            parts |= {"draws": state.draws, "loss": {"sum": state.loss}}
         tensors = {f"{part}.{name}": x for part, named in parts.items() for name, x in named.items()}
         for name, parameter in self.parameters.items():
             if (buffer := self.optimizer.state[parameter].get("momentum_buffer")) is not None:
@@ -74,6 +123,8 @@ class StateFile:
             "seconds": str(state.seconds),
             "log": json.dumps([entry.model_dump() for entry in state.log]),
         }
+        if state.step:
+            metadata |= {"step": str(state.step), "seen": str(state.seen)}
         save_tensors(self.path, tensors, metadata)
 
     def resume(self, takeover: Takeover, stage: str) -> TrainingState:
@@ -91,9 +142,11 @@ class StateFile:
         # A state that does not tell its circumstances has its precision behind its fingerprint.
         there = {"precision": known.removeprefix(self.fingerprint).strip() or FP32}
         there = json.loads(metadata.get("circumstances", json.dumps(there)))
-        epoch, begun = int(metadata["epoch"]), json.loads(metadata.get("begun", "[]"))
+        epoch, step = int(metadata["epoch"]), int(metadata.get("step", 0))
+        begun = json.loads(metadata.get("begun", "[]"))
         if differing := takeover.differing(self.path, there, self.circumstances):
-            begun.append(f"{stage}: epochs up to {epoch} were made with {differing}")
+            inside = f" and {step} steps" if step else ""
+            begun.append(f"{stage}: epochs up to {epoch}{inside} were made with {differing}")
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -109,4 +162,8 @@ class StateFile:
             for prefix in ("best.", "mean.")
         )
         log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]
-        return TrainingState(epoch, log, best, mean, float(metadata.get("seconds", 0)), begun)
+        state = TrainingState(epoch, log, best, mean, float(metadata.get("seconds", 0)), begun)
+        if step:
+            state.step, state.seen, state.draws = step, int(metadata["seen"]), part("draws.")
+            state.loss = tensors["loss.sum"].to(device)
+        return state

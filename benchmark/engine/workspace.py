@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,23 @@ from benchmark.data.images import Split
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.own_tuning import tuned_by
-from benchmark.engine.precision import used
-from benchmark.engine.provenance import device_name, journaled, machine_versions, provenance
+from benchmark.engine.precision import AUTO, Precision, used
+from benchmark.engine.provenance import (
+    device_name,
+    done_elsewhere,
+    journaled,
+    machine_versions,
+    provenance,
+)
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training import Fitted, fit
-from benchmark.engine.training_state import TrainingState
+from benchmark.engine.training_state import TrainingState, precision_of
 from benchmark.engine.weights import WEIGHTS, Weights, load_tensors, save_tensors
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
+from benchmark.records.files import read_if_there, write_atomically
 from benchmark.records.records import (
     CellName,
     Count,
@@ -79,6 +86,7 @@ class Workspace:
     """The working files of `cell` for what `spec` describes, beginning at the weights `start` if any.
 
     `device` is where the work is done; `takeover` decides on states that were left by other settings.
+    `told` takes what a record says of steps that were done elsewhere.
     """
 
     store: Store
@@ -88,6 +96,7 @@ class Workspace:
     start: Weights | None = None
     takeover: Takeover = REFUSE
     progress: Progress = silent
+    told: list[str] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -101,7 +110,9 @@ class Workspace:
         """Finished steps of `stage` on `weights`, `chunk` images at a time."""
         hashes = (each.sha256 for each in weights)
         mark = journaled(self.spec, *hashes, device=self.device, chunk=chunk)
-        return Journal(self.file(stage), mark)
+        journal = Journal(self.file(stage), mark)
+        self.told.extend(done_elsewhere(journal, stage, self.device))
+        return journal
 
     def once(self, data: str, make: Callable[[], Made]) -> Weights:
         """Return the weights left by the same work, or those of `make`, filed with their `making.json`.
@@ -124,7 +135,7 @@ class Workspace:
             resumed=made.resumed,
             chunk=made.chunk,
             seconds=made.seconds,
-            begun=made.continued,
+            begun=list(dict.fromkeys((*self.told, *made.continued))),
         )
         name = CellName.of(self.cell)
         making = Making(cell=name, **hashed(self.spec), provenance=told, details=made.details)
@@ -208,6 +219,24 @@ class Workspace:
         making = self.store.making(self.cell)
         if making is not None and making.details.kind != "checkpoint":  # tensors of a file repeat
             check_repeatable(making, self.device)
+
+
+def first_choice(precision: Precision, store: Store, base: Cell, device: torch.device) -> Precision:
+    """`precision`, whose `auto` is what it was when the first work on `base` began, now on `device`.
+
+    So a base model that moves between kinds of devices, as in a queue, stays what it is. Raises
+    `UserError` if the file that says so is damaged.
+    """
+    path, known = store.work(base) / "precision", {b"fp32": False, b"bf16": True}
+    if precision.name != AUTO:
+        return precision
+    if (kept := read_if_there(path)) is None:
+        begun = precision_of(path.with_name(TRAINING)) or precision.label(device)
+        kept = begun[:4].encode()
+        write_atomically(path, kept)
+    if kept not in known:
+        raise UserError(f"'{path}' says neither fp32 nor bf16; delete it to choose again")
+    return replace(precision, units=known[kept])
 
 
 def check_repeatable(making: Making, device: torch.device) -> None:

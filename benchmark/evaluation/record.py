@@ -10,7 +10,7 @@ from torch import nn
 from benchmark.data.images import Dataset
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
-from benchmark.engine.provenance import journaled, provenance
+from benchmark.engine.provenance import done_elsewhere, journaled, provenance
 from benchmark.engine.weights import Weights
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.protocol import Outcome
@@ -58,6 +58,7 @@ class Evaluating:
             journaled(spec, self.weights.sha256, device=device, chunk=chunk),
         )
         resumed, data = not journal.empty, self.data.test.sha256()
+        begun = done_elsewhere(journal, name, device)
         self.progress(name, 0, 1)
         outcome = self.taken_over(name, spec, data)
         if outcome is None:
@@ -74,7 +75,7 @@ class Evaluating:
             parts=outcome.parts,
             bits_sha256=bits_sha256,
             sources=dict(self.sources) | outcome.sources,
-            remarks=list(dict.fromkeys((*self.remarks, *outcome.remarks, *warnings))),
+            remarks=list(dict.fromkeys((*self.remarks, *begun, *outcome.remarks, *warnings))),
             provenance=provenance(
                 started,
                 device=device,
@@ -82,6 +83,7 @@ class Evaluating:
                 data=data,
                 resumed=resumed,
                 chunk=chunk,
+                begun=begun,
             ),
             **hashed(spec),
         )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmark.engine.counting import LOST, RIGHT, answers, vanishing
 from benchmark.engine.folded_copy import cheaper
 from benchmark.engine.pgd import frozen, training_mode
+from benchmark.stopping import stop_if_asked
 
 TOLERANCE = 1e-6
 """How far rounding may lead out of the ball, in pixels of [0,1]."""
@@ -97,8 +98,13 @@ def attacker(
     model: Callable[[Tensor], Tensor], attack: str, parameters: Mapping[str, Any], eps: float, seed: int
 ) -> APGDAttack | FABAttack_PT | SquareAttack:
     """pyautoattack's object for `attack` in the L-infinity ball of radius `eps`."""
+
+    def asked(x: Tensor) -> Tensor:
+        stop_if_asked()  # costs this attack on this chunk alone
+        return model(x)
+
     said = {"logger": _SILENT} if attack.startswith("apgd") else {}
-    return _ATTACKS[attack](model, norm="Linf", eps=eps, seed=seed, **parameters, **said)
+    return _ATTACKS[attack](asked, norm="Linf", eps=eps, seed=seed, **parameters, **said)
 
 
 def is_legal(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:

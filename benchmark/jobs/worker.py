@@ -9,10 +9,10 @@ from filelock import Timeout
 
 from benchmark.data import load
 from benchmark.data.images import Dataset
-from benchmark.engine import precision
 from benchmark.engine.device import torch_device
+from benchmark.engine.precision import use
 from benchmark.engine.training import TrainingFailed
-from benchmark.engine.workspace import WeightsDiffer
+from benchmark.engine.workspace import WeightsDiffer, first_choice
 from benchmark.errors import UserError
 from benchmark.jobs.tasks import Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
@@ -28,7 +28,6 @@ class Worker:
 
     def __init__(self, scale: Scale, options: Options, report: Report) -> None:
         torch.set_num_threads(options.threads)
-        precision.use(options.precision)
         self.scale, self.options, self.report = scale, options, report
         self.dataset = cache(self._dataset)
 
@@ -62,6 +61,8 @@ class Worker:
         options = self.options
         try:
             load_again(options.plugins)
+            device = torch_device(options.device)
+            use(first_choice(options.precision, options.store, cell.base, device))
             plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
             run = Run(plan, data, options.store, progress, options.memory, options.takeover)
             if options.make is None:

@@ -1,7 +1,7 @@
 """A plan at work: what the steps of one cell share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class Run:
     """One cell at work: its plan, the dataset, where results go.
 
     `memory` bounds the activations that criticality keeps (bytes), `takeover` decides on unfinished
-    work of other settings.
+    work of other settings, `told` takes what its making says of steps that were done elsewhere.
     """
 
     plan: Plan
@@ -38,6 +38,7 @@ class Run:
     progress: Progress
     memory: int | None = None
     takeover: Takeover = REFUSE
+    told: list[str] = field(default_factory=list)
 
     @cached_property
     def splits(self) -> Splits:
@@ -79,7 +80,7 @@ class Run:
         from benchmark.engine.workspace import Workspace
 
         on = device or self.device
-        return Workspace(self.store, cell, spec, on, start, self.takeover, self.progress)
+        return Workspace(self.store, cell, spec, on, start, self.takeover, self.progress, self.told)
 
     @property
     def test_data(self) -> "Dataset":

@@ -11,7 +11,8 @@ from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats
 from benchmark.records.cells import Cell
 from benchmark.records.evidence import FACTORS, TUNED, Evidence
-from benchmark.records.plugins import not_loaded
+from benchmark.records.files import read_if_there
+from benchmark.records.plugins import PLUGINS, not_loaded
 from benchmark.records.records import Making
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import MAKING, Store
@@ -61,13 +62,21 @@ def cell_state(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> State:
 
     A cell that is neither and whose base model is locked by a process is running.
     """
-    states = {record_state(store, plan, name) for name in evaluations} - {State.ABSENT}
+    return cell_states(store, plan, evaluations)[0]
+
+
+def cell_states(
+    store: Store, plan: Plan, evaluations: tuple[str, ...]
+) -> tuple[State, dict[str, State]]:
+    """`cell_state`, and that of each record."""
+    records = {name: record_state(store, plan, name) for name in evaluations}
+    states = set(records.values()) - {State.ABSENT}
     making = store.making(plan.cell)
     if State.STALE in states or (making is not None and not is_of(making, plan)):
-        return State.STALE
+        return State.STALE, records
     if State.MISSING not in states:
-        return State.DONE
-    return State.RUNNING if is_locked(store, plan) else State.MISSING
+        return State.DONE, records
+    return State.RUNNING if is_locked(store, plan) else State.MISSING, records
 
 
 def is_locked(store: Store, plan: Plan) -> bool:
@@ -85,10 +94,15 @@ def is_locked(store: Store, plan: Plan) -> bool:
 def without_plugins(store: Store, key: str, evaluation: str | None = None) -> str | None:
     """What a reader says of results at `key` that are of plug-ins which are not loaded; else None.
 
-    Of all of them, or of the record of `evaluation`. Broken files are for others to refuse.
+    Of all of them, or of the record of `evaluation`. Broken files are for others to refuse, and most
+    name no plug-in at all.
     """
     with suppress(UserError):
-        for file in store.of(Cell.parse(key)):
+        cell, named = Cell.parse(key), f'"{PLUGINS}"'.encode()
+        files = store.record_path(cell, MAKING).parent.glob("*.json")
+        if not any(named in (read_if_there(path) or b"") for path in files):
+            return None
+        for file in store.of(cell):
             asked = evaluation is None or getattr(file, "evaluation", None) == evaluation
             if asked and (text := not_loaded(file.spec)):
                 return text

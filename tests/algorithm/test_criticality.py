@@ -10,22 +10,26 @@ from torch.nn.functional import cross_entropy
 import benchmark.algorithm.adversarial_examples as crafted
 import benchmark.algorithm.algorithm1 as ascending
 import benchmark.algorithm.criticality as measured
+from benchmark import stopping
 from benchmark.algorithm.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
+from benchmark.algorithm.ascent import MovingWeight
 from benchmark.algorithm.criticality import criticality, criticality_modules, module_criticality
 from benchmark.algorithm.rolling import Tail
 from benchmark.data.info import DIGITS
-from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, ScaleFreeCriticality
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.weights import weights_sha256
 from benchmark.models import build
 from benchmark.records.records import ModuleCriticality, flagged, not_valid
 from benchmark.records.store import Journal
+from benchmark.stopping import StopRequested
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 IMAGES, SEED = 96, 11
 SETTINGS = CriticalitySettings(radius=0.1, lr=1.0, steps=2, batch_size=64)
-BOTH = pytest.mark.parametrize("kind", [CriticalitySettings, OfficialCriticality])
+KINDS = CriticalitySettings, OfficialCriticality
+BOTH = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
@@ -269,6 +273,28 @@ class TestJournal:
         )
         assert lines(measure(model, split, Journal(folder, "x"), settings)) == expected
         assert calls == criticality_modules(model)[finished:]
+
+    @pytest.mark.parametrize("stop", [1, 2, 3, 5])
+    @pytest.mark.parametrize("kind", [*KINDS, ScaleFreeCriticality])
+    def test_resumed_inside_an_ascent(self, model, split, tmp_path, monkeypatch, kind, stop):
+        """Behind any epoch that was kept: none is made twice, and the bytes are the same."""
+        monkeypatch.setattr(stopping, "EVERY", 0.0)
+        settings, folder, calls = kind(steps=4, radius=0.5), tmp_path / "interrupted", []
+        keep = MovingWeight.keep
+
+        def stops(moving, ascent):
+            keep(moving, ascent)
+            calls.append((moving.module, ascent.epochs))
+            if len(calls) == stop:
+                raise StopRequested
+
+        expected = lines(measure(model, split, Journal(tmp_path / "whole", "x"), settings))
+        monkeypatch.setattr(MovingWeight, "keep", stops)
+        with pytest.raises(StopRequested):
+            measure(model, split, Journal(folder, "x"), settings)
+        assert lines(measure(model, split, Journal(folder, "x"), settings)) == expected
+        assert len(set(calls)) == len(calls)
+        assert not list(folder.glob("ascent-*"))
 
     def test_finished_measurement_is_read_back(self, model, split, journal, monkeypatch):
         """A second call measures nothing and needs no adversarial examples."""

@@ -16,6 +16,7 @@ from baselines.awp import Awp
 from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
 from baselines.trades_awp import AttackedFirst
+from benchmark import stopping
 from benchmark.data import DATASETS
 from benchmark.data.info import CIFAR10, DIGITS, LinfAttack
 from benchmark.engine.counting import clean_count
@@ -515,12 +516,13 @@ class TestTraining:
         assert losses[1] < 0.96 * losses[0]
         assert fitted.best.k / fitted.best.n > 0.25
 
-    def test_resumes(self, train):
-        """Killed after the first epoch, a run ends with the bits and the log of one that was not."""
+    def test_resumes(self, train, monkeypatch):
+        """Killed inside the second epoch, a run ends with the bits and the log of one that was not."""
+        monkeypatch.setattr(stopping, "EVERY", 0.0)
         fitted = train("uninterrupted")
 
         def stops(stage, done, total, note=""):
-            if note.startswith("epoch 1/2"):
+            if done == 11 and note.startswith("loss"):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

@@ -6,25 +6,32 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from baselines.pgd_at import PgdAt
+from benchmark import stopping
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.selection import AllLayers, LastLayer
+from benchmark.data.given import as_split
 from benchmark.data.images import augment
 from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.engine.counting import clean_count
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.engine.takeover import Takeover
 from benchmark.engine.training import TrainingFailed, best_epoch, fit
+from benchmark.engine.training_state import StateFile
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.records.cells import derive_seed
 from benchmark.records.records import Count, EpochLog
+from benchmark.stopping import StopRequested
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,6 +39,12 @@ RECIPE = Recipe(
     epochs=3, batch_size=32, lr=0.05, milestones=(2,), attack_steps=1, attack_path=1.5, select_last=3
 )
 STEPS = 2  # optimiser steps of an epoch on 60 images
+
+
+@pytest.fixture(autouse=True)
+def _kept_after_every_step(monkeypatch):
+    """No state waits for its minute."""
+    monkeypatch.setattr(stopping, "EVERY", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +93,7 @@ def scripted(*scores):
     return select, shown
 
 
-def stopping(done=None, note=""):
+def killing(done=None, note=""):
     """Progress that ends the process behind so many steps, or at a note that begins so."""
 
     def stops(stage, now, total, said=""):
@@ -96,20 +109,122 @@ def killed(train, stops, name="killed", **options):
         train(name, progress=stops, **options)
 
 
+def noisy():
+    """A linear network behind dropout, so that it draws at every step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 10))
+
+
+def asking(at):
+    """Progress that asks for a stop at step `at`."""
+
+    def asks(stage, now, total, said=""):
+        if now == at and said.startswith("loss"):
+            stopping.ask()
+
+    return asks
+
+
+def stopped(train, name, monkeypatch, **options):
+    """Train until a stop that was asked for; returns what the state says."""
+    with monkeypatch.context() as patch:
+        patch.setattr(stopping, "_asked", False)
+        with pytest.raises(StopRequested):
+            train(name, **options)
+
+
 class TestResume:
     """Training that was killed and started again."""
 
     @pytest.mark.parametrize("epoch", [1, 2, 3])
     def test_killed_after_an_epoch(self, train, uninterrupted, epoch):
         """A run that ends behind a checkpoint continues to the same weights and log."""
-        killed(train, stopping(note=f"epoch {epoch}/3"))
+        killed(train, killing(note=f"epoch {epoch}/3"))
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     @pytest.mark.parametrize("step", [1, 3, 5, 6])
     def test_killed_in_the_middle_of_an_epoch(self, train, uninterrupted, step):
-        """The unfinished epoch is made again from its start, before the first checkpoint too."""
-        killed(train, stopping(step, "loss"))
+        """It goes on behind the step that was kept last, before the first checkpoint too."""
+        killed(train, killing(step, "loss"))
         assert outcome(train("killed")) == outcome(uninterrupted)
+
+    @pytest.mark.parametrize("at", range(1, 3 * STEPS + 1))
+    @pytest.mark.parametrize("how", [PgdAt(), CleanTraining()], ids=["adversarial", "fine-tuning"])
+    def test_asked_to_stop(self, train, tmp_path, monkeypatch, at, how):
+        """The step is finished and kept, and nothing of it is done again: to the same bytes, those that
+        the network draws itself included."""
+        monkeypatch.setattr(stopping, "EVERY", 60.0)
+        frozen = {"trainable": {"2.weight"}} if isinstance(how, CleanTraining) else {}
+        options, steps = {"how": how, "mean_of": 2, **frozen}, []
+        whole = train("whole", model=noisy(), **options)
+        stopped(train, "asked", monkeypatch, model=noisy(), progress=asking(at), **options)
+        told = load_tensors(tmp_path / "asked" / "training.safetensors")[1]
+        assert int(told["epoch"]) * STEPS + int(told.get("step", 0)) == at
+        again = train(
+            "asked", model=noisy(), progress=lambda _, now, *rest: steps.append(now), **options
+        )
+        assert [now for now in steps if now <= at] in ([], [at])
+        assert outcome(again) == outcome(whole)
+        assert weights_sha256(again.mean) == weights_sha256(whole.mean)
+        assert again.resumed
+        assert again.seconds > float(told["seconds"]) > 0
+
+    def test_asked_to_stop_while_judging(self, train, uninterrupted, monkeypatch, tmp_path, digits):
+        """What was trained of the epoch is kept, and is judged when the training goes on."""
+        monkeypatch.setattr(stopping, "EVERY", 60.0)
+
+        def asks(model):
+            stopping.ask()
+            return clean_count(model, digits.test.first(40))
+
+        stopped(train, "asked", monkeypatch, select=asks)
+        told = load_tensors(tmp_path / "asked" / "training.safetensors")[1]
+        assert (told["epoch"], told["step"], told["log"]) == ("0", str(STEPS), "[]")
+        assert outcome(train("asked")) == outcome(uninterrupted)
+
+    def test_kept_once_a_minute(self, train, monkeypatch):
+        """Of a quick training the end alone is written; of steps of 25 s every third, and the end."""
+        monkeypatch.setattr(stopping, "EVERY", 60.0)
+        now, kept, save = [0.0], [], StateFile.save
+
+        def keep(file, state):
+            kept.append((state.epoch, state.step))
+            save(file, state)
+
+        monkeypatch.setattr(StateFile, "save", keep)
+        train("quick")
+        assert kept == [(3, 0)]
+        kept.clear()
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + now[0])
+        monkeypatch.setattr(stopping, "time", clock)
+        monkeypatch.setattr(PgdAt, "after_step", lambda *given: now.__setitem__(0, now[0] + 25))
+        train("slow")
+        assert kept == [(1, 1), (2, 2), (3, 0)]
+
+    def test_a_state_behind_an_epoch_is_what_it_always_was(self, train, uninterrupted, tmp_path):
+        """One that says nothing of steps, as those of earlier versions, goes on with the next epoch."""
+        killed(train, killing(note="epoch 2/3"))
+        tensors, told = load_tensors(tmp_path / "killed" / "training.safetensors")
+        assert told.keys() == {"fingerprint", "circumstances", "begun", "epoch", "seconds", "log"}
+        assert {name.split(".")[0] for name in tensors} == {"model", "best", "momentum"}
+        assert outcome(train("killed")) == outcome(uninterrupted)
+
+    def test_a_loader_is_entered_at_its_beginning(self, monkeypatch, split, tmp_path):
+        """What augments and shuffles by itself gives whole epochs: a stop waits for the end of one."""
+        images = TensorDataset(split.images.permute(0, 3, 1, 2), split.labels)
+        loader = as_split(DataLoader(images, 32, shuffle=True), "train", torch.device("cpu"))
+
+        def train(name, **more):
+            checkpoint = tmp_path / name / "training.safetensors"
+            what = noisy(), loader, DIGITS, CleanTraining(), RECIPE
+            given = {"seed": 3, "checkpoint": checkpoint, "fingerprint": "", **more}
+            return fit(*what, select=lambda model: clean_count(model, split), **given)
+
+        whole = train("whole")
+        stopped(train, "asked", monkeypatch, progress=asking(1))
+        assert "step" in load_tensors(tmp_path / "asked" / "training.safetensors")[1]
+        assert outcome(train("asked")) == outcome(whole)
 
     def test_killed_while_judging(self, train, uninterrupted, digits):
         """An epoch that was trained and not yet judged is made again."""
@@ -128,12 +243,12 @@ class TestResume:
     def test_killed_in_every_epoch(self, train, uninterrupted):
         """A run that never gets further than one epoch arrives at the same checkpoint."""
         for epoch in (1, 2):
-            killed(train, stopping(epoch * STEPS + 1))
+            killed(train, killing(epoch * STEPS + 1))
         assert outcome(train("killed")) == outcome(uninterrupted)
 
     def test_last_checkpoint_is_the_same(self, train, uninterrupted, tmp_path):
         """Weights, statistics, momentum and log of the last epoch agree, not only the best."""
-        killed(train, stopping(3))
+        killed(train, killing(3))
         train("killed")
         (one, log), (other, other_log) = (
             load_tensors(tmp_path / name / "training.safetensors")
@@ -163,7 +278,7 @@ class TestResume:
 
     def test_time_before_a_kill_is_counted(self, train, tmp_path):
         """The seconds of finished epochs are carried on through the checkpoint."""
-        killed(train, stopping(2 * STEPS + 1))
+        killed(train, killing(2 * STEPS + 1))
         before = float(load_tensors(tmp_path / "killed" / "training.safetensors")[1]["seconds"])
         finished = train("killed")
         assert finished.seconds > before > 0
@@ -173,7 +288,7 @@ class TestResume:
         """Fine-tuning of one module keeps its momentum across an interruption."""
         tuning = {"how": CleanTraining(), "trainable": {"linear.weight", "linear.bias"}}
         expected = train("whole", **tuning)
-        killed(train, stopping(2 * STEPS), **tuning)
+        killed(train, killing(2 * STEPS), **tuning)
         assert outcome(train("killed", **tuning)) == outcome(expected)
 
     def test_checkpoint_of_another_fingerprint_is_refused(self, train, uninterrupted):
@@ -209,9 +324,10 @@ class TestResume:
                 from benchmark.engine.counting import clean_count
                 from benchmark.models.resnet import ResNet
                 from benchmark.engine.recipes import Recipe
-                from benchmark.engine.training import fit
+                                from benchmark.engine.training import fit
                 from benchmark.engine.weights import load_tensors
 
+                stopping.EVERY = 0.0
                 torch.set_num_threads(1)
                 torch.manual_seed(0)
                 model = ResNet((1, 1, 1), 8, DIGITS).to(memory_format=torch.channels_last)
@@ -220,7 +336,7 @@ class TestResume:
                 judged = Split(given["judged_images"], given["judged_labels"])
 
                 def kill(stage, done, total, note=""):
-                    if done == 3 and note.startswith("loss"):
+                    if done == 4 and note.startswith("loss"):
                         os.kill(os.getpid(), signal.SIGKILL)
 
                 fit(
@@ -241,7 +357,8 @@ class TestResume:
             check=False,
         )
         assert ended.returncode == -signal.SIGKILL
-        assert load_tensors(checkpoint)[1]["epoch"] == "1"
+        told = load_tensors(checkpoint)[1]
+        assert (told["epoch"], told["step"]) == ("1", "1")
         assert list(checkpoint.parent.iterdir()) == [checkpoint]
         assert outcome(train("killed")) == outcome(uninterrupted)
 
@@ -342,7 +459,7 @@ class TestSteps:
     def test_recipe_without_momentum(self, train):
         recipe = dataclasses.replace(RECIPE, momentum=0.0)
         expected = outcome(train(recipe=recipe))
-        killed(train, stopping(3), recipe=recipe)
+        killed(train, killing(3), recipe=recipe)
         assert outcome(train("killed", recipe=recipe)) == expected
 
 
@@ -412,14 +529,14 @@ class TestMean:
     def test_resumed_mean_has_the_same_bytes(self, train, epoch):
         """Whether a kill comes before the first epoch of the mean, between two, or after the last."""
         expected = train("whole", mean_of=2)
-        killed(train, stopping(note=f"epoch {epoch}/3"), mean_of=2)
+        killed(train, killing(note=f"epoch {epoch}/3"), mean_of=2)
         again = train("killed", mean_of=2)
         assert weights_sha256(again.mean) == weights_sha256(expected.mean)
         assert outcome(again) == outcome(expected)
 
     def test_a_mean_that_lacks_an_epoch_is_none(self, train):
         """A training of which some of these epochs were made without it has no mean."""
-        killed(train, stopping(note="epoch 2/3"))
+        killed(train, killing(note="epoch 2/3"))
         assert train("killed", mean_of=2).mean == {}
 
 

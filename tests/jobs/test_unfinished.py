@@ -10,17 +10,21 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from benchmark import stopping
 from benchmark.data.images import Dataset, Split
 from benchmark.engine import counting, workspace
-from benchmark.engine.precision import Precision, use, used
-from benchmark.engine.provenance import journaled
+from benchmark.engine.precision import UNITS, Precision, use, used
+from benchmark.engine.provenance import device_name, journaled
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training_state import StateFile
 from benchmark.engine.weights import Weights, load_tensors, save_tensors, weights_sha256
+from benchmark.engine.workspace import first_choice
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.corruptions import GeneratedCorruptions
 from benchmark.evaluation.record import Evaluating
+from benchmark.jobs.tasks import Options, Task
+from benchmark.jobs.worker import Worker
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
@@ -29,6 +33,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.files import write_atomically
 from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
+from benchmark.stopping import StopRequested
 from invoking import MINI
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
@@ -41,6 +46,12 @@ GO_ON, REDO = Takeover(continue_anyway=True), Takeover(redo_stale=True)
 def _in_fp32(one_thread):
     """fp32 on every processor, until a test changes it."""
     use(Precision("fp32"))
+
+
+@pytest.fixture(autouse=True)
+def _kept_at_once(monkeypatch):
+    """No state waits for its minute."""
+    monkeypatch.setattr(stopping, "EVERY", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +239,96 @@ class TestCircumstances:
         assert len(store.making(BASE).provenance.begun) == 1
 
 
+HERE, ELSEWHERE = device_name(torch.device("cpu")), "another device"
+
+
+def move(patch):
+    """Go on with the work on another device."""
+    patch.setattr("benchmark.engine.provenance.device_name", lambda _: ELSEWHERE)
+
+
+class TestDevices:
+    """Work that goes on on another device, as a queue decides."""
+
+    def test_a_training_names_each(self, make, killed, store, monkeypatch):
+        """No flag is needed, and nothing is made again; the record tells what was made where."""
+        path = killed()
+        move(monkeypatch)
+        made = make().provenance
+        line = f"adversarial training: epochs up to 1 were made with device {HERE}"
+        assert (made.device, made.begun, made.resumed) == (ELSEWHERE, [line], True)
+        assert line in store.record(BASE, "clean").remarks
+        assert not path.exists()
+
+    def test_an_unfinished_epoch_is_named_too(self, make, killed, monkeypatch):
+        """With the steps of it that were done."""
+        save = StateFile.save
+
+        def stops(file, state):
+            save(file, state)
+            if state.step == 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StateFile, "save", stops)
+            with pytest.raises(KeyboardInterrupt):
+                make()
+        move(monkeypatch)
+        (line,) = make().provenance.begun
+        assert f"epochs up to 0 and 1 steps were made with device {HERE}" in line
+
+    def test_steps_of_a_fine_tuning_name_theirs(self, make, based, monkeypatch):
+        """Criticality that was measured elsewhere is taken, and the making says so."""
+        make(TUNED)
+        rift = replace(BASE, finetune="rift")
+        with monkeypatch.context() as patch:
+            patch.setattr("benchmark.run.fine_tune", None)
+            with pytest.raises(TypeError):
+                make(rift)
+        assert make(TUNED).provenance.begun == []
+        move(monkeypatch)
+        made = make(rift).provenance
+        assert made.begun == [f"criticality: a part was done on device {HERE}"]
+
+    @pytest.mark.parametrize("known", [True, False], ids=["kept", "of an earlier version"])
+    @pytest.mark.parametrize(("first", "then"), [("yes", "no"), ("no", "yes")])
+    def test_auto_stays_what_it_was(self, some, tmp_path, monkeypatch, first, then, known):
+        """A base model begun with bf16 units, or without, is made on in the same numbers."""
+        anywhere = tmp_path / "mini.toml"
+        anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
+        task, save, label = Task(BASE, (BASE,)), StateFile.save, {"yes": "bf16", "no": "fp32"}[first]
+
+        def work(units, name):
+            monkeypatch.setenv(UNITS, units)
+            store = Store(tmp_path / name / "results", tmp_path / name / "artifacts")
+            on_some = lambda run: run_cell(replace(run, data=some), ("clean",))  # noqa: E731
+            options = Options(store, tmp_path, "cpu", 1, make=on_some)
+            assert Worker(scale(str(anywhere)), options, lambda *_: None).do(task, block=False) == []
+            return store.making(BASE).provenance
+
+        def stops(file, state):
+            save(file, state)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StateFile, "save", stops)
+            with pytest.raises(KeyboardInterrupt):
+                work(first, "moved")
+        if not known:
+            (tmp_path / "moved" / "artifacts" / BASE.key / "precision").unlink()
+        moved = work(then, "moved")
+        assert moved.precision.startswith(label)
+        assert (moved.weights_sha256, moved.begun) == (work(first, "whole").weights_sha256, [])
+
+    def test_a_damaged_choice_is_refused(self, store):
+        """One line names the file; other precisions than `auto` do not look at it."""
+        write_atomically(store.work(BASE) / "precision", b"fp16")
+        cpu, auto, fp32 = torch.device("cpu"), Precision(), Precision("fp32")
+        with pytest.raises(UserError, match="precision' says neither fp32 nor bf16; delete it"):
+            first_choice(auto, store, BASE, cpu)
+        assert first_choice(fp32, store, BASE, cpu) == fp32
+
+
 class TestSettings:
     """Training states of another recipe, version or base model."""
 
@@ -362,6 +463,27 @@ class TestChunks:
 
         return after
 
+    def test_on_another_device(self, evaluate, store, monkeypatch):
+        """It goes on where it stopped, and the record names the one that a part was done on."""
+
+        def stops(_stage, done, total, note=""):
+            if done == IMAGES:
+                stopping.ask()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stopping, "_asked", False)
+            with pytest.raises(StopRequested):
+                evaluate("pgd10x3", store, stops)
+        move(monkeypatch)
+        calls, attack = [], counting.pgd_answers
+        monkeypatch.setattr(counting, "pgd_answers", lambda *of: calls.append(of) or attack(*of))
+        record, _ = evaluate("pgd10x3", store)
+        assert len(calls) == 2
+        line = f"pgd10x3: a part was done on device {HERE}"
+        assert record.provenance.begun == [line]
+        assert record.provenance.resumed
+        assert line in record.remarks
+
     def test_corruptions(self, resumed, monkeypatch):
         """An answer that depends on its place in the batch is of one chunk size only in a record."""
         monkeypatch.setitem(EVALUATIONS, "few", GeneratedCorruptions(15, severities=(1,)))
@@ -386,11 +508,11 @@ class TestChunks:
         theta_at, calls = adversarial_training(run), []
         monkeypatch.setattr(
             "benchmark.run.criticality",
-            lambda *given, **_: calls.append(given[4]) or [given[4].empty],
+            lambda *given, **_: calls.append(given[4]) or [given[4].get("conv1") is None],
         )
-        for chunk, empty in ((256, True), (256, False), (32, True)):
+        for chunk, none in ((256, True), (256, False), (32, True)):
             monkeypatch.setattr("benchmark.run.CHUNK", chunk)
-            assert measure_criticality(run, theta_at) == [empty]
+            assert measure_criticality(run, theta_at) == [none]
             calls[-1].put("conv1", entry=np.zeros(1))
 
 

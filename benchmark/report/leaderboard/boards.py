@@ -11,6 +11,7 @@ Stale records are left out and listed. `-curve` fine-tunings are not shown: they
 same name without it.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy, change
 from benchmark.report.leaderboard.columns import column, in_order, ranked_by, ranks
 from benchmark.report.leaderboard.entries import entry_of
+from benchmark.report.leaderboard.flags import Twins, twins_of
 from benchmark.report.leaderboard.models import Model, models_on_record
 from benchmark.report.leaderboard.schema import Board, ChangeFromBase, Leaderboard, LeftOut, Number
 
@@ -69,13 +71,14 @@ def leaderboard(
     for model in models.values():
         if model.records:
             boards[model.board].append(model)
+    twins = twins_of(models.values())
     return Leaderboard(
-        boards=tuple(_board(store, boards[key], models) for key in sorted(boards)),
+        boards=tuple(_board(store, boards[key], models, twins) for key in sorted(boards)),
         left_out=(*left_out, *skipped),
     )
 
 
-def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) -> Board:
+def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], twins: Twins) -> Board:
     """A board of `found`; the base models that differences are against are among `models`."""
     first, counts = found[0], Counter(name for model in found for name in model.records)
     names, main = in_order(counts), ranked_by(counts)
@@ -105,7 +108,8 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model]) ->
     entries = []
     for model in sorted(found, key=order):
         others = [name for name in model.records if model.id in elsewhere[name]]
-        entries.append(entry_of(model, models, numbers[model.id], others, store.results))
+        base = models.get(model.base_id)
+        entries.append(entry_of(model, base, twins, numbers[model.id], others, store.results))
     return Board(
         id="/".join(first.board),
         scale=first.cell.scale,
@@ -177,27 +181,23 @@ def rank_ranges(estimates: Mapping[str, Estimate]) -> dict[str, RankRange]:
     """The rank of each of `estimates`, accuracies under one evaluation of the same images.
 
     `best` is one more than how many lie above for certain, `worst` leaves room for all but those that
-    lie below for certain. Two intervals may overlap although a paired comparison would tell the two
-    models apart: a range errs to the wide side.
+    lie below for certain: whose 95 % interval does. Intervals over seeds and over images say different
+    things and never tell two numbers apart, nor does a number without an interval. Two may overlap
+    although a paired comparison would tell the two models apart: a range errs to the wide side.
     """
     means = {name: round(own.mean, 12) for name, own in estimates.items()}  # equal but for rounding
-    ranges = {}
+    in_order, ranges = sorted(means.values()), {}
+    lows: dict[str, list[float]] = defaultdict(list)
+    highs: dict[str, list[float]] = defaultdict(list)
+    for own in estimates.values():
+        if own.interval is not None:
+            insort(lows[own.over], own.interval.low)
+            insort(highs[own.over], own.interval.high)
     for name, own in estimates.items():
-        others = [other for key, other in estimates.items() if key != name]
-        ranges[name] = RankRange(
-            rank=1 + sum(mean > means[name] for mean in means.values()),
-            best=1 + sum(_told_apart(other, own) for other in others),
-            worst=1 + sum(not _told_apart(own, other) for other in others),
-        )
+        above = below = 0
+        if (interval := own.interval) is not None:
+            above = len(lows[own.over]) - bisect_right(lows[own.over], interval.high)
+            below = bisect_left(highs[own.over], interval.low)
+        rank = 1 + len(means) - bisect_right(in_order, means[name])
+        ranges[name] = RankRange(rank, 1 + above, len(means) - below)
     return ranges
-
-
-def _told_apart(better: Estimate, worse: Estimate) -> bool:
-    """Whether the 95 % interval of `better` lies above that of `worse`.
-
-    Intervals over seeds and over images say different things and never tell two numbers apart, nor
-    does a number without an interval.
-    """
-    if better.interval is None or worse.interval is None or better.over != worse.over:
-        return False
-    return better.interval.low > worse.interval.high

@@ -9,7 +9,7 @@ from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.records.records import Finetuning, Making, Provenance, Training
-from benchmark.report.leaderboard.flags import flags
+from benchmark.report.leaderboard.flags import Twins, flags
 from benchmark.report.leaderboard.models import Model
 from benchmark.report.leaderboard.schema import (
     BoardEntry,
@@ -22,16 +22,16 @@ from benchmark.report.leaderboard.schema import (
 
 def entry_of(
     model: Model,
-    models: Mapping[str, Model],
+    base: Model | None,
+    twins: Twins,
     numbers: Mapping[str, Number],
     elsewhere: Collection[str],
     results: Path,
 ) -> BoardEntry:
-    """The entry of `model`, one of `models`, whose records are in the tree `results`.
+    """The entry of `model`, made from `base`, whose records are in the tree `results`.
 
     `elsewhere` names evaluations that were of other images than usual.
     """
-    others = [each for each in models.values() if each.base_id == model.base_id and each is not model]
     made = {seed: making.details for seed, making in sorted(model.makings.items())}
     tuned = {seed: each for seed, each in made.items() if isinstance(each, Finetuning)}
     provenance = [
@@ -52,9 +52,9 @@ def entry_of(
         alphas={seed: each.alpha for seed, each in tuned.items()},
         modules={seed: tuple(each.modules) for seed, each in tuned.items()},
         numbers=dict(numbers),
-        cost=_cost(model, models.get(model.base_id)),
+        cost=_cost(model, base),
         commits=tuple(sorted({each.commit for each in provenance if each.commit})),
-        flags=flags(model, others, numbers, elsewhere),
+        flags=flags(model, twins, numbers, elsewhere),
         records=f"records/{model.id}",
         checkpoint=_checkpoint(model, results),
     )

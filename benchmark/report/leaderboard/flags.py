@@ -1,6 +1,7 @@
 """What a reader of a leaderboard's entry should be warned of."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import isclose
 
 from benchmark.engine.recipes import pixel_units
@@ -11,18 +12,28 @@ from benchmark.report.leaderboard.models import Model
 from benchmark.report.leaderboard.schema import Flag, FlagKind, Number
 
 Flags = Iterator[tuple[FlagKind, str]]
+Twins = Mapping[tuple[str, int, str], Sequence[str]]
+"""Ids of the models of a base model's id that have, at a seed, weights of a hash."""
+
+
+def twins_of(models: Iterable[Model]) -> Twins:
+    """Which of `models` have the same weights; a base model comes before what is fine-tuned."""
+    found: dict[tuple[str, int, str], list[str]] = defaultdict(list)
+    for model in sorted(models, key=lambda each: (each.tuning is not None, each.id)):
+        for seed, weights in model.weights.items():
+            found[model.base_id, seed, weights].append(model.id)
+    return found
 
 
 def flags(
     model: Model,
-    others: Iterable[Model],
+    twins: Twins,
     numbers: Mapping[str, Number],
     elsewhere: Collection[str],
 ) -> tuple[Flag, ...]:
     """The flags of an entry, gravest first.
 
-    `others` are models of the same base model; `elsewhere` names evaluations that were of other images
-    than those of most of its board.
+    `elsewhere` names evaluations that were of other images than those of most of its board.
     """
     found = (
         *_warnings(model),
@@ -32,7 +43,7 @@ def flags(
         *_made_elsewhere(model),
         *_chosen_on(model),
         *_criticality(model),
-        *_same_weights(model, others),
+        *_same_weights(model, twins),
         *_zero_gradients(model),
         *_subsets(numbers),
     )
@@ -118,14 +129,14 @@ def _criticality(model: Model) -> Flags:
             yield "constraint", f"seed {seed}: MRC is a lower estimate for {loose} {modules} {why}"
 
 
-def _same_weights(model: Model, others: Iterable[Model]) -> Flags:
-    """Of a fine-tuned model only; the base model is named before others of the same weights."""
+def _same_weights(model: Model, twins: Twins) -> Flags:
+    """Of a fine-tuned model only."""
     if model.tuning is None:
         return
-    ordered = sorted(others, key=lambda other: (other.tuning is not None, other.id))
     for seed, weights in sorted(model.weights.items()):
-        if same := [other.id for other in ordered if other.weights.get(seed) == weights]:
-            yield "same-weights", f"has the very weights of {same[0]}/seed{seed}, and so its results"
+        first = next((name for name in twins[model.base_id, seed, weights] if name != model.id), None)
+        if first is not None:
+            yield "same-weights", f"has the very weights of {first}/seed{seed}, and so its results"
 
 
 def _zero_gradients(model: Model) -> Flags:

@@ -6,6 +6,7 @@ dataset, threat model, and the data that chose epochs and alpha*. Only numbers o
 same images share a ranking.
 """
 
+from functools import cached_property
 from typing import Literal
 
 from benchmark.records.files import Frozen
@@ -148,6 +149,11 @@ class BoardEntry(Frozen):
         """All seeds behind any number."""
         return tuple(sorted({seed for number in self.numbers.values() for seed in number.seeds}))
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What it was trained on, without the number of threads."""
+        return tuple(sorted({name.rpartition(", ")[0] for name in self.cost.devices}))
+
 
 class Column(Frozen):
     """One evaluation. `images` is null for the whole test set, else only so many first images."""
@@ -184,6 +190,22 @@ class Board(Frozen):
     ranked_by: str | None
     columns: tuple[Column, ...]
     entries: tuple[BoardEntry, ...]
+
+    @cached_property
+    def devices(self) -> list[tuple[str, ...]]:
+        """What the entries were trained on, each combination once."""
+        return sorted({entry.devices for entry in self.entries})
+
+    @cached_property
+    def common_flags(self) -> list[Flag]:
+        """Flags that all of several entries have, in order: shown once, below the rows.
+
+        Warnings are never among them: they come from an entry's own counts and stay in its row.
+        """
+        if len(self.entries) < 2:
+            return []
+        first = (flag for flag in self.entries[0].flags if flag.kind != "warning")
+        return [flag for flag in first if all(flag in entry.flags for entry in self.entries)]
 
 
 class LeftOut(Frozen):

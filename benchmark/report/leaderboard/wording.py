@@ -151,19 +151,9 @@ def cost(entry: BoardEntry) -> str:
     return first + (f" + {'?' if tuning is None else duration(tuning)}" if tuned else "")
 
 
-def devices(board: Board) -> list[tuple[str, ...]]:
-    """What the entries of a board were trained on, each combination once; threads are left out."""
-    return sorted({devices_of(entry) for entry in board.entries})
-
-
-def devices_of(entry: BoardEntry) -> tuple[str, ...]:
-    """What an entry was trained on, without the number of threads."""
-    return tuple(sorted({name.rpartition(", ")[0] for name in entry.cost.devices}))
-
-
 def devices_apart(board: Board, entry: BoardEntry) -> tuple[str, ...]:
-    """`devices_of` an entry where those of its board differ."""
-    return devices_of(entry) if len(devices(board)) > 1 else ()
+    """The devices of an entry where those of its board differ."""
+    return entry.devices if len(board.devices) > 1 else ()
 
 
 def details(entry: BoardEntry) -> list[str]:
@@ -189,21 +179,9 @@ def seeds(entry: BoardEntry) -> str:
     return str(len(own)) if complete else f"{len(own)} of {len(entry.scale_seeds)}"
 
 
-def common_flags(board: Board) -> list[Flag]:
-    """Flags that all of several entries have, in order: shown once, below the rows.
-
-    Warnings are never among them: they come from an entry's own counts and stay in its row.
-    """
-    if len(board.entries) < 2:
-        return []
-    first = (flag for flag in board.entries[0].flags if flag.kind != "warning")
-    return [flag for flag in first if all(flag in entry.flags for entry in board.entries)]
-
-
 def own_flags(board: Board, entry: BoardEntry) -> list[Flag]:
     """Flags of an entry that not all of its board have."""
-    common = common_flags(board)
-    return [flag for flag in entry.flags if flag not in common]
+    return [flag for flag in entry.flags if flag not in board.common_flags]
 
 
 def flag_words(flags: Iterable[Flag]) -> str:
@@ -214,7 +192,7 @@ def flag_words(flags: Iterable[Flag]) -> str:
 def remarks(board: Board) -> list[str]:
     """What holds for every entry of a board and neither its columns nor its heading say."""
     shown = ("subset", "chosen-on-test")
-    return [f"every entry: {flag.text}" for flag in common_flags(board) if flag.kind not in shown]
+    return [f"every entry: {flag.text}" for flag in board.common_flags if flag.kind not in shown]
 
 
 def notes(board: Board) -> list[str]:
@@ -222,7 +200,7 @@ def notes(board: Board) -> list[str]:
     lines = [column.note for column in board.columns if column.note]
     protocols = {entry.protocol.name: entry.protocol.summary for entry in board.entries}
     lines += [f"{name}: {protocols[name]}" for name in sorted(protocols)]
-    if len(used := [one for one in devices(board) if one]) == 1:
+    if len(used := [one for one in board.devices if one]) == 1:
         lines.append(f"trained on {'; '.join(used[0])}")
     return lines
 
