@@ -260,7 +260,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, tuple[str, ..
     """One base model that takes more than a minute, made here, and what asks for it."""
     root = tmp_path_factory.mktemp("slow")
     path = root / "slow.toml"
-    text = MINI.read_text().replace("epochs = 3\n", "epochs = 40\n").replace("[0, 1]", "[0]")
+    text = MINI.read_text().replace("epochs = 3\n", "epochs = 32\n").replace("[0, 1]", "[0]")
     path.write_text(text.replace("mini", "slow").replace("pgd-at", "slow"))
     store = Store(root / "results", root / "artifacts")
     plugin = str(ROOT / "tests" / "slow.py")
