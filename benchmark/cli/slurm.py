@@ -18,7 +18,7 @@ from benchmark.records.cells import Cell
 ON = "On a cluster"
 
 
-class Split(StrEnum):
+class JobOf(StrEnum):
     """What one job makes."""
 
     BASE = "base"
@@ -41,13 +41,13 @@ class OnSlurm:
         ),
     ] = None
     slurm_split: Annotated[
-        Split,
+        JobOf,
         typer.Option(
             "--slurm-split",
             rich_help_panel=ON,
             help="A job per base model, or per fine-tuning as well.",
         ),
-    ] = Split.BASE
+    ] = JobOf.BASE
     slurm_limit: Annotated[
         int | None,
         typer.Option(
@@ -71,7 +71,7 @@ class OnSlurm:
     def hand_over(self, tasks: Sequence[Task], scale: Scale, options: Options) -> None:
         """Submit `tasks` and say what was submitted."""
         cluster = Cluster.of(
-            self.slurm or (), split=self.slurm_split is Split.TUNING, limit=self.slurm_limit
+            self.slurm or (), split=self.slurm_split is JobOf.TUNING, limit=self.slurm_limit
         )
         submitted, there = submit(tasks, scale, options, cluster, display)
         say(

@@ -29,7 +29,7 @@ NOMINAL = 100e12
 
 
 @dataclass
-class Cost:
+class ModelCost:
     """Cells, operations and bytes of all that is of one dataset and network."""
 
     dataset: str
@@ -39,18 +39,18 @@ class Cost:
     size: int = 0
 
 
-def costs(cells: Sequence[Cell], scale: Scale) -> list[Cost]:
+def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
     """What it costs to make `cells` from nothing, by dataset and network."""
     from benchmark.engine.flops import of_image
 
-    found: dict[tuple[str, str], Cost] = {}
+    found: dict[tuple[str, str], ModelCost] = {}
     shared: set[tuple[Cell, str]] = set()
     for cell in dict.fromkeys(part for named in cells for part in (named.base, named)):
         if cell.dataset not in IMAGES:
             continue
         plan = Plan.of(cell, scale)
         way, weights = of_image(cell.arch, plan.base.info)
-        cost = found.setdefault((cell.dataset, cell.arch), Cost(cell.dataset, cell.arch))
+        cost = found.setdefault((cell.dataset, cell.arch), ModelCost(cell.dataset, cell.arch))
         cost.cells += cell in cells
         cost.operations += way * _evaluations(plan, scale.evaluations)
         cost.size += 4 * weights * 2  # its weights, and the average or the fine-tuned ones
