@@ -106,8 +106,8 @@ class Work(Places, Computing, OnSlurm):
         """
         store, options, began = self.store, self.options(scale), time.monotonic()
         if self.dry_run:
-            show_costs(store, scale, cells)
             show_states(store, scale, cells)
+            show_costs(store, scale, cells)
             raise typer.Exit
         if collect:
             return []
