@@ -7,6 +7,7 @@ import typer
 from benchmark.cli.options import command, say, write_result
 from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, Work, finish
+from benchmark.errors import UserError
 from benchmark.report.figures import FIGURES
 from benchmark.report.view import View
 
@@ -40,7 +41,13 @@ def _add(app: typer.Typer, name: str) -> None:
             finish(failures)
         own = "" if scope.seeds is None else f".seeds-{'+'.join(str(seed) for seed in chosen.seeds)}"
         path = work.results / "figures" / f"{name}-{chosen.stem}{own}"
-        picture = spec.build(View(work.store, chosen))
+        try:
+            picture = spec.build(View(work.store, chosen))
+        except UserError as error:
+            if not work.on_slurm:
+                raise
+            say(f"nothing drawn yet: {error}")
+            return
         drawn = picture.files()
         for suffix, content in drawn.items():
             write_result(path.with_name(f"{path.name}.{suffix}"), content)

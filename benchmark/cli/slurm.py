@@ -12,6 +12,7 @@ from benchmark.cli.progress import display
 from benchmark.jobs.cluster import Cluster, submit
 from benchmark.jobs.queue import cancel
 from benchmark.jobs.tasks import Options, Task
+from benchmark.plans.cost import costs
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 
@@ -73,6 +74,8 @@ class OnSlurm:
         cluster = Cluster.of(
             self.slurm or (), split=self.slurm_split is JobOf.TUNING, limit=self.slurm_limit
         )
+        needed = costs([cell for task in tasks for cell in task.cells], scale)
+        options.store.check_writable(sum(cost.size for cost in needed) // 10**6)
         submitted, there = submit(tasks, scale, options, cluster, display)
         say(
             f"jobs submitted: {submitted}, in the queue before: {there}; `status` shows them, "

@@ -16,6 +16,9 @@ import psutil
 import pytest
 from test_sweep import BASES, assert_same
 
+import benchmark.cli.cells
+import benchmark.cli.slurm
+import benchmark.cli.work
 import benchmark.jobs.cluster
 from benchmark.errors import UserError
 from benchmark.jobs import queue
@@ -156,6 +159,27 @@ def test_status_says_what_slurm_has(store: Store, said: Callable[..., None], com
     }
     text = command("status", "--scale", MINI).good().stdout
     assert "job 10 (Priority)" in text and "0:12 of 1:00:00" in text and "failed: no images" in text
+
+
+def test_status_is_watched_while_something_goes_on(
+    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown again until nothing waits or runs: what failed does neither."""
+    answers = [{BASE.key: "queued: job 1 (Priority)"}, {BASE.key: "failed: no images"}]
+    monkeypatch.setattr(benchmark.cli.cells, "WATCH_S", 0)
+    monkeypatch.setattr(benchmark.cli.work, "by_cell", lambda _: answers.pop(0))
+    text = command("status", "--scale", MINI, "--watch").good().stdout
+    assert answers == []
+    assert "job 1 (Priority)" in text and "failed: no images" in text
+
+
+def test_a_figure_that_is_on_its_way(
+    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be drawn yet is no error of a command that submits it."""
+    monkeypatch.setattr(benchmark.cli.slurm, "submit", lambda *_: (2, 0))
+    said = command("figure3", "--scale", MINI, "--slurm", "partition=x").good().stderr
+    assert "jobs submitted: 2" in said and "nothing drawn yet: figure3" in said
 
 
 @pytest.mark.parametrize(
