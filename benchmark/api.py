@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from benchmark import run as paper
-from benchmark.algorithm.interpolate import interpolate as between
 from benchmark.checkpoints.mismatch import shape_mismatch, shapes_of
 from benchmark.data import dataset_info, load
 from benchmark.data.images import Dataset
 from benchmark.data.info import Augmentation, LinfAttack
 from benchmark.engine.weights import Weights
+from benchmark.engine.weights import interpolate as between
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images, limited

@@ -18,14 +18,14 @@ import torch
 from benchmark.algorithm.adversarial_examples import CHUNK
 from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.algorithm.finetune import trainable_parameters
-from benchmark.algorithm.interpolate import best_alpha, interpolate
+from benchmark.algorithm.interpolate import best_alpha
 from benchmark.algorithm.path import Path
 from benchmark.algorithm.selection import Candidates
 from benchmark.checkpoints.start import starting_weights
 from benchmark.engine.counting import batch_starts, clean_count, run_seed, score
 from benchmark.engine.precision import FP32, computing_in
 from benchmark.engine.training import Fitted
-from benchmark.engine.weights import Weights
+from benchmark.engine.weights import Weights, interpolate
 from benchmark.engine.workspace import Made
 from benchmark.evaluation import evaluation
 from benchmark.plans.running import Run, new_model
@@ -123,7 +123,8 @@ def rift(run: Run, theta_at: Weights) -> Weights:
         )
         theta = interpolate(theta_at.state, theta_ft.state, alpha)  # theta_AT + alpha* dtheta
         chunk = batch_starts(run.splits.selection).step
-        return Made.by(replace(tuned, seconds=None, mean={}), theta, log, chunk)
+        made = Made.by(replace(tuned, seconds=None, mean={}), theta, log, chunk)
+        return replace(made, between=(run.tuning_cell.finetune, alpha))
 
     return run.workspace(plan.cell, plan.spec, theta_at).once(run.splits.train.sha256(), make)
 

@@ -1,34 +1,10 @@
 """Step 3 of RiFT: the point between both weights with the best clean accuracy that stays robust."""
 
-from collections.abc import Callable, Mapping, Sequence
-
-import torch
-from torch import Tensor
+from collections.abc import Callable, Sequence
 
 from benchmark.records.records import Count, CurvePoint
 
 Accuracy = Callable[[float], Count]
-
-
-def interpolate(
-    start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: float
-) -> dict[str, Tensor]:
-    """(1 - alpha) start + alpha end for every entry of the state dicts (Equation 9).
-
-    Running statistics of batch normalisation are interpolated like weights, as in the released
-    code (Immortalise/RiFT, utils.py). Exact at both ends; integer entries are rounded.
-    """
-    if start.keys() != end.keys():
-        raise ValueError("cannot interpolate between state dicts of different networks")
-    if alpha in (0, 1):
-        return {name: tensor.clone() for name, tensor in (end if alpha else start).items()}
-    return {name: _between(start[name], end[name], alpha) for name in start}
-
-
-def _between(start: Tensor, end: Tensor, alpha: float) -> Tensor:
-    if start.is_floating_point():
-        return (1 - alpha) * start + alpha * end
-    return torch.round((1 - alpha) * start.double() + alpha * end.double()).to(start.dtype)
 
 
 def satisfies(robust: Count, reference: Count, tolerance: float) -> bool:

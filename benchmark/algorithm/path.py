@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from benchmark.algorithm.interpolate import interpolate
 from benchmark.data.images import Split
 from benchmark.data.info import LinfAttack
 from benchmark.engine.counting import clean_count, journaled_pgd_answers
+from benchmark.engine.weights import interpolate
 from benchmark.progress import Progress
 from benchmark.records.records import Count
 from benchmark.records.store import Journal

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from benchmark.errors import UserError
@@ -73,13 +74,35 @@ def clone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
+def interpolate(
+    start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: float
+) -> dict[str, Tensor]:
+    """(1 - alpha) start + alpha end for every entry of the state dicts (Equation 9).
+
+    Running statistics of batch normalisation are interpolated like weights, as in the released
+    code (Immortalise/RiFT, utils.py). Exact at both ends; integer entries are rounded.
+    """
+    if start.keys() != end.keys():
+        raise ValueError("cannot interpolate between state dicts of different networks")
+    if alpha in (0, 1):
+        return {name: tensor.clone() for name, tensor in (end if alpha else start).items()}
+    return {name: _between(start[name], end[name], alpha) for name in start}
+
+
+def _between(start: Tensor, end: Tensor, alpha: float) -> Tensor:
+    if start.is_floating_point():
+        return (1 - alpha) * start + alpha * end
+    return torch.round((1 - alpha) * start.double() + alpha * end.double()).to(start.dtype)
+
+
 @dataclass(frozen=True)
 class Weights:
-    """A state dict and its hash."""
+    """A state dict, on the CPU, and its hash."""
 
     state: dict[str, Tensor]
     sha256: str
 
     @classmethod
     def of(cls, state: dict[str, Tensor]) -> "Weights":
+        state = {name: tensor.detach().cpu() for name, tensor in state.items()}
         return cls(state, weights_sha256(state))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.data.images import Split
 from benchmark.data.info import DatasetInfo
+from benchmark.engine.kept_weights import ALPHA, FINETUNED, TUNING, moved, read_weights
 from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.own_tuning import tuned_by
 from benchmark.engine.precision import AUTO, Precision, used
@@ -61,7 +62,7 @@ class Made:
 
     `chunk` is how many images were evaluated at once in choosing them (None: nothing was chosen),
     `seconds` the time of the training (None: since it began), `mean` the mean of the last epochs'
-    weights, if there is one.
+    weights, if there is one. `between` has the fine-tuning and the alpha that `state` follows from.
     """
 
     state: Mapping[str, Tensor]
@@ -71,6 +72,7 @@ class Made:
     continued: Sequence[str] = ()
     seconds: float | None = None
     mean: Mapping[str, Tensor] = field(default_factory=dict)
+    between: tuple[str, float] | None = None
 
     @classmethod
     def by(
@@ -143,8 +145,11 @@ class Workspace:
             beside = {"fingerprint": f"{self.fingerprint} {weights.sha256}"}
             save_tensors(self.file(AVERAGE), made.mean, beside)
         self._file(making)
-        tags = {"fingerprint": self.fingerprint, "making": making.model_dump_json()}
-        save_tensors(self.file(WEIGHTS), weights.state, tags)
+        tensors, tags = weights.state, {"making": making.model_dump_json()}
+        if made.between is not None:
+            tensors, (tags[TUNING], alpha) = {}, made.between
+            tags[ALPHA] = repr(alpha)
+        save_tensors(self.file(WEIGHTS), tensors, {"fingerprint": self.fingerprint} | tags)
         self.file(TRAINING).unlink(missing_ok=True)
         return weights
 
@@ -170,9 +175,10 @@ class Workspace:
     ) -> Fitted:
         """What `fit`, or an own tuning, returned to this or another cell that shares the files, or
         returns now."""
-        path = self.file("finetuned.safetensors")
+        path, start = self.file(FINETUNED), self.start.state if self.start else {}
         if path.exists():
-            state, kept = load_tensors(path, sealed=True)
+            delta, kept = load_tensors(path, sealed=True)
+            state = start | delta
             if kept.get("fingerprint") == self.fingerprint:
                 log, begun = _LOGS.validate_json(kept["log"]), json.loads(kept["begun"])
                 if not log:
@@ -185,16 +191,16 @@ class Workspace:
             fitted = self.fit(model, split, info, method, recipe, state=FINETUNING, **how)
         told = {"log": _LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
         told["best"] = fitted.best.model_dump_json()
-        save_tensors(path, fitted.state, {"fingerprint": self.fingerprint} | told)
+        save_tensors(path, moved(fitted.state, start), {"fingerprint": self.fingerprint} | told)
         self.file(FINETUNING).unlink(missing_ok=True)
         return fitted
 
     def _kept(self) -> Weights | None:
         """Weights left by the same work; their making is restored if it was lost."""
-        path = self.file(WEIGHTS)
-        if not path.exists():
+        path, kept = self.file(WEIGHTS), read_weights(self.store, self.cell)
+        if kept is None:
             return None
-        state, metadata = load_tensors(path)
+        state, metadata = kept
         if metadata.get("fingerprint") != self.fingerprint:
             return None
         weights = Weights.of(state)
@@ -245,8 +251,8 @@ def check_repeatable(making: Making, device: torch.device) -> None:
     if (machine_versions(), device_name(device)) != (there.versions, there.device):
         raise UserError(
             f"{key} has records made on another machine, with weights that are not here and that this "
-            "one would not repeat bit by bit; bring its weights.safetensors to artifacts/, or use "
-            "another --results for a run of your own"
+            "one would not repeat bit by bit; bring the folders of its base model to artifacts/, or "
+            "use another --results for a run of your own"
         )
     if (threads := torch.get_num_threads()) != there.threads:
         raise UserError(

@@ -14,13 +14,14 @@ from torch import nn
 from benchmark.checkpoints.networks import normalised
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.data import dataset_info, load
+from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import BF16, FP32, computing_in, has_bf16_units, used
 from benchmark.engine.provenance import device_name, provenance
 from benchmark.engine.weights import WEIGHTS, Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.jobs.checkpoint import ModelFile, load_model_file, on_device
-from benchmark.models import arch
+from benchmark.models import arch, build
 from benchmark.plans.plan import CheckpointPlan
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
@@ -44,7 +45,8 @@ def bf16_units(device: torch.device) -> str:
 
 def cell_model(cell: Cell, store: Store) -> ModelFile:
     """The model of `cell`, from the working files. Raises `UserError` if its weights are not there."""
-    if not (path := store.work(cell) / WEIGHTS).is_file():
+    path = store.work(cell) / WEIGHTS
+    if read_weights(store, cell) is None:
         raise UserError(f"'{path}' is not there; `run {cell.key}` makes it")
     info = dataset_info(cell.dataset)
     if cell.checkpoint is not None:
@@ -64,7 +66,10 @@ class Comparison:
 
     @cached_property
     def loaded(self) -> tuple[nn.Module, Weights]:
-        return on_device(*load_model_file(self.file), self.device)
+        if (kept := read_weights(self.store, self.cell)) is None:
+            model, loaded = load_model_file(self.file)
+            return on_device(model, loaded.state, self.device)
+        return on_device(build(self.file.arch.name, self.file.info), kept[0], self.device)
 
     @cached_property
     def spec(self) -> Spec:

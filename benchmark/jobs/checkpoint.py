@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.load import Loaded, load_checkpoint
@@ -105,7 +105,7 @@ def evaluate_model_file(
     """
     model, loaded = load_model_file(file)
     notes = (*file.remarks, *loaded.notes)
-    model, weights = on_device(model, loaded, device)
+    model, weights = on_device(model, loaded.state, device)
     cell = file.cell(file.name or f"{file.file_name}-{weights.sha256[:8]}")
     plan = CheckpointPlan(cell, file.info, file.arch, weights.sha256)
     missing = [wanted for wanted in evaluations if not _on_file(store, plan, wanted)]
@@ -150,11 +150,13 @@ def load_model_file(file: ModelFile) -> tuple[nn.Module, Loaded]:
     return model, load(drop=file.drop, entry=file.entry, prefix=file.prefix, sha256=file.sha256)
 
 
-def on_device(model: nn.Module, loaded: Loaded, device: torch.device) -> tuple[nn.Module, Weights]:
-    """The network with the weights that were read, ready to be evaluated, and these weights."""
-    model.load_state_dict(loaded.state)
+def on_device(
+    model: nn.Module, state: dict[str, Tensor], device: torch.device
+) -> tuple[nn.Module, Weights]:
+    """The network with the weights `state`, ready to be evaluated, and these weights."""
+    model.load_state_dict(state)
     model = model.to(device).to(memory_format=torch.channels_last).eval()
-    return model, Weights.of(loaded.state)
+    return model, Weights.of(state)
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:

@@ -15,7 +15,8 @@ from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalization_of
 from benchmark.checkpoints.registry import registry, registry_file
 from benchmark.data import dataset_info
-from benchmark.engine.weights import WEIGHTS, load_tensors, weights_sha256
+from benchmark.engine.kept_weights import read_weights
+from benchmark.engine.weights import WEIGHTS, weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.records.cells import Cell
@@ -53,10 +54,10 @@ def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | N
             `name` cannot stand in a key.
     """
     making, records = made(cell, store)
-    path = store.work(cell) / WEIGHTS
-    if not path.is_file():
+    path, kept = store.work(cell) / WEIGHTS, read_weights(store, cell)
+    if kept is None:
         raise UserError(f"the weights of {cell.key} are not at '{path}'; `run {cell.key}` makes them")
-    state, metadata = load_tensors(path)
+    state, metadata = kept
     if weights_sha256(state) != making.provenance.weights_sha256:
         raise UserError(f"the tensors in '{path}' are not those of the making of {cell.key}; delete it")
     origin = _origin(cell, store)

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from benchmark.algorithm.adversarial_examples import CHUNK, AdversarialSet, adversarial_set, robust_loss
 from benchmark.algorithm.criticality import module_criticality
-from benchmark.algorithm.interpolate import interpolate
 from benchmark.algorithm.rescale import NotRescalable, rescaled_network
 from benchmark.algorithm.rolling import Rolling, same_in_any_batch
 from benchmark.algorithm.selection import Candidates
 from benchmark.engine.provenance import journaled, provenance
 from benchmark.engine.recipes import CriticalitySettings
 from benchmark.engine.training import TrainingFailed
+from benchmark.engine.weights import interpolate
 from benchmark.plans.running import Run
 from benchmark.plans.states import evidence_spec
 from benchmark.progress import Progress, silent

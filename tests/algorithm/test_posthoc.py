@@ -15,7 +15,6 @@ import benchmark
 from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
-from benchmark.algorithm.interpolate import interpolate
 from benchmark.algorithm.protocols import TUNINGS, Tuning, finetune
 from benchmark.algorithm.selection import BatchNormAffine, Candidates, LastLayer, LeastCritical
 from benchmark.data.images import Dataset, Split
@@ -23,6 +22,7 @@ from benchmark.engine.method import OwnTuning
 from benchmark.engine.own_tuning import tuned_by
 from benchmark.engine.recipes import FINETUNE_RECIPE
 from benchmark.engine.training import TrainingFailed, training_step
+from benchmark.engine.weights import interpolate
 from benchmark.errors import UserError
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.algorithm.interpolate import best_alpha, interpolate, satisfies
+from benchmark.algorithm.interpolate import best_alpha, satisfies
 from benchmark.algorithm.protocols import Interpolation
 from benchmark.data import load
 from benchmark.data.images import Split, pixels
 from benchmark.data.info import DIGITS
 from benchmark.engine.counting import clean_count, pgd_count
 from benchmark.engine.pgd import linf_pgd
+from benchmark.engine.weights import interpolate
 from benchmark.models.resnet import ResNet
 from benchmark.records.records import Count, CurvePoint, Finetuning, Making, parse_file
 from race import Entered, Lane, Race, computing_with

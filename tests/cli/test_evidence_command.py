@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import benchmark.jobs.theorems as measuring
 from benchmark.data.info import DIGITS
+from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.weights import load_tensors
 from benchmark.models import build
 from benchmark.plans.named import scale
@@ -66,10 +67,8 @@ class TestCommand:
         assert said.stdout == text(found) + "\n"
         assert stale_evidence(found, store, scale(str(MINI))) == {}
         for each, cell in zip(found.seeds[:1], evidence_cells(scale(str(MINI))), strict=False):
-            theta_at, theta_ft, theta_star = (
-                load_tensors(store.work(part) / f"{name}.safetensors")[0]
-                for part, name in ((cell.base, "weights"), (cell, "finetuned"), (cell, "weights"))
-            )
+            theta_at, theta_star = (read_weights(store, part)[0] for part in (cell.base, cell))
+            theta_ft = theta_at | load_tensors(store.work(cell) / "finetuned.safetensors")[0]
             details, images = store.making(cell).details, digits.train.first(64)
             mrcs = {entry.module: entry.mrc for entry in details.criticality}
             assert ([each.module], each.mrc) == (details.modules, min(mrcs.values()))

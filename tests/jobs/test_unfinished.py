@@ -13,6 +13,7 @@ from safetensors.torch import save
 from benchmark import stopping
 from benchmark.data.images import Dataset, Split
 from benchmark.engine import counting, workspace
+from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import UNITS, Precision, use, used
 from benchmark.engine.provenance import device_name, journaled
 from benchmark.engine.takeover import REFUSE, Takeover
@@ -400,6 +401,68 @@ class TestDamage:
             make(again)
         save_tensors(path, tensors, metadata)
         make(again)
+
+
+class TestKeptOnce:
+    """Fine-tuned weights: each tensor is on disk once, and none is made again for that."""
+
+    ENDS = tuple(replace(TUNED, finetune=name) for name in ("last-layer-alpha-1", "last-layer"))
+
+    @pytest.fixture
+    def tuned(self, make, based, monkeypatch):
+        """A store with the last layer tuned, alpha* of it between both ends."""
+        monkeypatch.setattr("benchmark.run.best_alpha", lambda *_, whole: (0.35, []))
+        for cell in self.ENDS:
+            make(cell)
+        return based
+
+    def again(self, make, store, cell):
+        """Make the records of `cell` once more, from the weights on disk."""
+        store.record_path(cell, "clean").unlink()
+        return make(cell).provenance.weights_sha256
+
+    def test_files_hold_what_moved(self, tuned):
+        """The last layer and all statistics; of both points no tensor."""
+        names = set(load_tensors(tuned.work(TUNED) / "finetuned.safetensors")[0])
+        statistics = {name for name in names if name.split(".")[-1].startswith(("running", "num_b"))}
+        assert names - statistics == {"linear.weight", "linear.bias"}
+        assert len(statistics) == 20 * 3
+        for cell in self.ENDS:
+            assert load_tensors(tuned.work(cell) / "weights.safetensors")[0] == {}
+            assert weights_sha256(read_weights(tuned, cell)[0]) == (
+                tuned.making(cell).provenance.weights_sha256
+            )
+
+    @pytest.mark.parametrize("cell", ENDS)
+    def test_they_are_taken_as_they_are(self, make, tuned, monkeypatch, cell):
+        """By this version, and by it from the whole file of an earlier one."""
+        expected = tuned.making(cell).provenance.weights_sha256
+        monkeypatch.setattr(workspace, "fit", None)
+        assert self.again(make, tuned, cell) == expected
+        state, told = read_weights(tuned, cell)
+        earlier = {name: told[name] for name in ("fingerprint", "making")}
+        save_tensors(tuned.work(cell) / "weights.safetensors", state, earlier)
+        (tuned.work(TUNED) / "finetuned.safetensors").unlink()
+        assert self.again(make, tuned, cell) == expected
+
+    def test_a_whole_fine_tuned_file_is_read_too(self, make, tuned, monkeypatch):
+        """As earlier versions wrote it: with the tensors that did not move."""
+        path = tuned.work(TUNED) / "finetuned.safetensors"
+        state, told = load_tensors(path)
+        save_tensors(path, load_tensors(tuned.work(BASE) / "weights.safetensors")[0] | state, told)
+        monkeypatch.setattr(workspace, "fit", None)
+        for cell in self.ENDS:
+            expected = tuned.making(cell).provenance.weights_sha256
+            (tuned.work(cell) / "weights.safetensors").unlink()
+            assert self.again(make, tuned, cell) == expected
+
+    def test_a_missing_part_is_made_again(self, make, tuned):
+        """To the same bytes."""
+        (tuned.work(TUNED) / "finetuned.safetensors").unlink()
+        assert read_weights(tuned, TUNED) is None
+        expected = tuned.making(TUNED).provenance.weights_sha256
+        assert self.again(make, tuned, TUNED) == expected
+        assert weights_sha256(read_weights(tuned, TUNED)[0]) == expected
 
 
 class TestAverage:
