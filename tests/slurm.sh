@@ -10,7 +10,7 @@ PACKAGES="slurm-wlm munge"
 PATH=$PATH:/usr/sbin:/sbin
 
 install() {
-    command -v slurmctld munged >/dev/null && return
+    command -v slurmctld >/dev/null && command -v munged >/dev/null && return
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         echo "no Slurm here: apt-get install -y --no-install-recommends $PACKAGES" >&2
         return
