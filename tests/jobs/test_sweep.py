@@ -8,6 +8,7 @@ import sys
 import time
 from collections import namedtuple
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 from filelock import Timeout
 
+import benchmark.cli.work
 import benchmark.jobs.pool
 import benchmark.jobs.tasks
 import fragile
@@ -219,12 +221,21 @@ def workers(parent: int) -> list[psutil.Process]:
     ]
 
 
-def test_two_processes_make_what_one_makes(mini: Store, store: Store) -> None:
-    """Base models made side by side in spawned processes are those made one after the other."""
+def test_two_processes_make_what_one_makes(
+    mini: Store, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Base models made side by side, each on a device of its own, are those made one by one."""
+    spawned, spawn = [], benchmark.jobs.pool._Pool._spawn
+    monkeypatch.setattr(
+        benchmark.jobs.pool._Pool,
+        "_spawn",
+        lambda pool, index: spawned.append(spawn(pool, index)) or spawned[-1],
+    )
     seen, mini_scale = Watched(), scale(str(MINI))
     tasks = tasks_for(store, mini_scale, BASES)
     assert len(tasks) == 2
-    assert sweep(tasks, mini_scale, options(store), 2, seen) == []
+    assert sweep(tasks, mini_scale, replace(options(store), device="cpu:0,cpu"), 2, seen) == []
+    assert [worker.device for worker in spawned] == ["cpu:0", "cpu"]
     assert_same(store, mini)
     assert sorted(seen.finished) == [cell.key for cell in BASES]
     assert {worker for worker, _, _ in seen.updates} == {0, 1}
@@ -333,23 +344,13 @@ def test_every_table_of_the_tiny_scale(command: Command, tmp_path: Path) -> None
 # --- several devices ----------------------------------------------------------------------------------
 
 
-def test_workers_have_the_devices_in_turn(
-    mini: Store, store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`--jobs` workers on each device, a dead one's successor on the same; results are those of one."""
-    spawned = []
-    before = benchmark.jobs.pool._Pool._spawn
-
-    def spawn(pool: Any, index: int) -> Any:
-        made = before(pool, index)
-        spawned.append((index, made.device))
-        return made
-
-    monkeypatch.setattr(benchmark.jobs.pool._Pool, "_spawn", spawn)
-    said = command(*ONLY_BASES, "--device", "cpu:0,cpu", "--jobs", "1").good()
-    assert "2 at a time" in said.stderr
-    assert spawned == [(0, "cpu:0"), (1, "cpu")]
-    assert_same(store, mini)
+def test_jobs_are_per_device(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--jobs 1` on two devices is two workers, and none that has nothing to do."""
+    got = []
+    monkeypatch.setattr(benchmark.cli.work, "sweep", lambda *given: got.append(given[2:4]) or [])
+    for devices_named in ("cpu:0,cpu", "cpu,cpu,cpu"):
+        command(*ONLY_BASES, "--device", devices_named, "--jobs", "1").good()
+    assert [(each.device, jobs) for each, jobs in got] == [("cpu:0,cpu", 2), ("cpu,cpu,cpu", 2)]
 
 
 def test_devices_that_are_not_there_are_told_before_work(command: Command) -> None:
