@@ -29,11 +29,11 @@ def devices(names: str) -> Sequence[str]:
     found = [name.strip() for name in names.split(",")]
     if found == ["cuda"] and (visible := torch.cuda.device_count()) > 1:
         return [f"cuda:{index}" for index in range(visible)]
-    for name in found[1:] and found:
+    for name in found:
         if not name.startswith("cuda"):
             torch_device(name)
-        elif (torch.device(name).index or 0) >= (
-            visible := torch.cuda.device_count()
-        ):  # no context here
+            continue
+        visible = torch.cuda.device_count()  # without a context of this process on any
+        if (torch.device(name).index or 0) >= visible:
             raise UserError(TO_A_COMMAND.format(name=name, reason=f"visible: {visible}"))
     return found

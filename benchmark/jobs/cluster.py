@@ -58,7 +58,7 @@ class Cluster:
             if is_set:
                 read[name] = int(value) if value.isdecimal() else value
             else:
-                read |= read_toml(at_home(Path(text)), "--slurm file (or NAME=VALUE)")
+                read |= read_toml(at_home(Path(text)), "file or NAME=VALUE of --slurm")
         if fixed := sorted(read.keys() & set(_OURS)):
             raise UserError(f"--slurm {fixed[0]}: the suite sets that itself; leave it out")
         return cls({_IN_FULL.get(name, name): value for name, value in read.items()}, split, limit)

@@ -85,7 +85,7 @@ def test_settings_that_are_none(text: str, command: Command) -> None:
     answer = command(*ONLY_BASES, "--slurm", text)
     name, is_set, _ = text.partition("=")
     refused = (
-        f"--slurm {name}: " if is_set else f"cannot read the --slurm file (or NAME=VALUE) '{text}'"
+        f"--slurm {name}: " if is_set else f"cannot read the file or NAME=VALUE of --slurm '{text}'"
     )
     assert answer.errors()[0].startswith(refused)
     assert not queue.folder(command.store).exists()
