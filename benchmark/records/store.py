@@ -127,7 +127,7 @@ class Store:
     def names(self, cell: Cell) -> list[str]:
         """Names of the files of `cell` in order: its evaluations, and `MAKING`, if that is there."""
         found = names_in(self.record_path(cell, MAKING).parent)
-        return [name.removesuffix(".json") for name in found if name.endswith(".json")]
+        return sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
 
     def of(self, cell: Cell) -> Iterator[Record | Making]:
         """Every record and making of `cell`, by name of file. Raises `UserError` for a broken one."""
