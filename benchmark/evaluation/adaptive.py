@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.info import DatasetInfo
-from benchmark.evaluation.autoattack import AutoAttack, Step
+from benchmark.evaluation.autoattack import AttackStep, AutoAttack
 from benchmark.evaluation.pgd import SURVIVORS, Pgd10x3
 from benchmark.evaluation.protocol import Outcome, not_finite, right
 from benchmark.progress import Progress
@@ -102,10 +102,10 @@ class AdaptiveAutoAttack(AutoAttack):
     transfer: tuple[str, ...] = ("apgd-ce", "apgd-t")
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[AttackStep, ...]:
         parts = ((1, STAND_IN, self.stand_in), (2, TRANSFER, self.transfer))
         others = (
-            Step(f"{name}-{attack}", attack, source)
+            AttackStep(f"{name}-{attack}", attack, source)
             for source, name, attacks in parts
             for attack in attacks
         )

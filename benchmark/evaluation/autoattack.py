@@ -64,7 +64,7 @@ _DLR_CLASSES = 4
 CLEAN = "clean"
 
 
-class Step(NamedTuple):
+class AttackStep(NamedTuple):
     """One attack in a series, under the `name` of its bits; `source` is 0 for the model itself, or the
     place of what examples are crafted on among `benchmark.engine.adaptive.Attacked.sources`."""
 
@@ -108,9 +108,9 @@ class SurvivedAttacks(Evaluation):
             raise ValueError(f"not attacks of {', '.join(PARAMETERS)} on chunks of images: {self}")
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[AttackStep, ...]:
         """The attacks in order, each on what survives those before."""
-        return tuple(Step(attack, attack) for attack in self.attacks)
+        return tuple(AttackStep(attack, attack) for attack in self.attacks)
 
     @property
     def arrays(self) -> tuple[str, ...]:
