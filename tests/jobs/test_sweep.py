@@ -376,13 +376,13 @@ def test_devices_that_are_not_there_are_told_before_work(command: Command) -> No
     assert answer.refusal.startswith("device 'cuda:63' is not to be had (visible: ")
 
 
-@pytest.mark.parametrize(
-    ("visible", "found"), [(0, ["cuda"]), (1, ["cuda"]), (3, ["cuda:0", "cuda:1", "cuda:2"])]
-)
+@pytest.mark.parametrize(("visible", "found"), [(1, ["cuda"]), (3, ["cuda:0", "cuda:1", "cuda:2"])])
 def test_cuda_is_all_that_are_visible(
     monkeypatch: pytest.MonkeyPatch, visible: int, found: list[str]
 ) -> None:
     """`cuda` stands for every device that CUDA_VISIBLE_DEVICES shows."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
     assert list(devices("cuda")) == found
-    assert list(devices("cuda:1")) == ["cuda:1"]
+    assert list(devices("cuda:0")) == ["cuda:0"]
+    with pytest.raises(UserError, match=f"visible: {visible}"):
+        devices(f"cuda:{visible}")
