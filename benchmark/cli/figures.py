@@ -7,6 +7,7 @@ import typer
 from benchmark.cli.options import command, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, Work, finishing
+from benchmark.errors import UserError
 from benchmark.report.figures import FIGURES
 from benchmark.report.view import View
 
@@ -38,7 +39,13 @@ def _add(app: typer.Typer, name: str) -> None:
         cells = scope.matching(spec.cells(chosen))
         path = work.results / "figures" / f"{name}-{chosen.stem}{scope.suffix(chosen)}"
         with finishing(work.make(cells, chosen, collect=collect), cells):
-            picture = spec.build(View(work.store, chosen))
+            try:
+                picture = spec.build(View(work.store, chosen))
+            except UserError as error:
+                if not work.on_slurm:
+                    raise
+                say(f"nothing drawn yet: {error}")
+                return
             drawn = picture.files()
             for suffix, content in drawn.items():
                 write_result(path.with_name(f"{path.name}.{suffix}"), content, work.results)

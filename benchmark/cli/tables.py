@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.algorithm.protocols import finetune
+from benchmark.algorithm.tunings import finetune
 from benchmark.cli.options import LimitOption, command, listed, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown, without_held_out
 from benchmark.cli.work import CollectOption, EvaluationsOption, Work, finishing

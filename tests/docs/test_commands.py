@@ -20,7 +20,7 @@ PAGES = [*(ROOT / name for name in OUTSIDE), *sorted((ROOT / "docs").rglob("*.md
 PAGES = [page for page in PAGES if not {"made", "_build"} & set(page.parts)]
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 PROGRAM = re.compile(r"(?:^|/| )python -m benchmark ")
-OTHERS = {"--index-url"}
+OTHERS = {"--index-url", "--dependency=singleton", "--requeue"}
 """Options on the pages that are of other programs."""
 
 

@@ -819,7 +819,7 @@ def test_a_broken_record_is_refused_by_name(narrow: Store) -> None:
 
 def test_bits_of_another_record_are_refused(narrow: Store) -> None:
     """Intervals of differences are of the bits that the record names by hash."""
-    (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.npz")
+    (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.*npz")
     path.write_bytes(b"")
     with pytest.raises(UserError, match=re.escape(str(path))):
         leaderboard(narrow, {"narrow": scale("narrow")}, {})

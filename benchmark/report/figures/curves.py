@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.algorithm.protocols import CURVE, finetune
+from benchmark.algorithm.tunings import CURVE, finetune
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell

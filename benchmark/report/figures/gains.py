@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.algorithm.protocols import PROTOCOLS, finetune
+from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.algorithm.tunings import finetune
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import HELD_OUT, Cell, base_name
 from benchmark.report.figures import draw

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines import method
-from benchmark.algorithm.protocols import finetune
+from benchmark.algorithm.tunings import finetune
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
-from benchmark.records.records import Checkpoint, EpochLog
+from benchmark.records.records import EpochLog, Finetuning, Training
 from benchmark.report.figures import draw
 from benchmark.report.figures.figure import FigureSpec, Picture, Rows, complete, left_out
 from benchmark.report.intervals import wilson
@@ -62,7 +62,7 @@ class TrainingFigure(FigureSpec):
 
 def _epochs(view: View, cell: Cell) -> list[EpochLog] | None:
     made = view.fresh_making(cell)
-    if made is None or isinstance(made.details, Checkpoint):
+    if made is None or not isinstance(made.details, Training | Finetuning):
         return None
     return made.details.epochs or None
 

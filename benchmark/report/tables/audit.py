@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from baselines import method
-from benchmark.algorithm.protocols import PROTOCOLS, finetune
+from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.selection import NoModule
+from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
 from benchmark.models import arch
 from benchmark.plans.scales import Scale

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from baselines import method
-from benchmark.algorithm.protocols import PROTOCOLS, finetune
+from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation, sanity
 from benchmark.models import arch

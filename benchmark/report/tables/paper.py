@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import partial
 
 from baselines import method
-from benchmark.algorithm.protocols import ALPHA_1, PROTOCOLS
+from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
 from benchmark.models import arch
