@@ -337,4 +337,9 @@ def test_only_one_place_prints() -> None:
         for path in folder.rglob("*.py")
         if re.search(r"typer\.s?echo\(|(?<![\w.])print\(|std(err|out)\.write", path.read_text())
     }
-    assert found == {"cli/__init__.py", "cli/options.py", "jobs/given.py", "jobs/node.py"}
+    assert found - {"api.py"} == {  # whose docstring shows how a result is printed
+        "cli/__init__.py",
+        "cli/options.py",
+        "jobs/given.py",
+        "jobs/node.py",
+    }
