@@ -1,4 +1,4 @@
-"""`python -m benchmark leaderboard`: the leaderboard from the records, as JSON, Markdown and HTML."""
+"""`python -m benchmark leaderboard`: the leaderboard from the records, in four formats."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +14,19 @@ from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.store import Store
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
+from benchmark.report.leaderboard.flat import flat
 from benchmark.report.leaderboard.markdown import markdown
 from benchmark.report.leaderboard.page import html
 from benchmark.report.leaderboard.schema import Leaderboard
 
 
-def rendered(shown: Leaderboard) -> dict[str, bytes]:
-    """The files of a leaderboard by suffix; the same records give the same bytes."""
+def rendered(shown: Leaderboard, name: str = "leaderboard") -> dict[str, bytes]:
+    """The files `name` of a leaderboard by suffix; the same records give the same bytes."""
     return {
         "json": (shown.model_dump_json(indent=1) + "\n").encode(),
+        "csv": flat(shown).encode(),
         "md": markdown(shown).encode(),
-        "html": html(shown).encode(),
+        "html": html(shown, name).encode(),
     }
 
 
@@ -50,7 +52,7 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
             f"'{results / 'records'}' holds no record{where} to make a leaderboard of; "
             f"{_source(scale, results)}"
         )
-    return {results / f"{name}.{suffix}": content for suffix, content in rendered(shown).items()}
+    return {results / f"{name}.{suffix}": content for suffix, content in rendered(shown, name).items()}
 
 
 def _source(scale: str | None, results: Path) -> str:
@@ -86,7 +88,7 @@ def leaderboard_command(
 ) -> None:
     """Rank what is on record, where it is comparable.
 
-    Writes results/leaderboard.json, .md and .html: one self-contained page that opens from disk.
+    Writes results/leaderboard.json, .csv, .md and .html: one self-contained page that opens from disk.
     """
     files = leaderboard_files(results, scale)
     if check:

@@ -28,7 +28,7 @@ PICTURES = ("png", "svg", "csv")
 KNOWN = {
     "": (
         *("README.md", "published.toml", "bf16.json", "bf16.md"),
-        *("leaderboard.md", "leaderboard.json", "leaderboard.html"),
+        *("leaderboard.md", "leaderboard.json", "leaderboard.csv", "leaderboard.html"),
     ),
     "benchmarks": ("*.json",),
     "checks": ("*",),
