@@ -38,7 +38,7 @@ from benchmark.engine.recipes import (
     ScaleFreeCriticality,
     released_step,
 )
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.records.cells import HELD_OUT
 from benchmark.records.plugins import Thing
 
@@ -265,10 +265,11 @@ def finetune(name: str) -> Finetune:
         tuning = Tuning(rest, module, NamedModule(module))
     if tuning is None:
         suffixes = " or ".join(known.suffix for known in PROTOCOLS.values() if known.suffix)
-        raise UserError(
-            f"unknown fine-tuning '{name}'; known: none (the base model), {', '.join(TUNINGS)}, "
-            f"{MODULE}NAME, each also with {suffixes}, and then {ALPHA_1}"
+        listed = (
+            f"none (the base model), {', '.join(TUNINGS)}, {MODULE}NAME, each also with {suffixes}, "
+            f"and then {ALPHA_1}"
         )
+        raise unknown("fine-tuning", name, TUNINGS, listed, typed=rest)
     if tuning.alpha is not None and ending == CURVE:
         raise UserError(f"{rest} is at alpha = {tuning.alpha:g} and searches none; leave out '{CURVE}'")
     return _finetune(tuning, protocol, ending)

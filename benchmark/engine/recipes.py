@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.data.info import LinfAttack
-from benchmark.errors import UserError, first_problem
+from benchmark.errors import UserError, problems, unknown
 from benchmark.records.ranges import Natural, Positive, Share, Size
 
 RELEASED_STEP = 255 / 225
@@ -168,15 +168,15 @@ def shortened(published: R, overrides: Mapping[str, Any], where: str) -> R:
     `where` names them in the error: a `UserError` that begins with it and the field.
     """
     known = {f.name for f in dataclasses.fields(published)}
-    unknown = sorted(set(overrides) - known)
-    if unknown:
-        raise UserError(f"{where}: unknown field '{unknown[0]}'; known: {', '.join(sorted(known))}")
-    values = dataclasses.asdict(published) | dict(overrides)
+    others = [str(unknown("field", name, sorted(known))) for name in sorted(set(overrides) - known)]
+    values = dataclasses.asdict(published) | {k: v for k, v in overrides.items() if k in known}
     try:
         kind: Any = type(published)
         checked: R = _adapter(kind).validate_python(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {first_problem(error)}") from error
+        raise UserError(f"{where}: {'; '.join((*others, *problems(error)))}") from error
+    if others:
+        raise UserError(f"{where}: {'; '.join(others)}")
     if isinstance(checked, Recipe) and checked.epochs < overrides.get("select_last", 0):
         raise UserError(f"{where}: select_last: at most the {checked.epochs} that 'epochs' says")
     return checked
