@@ -33,8 +33,9 @@ def rendered(shown: Leaderboard, name: str = "leaderboard") -> dict[str, bytes]:
 def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, bytes]:
     """What the leaderboard of the records in `results` is, by path of its file.
 
-    `scale` None: all scales on disk but `quick`; else a scale by name, also of one that is filed in
-    `results`, or by TOML file, or `own`. Raises `UserError` for a broken record, and if there is none.
+    `scale` None: all scales on disk but `demo` and `quick`; else a scale by name, also of one that is
+    filed in `results`, or by TOML file, or `own`. Raises `UserError` for a broken record, and if there
+    is none.
     """
     store, name = Store(results, Path("artifacts")), "leaderboard"  # artifacts are not read
     if scale is None:
@@ -75,7 +76,7 @@ def leaderboard_command(
             "--scale",
             help="One scale: by name, also SCALE-from-CHECKPOINT and those in results/scales/; by TOML "
             "file; or `own` for models from elsewhere. Written to leaderboard-SCALE.*. Default: all "
-            "scales on disk but `quick`.",
+            "scales on disk but `demo` and `quick`.",
         ),
     ] = None,
     check: Annotated[

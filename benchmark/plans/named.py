@@ -13,6 +13,8 @@ from benchmark.records.cells import IN, OWN, ScaleName
 from benchmark.records.files import at_home, read_toml
 
 DEFAULT = "quick"
+OF_ONE_MACHINE = ("demo", DEFAULT)
+"""Scales whose records are made anew in minutes, and are not kept in version control."""
 _SCALE = TypeAdapter(Scale)
 
 
@@ -92,5 +94,5 @@ def _read(path: Path) -> Scale:
 
 SCALES: dict[str, Scale] = {
     name: _parse(Path(__file__).with_name(f"{name}.toml"))
-    for name in ("quick", "narrow", "small", "short", "paper")
+    for name in ("demo", "quick", "narrow", "small", "short", "paper")
 }

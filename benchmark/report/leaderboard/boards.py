@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
-from benchmark.plans.named import DEFAULT
+from benchmark.plans.named import OF_ONE_MACHINE
 from benchmark.plans.named import scale as named_scale
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import OWN, ScaleName
@@ -37,15 +37,15 @@ DIGITS = 6
 
 
 def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
-    """The scales of all keys on disk that are kept in version control (not `quick`), by what stands for
-    them in a key. None: `own`, the models that were made elsewhere.
+    """The scales of all keys on disk that are kept in version control (not `demo`, nor `quick`), by
+    what stands for them in a key. None: `own`, the models that were made elsewhere.
 
     A scale that is neither the suite's nor filed beside the records is listed as left out.
     """
     chosen: dict[str, Scale | None] = {}
     left_out = []
     for name in sorted({key.partition("/")[0] for key in store.keys_on_disk()}):
-        if ScaleName.parse(name).scale == DEFAULT:
+        if ScaleName.parse(name).scale in OF_ONE_MACHINE:
             continue
         try:
             chosen[name] = None if name == OWN else named_scale(name, store.results)
