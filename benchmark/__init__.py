@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.api import (
+        MethodResult,
         RiftResult,
+        apply_method,
         criticality,
         evaluate,
         finetune,
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Augmentation",
     "LinfAttack",
+    "MethodResult",
     "RiftResult",
     "UserError",
+    "apply_method",
     "criticality",
     "evaluate",
     "finetune",

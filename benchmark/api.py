@@ -6,7 +6,6 @@ print(result.summary())
 """
 
 import copy
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -28,21 +27,19 @@ from benchmark.engine.weights import interpolate as between
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images, limited
-from benchmark.jobs.given import Question
+from benchmark.jobs.applied import PAPERS_ATTACK, MethodResult, apply_method
+from benchmark.jobs.given import Question, shown
 from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
-from benchmark.progress import Progress, silent
+from benchmark.progress import Progress
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.files import at_home
 from benchmark.records.records import Finetuning
 from benchmark.records.store import Journal
 from benchmark.report.intervals import wilson
-from benchmark.text import line
 
 if TYPE_CHECKING:
     from benchmark.engine.recipes import Recipe
-
-PAPERS_ATTACK = LinfAttack(eps=8 / 255, step_size=2 / 255, steps=10)
 
 
 def rift(
@@ -98,7 +95,7 @@ def rift(
     )
     asked.refuse_frozen()
     with ExitStack() as stack:
-        run = asked.run(stack, workdir, _progress(progress))
+        run = asked.run(stack, workdir, shown(progress))
         theta = paper.rift(run, asked.weights)
         making = run.store.making(run.plan.cell)
         assert making is not None and isinstance(making.details, Finetuning)
@@ -133,7 +130,7 @@ def criticality(
     """
     asked = Question(model, images, None, attack, protocol, mrc=mrc, seed=seed, device=device)
     with ExitStack() as stack:
-        run = asked.run(stack, workdir, _progress(progress))
+        run = asked.run(stack, workdir, shown(progress))
         return criticality_frame(list(paper.measure_criticality(run, asked.weights)))
 
 
@@ -163,7 +160,7 @@ def finetune(
     )
     asked.refuse_frozen()
     with ExitStack() as stack:
-        run = asked.run(stack, workdir, _progress(progress))
+        run = asked.run(stack, workdir, shown(progress))
         fitted = paper.fine_tune(run, asked.weights, list(modules))
         return _with(asked, Weights.of(fitted.state))
 
@@ -192,7 +189,7 @@ def interpolate(
     if problem := shape_mismatch(shapes_of(end.state), shapes_of(asked.weights.state)):
         raise UserError(f"tuned is another network than model: {problem.replace('file', 'former')}")
     with ExitStack() as stack:
-        run = asked.run(stack, None, _progress(progress))
+        run = asked.run(stack, None, shown(progress))
         alpha, _, _ = paper.choose_alpha(run, asked.weights, end)
         weights = Weights.of(between(asked.weights.state, end.state, alpha))
         return _with(asked, weights), alpha
@@ -249,7 +246,7 @@ def evaluate(
         for name, each in zip(evaluations, known, strict=True):
             each.check(found)
             cell, journal = Cell(OWN, OWN, OWN, OWN, "none", seed), Journal(Path(folder) / name, name)
-            value = each.run(network, found, cell, journal, _progress(progress)).value
+            value = each.run(network, found, cell, journal, shown(progress)).value
             ends = None if each.pooled else wilson(value.k, value.n)
             low, high = (ends.low, ends.high) if ends else (None, None)
             rows.append((name, first_images(each), value.fraction, value.k, value.n, low, high))
@@ -264,20 +261,10 @@ def _with(asked: Question, weights: Weights) -> nn.Module:
     return model.eval()
 
 
-def _progress(shown: bool | Progress) -> Progress:
-    if not isinstance(shown, bool):
-        return shown
-    return _line if shown else silent
-
-
-def _line(stage: str, done: int, total: int, note: str = "") -> None:
-    end = "\n" if done >= total else ""
-    shown = line(f"{stage} {done}/{total} {note}")
-    sys.stderr.write("\r" + shown[:99].ljust(99) + end)
-
-
 __all__ = [
+    "MethodResult",
     "RiftResult",
+    "apply_method",
     "criticality",
     "evaluate",
     "finetune",

@@ -6,6 +6,9 @@
     step 3  alpha*     interpolation within the 0.1-point rule        Equation 9, Algorithm 2
     step 4             Std, OOD, Adv                                  Section 5.1, Tables 1 to 4
 
+Beside it, in place of steps 1 to 3 or after them, what post-hoc methods make of the weights: a module
+(`another_forward_pass`).
+
 Every step is made once, and goes on where a killed run stopped (`benchmark.engine.workspace`).
 """
 
@@ -14,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path as Folder
 
 import torch
+from torch import nn
 
 from benchmark.algorithm.adversarial_examples import CHUNK
 from benchmark.algorithm.criticality import criticality, criticality_modules
@@ -23,12 +27,16 @@ from benchmark.algorithm.path import Path
 from benchmark.algorithm.selection import Candidates
 from benchmark.checkpoints.start import starting_weights
 from benchmark.engine.counting import batch_starts, clean_count, run_seed, score
+from benchmark.engine.forward import Choice, ChoiceTask
 from benchmark.engine.precision import FP32, computing_in
 from benchmark.engine.training import Fitted
 from benchmark.engine.weights import Weights, interpolate
 from benchmark.engine.workspace import Made
 from benchmark.evaluation import evaluation
+from benchmark.evaluation.adaptive import PARTS
 from benchmark.plans.running import Run, new_model
+from benchmark.posthoc.choosing import Candidate
+from benchmark.records.applied import Applied, ChoicePoint
 from benchmark.records.records import Count, CurvePoint, Finetuning, ModuleCriticality, Training
 from benchmark.records.specs import Spec, spec_of
 
@@ -43,9 +51,11 @@ def run_cell(run: Run, evaluations: Sequence[str]) -> None:
     if not missing and not run.store.lost_making(run.plan.cell):
         return
     theta = theta_at = adversarial_training(run)  # step 0
-    if run.plan.finetune is not None:
+    if run.plan.forward is not None:
+        theta = another_forward_pass(run, theta_at)  # no step of the paper
+    elif run.plan.finetune is not None:
         theta = rift(run, theta_at)  # steps 1 to 3
-    evaluating = run.evaluating(theta)
+    evaluating = run.evaluating(theta, theta_at)
     for name in missing:
         evaluating.record(name)  # step 4
 
@@ -153,8 +163,11 @@ def fine_tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
     Other post-hoc methods may train otherwise (`Tuning.method`). Shared by the alpha* and the alpha = 1
     version of a fine-tuning.
     """
-    plan, model, judged = run.plan, run.network(theta_at), run.selection_images()
+    plan, judged, start = run.plan, run.selection_images(), theta_at
     assert plan.finetune is not None
+    if plan.finetune.start == "average":
+        start = run.workspace(plan.base.cell, plan.base.spec).average(theta_at)
+    model = run.network(start)
     return run.workspace(run.tuning_cell, plan.tuning_spec, theta_at).fit_once(
         model,
         run.splits.train,
@@ -198,3 +211,66 @@ def choose_alpha(
     reference, search = path.robust(0.0), (path.clean, path.robust)
     alpha, curve = best_alpha(rule.grid, *search, reference, rule.tolerance, whole=chosen.whole_curve)
     return alpha, reference, curve
+
+
+def another_forward_pass(run: Run, theta_at: Weights) -> Weights:
+    """What a post-hoc method makes of theta_AT, or of a fine-tuning's weights: a module.
+
+    Its numbers are chosen by the protocol's rule with the adaptive robust accuracy, or by a rule of its
+    own (`benchmark.posthoc`).
+    """
+    plan, method, before = run.plan, run.plan.forward, run.plan.before
+    assert method is not None
+    on = theta_at if before.finetune is None else rift(replace(run, plan=before), theta_at)
+    partner = second_network(run)
+
+    @computing_in(FP32)
+    def make() -> Made:
+        module = method.apply(
+            run.network(on), run.splits.train, None if partner is None else run.second(partner)
+        )
+        chosen, reference, points = choose_numbers(run, module, theta_at, on)
+        log = Applied(
+            module=method.spec(chosen.numbers),
+            on_sha256=on.sha256,
+            partner_sha256=None if partner is None else partner.sha256,
+            reference=reference,
+            points=points,
+            remarks=list(chosen.remarks),
+        )
+        state = method.at(module, chosen.numbers).state_dict()
+        return Made(state, log, batch_starts(run.splits.selection).step, module=log.module)
+
+    return run.workspace(plan.cell, plan.spec, on).once(run.splits.train.sha256(), make)
+
+
+def second_network(run: Run) -> Weights | None:
+    """The weights of the network that a mix holds beside the robust one, trained under its own lock."""
+    if (plan := run.plan.partner) is None or run.partner is not None:
+        return run.partner
+    own = replace(run.plan, cell=plan.cell, base=plan, finetune=None, partner=None)
+    with run.store.lock(plan.cell):
+        return adversarial_training(replace(run, plan=own))
+
+
+def choose_numbers(
+    run: Run, module: nn.Module, theta_at: Weights, on: Weights
+) -> tuple[Choice, Count | None, list[ChoicePoint]]:
+    """The numbers of `module`, made of `on`, the base's robust count, and the points looked at."""
+    plan, judged = run.plan, run.selection_images()
+    assert plan.finetune is not None and plan.forward is not None
+    seeds = tuple(run_seed(plan.base.cell, start) for start in range(len(PARTS)))
+    task = ChoiceTask(run.network(on), judged, plan.attack, seeds[0], run.progress)
+    if (own := plan.forward.choose(module, task)) is not None:
+        return own, None, []
+    if plan.rule is None:
+        return Choice(next(iter(plan.forward.grid), {})), None, []
+    space = run.workspace(plan.cell, plan.spec, on)
+    steps = space.steps("numbers", theta_at, chunk=batch_starts(judged).step)
+    candidate = Candidate(
+        plan.forward, module, run.network(theta_at), judged, plan.attack, seeds, steps, run.progress
+    )
+    numbers, reference, points = candidate.by_rule(
+        plan.rule.tolerance, mirrored=plan.finetune.mirrored, whole=plan.finetune.whole_curve
+    )
+    return Choice(numbers), reference, points

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from baselines.pgd_at import PgdAt
-from benchmark.algorithm.protocols import PAPER, Tuning
+from benchmark.algorithm.protocols import PAPER
 from benchmark.algorithm.selection import NamedModule
+from benchmark.algorithm.tunings import Tuning
 from benchmark.data.info import DIGITS, Augmentation
 from benchmark.engine.pgd import uniform_start
 from benchmark.evaluation.clean import Clean

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from baselines import METHODS, method
-from benchmark.algorithm.protocols import PROTOCOLS, TUNINGS, finetune
+from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.algorithm.tunings import TUNINGS, finetune
 from benchmark.data import DATASETS, LOADERS
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
@@ -254,7 +255,7 @@ def test_others_names_may_exist(tmp_path: Path) -> None:
             "'a' exists; choose another name",
         ),
         (
-            "from benchmark.algorithm.protocols import TUNINGS, Tuning\n"
+            "from benchmark.algorithm.tunings import TUNINGS, Tuning\n"
             "add.tuning(Tuning('mine', 'x', TUNINGS['rift'].selector))\nadd.tuning(TUNINGS['rift'])\n",
             "'rift' exists; choose another name",
         ),
@@ -273,7 +274,8 @@ def test_names_of_tunings_and_protocols_do_not_meet(tmp_path: Path) -> None:
     """A fine-tuning whose name another reads as a protocol's is refused."""
     text = (
         "from dataclasses import replace\n"
-        "from benchmark.algorithm.protocols import PAPER, TUNINGS, Tuning\n"
+        "from benchmark.algorithm.protocols import PAPER\n"
+        "from benchmark.algorithm.tunings import TUNINGS, Tuning\n"
         "add.protocol(replace(PAPER, suffix='-2'))\n"
     )
     with pytest.raises(UserError, match="'top-2' exists"):

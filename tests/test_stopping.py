@@ -81,5 +81,5 @@ def test_a_worker_does_not_take_it_for_a_failure(store):
     worker = Worker(scale(str(MINI)), Options(store, Path(), "cpu", 1, make=stops), lambda *_: None)
     with pytest.raises(StopRequested):
         worker.do(Task(cell, (cell,)), block=False)
-    with store.lock(cell).acquire(timeout=0):
+    with store.lock(cell, timeout=0):
         pass

@@ -141,6 +141,16 @@ class NoModule(Selector):
 
 
 @dataclass(frozen=True)
+class Untouched(Selector):
+    """None, and there is no fine-tuning either: a post-hoc method makes a module of the weights."""
+
+    version: ClassVar[int] = 1
+
+    def select(self, given: Candidates) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
 class RandomModule(Selector):
     """One module, all equally likely, drawn from the cell's seed: what choosing by MRC is worth."""
 

@@ -32,6 +32,7 @@ from benchmark.checkpoints.mismatch import (
 from benchmark.checkpoints.objects import conversion, read_plain
 from benchmark.checkpoints.unwrap import FileTensors, quoted
 from benchmark.errors import UserError
+from benchmark.records.specs import Spec
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 """The environment variable that switches off torch's protection against code in files."""
@@ -47,13 +48,15 @@ class Loaded:
 
     `state` has the network's names, shapes and types in its order, on the CPU and contiguous;
     `file_sha256` is the hash of the file's bytes; `dropped` names the tensors of its state dict that
-    were left out, and `notes` has one line for each thing done to it.
+    were left out, and `notes` has one line for each thing done to it. `module` is the spec of what
+    a post-hoc method made, where the file holds that (None: a network).
     """
 
     state: dict[str, Tensor]
     file_sha256: str
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
+    module: Spec | None = None
 
 
 def load_checkpoint(

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from baselines import METHODS
-from benchmark.algorithm.protocols import ALPHA_1, CURVE, MODULE, PROTOCOLS, TUNINGS
+from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.algorithm.tunings import ALPHA_1, CURVE, MODULE, TUNINGS
 from benchmark.cli.bf16 import bf16
 from benchmark.cli.cells import run, show_cell, status
 from benchmark.cli.check import check

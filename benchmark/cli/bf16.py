@@ -52,7 +52,7 @@ def bf16(
     ] = False,
     limit: LimitOption = None,
     threads: ThreadsOption = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = None,
 ) -> None:
     """Count what attacks in bf16 change: PGD-10 flags of a model in bf16 against fp32, image by image.
 
@@ -68,10 +68,10 @@ def bf16(
         from benchmark.jobs.bf16 import Comparison, bf16_units, cell_model
         from benchmark.jobs.checkpoint import registered_model
 
-        on = torch_device(device)
+        on = torch_device(device or "cpu")
         if bf16_units(on) == EMULATED and not emulated:
             raise UserError(
-                f"'{device}' has no bf16 units, and what it emulates says little of those that have; "
+                f"'{on}' has no bf16 units, and what it emulates says little of those that have; "
                 "--emulated measures it all the same, marked so"
             )
         torch.set_num_threads(threads or cores())

@@ -1,9 +1,11 @@
 """`run`, `show` and `status`: make cells named one by one, show one, and show which are made."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from benchmark.cli.options import (
     ArtifactsOption,
@@ -23,6 +25,8 @@ from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.cell import cell_as_text
 from benchmark.report.tables import REPORTS
+
+WATCH_S = 30.0
 
 
 @command
@@ -63,8 +67,11 @@ def status(
     precision: PrecisionOption = None,
     results: ResultsOption = Path("results"),
     artifacts: ArtifactsOption = Path("artifacts"),
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew every half minute while something goes on.")
+    ] = False,
 ) -> None:
-    """Which cells are done, missing, stale or running."""
+    """Which cells are done, missing, stale or running, and what of them is on Slurm or failed there."""
     chosen = scope.chosen(precision=precision)
     store = Store(results, artifacts)
     tables = [spec for spec in REPORTS.values() if not spec.audited]
@@ -80,4 +87,7 @@ def status(
                 why = why or f"of no cell of this version: {error}"
             if why:
                 say(f"results/records/{key} is {why}")
-    show_states(store, chosen, scope.matching(list(dict.fromkeys(listed))))
+    matching = scope.matching(list(dict.fromkeys(listed)))
+    while show_states(store, chosen, matching) and watch:
+        time.sleep(WATCH_S)
+        Console().clear()

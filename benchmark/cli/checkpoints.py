@@ -189,7 +189,7 @@ def _percent(fraction: float | None) -> str:
 
 def _verified(entry: CheckpointEntry, data_dir: Path, results: Path) -> str:
     """What was found right, in a line. Raises `UserError` for the first thing that is not."""
-    from benchmark.engine.weights import weights_sha256
+    from benchmark.engine.weights import Weights
     from benchmark.jobs.checkpoint import load_model_file, registered_model
 
     own = registered_model(entry, data_dir)
@@ -197,7 +197,7 @@ def _verified(entry: CheckpointEntry, data_dir: Path, results: Path) -> str:
     found = [f"sha256 {loaded.file_sha256[:12]}...", f"{own.weights.stat().st_size:,} bytes"]
     found.append(f"fits {entry.arch}")
     if entry.cell is not None and (making := Store(results, Path()).making(Cell.parse(entry.cell))):
-        if weights_sha256(loaded.state) != making.provenance.weights_sha256:
+        if Weights.of(loaded.state, loaded.module).sha256 != making.provenance.weights_sha256:
             raise UserError(f"'{own.weights}' holds other weights than those behind {entry.cell}")
         found.append(f"the weights behind {entry.cell}")
     return "; ".join([*found, *loaded.notes])

@@ -132,7 +132,7 @@ def evaluate(
             wanted,
             directory=places.data_dir,
             store=store,
-            device=torch_device(computing.device),
+            device=torch_device(computing.device or "cpu"),
             progress=progress,
         )
     for note in evaluated.notes:

@@ -48,6 +48,10 @@ def evidence(
         raise UserError(f"scale '{whole.name}' has no seed {unknown[0]}; it has {known}")
     file = EvidenceFile(work.store, whole, work.redo_stale or work.dry_run or collect)
     file.fresh()
+    if work.on_slurm:
+        raise UserError(
+            "evidence is measured here; let `run` or a table make its cells by --slurm first"
+        )
     failures = work.make(cells, chosen, collect=collect)
     failed = {failure.key for failure in failures}
     tasks = [

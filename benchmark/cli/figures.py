@@ -7,6 +7,7 @@ import typer
 from benchmark.cli.options import command, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, Work, finishing
+from benchmark.errors import UserError
 from benchmark.report.figures import FIGURES
 from benchmark.report.view import View
 
@@ -31,14 +32,20 @@ def _add(app: typer.Typer, name: str) -> None:
     )
     @command
     def make(scope: Scope, work: Work, collect: CollectOption = False) -> None:
-        chosen = dataclasses.replace(
-            scope.chosen(precision=work.precision), evaluations=spec.evaluations or CHEAPEST
-        )
+        chosen = scope.chosen(audited=spec.audited, precision=work.precision)
+        if not spec.audited:
+            chosen = dataclasses.replace(chosen, evaluations=spec.evaluations or CHEAPEST)
         chosen = as_shown(chosen, spec.cells(chosen), name)
         cells = scope.matching(spec.cells(chosen))
         path = work.results / "figures" / f"{name}-{chosen.stem}{scope.suffix(chosen)}"
         with finishing(work.make(cells, chosen, collect=collect), cells):
-            picture = spec.build(View(work.store, chosen))
+            try:
+                picture = spec.build(View(work.store, chosen))
+            except UserError as error:
+                if not work.on_slurm:
+                    raise
+                say(f"nothing drawn yet: {error}")
+                return
             drawn = picture.files()
             for suffix, content in drawn.items():
                 write_result(path.with_name(f"{path.name}.{suffix}"), content, work.results)

@@ -45,7 +45,13 @@ PrecisionOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", rich_help_panel=HOW, help="cpu, cuda, cuda:1, mps, ...")
+    str | None,
+    typer.Option(
+        "--device",
+        rich_help_panel=HOW,
+        help="cpu, cuda, cuda:1, mps, ...; the commands that make cells put --jobs on each of several "
+        "(cuda:0,cuda:1; cuda: all that are visible). Default: cpu, in Slurm's jobs cuda.",
+    ),
 ]
 ResultsOption = Annotated[
     Path,
@@ -103,7 +109,7 @@ class Computing:
     """The flags of what computes with networks."""
 
     threads: ThreadsOption = None
-    device: DeviceOption = "cpu"
+    device: DeviceOption = None
     precision: PrecisionOption = None
     compiled: Annotated[
         bool,

@@ -11,13 +11,15 @@ from tabulate import tabulate
 
 from benchmark.cli.options import HOW, Computing, Places, begin, say, show
 from benchmark.cli.progress import display
+from benchmark.cli.slurm import OnSlurm
 from benchmark.engine.precision import asked
 from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.jobs.pool import sweep
+from benchmark.jobs.queue import FAILED, by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_for
-from benchmark.plans.cost import passes
+from benchmark.plans.cost import NOMINAL, costs, rates, stages
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_states, supersede_stale
@@ -41,7 +43,7 @@ CollectOption = Annotated[bool, typer.Option("--collect", help="Run nothing; sho
 
 
 @dataclasses.dataclass(frozen=True)
-class Work(Places, Computing):
+class Work(Places, Computing, OnSlurm):
     """The flags of the commands that make cells, and what they ask for."""
 
     jobs: Annotated[
@@ -50,7 +52,8 @@ class Work(Places, Computing):
             "--jobs",
             min=1,
             rich_help_panel=HOW,
-            help="Base models worked on at once. Default: what cores and free memory allow.",
+            help="Base models worked on at once, on each device. Default: what cores and free memory "
+            "allow.",
         ),
     ] = None
     memory: Annotated[
@@ -87,11 +90,12 @@ class Work(Places, Computing):
 
     def options(self, scale: Scale) -> Options:
         """Return how to make cells of `scale`: as the flags ask, or else the scale."""
+        here = 0 if self.on_slurm else cores()  # a job has the cores that it is given
         return Options(
             store=self.store,
             data=self.data_dir,
-            device=self.device,
-            threads=self.threads or scale.threads or cores(),
+            device=self.device or ("cuda" if self.on_slurm else "cpu"),
+            threads=self.threads or scale.threads or here,
             precision=asked(scale.precision or self.precision, self.compiled),
             memory=None if self.memory is None else int(self.memory * 2**30),
             takeover=Takeover(self.continue_anyway, self.redo_stale),
@@ -105,9 +109,12 @@ class Work(Places, Computing):
         store, options, began = self.store, self.options(scale), time.monotonic()
         if self.dry_run:
             show_states(store, scale, cells)
+            show_costs(store, scale, cells)
             raise typer.Exit
         if collect:
             return []
+        if self.slurm_cancel:
+            self.end(cells, options)
         if self.redo_stale:
             for part in dict.fromkeys(part for cell in cells for part in (cell.base, cell)):
                 supersede_stale(store, Plan.of(part, scale), scale.evaluations)
@@ -118,36 +125,70 @@ class Work(Places, Computing):
             from benchmark.checkpoints.load import refuse_unsafe_environment
 
             refuse_unsafe_environment("a checkpoint")
+        begin(store, MEGABYTES)
+        if self.on_slurm:
+            self.hand_over(tasks, scale, options)
+            return []
+        from benchmark.engine.device import devices
         from benchmark.jobs.worker import refuse_missing
 
+        options = dataclasses.replace(options, device=",".join(devices(options.device)))
         refuse_missing(tasks, scale, options)
-        begin(store, MEGABYTES)
         workers = self.jobs or default_jobs(options.device, options.threads, len(tasks))
-        workers = min(workers, len(tasks))
+        workers = min(workers * len(options.device.split(",")), len(tasks))
         count = sum(len(task.cells) for task in tasks)
         say(
             f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
             f"{options.threads}; stop at any moment, the same command continues"
         )
         made_of = (cell for task in tasks for cell in task.cells)
-        costs = {cell.key: passes(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
-        with display(workers, len(tasks), costs=costs) as shown:
+        each = {cell.key: stages(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
+        with display(workers, len(tasks), costs=each) as shown:
             failures = sweep(tasks, scale, options, workers, shown)
         made = count - len({failure.key for failure in failures})
         say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")
         return failures
 
 
-def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print which cells are done, missing, stale or running."""
+def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> bool:
+    """Print which cells are done, missing, stale or running, and what Slurm has of them.
+
+    Returns whether any of them is being made, or waits for that on Slurm.
+    """
     rows, totals = [], dict.fromkeys(State, 0)
+    try:
+        jobs = by_cell(store)
+    except UserError as error:
+        jobs = {}
+        say(f"not asked what Slurm has: {error}")
     for cell in cells:
         plan = Plan.of(cell, scale)
         state, records = cell_states(store, plan, scale.evaluations)
         totals[state] += 1
-        rows.append([cell.key, state.value, *(each.value for each in records.values())])
-    show(tabulate(rows, ["cell", "state", *scale.evaluations], "plain", disable_numparse=True))
+        job = () if state is State.DONE else (jobs.get(cell.key, ""),)
+        rows.append([cell.key, state.value, *(each.value for each in records.values()), *job])
+    headers = ["cell", "state", *scale.evaluations, *(["on Slurm"] if jobs else [])]
+    show(tabulate(rows, headers, "plain", disable_numparse=True))
     show(", ".join(f"{count} {state}" for state, count in totals.items() if count))
+    return bool(totals[State.RUNNING]) or any(not said.startswith(FAILED) for said in jobs.values())
+
+
+def show_costs(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
+    """Print what `cells` cost, made from nothing, and what the hours go by."""
+    if not (found := costs(cells, scale)):
+        return
+    reached = rates(store, scale, cells)
+    device, rate = max(reached.items(), key=lambda item: item[1], default=("", NOMINAL))
+    rows = [(c.dataset, c.arch, c.cells, c.operations, c.size) for c in found]
+    totals = (sum(c.cells for c in found), sum(c.operations for c in found), sum(c.size for c in found))
+    shown = [
+        [*names, count, f"{flop / 1e18:.3g}", f"{flop / rate / 3600:.3g}", f"{size / 1e9:.2g}"]
+        for *names, count, flop, size in [*rows, ("all", "", *totals)]
+    ]
+    headers = ["dataset", "network", "cells", "EFLOP", "hours", "disk, GB"]
+    show(tabulate(shown, headers, "pipe", disable_numparse=True))
+    how = f"reached on {device} by a training on record" if device else "a round number, not measured"
+    show(f"made from nothing; operations are counted, hours are at {rate / 1e12:.3g} TFLOP/s, {how}")
 
 
 def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:

@@ -6,6 +6,7 @@ Every file gets its name in one rename once it is on disk, and so does a whole f
 
 import hashlib
 import io
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO, Literal, NamedTuple, Self
+from typing import IO, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.lib import format as npy
@@ -96,7 +97,7 @@ def read_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, sha256: str
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        header = _read_header(file)
+        header = read_header(file)
         if (header.shape, header.fortran_order, header.dtype) != (shape, False, np.dtype(dtype)):
             raise ValueError(f"{header}")
         file.seek(0)
@@ -121,7 +122,7 @@ def mapped_array(path: Path, shape: tuple[int, ...], types: str, right: str) -> 
     """
     try:
         with path.open("rb") as file:
-            header = _read_header(file)
+            header = read_header(file)
         if header.shape != shape or header.dtype.char not in types:
             raise UserError(f"'{path}' has {header}; {right}")
         order: Literal["F", "C"] = "F" if header.fortran_order else "C"
@@ -130,7 +131,7 @@ def mapped_array(path: Path, shape: tuple[int, ...], types: str, right: str) -> 
         raise UserError(f"'{path}' is truncated or damaged ({error}); {right}") from error
 
 
-class _Header(NamedTuple):
+class Header(NamedTuple):
     """Shape, memory order and type of an array, which begins after `length` bytes."""
 
     shape: tuple[int, ...]
@@ -138,11 +139,16 @@ class _Header(NamedTuple):
     dtype: np.dtype[Any]
     length: int
 
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.length + math.prod(self.shape) * self.dtype.itemsize
+
     def __str__(self) -> str:
         return f"{self.dtype} of shape {self.shape}"
 
 
-def _read_header(file: BinaryIO) -> _Header:
+def read_header(file: IO[bytes]) -> Header:
     """The header that begins `file`, which is left at the array.
 
     Raises `ValueError` if there is none, or for Python objects.
@@ -153,4 +159,4 @@ def _read_header(file: BinaryIO) -> _Header:
         raise ValueError("no header of a .npy file") from error
     if dtype.hasobject:
         raise ValueError("Python objects, which are not read")
-    return _Header(shape, fortran_order, dtype, file.tell())
+    return Header(shape, fortran_order, dtype, file.tell())

@@ -85,16 +85,25 @@ def vanishing(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[
 
 
 def adversarial_batch(
-    model: nn.Module, split: Split, start: int, stop: int, attack: LinfAttack, seed: int
+    model: nn.Module,
+    split: Split,
+    start: int,
+    stop: int,
+    attack: LinfAttack,
+    seed: int,
+    only: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """PGD examples and labels of images `start` to `stop`, crafted in evaluation mode.
 
-    The random start of an image is fixed by `seed` and its place in the split.
+    The random start of an image is fixed by `seed` and its place in the split. `only`, bool (B,), tells
+    which of these images are attacked (None: all).
     """
     stop_if_asked()
     x, labels = split.batch(start, stop)
     shape = tuple(x.shape[1:])
     noise = example_starts(seed, start, start + len(x), shape, attack.eps).to(x.device)
+    if only is not None:
+        x, labels, noise = (each[only.to(each.device)] for each in (x, labels, noise))
     noise = noise.contiguous(memory_format=torch.channels_last)
     return linf_pgd(model, x, labels, attack, noise), labels
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 from benchmark.engine import precision
+from benchmark.models.around import Around
 from benchmark.models.preact_resnet import PreActBlock, PreActResNet
 from benchmark.models.resnet import BasicBlock, ResNet
 from benchmark.models.wide_resnet import WideBlock, WideResNet
@@ -54,7 +55,15 @@ class AttackCopy:
             unfolded, norm = _pair(self.network, conv, bn)
             self.network.set_submodule(conv, fuse_conv_bn_eval(unfolded, norm))
             self.network.set_submodule(bn, nn.Identity())
+        numbers = [
+            (module, name, value)
+            for module in self.network.modules()
+            for name, value in module.named_buffers(recurse=False)
+            if value.ndim == 0
+        ]
         self.network.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
+        for module, name, value in numbers:  # of post-hoc methods: 0.99875 is 1 in bf16
+            module.register_buffer(name, value)
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self._shape: torch.Size | None = None
         if compiled:
@@ -154,7 +163,9 @@ def trained(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def foldable(network: nn.Module) -> bool:
-    """Whether `network` is one whose batch normalisation can be folded."""
+    """Whether the batch normalisation of `network`, or of all that a module runs, can be folded."""
+    if isinstance(network, Around):
+        return all(map(foldable, network.children()))
     return isinstance(network, ResNet | WideResNet | PreActResNet)
 
 

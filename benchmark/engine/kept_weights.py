@@ -5,12 +5,13 @@ normalisation: some percent of it. A point between both (Equation 9) follows fro
 that its file says which and holds no tensor. Files of earlier versions hold all and are read alike.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import Tensor
 
-from benchmark.engine.weights import interpolate, load_tensors, weights_sha256
+from benchmark.engine.weights import MODULE, Weights, interpolate, load_tensors, weights_sha256
 from benchmark.records.cells import Cell
 from benchmark.records.store import WEIGHTS, Store
 
@@ -27,19 +28,19 @@ def moved(state: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str,
     }
 
 
-def read_weights(store: Store, cell: Cell) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """The state dict of `cell` and the metadata of its file; None if a file is missing.
+def read_weights(store: Store, cell: Cell) -> tuple[Weights, dict[str, str]] | None:
+    """The weights of `cell`, with the spec of their module, and the metadata of its file.
 
-    Raises `UserError` for a damaged one.
+    None if a file is missing. Raises `UserError` for a damaged one.
     """
     path, start = store.work(cell) / WEIGHTS, store.work(cell.base) / WEIGHTS
     if not path.exists():
         return None
     state, metadata = load_tensors(path)
     if (tuning := metadata.get(TUNING)) is None:
-        return state, metadata
+        return Weights.of(state, json.loads(metadata.get(MODULE, "null"))), metadata
     end = store.work(replace(cell, finetune=tuning)) / FINETUNED
     if not (start.exists() and end.exists()):
         return None
     theta_at, delta = load_tensors(start)[0], load_tensors(end, sealed=True)[0]
-    return interpolate(theta_at, theta_at | delta, float(metadata[ALPHA])), metadata
+    return Weights.of(interpolate(theta_at, theta_at | delta, float(metadata[ALPHA]))), metadata

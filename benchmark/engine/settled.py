@@ -25,6 +25,7 @@ from benchmark.data.images import Dataset, pixels
 from benchmark.engine.folded_copy import cheaper, foldable
 from benchmark.engine.pgd import example_starts, linf_pgd, training_mode
 from benchmark.engine.precision import used
+from benchmark.models.around import Around
 
 FACTOR, MEASURED, CHECKED = 4, 500, 100
 REPAYS = 20_000
@@ -97,9 +98,11 @@ def moved(rough: Tensor, exact: Tensor) -> float:
 def scorer(network: nn.Module, data: Dataset, answers: int) -> Scorer | None:
     """A scorer of `network` for an evaluation of so many `answers`; None where fp32 gives them all.
 
-    Only networks of this suite, which are continuous in their weights, are ever rounded.
+    Only networks of this suite, which are continuous in their weights, are ever rounded, and no
+    module of a post-hoc method, which need not be.
     """
     rounds = used().uses_bf16(data.test.images.device) and foldable(network)
+    rounds = rounds and not isinstance(network, Around)
     return Scorer(network, data) if rounds and answers >= REPAYS else None
 
 

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from benchmark.errors import UserError
 from benchmark.records.files import drop, write_atomically
+from benchmark.records.specs import Spec, spec_hash
 
+MODULE = "module"
+"""Entry of a file's metadata: the spec of its module, as JSON."""
 SEAL = "contents_sha256"
 """Entry of a file's metadata: the hash of its tensors and of the rest of its metadata."""
 
@@ -71,6 +74,17 @@ def _read(path: Path, sealed: bool) -> tuple[dict[str, Tensor], dict[str, str], 
     return tensors, metadata, None
 
 
+def module_of(path: Path) -> Spec | None:
+    """The spec of the module that the metadata of a safetensors file name; None if they name none, and
+    for what is no such file."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            spec: Spec | None = json.loads((file.metadata() or {}).get(MODULE, "null"))
+    except (OSError, safetensors.SafetensorError, ValueError):
+        return None
+    return spec if isinstance(spec, dict) else None
+
+
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     content = weights_sha256(tensors), json.dumps(dict(metadata), sort_keys=True)
     return hashlib.sha256(" ".join(content).encode()).hexdigest()
@@ -114,12 +128,23 @@ def _between(start: Tensor, end: Tensor, alpha: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict, on the CPU, and its hash."""
+    """A state dict, on the CPU, with the spec of the module that it is of (None: the cell's network),
+    and the hash of both, by which models are told apart: two modules may share every tensor."""
 
     state: dict[str, Tensor]
     sha256: str
+    module: Spec | None = None
 
     @classmethod
-    def of(cls, state: dict[str, Tensor]) -> "Weights":
+    def of(cls, state: dict[str, Tensor], module: Spec | None = None) -> "Weights":
         state = {name: tensor.detach().cpu() for name, tensor in state.items()}
-        return cls(state, weights_sha256(state))
+        tensors = weights_sha256(state)
+        if module is None:
+            return cls(state, tensors)
+        both = f"{spec_hash(module)} {tensors}"
+        return cls(state, hashlib.sha256(both.encode()).hexdigest(), module)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the metadata of a file have of the module."""
+        return {} if self.module is None else {MODULE: json.dumps(self.module, sort_keys=True)}

@@ -34,6 +34,7 @@ from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
 from benchmark.records.files import read_if_there, write_atomically
 from benchmark.records.records import (
+    Applied,
     CellName,
     Count,
     EpochLog,
@@ -62,17 +63,19 @@ class Made:
 
     `chunk` is how many images were evaluated at once in choosing them (None: nothing was chosen),
     `seconds` the time of the training (None: since it began), `mean` the mean of the last epochs'
-    weights, if there is one. `between` has the fine-tuning and the alpha that `state` follows from.
+    weights, if there is one. `between` has the fine-tuning and the alpha that `state` follows from,
+    `module` the spec of the module that it is of (`Weights`).
     """
 
     state: Mapping[str, Tensor]
-    details: Training | Finetuning | FromCheckpoint
+    details: Training | Finetuning | FromCheckpoint | Applied
     chunk: int | None = None
     resumed: bool = False
     continued: Sequence[str] = ()
     seconds: float | None = None
     mean: Mapping[str, Tensor] = field(default_factory=dict)
     between: tuple[str, float] | None = None
+    module: Spec | None = None
 
     @classmethod
     def by(
@@ -128,7 +131,7 @@ class Workspace:
         started = datetime.now(UTC)
         self._check_repeatable()
         made = make()
-        weights = Weights.of(dict(made.state))
+        weights = Weights.of(dict(made.state), made.module)
         told = provenance(
             started,
             device=self.device,
@@ -150,7 +153,7 @@ class Workspace:
         if made.mean:
             beside = {"fingerprint": f"{self.fingerprint} {weights.sha256}"}
             save_tensors(self.file(AVERAGE), made.mean, beside)
-        tensors, tags = weights.state, {"making": making.model_dump_json()}
+        tensors, tags = weights.state, {"making": making.model_dump_json(), **weights.tags}
         if made.between is not None:
             tensors, (tags[TUNING], alpha) = {}, made.between
             tags[ALPHA] = repr(alpha)
@@ -195,6 +198,20 @@ class Workspace:
         self.file(FINETUNING).unlink(missing_ok=True)
         return fitted
 
+    def average(self, weights: Weights) -> Weights:
+        """The mean of the last epochs' weights, which the training of `weights` left beside them.
+
+        Raises `UserError` if it did not, here.
+        """
+        path, mark = self.file(AVERAGE), f"{self.fingerprint} {weights.sha256}"
+        state, metadata = load_unfinished(path, sealed=True) or ({}, {})
+        if metadata.get("fingerprint") != mark:
+            raise UserError(
+                f"the mean of the last epochs' weights of {self.cell.key} is not at '{path}'; train it "
+                "here, or leave out what begins there"
+            )
+        return Weights.of(state)
+
     def _tuned(self) -> Fitted | None:
         """What `fit_once` left; the state of that training is done with."""
         if (found := load_unfinished(self.file(FINETUNED), sealed=True)) is None:
@@ -215,10 +232,9 @@ class Workspace:
         path, kept = self.file(WEIGHTS), read_weights(self.store, self.cell)
         if kept is None:
             return None
-        state, metadata = kept
+        weights, metadata = kept
         if metadata.get("fingerprint") != self.fingerprint:
             return None
-        weights = Weights.of(state)
         making = parse_file(Making, metadata["making"], path)
         if making.provenance.weights_sha256 != weights.sha256:
             raise UserError(f"the tensors in '{path}' are not those it was written with; delete it")

@@ -8,6 +8,7 @@ import re
 
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import unknown
+from benchmark.evaluation.adaptive import AdaptiveAutoAttack, AdaptivePgd
 from benchmark.evaluation.autoattack import Apgd, AutoAttack
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.corruptions import GeneratedCorruptions, OfficialCorruptions
@@ -31,6 +32,8 @@ EVALUATIONS: dict[str, Evaluation] = {
     "pgd10-official-code": Pgd10OfficialCode(),
     "apgd": Apgd(),
     "autoattack": AutoAttack(),
+    "pgd10x3-adaptive": AdaptivePgd(),
+    "autoattack-adaptive": AdaptiveAutoAttack(),
 }
 """`severity-1` is what the released code evaluates on Tiny-ImageNet-C (Immortalise/RiFT, utils.py and
 dataloader.py, `level=1`), although the paper's numbers look like all five."""

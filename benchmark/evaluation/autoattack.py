@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,15 @@ _DLR_CLASSES = 4
 CLEAN = "clean"
 
 
+class AttackStep(NamedTuple):
+    """One attack in a series, under the `name` of its bits; `source` is 0 for the model itself, or the
+    place of what examples are crafted on among `benchmark.engine.adaptive.Attacked.sources`."""
+
+    name: str
+    attack: str
+    source: int = 0
+
+
 @dataclass(frozen=True)
 class SurvivedAttacks(Evaluation):
     """Share of images that are right and stay right under each of `attacks`, names of `PARAMETERS`.
@@ -99,8 +108,13 @@ class SurvivedAttacks(Evaluation):
             raise ValueError(f"not attacks of {', '.join(PARAMETERS)} on chunks of images: {self}")
 
     @property
+    def steps(self) -> tuple[AttackStep, ...]:
+        """The attacks in order, each on what survives those before."""
+        return tuple(AttackStep(attack, attack) for attack in self.attacks)
+
+    @property
     def arrays(self) -> tuple[str, ...]:
-        return (CLEAN, *self.attacks)
+        return (CLEAN, *(step.name for step in self.steps))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -155,12 +169,14 @@ class SurvivedAttacks(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
+        from benchmark.engine.adaptive import Attacked
         from benchmark.engine.counting import LOST
         from benchmark.evaluation.standard_attacks import attack_survivors, judge_clean
 
         judged, eps, parameters = data.judged, data.info.threat.eps, self.parameters(data.info)
-        starts = range(0, len(judged), self.chunk)
-        bits: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in (CLEAN, *self.attacks)}
+        starts, steps = range(0, len(judged), self.chunk), self.steps
+        sources = Attacked.of(model).sources
+        bits: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in self.arrays}
         answers: dict[str, list[NDArray[np.int8]]] = {CLEAN: [], "attacked": []}
         zero, illegal = Counter[str](), Counter[str]()
         for place, start in enumerate(starts):
@@ -171,35 +187,33 @@ class SurvivedAttacks(Evaluation):
             survivors = clean > 0
             bits[CLEAN].append(survivors)
             zero.update({name: int(kept[name]) for name in VANISHING})
-            for done, attack in enumerate(self.attacks, start=1):
-                seed = attack_seed(base, attack, start)
-                work = partial(
-                    attack_survivors, model, x, labels, survivors, attack, parameters[attack], eps, seed
-                )
-                kept = _journaled(journal, f"{attack}-{chunk}", work)
+            for done, (name, attack, source) in enumerate(steps, start=1):
+                how = attack, parameters[attack], eps, attack_seed(base, name, start)
+                work = partial(attack_survivors, model, x, labels, survivors, *how, sources[source])
+                kept = _journaled(journal, f"{name}-{chunk}", work)
                 survivors = kept["survivors"]
                 # Chunks of earlier versions do not say it.
                 attacked = np.where(kept.get("lost", False), LOST, attacked)
-                bits[attack].append(survivors)
-                illegal[attack] += int(kept["illegal"])
+                bits[name].append(survivors)
+                illegal[name] += int(kept["illegal"])
                 progress(
                     self.type_name,
-                    place * len(self.attacks) + done,
-                    len(starts) * len(self.attacks),
-                    f"{attack}, {survivors.sum()} of {len(x)} survive",
+                    place * len(steps) + done,
+                    len(starts) * len(steps),
+                    f"{name}, {survivors.sum()} of {len(x)} survive",
                 )
             answers[CLEAN].append(clean)
             answers["attacked"].append(attacked)
         whole = {name: np.concatenate(chunks) for name, chunks in bits.items()}
         parts = self.recount(whole)
-        value = parts[self.attacks[-1]]
+        value = parts[steps[-1].name]
         parts |= vanished(zero, len(judged))
         parts |= not_finite(np.concatenate(chunks) for chunks in answers.values())
         return Outcome(value, parts, whole, remarks=self._remarks(data.info, illegal))
 
     def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
         """Whether an image survives the last attack, and so all of them; 0 or 1."""
-        return bits[self.attacks[-1]].astype(np.float64)
+        return bits[self.steps[-1].name].astype(np.float64)
 
     def _remarks(self, info: DatasetInfo, illegal: Counter[str]) -> tuple[str, ...]:
         remarks = [f"attacks of pyautoattack {installed('pyautoattack')}"]

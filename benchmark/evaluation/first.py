@@ -50,6 +50,10 @@ class First(Evaluation):
         return self.whole.family
 
     @property
+    def adaptive(self) -> bool:
+        return self.whole.adaptive
+
+    @property
     def strength(self) -> int:
         return self.whole.strength
 

@@ -71,6 +71,11 @@ class Evaluation(Protocol):
         return None
 
     @property
+    def adaptive(self) -> bool:
+        """Whether `run` takes an `Attacked`, which knows what else examples are crafted on."""
+        return False
+
+    @property
     def strength(self) -> int:
         """How strong an attack is among families; a stronger one breaks at least as many images."""
         return 0

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import nn
 
 from benchmark.data.images import Dataset
+from benchmark.engine.adaptive import Attacked
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
 from benchmark.engine.provenance import done_elsewhere, journaled, provenance
@@ -37,6 +38,7 @@ class Evaluating:
     """What all evaluations of one model share.
 
     `sources` and `remarks` are added to those of every record, and so is what `sanity` finds.
+    `attacked` is what an adaptive attack sees of the model (None: the model alone).
     """
 
     subject: Subject
@@ -47,6 +49,7 @@ class Evaluating:
     progress: Progress
     sources: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    attacked: Attacked | None = None
 
     def record(self, name: str) -> Record:
         """Run evaluation `name` and write its record; returns the first that was written."""
@@ -116,8 +119,9 @@ class Evaluating:
 
     def outcome(self, name: str, journal: Journal) -> Outcome:
         """What evaluation `name` finds."""
-        run = evaluation(name).run
-        return run(self.model, self.data, self.subject.cell.base, journal, self.progress)
+        each = evaluation(name)
+        model = self.attacked if each.adaptive and self.attacked else self.model
+        return each.run(model, self.data, self.subject.cell.base, journal, self.progress)
 
     def taken_over(self, name: str, spec: Spec, data: str, precision: str) -> Outcome | None:
         """The outcome of the same evaluation by another cell of the base model that has these weights.

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
+from benchmark.evaluation.adaptive import MODULE, masked
 from benchmark.evaluation.first import FIRST
 from benchmark.evaluation.protocol import NOT_FINITE, Evaluation
 from benchmark.records.records import VANISHING, WARNING, ZERO_GRADIENTS, ZERO_LOSSES, Count, Record
 
 MASKED_SHARE = 0.01
 """Share of images with a zero gradient or loss above which one is warned."""
+
+MASKED_POINTS = 0.002
+"""Accuracy that a module's own gradient may mask before one is warned."""
 
 Bits = Mapping[str, NDArray[np.bool_]]
 
@@ -64,6 +68,8 @@ def warnings(
                 weaker, stronger = sorted(pair, key=lambda each: each[0].strength)
                 found.append(_above_weaker(stronger, weaker))
         found.append(_below_chance(title, survivors(attack, bits), classes))
+        if MODULE in bits:
+            found.append(_masked(masked(bits)))
         found += [_masking(parts.get(ZERO_GRADIENTS)), _flat(parts.get(ZERO_LOSSES))]
     return list(dict.fromkeys(WARNING + text for text in found if text is not None))
 
@@ -113,6 +119,19 @@ def _masking(zero: Count | None) -> str | None:
     return (
         f"the gradient of the loss is exactly zero at {zero.k} of {zero.n} images (masking): attacks "
         "that follow gradients see nothing there, so that robustness may be overstated"
+    )
+
+
+def _masked(differences: NDArray[np.int8]) -> str | None:
+    """Of `masked`, with the lower end of the normal 95 % interval of its mean over images."""
+    mean = float(differences.mean())
+    low = mean - 1.96 * float(differences.std()) / len(differences) ** 0.5
+    if low <= MASKED_POINTS:
+        return None
+    return (
+        f"the module's own gradient masks {100 * mean:.1f} points of accuracy (at least "
+        f"{100 * low:.1f}): images survive it, fall to the stand-in or to the base's examples, beyond "
+        "what further starts find; only the adaptive number tells its robustness"
     )
 
 

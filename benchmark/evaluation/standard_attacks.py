@@ -47,18 +47,20 @@ def attack_survivors(
     parameters: Mapping[str, Any],
     eps: float,
     seed: int,
+    source: nn.Module | None = None,
 ) -> dict[str, NDArray[Any]]:
     """`survivors` (B,) among x (B, C, H, W) after `attack`, how many examples were `illegal`, and which
     images (B,) were `lost`: the answer to their example is not finite.
 
-    The survivors are one batch. An example that is outside the ball of radius `eps` or [0,1] breaks
-    nothing, and neither does one that the model gets right when it is asked again.
+    The survivors are one batch, and examples are crafted on `source` (None: the model). One that is
+    outside the ball of radius `eps` or [0,1] breaks nothing, and neither does one that the model gets
+    right when it is asked again.
     """
     after, lost, illegal = survivors.copy(), np.zeros_like(survivors), 0
     if survivors.any():
         alive = torch.from_numpy(survivors).to(x.device)
         x, labels = x[alive].contiguous(), labels[alive]
-        x_adv = adversarial_examples(model, x, labels, attack, parameters, eps, seed)
+        x_adv = adversarial_examples(source or model, x, labels, attack, parameters, eps, seed)
         legal = is_legal(x_adv, x, eps)
         asked = answers(model, x_adv, labels)
         after[survivors] = (~legal | (asked == RIGHT)).cpu().numpy()

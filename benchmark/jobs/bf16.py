@@ -20,9 +20,9 @@ from benchmark.engine.provenance import device_name, provenance
 from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
-from benchmark.jobs.checkpoint import ModelFile, load_model_file, on_device
-from benchmark.models import arch, build
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.jobs.checkpoint import ModelFile, load_model_file, network_of, on_device
+from benchmark.models import arch
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import hashed
@@ -68,8 +68,11 @@ class Comparison:
     def loaded(self) -> tuple[nn.Module, Weights]:
         if (kept := read_weights(self.store, self.cell)) is None:
             model, loaded = load_model_file(self.file)
-            return on_device(model, loaded.state, self.device)
-        return on_device(build(self.file.arch.name, self.file.info), kept[0], self.device)
+            weights = Weights.of(loaded.state, loaded.module)
+        else:
+            weights = kept[0]
+            model = network_of(self.file, weights.module)
+        return on_device(model, weights, self.device), weights
 
     @cached_property
     def spec(self) -> Spec:

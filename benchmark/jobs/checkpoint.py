@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.load import Loaded, load_checkpoint
@@ -15,16 +15,17 @@ from benchmark.checkpoints.registry import expected_sha256, verified_file
 from benchmark.checkpoints.robustbench import ZooArch, load_zoo_checkpoint, zoo_model
 from benchmark.data import load
 from benchmark.data.info import DatasetInfo
-from benchmark.engine.weights import Weights
+from benchmark.engine.weights import Weights, module_of
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import Arch, build
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.elsewhere import CheckpointPlan
+from benchmark.posthoc import of_spec
 from benchmark.progress import Progress
 from benchmark.records.cells import BASE, OWN, PART, Cell
 from benchmark.records.records import Record
-from benchmark.records.specs import spec_hash
+from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import Store
 
 EPS_DIGITS = 1e-6
@@ -105,7 +106,8 @@ def evaluate_model_file(
     """
     model, loaded = load_model_file(file)
     notes = (*file.remarks, *loaded.notes)
-    model, weights = on_device(model, loaded.state, device)
+    weights = Weights.of(loaded.state, loaded.module)
+    model = on_device(model, weights, device)
     cell = file.cell(file.name or f"{file.file_name}-{weights.sha256[:8]}")
     plan = CheckpointPlan(cell, file.info, file.arch, weights.sha256)
     missing = [wanted for wanted in evaluations if not _on_file(store, plan, wanted)]
@@ -141,22 +143,34 @@ def registered_model(found: CheckpointEntry, directory: Path) -> ModelFile:
 
 def load_model_file(file: ModelFile) -> tuple[nn.Module, Loaded]:
     """Its network, not yet with the weights, and these. Raises `UserError` where they do not fit."""
+    module = None
     if isinstance(file.arch, ZooArch):
         model = zoo_model(file.arch)
         load = partial(load_zoo_checkpoint, file.weights, file.arch, model)
     else:
-        model = build(file.arch.name, file.info)
+        module = module_of(file.weights)
+        model = network_of(file, module)
         load = partial(load_checkpoint, file.weights, model)
-    return model, load(drop=file.drop, entry=file.entry, prefix=file.prefix, sha256=file.sha256)
+    loaded = load(drop=file.drop, entry=file.entry, prefix=file.prefix, sha256=file.sha256)
+    return model, replace(loaded, module=module)
 
 
-def on_device(
-    model: nn.Module, state: dict[str, Tensor], device: torch.device
-) -> tuple[nn.Module, Weights]:
-    """The network with the weights `state`, ready to be evaluated, and these weights."""
-    model.load_state_dict(state)
-    model = model.to(device).to(memory_format=torch.channels_last).eval()
-    return model, Weights.of(state)
+def network_of(file: ModelFile, module: Spec | None) -> nn.Module:
+    """A network of the architecture of `file`, or the module with the spec `module` around it.
+
+    Raises `UserError` for a module that this suite cannot make.
+    """
+    model = build(file.arch.name, file.info)
+    if module is None:
+        return model
+    method = of_spec(module, str(file.weights))
+    return method.build(model, build(file.arch.name, file.info) if method.partner else None)
+
+
+def on_device(model: nn.Module, weights: Weights, device: torch.device) -> nn.Module:
+    """`model` with `weights`, ready to be evaluated."""
+    model.load_state_dict(weights.state)
+    return model.to(device).to(memory_format=torch.channels_last).eval()
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:

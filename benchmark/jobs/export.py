@@ -16,9 +16,9 @@ from benchmark.checkpoints.networks import normalization_of
 from benchmark.checkpoints.registry import registry, registry_file
 from benchmark.data import dataset_info
 from benchmark.engine.kept_weights import read_weights
-from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import arch
+from benchmark.records.applied import Applied
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
 from benchmark.records.store import MAKING, WEIGHTS, Store
@@ -57,12 +57,14 @@ def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | N
     path, kept = store.work(cell) / WEIGHTS, read_weights(store, cell)
     if kept is None:
         raise UserError(f"the weights of {cell.key} are not at '{path}'; `run {cell.key}` makes them")
-    state, metadata = kept
-    if weights_sha256(state) != making.provenance.weights_sha256:
+    weights, metadata = kept
+    if weights.sha256 != making.provenance.weights_sha256:
         raise UserError(f"the tensors in '{path}' are not those of the making of {cell.key}; delete it")
     origin = _origin(cell, store)
     chosen = licence or (origin.licence if origin else "MIT")
-    content = packed(state, _metadata(making, records, chosen, metadata.get("fingerprint")))
+    content = packed(
+        weights.state, _metadata(making, records, chosen, metadata.get("fingerprint")) | weights.tags
+    )
     entry = _entry(making, records, origin, content, source, name, chosen)
     return Exported(content, entry, model_card(entry, making, records, store))
 
@@ -201,6 +203,9 @@ def _what(making: Making, origin: Checkpoint | None) -> str:
     if isinstance(details, Finetuning):
         modules = ", ".join(details.modules) or "no module"
         return f"{network}: {start}, then {cell.finetune} ({modules}, alpha {details.alpha:g})."
+    if isinstance(details, Applied):
+        values = "".join(f", {name} {value:g}" for name, value in details.numbers.items())
+        return f"{network}: {start}, then {cell.finetune}{values}."
     if isinstance(details, Training):
         return f"{network}: {trained}, epoch {details.best_epoch} of {len(details.epochs)}."
     return f"{network}: {start} as it was read ({details.what.rstrip('.')})."

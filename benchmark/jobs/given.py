@@ -2,6 +2,7 @@
 
 import copy
 import re
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.algorithm.finetune import CleanTraining
-from benchmark.algorithm.protocols import Finetune, finetune
 from benchmark.algorithm.selection import NamedModules, NoModule
+from benchmark.algorithm.tunings import Finetune, finetune
 from benchmark.data.given import Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
 from benchmark.data.info import Augmentation, DatasetInfo, LinfAttack
@@ -29,11 +30,12 @@ from benchmark.jobs.soundness import refuse_model, refuse_modules, usable
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
-from benchmark.progress import Progress
+from benchmark.progress import Progress, silent
 from benchmark.records.cells import BASE, OWN, Cell, base_name
 from benchmark.records.files import at_home, write_atomically
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import Store
+from benchmark.text import line
 
 UNCHANGED = Augmentation(pad=0, mode="zero", flip=False)
 FEWEST = 10
@@ -64,17 +66,27 @@ class GivenBase(BasePlan):
 
 @dataclass(frozen=True)
 class GivenRun(Run):
-    """A run whose network is `model`, of which every step takes a copy."""
+    """A run whose network is `model`, of which every step takes a copy; `clean` is a mix's second."""
 
     model: nn.Module | None = None
+    clean: nn.Module | None = None
 
-    def network(self, weights: Weights) -> nn.Module:
+    def bare(self) -> nn.Module:
         assert self.model is not None
-        model = copy.deepcopy(self.model).to(memory_format=torch.channels_last)
-        model.load_state_dict(weights.state)
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
-        return model.eval()
+        return _copied(self.model)
+
+    def bare_second(self) -> nn.Module:
+        assert self.clean is not None
+        return _copied(self.clean)
+
+    @property
+    def partner(self) -> Weights | None:
+        return None if self.clean is None else Weights.of(dict(self.clean.state_dict()))
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    return copied.requires_grad_(True).eval()
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,7 @@ class Question:
     """What the steps of RiFT are asked of: a model, its images, and how.
 
     `selection` None: one set of images is all there is. `measures`: criticality may be asked for.
+    `clean` is the second network of a mix.
     """
 
     model: nn.Module
@@ -96,6 +109,7 @@ class Question:
     seed: int | Cell = 0
     device: torch.device | str | None = None
     measures: bool = True
+    clean: nn.Module | None = None
 
     def __post_init__(self) -> None:
         refuse_model(self.model)
@@ -149,7 +163,7 @@ class Question:
             base,
             self.info,
             Arch(self.cell.arch, OWN, (), 0),
-            CleanTraining(),  # nothing is trained adversarially
+            METHODS["pgd-at"],  # for what goes on with adversarial training
             FINETUNE_RECIPE,
             weights_sha256=self.weights.sha256,
             data_sha256=tuple(split.sha256() for split in self.splits),
@@ -157,7 +171,11 @@ class Question:
         own = self.recipe or {}
         whole, changes = (own, {}) if isinstance(own, Recipe) else (FINETUNE_RECIPE, own)
         recipe = shortened(whole, changes, "recipe")
-        return Plan(self.cell, given, self._chosen, recipe, self._settings)
+        plan = Plan(self.cell, given, self._chosen, recipe, self._settings)
+        if self.clean is None:
+            return plan
+        sha256 = Weights.of(dict(self.clean.state_dict())).sha256
+        return replace(plan, partner=replace(given, weights_sha256=sha256))
 
     @cached_property
     def _chosen(self) -> Finetune:
@@ -225,4 +243,18 @@ class Question:
             progress("general path", 1, 1, f"{kind} is no network of this suite: exact, slower")
         data = Dataset(self.info, train, selection)
         model = copy.deepcopy(self.model).to(self.place)
-        return GivenRun(self.plan, data, store, progress, model=model)
+        clean = None if self.clean is None else copy.deepcopy(self.clean).to(self.place)
+        return GivenRun(self.plan, data, store, progress, model=model, clean=clean)
+
+
+def shown(progress: bool | Progress) -> Progress:
+    """What takes progress: a function of the caller's, a line on standard error, or nothing."""
+    if not isinstance(progress, bool):
+        return progress
+    return _line if progress else silent
+
+
+def _line(stage: str, done: int, total: int, note: str = "") -> None:
+    end = "\n" if done >= total else ""
+    told = line(f"{stage} {done}/{total} {note}")
+    sys.stderr.write("\r" + told[:99].ljust(99) + end)

@@ -1,6 +1,7 @@
 """Many cells: independent base models in parallel processes, each under its lock.
 
-Workers are spawned processes that take one task after another; a task whose lock another command holds
+`Options.device` may name several devices, between them commas; workers have them in turn. Workers
+are spawned processes that take one task after another; a task whose lock another command holds
 is put off and waited for at the end, and by then is usually done. A failing cell is noted and the
 others go on. A worker that dies (out of memory, say) fails its task only. Workers end when their parent
 does.
@@ -12,7 +13,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ def sweep(
         return _Pool(scale, options, min(jobs, len(tasks)), display).run(tasks)
     from benchmark.jobs.worker import Worker
 
-    worker = Worker(scale, options, lambda *event: display.update(0, *event))
+    own = replace(options, device=options.device.split(",")[0])
+    worker = Worker(scale, own, lambda *event: display.update(0, *event))
     failures: list[Failure] = []
     waiting = [(task, False) for task in tasks]
     while waiting:
@@ -81,6 +83,7 @@ def _die_with_parent() -> None:
 class _Process:
     process: "BaseProcess"
     connection: Connection
+    device: str
     task: Task | None = None
 
 
@@ -96,7 +99,7 @@ class _Pool:
     def run(self, tasks: Sequence[Task]) -> list[Failure]:
         self.waiting = [(task, False) for task in tasks]
         try:
-            self.workers = [self._spawn() for _ in range(self.jobs)]
+            self.workers = [self._spawn(index) for index in range(self.jobs)]
             for worker in self.workers:
                 self._assign(worker)
             while any(worker.task for worker in self.workers):
@@ -111,13 +114,15 @@ class _Pool:
                 worker.process.join()
         return self.failures
 
-    def _spawn(self) -> _Process:
+    def _spawn(self, index: int) -> _Process:
+        devices = self.options.device.split(",")
+        own = replace(self.options, device=devices[index % len(devices)])
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self.scale, self.options), daemon=True)
+        process = context.Process(target=serve, args=(theirs, self.scale, own), daemon=True)
         process.start()
         theirs.close()
-        return _Process(process, ours)
+        return _Process(process, ours, own.device)
 
     def _assign(self, worker: _Process) -> None:
         worker.task = None
@@ -135,7 +140,7 @@ class _Pool:
             worker.process.join()
             reason = f"its process died (exit code {worker.process.exitcode}; out of memory?)"
             self.failures += [Failure(cell.key, reason, False) for cell in task.cells]
-            self.workers[index] = self._spawn()
+            self.workers[index] = self._spawn(index)
             self._assign(self.workers[index])
             return
         if kind == "progress":

@@ -100,8 +100,8 @@ def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
 
 
 def default_jobs(device: str, threads: int, tasks: int) -> int:
-    """Return as many processes as cores and free memory allow; one on an accelerator."""
-    if device != "cpu":
+    """Return as many processes for a device as cores and free memory allow; one on an accelerator."""
+    if not device.startswith("cpu"):
         return 1
     memory = int(psutil.virtual_memory().available // MEMORY_PER_JOB)
     return max(1, min(cores() // threads, memory, tasks))

@@ -48,7 +48,11 @@ class Worker:
                 self._lock(held, task.base, block)
             except UserError as error:
                 return [failure(cell.key, error) for cell in task.cells]
-            return [failed for cell in task.cells if (failed := self._make(cell))]
+            return self.make(task)
+
+    def make(self, task: Task) -> list[Failure]:
+        """Make the cells of `task`, which nobody else works on; returns what failed."""
+        return [failed for cell in task.cells if (failed := self._make(cell))]
 
     def _lock(self, held: ExitStack, base: Cell, block: bool) -> None:
         while True:
@@ -83,11 +87,10 @@ class Worker:
 
 
 def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> None:
-    """Raise `UserError` for what workers would not find: a device, a checkpoint, images.
+    """Raise `UserError` for what workers would not find: a checkpoint, images.
 
     Of the evaluations only those count that a cell has no record of yet.
     """
-    torch_device(options.device)
     data = cache(lambda name: load(name, options.data))
     needed: dict[tuple[str, str], Run] = {}
     for task in tasks:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
 from benchmark.models.resnet import WINDOW
-from benchmark.models.segments import Segment, blocks_of, window_means
+from benchmark.models.segments import Place, Segment, blocks_of, window_means
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
@@ -25,17 +25,19 @@ class PreActBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
+        self.before1 = Place(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.before2 = Place(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.shortcut = None
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        active = F.relu(self.bn1(x), inplace=True)
+        active = F.relu(self.before1(self.bn1(x)), inplace=True)
         beside = x if self.shortcut is None else self.shortcut(active)
-        inner = F.relu(self.bn2(self.conv1(active)), inplace=True)
+        inner = F.relu(self.before2(self.bn2(self.conv1(active))), inplace=True)
         out: Tensor = self.conv2(inner)
         return out.add_(beside)
 
@@ -61,6 +63,7 @@ class PreActResNet(nn.Module):
             inputs, side = outputs, -(-side // strides[0])
         self.stages = [f"layer{stage + 1}" for stage in range(len(blocks))]
         self.bn = nn.BatchNorm2d(inputs)
+        self.before = Place(inputs)
         self.linear = nn.Linear(inputs * max(side // WINDOW, 1) ** 2, info.classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,13 +76,13 @@ class PreActResNet(nn.Module):
         """Stem, every block and head with its batch normalisation, input first."""
         blocks = blocks_of(self, self.stages)
         stem = Segment(("normalize", "conv1"), self._stem)
-        return [stem, *blocks, Segment(("bn", "linear"), self._head)]
+        return [stem, *blocks, Segment(("bn", "before", "linear"), self._head)]
 
     def _stem(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv1(self.normalize(x))
         return out
 
     def _head(self, out: Tensor) -> Tensor:
-        out = F.relu(self.bn(out), inplace=True)
+        out = F.relu(self.before(self.bn(out)), inplace=True)
         logits: Tensor = self.linear(window_means(out, WINDOW))
         return logits

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
-from benchmark.models.segments import Segment, blocks_of, window_means
+from benchmark.models.segments import Place, Segment, blocks_of, window_means
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
@@ -34,6 +34,7 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
+        self.before1 = Place(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Sequential()
@@ -41,12 +42,13 @@ class BasicBlock(nn.Module):
             self.shortcut = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
+        self.before2 = Place(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.before1(self.bn1(self.conv1(x))), inplace=True)
         out = self.bn2(self.conv2(out))
         out += self.shortcut(x)
-        return F.relu(out, inplace=True)
+        return F.relu(self.before2(out), inplace=True)
 
 
 class ResNet(nn.Module):
@@ -61,6 +63,7 @@ class ResNet(nn.Module):
         self.normalize = Normalize(info.mean, info.std)
         self.conv1 = nn.Conv2d(info.channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.before = Place(width)
         inputs, side = width, info.side
         for stage, count in enumerate(blocks):
             outputs, layers = width * 2**stage, []
@@ -83,11 +86,11 @@ class ResNet(nn.Module):
         """Stem, every residual block and head, input first."""
         names = [f"layer{stage + 1}" for stage in range(self.stages)]
         blocks = blocks_of(self, names)
-        stem = Segment(("normalize", "conv1", "bn1"), self._stem)
+        stem = Segment(("normalize", "conv1", "bn1", "before"), self._stem)
         return [stem, *blocks, Segment(("linear",), self._head)]
 
     def _stem(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn1(self.conv1(self.normalize(x))), inplace=True)
+        return F.relu(self.before(self.bn1(self.conv1(self.normalize(x)))), inplace=True)
 
     def _head(self, out: Tensor) -> Tensor:
         logits: Tensor = self.linear(window_means(out, WINDOW))

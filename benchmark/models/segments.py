@@ -10,6 +10,18 @@ Network = Callable[[Tensor], Tensor]
 """What gives logits (B, K) for images or activations (B, ...): a module or a part of one."""
 
 
+class Place(nn.Identity):
+    """Where a post-hoc method may put an operator on activations of `channels` channels along `axis`.
+
+    It hands on what it is given, and has no tensors. Networks name theirs: before every activation and,
+    in a Wide ResNet, after every residual sum (MeanSparse, arXiv 2406.05927, and its released code).
+    """
+
+    def __init__(self, channels: int, axis: int = 1) -> None:
+        super().__init__()
+        self.channels, self.axis = channels, axis
+
+
 class Segment(NamedTuple):
     """Some of a network's submodules, by name, and what they make of their input (B, ...).
 

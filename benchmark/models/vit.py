@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
+from benchmark.models.segments import Place
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
@@ -63,10 +64,11 @@ class Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, 4 * width)
+        self.before = Place(4 * width, axis=2)
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.before(self.fc1(x))))
         return out
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models.normalize import Normalize
-from benchmark.models.segments import Segment, blocks_of, window_means
+from benchmark.models.segments import Place, Segment, blocks_of, window_means
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
@@ -30,18 +30,22 @@ class WideBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
+        self.before1 = Place(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.before2 = Place(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.convShortcut = (
             None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
         )
+        self.after = Place(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        active = F.relu(self.bn1(x), inplace=True)
+        active = F.relu(self.before1(self.bn1(x)), inplace=True)
         shortcut = x if self.convShortcut is None else self.convShortcut(active)
-        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active)), inplace=True))
-        return out.add_(shortcut)
+        inner = F.relu(self.before2(self.bn2(self.conv1(active))), inplace=True)
+        out: Tensor = self.after(self.conv2(inner).add_(shortcut))
+        return out
 
 
 class NetworkBlock(nn.Module):
@@ -74,6 +78,7 @@ class WideResNet(nn.Module):
         self.block2 = NetworkBlock(blocks[1], first, second, 2)
         self.block3 = NetworkBlock(blocks[2], second, third, 2)
         self.bn1 = nn.BatchNorm2d(third)
+        self.before = Place(third)
         side = math.ceil(math.ceil(info.side / 2) / 2)
         self.fc = nn.Linear(third * max(side // WINDOW, 1) ** 2, info.classes)
         for module in self.modules():
@@ -89,13 +94,13 @@ class WideResNet(nn.Module):
         """Stem, every block and head with its batch normalisation, input first."""
         blocks = blocks_of(self, ("block1.layer", "block2.layer", "block3.layer"))
         stem = Segment(("normalize", "conv1"), self._stem)
-        return [stem, *blocks, Segment(("bn1", "fc"), self._head)]
+        return [stem, *blocks, Segment(("bn1", "before", "fc"), self._head)]
 
     def _stem(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv1(self.normalize(x))
         return out
 
     def _head(self, out: Tensor) -> Tensor:
-        out = F.relu(self.bn1(out), inplace=True)
+        out = F.relu(self.before(self.bn1(out)), inplace=True)
         logits: Tensor = self.fc(window_means(out, WINDOW))
         return logits

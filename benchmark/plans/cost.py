@@ -1,48 +1,142 @@
-"""What a cell costs, in passes of an image through its network: for telling how long work will take.
+"""What cells cost, before they are made: operations counted from the networks, hours, and disk.
 
-An estimate that only has to be right in proportion: displays turn it into time by what was measured so
-far. A pass is forward and backward; forward alone is a third of one.
+Training is counted in a step of it, evaluations and choices by the passes that they make. Left out, as
+small or not known before: criticality after its first gradients, alphas after the second, AutoAttack.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from benchmark.engine.method import OwnTuning
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.first import first_images
 from benchmark.plans.plan import Plan
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
 
-TRAINING, CRITICALITY, FINETUNING, ALPHA = (
-    "adversarial training",
-    "criticality",
-    "fine-tuning",
-    "interpolation",
-)
-"""How stages are called where work reports them; others are evaluations, by their names."""
-_IMAGES = {"digits": (1297, 500), "tiny-imagenet": (100_000, 10_000)}
-_CIFAR = (50_000, 10_000)  # of training and of test
-_FORWARD = 1 / 3
-_MODULES = 20  # about as many as a ResNet18 has
-_POINTS = 5  # of the path, of which robust accuracy is measured
-_BY_KIND = {"clean": _FORWARD, "corruptions": 75 * _FORWARD}
-_BY_STRENGTH = {1: 30, 2: 200, 3: 1000}  # PGD-10 three times, APGD, AutoAttack
+IMAGES = {
+    "digits": (1_297, 500),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "tiny-imagenet": (100_000, 10_000),
+}
+"""Training and test images; other datasets are not estimated."""
+CLEAN = 3
+"""Passes of an image in a step of clean training: one forward, and backward to images and weights."""
+NOMINAL = 100e12
+"""Operations a second to tell hours by where no training is on record: a round number, of no device."""
 
 
-def passes(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
-    """Passes of each stage in the order of work: of a base model its training, else what follows it."""
-    train, test = _IMAGES.get(plan.cell.dataset, _CIFAR)
-    steps, recipe, stages = plan.base.info.threat.steps, plan.base.recipe, dict[str, float]()
+@dataclass
+class ModelCost:
+    """Cells, operations and bytes of all that is of one dataset and network."""
+
+    dataset: str
+    arch: str
+    cells: int = 0
+    operations: float = 0.0
+    size: int = 0
+
+
+def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
+    """What it costs to make `cells` from nothing, by dataset and network."""
+    from benchmark.engine.flops import of_image
+
+    found: dict[tuple[str, str], ModelCost] = {}
+    shared: set[tuple[Cell, str]] = set()
+    for cell in dict.fromkeys(part for named in cells for part in (named.base, named)):
+        if cell.dataset not in IMAGES:
+            continue
+        plan = Plan.of(cell, scale)
+        way, weights = of_image(cell.arch, plan.base.info)
+        cost = found.setdefault((cell.dataset, cell.arch), ModelCost(cell.dataset, cell.arch))
+        cost.cells += cell in cells
+        cost.operations += way * _evaluations(plan, scale.evaluations)
+        cost.size += 4 * weights * 2  # its weights, and the average or the fine-tuned ones
+        if plan.finetune is None:
+            cost.operations += way * training(plan)
+            continue
+        tuning = cell.base, plan.finetune.tuning
+        measured = cell.base, plan.criticality.stage
+        if plan.finetune.selector.needs_criticality and measured not in shared:
+            cost.operations += way * _criticality(plan)
+        cost.operations += way * _tuning(plan) * (tuning not in shared)
+        shared |= {tuning, measured}
+    return list(found.values())
+
+
+def training(plan: Plan) -> float:
+    """Passes of adversarial training and of the choice of its epoch."""
+    from benchmark.engine.flops import passes
+
+    if plan.base.checkpoint is not None:
+        return 0.0
+    recipe, info = plan.base.recipe, plan.base.info
+    images, judged = IMAGES[info.name]
+    method: Any = plan.base.method
+    step = passes(method, recipe.training_attack(info.threat), info)
+    choosing = min(recipe.select_last, recipe.epochs) * (recipe.select_images or judged)
+    return recipe.epochs * images * step + choosing * _attack(info.threat.steps)
+
+
+def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
+    """Passes of each stage of a cell, in the order of work, by the names that report their progress."""
+    if plan.cell.dataset not in IMAGES:
+        return {}
+    found = {}
     if plan.finetune is None:
-        judged = min(recipe.select_last, recipe.epochs) * min(recipe.select_images or test, test)
-        if plan.base.checkpoint is None:
-            stages[TRAINING] = recipe.epochs * train * (recipe.attack_steps + 1) + judged * steps
+        found["adversarial training"] = training(plan)
     else:
-        images = min(plan.criticality.images or train, train)
         if plan.finetune.selector.needs_criticality:
-            stages[CRITICALITY] = images * (steps + _MODULES * plan.criticality.steps)
-        stages[FINETUNING] = plan.recipe.epochs * (train + test * _FORWARD)
-        if plan.finetune.interpolation is not None:
-            stages[ALPHA] = _POINTS * test * steps
-    for name in evaluations:
-        known = evaluation(name)
-        each = _BY_KIND.get(known.kind) or _BY_STRENGTH.get(known.strength, 1)
-        stages[name] = min(first_images(known) or test, test) * each
-    return stages
+            found["criticality"] = _criticality(plan)
+        found["fine-tuning"] = _tuning(plan)  # with the choice of alpha
+    return found | {name: _evaluations(plan, (name,)) for name in evaluations}
+
+
+def _attack(steps: int) -> int:
+    """Passes of an image that is attacked and judged: a step is forward and back to the image."""
+    return 2 * steps + 1
+
+
+def _criticality(plan: Plan) -> float:
+    images, judged = IMAGES[plan.base.info.name]
+    used = plan.criticality.images or (judged if plan.criticality.split == "test" else images)
+    return used * (_attack(plan.attack.steps) + CLEAN)
+
+
+def _tuning(plan: Plan) -> float:
+    from benchmark.engine.flops import passes
+
+    info, recipe = plan.base.info, plan.recipe
+    images, judged = IMAGES[info.name]
+    tuner: Any = plan.tuner
+    step: float = CLEAN
+    if not isinstance(tuner, OwnTuning):
+        step = passes(tuner, recipe.training_attack(info.threat), info)
+    choosing = (recipe.select_images or judged) * (recipe.epochs + 2 * _attack(plan.attack.steps))
+    return recipe.epochs * images * step + choosing
+
+
+def _evaluations(plan: Plan, names: Sequence[str]) -> float:
+    info, total = plan.base.info, 0.0
+    for chosen in map(evaluation, names):
+        attack = getattr(chosen, "attack", None)
+        each = _attack(attack(info).steps) if callable(attack) else 1
+        images = getattr(chosen, "images", IMAGES[info.name][1])
+        total += images * each * len(chosen.arrays or ("",))
+    return total
+
+
+def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]:
+    """Operations a second that trainings of `cells` on record reached, the best of each device."""
+    from benchmark.engine.flops import of_image
+
+    found: dict[str, float] = {}
+    for base in dict.fromkeys(cell.base for cell in cells):
+        making = store.making(base)
+        if base.dataset in IMAGES and making is not None and making.details.kind == "training":
+            told, plan = making.provenance, Plan.of(base, scale)
+            reached = of_image(base.arch, plan.base.info)[0] * training(plan) / told.seconds
+            found[told.device] = max(found.get(told.device, 0.0), reached)
+    return found

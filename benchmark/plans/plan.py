@@ -3,18 +3,20 @@
 A record is stale when its spec hash is not that of today's plan.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from baselines import method
 from benchmark.algorithm.finetune import CleanTraining
-from benchmark.algorithm.protocols import PAPER, Finetune, finetune
+from benchmark.algorithm.protocols import PAPER, Interpolation
+from benchmark.algorithm.tunings import SAME, Finetune, finetune
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalised
 from benchmark.data import dataset_info
 from benchmark.data.hold_out import HoldOut
 from benchmark.data.info import DatasetInfo, LinfAttack
+from benchmark.engine.forward import ForwardMethod
 from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.errors import UserError
@@ -22,6 +24,7 @@ from benchmark.evaluation import evaluation_spec
 from benchmark.models import Arch, arch
 from benchmark.plans.scales import Scale, of_recipe
 from benchmark.plans.start import start, tensors_of
+from benchmark.posthoc import POSTHOC, forward_method
 from benchmark.records.cells import BASE, Cell
 from benchmark.records.plugins import Thing, made_with
 from benchmark.records.specs import Spec, spec_of
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from benchmark.checkpoints.robustbench import ZooArch
 
 
-def _things(info: DatasetInfo, arch: "Arch | ZooArch") -> tuple[Thing, Thing]:
+def things(info: DatasetInfo, arch: "Arch | ZooArch") -> tuple[Thing, Thing]:
     """What a plug-in may have added for `info` and `arch`."""
     return ("dataset", info.name), ("network", arch.family if isinstance(arch, Arch) else "")
 
@@ -72,7 +75,7 @@ class BasePlan:
     @cached_property
     def spec(self) -> Spec:
         """Everything that the trained weights depend on, but for hardware and library versions."""
-        what = _things(self.info, self.arch)
+        what = things(self.info, self.arch)
         held_out: Spec = {"hold_out": spec_of(self.hold_out)} if self.hold_out else {}
         if self.checkpoint is not None:
             return {
@@ -100,20 +103,24 @@ class BasePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a cell is made and evaluated; `finetune` is None for a base model."""
+    """How a cell is made and evaluated; `finetune` is None for a base model.
+
+    `partner` is the plan of the second network that the module of a post-hoc method holds, if any.
+    """
 
     cell: Cell
     base: BasePlan
     finetune: Finetune | None
     recipe: Recipe
     criticality: Criticality
+    partner: BasePlan | None = None
 
     @classmethod
     def of(cls, cell: Cell, scale: Scale) -> "Plan":
         """The plan of `cell` at `scale`.
 
-        Raises `UserError` for an unknown name in the cell, and for a control of batch normalisation on
-        a network without it.
+        Raises `UserError` for an unknown name in the cell, for a control of batch normalisation on a
+        network without it, and for a post-hoc method that needs what a checkpoint has not.
         """
         base, where = BasePlan.of(cell, scale), f"scale '{scale.name}'"
         chosen = None if cell.is_base else finetune(cell.finetune)
@@ -131,7 +138,48 @@ class Plan:
                 f"{where}, criticality: {chosen.name} cannot measure it on the split "
                 f"'{criticality.split}'; leave 'split' out"
             )
-        return cls(cell, base, chosen, recipe, criticality)
+        plan = cls(cell, base, chosen, recipe, criticality)
+        if chosen and base.checkpoint and chosen.start == "average":
+            raise UserError(
+                f"{chosen.name} is of the last epochs of adversarial training, and {base.cell.key} "
+                "starts from a checkpoint, which has one; leave it out"
+            )
+        method = plan.forward.partner if plan.forward else None
+        return plan if method is None else replace(plan, partner=plan._second(method, scale))
+
+    def _second(self, method: str, scale: Scale) -> BasePlan:
+        """The plan of the network of the same architecture and seed that `method` trains."""
+        base, name = self.base.cell, self.cell.finetune
+        if base.method == method:
+            raise UserError(
+                f"{name} mixes with a network trained by {method}; {base.key} is that itself"
+            )
+        if self.base.checkpoint is not None:
+            raise UserError(
+                f"{name} needs a network trained by {method}, and {base.key} starts from a checkpoint; "
+                "choose a scale that trains, or leave it out"
+            )
+        return BasePlan.of(replace(base, method=method), scale)
+
+    @cached_property
+    def forward(self) -> ForwardMethod | None:
+        """What makes a module of the weights, if anything. Raises `UserError` for an unknown name."""
+        named = self.finetune.forward if self.finetune else None
+        return forward_method(named) if isinstance(named, str) else named
+
+    @cached_property
+    def before(self) -> "Plan":
+        """The plan of the weights that `forward` is applied to: the base's, or a fine-tuning's."""
+        assert self.finetune is not None and self.finetune.forward is not None
+        cell = replace(self.cell, finetune=self.finetune.before)
+        chosen = None if cell.is_base else finetune(cell.finetune)
+        return replace(self, cell=cell, finetune=chosen, partner=None)
+
+    @cached_property
+    def rule(self) -> Interpolation | None:
+        """The rule that chooses numbers of a module; None if it has none, or a rule of its own."""
+        assert self.finetune is not None and self.forward is not None
+        return self.finetune.protocol.interpolation if len(self.forward.grid) > 1 else None
 
     @cached_property
     def attack(self) -> LinfAttack:
@@ -144,7 +192,12 @@ class Plan:
         """What trains the chosen parameters. Raises `UserError` for an unknown AT method."""
         assert self.finetune is not None
         chosen = self.finetune.method
-        return method(chosen) if isinstance(chosen, str) else chosen
+        if not isinstance(chosen, str):
+            return chosen
+        if chosen == SAME:
+            return self.base.method
+        own = POSTHOC.get(chosen)
+        return own if isinstance(own, OwnTuning) else method(chosen)
 
     @cached_property
     def criticality_spec(self) -> Spec:
@@ -177,6 +230,7 @@ class Plan:
             "selector": spec_of(self.finetune.selector),
             "recipe": spec_of(self.recipe),
             **_unlike_clean(self.tuner),
+            **({"start": self.finetune.start} if self.finetune.start != "base" else {}),
             **made_with(*self.finetune.things),
         }
 
@@ -185,6 +239,8 @@ class Plan:
         """Everything that the weights of the cell depend on."""
         if self.finetune is None:
             return self.base.spec
+        if self.forward is not None:
+            return self._module_spec(self.forward)
         return (
             {
                 "type": "finetune",
@@ -199,6 +255,25 @@ class Plan:
             | (made_with(entry) if (entry := self.finetune.entry) not in self.finetune.things else {})
         )
 
+    def _module_spec(self, forward: ForwardMethod) -> Spec:
+        chosen = self.finetune
+        assert chosen is not None
+        return {
+            "type": "module",
+            "version": chosen.version,
+            "key": self.cell.key,
+            "on": self.before.spec,
+            "forward": spec_of(forward),
+            "partner": self.partner.spec if self.partner else None,
+            "rule": spec_of(self.rule),
+            "mirrored": chosen.mirrored,
+            "whole_curve": chosen.whole_curve,
+            "attack": spec_of(self.attack),
+            "images": self.recipe.select_images,
+            "selects_on": chosen.selects_on,
+            **made_with(*chosen.things),
+        }
+
     def evaluation_spec(self, name: str) -> Spec | None:
         """What the record of evaluation `name` depends on; None if the dataset has no such data."""
         chosen = evaluation_spec(name, self.base.info)
@@ -212,29 +287,3 @@ def _unlike_clean(tuner: Method | OwnTuning) -> Spec:
     if type(tuner) is CleanTraining:
         return {"bn": tuner.bn} if tuner.bn != "training" else {}
     return {"method": spec_of(tuner)}
-
-
-@dataclass(frozen=True)
-class CheckpointPlan:
-    """A model that was made elsewhere: the sha256 of its tensors is all that is known of its making."""
-
-    cell: Cell
-    info: DatasetInfo
-    arch: "Arch | ZooArch"
-    weights_sha256: str
-
-    def evaluation_spec(self, name: str) -> Spec | None:
-        """What the record of evaluation `name` depends on; None if the dataset has no such data."""
-        chosen = evaluation_spec(name, self.info)
-        if chosen is None:
-            return None
-        model: Spec = {
-            "type": "checkpoint",
-            "version": 1,
-            "key": self.cell.key,
-            "dataset": self.info.spec,
-            "arch": spec_of(self.arch),
-            "weights_sha256": self.weights_sha256,
-            **made_with(*_things(self.info, self.arch)),
-        }
-        return {"type": "record", "version": 1, "model": model, "evaluation": chosen}

@@ -64,10 +64,34 @@ class Run:
         return {"train": own.train, "test": self.data.test, "hold-out": own.selection}[split]
 
     def network(self, weights: "Weights") -> "nn.Module":
-        """The network of the cell with `weights`, in evaluation mode."""
-        model = new_model(self.plan.base, self.device)
+        """The network of the cell, or the module of its post-hoc method, with `weights`, in evaluation
+        mode."""
+        model = self.bare()
+        if weights.module is not None:
+            assert self.plan.forward is not None
+            second = self.bare_second() if self.plan.forward.partner else None
+            model = self.plan.forward.build(model, second)
         model.load_state_dict(weights.state)
         return model.eval()
+
+    def bare(self) -> "nn.Module":
+        """A network of the cell's architecture, on its device."""
+        return new_model(self.plan.base, self.device)
+
+    def bare_second(self) -> "nn.Module":
+        """The second network of a mix, without its weights."""
+        return self.bare()
+
+    def second(self, weights: "Weights") -> "nn.Module":
+        """The second network of a mix with `weights`, in evaluation mode."""
+        model = self.bare_second()
+        model.load_state_dict(weights.state)
+        return model.eval()
+
+    @property
+    def partner(self) -> "Weights | None":
+        """Weights of the second network of a mix, where they are given and not trained."""
+        return None
 
     def workspace(
         self,
@@ -92,13 +116,17 @@ class Run:
         there = (name for name in evaluations if self.plan.evaluation_spec(name) is not None)
         return [name for name in there if not is_fresh(self.store, self.plan, name)]
 
-    def evaluating(self, weights: "Weights") -> "Evaluating":
-        """What evaluations of the cell at `weights` share."""
+    def evaluating(self, weights: "Weights", theta_at: "Weights") -> "Evaluating":
+        """What evaluations of the cell at `weights`, made of `theta_at`, share."""
+        from benchmark.engine.adaptive import Attacked
         from benchmark.evaluation.record import Evaluating
 
         told, model = remarks(self.store, self.plan), self.network(weights)
+        stand_in = self.plan.forward.stand_in(model) if self.plan.forward else None
+        base = None if weights.sha256 == theta_at.sha256 else self.network(theta_at)
         shared = self.test_data, self.store, self.progress
-        return Evaluating(self.plan, model, weights, *shared, remarks=told)
+        attacked = Attacked(model, stand_in, base).eval()
+        return Evaluating(self.plan, model, weights, *shared, remarks=told, attacked=attacked)
 
 
 def new_model(plan: BasePlan, device: "torch.device") -> "nn.Module":

@@ -7,16 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines import METHODS
-from benchmark.algorithm.protocols import (
-    ALPHA_1,
-    CURVE,
-    MODULE,
-    PROTOCOLS,
-    TUNINGS,
-    Protocol,
-    Tuning,
-    finetunings,
-)
+from benchmark.algorithm.protocols import PROTOCOLS, Protocol
+from benchmark.algorithm.tunings import ALPHA_1, CURVE, MODULE, TUNINGS, Tuning, finetunings
 from benchmark.data import DATASETS, LOADERS
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.method import Method

@@ -21,7 +21,10 @@ IN = "-in-"  # between the scale and a precision that is not the one it fixes
 PART = r"[a-z0-9][a-z0-9.-]{0,199}"
 """What may stand between the slashes of a key, and name files: the one pattern of every name in it."""
 Part = Annotated[str, Field(pattern=f"^{PART}$")]
-_KEY = re.compile(rf"{PART}(/{PART}){{4}}/seed(0|[1-9][0-9]{{0,17}})")
+FINETUNE = r"[a-z0-9][a-z0-9.+-]{0,199}"
+"""The same for a fine-tuning, which may be two that follow each other."""
+FinetunePart = Annotated[str, Field(pattern=f"^{FINETUNE}$")]
+_KEY = re.compile(rf"{PART}(/{PART}){{3}}/{FINETUNE}/seed(0|[1-9][0-9]{{0,17}})")
 
 
 def base_name(finetune: str) -> str:

@@ -18,7 +18,7 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=10**18)]
 Threads = Annotated[int, Field(strict=True, ge=0, le=MOST_THREADS)]
 """Threads of a process; 0 where it stands for all cores."""
 
-Size = Annotated[float, Field(strict=True, ge=0, le=1000, allow_inf_nan=False)]
+Size = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 """Learning rates, and lengths relative to a ball or to a norm."""
 
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]

@@ -4,19 +4,19 @@ Accuracies are counts k of n; `value` = k / n is kept beside them for readers of
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, model_validator
 
-from benchmark.records.cells import Cell, Part
+from benchmark.records.applied import Applied as Applied
+from benchmark.records.cells import Cell, FinetunePart, Part
+from benchmark.records.counts import Count as Count
+from benchmark.records.counts import Sha256 as Sha256
 from benchmark.records.files import Frozen, Sparse, parse_model
 from benchmark.records.plugins import PLUGINS
 from benchmark.records.specs import Spec, spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "rift-benchmark")
 """Packages whose versions a provenance names, beside that of Python."""
 MAKE_AGAIN = "restore it from version control or move it away to make it again"
@@ -27,41 +27,6 @@ VANISHING = ZERO_GRADIENTS, ZERO_LOSSES = "zero-gradients", "zero-losses"
 cross-entropy itself, is exactly zero in fp32."""
 
 
-class Count(Sparse):
-    """`k` correct of `n`. Of the others `not_finite` had a NaN or an infinity among their logits; files
-    hold that number only where it is not 0."""
-
-    sparse: ClassVar[str] = "not_finite"
-    k: int = Field(ge=0)
-    n: int = Field(gt=0)
-    not_finite: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _at_most_all(self) -> Self:
-        if self.k > self.n:
-            raise ValueError(f"k = {self.k} is more than n = {self.n}")
-        if self.k + self.not_finite > self.n:
-            raise ValueError(f"not_finite = {self.not_finite} is more than n - k = {self.n - self.k}")
-        return self
-
-    @classmethod
-    def of(cls, answers: NDArray[Any]) -> Self:
-        """Count the right ones of `answers`: true entries, or positive ones where negative ones are not
-        finite."""
-        hits, lost = (int(np.count_nonzero(each)) for each in (answers > 0, answers < 0))
-        return cls(k=hits, n=answers.size, not_finite=lost)
-
-    @property
-    def fraction(self) -> float:
-        return self.k / self.n
-
-    @property
-    def percent(self) -> str:
-        """For progress lines only; tables format their own numbers."""
-        lost = f" ({self.not_finite} not finite)" if self.not_finite else ""
-        return f"{100 * self.fraction:.2f} %{lost}"
-
-
 class CellName(Frozen):
     """A cell as it stands in a file."""
 
@@ -69,7 +34,7 @@ class CellName(Frozen):
     dataset: Part
     arch: Part
     method: Part
-    finetune: Part
+    finetune: FinetunePart
     seed: int = Field(ge=0, lt=10**18)
 
     @classmethod
@@ -246,7 +211,7 @@ class _ResultFile(Frozen):
 class Making(_ResultFile):
     """One model: how its weights were made. Its file is `<key>/making.json`."""
 
-    details: Training | Checkpoint | Finetuning = Field(discriminator="kind")
+    details: Training | Checkpoint | Finetuning | Applied = Field(discriminator="kind")
 
 
 class Record(_ResultFile):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import UserError
-from benchmark.records.cells import PART, Cell
+from benchmark.records.cells import FINETUNE, Cell
 from benchmark.records.files import (
     drop,
     inside,
@@ -106,7 +106,7 @@ class Store:
     def others(self, cell: Cell, evaluation: str) -> Iterator[Record]:
         """Records of `evaluation` of the other cells of the base model of `cell`, in order of keys."""
         folder = self.record_path(cell, evaluation).parents[2]
-        for finetune in filter(re.compile(PART).fullmatch, names_in(folder)):
+        for finetune in filter(re.compile(FINETUNE).fullmatch, names_in(folder)):
             other = replace(cell, finetune=finetune)
             related = other != cell and other.base == cell.base
             if related and (record := self.record(other, evaluation)) is not None:
@@ -127,7 +127,7 @@ class Store:
     def names(self, cell: Cell) -> list[str]:
         """Names of the files of `cell` in order: its evaluations, and `MAKING`, if that is there."""
         found = names_in(self.record_path(cell, MAKING).parent)
-        return [name.removesuffix(".json") for name in found if name.endswith(".json")]
+        return sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
 
     def of(self, cell: Cell) -> Iterator[Record | Making]:
         """Every record and making of `cell`, by name of file. Raises `UserError` for a broken one."""

@@ -13,6 +13,7 @@ from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST
 from benchmark.models import arch
+from benchmark.records.applied import Applied
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record
 from benchmark.records.store import Store
@@ -74,6 +75,10 @@ def how_made(making: Making) -> Iterator[str]:
         modules = ", ".join(f"`{module}`" for module in details.modules) or "no module"
         yield f"fine-tuned from its adversarially trained base: {modules}"
         yield f"interpolated to alpha {details.alpha:g} (0: the base, 1: as fine-tuned)"
+    elif isinstance(details, Applied):
+        chosen = ", ".join(f"{name} {value:g}" for name, value in details.numbers.items())
+        yield f"a module of {details.module['forward']['type']}: {chosen or 'no number'}"
+        yield from details.remarks
     else:
         yield (
             f"trained for {len(details.epochs)} epochs; epoch {details.best_epoch} was kept, by "
@@ -88,6 +93,8 @@ def how_made(making: Making) -> Iterator[str]:
 
 def base_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """The spec of the adversarially trained base in the spec of any cell."""
+    if spec["type"] == "module":
+        return base_spec(spec["on"])
     found: Mapping[str, Any] = spec["tuning"]["base"] if spec["type"] == "finetune" else spec
     return found
 

@@ -10,8 +10,9 @@ from benchmark.data import dataset_info
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
 from benchmark.models import Arch, arch
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.plans.named import called, scale
-from benchmark.plans.plan import CheckpointPlan, Plan
+from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import tensors_of
 from benchmark.records.cells import BASE, OWN, Cell, ScaleName

@@ -7,8 +7,9 @@ the same to the last digit, one file was made from the other.
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from benchmark.algorithm.protocols import finetune
+from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
+from benchmark.records.applied import Applied
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Record, Training
 from benchmark.submission.read import Problem, ResultEntry
@@ -48,7 +49,7 @@ def _outcomes(entry: ResultEntry, library: Library) -> Iterator[tuple[Cell, str,
         if trained is not None and _varied(entry):
             yield trained, BITS, (cell.dataset, entry.name, file.bits_sha256)
         return
-    if isinstance(file.details, Checkpoint):
+    if isinstance(file.details, Checkpoint | Applied):
         return
     if isinstance(file.details, Training):
         yield cell, WEIGHTS, file.provenance.weights_sha256

@@ -16,7 +16,9 @@ from benchmark.engine.recipes import Recipe
 from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.plans.plan import Plan
+from benchmark.records.applied import Applied
 from benchmark.records.records import Checkpoint, Count, Finetuning, Making, Training
+from benchmark.submission.applied import check_applied
 from benchmark.submission.expected import KNOWN_DATA
 from benchmark.submission.read import Problems, shown
 
@@ -32,12 +34,16 @@ def check_making(making: Making, plan: Plan) -> Problems:
     details, kind = making.details, "fine-tuning"
     if plan.finetune is None:
         kind = "training" if plan.base.checkpoint is None else "checkpoint"
+    elif plan.forward is not None:
+        kind = "applied"
     if details.kind != kind:
         yield "details.kind", f"is {details.kind}, but the making of {plan.cell.key} is a {kind}"
     elif isinstance(details, Checkpoint):
         yield from _check_checkpoint(details, plan)
     elif isinstance(details, Training):
         yield from _check_epochs(details, plan.base.recipe, plan)
+    elif isinstance(details, Applied):
+        yield from check_applied(details, plan)
     else:
         if not isinstance(plan.tuner, OwnTuning):
             yield from _check_epochs(details, plan.recipe, plan)

@@ -1,7 +1,6 @@
 """Records and makings, read once and parsed without trusting them; and how problems are reported."""
 
 import hashlib
-import io
 import json
 import math
 import re
@@ -12,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
@@ -20,9 +18,10 @@ from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Record
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Bits, bits_beside, bits_path
+from benchmark.submission.bits import LARGEST_BITS, unpacked
 
 RECORDS = "records"
-LARGEST_JSON, LARGEST_BITS = 2**24, 2**26
+LARGEST_JSON = 2**24
 """Bytes that a file, and the arrays of one, may have; those of the suite have a hundredth of it."""
 SHOWN = 100
 """Characters of a value that a line shows at most."""
@@ -276,24 +275,7 @@ def _bits(beside: Path, record: Record, wrong: list[tuple[str, str]]) -> tuple[b
     if (found := hashlib.sha256(packed).hexdigest()) != record.bits_sha256:
         wrong.append(("bits_sha256", f"is {record.bits_sha256}, but {beside.name} has {found}"))
     try:
-        return packed, dict(_unpacked(packed))
+        return packed, dict(unpacked(packed))
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         wrong.append(("bits", f"cannot be read from {beside.name} ({shown(error)})"))
         return packed, {}
-
-
-def _unpacked(packed: bytes) -> Iterator[tuple[str, Any]]:
-    """Boolean arrays (N,) by name. Raises `ValueError`, among others, for what is not such a file."""
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        if sum(member.file_size for member in archive.infolist()) > LARGEST_BITS:
-            raise ValueError(f"its arrays have more than {LARGEST_BITS:,} bytes")
-    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-        members = {name: np.asarray(arrays[name]) for name in arrays.files}
-    n = members.pop("n", None)
-    if n is None or n.shape != () or n.dtype.kind not in "iu":
-        raise ValueError("it does not say its number n of images")
-    count = int(n)
-    for name, array in members.items():
-        if count < 1 or array.dtype != np.uint8 or array.shape != (-(-count // 8),):
-            raise ValueError(f"{name} is {array.dtype}{array.shape}, which is not {count} packed bits")
-        yield name, np.unpackbits(array, count=count).astype(bool)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from benchmark.algorithm.protocols import ALPHA_1, finetune
+from benchmark.algorithm.tunings import ALPHA_1, finetune
 from benchmark.checkpoints.registry import registry
 from benchmark.errors import UserError
 from benchmark.records.cells import OWN, Cell

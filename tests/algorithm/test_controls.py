@@ -8,7 +8,6 @@ import torch
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.kept_weights import read_weights
-from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
@@ -95,7 +94,7 @@ def test_a_random_layer_is_the_same_at_any_alpha(run):
         run_cell(this, ("clean",))
         picked.append(this.store.making(this.plan.cell).details.modules)
     assert picked[0] == picked[1]
-    theta_at = Weights.of(read_weights(this.store, this.plan.cell)[0])
+    theta_at = read_weights(this.store, this.plan.cell)[0]
     assert picked[0][0] in criticality_modules(this.network(theta_at))
 
 

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.algorithm.interpolate import best_alpha, satisfies
+from benchmark.algorithm.interpolate import best_alpha
 from benchmark.algorithm.protocols import Interpolation
+from benchmark.engine.choice import satisfies
 from benchmark.engine.weights import interpolate
 from benchmark.records.records import Count
 

@@ -15,8 +15,8 @@ import benchmark
 from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
-from benchmark.algorithm.protocols import TUNINGS, Tuning, finetune
 from benchmark.algorithm.selection import BatchNormAffine, Candidates, LastLayer, LeastCritical
+from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.own_tuning import tuned_by
@@ -151,10 +151,12 @@ class TestSpecs:
 
     def test_new_keys_only_where_something_is_new(self):
         """Clean training and alpha = 1 are not told; another method and another alpha are."""
-        for name in TUNINGS:
+        methods = {"critical-adversarial", "continued-at", "last-layer-temperature"}
+        for name in (name for name, tuning in TUNINGS.items() if tuning.forward is None):
             spec = Plan.of(cell_at(name), BY_HAND).spec
             assert ("alpha" in spec) == (name == "wise-ft")
-            assert ("method" in spec["tuning"]) == (name == "critical-adversarial")
+            assert ("method" in spec["tuning"]) == (name in methods)
+            assert ("start" in spec["tuning"]) == (name == "epoch-average")
             assert ("bn" in spec["tuning"]) == (name == "rift-bn-frozen")
         method = Plan.of(cell_at("critical-adversarial"), BY_HAND).tuning_spec["method"]
         assert method == {"type": "pgd-at", "version": 1, "clean_passes": 1}
@@ -336,8 +338,9 @@ def test_the_page_on_own_methods(rift_by):
     try:
         exec("\n".join(code), {"__name__": "my_method"})
         own = [name for name in TUNINGS if name not in known]
-        assert own == ["biases", "averaged-last-layer"]
-        for name in own:
+        assert own == ["biases", "averaged-last-layer", "rounded"]
+        assert finetune("rounded").forward.grid[1] == {"step": 0.001}
+        for name in own[:2]:
             before, found = rift_by(f"{name}-alpha-1")
             moved = changed(before.state_dict(), found.model.state_dict())
             parameters = {n for n, _ in before.named_parameters()} & moved

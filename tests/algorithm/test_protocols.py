@@ -8,15 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.algorithm.official_code import README_MODULES, criticality_split, readme_module
-from benchmark.algorithm.protocols import (
-    ALPHA_1,
-    CURVE,
-    PROTOCOLS,
-    TUNINGS,
-    finetune,
-    finetunings,
-)
+from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritical, RandomModule
+from benchmark.algorithm.tunings import ALPHA_1, CURVE, MIRRORED, TUNINGS, finetune, finetunings
 from benchmark.data.info import DIGITS, LinfAttack
 from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, released_step
 from benchmark.errors import UserError
@@ -176,9 +170,19 @@ class TestNames:
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_each_tuning_under_each_protocol(self, protocol):
         """Every tuning comes under every protocol, at alpha* or its fixed alpha, and at 1; with its
-        whole curve where there is one."""
+        whole curve where there is one. What makes a module has a curve, a mirror and no alpha."""
         suffix = PROTOCOLS[protocol].suffix
         for tuning in TUNINGS.values():
+            if tuning.forward is not None:
+                made = {end: finetune(tuning.name + suffix + end) for end in ("", CURVE, MIRRORED)}
+                assert {end: (f.whole_curve, f.mirrored) for end, f in made.items()} == {
+                    "": (False, False),
+                    CURVE: (True, False),
+                    MIRRORED: (False, True),
+                }
+                with pytest.raises(UserError, match="without alpha; leave out"):
+                    finetune(tuning.name + suffix + ALPHA_1)
+                continue
             own, fixed = (finetune(tuning.name + suffix + end) for end in ("", ALPHA_1))
             assert own.protocol is PROTOCOLS[protocol]
             assert fixed.interpolation is None

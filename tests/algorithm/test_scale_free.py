@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.algorithm.adversarial_examples import adversarial_set, robust_loss
 from benchmark.algorithm.criticality import criticality, criticality_modules, module_criticality
-from benchmark.algorithm.protocols import finetune
 from benchmark.algorithm.rescale import rescaled_network
 from benchmark.algorithm.rolling import Tail
+from benchmark.algorithm.tunings import finetune
 from benchmark.data.info import DIGITS
 from benchmark.engine.recipes import CriticalitySettings, ScaleFreeCriticality
 from benchmark.engine.weights import weights_sha256

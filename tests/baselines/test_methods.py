@@ -522,7 +522,7 @@ class TestTraining:
         fitted = train("uninterrupted")
 
         def stops(stage, done, total, note=""):
-            if done == 11 and note.startswith("loss"):
+            if done == 9 and note.startswith("loss"):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

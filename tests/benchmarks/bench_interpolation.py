@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.algorithm.interpolate import best_alpha, satisfies
+from benchmark.algorithm.interpolate import best_alpha
 from benchmark.algorithm.protocols import Interpolation
 from benchmark.data import load
 from benchmark.data.images import Split, pixels
 from benchmark.data.info import DIGITS
+from benchmark.engine.choice import satisfies
 from benchmark.engine.counting import clean_count, pgd_count
 from benchmark.engine.pgd import linf_pgd
 from benchmark.engine.weights import interpolate

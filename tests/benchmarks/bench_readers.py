@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.algorithm.protocols import TUNINGS
+from benchmark.algorithm.tunings import TUNINGS
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell

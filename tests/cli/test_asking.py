@@ -28,7 +28,7 @@ def test_it_knows_its_version() -> None:
     [
         ("ta", {"table1", "table2", "table3", "table4"}),
         ("table1 --scale n", {"narrow"}),
-        ("run --evaluations pgd", {"pgd10x3", "pgd10-official-code"}),
+        ("run --evaluations cl", {"clean"}),
     ],
 )
 def test_the_shell_completes(words: str, wanted: set[str]) -> None:

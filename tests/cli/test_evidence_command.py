@@ -67,7 +67,7 @@ class TestCommand:
         assert said.stdout == text(found) + "\n"
         assert stale_evidence(found, store, scale(str(MINI))) == {}
         for each, cell in zip(found.seeds[:1], evidence_cells(scale(str(MINI))), strict=False):
-            theta_at, theta_star = (read_weights(store, part)[0] for part in (cell.base, cell))
+            theta_at, theta_star = (read_weights(store, part)[0].state for part in (cell.base, cell))
             theta_ft = theta_at | load_tensors(store.work(cell) / "finetuned.safetensors")[0]
             details, images = store.making(cell).details, digits.train.first(64)
             mrcs = {entry.module: entry.mrc for entry in details.criticality}

@@ -10,7 +10,7 @@ from rich.console import Console
 import benchmark.cli.progress
 from benchmark.cli.progress import LiveBars, LogLines, Unit, display, getting, working_on
 from benchmark.cli.time_left import TimeLeft
-from benchmark.plans.cost import passes
+from benchmark.plans.cost import stages
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
@@ -211,14 +211,14 @@ def test_costs_are_of_what_reports_its_progress() -> None:
     """Stages stand in the order of work and cost something; more epochs and more images cost more."""
     known = scale("quick")
     base, tuned = (
-        passes(Plan.of(Cell("quick", "digits", "resnet10-w16", "pgd-at", name, 0), known), ("clean",))
+        stages(Plan.of(Cell("quick", "digits", "resnet10-w16", "pgd-at", name, 0), known), ("clean",))
         for name in ("none", "rift")
     )
     assert list(base) == ["adversarial training", "clean"]
-    assert list(tuned) == ["criticality", "fine-tuning", "interpolation", "clean"]
+    assert list(tuned) == ["criticality", "fine-tuning", "clean"]
     assert min(*base.values(), *tuned.values()) > 0
     cell = Cell("quick", "digits", "wrn-10-1", "pgd-at", "none", 0)  # 50 epochs in place of 30
-    longer = passes(Plan.of(cell, known), ("clean-first-9",))
+    longer = stages(Plan.of(cell, known), ("clean-first-9",))
     assert longer["adversarial training"] > base["adversarial training"]
     assert longer["clean-first-9"] < base["clean"]
 

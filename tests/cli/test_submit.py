@@ -296,7 +296,7 @@ def test_the_page_for_outsiders(workplace: Path) -> None:
 
 def test_links_of_the_page() -> None:
     """The files that the page names are there."""
-    for target in ("../results/README.md", "../CONTRIBUTING.md", "../checkpoints/README.md"):
+    for target in ("records.md", "../CONTRIBUTING.md", "../checkpoints/README.md"):
         assert f"({target})" in PAGE.read_text()
         assert (PAGE.parent / target).is_file()
 

@@ -22,7 +22,7 @@ from benchmark.evaluation import EVALUATIONS, evaluation, standard_attacks
 from benchmark.evaluation.autoattack import PARAMETERS
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import arch
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.records import Count

@@ -10,11 +10,13 @@ from hypothesis.extra import numpy as arrays
 
 from benchmark.engine import settled
 from benchmark.engine.counting import clean_answers
+from benchmark.engine.folded_copy import foldable
 from benchmark.engine.settled import NotSettled, Scorer, decided, moved, scorer, scoring
 from benchmark.engine.weights import Weights
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import arch
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.models.around import Around
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 
@@ -63,11 +65,13 @@ def test_answers_are_those_of_fp32(model, few, in_bf16):
 
 
 def test_where_nothing_is_rounded(model, few, in_bf16):
-    """In fp32, for few answers, and for a network that is not this suite's."""
+    """In fp32, for few answers, for a network that is not this suite's, and for a post-hoc module."""
     assert scorer(model, few, settled.REPAYS) is None
     in_bf16()
     assert scorer(model, few, settled.REPAYS - 1) is None
     assert scorer(torch.nn.Flatten(), few, settled.REPAYS) is None
+    assert scorer(model, few, settled.REPAYS) is not None
+    assert foldable(around := Around(model)) and scorer(around, few, settled.REPAYS) is None
 
 
 def test_an_answer_that_turns_sends_all_to_fp32(model, few, in_bf16, store, monkeypatch):

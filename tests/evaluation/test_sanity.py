@@ -17,7 +17,7 @@ from benchmark.evaluation.protocol import Evaluation, Outcome
 from benchmark.evaluation.record import Evaluating
 from benchmark.evaluation.sanity import attack_of, comparable, survivors, warnings
 from benchmark.models import arch
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.records import Count

@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data.info import DIGITS
 from benchmark.models import arch
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.store import Store
 from benchmark.report.leaderboard.boards import leaderboard

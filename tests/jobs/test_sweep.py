@@ -8,16 +8,20 @@ import sys
 import time
 from collections import namedtuple
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import torch
 from filelock import Timeout
 
+import benchmark.cli.work
 import benchmark.jobs.pool
 import benchmark.jobs.tasks
 import fragile
+from benchmark.engine.device import devices
 from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
 from benchmark.jobs.pool import sweep
@@ -231,12 +235,21 @@ def workers(parent: int) -> list[psutil.Process]:
     ]
 
 
-def test_two_processes_make_what_one_makes(mini: Store, store: Store) -> None:
-    """Base models made side by side in spawned processes are those made one after the other."""
+def test_two_processes_make_what_one_makes(
+    mini: Store, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Base models made side by side, each on a device of its own, are those made one by one."""
+    spawned, spawn = [], benchmark.jobs.pool._Pool._spawn
+    monkeypatch.setattr(
+        benchmark.jobs.pool._Pool,
+        "_spawn",
+        lambda pool, index: spawned.append(spawn(pool, index)) or spawned[-1],
+    )
     seen, mini_scale = Watched(), scale(str(MINI))
     tasks = tasks_for(store, mini_scale, BASES)
     assert len(tasks) == 2
-    assert sweep(tasks, mini_scale, options(store), 2, seen) == []
+    assert sweep(tasks, mini_scale, replace(options(store), device="cpu:0,cpu"), 2, seen) == []
+    assert [worker.device for worker in spawned] == ["cpu:0", "cpu"]
     assert_same(store, mini)
     assert sorted(seen.finished) == [cell.key for cell in BASES]
     assert {worker for worker, _, _ in seen.updates} == {0, 1}
@@ -343,3 +356,33 @@ def test_every_table_of_the_tiny_scale(command: Command, tmp_path: Path) -> None
     for name in REPORTS:
         assert "—" not in command(name, "--scale", path).good().stdout
     assert command("status", "--scale", path).stdout.splitlines()[-1] == "15 done"
+
+
+# --- several devices ----------------------------------------------------------------------------------
+
+
+def test_jobs_are_per_device(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--jobs 1` on two devices is two workers, and none that has nothing to do."""
+    got = []
+    monkeypatch.setattr(benchmark.cli.work, "sweep", lambda *given: got.append(given[2:4]) or [])
+    for devices_named in ("cpu:0,cpu", "cpu,cpu,cpu"):
+        command(*ONLY_BASES, "--device", devices_named, "--jobs", "1").good()
+    assert [(each.device, jobs) for each, jobs in got] == [("cpu:0,cpu", 2), ("cpu,cpu,cpu", 2)]
+
+
+def test_devices_that_are_not_there_are_told_before_work(command: Command) -> None:
+    """One of several that this machine lacks is one line, and no cell has failed of it."""
+    answer = command(*ONLY_BASES, "--device", "cpu,cuda:63")
+    assert answer.refusal.startswith("device 'cuda:63' is not to be had (visible: ")
+
+
+@pytest.mark.parametrize(("visible", "found"), [(1, ["cuda"]), (3, ["cuda:0", "cuda:1", "cuda:2"])])
+def test_cuda_is_all_that_are_visible(
+    monkeypatch: pytest.MonkeyPatch, visible: int, found: list[str]
+) -> None:
+    """`cuda` stands for every device that CUDA_VISIBLE_DEVICES shows."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    assert list(devices("cuda")) == found
+    assert list(devices("cuda:0")) == ["cuda:0"]
+    with pytest.raises(UserError, match=f"visible: {visible}"):
+        devices(f"cuda:{visible}")

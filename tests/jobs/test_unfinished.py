@@ -451,9 +451,8 @@ class TestKeptOnce:
         assert len(statistics) == 20 * 3
         for cell in self.ENDS:
             assert load_tensors(tuned.work(cell) / "weights.safetensors")[0] == {}
-            assert weights_sha256(read_weights(tuned, cell)[0]) == (
-                tuned.making(cell).provenance.weights_sha256
-            )
+            kept, made = read_weights(tuned, cell)[0], tuned.making(cell)
+            assert kept.sha256 == made.provenance.weights_sha256
 
     @pytest.mark.parametrize("cell", ENDS)
     def test_they_are_taken_as_they_are(self, make, tuned, monkeypatch, cell):
@@ -461,9 +460,9 @@ class TestKeptOnce:
         expected = tuned.making(cell).provenance.weights_sha256
         monkeypatch.setattr(workspace, "fit", None)
         assert self.again(make, tuned, cell) == expected
-        state, told = read_weights(tuned, cell)
+        kept, told = read_weights(tuned, cell)
         earlier = {name: told[name] for name in ("fingerprint", "making")}
-        save_tensors(tuned.work(cell) / "weights.safetensors", state, earlier)
+        save_tensors(tuned.work(cell) / "weights.safetensors", kept.state, earlier)
         (tuned.work(TUNED) / "finetuned.safetensors").unlink()
         assert self.again(make, tuned, cell) == expected
 
@@ -484,7 +483,7 @@ class TestKeptOnce:
         assert read_weights(tuned, TUNED) is None
         expected = tuned.making(TUNED).provenance.weights_sha256
         assert self.again(make, tuned, TUNED) == expected
-        assert weights_sha256(read_weights(tuned, TUNED)[0]) == expected
+        assert read_weights(tuned, TUNED)[0].sha256 == expected
 
 
 class TestAverage:

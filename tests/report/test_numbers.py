@@ -14,8 +14,8 @@ from benchmark.cli.check import examine
 from benchmark.data.info import CIFAR10
 from benchmark.errors import UserError
 from benchmark.models import arch
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.plans.named import SCALES
-from benchmark.plans.plan import CheckpointPlan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.store import Store

@@ -23,7 +23,7 @@ from benchmark.checkpoints.registry import FILE, VARIABLE
 from benchmark.data.info import DIGITS
 from benchmark.errors import UserError
 from benchmark.models import arch
-from benchmark.plans.plan import CheckpointPlan
+from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.records import CellName, Making, Record, hashed
@@ -295,17 +295,28 @@ def swelling() -> bytes:
     return buffer.getvalue()
 
 
+def boasting() -> bytes:
+    """A file whose header claims 96 GB."""
+    header, buffer = io.BytesIO(), io.BytesIO()
+    claimed = {"shape": (12 * 10**9,), "fortran_order": False, "descr": "<f8"}
+    np.lib.format.write_array_header_1_0(header, claimed)
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("n.npy", header.getvalue())
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "bits cannot be read from clean.npz"),
         (b"not a zip", "bits cannot be read from clean.npz"),
         (b"PK\x03\x04 nor this", "bits cannot be read from clean.npz"),
-        (pickled(), "Object arrays cannot be loaded"),
+        (pickled(), "Python objects, which are not read"),
+        (boasting(), "n.npy is said to be float64 of shape (12000000000,), which it is not"),
         (swelling(), "its arrays have more than"),
         (None, f"{RIFT}/clean.json: bits are missing: clean."),
     ],
-    ids=["empty", "text", "broken", "pickled", "swelling", "missing"],
+    ids=["empty", "text", "broken", "pickled", "boasting", "swelling", "missing"],
 )
 def test_bits_that_cannot_be_read(tree: Path, content: bytes | None, message: str) -> None:
     """A file that holds no bits is refused without an exception, and by its hash."""

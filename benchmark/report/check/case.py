@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.algorithm.protocols import ALPHA_1
+from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.records.cells import BASE, Cell
 from benchmark.records.records import Finetuning
 from benchmark.report.check.published_schema import Published

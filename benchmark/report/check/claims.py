@@ -22,7 +22,7 @@ summary is about all of them.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.algorithm.protocols import ALPHA_1
+from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.records.cells import BASE
 from benchmark.report.check.case import PGD_AT, RIFT, RIFT_1, Case, by_seed, every
 from benchmark.report.check.claims_of_finetuning import c3, c7, c8, c9, c9_summary

@@ -7,7 +7,7 @@ from math import comb
 from statistics import fmean
 from typing import NamedTuple
 
-from benchmark.algorithm.protocols import CURVE
+from benchmark.algorithm.tunings import CURVE
 from benchmark.plans.plan import Plan
 from benchmark.records.records import Finetuning, ModuleCriticality, not_valid
 from benchmark.report.check.case import RIFT, Case, Makings, by_seed, every

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from baselines import method
-from benchmark.algorithm.protocols import finetune
+from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
 from benchmark.errors import UserError, unknown
 from benchmark.evaluation import EVALUATIONS, evaluation

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.algorithm.protocols import finetune
+from benchmark.algorithm.tunings import finetune
 from benchmark.engine.recipes import Criticality, OfficialCriticality, ScaleFreeCriticality
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from benchmark.algorithm.protocols import ALPHA_1, MODULE
+from benchmark.algorithm.tunings import ALPHA_1, MODULE
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
 from benchmark.models import build

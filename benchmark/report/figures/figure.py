@@ -115,10 +115,12 @@ class PlaceInScale:
 class FigureSpec(ABC):
     """What a figure is called, which cells it needs with which evaluations, and what it shows.
 
-    Every figure needs how its cells were made; `evaluations` are the records it needs besides.
+    Every figure needs how its cells were made; `evaluations` are the records it needs besides, those of
+    the scale's audit if `audited`.
     """
 
     evaluations: ClassVar[tuple[str, ...]] = ()
+    audited: ClassVar[bool] = False
     name: str
     summary: str
     subject: PlaceInScale = PlaceInScale()

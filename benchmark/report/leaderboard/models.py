@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmark.algorithm.protocols import Finetune
+from benchmark.algorithm.tunings import Finetune
 from benchmark.data import dataset_info
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.recipes import pixel_units

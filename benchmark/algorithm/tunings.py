@@ -1,0 +1,257 @@
+"""Fine-tunings by name: what is trained, under which protocol, to which alpha (no torch).
+
+A name reads TUNING[+MODULE][PROTOCOL][ENDING], such as `rift`, `top-2-held-out`,
+`rift-official-code-alpha-1` or `rift+mean-sparse`.
+
+- `TUNINGS` is the registry of what is trained: an own post-hoc method is one entry
+  (docs/own-posthoc.md).
+- PROTOCOL is the suffix of a reading of the paper (`benchmark.algorithm.protocols`).
+- Endings: none for the fine-tuning's own alpha*, `-alpha-1` for the weights as fine-tuned (the paper
+  does not say which of the two its ablation tables show), `-curve` for alpha* again with the robust
+  accuracy of every alpha of the grid (Figure 1). All share the fine-tuned weights. `-mirrored` is for
+  numbers of a module: the best robust accuracy whose clean accuracy is not below the base's by more.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from benchmark.algorithm.finetune import CleanTraining
+from benchmark.algorithm.protocols import (
+    OFFICIAL_CODE,
+    PAPER,
+    PROTOCOLS,
+    Interpolation,
+    Protocol,
+)
+from benchmark.algorithm.selection import (
+    AllLayers,
+    BatchNormAffine,
+    LastLayer,
+    LeastCritical,
+    MostCritical,
+    NamedModule,
+    NoModule,
+    RandomModule,
+    ReadmeModule,
+    Selector,
+    Untouched,
+)
+from benchmark.engine.forward import ForwardMethod
+from benchmark.engine.method import Method, OwnTuning
+from benchmark.errors import UserError, unknown
+from benchmark.records.cells import base_name
+from benchmark.records.plugins import Thing
+
+ALPHA_1, CURVE, MIRRORED = "-alpha-1", "-curve", "-mirrored"
+AND = "+"
+"""Stands between what trains weights and the method that then makes a module of them."""
+MODULE = "module-"
+SAME = "same"
+"""Stands for the AT method that the base model was trained by."""
+AS_RELEASED = CleanTraining()
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A post-hoc method: `selector` chooses what is trained, `method` trains it.
+
+    `method` is clean training, an AT method by its name, a `Method` of one's own, whose pieces the
+    training loop takes, or an `OwnTuning`, which has no need of that loop. `official` is the selector
+    under the released code's protocol, where it is another one. `alpha` is the point between both
+    weights that is taken, None: the one that the protocol's rule finds. `weights_of` names another
+    tuning of the same selector and method, whose weights are then interpolated. `start` says where the
+    fine-tuning begins: at the adversarially trained weights, or at the mean of their last epochs'.
+    A tuning with a `forward` method, itself or by its name in `benchmark.posthoc`, trains nothing: that
+    method makes a module of the base's weights, or, under `TUNING+NAME`, of that tuning's.
+    """
+
+    name: str
+    label: str
+    selector: Selector
+    official: Selector | None = None
+    method: Method | OwnTuning | str = AS_RELEASED
+    alpha: float | None = None
+    weights_of: str | None = None
+    start: Literal["base", "average"] = "base"
+    forward: ForwardMethod | str | None = None
+
+
+def _module(name: str, label: str) -> Tuning:
+    return Tuning(name, label, Untouched(), forward=name)
+
+
+_TUNINGS = (
+    Tuning("rift", "non-robust-critical", LeastCritical(), official=ReadmeModule()),
+    Tuning("all-layers", "all layers", AllLayers()),
+    Tuning("last-layer", "last layer", LastLayer()),
+    Tuning("robust-critical", "robust-critical", MostCritical()),
+    Tuning("top-2", "top 2", LeastCritical(2)),
+    Tuning("top-3", "top 3", LeastCritical(3)),
+    Tuning("top-5", "top 5", LeastCritical(5)),
+    Tuning("bn-only", "batch-norm statistics only", NoModule()),
+    Tuning(
+        "rift-bn-frozen",
+        "non-robust-critical, batch norm frozen",
+        LeastCritical(),
+        method=CleanTraining("frozen"),
+    ),
+    Tuning("random-layer", "random layer", RandomModule()),
+    Tuning("bn-affine", "batch-norm weights and biases", BatchNormAffine()),
+    Tuning("wise-ft", "all layers at alpha 0.5", AllLayers(), alpha=0.5, weights_of="all-layers"),
+    Tuning("critical-adversarial", "robust-critical, by PGD-AT", MostCritical(), method="pgd-at"),
+    Tuning("continued-at", "all layers, by more of the same AT", AllLayers(), method=SAME, alpha=1.0),
+    Tuning("epoch-average", "mean of the last epochs' weights", NoModule(), alpha=1.0, start="average"),
+    Tuning(
+        "last-layer-temperature",
+        "last layer times a power of two",
+        LastLayer(),
+        method="last-layer-temperature",
+        alpha=1.0,
+    ),
+    _module("mean-sparse", "MeanSparse"),
+    _module("output-mix", "probabilities mixed with a clean network's"),
+    _module("mixed-nuts", "MixedNUTS"),
+    _module("flip-average", "mean over the mirror image"),
+)
+TUNINGS: dict[str, Tuning] = {tuning.name: tuning for tuning in _TUNINGS}
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """One way to turn adversarially trained weights into better ones: a tuning under a protocol.
+
+    `tuning` names the fine-tuning whose weights this one interpolates. `interpolation` None means that
+    nothing is searched and `alpha` is taken; `whole_curve`, that robust accuracy is taken at every
+    alpha.
+    """
+
+    version: ClassVar[int] = 1
+    name: str
+    label: str
+    selector: Selector
+    protocol: Protocol
+    interpolation: Interpolation | None
+    tuning: str
+    method: Method | OwnTuning | str = AS_RELEASED
+    alpha: float = 1.0
+    whole_curve: bool = False
+    start: Literal["base", "average"] = "base"
+    forward: ForwardMethod | str | None = None
+    mirrored: bool = False
+
+    @property
+    def before(self) -> str:
+        """What names, in keys, the weights that `forward` is applied to."""
+        first, _, _ = self.tuning.partition(AND)
+        if first == self.tuning:
+            return base_name(self.name)
+        return f"{first}{self.protocol.suffix}"
+
+    @property
+    def about_batch_norm(self) -> bool:
+        """Whether it means nothing without batch normalisation."""
+        if self.start == "base" and isinstance(self.selector, NoModule | BatchNormAffine):
+            return True
+        return isinstance(self.method, CleanTraining) and self.method.bn == "frozen"
+
+    @property
+    def selects_on(self) -> str:
+        """The data that choose epoch and alpha, `test` or `hold-out`."""
+        return self.protocol.selects_on
+
+    @property
+    def things(self) -> tuple[Thing, Thing]:
+        """The names of registries that it is put together from."""
+        suffix = self.protocol.suffix
+        last = self.tuning.removesuffix(suffix).rpartition(AND)[2]
+        return ("tuning", last), ("protocol", f"rift{suffix}")
+
+    @property
+    def entry(self) -> Thing:
+        """Its own name in the registry of tunings, which may interpolate another one's weights."""
+        name = self.name.removesuffix(ALPHA_1).removesuffix(CURVE).removesuffix(MIRRORED)
+        return "tuning", name.removesuffix(self.protocol.suffix).rpartition(AND)[2]
+
+
+def _finetune(tuning: Tuning, protocol: Protocol, ending: str, on: Tuning | None = None) -> Finetune:
+    name = tuning.name if on is None else f"{on.name}{AND}{tuning.name}"
+    label = tuning.label if on is None else f"{on.label} {AND} {tuning.label}"
+    official = tuning.official if protocol is OFFICIAL_CODE else None
+    alpha = 1.0 if ending == ALPHA_1 else tuning.alpha
+    return Finetune(
+        f"{name}{protocol.suffix}{ending}",
+        label,
+        official or tuning.selector,
+        protocol,
+        protocol.interpolation if alpha is None else None,
+        f"{tuning.weights_of or name}{protocol.suffix}",
+        tuning.method,
+        1.0 if alpha is None else alpha,
+        whole_curve=ending == CURVE,
+        start=tuning.start,
+        forward=tuning.forward,
+        mirrored=ending == MIRRORED,
+    )
+
+
+def finetune(name: str) -> Finetune:
+    """The fine-tuning called `name`; `module-NAME` fine-tunes one module. Raises `UserError`."""
+    rest, ending, protocol = name, "", PAPER
+    for end in (ALPHA_1, CURVE, MIRRORED):
+        if rest.endswith(end):
+            rest, ending = rest.removesuffix(end), end
+    for known in PROTOCOLS.values():
+        if known.suffix and rest.endswith(known.suffix) and rest not in TUNINGS:
+            rest, protocol = rest.removesuffix(known.suffix), known
+    first, joined, last = rest.rpartition(AND)
+    tuning, on = _tuning(last), _tuning(first)
+    if tuning is None or (joined and on is None):
+        suffixes = " or ".join(known.suffix for known in PROTOCOLS.values() if known.suffix)
+        listed = (
+            f"none (the base model), {', '.join(TUNINGS)}, {MODULE}NAME, each also with {suffixes}, "
+            f"and then {ALPHA_1}"
+        )
+        raise unknown("fine-tuning", name, TUNINGS, listed, typed=rest)
+    if on and (tuning.forward is None or on.forward is not None):
+        raise UserError(
+            f"'{rest}': before '{AND}' weights are trained, after it a module is made of them"
+        )
+    if ending and ending not in _endings(tuning):
+        raise UserError(_without_ending(rest, tuning, ending))
+    return _finetune(tuning, protocol, ending, on)
+
+
+def _tuning(name: str) -> Tuning | None:
+    module = name.removeprefix(MODULE)
+    if module and module != name and name not in TUNINGS:
+        return Tuning(name, module, NamedModule(module))
+    return TUNINGS.get(name)
+
+
+def _endings(tuning: Tuning) -> tuple[str, ...]:
+    """The endings that a name of `tuning` may have."""
+    if tuning.forward is not None:
+        return "", CURVE, MIRRORED
+    return ("", ALPHA_1) if tuning.alpha is not None else ("", ALPHA_1, CURVE)
+
+
+def _without_ending(name: str, tuning: Tuning, ending: str) -> str:
+    """Why there is no `ending` to `name`, of `tuning`."""
+    if tuning.forward is not None:
+        return f"{name} is a module, without alpha; leave out '{ending}'"
+    if ending == MIRRORED or tuning.alpha is None:
+        return f"{name} trains weights; '{ending}' is for numbers of a module"
+    return f"{name} is at alpha = {tuning.alpha:g} and searches none; leave out '{ending}'"
+
+
+def finetunings(tunings: Iterable[Tuning], protocols: Iterable[Protocol]) -> dict[str, Finetune]:
+    """Each of `tunings` under each of `protocols`, with every ending that it can have, by name."""
+    every = tuple(tunings)
+    return {
+        made.name: made
+        for protocol in protocols
+        for tuning in every
+        for ending in _endings(tuning)
+        for made in [_finetune(tuning, protocol, ending)]
+    }

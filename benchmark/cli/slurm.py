@@ -1,0 +1,88 @@
+"""The flags of Slurm, and what commands do with them instead of working here."""
+
+import dataclasses
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.options import say
+from benchmark.cli.progress import display
+from benchmark.jobs.cluster import Cluster, submit
+from benchmark.jobs.queue import cancel
+from benchmark.jobs.tasks import Options, Task
+from benchmark.plans.cost import costs
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell
+
+ON = "On a cluster"
+
+
+class JobOf(StrEnum):
+    """What one job makes."""
+
+    BASE = "base"
+    TUNING = "tuning"
+
+
+@dataclasses.dataclass(frozen=True)
+class OnSlurm:
+    """The flags that hand cells to Slurm; without `slurm`, work is done here."""
+
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="NAME=VALUE",
+            rich_help_panel=ON,
+            help="Submit what is missing to Slurm, a job per base model, and end. Any parameter of "
+            "submitit's SlurmExecutor, such as partition=gpu, timeout_min=1440, constraint=h100, or a "
+            "TOML file of them; repeatable (docs/cluster.md).",
+        ),
+    ] = None
+    slurm_split: Annotated[
+        JobOf,
+        typer.Option(
+            "--slurm-split",
+            rich_help_panel=ON,
+            help="A job per base model, or per fine-tuning as well.",
+        ),
+    ] = JobOf.BASE
+    slurm_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--slurm-limit", metavar="N", min=1, rich_help_panel=ON, help="At most N jobs at once."
+        ),
+    ] = None
+    slurm_cancel: Annotated[
+        bool,
+        typer.Option(
+            "--slurm-cancel",
+            rich_help_panel=ON,
+            help="End the jobs that make these cells, and no more.",
+        ),
+    ] = False
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether nothing is to be made by this process."""
+        return self.slurm is not None or self.slurm_cancel
+
+    def hand_over(self, tasks: Sequence[Task], scale: Scale, options: Options) -> None:
+        """Submit `tasks` and say what was submitted."""
+        cluster = Cluster.of(
+            self.slurm or (), split=self.slurm_split is JobOf.TUNING, limit=self.slurm_limit
+        )
+        needed = costs([cell for task in tasks for cell in task.cells], scale)
+        options.store.check_writable(sum(cost.size for cost in needed) // 10**6)
+        submitted, there = submit(tasks, scale, options, cluster, display)
+        say(
+            f"jobs submitted: {submitted}, in the queue before: {there}; `status` shows them, "
+            "--slurm-cancel ends them, the same command adds what is missing"
+        )
+
+    def end(self, cells: Sequence[Cell], options: Options) -> None:
+        """End the jobs that make `cells`, and the command."""
+        say(f"jobs cancelled: {cancel(options.store, cells)}")
+        raise typer.Exit

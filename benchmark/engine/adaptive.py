@@ -1,0 +1,109 @@
+"""A model as an adaptive attack sees it: through itself, through a stand-in, and from the base network.
+
+Every model has as many random starts as any other: where there is no stand-in the model itself is
+attacked a second time, and a base network a third time, where others are transferred to.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmark.data.images import Split
+from benchmark.data.info import LinfAttack
+from benchmark.engine.counting import RIGHT, adversarial_batch, answers, batch_starts
+from benchmark.engine.pgd import frozen, training_mode
+from benchmark.errors import UserError
+from benchmark.records.store import Journal
+
+
+class Attacked(nn.Module):
+    """`model`, beside it what gives its gradients (None: itself), and the network that it started from
+    (None: itself). Logits are the model's."""
+
+    def __init__(self, model: nn.Module, stand_in: nn.Module | None, base: nn.Module | None) -> None:
+        super().__init__()
+        self.model = model
+        self.stand_in = model if stand_in is None else stand_in
+        self.base = model if base is None else base
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K) of x (B, C, H, W) in [0,1]."""
+        logits: Tensor = self.model(x)
+        return logits
+
+    @property
+    def sources(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """What examples are crafted on, in the order of random starts."""
+        return self.model, self.stand_in, self.base
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Attacked":
+        """`model` as it is, or as a network that nothing else is known of."""
+        return model if isinstance(model, cls) else cls(model, None, None)
+
+    @torch.no_grad()
+    def check(self, x: Tensor) -> None:
+        """Raise `UserError` unless the stand-in answers x (B, C, H, W) by the model's very logits."""
+        if self.stand_in is self.model:
+            return
+        with training_mode(self, False):
+            pair = self.model(x), self.stand_in(x)
+        if not torch.equal(*pair):
+            moved = int((pair[0] != pair[1]).any(1).sum())
+            raise UserError(
+                f"the stand-in of {type(self.model).__name__} has other logits than the module for "
+                f"{moved} of {len(x)} images; only its gradient may differ"
+            )
+
+
+class WorstCase:
+    """The adaptive answers of one model after another to `images`, for the choice between them.
+
+    `base` is what all of them started from; its examples are crafted once. An image that falls to them
+    is not attacked again. `seeds` are of the starts, in the order of `Attacked.sources`.
+    """
+
+    def __init__(
+        self, base: nn.Module, images: Split, attack: LinfAttack, seeds: tuple[int, ...]
+    ) -> None:
+        self.base, self.images, self.attack, self.seeds = base, images, attack, seeds
+        self._transferred: dict[int, Tensor] = {}
+
+    def answers(self, attacked: Attacked, journal: Journal, name: str) -> NDArray[np.int8]:
+        """The answer to every image under the first part that it falls to; int8 (N,).
+
+        Finished batches are read from `journal`.
+        """
+        found, starts = [], batch_starts(self.images)
+        for start in starts:
+            stop = min(start + starts.step, len(self.images))
+            chunk = f"answers-{name}-{start:06d}-{stop:06d}"
+            if (kept := journal.get(chunk)) is None:
+                kept = {"answers": self._batch(attacked, start, stop).numpy()}
+                journal.put(chunk, **kept)
+            found.append(kept["answers"])
+        return np.concatenate(found)
+
+    def _batch(self, attacked: Attacked, start: int, stop: int) -> Tensor:
+        x, labels = self.images.batch(start, stop)
+        attacked.check(x)
+        worst = answers(attacked.model, self._from_base(start, stop), labels).cpu()
+        for source, seed in zip(attacked.sources[:2], self.seeds[:2], strict=True):
+            alive = worst == RIGHT
+            if not bool(alive.any()):
+                break
+            x_adv, _ = adversarial_batch(
+                source, self.images, start, stop, self.attack, seed, only=alive
+            )
+            worst[alive] = answers(attacked.model, x_adv, labels[alive.to(labels.device)]).cpu()
+        return worst
+
+    def _from_base(self, start: int, stop: int) -> Tensor:
+        if start not in self._transferred:
+            with frozen(self.base):
+                made, _ = adversarial_batch(
+                    self.base, self.images, start, stop, self.attack, self.seeds[2]
+                )
+            self._transferred[start] = made
+        return self._transferred[start]

@@ -1,0 +1,60 @@
+"""The paper's rule over any grid: the best clean accuracy that stays as robust, and its mirror."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from benchmark.records.counts import Count
+
+Point = TypeVar("Point", int, float)
+Seen = tuple[dict[Point, Count], dict[Point, Count]]
+"""Clean and robust counts of the points that were looked at."""
+
+
+def satisfies(robust: Count, reference: Count, tolerance: float) -> bool:
+    """Whether `robust` is not below `reference` by more than `tolerance` (fraction), in counts."""
+    return (reference.k - robust.k) <= tolerance * reference.n + 1e-9
+
+
+def most_accurate(
+    grid: Sequence[Point],
+    clean: Callable[[Point], Count],
+    robust: Callable[[Point], Count],
+    reference: Count,
+    tolerance: float,
+    *,
+    known: Mapping[Point, Count],
+    whole: bool = False,
+) -> tuple[Point | None, Seen[Point]]:
+    """The point of the best clean accuracy whose robust accuracy `satisfies`, and what was looked at.
+
+    Clean accuracy is cheap and is taken at every point; robust accuracy, unless `known`, in order of
+    falling clean accuracy (the first of the grid on a tie) until one satisfies: the same point as on a
+    full grid, which is taken if `whole`. None if no point does.
+    """
+    cleans = {point: clean(point) for point in grid}
+    robusts = dict(known)
+    best: Point | None = None
+    for point in sorted(grid, key=lambda point: -cleans[point].k):
+        if point not in robusts:
+            robusts[point] = robust(point)
+        if satisfies(robusts[point], reference, tolerance):
+            best = point
+            break
+    if whole:
+        robusts = {point: robusts[point] if point in robusts else robust(point) for point in grid}
+    return best, (cleans, robusts)
+
+
+def most_robust(
+    grid: Sequence[Point],
+    clean: Callable[[Point], Count],
+    robust: Callable[[Point], Count],
+    reference: Count,
+    tolerance: float,
+) -> tuple[Point | None, Seen[Point]]:
+    """The mirror: the best robust accuracy of the points whose clean accuracy satisfies `reference`,
+    the first of the grid on a tie; None if there is none."""
+    cleans = {point: clean(point) for point in grid}
+    there = [point for point in grid if satisfies(cleans[point], reference, tolerance)]
+    robusts = {point: robust(point) for point in there}
+    return max(there, key=lambda point: robusts[point].k, default=None), (cleans, robusts)

@@ -1,0 +1,62 @@
+"""Floating-point operations, counted as torch meets them: convolutions and matrix products, no more."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from benchmark.data.info import DatasetInfo, LinfAttack
+from benchmark.engine.training import training_step
+from benchmark.models import build
+
+SMALL, IMAGES = "resnet10-w8", 4
+
+
+class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up, in `total`, what the operations inside the block take."""
+
+    total: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def counted(work: Callable[[], object]) -> int:
+    """Operations of `work`."""
+    counter: Any = Counting()  # type: ignore[no-untyped-call]
+    with counter:
+        work()
+    return int(counter.total)
+
+
+@cache
+def of_image(arch: str, info: DatasetInfo) -> tuple[int, int]:
+    """Operations of one image's way through the network called `arch`, and its number of weights.
+
+    Nothing is computed and no weight is made.
+    """
+    with torch.device("meta"):
+        network, images = build(arch, info).eval(), torch.empty(1, info.channels, info.side, info.side)
+    return counted(lambda: network(images)), sum(each.numel() for each in network.parameters())
+
+
+@cache
+def passes(method: Any, attack: LinfAttack, info: DatasetInfo) -> float:
+    """What a training step of `method` takes for an image, in ways of that image through the network.
+
+    `method` is a `Method`. Counted on a small network: it hardly depends on which.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network: nn.Module = build(SMALL, info)
+        x = torch.rand(IMAGES, info.channels, info.side, info.side)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    step = x, torch.zeros(IMAGES, dtype=torch.long), 0, method, attack, optimizer, torch.Generator()
+    ways = counted(lambda: network(x))
+    return counted(lambda: training_step(network, *step)) / ways

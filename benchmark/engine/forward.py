@@ -1,0 +1,104 @@
+"""Post-hoc methods that give back a module: another forward pass, or a second network as well."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from benchmark.data.info import LinfAttack
+from benchmark.progress import Progress
+from benchmark.records.specs import Spec, spec_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchmark.data.images import Split
+
+Numbers = Mapping[str, float]
+"""What trades clean against robust accuracy in a module, by name; empty where nothing does."""
+
+
+@dataclass(frozen=True)
+class ChoiceTask:
+    """What a method that chooses its numbers by itself is told: the `network` that it starts from, the
+    images that choose, and the attack with the seed of its random starts."""
+
+    network: "nn.Module"
+    judged: "Split"
+    attack: LinfAttack
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Numbers that were chosen, and what a reader should know of the choice."""
+
+    numbers: Numbers
+    remarks: tuple[str, ...] = ()
+
+
+class ForwardMethod(ABC):
+    """A frozen dataclass whose fields stand in the spec; `version` is raised when numbers may change.
+
+    The module is whole in its state dict, numbers and statistics included: what is filed is that and
+    the spec, from which `build` makes the module again. It takes pixels in [0,1], (B, C, H, W), and
+    returns logits (B, K), finite ones. `passes` is how many networks run for an answer, `partner` the
+    AT method of a second network of the same architecture and seed (None: there is none).
+    """
+
+    version: ClassVar[int]
+    passes: ClassVar[int] = 1
+    partner: ClassVar[str | None] = None
+
+    @property
+    def grid(self) -> Sequence[Numbers]:
+        """The numbers that the protocol's rule chooses among; the first are taken on a tie.
+
+        Empty where there are none, or `choose` finds them.
+        """
+        return ()
+
+    @abstractmethod
+    def build(self, network: "nn.Module", partner: "nn.Module | None") -> "nn.Module":
+        """The module around `network`, which is the method's to change, before anything is measured.
+
+        Raises `UserError` for a network that the method does not fit.
+        """
+
+    def measure(self, module: "nn.Module", images: "Split") -> None:
+        """Put into `module` what it has to know of `images`, which are training images as they are."""
+        return
+
+    def apply(
+        self, network: "nn.Module", images: "Split", partner: "nn.Module | None" = None
+    ) -> "nn.Module":
+        """The module made of `network` and `images`, in evaluation mode; its numbers are not chosen."""
+        module = self.build(network, partner).eval()
+        self.measure(module, images)
+        return module
+
+    def choose(self, module: "nn.Module", task: ChoiceTask) -> Choice | None:
+        """The numbers by the method's own rule; None: by the protocol's, among `grid`."""
+        return None
+
+    def at(self, module: "nn.Module", numbers: Numbers) -> "nn.Module":
+        """`module` with `numbers`, which are its scalar buffers of these names.
+
+        Raises `UserError` for numbers that make no sense.
+        """
+        for name, value in numbers.items():
+            module.get_buffer(name).fill_(value)
+        return module
+
+    def stand_in(self, module: "nn.Module") -> "nn.Module | None":
+        """A module whose logits are those of `module` bit by bit and whose gradient leads an attack.
+
+        For modules with a flat, hard or saturating piece; None: their own gradient does. What has
+        tensors may be shared with `module`.
+        """
+        return None
+
+    def spec(self, numbers: Numbers) -> Spec:
+        """What `build` and `numbers` make, for the module's file and identity."""
+        return {"forward": spec_of(self), "numbers": dict(numbers)}

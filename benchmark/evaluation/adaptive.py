@@ -1,0 +1,136 @@
+"""Attacks that see more of a module than its own gradient: through a stand-in, and from its base.
+
+Robust accuracy is then the share of images that survive all parts. Every model meets as many random
+starts (`benchmark.engine.adaptive`), base networks and methods that change weights alone included.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.info import DatasetInfo
+from benchmark.evaluation.autoattack import AttackStep, AutoAttack
+from benchmark.evaluation.pgd import SURVIVORS, Pgd10x3
+from benchmark.evaluation.protocol import Outcome, not_finite, right
+from benchmark.progress import Progress
+from benchmark.records.cells import Cell
+from benchmark.records.counts import Count
+from benchmark.records.store import Journal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchmark.data.images import Dataset
+
+MODULE, STAND_IN, TRANSFER = PARTS = "module", "stand-in", "transfer"
+"""What examples are crafted on, in the order of `Attacked.sources`."""
+AGAIN = "module-again", "module-thrice"
+"""The module attacked from the starts of the two other parts."""
+TO_BASE = "to-base"
+"""What the base network gets right of the examples that were crafted on the stand-in."""
+Bits = Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class AdaptivePgd(Pgd10x3):
+    """PGD-10 through the module, through its stand-in, and transferred from its base network.
+
+    The value counts the images that are right under all three. Beside it stand two more starts through
+    the module, which tell what restarts alone would have found, and what the base gets right of the
+    module's examples, for a comparison in which both have met the other's.
+    """
+
+    type_name: ClassVar[str] = "pgd10x3-adaptive"
+    label: ClassVar[str] = "Adv (adaptive)"
+    summary: ClassVar[str] = (
+        "per image the worst of PGD-10 through the module, its stand-in, and from the base network"
+    )
+    family: ClassVar[str] = "PGD-10, adaptive"
+    role: ClassVar[str | None] = None
+    adaptive: ClassVar[bool] = True
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return (*PARTS, *AGAIN, TO_BASE)
+
+    def recount(self, bits: Bits) -> dict[str, Count]:
+        counts = {name: Count.of(array) for name, array in bits.items()}
+        return counts | {SURVIVORS: Count.of(_worst(bits))}
+
+    def per_image(self, bits: Bits) -> NDArray[np.float64]:
+        """Correctness under all three parts; 0 or 1."""
+        return _worst(bits).astype(np.float64)
+
+    def note(self, info: DatasetInfo) -> str | None:
+        return f"{super().note(info)}; per image, through the module, its stand-in and from the base"
+
+    def run(
+        self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
+    ) -> Outcome:
+        from benchmark.engine.adaptive import Attacked
+        from benchmark.engine.counting import batch_starts, run_seed
+        from benchmark.evaluation.parts import answers_by_part
+
+        attacked, images, starts = Attacked.of(model), data.judged, batch_starts(data.judged)
+        seeds, chunks = [run_seed(base, run) for run in range(self.runs)], []
+        for start in starts:
+            stop = min(start + starts.step, len(images))
+            if (kept := journal.get(name := f"parts-{start:06d}-{stop:06d}")) is None:
+                kept = answers_by_part(attacked, images, start, stop, self.attack(data.info), seeds)
+                journal.put(name, **kept)
+            chunks.append(kept)
+            progress(self.type_name, stop, len(images))
+        found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in self.arrays}
+        bits = right(found)
+        parts = self.recount(bits)
+        return Outcome(parts[SURVIVORS], parts | not_finite(found.values()), bits)
+
+
+@dataclass(frozen=True)
+class AdaptiveAutoAttack(AutoAttack):
+    """AutoAttack on the module, then its gradient attacks through the stand-in on what survives, then
+    APGD's examples of the base network. Square sees nothing but answers and runs once."""
+
+    type_name: ClassVar[str] = "autoattack-adaptive"
+    family: ClassVar[str] = "AutoAttack, adaptive"
+    role: ClassVar[str | None] = None  # type: ignore[assignment]
+    adaptive: ClassVar[bool] = True
+    stand_in: tuple[str, ...] = ("apgd-ce", "apgd-t", "fab-t")
+    transfer: tuple[str, ...] = ("apgd-ce", "apgd-t")
+
+    @property
+    def steps(self) -> tuple[AttackStep, ...]:
+        parts = ((1, STAND_IN, self.stand_in), (2, TRANSFER, self.transfer))
+        others = (
+            AttackStep(f"{name}-{attack}", attack, source)
+            for source, name, attacks in parts
+            for attack in attacks
+        )
+        return (*super().steps, *others)
+
+    @property
+    def label(self) -> str:
+        return "Adv (AutoAttack, adaptive)"
+
+
+def _worst(bits: Bits) -> NDArray[np.bool_]:
+    worst: NDArray[np.bool_] = np.logical_and.reduce([bits[name] for name in PARTS])
+    return worst
+
+
+def masked(bits: Bits) -> NDArray[np.int8]:
+    """Per image, whether it survives the module's own gradient and falls to another part (1), minus
+    whether it falls to as many further starts through the module; (N,) of -1, 0 and 1.
+
+    The mean is what the module's gradient masks, in points. A base network has 0 at every image.
+    """
+    own = bits[MODULE]
+    falls = [
+        own & ~np.logical_and.reduce([bits[name] for name in names])
+        for names in ((STAND_IN, TRANSFER), AGAIN)
+    ]
+    difference: NDArray[np.int8] = falls[0].astype(np.int8) - falls[1].astype(np.int8)
+    return difference

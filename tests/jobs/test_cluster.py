@@ -1,0 +1,443 @@
+"""Cells on Slurm: what is asked of it, and with a real one (`tox -e slurm`) what it makes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from test_sweep import BASES, assert_same
+
+import benchmark.cli.cells
+import benchmark.cli.slurm
+import benchmark.cli.work
+import benchmark.jobs.worker
+from benchmark.errors import UserError
+from benchmark.jobs import queue
+from benchmark.jobs.cluster import Cluster, Step, steps
+from benchmark.jobs.tasks import Task, tasks_for
+from benchmark.plans.named import scale
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from handmade import BY_HAND, cell_at, write_making
+from invoking import MINI, Command
+
+ROOT = Path(__file__).parents[2]
+BASE = BASES[0]
+ONLY_BASES = ("table1", "--scale", MINI, "--only", "*/none/*")
+SMALL = ("--device", "cpu", "--slurm", "cpus_per_task=1", "--slurm", "mem_gb=1")
+SMALL += ("--slurm", "timeout_min=30")
+
+
+def asked(*settings: str) -> Cluster:
+    """What `--slurm` with each of `settings` asks for."""
+    return Cluster.of(settings, split=False, limit=None)
+
+
+# --- without a cluster ------------------------------------------------------------------------------
+
+
+def test_a_job_gets_what_its_dataset_needs() -> None:
+    """One GPU, 8 CPUs, a day, and 8 GB, or 24 for Tiny-ImageNet; never a wckey, and on a CPU no GPU."""
+    base = Cell("paper", "cifar10", "wrn-34-10", "trades", "none", 0)
+    given = asked().of_job(Task(base, ()), "cuda")
+    assert given == {
+        "time": 1440,
+        "cpus_per_task": 8,
+        "mem": "8192M",
+        "gpus_per_node": 1,
+        "wckey": None,
+        "srun_args": ["--cpus-per-task=8"],
+        "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"},
+    }
+    large = Task(replace(base, dataset="tiny-imagenet"), ())
+    assert asked().of_job(large, "cuda") == given | {"mem": "24576M"}
+    assert "gpus_per_node" not in asked().of_job(large, "cpu")
+
+
+def test_what_the_user_asks_for_stands(tmp_path: Path) -> None:
+    """Of flags and a TOML file, also in submitit's other words, and instead of what says the same."""
+    file = tmp_path / "cluster.toml"
+    file.write_text(
+        'timeout_min = 90\ngres = "gpu:a100:1"\n[additional_parameters]\nreservation = "x"\n'
+    )
+    asks = asked(str(file), "partition=gpu", "mem_per_cpu=2G", "mem_gb=4", "cpus_per_task=3")
+    given = asks.of_job(Task(BASE, ()), "cuda")
+    assert given["time"], given["partition"] == (90, "gpu")
+    assert given["mem"] == "4096M"
+    assert given["srun_args"] == ["--cpus-per-task=3"]
+    assert given["additional_parameters"]["reservation"] == "x"
+    assert "gpus_per_node" not in given
+    assert "mem" not in asked("mem_per_cpu=2G").of_job(Task(BASE, ()), "cuda")
+
+
+@pytest.mark.parametrize("text", ["nothing", "no.toml", "job_name=x", "dependency=after:1"])
+def test_settings_that_are_none(text: str, command: Command) -> None:
+    """What is no setting, no file, or the suite's own to say is refused in a line, before any work."""
+    answer = command(*ONLY_BASES, "--slurm", text)
+    name, is_set, _ = text.partition("=")
+    refused = (
+        f"--slurm {name}: " if is_set else f"cannot read the file or NAME=VALUE of --slurm '{text}'"
+    )
+    assert answer.errors()[0].startswith(refused)
+    assert not queue.folder(command.store).exists()
+
+
+def test_a_base_model_is_one_job_or_one_per_tuning(store: Store) -> None:
+    """Split, fine-tunings wait for the base model, those that need criticality for that, too."""
+    cells = [cell_at(name) for name in ("none", "rift", "rift-alpha-1", "top-2", "all-layers")]
+    (task,) = tasks_for(store, BY_HAND, cells)
+    assert steps(task, BY_HAND, store, split=False) == [Step(task.base.key, task)]
+    base, measured = task.base.key, f"{task.base.key}+criticality"
+    found = {step.name: step for step in steps(task, BY_HAND, store, split=True)}
+    assert {name: step.needs for name, step in found.items()} == {
+        base: (),
+        measured: (base,),
+        cell_at("rift").key: (base, measured),
+        cell_at("top-2").key: (base, measured),
+        cell_at("all-layers").key: (base,),
+    }
+    assert found[cell_at("rift").key].task.cells == (cell_at("rift"), cell_at("rift-alpha-1"))
+    made = [key for step in found.values() for key in step.parts(BY_HAND)]
+    assert sorted(made) == sorted(cell.key for cell in cells)
+
+
+def test_a_base_model_that_is_there_is_not_made_again(store: Store) -> None:
+    """It is a job if it is missing, whether its records are asked for or not."""
+    task = Task(cell_at(), (cell_at("all-layers"),))
+    assert [step.name for step in steps(task, BY_HAND, store, split=True)] == [
+        cell_at().key,
+        cell_at("all-layers").key,
+    ]
+    write_making(store, cell_at())
+    assert len(steps(task, BY_HAND, store, split=True)) == 1
+
+
+@pytest.fixture
+def said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that lets squeue say lines, of jobs that are on the artifacts of `store`."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    def say(*lines: str, code: int = 0) -> None:
+        text = "".join(f"{line}{queue.mark(store)}\n" for line in lines)
+        program = tmp_path / "bin" / "squeue"
+        program.write_text(f"#!/bin/sh\ncat <<'E'\n{text}E\necho 'no controller' >&2\nexit {code}\n")
+        program.chmod(0o755)
+
+    return say
+
+
+def submitted(store: Store, number: int, cell: Cell, log: str | None = None) -> None:
+    """As if job `number` had been submitted to evaluate `cell`, and had left `log`."""
+    where = queue.folder(store) / cell.key
+    where.mkdir(parents=True, exist_ok=True)
+    (where / f"{number}.json").write_text(json.dumps({cell.key: ["clean"]}))
+    if log is not None:
+        (where / f"{number}_0_log.err").write_text(log)
+
+
+def test_status_says_what_slurm_has(store: Store, said: Callable[..., None], command: Command) -> None:
+    """Waiting and why, running where and how long, failed and why: of the last job of a cell."""
+    cells = [replace(BASE, seed=0), replace(BASE, seed=1), replace(BASE, finetune="rift")]
+    submitted(store, 3, cells[0], "Traceback\nValueError: an earlier one\n")
+    submitted(store, 10, cells[0])
+    submitted(store, 11, cells[1])
+    submitted(store, 12, cells[2], f"failed {cells[2].key}: no images\nsrun: error: exit code 1\n")
+    other = f"13|RUNNING|None|n9|0:01|1:00|{BASE.key}"
+    waits, runs = "10|PENDING|Priority||0:00|1:00", "11|RUNNING|None|n7|0:12|1:00:00"
+    said(f"{waits}|{cells[0].key}", f"{runs}|{cells[1].key}", f"{other}@another")
+    assert queue.by_cell(store) == {
+        cells[0].key: "queued: job 10 (Priority)",
+        cells[1].key: "running: job 11 on n7, 0:12 of 1:00:00",
+        cells[2].key: "failed: no images",
+    }
+    text = command("status", "--scale", MINI).good().stdout
+    assert "job 10 (Priority)" in text and "0:12 of 1:00:00" in text and "failed: no images" in text
+
+
+def test_status_is_watched_while_something_goes_on(
+    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown again until nothing waits or runs: what failed does neither."""
+    answers = [{BASE.key: "queued: job 1 (Priority)"}, {BASE.key: "failed: no images"}]
+    monkeypatch.setattr(benchmark.cli.cells, "WATCH_S", 0)
+    monkeypatch.setattr(benchmark.cli.work, "by_cell", lambda _: answers.pop(0))
+    text = command("status", "--scale", MINI, "--watch").good().stdout
+    assert answers == []
+    assert "job 1 (Priority)" in text and "failed: no images" in text
+
+
+def test_a_figure_that_is_on_its_way(
+    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be drawn yet is no error of a command that submits it."""
+    monkeypatch.setattr(benchmark.cli.slurm, "submit", lambda *_: (2, 0))
+    said = command("figure3", "--scale", MINI, "--slurm", "partition=x").good().stderr
+    assert "jobs submitted: 2" in said and "nothing drawn yet: figure3" in said
+
+
+@pytest.mark.parametrize(
+    ("log", "why"),
+    [
+        (None, "job 5 never began (cancelled, or what it depends on failed)"),
+        (
+            "ModuleNotFoundError: No module named 'torch'\nsrun: error: n1\n",
+            "ModuleNotFoundError: No module",
+        ),
+        (f"failed {BASE.key}: one\nfailed {BASE.key}: two\n", "two"),
+        (f"[1 s] {BASE.key}\nall cells made\n", None),
+    ],
+)
+def test_why_a_job_failed(
+    store: Store, said: Callable[..., None], log: str | None, why: str | None
+) -> None:
+    """The line about the cell, else the last one; nothing of a job that ended well."""
+    submitted(store, 5, BASE, log)
+    said()
+    assert queue.by_cell(store).get(BASE.key, "").startswith(f"failed: {why}" if why else "")
+    assert bool(queue.by_cell(store)) == bool(why)
+
+
+def test_nobody_is_asked_where_nothing_was_submitted(store: Store, said: Callable[..., None]) -> None:
+    """`status` costs no call of Slurm on a machine without; a mute one stops it no more than that."""
+    said(code=1)
+    assert queue.by_cell(store) == {}
+    submitted(store, 5, BASE)
+    with pytest.raises(UserError, match="squeue says: no controller"):
+        queue.by_cell(store)
+
+
+def test_slurm_is_needed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none `--slurm` says so and nothing is made."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert command(*ONLY_BASES, *SMALL).errors() == [
+        "there is no squeue here; --slurm is for a node that submits to Slurm"
+    ]
+
+
+# --- with a real one --------------------------------------------------------------------------------
+
+PACKAGES = "apt-get install -y --no-install-recommends slurm-wlm munge"
+real = pytest.mark.slurm
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a Slurm of two nodes on this machine, which commands speak to."""
+    if shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+        pytest.skip(f"no Slurm here: {PACKAGES}")
+    folder = tmp_path_factory.mktemp("slurm")
+    subprocess.run([ROOT / "tests/slurm.sh", "up", folder, "2"], check=True)
+    before = os.environ.get("PYTHONPATH")
+    os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": str(ROOT)}
+    yield folder
+    subprocess.run([ROOT / "tests/slurm.sh", "down", folder], check=True)
+    del os.environ["SLURM_CONF"]
+    os.environ["PYTHONPATH"] = before or ""
+
+
+def wait(until: Callable[[], object], seconds: int = 400) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, subprocess.run(["squeue"], capture_output=True, text=True).stdout
+        time.sleep(0.2)
+
+
+def ended(store: Store) -> bool:
+    """Whether no job on `store` waits or runs."""
+    return not queue.queue(store)
+
+
+@real
+def test_nodes_make_what_is_made_here(nodes: Path, mini: Store, store: Store, command: Command) -> None:
+    """Submitted at once, asked for twice and submitted once; weights, bits and counts as made here."""
+    said = command(*ONLY_BASES, *SMALL).good()
+    assert "jobs submitted: 2, in the queue before: 0" in said.stderr
+    assert "—" in said.stdout
+    assert "jobs submitted: 0, in the queue before: 2" in command(*ONLY_BASES, *SMALL).good().stderr
+    assert {job.name for job in queue.queue(store)} == {cell.key for cell in BASES}
+    wait(lambda: ended(store))
+    assert_same(store, mini)
+    assert queue.by_cell(store) == {}
+    assert command("status", "--scale", MINI, "--only", "*/none/*").stdout.endswith("2 done\n")
+
+
+SLOW = replace(BASE, scale="slow", method="slow")
+
+
+def start(store: Store, what: Sequence[str], *more: str) -> None:
+    """Call the command line in a process of its own, which a plug-in does not outlive."""
+    places = ("--results", str(store.results), "--artifacts", str(store.artifacts))
+    words = [sys.executable, "-m", "benchmark", *what, *places, *more]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, tuple[str, ...]]:
+    """One base model that takes longer than a limit and than a state is due, and what asks for it."""
+    root = tmp_path_factory.mktemp("slow")
+    path = root / "slow.toml"
+    text = MINI.read_text().replace("epochs = 3\n", "epochs = 52\n").replace("[0, 1]", "[0]")
+    path.write_text(text.replace("mini", "slow").replace("pgd-at", "slow"))
+    store = Store(root / "results", root / "artifacts")
+    plugin = str(ROOT / "tests" / "slow.py")
+    what = ("table1", "--scale", str(path), "--only", "*/none/*", "--plugin", plugin)
+    start(store, what, "--jobs", "1")
+    return store, what
+
+
+def die(nodes: Path, name: str) -> None:
+    """Let a node die at once with all that runs on it."""
+    dying = {psutil.Process(int((nodes / f"{name}.pid").read_text()))}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            told = process.environ()
+            if (
+                told.get("SLURM_CONF") == str(nodes / "slurm.conf")
+                and told.get("SLURMD_NODENAME") == name
+            ):
+                dying |= {process} | {p for p in process.parents() if p.name() == "slurmstepd"}
+    for process in dying:
+        process.suspend()
+    for process in dying:
+        process.kill()
+
+
+def hurried(store: Store) -> bool:
+    """Whether no job on `store` waits or runs; one filed again need not wait for its minutes."""
+    jobs = queue.queue(store)
+    for job in jobs:
+        if job.reason == "BeginTime":
+            queue.ask("scontrol", "update", f"JobId={job.id}", "StartTime=now")
+    return not jobs
+
+
+def assert_continued(store: Store, local: Store) -> None:
+    """The slow model is the one made here, and was not made in one go."""
+    assert_same(store, local, [SLOW])
+    making = store.making(SLOW)
+    assert making is not None and making.provenance.resumed
+
+
+@real
+def test_a_killed_node(nodes: Path, slow: tuple[Store, tuple[str, ...]], store: Store) -> None:
+    """A node dies in the middle of training: the other one goes on, and makes the same bytes."""
+    local, what = slow
+    start(store, what, *SMALL)
+    wait(lambda: list(store.artifacts.rglob("training.safetensors")))
+    (job,) = queue.queue(store)
+    die(nodes, job.node)
+    try:
+        wait(lambda: hurried(store) or queue.queue(store)[0].node not in ("", job.node))
+        (again,) = queue.queue(store)
+        assert again.id == job.id
+        wait(lambda: hurried(store))
+    finally:
+        subprocess.run([ROOT / "tests/slurm.sh", "node", nodes, job.node], check=True)
+    assert_continued(store, local)
+
+
+@real
+def test_a_time_limit(nodes: Path, slow: tuple[Store, tuple[str, ...]], store: Store) -> None:
+    """A job that needs longer than it may goes on where it was, as often as needed: the same bytes."""
+    local, what = slow
+    start(store, what, *SMALL, "--slurm", "timeout_min=1", "--slurm", "signal_delay_s=10")
+    wait(lambda: hurried(store), 900)
+    logs = [path.read_text() for path in queue.folder(store).rglob("*_log.out")]
+    assert "Requeued job" in "".join(logs)
+    assert_continued(store, local)
+
+
+@real
+def test_one_job_of_a_name_at_a_time(
+    nodes: Path, mini: Store, store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands that know nothing of each other: the second's job waits, and finds all made."""
+    one = ("table1", "--scale", MINI, "--only", "*/none/seed0", *SMALL)
+    command(*one).good()
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmark.jobs.cluster, "queue", lambda _: [])
+        command(*one).good()
+    first, second = sorted(queue.queue(store), key=lambda job: int(job.id))
+    assert (first.name, second.state, second.reason) == (second.name, "PENDING", "Dependency")
+    wait(lambda: ended(store))
+    assert_same(store, mini, BASES[:1])
+
+
+@real
+def test_no_more_at_once_than_asked_for_and_cancelled(
+    nodes: Path, store: Store, command: Command
+) -> None:
+    """With a limit of one the second job waits; cancelling ends the jobs of these cells."""
+    command(*ONLY_BASES, *SMALL, "--slurm-limit", "1").good()
+    assert [job.reason for job in queue.queue(store)].count("Dependency") == 1
+    only = ("table1", "--scale", MINI, "--only", "*/none/seed1", "--slurm-cancel")
+    assert "jobs cancelled: 1" in command(*only).good().stderr
+    wait(lambda: [job.name for job in queue.queue(store)] == [BASE.key])
+    assert "jobs cancelled: 1" in command(*ONLY_BASES, "--slurm-cancel").good().stderr
+    wait(lambda: ended(store))
+
+
+@real
+def test_a_partition_that_is_none(nodes: Path, store: Store, command: Command) -> None:
+    """What Slurm refuses is one line, and nothing was submitted."""
+    answer = command(*ONLY_BASES, *SMALL, "--slurm", "partition=none")
+    assert "invalid partition" in answer.errors()[0]
+    assert ended(store)
+    assert "Unavailable parameter" in command(*ONLY_BASES, *SMALL, "--slurm", "partitio=x").errors()[0]
+
+
+@real
+def test_a_node_without_the_data(
+    nodes: Path, store: Store, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It says so at once, in a line of `status`; what depends on it does not wait for ever."""
+    path = tmp_path / "cifar.toml"
+    path.write_text(MINI.read_text().replace('"mini"', '"cifar"').replace("digits", "cifar10"))
+    what = (
+        "--scale",
+        path,
+        "--seeds",
+        "0",
+        "--data-dir",
+        tmp_path / "nowhere",
+        "--slurm-split",
+        "tuning",
+    )
+    assert "CIFAR-10 is not complete" in command("table1", *what, *SMALL).errors()[0]
+    assert ended(store)
+    with monkeypatch.context() as patch:  # as if the data were here
+        patch.setattr(benchmark.jobs.worker, "refuse_missing", lambda *_: None)
+        assert "jobs submitted: 3" in command("table1", *what, *SMALL).good().stderr
+    wait(lambda: ended(store))
+    told = queue.by_cell(store)
+    base = replace(BASE, scale="cifar", dataset="cifar10")
+    assert re.match("failed: node .* has no cifar10 in ", told[base.key])
+    assert "never began" in told[replace(base, finetune="rift").key]
+
+
+@real
+def test_each_tuning_a_job(nodes: Path, store: Store, command: Command, tmp_path: Path) -> None:
+    """Base model, criticality and fine-tunings on their own make what one process makes."""
+    what = ("--scale", MINI, "--seeds", "0", "--protocol", "rift,all-layers")
+    said = command("table1", *what, *SMALL, "--slurm-split", "tuning").good()
+    assert "jobs submitted: 4" in said.stderr
+    again = command("table1", *what, *SMALL, "--slurm-split", "tuning").good()
+    assert "jobs submitted: 0, in the queue before: 4" in again.stderr
+    local = Store(tmp_path / "local-results", tmp_path / "local-artifacts")
+    Command(local)("table1", *what).good()
+    wait(lambda: ended(store))
+    assert_same(
+        store, local, [BASE, replace(BASE, finetune="rift"), replace(BASE, finetune="all-layers")]
+    )
+    assert scale(str(MINI)).evaluations == ("clean",)  # what is compared is all that is made

@@ -1,0 +1,82 @@
+"""What cells cost: against operations that can be counted by hand."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from baselines import METHODS
+from benchmark.data.info import CIFAR10, TINY_IMAGENET, LinfAttack
+from benchmark.engine.flops import counted, of_image, passes
+from benchmark.plans.cost import costs, rates, training
+from benchmark.plans.named import SCALES
+from benchmark.plans.plan import Plan
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
+from handmade import BY_HAND, cell_at, write_making
+
+PAPER = SCALES["paper"]
+CLEAN_ONLY = replace(PAPER, evaluations=("clean",))
+BASE = Cell("paper", "cifar10", "resnet18", "pgd-at", "none", 0)
+
+
+def test_a_layer() -> None:
+    """A multiplication and an addition count two; backward to the weights is as much as forward."""
+    layer, x = nn.Linear(7, 5), torch.rand(3, 7)
+    assert counted(lambda: layer(x)) == 2 * 3 * 7 * 5
+    assert counted(lambda: layer(x).sum().backward()) == 2 * 2 * 3 * 7 * 5
+    small = nn.Conv2d(3, 4, 3, padding=1)
+    assert counted(lambda: small(torch.rand(2, 3, 8, 8))) == 2 * 2 * 4 * 64 * 27
+
+
+def test_networks_of_the_paper() -> None:
+    """ResNet18 takes 0.56 billion multiplications, as published; four times that on 64x64."""
+    way, weights = of_image("resnet18", CIFAR10)
+    assert way / 2 == pytest.approx(0.556e9, rel=0.01)
+    assert weights == 11_173_962
+    assert of_image("resnet18", TINY_IMAGENET)[0] == pytest.approx(4 * way, rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "more"), [("pgd-at", 0), ("trades", 4), ("mart", 2), ("awp", 3)])
+def test_a_step_of_each_method(name: str, more: int) -> None:
+    """PGD goes forward and back in each step; then one forward, two back, and a method's own."""
+    attack = LinfAttack(8 / 255, 2 / 255, steps=5)
+    assert passes(METHODS[name], attack, CIFAR10) == pytest.approx(2 * 5 + 3 + more, abs=1.1)
+
+
+def test_what_is_shared_costs_once() -> None:
+    """A fine-tuning with alpha* and with alpha = 1 is trained once, criticality measured once."""
+    alone, both, more = (
+        costs([replace(BASE, finetune=name) for name in names], CLEAN_ONLY)[0]
+        for names in (("rift",), ("rift", "rift-alpha-1"), ("rift", "top-2"))
+    )
+    one = of_image("resnet18", CIFAR10)[0] * 10_000
+    assert both.operations - alone.operations == pytest.approx(one)
+    assert (alone.cells, both.cells) == (1, 2)
+    assert more.operations - alone.operations > 100 * one
+    assert both.size > alone.size
+
+
+def test_the_whole_paper() -> None:
+    """Every cell is counted, Tiny-ImageNet's WRN is the largest, and epochs count in proportion."""
+    cells = REPORTS["table1"].cells(PAPER, REPORTS["table1"].defaults)
+    found = costs(cells, PAPER)
+    assert sum(cost.cells for cost in found) == len(cells)
+    largest = max(found, key=lambda cost: cost.operations)
+    assert (largest.dataset, largest.arch) == ("tiny-imagenet", "wrn-34-10")
+    half = replace(PAPER, training={"epochs": 55})
+    assert training(Plan.of(BASE, half)) * 2 == pytest.approx(training(Plan.of(BASE, PAPER)))
+
+
+def test_hours_go_by_what_is_on_record(store: Store) -> None:
+    """A training on record says how fast its device is; without one nobody is."""
+    assert rates(store, BY_HAND, [cell_at()]) == {}
+    write_making(store, cell_at())
+    making = store.making(cell_at())
+    plan = Plan.of(cell_at(), BY_HAND)
+    operations = of_image(cell_at().arch, plan.base.info)[0] * training(plan)
+    assert rates(store, BY_HAND, [cell_at("rift")]) == {
+        making.provenance.device: operations / making.provenance.seconds
+    }

@@ -1,0 +1,123 @@
+"""Post-hoc methods on a network of one's own, and one that a user brings."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+import benchmark
+from benchmark.algorithm.selection import Untouched
+from benchmark.algorithm.tunings import TUNINGS, Tuning
+from benchmark.engine.forward import ForwardMethod
+from benchmark.errors import UserError
+from benchmark.models.around import Around
+from benchmark.models.segments import Place
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Own(nn.Module):
+    """A small network with a place for operators."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.place = Place(8)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.head(self.place(self.stem(x)).relu().mean((2, 3)))
+
+
+@pytest.fixture
+def own():
+    """`Own` with the same weights each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Own().eval()
+
+
+@pytest.fixture
+def by(digits, own):
+    """A function that applies a method to `own`."""
+    train, judge = digits.train.first(64).batch(0, 64), digits.test.first(32).batch(0, 32)
+
+    def made(method, **more):
+        return benchmark.apply_method(own, method, train, judge, progress=False, **more)
+
+    return made
+
+
+def test_mean_sparse_on_ones_own(by, own, digits):
+    """A module with the chosen threshold; the network stays as it was, and attacks can be adaptive."""
+    before = {name: x.clone() for name, x in own.state_dict().items()}
+    result = by("mean-sparse-mirrored")
+    assert isinstance(own.place, Place) and isinstance(result.model, Own)
+    assert all(torch.equal(own.state_dict()[name], x) for name, x in before.items())
+    assert result.numbers == {"threshold": float(result.model.place.threshold)}
+    images = digits.test.first(16).batch(0, 16)
+    table = benchmark.evaluate(result.attacked, images, ["clean", "pgd10x3-adaptive"], progress=False)
+    assert table.loc["pgd10x3-adaptive", "right"] <= table.loc["clean", "right"]
+
+
+def test_a_mix_needs_a_second_network(by):
+    """Given by `clean`, of any class; and by nothing else."""
+    clean = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    result = by("output-mix", clean=clean)
+    assert 0.5 <= result.numbers["weight"] <= 1
+    with pytest.raises(UserError, match="output-mix mixes with a second network; say clean="):
+        by("output-mix")
+    with pytest.raises(UserError, match="flip-average holds one network; leave clean out"):
+        by("flip-average", clean=clean)
+    with pytest.raises(UserError, match=r"bn-only trains weights .* rift\(..., protocol='bn-only'\)"):
+        by("bn-only")
+
+
+class Rounded(Around):
+    """Logits rounded to multiples of `step`; `soft` hides that from gradients."""
+
+    def __init__(self, network):
+        super().__init__(network)
+        self.register_buffer("step", torch.zeros(()))
+        self.soft = False
+
+    def forward(self, x):
+        logits = self.network(x)
+        if float(self.step) == 0:
+            return logits
+        rounded = (logits / self.step).round() * self.step
+        return rounded.detach() + (logits - logits.detach()) if self.soft else rounded
+
+
+@dataclass(frozen=True)
+class Rounding(ForwardMethod):
+    """A user's method: a forward pass, a number, a stand-in."""
+
+    version: ClassVar[int] = 1
+    right: bool = True
+
+    @property
+    def grid(self):
+        return tuple({"step": step} for step in (0.0, 0.001))
+
+    def build(self, network, partner):
+        return Rounded(network)
+
+    def stand_in(self, module):
+        soft = Rounded(module.network)
+        soft.soft, soft.step = True, module.step if self.right else module.step + 1
+        return soft.eval()
+
+
+def test_a_method_that_a_user_brings(by, monkeypatch):
+    """Found by its name, chosen by the rule; a stand-in that answers otherwise is refused."""
+    for name, right in (("rounded", True), ("wrong", False)):
+        tuning = Tuning(name, name, Untouched(), forward=Rounding(right))
+        monkeypatch.setitem(TUNINGS, name, tuning)
+    result = by("rounded-curve")
+    assert result.numbers["step"] in (0.0, 0.001)
+    assert [point.robust is None for point in result.details.points] == [False, False]
+    with pytest.raises(UserError, match="stand-in of Rounded has other logits than the module"):
+        by("wrong")

@@ -1,0 +1,255 @@
+"""Cells of post-hoc methods: made, filed, told apart, read back, and refused."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmark.algorithm.selection import Untouched
+from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
+from benchmark.data.images import Dataset, Split
+from benchmark.engine.kept_weights import read_weights
+from benchmark.engine.precision import used
+from benchmark.engine.weights import Weights, load_tensors
+from benchmark.errors import UserError
+from benchmark.plans.named import scale
+from benchmark.plans.plan import Plan
+from benchmark.plans.running import Run
+from benchmark.posthoc.mean_sparse import MeanSparse
+from benchmark.progress import silent
+from benchmark.records.cells import Cell
+from benchmark.run import adversarial_training, another_forward_pass, rift, run_cell
+from benchmark.submission.making import check_making
+from handmade import BY_HAND, cell_at
+from invoking import MINI
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+KEY = "mini/digits/resnet10-w8/pgd-at/{}/seed0"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, digits):
+    """A function that makes a cell on a few images, once: its run, and its weights."""
+    from benchmark.records.store import Store
+
+    root = tmp_path_factory.mktemp("cells")
+    some = Dataset(
+        digits.info,
+        Split(digits.train.images[:96], digits.train.labels[:96]),
+        Split(digits.test.images[:30], digits.test.labels[:30]),
+    )
+
+    def of(name):
+        plan = Plan.of(Cell.parse(KEY.format(name)), scale(str(MINI)))
+        run = Run(plan, some, Store(root / "results", root / "artifacts"), silent)
+        run_cell(run, ["clean"])
+        base = adversarial_training(run)
+        if plan.forward is not None:
+            return run, another_forward_pass(run, base)
+        return run, base if plan.finetune is None else rift(run, base)
+
+    return of
+
+
+def fixed(monkeypatch, name, **numbers):
+    """Register MeanSparse at fixed numbers as the fine-tuning `name`."""
+    method = MeanSparse(thresholds=(numbers["threshold"],))
+    monkeypatch.setitem(TUNINGS, name, Tuning(name, name, Untouched(), forward=method))
+
+
+def twin(run, weights, base):
+    """The clean outcome that would be taken over from another cell."""
+    spec, data = run.plan.evaluation_spec("clean"), run.data.test.sha256()
+    return run.evaluating(weights, base).taken_over("clean", spec, data, used().label(run.device))
+
+
+EVERY = ("mean-sparse", "output-mix", "mixed-nuts", "flip-average", "rift+mean-sparse")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_module_is_made_filed_and_rebuilt(made, name):
+    """From its spec and tensors alone: the same bits, the same answers, a making that holds."""
+    run, weights = made(name)
+    making = run.store.making(run.plan.cell)
+    assert list(check_making(making, run.plan)) == []
+    assert making.provenance.weights_sha256 == weights.sha256
+    kept, metadata = read_weights(run.store, run.plan.cell)
+    assert kept.sha256 == weights.sha256 and kept.module == making.details.module
+    assert set(metadata) == {"fingerprint", "making", "module"}
+    x, _ = run.data.test.batch(0, 30)
+    with torch.no_grad():
+        assert torch.equal(run.network(kept)(x), run.network(weights)(x))
+    assert run.store.record(run.plan.cell, "clean").provenance.weights_sha256 == weights.sha256
+
+
+def test_a_module_is_no_twin_of_its_base(made):
+    """flip-average has every tensor of its base, and another identity and other records."""
+    (run, base), (other, flipped) = made("none"), made("flip-average")
+    ours = {name.removeprefix("network."): x for name, x in flipped.state.items()}
+    assert Weights.of(ours).sha256 == base.sha256 != flipped.sha256
+    assert twin(other, flipped, base) is None
+    assert twin(*made("mean-sparse-curve"), base) is not None  # of mean-sparse
+    assert run.store.record(run.plan.cell, "clean") is not None
+
+
+def test_two_thresholds_never_share_a_record(made, monkeypatch):
+    """On the same statistics; and a threshold of 0 has the base's counts, not its record."""
+    for name, threshold in (("sparse-0", 0.0), ("sparse-3", 0.3)):
+        fixed(monkeypatch, name, threshold=threshold)
+    (_, base), (run, zero), (other, three) = made("none"), made("sparse-0"), made("sparse-3")
+    assert len({base.sha256, zero.sha256, three.sha256}) == 3
+    same = [name for name in zero.state if not name.endswith(".threshold")]
+    assert all(torch.equal(zero.state[name], three.state[name]) for name in same)
+    assert twin(other, three, base) is None
+    counts = [run.store.record(cell, "clean").k for cell in (run.plan.cell, run.plan.cell.base)]
+    assert counts[0] == counts[1]
+
+
+def test_the_spec_alone_is_an_identity():
+    """The same tensors under two specs, and under none, are three models."""
+    state = {"x": torch.zeros(2)}
+    hashes = {Weights.of(state, spec).sha256 for spec in (None, {"a": 1}, {"a": 2})}
+    assert len(hashes) == 3
+
+
+def test_rift_and_then_mean_sparse(made):
+    """The module is of RiFT's weights at its alpha*, which has its own making."""
+    (_, tuned), (run, module) = made("rift"), made("rift+mean-sparse")
+    details = run.store.making(run.plan.cell).details
+    assert details.on_sha256 == tuned.sha256
+    assert all(torch.equal(module.state[name], x) for name, x in tuned.state.items())
+    assert details.reference is not None and len(details.points) == 11
+
+
+def test_a_temperature_keeps_every_answer(made):
+    """Weights times a power of two: clean bits are the base's."""
+    (base, before), (run, after) = made("none"), made("last-layer-temperature")
+    assert torch.equal(after.state["linear.weight"], 8 * before.state["linear.weight"])
+    bits = [each.store.bits(each.store.record(each.plan.cell, "clean")) for each in (base, run)]
+    assert all((bits[0][name] == bits[1][name]).all() for name in bits[0])
+
+
+def test_more_of_the_same_training(made):
+    """`continued-at` moves all by the base's method for the fine-tuning's epochs."""
+    run, _ = made("continued-at")
+    assert run.plan.tuner == run.plan.base.method
+    assert len(run.store.making(run.plan.cell).details.epochs) == run.plan.recipe.epochs
+
+
+def test_the_average_of_epochs(made):
+    """Its parameters are the mean of the last epochs', its statistics are estimated anew."""
+    run, weights = made("epoch-average")
+    mean, _ = load_tensors(run.store.work(run.plan.cell.base) / "average.safetensors")
+    named = dict(run.network(weights).named_parameters())
+    assert all(torch.equal(weights.state[name], mean[name]) for name in named)
+    assert not torch.equal(weights.state["bn1.running_mean"], mean["bn1.running_mean"])
+    path = run.store.work(run.plan.cell.base) / "average.safetensors"
+    space = run.workspace(run.plan.base.cell, run.plan.base.spec)
+    aside = path.rename(path.with_suffix(".aside"))
+    try:
+        with pytest.raises(UserError, match=r"the mean of the last epochs' weights of .* is not at"):
+            space.average(adversarial_training(run))
+    finally:
+        aside.rename(path)
+
+
+def test_a_making_that_the_rule_contradicts(made):
+    """Another number than the points lead to, and a grid of other points, are told."""
+    run, _ = made("mean-sparse")
+    making = run.store.making(run.plan.cell)
+    details = making.details
+
+    def problems(**changed):
+        other = making.model_copy(update={"details": details.model_copy(update=changed)})
+        return [text for _, text in check_making(other, run.plan)]
+
+    assert problems() == []
+    module = copy.deepcopy(details.module)
+    module["numbers"]["threshold"] = 0.45
+    (text,) = problems(module=module)
+    assert "by its points the rule chooses" in text
+    assert problems(points=details.points[1:]) == ["are not the 11 of the grid of mean-sparse"]
+    assert "is missing" in problems(reference=None)[0]
+
+
+class TestNames:
+    """What a name of a module means, and what has no meaning."""
+
+    def test_composites(self):
+        """Weights by the one, then the module by the other, under one protocol."""
+        found = finetune("top-2+mean-sparse-held-out-curve")
+        assert (found.before, found.whole_curve, found.selects_on) == (
+            "top-2-held-out",
+            True,
+            "hold-out",
+        )
+        assert finetune("mean-sparse-held-out").before == "none-held-out"
+        assert finetune("rift+mean-sparse-mirrored").before == "rift"
+        assert Cell.parse(KEY.format("rift+mean-sparse")).key == KEY.format("rift+mean-sparse")
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("mean-sparse+rift", "before '\\+' weights are trained"),
+            ("rift+top-2", "before '\\+' weights are trained"),
+            ("flip-average+mean-sparse", "before '\\+' weights are trained"),
+            ("rift+sparse", "unknown fine-tuning"),
+            ("+mean-sparse", "unknown fine-tuning"),
+            ("mean-sparse-alpha-1", "without alpha; leave out '-alpha-1'"),
+            ("rift-mirrored", "rift trains weights"),
+        ],
+    )
+    def test_refusals(self, name, message):
+        """One line each."""
+        with pytest.raises(UserError, match=message):
+            finetune(name)
+
+    def test_what_a_checkpoint_has_not(self):
+        """No second network is trained beside one, and it has no epochs; a network is not its own."""
+        standard = replace(cell_at("output-mix"), method="standard")
+        with pytest.raises(UserError, match="mixes with a network trained by standard"):
+            Plan.of(standard, BY_HAND)
+        narrow = scale("narrow-from-narrow-cifar10-resnet18-w16-pgd-at-seed0")
+        for name, text in (
+            ("mixed-nuts", "needs a network trained by"),
+            ("epoch-average", "last epochs"),
+        ):
+            (cell,) = narrow.cells(["cifar10"], ["resnet18-w16"], [name])
+            with pytest.raises(UserError, match=text):
+                Plan.of(cell, narrow)
+        (cell,) = narrow.cells(["cifar10"], ["resnet18-w16"], ["mean-sparse"])
+        assert Plan.of(cell, narrow).rule is not None
+
+
+@pytest.mark.parametrize("name", ["mean-sparse", "mixed-nuts"])
+def test_an_exported_module_is_loaded_like_weights(made, name, tmp_path):
+    """The file has its spec; what is read from it has the module's identity and answers."""
+    from benchmark.jobs.checkpoint import ModelFile, load_model_file, on_device
+    from benchmark.jobs.export import export
+
+    run, weights = made(name)
+    cell = run.plan.cell
+    exported = export(cell, "x.safetensors", run.store, name="x")
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(exported.content)
+    file = ModelFile(path, run.plan.base.arch, run.plan.base.info)
+    model, loaded = load_model_file(file)
+    found = Weights.of(loaded.state, loaded.module)
+    model = on_device(model, found, run.device)
+    assert found.sha256 == weights.sha256
+    x, _ = run.data.test.batch(0, 30)
+    with torch.no_grad():
+        assert torch.equal(model(x), run.network(weights)(x))
+    assert f"then {name}" in exported.entry.what
+
+
+def test_a_module_of_an_unknown_method_is_refused():
+    """A file of another suite's method, and of another version, in one line."""
+    from benchmark.posthoc import of_spec
+
+    spec = MeanSparse((0.25,)).spec({"threshold": 0.25})
+    assert of_spec(spec, "x") == MeanSparse((0.25,))
+    for changed in ({"type": "other"}, {"version": 99}):
+        with pytest.raises(UserError, match=r"'x' holds a module of .* cannot make"):
+            of_spec({"forward": spec["forward"] | changed}, "x")
