@@ -38,7 +38,7 @@ def three_splits() -> tuple[Images, Images, Images]:
     pixels = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
     labels = torch.tensor(digits.target)
     rows, test = train_test_split(range(len(labels)), test_size=200, stratify=labels, random_state=0)
-    train, judge = train_test_split(rows, test_size=200, stratify=labels[rows], random_state=0)
+    train, judge = train_test_split(rows, test_size=100, stratify=labels[rows], random_state=0)
     return tuple((pixels[part], labels[part]) for part in (train, judge, test))
 
 
