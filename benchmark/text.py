@@ -13,6 +13,12 @@ _MARKUP = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _LINKED = re.compile(r"(\\*)(\](?=[(\[:])|!(?=\[)|\|)")
 _MARKS = re.compile(r"[\\`*_{}\[\]|~#]")
+_TEX = str.maketrans(
+    {each: rf"\{each}" for each in "#$%&_{}"}
+    | {each: f"${each}$" for each in "<>|"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", "—": r"\textemdash{}", '"': "''"}
+)
 
 
 def controls(character: str) -> bool:
@@ -45,3 +51,8 @@ def markdown(text: str, *, marks: bool = False) -> str:
     plain = " ".join(line(text).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKS.sub(r"\\\g<0>", plain)
+
+
+def latex(text: str) -> str:
+    """`text` on one line, without a meaning for LaTeX; hyphens in a row stay hyphens."""
+    return re.sub("-(?=-)", "-{}", line(text).translate(_TEX))

@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Table
-from benchmark.report.tables.render import FILES, FORMATS
+from benchmark.report.tables.render import FILES, rendered
 from benchmark.report.view import View
 
 
@@ -61,6 +61,9 @@ def _add(app: typer.Typer, name: str) -> None:
         format: Annotated[  # noqa: A002 - the flag's name
             Format, typer.Option("--format", help="How to print the table.")
         ] = Format.TEXT,
+        notes: Annotated[
+            bool, typer.Option("--notes", help="Print all notes below the table, not the first only.")
+        ] = False,
     ) -> None:
         chosen = scope.chosen(
             evaluations,
@@ -82,11 +85,11 @@ def _add(app: typer.Typer, name: str) -> None:
                     shown = "" if finetunes == defaults else f".{'+'.join(finetunes)}"
                     _write(table, work.store, f"{name}-{chosen.stem}{shown}")
             finally:  # last, because a terminal may not take it, and it is shown where no file can be
-                show(FORMATS[format](table), nl=format is Format.TEXT)
+                show(rendered(table, format, every_note=notes), nl=format is Format.TEXT)
 
 
 def _write(table: Table, store: Store, name: str) -> None:
     folder = store.results / "tables"
     for kind, suffix in FILES.items():
-        write_result(folder / f"{name}.{suffix}", FORMATS[kind](table).encode(), store.results)
+        write_result(folder / f"{name}.{suffix}", rendered(table, kind).encode(), store.results)
     say(f"written to {folder / name}.{{{','.join(FILES.values())}}}")

@@ -2,6 +2,10 @@
 
 import dataclasses
 import io
+import re
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +17,8 @@ from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.audit import audit
-from benchmark.report.tables.layout import DEFAULT_PROTOCOLS, Row, Table
-from benchmark.report.tables.render import FILES, FORMATS, MISSING, entry, percent, summary
+from benchmark.report.tables.layout import DEFAULT_PROTOCOLS, Row, Table, brief
+from benchmark.report.tables.render import FILES, FORMATS, MISSING, entry, percent, rendered, summary
 from benchmark.report.view import View
 from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_record
 
@@ -52,21 +56,21 @@ def test_rendered_tables(
     name: str,
     how: str,
 ) -> None:
-    """Each table in each format is, to the letter, what is in the goldens."""
+    """Each table in each format is, to the letter, what is in the goldens; in text with all notes."""
     table = audit_by_hand if name == "audit" else tables_by_hand[name]
-    check(file_regression, FORMATS[how](table), f"{name}.{SUFFIXES[how]}")
+    check(file_regression, rendered(table, how, every_note=how == "text"), f"{name}.{SUFFIXES[how]}")
 
 
 def test_a_table_of_one_seed(written_by_hand: Store, file_regression: FileRegressionFixture) -> None:
     """Without a spread, with intervals over images and a note that says so."""
     view = View(written_by_hand, dataclasses.replace(BY_HAND, seeds=(0,)))
     table = REPORTS["table1"].build(view, DEFAULT_PROTOCOLS)
-    check(file_regression, FORMATS["text"](table), "table1-one-seed.txt")
+    check(file_regression, rendered(table, "text", every_note=True), "table1-one-seed.txt")
 
 
 def test_an_empty_table(empty: Table, file_regression: FileRegressionFixture) -> None:
-    """A table without any record shows its labels, dashes and notes."""
-    check(file_regression, FORMATS["text"](empty), "table1-empty.txt")
+    """A table without any record shows its heads, how many rows it lacks, and its first notes."""
+    check(file_regression, rendered(empty, "text"), "table1-empty.txt")
 
 
 @pytest.mark.parametrize(
@@ -126,78 +130,88 @@ def test_p_values_have_three_decimals(values: tuple[float, ...], shown: str) -> 
     assert entry(PValues(values), signed=False) == shown
 
 
-def test_an_entry_that_is_a_number_is_a_percent() -> None:
-    """Its interval does not stand beside it, and what is missing is a dash."""
-    assert entry(Estimate((0.5,), Interval(0.25, 0.75)), signed=True) == "+50.00"
-    assert entry(None, signed=False) == MISSING
+@pytest.mark.parametrize(
+    ("values", "signed", "shown"),
+    [
+        ((0.5,), False, "50.0 [25.0, 75.0]"),
+        ((0.5,), True, "+50.00 [+25.00, +75.00]"),
+        ((0.4, 0.6), False, "50.00 ± 14.14"),
+    ],
+)
+def test_one_seed_shows_its_interval(values: tuple[float, ...], signed: bool, shown: str) -> None:
+    """An accuracy to one decimal, a difference to two; of several seeds the spread stands there."""
+    assert entry(Estimate(values, Interval(0.25, 0.75)), signed) == shown
 
 
 SEVERAL = Table(
     "t",
-    "title",
+    "Table 7: title",
     ("of", "model"),
     ("Std", "Adv"),
     (
         Row(("a", "AT"), (Estimate((0.5, 0.7), Interval(0.0, 1.0)), None)),
-        Row(
-            ("a", "change"),
-            (Estimate((0.001,), Interval(-0.00001, 0.012), "images"), Estimate((0.0,))),
-            signed=True,
-            ends_block=True,
-        ),
+        Row(("a", "RiFT"), (Estimate((0.8, 0.8)), Estimate((0.5,))), better=(True, False)),
+        Row(("a", "change"), (None, None), signed=True, ends_block=True),
         Row(("b", "AT"), (None, None), ends_block=True),
-        Row(("b", "images"), (Interval(-0.1, 0.1), PValues((0.5,)))),
+        Row(("[c", "images"), (Interval(-0.1, 0.1), PValues((0.0001,)))),
     ),
-    ("note",),
+    ("note 1", "note 2"),
 )
 
 
-def test_intervals_stand_below_their_numbers_in_text() -> None:
-    """They take a line without labels where a row has any; blocks end below them; an interval or a test
-    that is a row of its own, a number without one and a dash have nothing below."""
-    assert FORMATS["text"](SEVERAL).splitlines() == [
-        "title",
+def test_every_row_is_one_line_in_text() -> None:
+    """What is better stands behind a star; rows without a number are counted; blocks keep their end."""
+    assert rendered(SEVERAL, "text").splitlines() == [
+        "Table 7: title",
         "",
-        "of    model                 Std    Adv",
-        "----  -------  ----------------  -----",
-        "a     AT          60.00 ± 14.14      —",
-        "                 [0.00, 100.00]",
-        "      change              +0.10  +0.00",
-        "                 [+0.00, +1.20]",
+        "of    model                 Std     Adv",
+        "----  -------  ----------------  ------",
+        "a     AT          60.00 ± 14.14       —",
+        "      RiFT        *80.00 ± 0.00   50.00",
         "",
-        "b     AT                      —      —",
-        "",
-        "      images   [-10.00, +10.00]  0.500",
-        "----  -------  ----------------  -----",
-        "  note",
+        "[c    images   [-10.00, +10.00]  <0.001",
+        "----  -------  ----------------  ------",
+        "  rows without any number, not shown: 2; `status` lists what is missing",
+        "  note 1",
+        "  note 2",
     ]
 
 
-def test_intervals_share_a_cell_in_markdown() -> None:
-    """So that every row can still stand alone and be sorted."""
-    lines = FORMATS["markdown"](SEVERAL).splitlines()[4:-2]
+def test_every_row_stands_alone_in_markdown() -> None:
+    """So that rows can be sorted; what is better is bold."""
+    lines = rendered(SEVERAL, "markdown").splitlines()[4:-4]
     assert [[part.strip() for part in line.split("|")[1:-1]] for line in lines] == [
-        ["a", "AT", "60.00 ± 14.14<br>[0.00, 100.00]", "—"],
-        ["a", "change", "+0.10<br>[+0.00, +1.20]", "+0.00"],
-        ["b", "AT", "—", "—"],
-        ["b", "images", "[-10.00, +10.00]", "0.500"],
+        ["a", "AT", "60.00 ± 14.14", "—"],
+        ["a", "RiFT", "**80.00 ± 0.00**", "50.00"],
+        ["[c", "images", "[-10.00, +10.00]", "<0.001"],
     ]
 
 
-def test_intervals_are_in_small_print_in_latex() -> None:
-    """Below numbers they are a row in small print that begins with an empty label, so that no bracket
-    follows a line break, whose optional argument it would be; rows of their own stay as they are."""
-    body = FORMATS["latex"](SEVERAL).partition(r"\midrule")[2].splitlines()[1:-2]
-    assert [" ".join(line.split()) for line in body] == [
-        r"a & AT & 60.00 $\pm$ 14.14 & --- \\",
-        r"& & {\footnotesize [0.00, 100.00]} & \\",
-        r"& change & +0.10 & +0.00 \\",
-        r"& & {\footnotesize [+0.00, +1.20]} & \\",
+def test_latex_keeps_caption_label_and_notes() -> None:
+    """Inside the float; LaTeX numbers the caption, and no bracket follows a line break, whose optional
+    argument it would be."""
+    tex = rendered(SEVERAL, "latex")
+    body = tex.partition(r"\midrule")[2].partition(r"\bottomrule")[0].splitlines()[1:]
+    assert body == [
+        r"{}a & AT & 60.00 $\pm$ 14.14 & \textemdash{} \\",
+        r"{} & RiFT & \textbf{80.00 $\pm$ 0.00} & 50.00 \\",
         r"\addlinespace",
-        r"b & AT & --- & --- \\",
-        r"\addlinespace",
-        r"& images & [-10.00, +10.00] & 0.500 \\",
+        r"{}[c & images & [$-$10.00, +10.00] & $<$0.001 \\",
     ]
+    assert "\\caption{title}\n\\label{tab:t}\n" in tex
+    notes = tex.partition(r"\begin{tablenotes}")[2].partition(r"\end{tablenotes}")[0]
+    assert r"\item {}note 2" in notes
+
+
+def test_six_notes_are_shown() -> None:
+    """The first five and how many there are besides; all if asked for, and the CSV has none."""
+    table = replace(SEVERAL, rows=SEVERAL.rows[:2], notes=tuple(f"note {i}" for i in range(9)))
+    shown = rendered(table, "markdown").splitlines()[-6:]
+    assert shown == [*(f"- note {i}" for i in range(5)), "- 4 more notes: --notes prints all"]
+    assert brief(table, every_note=True) == table
+    assert "note" not in rendered(table, "csv")
+    exactly = replace(table, notes=table.notes[:6])
+    assert brief(exactly) == exactly
 
 
 def test_a_record_in_one_line(store: Store) -> None:
@@ -269,21 +283,42 @@ def test_csv_reads_back(tables_by_hand: dict[str, Table]) -> None:
 def test_latex_is_made_of_what_latex_knows(
     tables_by_hand: dict[str, Table], audit_by_hand: Table, empty: Table
 ) -> None:
-    """No sign outside ASCII is left in the tabular, and environments and braces are balanced."""
+    """No sign outside ASCII is left, and environments, braces and columns are balanced."""
     for table in (*tables_by_hand.values(), audit_by_hand, empty):
-        tex = FORMATS["latex"](table)
-        body = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
-        assert body.isascii()
-        assert body.count(r"\begin{tabular}") == body.count(r"\end{tabular}") == 1
-        assert body.count("{") == body.count("}")
-        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        tex = rendered(table, "latex", every_note=True)
+        assert tex.isascii()
+        assert tex.count("{") == tex.count("}")
+        for kind in ("table", "tabular", "threeparttable", "tablenotes", "adjustbox"):
+            assert tex.count(rf"\begin{{{kind}}}") == tex.count(rf"\end{{{kind}}}") == 1
+        rows = [line for line in tex.splitlines() if line.endswith(r"\\")]
         assert len({line.count("&") for line in rows}) == 1
 
 
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here")
+def test_latex_compiles_without_an_overfull_box(
+    tables_by_hand: dict[str, Table], audit_by_hand: Table, empty: Table, tmp_path: Path
+) -> None:
+    """In a column of the usual width, with all notes, those of hostile text included."""
+    hostile = replace(SEVERAL, title="a_b #1 \\x {^~} <&>", notes=("% --notes `$x$` [a] * ~", "x" * 30))
+    tables = [*tables_by_hand.values(), audit_by_hand, empty, hostile]
+    floats = [rendered(table, "latex", every_note=True) for table in tables]
+    packages = r"\documentclass{article}\usepackage{adjustbox,booktabs,threeparttable}"
+    source = "\n".join([packages, r"\begin{document}", *floats, r"\end{document}", ""])
+    (tmp_path / "all.tex").write_text(source)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout[-2000:]
+    assert not re.findall(r"Overfull.*|Float too large.*", answer.stdout)
+
+
 def test_latex_escapes_labels() -> None:
-    """Characters that mean something to LaTeX are escaped in labels."""
-    table = Table("t", "t", ("a_b",), ("c%",), (Row(("x & y_z",), (Estimate((0.5,)),)),))
+    """Characters that mean something to LaTeX are escaped in labels, title and notes."""
+    rows = (Row(("x & y_z",), (Estimate((0.5,)),)),)
+    table = Table("t", "t #1", ("a_b",), ("c%",), rows, ("--notes 5 % {^~} < \\x",))
     tex = FORMATS["latex"](table)
     assert r"x \& y\_z" in tex
     assert r"c\%" in tex
     assert r"a\_b" in tex
+    assert r"\caption{t \#1}" in tex
+    escaped = r"-{}-notes 5 \% \{\textasciicircum{}\textasciitilde{}\} $<$ \textbackslash{}x"
+    assert escaped in tex

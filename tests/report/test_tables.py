@@ -240,6 +240,31 @@ def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, ho
     )
 
 
+def test_the_better_row_is_told_apart_from_the_other(store: Store) -> None:
+    """Only where the interval of the difference excludes zero, the base model only where it does so for
+    each of its fine-tunings; averages as any row."""
+    scale = dataclasses.replace(BY_HAND, evaluations=("clean", "pgd10x3"), archs=BY_HAND.archs[:1])
+    counts = {  # clean and Adv of 1,000 by seed
+        "none": ((800, 801, 802), (500, 520, 540)),
+        "rift": ((811, 812, 814), (499, 521, 540)),
+        "bn-only": ((700, 702, 701), (501, 519, 540)),
+        "all-layers": ((790, 790, 791), (400, 419, 441)),
+    }
+    for name, columns in counts.items():
+        for evaluation, by_seed in zip(scale.evaluations, columns, strict=True):
+            for seed, k in enumerate(by_seed):
+                write_record(store, cell_at(name, seed, scale=scale), evaluation, k, scale=scale)
+
+    def better(*finetunes: str) -> dict[str, tuple[bool, ...]]:
+        table = REPORTS["table1"].build(View(store, scale), finetunes)
+        return {row.labels[-1]: row.better for row in table.rows if not row.signed}
+
+    assert better("rift") == {"AT": (False, False), "AT+RiFT": (True, False)}
+    assert better("all-layers") == {"AT": (True, True), "AT+all-layers": (False, False)}
+    assert better("bn-only", "rift")["AT"] == (False, False)
+    assert better("bn-only", "all-layers")["AT"] == (True, False)
+
+
 MIXED = dataclasses.replace(BY_HAND, networks={"resnet34-w8": {"seeds": (1, 2)}})
 
 
@@ -272,11 +297,12 @@ def test_notes_on_rows_of_different_seeds(written_by_hand: Store) -> None:
     notes = built("table1", written_by_hand, scale).notes
     assert notes[1] == (
         "accuracy in percent; seeds 0, 1, 2: mean ± standard deviation over seeds (AT, ResNet18 (width "
-        "8) on Digits); seeds 1: one seed, no spread (all others)"
+        "8) on Digits); seeds 1: one seed, with its 95 % interval over test images (all others)"
     )
-    assert notes[2].startswith("in brackets, several seeds: 95 % t interval")
-    assert notes[3].startswith("in brackets, one seed: 95 % interval over test images")
-    assert "paired, seed by seed, or of one seed image by image" in notes[4]
+    several, one, paired = notes[4:7]
+    assert several.startswith("several seeds, in the CSV: 95 % t interval")
+    assert one.startswith("one seed, in brackets: 95 % interval over test images")
+    assert "paired, seed by seed, or of one seed image by image" in paired
     for name in ("table2", "table3", "table4"):
         assert built(name, written_by_hand, scale) == built(name, written_by_hand)
 

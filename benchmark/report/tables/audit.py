@@ -117,12 +117,12 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
         heads,
         tuple(rows),
         (
+            *_gains(heads, changes),
             *notes(view, cells),
             *_nothing_to_move(scale, finetunes),
             *(note for name in changes for note in chosen(view, cells, name, name)),
             *_how(rows, changes, seeds),
             *_readings(heads, changes | beyond),
-            *_gains(heads, changes),
         ),
     )
 

@@ -1,8 +1,8 @@
-"""What a table is before it is rendered: rows of labels and entries, heads and notes."""
+"""What a table is before it is rendered: labels, entries, heads, notes, and what is shown of them."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.evaluation import evaluation
 from benchmark.plans.scales import Scale
@@ -16,21 +16,28 @@ from benchmark.report.view import Missing, View
 Entry = Estimate | Interval | PValues | None
 Models = Sequence[Records | Missing]  # of one evaluation
 DEFAULT_PROTOCOLS = ("rift",)
+NOTES = 6
+"""Lines below a table, those on rows and notes that are not shown included."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: labels, then an entry (None: missing) per column. `signed` marks differences."""
+    """One line: labels, then an entry (None: missing) per column.
+
+    `signed` marks differences; `better`, by column, what is told apart from what it is compared with,
+    and better.
+    """
 
     labels: tuple[str, ...]
     numbers: tuple[Entry, ...]
     signed: bool = False
     ends_block: bool = False
+    better: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table before rendering."""
+    """A table before rendering; its notes stand in the order of what a reader has to know first."""
 
     name: str
     title: str
@@ -57,6 +64,25 @@ class TableSpec:
     defaults: tuple[str, ...] = DEFAULT_PROTOCOLS
     audited: bool = False
     beyond_first: bool = False
+
+
+def brief(table: Table, *, every_note: bool = False) -> Table:
+    """What a reader is shown of `table`: rows with a number, and the first of its notes or all."""
+    rows: list[Row] = []
+    for row in table.rows:
+        if any(entry is not None for entry in row.numbers):
+            rows.append(row)
+        elif row.ends_block and rows:
+            rows[-1] = replace(rows[-1], ends_block=True)
+    notes = table.notes
+    if hidden := len(table.rows) - len(rows):
+        notes = (
+            f"rows without any number, not shown: {hidden}; `status` lists what is missing",
+            *notes,
+        )
+    if len(notes) > NOTES and not every_note:
+        notes = (*notes[: NOTES - 1], f"{len(notes) - NOTES + 1} more notes: --notes prints all")
+    return replace(table, rows=tuple(rows), notes=notes)
 
 
 def columns(scale: Scale) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from benchmark.models import arch
 from benchmark.plans.scales import Scale, of_recipe
 from benchmark.records.cells import Cell
 from benchmark.records.plugins import not_loaded
-from benchmark.records.records import flagged, not_valid
+from benchmark.records.records import WARNING, flagged, not_valid
 from benchmark.report.intervals import RESAMPLES
 from benchmark.report.view import Setting, View
 
+_BETTER = "bold, in text *: the better of two rows whose difference has a 95 % interval that excludes 0"
 SeedsBySetting = Mapping[Setting, tuple[int, ...]]
 
 
@@ -32,13 +33,21 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
     """What a reader of a table of `cells` has to know; `differences`: it has rows of them."""
     scale, seeds = view.scale, seeds_by_setting(cells)
     several = {len(own) > 1 for own in seeds.values()}
-    lines = [
+    stale = Counter(not_loaded(record.spec) for record in view.stale(cells))
+    lines = []
+    if count := stale.pop(None, 0):
+        lines.append(f"stale records left out: {count}; `status` lists them")
+    lines += [f"records left out: {count}, {why}" for why, count in stale.items()]
+    remarks = _remarks(view, cells)
+    lines += [remark for remark in remarks if remark.startswith(WARNING)]
+    lines += [
         f"scale {scale.name}: {scale.summary}",
-        *_shortened(scale, {cell.method for cell in cells}),
         f"accuracy in percent; {_seeds(seeds)}",
+        *([_BETTER] if differences else []),
+        *_readings(cells),
+        *_shortened(scale, {cell.method for cell in cells}),
         *_brackets(several),
         *([_paired(several)] if differences else []),
-        *_readings(cells),
     ]
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         info = dataset_info(dataset)
@@ -48,13 +57,9 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
             lines.append(f"{info.label}: {'; '.join(parts)}")
         if missing := [name for name in specs if specs[name] is None]:
             lines.append(f"{info.label} has no {', '.join(missing)}")
-    stale = Counter(not_loaded(record.spec) for record in view.stale(cells))
-    if count := stale.pop(None, 0):
-        lines.append(f"stale records left out: {count}; `status` lists them")
-    lines += [f"records left out: {count}, {why}" for why, count in stale.items()]
     if zeros := sanity.zeros(record for cell in cells for record in view.fresh(cell)):
         lines.append("; ".join(zeros))
-    return [*lines, *_remarks(view, cells)]
+    return [*lines, *(remark for remark in remarks if not remark.startswith(WARNING))]
 
 
 def _seeds(seeds: SeedsBySetting) -> str:
@@ -69,7 +74,11 @@ def _seeds(seeds: SeedsBySetting) -> str:
 
 
 def _spread(seeds: Sequence[int]) -> str:
-    how = "mean ± standard deviation over seeds" if len(seeds) > 1 else "one seed, no spread"
+    how = (
+        "mean ± standard deviation over seeds"
+        if len(seeds) > 1
+        else "one seed, with its 95 % interval over test images"
+    )
     return f"seeds {', '.join(str(seed) for seed in seeds)}: {how}"
 
 
@@ -77,14 +86,14 @@ def _brackets(several: Collection[bool]) -> list[str]:
     """What the intervals of accuracies are over, and what they do not say; `several`: of several seeds,
     of one, or of both kinds."""
     words = {
-        True: "95 % t interval of the mean over seeds (ddof = 1, cut at 0 and 100): what training "
-        "again changes, on the same test images; none where all seeds agree exactly",
-        False: "95 % interval over test images (Wilson's where an image is right or wrong, else a "
-        f"percentile bootstrap, {RESAMPLES:,} resamples) for the weights as they are: what training "
-        "again changes is not in it",
+        True: "in the CSV: 95 % t interval of the mean over seeds (ddof = 1, cut at 0 and 100): what "
+        "training again changes, on the same test images; none where all seeds agree exactly",
+        False: "in brackets: 95 % interval over test images (Wilson's where an image is right or "
+        f"wrong, else a percentile bootstrap, {RESAMPLES:,} resamples) for the weights as they are: "
+        "what training again changes is not in it",
     }
-    where = {True: ", several seeds", False: ", one seed"} if len(several) > 1 else {}
-    return [f"in brackets{where.get(each, '')}: {words[each]}" for each in words if each in several]
+    where = {True: "several seeds, ", False: "one seed, "} if len(several) > 1 else {}
+    return [f"{where.get(each, '')}{words[each]}" for each in words if each in several]
 
 
 def _paired(several: Collection[bool]) -> str:

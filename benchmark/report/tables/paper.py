@@ -106,7 +106,8 @@ def _without_and_with(
 ) -> list[Row]:
     """A base model, and each fine-tuning of it with its difference; then the next base model.
 
-    Of several networks under one method it is the average that is shown.
+    Of several networks under one method it is the average that is shown. A fine-tuning is better than
+    its base model, or that than each of its fine-tunings, where the interval of the difference says so.
     """
     used, store = settings[0].method, view.store
 
@@ -120,12 +121,17 @@ def _without_and_with(
 
     rows = []
     for base in dict.fromkeys(base_name(name) for name in finetunes):
-        rows.append(Row((*place, method(used).label + _ON[base]), accuracies(base)))
+        tuned, signs = list[Row](), list[list[int]]()
         for name in (name for name in finetunes if base_name(name) == base):
             pairs = zip(models(name), models(base), strict=True)
-            changes = tuple(average_change(store, ours, theirs) for ours, theirs in pairs)
-            rows.append(Row((*place, _label(used, name)), accuracies(name)))
-            rows.append(Row((*place, "difference"), changes, signed=True, ends_block=True))
+            changes = [average_change(store, ours, theirs) for ours, theirs in pairs]
+            signs.append([each.interval.sign if each and each.interval else 0 for each in changes])
+            gains = tuple(sign > 0 for sign in signs[-1])
+            tuned.append(Row((*place, _label(used, name)), accuracies(name), better=gains))
+            tuned.append(Row((*place, "difference"), tuple(changes), signed=True, ends_block=True))
+        best = tuple(max(column) < 0 for column in zip(*signs, strict=True))
+        rows.append(Row((*place, method(used).label + _ON[base]), accuracies(base), better=best))
+        rows += tuned
     return rows
 
 
