@@ -1,9 +1,10 @@
-"""Figures 1, 3 and C.1 to C.5 of the paper and criticality against damage, one file a family."""
+"""Figures 1, 3 and C.1 to C.5 of the paper, criticality against damage, RiFT's rivals: a file each."""
 
 from benchmark.report.figures.bars import BarFigure
 from benchmark.report.figures.curves import CurveFigure
 from benchmark.report.figures.damage import DamageFigure
 from benchmark.report.figures.figure import FigureSpec, PlaceInScale
+from benchmark.report.figures.rivals import RivalFigure
 
 FIGURES: dict[str, FigureSpec] = {
     spec.name: spec
@@ -21,5 +22,8 @@ FIGURES: dict[str, FigureSpec] = {
         BarFigure("figure-c4", "Figure 3 of the third dataset, first network", PlaceInScale(2, 0)),
         CurveFigure("figure-c5", "Figure 1 of the second dataset", PlaceInScale(1, 0)),
         DamageFigure("figure-damage", "criticality against what fine-tuning a module alone costs"),
+        RivalFigure(
+            "figure-posthoc", "what post-training methods make of one base model, by an adaptive attack"
+        ),
     )
 }
