@@ -125,7 +125,8 @@ class Scale:
         """The scale as post-training methods are compared at it: on one seed, under `posthoc`."""
         names = self.posthoc or (*self.evaluations, "pgd10x3-adaptive", "autoattack-adaptive")
         chosen = self.with_seeds(self.seeds_of(self.datasets[0], self.archs[0], self.methods[0])[:1])
-        return dataclasses.replace(chosen, evaluations=tuple(dict.fromkeys(names)))
+        shown = tuple(dict.fromkeys(names))
+        return dataclasses.replace(chosen, evaluations=shown, audit=shown)
 
     @property
     def key_names(self) -> tuple[str, ...]:

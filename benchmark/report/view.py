@@ -190,12 +190,12 @@ class View:
         return next(iter(missing), Missing(f"scale '{self.scale.name}' does not evaluate {role}"))
 
     def evaluations(self, role: str) -> list[str]:
-        """Evaluations of the scale and of its audit that can stand in the column `role`.
+        """Evaluations of the scale and of its audit in the column `role`, or called so.
 
         A claim is about a direction, which fewer images can show too; whatever stands there is named.
         """
         names = dict.fromkeys((*self.scale.evaluations, *self.scale.for_audit))
-        fitting = (name for name in names if evaluation(name).role == role)
+        fitting = (name for name in names if role in (evaluation(name).role, name.partition(FIRST)[0]))
         return sorted(fitting, key=lambda name: FIRST in name)
 
     def warnings(self, place: Setting) -> tuple[str, ...]:

@@ -36,13 +36,13 @@ class RivalFigure(FigureSpec):
 
     def build(self, view: View) -> "Rivals":
         scale, cells = view.scale, self.cells(view.scale)
-        found, missing = dict[str, Place](), list[Cell]()
+        found, missing = dict[str, Standing](), list[Cell]()
         for name in dict.fromkeys(cell.finetune for cell in cells):
             own = [cell for cell in cells if cell.finetune == name]
             known = [view.accuracy(own, each) for each in self.wanted(scale)]
             means = [each.estimate.mean for each in known if not isinstance(each, Missing)]
-            if len(means) == len(Place._fields):
-                found[name] = Place(*means)
+            if len(means) == len(Standing._fields):
+                found[name] = Standing(*means)
             else:
                 missing += own
         moved = {name: place for name, place in found.items() if base_name(name) in found}
@@ -62,7 +62,7 @@ def _role(name: str) -> str | None:
     return evaluation(name).role
 
 
-class Place(NamedTuple):
+class Standing(NamedTuple):
     """Accuracies of a model: clean, under the attack through it alone, and under the adaptive one."""
 
     clean: float
@@ -74,7 +74,7 @@ class Place(NamedTuple):
 class Rivals(Picture):
     """Places of base models and of methods, by name in the order of the table."""
 
-    places: dict[str, Place]
+    places: dict[str, Standing]
 
     def rows(self) -> Rows:
         return [
