@@ -32,7 +32,9 @@ def _add(app: typer.Typer, name: str) -> None:
     )
     @command
     def make(scope: Scope, work: Work, collect: CollectOption = False) -> None:
-        chosen = scope.chosen(of_posthoc=spec.of_posthoc, precision=work.precision)
+        chosen = scope.chosen(
+            audited=spec.audited, of_posthoc=spec.of_posthoc, precision=work.precision
+        )
         chosen = dataclasses.replace(chosen, evaluations=spec.wanted(chosen) or CHEAPEST)
         chosen = as_shown(chosen, spec.cells(chosen), name)
         cells = scope.matching(spec.cells(chosen))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import benchmark.cli.options
 import benchmark.cli.work
@@ -79,8 +80,8 @@ def test_a_table_is_made_from_nothing(made):
     assert first.stdout.startswith(
         "Table 1: adversarial training with and without RiFT (epochs and alpha* chosen"
     )
-    assert re.search(r"^Digits +ResNet18 \(width 8\) +AT( +\d+\.\d\d){2}$", first.stdout, re.M)
-    assert re.search(r"^ +difference( +[+-]\d+\.\d\d){2}$", first.stdout, re.M)
+    assert re.search(r"^Digits +ResNet18 \(width 8\) +AT( +\d+\.\d \[.+?\]){2}$", first.stdout, re.M)
+    assert re.search(r"^ +difference( +[+-]\d+\.\d\d \[.+?\]){2}$", first.stdout, re.M)
     assert "—" not in first.stdout
     assert "cells to make: 2, of 1 base models, 1 at a time, threads each: 1" in first.stderr
     assert re.search(r"^cells made: 2 of 2, in \d+ s$", first.stderr, re.M)
@@ -219,11 +220,11 @@ def test_the_entry_point_is_light_and_the_commands_load_no_torch():
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_collecting_an_empty_store(command, idle, name):
-    """`--collect` runs nothing: without records the table is made of dashes."""
+    """`--collect` runs nothing: without records the table has no rows, and says how many it lacks."""
     answer = command(name, "--scale", TINY, "--collect").good()
-    table = answer.stdout.partition("  scale tiny: ")[0]
-    assert "—" in table
-    assert not re.search(r"\d\.\d\d", table)
+    table, _, hidden = answer.stdout.partition("  rows without any number, not shown: ")
+    assert int(hidden.partition(";")[0]) >= 3
+    assert not re.search(r"\d\.\d|—", table)
     assert not command.store.artifacts.exists()
 
 
@@ -246,12 +247,10 @@ def test_a_dry_run_writes_nothing(command, idle, tmp_path, arguments, last):
 
 
 def test_only_some_cells(mini, idle):
-    """After `--only` the table shows what was made and dashes for the rest."""
+    """After `--only` the table shows what was made and counts the rest."""
     lines = Command(mini)(*BASES).good().stdout.splitlines()
     assert re.search(r"AT +\d+\.\d\d ± \d+\.\d\d$", lines[4])
-    assert re.search(r"^ +\[\d+\.\d\d, \d+\.\d\d\]$", lines[5])
-    assert re.search(r"AT\+RiFT +—$", lines[6])
-    assert re.search(r"difference +—$", lines[7])
+    assert lines[6] == "  rows without any number, not shown: 2; `status` lists what is missing"
     keys = {path.parent.relative_to(mini.results / "records") for path in mini.results.rglob("*.npz")}
     assert {key.as_posix() for key in keys} == {BASE_0, BASE_1}
 
@@ -260,15 +259,15 @@ def test_seeds_of_the_command_line(own_mini, command, idle):
     """`--seeds` replaces the scale's seeds, and such a table is printed but not written."""
     shutil.rmtree(own_mini.results / "tables")
     answer = command(*BASES, "--seeds", " 1").good()
-    assert "seeds 1: one seed, no spread" in answer.stdout
+    assert "seeds 1: one seed, with its 95 % interval over test images" in answer.stdout
     assert not (own_mini.results / "tables").exists()
 
 
 def test_models_of_the_command_line(command, tmp_path):
     """`--arch` and `--method` replace those of the scale, by any name of a network."""
     flags = ("--arch", "vit-mini-w8,timm:resnet18", "--method", "standard", *ONE)
-    lines = command("table1", *flags, "--dry-run").good().stdout.splitlines()[1:-1]
-    assert [line.split()[0] for line in lines] == [
+    lines = command("table1", *flags, "--dry-run").good().stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("mini/")] == [
         f"mini/digits/{arch}/standard/{finetune}/seed0"
         for arch in ("vit-mini-w8", "timm-resnet18")
         for finetune in ("none", "rift")
@@ -313,6 +312,7 @@ def test_options_reach_the_workers(command, monkeypatch, options, threads, name)
     got = []
     monkeypatch.setattr(benchmark.cli.work, "sweep", lambda *given: got.append(given[2]) or [])
     monkeypatch.setattr(benchmark.jobs.worker, "refuse_missing", lambda *given: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     command("table1", "--scale", TINY, "--data-dir", "/some/where", "--device", "cuda:1", *options)
     assert got == [Options(command.store, Path("/some/where"), "cuda:1", threads, Precision(name))]
 
@@ -335,7 +335,7 @@ def test_protocols_of_the_command_line(own_mini, command, one_seed):
     """`--protocol` puts fine-tunings side by side; the table is written under their names."""
     protocols = "bn-only, module-linear-held-out"
     shown = command("table1", "--scale", one_seed, "--protocol", protocols).good().stdout
-    labels = re.findall(r" (AT\S*(?: \(held-out\))?) +\d+\.\d\d$", shown, re.M)
+    labels = re.findall(r" (AT\S*(?: \(held-out\))?) +\*?\d+\.\d \[.+\]$", shown, re.M)
     assert labels == ["AT", "AT+bn-only", "AT (held-out)", "AT+module-linear-held-out"]
     written = {path.name for path in (own_mini.results / "tables").glob("*.bn-only*")}
     assert written == {
@@ -362,7 +362,18 @@ def test_a_limit_names_its_records(own_mini, command):
     assert path.read_bytes() == before
     answer = command("table1", *ONE, "--limit", "30", "--collect")
     assert "Std (first 30)" in answer.stdout
-    assert re.search(r"AT +\d+\.\d\d$", answer.stdout, re.M)
+    assert re.search(r"AT +\*?\d+\.\d \[.+\]$", answer.stdout, re.M)
+
+
+def test_all_notes_are_printed_on_demand(own_mini, command):
+    """`--notes` prints what six lines leave out, and the files stay as they were."""
+    brief = command("table1", "--scale", MINI, "--collect").good().stdout
+    written = {path: path.read_bytes() for path in (own_mini.results / "tables").iterdir()}
+    whole = command("table1", "--scale", MINI, "--collect", "--notes").good().stdout
+    table, _, notes = brief.partition("  scale mini")
+    assert whole.startswith(table)
+    assert len(notes.splitlines()) <= 6 < len(whole.partition("  scale mini")[2].splitlines())
+    assert written == {path: path.read_bytes() for path in written}
 
 
 def test_a_limit_that_is_none(own_mini, command):

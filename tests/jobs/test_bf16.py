@@ -201,7 +201,7 @@ class TestFile:
         assert shown.interval.high == pytest.approx(other.high, abs=0.05)
         assert "6, 6 of 10" in markdown(as_table((found,)))
         assert "| 2, 0" in markdown(as_table((found,)))
-        assert "+5.00<br>[" in markdown(as_table((found,)))
+        assert "+5.00 [" in markdown(as_table((found,)))
 
     def test_the_file_is_ordered_and_read_back(self, store):
         """Whatever the order of measuring, the content is the same."""

@@ -19,7 +19,7 @@ from test_sweep import BASES, assert_same
 import benchmark.cli.cells
 import benchmark.cli.slurm
 import benchmark.cli.work
-import benchmark.jobs.cluster
+import benchmark.jobs.worker
 from benchmark.errors import UserError
 from benchmark.jobs import queue
 from benchmark.jobs.cluster import Cluster, Step, steps
@@ -417,7 +417,7 @@ def test_a_node_without_the_data(
     assert "CIFAR-10 is not complete" in command("table1", *what, *SMALL).errors()[0]
     assert ended(store)
     with monkeypatch.context() as patch:  # as if the data were here
-        patch.setattr(benchmark.jobs.cluster, "check", lambda *_: None)
+        patch.setattr(benchmark.jobs.worker, "refuse_missing", lambda *_: None)
         assert "jobs submitted: 3" in command("table1", *what, *SMALL).good().stderr
     wait(lambda: ended(store))
     told = queue.by_cell(store)

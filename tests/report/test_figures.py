@@ -23,17 +23,21 @@ from benchmark.records.records import (
     Finetuning,
     Making,
     ModuleCriticality,
+    Training,
     hashed,
 )
 from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
 from benchmark.report.figures.bars import CriticalityBars, ModuleOverSeeds, axis_of_mrc, ranked
 from benchmark.report.figures.curves import Curves
 from benchmark.report.figures.damage import Damage, DamagedModule, spearman
 from benchmark.report.figures.draw import LEAST, MOST, draw, laid_out
 from benchmark.report.figures.figure import Picture
+from benchmark.report.intervals import Interval, wilson
+from benchmark.report.tables.audit import AUDITED, audit
 from benchmark.report.view import View
-from handmade import BY_HAND, PROVENANCE, cell_at, write_record
+from handmade import AUDIT_BY_HAND, BY_HAND, PROVENANCE, cell_at, write_audit, write_record
 
 TWO = replace(BY_HAND, archs=("resnet18-w8",), seeds=(0, 1), criticality={"images": 64})
 TUNINGS = ("rift", "robust-critical", "last-layer", "random-layer", "all-layers")
@@ -164,7 +168,7 @@ def test_a_figure_is_of_the_seeds_of_its_network(store: Store) -> None:
     own = replace(TWO, seeds=(7,), networks={"resnet18-w8": {"seeds": (1, 0)}})
     picture = picture_of("figure1", store, own)
     assert picture.seeds == (1, 0)
-    assert "seeds 1, 0: dots their mean" in picture.caption
+    assert "seeds 1, 0: curves are their mean" in picture.caption
 
 
 def test_seeds_are_moved_as_a_whole(store: Store) -> None:
@@ -426,6 +430,8 @@ def test_figures_are_of_the_papers_datasets_and_networks() -> None:
         "figure-c5": ("cifar100", "resnet18"),
         "figure-damage": ("cifar10", "resnet18"),
         "figure-posthoc": ("cifar10", "resnet18"),
+        "figure-training": ("cifar10", "resnet18"),
+        "figure-audit": ("cifar10", "resnet18"),
     }
     paper = SCALES["paper"]
     for name, spec in FIGURES.items():
@@ -524,18 +530,118 @@ def test_bars_are_the_means_and_flags_are_seen() -> None:
 
 
 def test_curves_are_drawn_where_they_are(store: Store) -> None:
-    """The mean of each tuning is a line with a dot per alpha, in percent; the constraint is dashed."""
+    """In one panel, in percent, the mean of each tuning as a line; the constraint is dashed, and what
+    leaves the panel says in the legend where it ends."""
     write_curves(store)
-    picture = picture_of("figure1", store)
-    whole, part = picture.figure().axes
-    assert whole.get_lines()[0].get_ydata() == pytest.approx([48.9, 48.9])
-    dotted = [line for line in whole.get_lines() if line.get_marker() in "os^Dv" and line.get_lw()]
-    drawn = [line for line in dotted if len(line.get_xdata()) == 3]
+    figure = picture_of("figure1", store).figure()
+    (axes,) = figure.axes
+    assert axes.get_lines()[0].get_ydata() == pytest.approx([48.9, 48.9])
+    drawn = [line for line in axes.get_lines() if len(line.get_xdata()) == 3]
     assert len(drawn) == len(TUNINGS)
     assert drawn[0].get_xdata() == pytest.approx([82, 82.2, 82.4])
     assert drawn[0].get_ydata() == pytest.approx([49, 49.2, 48.2])
-    rings = [line for line in part.get_lines() if line.get_markerfacecolor() == "none"]
+    rings = [line for line in axes.get_lines() if line.get_markerfacecolor() == "none"]
     assert [(*ring.get_xdata(), *ring.get_ydata()) for ring in rings] == [
         pytest.approx((82.2, 49.2)),
         pytest.approx((82.2, 49.2)),
     ]
+    assert {text.get_text() for text in axes.texts} <= {"0.25", "0.5", "0.75", "1"}
+    assert axes.texts
+    (legend,) = figure.legends
+    assert "all layers, to (84.0, 45.0)" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_one_seed_has_the_interval_of_at_over_images(store: Store) -> None:
+    """A cross of Wilson's intervals for 400 and 250 of 500, all of it inside the panel; in the CSV they
+    stand beside every point."""
+    write_curves(store)
+    one = replace(TWO, seeds=(0,))
+    (axes,) = picture_of("figure1", store, one).figure().axes
+    std, adv = wilson(400, 500), wilson(250, 500)
+    across, up = (line for line in axes.get_lines() if len(line.get_xdata()) == 2 and line.get_alpha())
+    assert across.get_xdata() == pytest.approx((100 * std.low, 100 * std.high))
+    assert up.get_ydata() == pytest.approx((100 * adv.low, 100 * adv.high))
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    assert left < 100 * std.low < 100 * std.high < right
+    assert low < 100 * adv.low < 100 * adv.high < high
+    row = rows_of("figure1", store, one)[0]
+    assert float(row["robust_low"]) == pytest.approx(adv.low)
+
+
+def test_intervals_over_seeds_are_of_the_change(store: Store) -> None:
+    """At alpha 1 the seeds gain 1 and 3 points; where they agree exactly there is no interval."""
+    for seed, change in enumerate((5, 15)):
+        points = curve((400, 400, 400 + change), (250, 250, 250))
+        write_making(store, cell_at("rift-curve", seed, scale=TWO), curve=points)
+    last = only(rows_of("figure1", store), tuning="rift", seed="mean", alpha="1.0")[0]
+    half = 12.7062047 * 0.01  # the t quantile of one degree of freedom, and the standard error
+    ends = float(last["clean_low"]), float(last["clean_high"])
+    assert ends == pytest.approx((0.82 - half, 0.82 + half))
+    assert last["robust_low"] == ""
+
+
+# --- training and audit -----------------------------------------------------------------------------
+
+
+def test_epochs_of_training_and_fine_tuning(store: Store) -> None:
+    """The CSV has every epoch of both; what was not judged is blank, and has no dot."""
+    base, judged = cell_at(scale=TWO), Count(k=40, n=50)
+    for seed in TWO.seeds:
+        log = [
+            EpochLog(epoch=e, loss=3.0 - e, lr=0.1 * e, selection=judged if e == 2 else None)
+            for e in (1, 2)
+        ]
+        cell = replace(base, seed=seed)
+        made = Training(epochs=log, best_epoch=2, best=judged)
+        spec = hashed(Plan.of(cell, TWO).spec)
+        store.write_making(Making(cell=CellName.of(cell), provenance=PROVENANCE, details=made, **spec))
+    picture = picture_of("figure-training", store)
+    assert [(row["stage"], row["epoch"], row["loss"], row["value"]) for row in picture.rows()] == [
+        ("AT", 1, 2.0, None),
+        ("AT", 2, 1.0, 0.8),
+    ] * 2
+    assert picture.notes[-1].startswith("left out, because cells are missing or stale: by-hand/")
+    for seed in TWO.seeds:
+        write_making(store, cell_at("rift", seed, scale=TWO))
+    picture = picture_of("figure-training", store)
+    panels = picture.figure().axes
+    assert [axes.get_ylabel() for axes in panels] == [
+        *("loss", "loss", "robust accuracy (%)", "clean accuracy (%)"),
+        *("learning rate", "learning rate"),
+    ]
+    assert panels[2].get_lines()[-1].get_xydata().tolist() == [[2, 80]]
+    assert draw(picture) == draw(picture)
+
+
+def test_gains_are_those_of_the_audit(store: Store) -> None:
+    """A dot for each fine-tuning and evaluation at the audit's difference, filled where no interval
+    contains zero; what has no record is left out by name."""
+    write_audit(store)
+    view = View(store, AUDIT_BY_HAND)
+    picture = FIGURES["figure-audit"].build(view)
+    table = audit(view)
+    rows = {(row["fine-tuning"], row["column"]): row for row in picture.rows()}
+    for row in table.rows:
+        for column, number in zip(table.columns, row.numbers, strict=True):
+            found = rows.get((row.labels[0], column))
+            if found and row.labels[-1] == "difference":
+                assert isinstance(number, Estimate)
+                assert found["difference"] == number.mean
+            if found and row.labels[-1] in ("95 % images", "95 % seeds"):
+                over = row.labels[-1].removeprefix("95 % ")
+                ends = found[f"{over}_low"], found[f"{over}_high"]
+                assert ends == (
+                    (number.low, number.high) if isinstance(number, Interval) else (None,) * 2
+                )
+    assert len(rows) == len(AUDITED) * len(table.columns)
+    panel = picture.figure().axes[0]
+    dots = {line.get_ydata()[0]: line for line in panel.get_lines() if line.get_marker() in ("o", "s")}
+    filled = [AUDITED[place] for place, dot in dots.items() if dot.get_markerfacecolor() != "white"]
+    assert filled == ["rift", "bn-only", "random-layer", "all-layers"]
+    for seed in AUDIT_BY_HAND.seeds:
+        for name in AUDIT_BY_HAND.evaluations:
+            store.record_path(cell_at("bn-only", seed, scale=AUDIT_BY_HAND), name).unlink()
+    fewer = FIGURES["figure-audit"].build(View(store, AUDIT_BY_HAND))
+    assert "bn-only" not in {row["fine-tuning"] for row in fewer.rows()}
+    assert "bn-only/seed0" in fewer.notes[-1]
+    assert draw(fewer) == draw(fewer)

@@ -131,7 +131,7 @@ def tables_of(store: Store, summary: str) -> list[Table]:
 @given(text=FOREIGN)
 @example("x\n\\input{/etc/passwd}")
 def test_tables_say_nothing_live(written_by_hand: Store, tables_by_hand: dict, text: str) -> None:
-    """Foreign words in title, labels and notes stay in their line, column or comment."""
+    """Foreign words in title, labels and notes stay in their line and column."""
     table = tables_by_hand["table1"]
     rows = tuple(replace(row, labels=(text, *row.labels[1:])) for row in table.rows)
     table = replace(table, title=text, columns=(text, *table.columns[1:]), rows=rows, notes=(text,))
@@ -139,8 +139,7 @@ def test_tables_say_nothing_live(written_by_hand: Store, tables_by_hand: dict, t
         assert not live(shown), name
     pipes = [row for row in FORMATS["markdown"](table).splitlines() if row.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in pipes}) == 1
-    code = [row for row in FORMATS["latex"](table).splitlines() if not row.startswith("%")]
-    commands = set(re.findall(r"\\[A-Za-z]+", "\n".join(code)))
+    commands = set(re.findall(r"\\[A-Za-z]+", FORMATS["latex"](table)))
     assert "\\input" not in commands
 
 
@@ -154,7 +153,8 @@ def test_a_summary_is_a_line(written_by_hand: Store, name: str) -> None:
         View(written_by_hand, replace(BY_HAND, summary="\\input{x} <script>")), REPORTS[name].defaults
     )
     assert "<script" not in FORMATS["markdown"](shown)
-    assert all(row.startswith("%") for row in FORMATS["latex"](shown).splitlines() if "input" in row)
+    assert "\\textbackslash{}input" in FORMATS["latex"](shown)
+    assert "\\input" not in FORMATS["latex"](shown)
 
 
 @FEW
@@ -327,11 +327,14 @@ def test_the_commands_write_through_no_link(tmp_path: Path) -> None:
 
 
 def test_only_one_place_prints() -> None:
-    """Every command prints by `show` and `say`, which let nothing through that controls a terminal."""
+    """Every command prints by `show` and `say`, which let nothing through that controls a terminal.
+
+    The Python door's progress and the log of a job on a cluster are quoted where they are written.
+    """
     folder = Path(__file__).parents[2] / "benchmark"
     found = {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*.py")
         if re.search(r"typer\.s?echo\(|(?<![\w.])print\(|std(err|out)\.write", path.read_text())
     }
-    assert found == {"cli/__init__.py", "cli/options.py", "api.py"}
+    assert found == {"cli/__init__.py", "cli/options.py", "jobs/given.py", "jobs/node.py"}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning
 from benchmark.report.figures import draw
 from benchmark.report.figures.figure import (
+    MEAN,
     FigureSpec,
     Picture,
     Rows,
@@ -22,6 +23,7 @@ from benchmark.report.figures.figure import (
     left_out,
     tuned_modules,
 )
+from benchmark.report.intervals import Interval, over_seeds, wilson
 from benchmark.report.view import View
 
 if TYPE_CHECKING:
@@ -29,14 +31,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-LOOKS = {
-    "rift": (draw.BLUE, "o"),
-    "robust-critical": (draw.VERMILLION, "s"),
-    "last-layer": (draw.GREEN, "^"),
-    "random-layer": (draw.PURPLE, "D"),
-    "all-layers": (draw.ORANGE, "v"),
+LOOKS: dict[str, tuple[str, str, draw.Dashes]] = {
+    "rift": (draw.BLUE, "o", "-"),
+    "robust-critical": (draw.VERMILLION, "s", (0, (4, 1))),
+    "last-layer": (draw.GREEN, "^", (0, (1, 1))),
+    "random-layer": (draw.PURPLE, "D", (0, (4, 1, 1, 1))),
+    "all-layers": (draw.ORANGE, "v", (0, (8, 1.5))),
 }
-"""The fine-tunings that are shown, with their colours and markers."""
+"""The fine-tunings that are shown; colours, markers and dashes each tell them apart."""
+WRITTEN = (0.25, 0.5, 0.75, 1.0)
+"""The alphas that stand beside their dot where there is room."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +73,25 @@ class CurveFigure(FigureSpec):
         notes = [
             f"accuracies of {'all' if share is None else 'the first'} {images} test images, which also "
             f"choose epochs and alpha*; robust accuracy is of one PGD-{plan.attack.steps} run",
-            f"{rule.intervals + 1} dots from AT (alpha 0) to the fine-tuned weights (alpha 1)",
-            f"dashed line: AT's robust accuracy less {100 * rule.tolerance:g} point, alpha*'s "
-            "constraint",
+            f"{rule.intervals + 1} points from AT (alpha 0) to the fine-tuned weights (alpha 1)",
+            _cross(len(curves[0].accuracies)),
+            f"dashed line: AT's robust accuracy less {100 * rule.tolerance:g} point, a constraint",
             *(f"ring: alpha* of {c.label}, {_by_seed(c.chosen)}" for c in curves if c.tuning == "rift"),
             *notes,
             *self.subject.stand_ins(scale),
             *left_out(missing),
         ]
         title = f"{self.number}: interpolation between adversarially trained and fine-tuned weights"
-        how = "dots their mean, thin lines the seeds, each moved to start at the mean AT point"
-        return Curves(*self.head(scale, title, how, notes), tuple(curves), rule.tolerance)
+        how = "curves are their mean, each seed moved to start at the mean AT point"
+        head = self.head(scale, title, how, notes)
+        return Curves(*head, tuple(curves), rule.tolerance, images)
+
+
+def _cross(seeds: int) -> str:
+    """What the intervals in the picture are of."""
+    if seeds > 1:
+        return "crosses: 95 % t interval over seeds of the change from AT to alpha 1"
+    return "cross: 95 % interval (Wilson's) of AT over these images; of a change, see `audit`"
 
 
 def _with_whole_curve(view: View, cell: Cell) -> Finetuning | None:
@@ -148,10 +160,11 @@ class TuningCurve:
 
 @dataclass(frozen=True)
 class Curves(Picture):
-    """Robust against clean accuracy along alpha; `tolerance` (a fraction) is what alpha* may lose."""
+    """Accuracies of `images` along alpha; `tolerance` (a fraction) is what alpha* may lose."""
 
     tunings: tuple[TuningCurve, ...]
     tolerance: float
+    images: int
 
     @property
     def base(self) -> tuple[float, float]:
@@ -164,62 +177,112 @@ class Curves(Picture):
         """The robust accuracy below which no alpha* may be."""
         return self.base[1] - self.tolerance
 
+    def interval(self, curve: TuningCurve, place: int, which: int) -> Interval | None:
+        """95 % interval of the clean (0) or robust (1) accuracy at an alpha: over seeds, that of its
+        change from AT, or over images where there is one seed."""
+        values = curve.aligned[:, which, place]
+        if len(values) > 1:
+            return over_seeds(values.tolist())
+        return wilson(round(float(values[0]) * self.images), self.images)
+
     def rows(self) -> Rows:
         return [
             {"tuning": curve.tuning, "seed": seed, "alpha": alpha, "clean": clean, "robust": robust}
             | {"alpha_star": None if chosen is None else alpha == chosen}
+            | self._ends(curve, place, shown=seed == MEAN or len(self.seeds) == 1)
             for curve in self.tunings
             for (seed, accuracies), chosen in zip(
                 self.by_seed(curve.accuracies, curve.mean), (*curve.chosen, None), strict=False
             )
-            for alpha, (clean, robust) in zip(curve.alphas, accuracies.T.tolist(), strict=True)
+            for place, (alpha, (clean, robust)) in enumerate(
+                zip(curve.alphas, accuracies.T.tolist(), strict=True)
+            )
         ]
+
+    def _ends(self, curve: TuningCurve, place: int, *, shown: bool) -> dict[str, object]:
+        found = [self.interval(curve, place, which) if shown else None for which in (0, 1)]
+        return {
+            f"{name}_{end}": each and getattr(each, end)
+            for name, each in zip(("clean", "robust"), found, strict=True)
+            for end in ("low", "high")
+        }
 
     def figure(self) -> "Figure":
-        """Robust against clean accuracy; a second panel enlarges the curves of single modules.
+        """Robust against clean accuracy around AT, as far as single modules and intervals reach.
 
-        Fine-tuning all layers moves so much further than one module that these would be a blot
-        beside it.
+        Fine-tuning all layers moves so much further that the rest would be a blot beside it: its curve
+        leaves the panel, and the legend says where it ends.
         """
-        single = [curve for curve in self.tunings if not curve.whole_network]
-        enlarged = 0 < len(single) < len(self.tunings)
-        height, ratios = (4.8, (2, 3)) if enlarged else (3.4, (1,))
-        figure, panels = draw.canvas(draw.COLUMN, height, ratios)
-        for axes in panels:
-            self._draw(axes)
-            axes.set_ylabel("robust accuracy (%)")
+        figure, (axes,) = draw.canvas(draw.COLUMN, 3.9, (1,))
+        axes.set_title(self.model, loc="left")
+        axes.set(xlabel="clean accuracy (%)", ylabel="robust accuracy (%)")
+        axes.axhline(100 * self.floor, color=draw.BLACK, lw=0.8, ls="--", zorder=1)
+        crosses = [self._cross(axes, curve) for curve in self.tunings if len(self.seeds) > 1]
+        crosses = crosses or [self._cross(axes, self.tunings[0])]
         rings = 100 * np.concatenate([curve.rings for curve in self.tunings])
         for x, y in rings:
-            panels[-1].add_line(_ring([x], [y]))
-        panels[0].set_title(self.model, loc="left")
-        panels[-1].set_xlabel("clean accuracy (%)")
-        if enlarged:
-            shown = np.concatenate([*(100 * curve.mean.T for curve in single), rings])
-            _enlarge(panels[0], panels[1], shown, 100 * self.floor)
-        handles = [
-            draw.line(color=colour, marker=marker, ms=3, label=curve.label)
-            for curve in self.tunings
-            for colour, marker in [LOOKS[curve.tuning]]
-        ]
+            axes.add_line(_ring([x], [y]))
+        single = [curve for curve in self.tunings if not curve.whole_network] or self.tunings
+        points = [*(100 * curve.mean.T for curve in single), *crosses, rings]
+        left, low, right, high = _limits(
+            np.concatenate([*points, [[100 * self.base[0], 100 * self.floor]]])
+        )
+        axes.set(xlim=(left, right), ylim=(low, high))
+        handles = []
+        for curve in self.tunings:
+            colour, marker, dashes = LOOKS[curve.tuning]
+            mean, label = 100 * curve.mean, curve.label
+            places = [i for i, alpha in enumerate(curve.alphas) if alpha in WRITTEN]
+            style: dict[str, Any] = {
+                "color": colour,
+                "ls": dashes,
+                "marker": marker,
+                "ms": 3,
+                "mew": 0,
+                "lw": 1,
+            }
+            axes.plot(*mean, **style, markevery=places, zorder=4)
+            if not left <= mean[0, -1] <= right or not low <= mean[1, -1] <= high:
+                label += f", to ({mean[0, -1]:.1f}, {mean[1, -1]:.1f})"
+            handles.append(draw.line(**style, label=label))
+        self._write_alphas(axes)
+        x, y = self.base
+        axes.plot(100 * x, 100 * y, color=draw.BLACK, marker="*", ms=7, mew=0, ls="none", zorder=5)
         handles.append(draw.line(color=draw.BLACK, marker="*", ms=7, ls="none", label="AT (alpha = 0)"))
         label = f"AT − {100 * self.tolerance:g} point"
         handles.append(draw.line(color=draw.BLACK, lw=0.8, ls="--", label=label))
         if len(rings):
             handles.append(_ring(label="alpha* of RiFT"))
-        if len(self.seeds) > 1:
-            handles.append(draw.line(color=draw.GREY, lw=0.5, label="seeds, moved to mean AT"))
+        label = "95 % over seeds" if len(self.seeds) > 1 else f"95 % of AT, {self.images} images"
+        handles.append(draw.line(color=draw.GREY, lw=1, marker="+", ms=7, ls="none", label=label))
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
         return figure
 
-    def _draw(self, axes: "Axes") -> None:
-        axes.axhline(100 * self.floor, color=draw.BLACK, lw=0.8, ls="--", zorder=1)
-        for curve in self.tunings:
-            colour, marker = LOOKS[curve.tuning]
-            for clean, robust in 100 * curve.aligned if len(self.seeds) > 1 else ():
-                axes.plot(clean, robust, color=colour, lw=0.5, alpha=0.45, zorder=2)
-            axes.plot(*(100 * curve.mean), color=colour, marker=marker, ms=2.4, mew=0, zorder=4)
-        x, y = self.base
-        axes.plot(100 * x, 100 * y, color=draw.BLACK, marker="*", ms=7, mew=0, ls="none", zorder=5)
+    def _cross(self, axes: "Axes", curve: TuningCurve) -> NDArray[np.float64]:
+        """Draw the intervals at alpha 1, of one seed those of AT; their ends in percent, (ends, 2)."""
+        place = -1 if len(self.seeds) > 1 else 0
+        x, y = (100 * curve.mean[:, place]).tolist()
+        across, up = self.interval(curve, place, 0), self.interval(curve, place, 1)
+        ends = [(100 * end, y) for each in [across] if each for end in (each.low, each.high)]
+        ends += [(x, 100 * end) for each in [up] if each for end in (each.low, each.high)]
+        colour = LOOKS[curve.tuning][0] if len(self.seeds) > 1 else draw.GREY
+        for one, other in zip(ends[::2], ends[1::2], strict=True):
+            axes.plot(*zip(one, other, strict=True), color=colour, lw=0.8, alpha=0.7, zorder=2)
+        return np.asarray(ends, dtype=float).reshape(-1, 2)
+
+    def _write_alphas(self, axes: "Axes") -> None:
+        """Write alphas beside their dots, the largest first, where nothing is written nearby."""
+        taken = [np.asarray(axes.transData.transform((100 * self.base[0], 100 * self.base[1])))]
+        room = 13 * axes.figure.dpi / 72
+        for alpha, curve in [(alpha, c) for alpha in reversed(WRITTEN) for c in self.tunings]:
+            for point in 100 * curve.mean.T[np.asarray(curve.alphas) == alpha]:
+                spot = np.asarray(axes.transData.transform(point))
+                alone = all(np.hypot(*(spot - other)) > room for other in taken)
+                if alone and axes.viewLim.contains(*point):
+                    taken.append(spot)
+                    away = (-7 if spot[0] < taken[0][0] else 7, 2)
+                    style: dict[str, Any] = {"ha": "center", "va": "center", "size": 6}
+                    axes.annotate(f"{alpha:g}", point, away, textcoords="offset points", **style)
 
 
 def _ring(x: Sequence[float] = (), y: Sequence[float] = (), label: str = "") -> "Line2D":
@@ -227,21 +290,9 @@ def _ring(x: Sequence[float] = (), y: Sequence[float] = (), label: str = "") -> 
     return draw.line(x, y, label=label, zorder=6, **ring)
 
 
-def _enlarge(whole: "Axes", part: "Axes", points: NDArray[np.float64], floor: float) -> None:
-    """Limit `part` to the region of `points` (N, 2) and the floor, and outline that in `whole`."""
-    from matplotlib.patches import Rectangle
-
-    left, right = _limits(points[:, 0])
-    low, high = _limits(np.append(points[:, 1], floor))
-    part.set(xlim=(left, right), ylim=(low, high))
-    part.set_title("single modules, enlarged", loc="left")
-    outline = Rectangle(
-        (left, low), right - left, high - low, fill=False, ec=draw.GREY, lw=0.6, zorder=1
-    )
-    whole.add_patch(outline)
-
-
-def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = values.min(), values.max()
-    margin = 0.06 * (high - low) or 0.5
-    return low - margin, high + margin
+def _limits(points: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Left, low, right and high end of a panel around `points`, (N, 2)."""
+    ends = np.stack([points.min(axis=0), points.max(axis=0)])
+    margin = 0.06 * (ends[1] - ends[0])
+    margin[margin == 0] = 0.5
+    return tuple((ends + np.outer((-1, 1), margin)).ravel().tolist())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLUMN, PAGE = 3.4, 6.9
 BLACK, ORANGE, GREEN = "#000000", "#E69F00", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#9A9A9A"
+Dashes = str | tuple[int, tuple[float, ...]]
 LEAST, MOST, OTHER, GRID = BLUE, VERMILLION, GREY, "#DDDDDD"
 
 STYLE: dict[str, Any] = {
@@ -86,14 +87,16 @@ def _saved(figure: "Figure", kind: str, metadata: dict[str, None]) -> bytes:
 
 
 def canvas(
-    width: float, height: float, ratios: Sequence[float], *, sharex: bool = False
+    width: float, height: float, ratios: Sequence[float], columns: int = 1, *, sharex: bool = False
 ) -> tuple["Figure", list["Axes"]]:
-    """An empty figure (inches) with one panel below the other, their heights in these `ratios`."""
+    """An empty figure (inches) with rows of `columns` panels, their heights in these `ratios`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(len(ratios), squeeze=False, sharex=sharex, height_ratios=ratios)
-    return figure, list(panels[:, 0])
+    panels = figure.subplots(
+        len(ratios), columns, squeeze=False, sharex="col" if sharex else False, height_ratios=ratios
+    )
+    return figure, list(panels.flat)
 
 
 def line(x: Sequence[float] = (), y: Sequence[float] = (), **style: Any) -> "Line2D":

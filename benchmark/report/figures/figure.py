@@ -115,11 +115,13 @@ class PlaceInScale:
 class FigureSpec(ABC):
     """What a figure is called, which cells it needs with which evaluations, and what it shows.
 
-    Every figure needs how its cells were made; `evaluations` are the records it needs besides. A
-    figure `of_posthoc` is of the scale as post-training methods are compared at it.
+    Every figure needs how its cells were made; `evaluations` are the records it needs besides, those of
+    the scale's audit if `audited`. One `of_posthoc` is of the scale as post-training methods are
+    compared at it.
     """
 
     evaluations: ClassVar[tuple[str, ...]] = ()
+    audited: ClassVar[bool] = False
     of_posthoc: ClassVar[bool] = False
     name: str
     summary: str
@@ -131,7 +133,7 @@ class FigureSpec(ABC):
 
     def wanted(self, scale: Scale) -> tuple[str, ...]:
         """The records that it needs at `scale`."""
-        return scale.evaluations if self.of_posthoc else self.evaluations
+        return scale.evaluations if self.audited or self.of_posthoc else self.evaluations
 
     @abstractmethod
     def build(self, view: View) -> Picture:

@@ -87,24 +87,21 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
         found = (view.records(by_name[name], wanted) for wanted in scale.evaluations)
         return tuple(average(view.store, [records]) for records in found)
 
-    def compared(name: str, other: str) -> list[_Comparison]:
-        return [
-            _compared(view.store, *(view.records(by_name[each], wanted) for each in (name, other)))
-            for wanted in scale.evaluations
-        ]
-
     rows: list[Row] = []
-    changes: dict[str, list[_Comparison]] = {}
+    changes: dict[str, list[Compared]] = {}
     for name, own in by_name.items():
         if name == base_name(name):
             label = f"{name} ({method(scale.methods[0]).label})"
             rows.append(Row((label, "", "accuracy"), accuracies(name), ends_block=True))
         else:
             labels = (name, mean_alpha(view, own))
-            changes[name] = compared(name, base_name(name))
+            changes[name] = compared(view, own, by_name[base_name(name)])
             rows.append(Row((*labels, "accuracy"), accuracies(name)))
             rows += _comparison_rows(labels, changes[name])
-    beyond = {f"{name} - {other}": compared(name, other) for name, other in _pairs(changes)}
+    beyond = {
+        f"{name} - {other}": compared(view, by_name[name], by_name[other])
+        for name, other in _pairs(changes)
+    }
     for label, comparisons in beyond.items():
         rows += _comparison_rows((label, ""), comparisons)
     if seeds == 1:
@@ -118,8 +115,8 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
         tuple(rows),
         (
             *_gains(heads, changes),
-            *notes(view, cells),
             *_nothing_to_move(scale, finetunes),
+            *notes(view, cells),
             *(note for name in changes for note in chosen(view, cells, name, name)),
             *_how(rows, changes, seeds),
             *_readings(heads, changes | beyond),
@@ -128,7 +125,7 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class Compared:
     """One model minus another under one evaluation; None where something is missing."""
 
     difference: Estimate | None = None
@@ -137,16 +134,23 @@ class _Comparison:
     p: PValues | None = None
 
 
-def _compared(store: Store, ours: Records | Missing, theirs: Records | Missing) -> _Comparison:
+def compared(view: View, ours: Sequence[Cell], theirs: Sequence[Cell]) -> list[Compared]:
+    """The model of the cells `ours` against that of `theirs`, under each evaluation of the scale."""
+    wanted = view.scale.evaluations
+    pairs = ((view.records(ours, name), view.records(theirs, name)) for name in wanted)
+    return [_compared(view.store, *pair) for pair in pairs]
+
+
+def _compared(store: Store, ours: Records | Missing, theirs: Records | Missing) -> Compared:
     if isinstance(ours, Missing) or isinstance(theirs, Missing):
-        return _Comparison()
+        return Compared()
     difference = change(store, ours, theirs)
     over_seeds, over_images = None, difference.interval
     if difference.over == "seeds":
         over_seeds, over_images = difference.interval, change_over_images(store, [ours], [theirs])
     # The intervals have rows of their own.
     alone = replace(difference, interval=None)
-    return _Comparison(alone, over_images, over_seeds, _p_values(store, ours, theirs))
+    return Compared(alone, over_images, over_seeds, _p_values(store, ours, theirs))
 
 
 def _pairs(names: Collection[str]) -> list[tuple[str, str]]:
@@ -170,7 +174,7 @@ def _p_values(store: Store, ours: Records, theirs: Records) -> PValues | None:
     return PValues(tuple(values))
 
 
-def _comparison_rows(labels: tuple[str, str], comparisons: Sequence[_Comparison]) -> list[Row]:
+def _comparison_rows(labels: tuple[str, str], comparisons: Sequence[Compared]) -> list[Row]:
     parts: dict[str, tuple[Entry, ...]] = {
         "difference": tuple(each.difference for each in comparisons),
         "95 % images": tuple(each.images for each in comparisons),
@@ -225,7 +229,7 @@ def _nothing_to_move(scale: Scale, finetunes: Sequence[str]) -> list[str]:
     return [f"left out: {', '.join(left)}; {arch(scale.archs[0]).label} has no statistics to move"]
 
 
-def _readings(heads: Sequence[str], comparisons: Mapping[str, Sequence[_Comparison]]) -> list[str]:
+def _readings(heads: Sequence[str], comparisons: Mapping[str, Sequence[Compared]]) -> list[str]:
     """On which side of zero the intervals lie, column by column."""
     sides = {1: "above 0", -1: "below 0", 0: "contains 0"}
     lines = []
@@ -246,7 +250,7 @@ def _readings(heads: Sequence[str], comparisons: Mapping[str, Sequence[_Comparis
     return lines
 
 
-def _gains(heads: Sequence[str], changes: Mapping[str, Sequence[_Comparison]]) -> list[str]:
+def _gains(heads: Sequence[str], changes: Mapping[str, Sequence[Compared]]) -> list[str]:
     """Where RiFT gains, and where the control does whose weights are those of its base model."""
     kinds = {
         "RiFT": [name for name in changes if name in PROTOCOLS],
