@@ -85,9 +85,9 @@ def parts(cells: Sequence[Cell], scale: Scale) -> list[Part]:
 
 def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
     """Rows: the base model, then for each of `finetunes` its accuracies and their differences to the
-    base.
+    base. What cannot be made is named in a note.
 
-    Raises `UserError` for an unknown fine-tuning and for bits that are not those of their record.
+    Raises `UserError` for bits that are not those of their record.
     """
     scale, cells = view.scale, rival_cells(view.scale, finetunes)
     by_name = {cell.finetune: [c for c in cells if c.finetune == cell.finetune] for cell in cells}
