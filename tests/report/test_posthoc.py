@@ -13,6 +13,7 @@ from benchmark.plans.start import starting_from
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
+from benchmark.report.leaderboard.columns import ranked_by
 from benchmark.report.tables.posthoc import both_ways, parts, possible, rival_cells, rivals
 from benchmark.report.view import View
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
@@ -66,6 +67,12 @@ def test_rows_and_differences(written: Store) -> None:
     assert labels == [("alpha 0.6", "1x", "Adv"), ("", "2x", "fixed")]
     assert table.rows[2].better == (True, False, False)
     assert table.notes[0] == "rift keeps the 0.1-point rule with transfer both ways: +0 of 1000 images"
+
+
+def test_boards_are_ordered_by_the_adaptive_attack() -> None:
+    """Of two attacks of one strength that as many models have met, what a module masks leads none."""
+    assert ranked_by({"pgd10x3": 3, "pgd10x3-adaptive": 3, "clean": 9}) == "pgd10x3-adaptive"
+    assert ranked_by({"autoattack": 2, "pgd10x3-adaptive": 3}) == "autoattack"
 
 
 @given(st.integers(0, 2**32))
