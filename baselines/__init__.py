@@ -13,7 +13,7 @@ from baselines.standard import Standard
 from baselines.trades import Trades
 from baselines.trades_awp import TradesAwp
 from benchmark.engine.method import Method
-from benchmark.errors import UserError
+from benchmark.errors import unknown
 
 METHODS: dict[str, Method] = {
     "pgd-at": PgdAt(),
@@ -29,5 +29,5 @@ METHODS: dict[str, Method] = {
 def method(name: str) -> Method:
     """The method called `name`. Raises `UserError` if there is none."""
     if name not in METHODS:
-        raise UserError(f"unknown AT method '{name}'; known: {', '.join(METHODS)}")
+        raise unknown("AT method", name, METHODS)
     return METHODS[name]

@@ -41,6 +41,7 @@ class Awp(Method):
     type_name: ClassVar[str] = "awp"
     version: ClassVar[int] = 1
     label: ClassVar[str] = "AWP"
+    paper: ClassVar[tuple[str, str] | None] = ("Wu et al., 2020", "https://arxiv.org/abs/2004.05884")
     method: Method = field(default_factory=PgdAt)
     gamma: float = 0.01
     warmup: int = 0

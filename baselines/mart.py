@@ -35,6 +35,10 @@ class Mart(Method):
     type_name: ClassVar[str] = "mart"
     version: ClassVar[int] = 3  # 2: crafts on a folded copy; 3: epochs counted from 1
     label: ClassVar[str] = "MART"
+    paper: ClassVar[tuple[str, str] | None] = (
+        "Wang et al., 2020",
+        "https://openreview.net/forum?id=rklOg6EFwS",
+    )
     beta: float = 5.0
     start_std: float = 0.001
 

@@ -30,6 +30,7 @@ class PgdAt(Method):
     type_name: ClassVar[str] = "pgd-at"
     version: ClassVar[int] = 1
     label: ClassVar[str] = "AT"
+    paper: ClassVar[tuple[str, str] | None] = ("Madry et al., 2018", "https://arxiv.org/abs/1706.06083")
     clean_passes: int = 1
 
     def recipe(self, dataset: str) -> Recipe:

@@ -32,6 +32,7 @@ class Score(Method):
     type_name: ClassVar[str] = "score"
     version: ClassVar[int] = 2  # 2: crafts on a folded copy
     label: ClassVar[str] = "SCORE"
+    paper: ClassVar[tuple[str, str] | None] = ("Pang et al., 2022", "https://arxiv.org/abs/2202.10103")
     beta: float = 6.0
     smoothing: float = 0.3
     start_std: float = 0.001

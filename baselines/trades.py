@@ -35,6 +35,7 @@ class Trades(Method):
     type_name: ClassVar[str] = "trades"
     version: ClassVar[int] = 3  # 2: crafts on a folded copy; 3: epochs counted from 1
     label: ClassVar[str] = "TRADES"
+    paper: ClassVar[tuple[str, str] | None] = ("Zhang et al., 2019", "https://arxiv.org/abs/1901.08573")
     beta: float = 6.0
     start_std: float = 0.001
 

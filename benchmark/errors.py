@@ -1,5 +1,7 @@
 """Errors that a user can mend: printed as one line, exit code 2."""
 
+import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from benchmark.text import line
@@ -21,12 +23,34 @@ def system_problem(error: OSError) -> str:
     return f"{error.strerror or error}{where}"
 
 
-def first_problem(error: "ValidationError", whole: str = "file") -> str:
-    """The first thing that does not fit and its place, such as `cell.seed: Field required`.
+def close_to(name: str, known: Iterable[str]) -> str:
+    """`close to it: narrow` of a name that is mistyped; empty where no known name is close."""
+    by_case = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_case)
+    return f"close to it: {', '.join(by_case[each] for each in near)}" if near else ""
+
+
+def unknown(
+    what: str, name: str, known: Iterable[str], listed: str = "", typed: str | None = None
+) -> UserError:
+    """The refusal of a name that is none of `known`, which `listed` says in other words.
+
+    `typed` is the part of the name that is compared with them, if that is not all of it.
+    """
+    names = list(known)
+    part = name if typed is None else typed
+    hint = "" if part in names else close_to(part, names)
+    said = f"known: {listed or ', '.join(names)}"
+    return UserError(f"unknown {what} '{name}'; {'; '.join(filter(None, (hint, said)))}")
+
+
+def problems(error: "ValidationError", whole: str = "file") -> list[str]:
+    """All that does not fit, each with its place, such as `cell.seed: Field required`.
 
     `whole` stands for the place of what is wrong with all of it.
     """
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or whole
-    message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
-    return f"{where}: {message}"
+    return [
+        f"{'.'.join(str(part) for part in each['loc']) or whole}: "
+        + each["msg"].removeprefix("Value error, ").replace("\n", " ")
+        for each in error.errors()
+    ]

@@ -24,7 +24,7 @@ ELSEWHERE = {
 """Pages that lie outside of this folder, and where their copies are made."""
 EXTRA = ("results", "checkpoints")
 """Folders that lie on the site as they are: the leaderboard is one file, and links to others."""
-OF_ONE_MACHINE = ("quick*", "*-quick*", "superseded", "*.npz")
+OF_ONE_MACHINE = ("demo*", "quick*", "*-demo*", "*-quick*", "superseded", "*.npz")
 
 project = "RiFT benchmark"
 author = "The RiFT benchmark maintainers"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 
 from benchmark.algorithm.official_code import readme_module
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.records.records import ModuleCriticality
 
 if TYPE_CHECKING:
@@ -188,11 +188,8 @@ class NamedModules(Selector):
     modules: tuple[str, ...]
 
     def select(self, given: Candidates) -> list[str]:
-        if unknown := [name for name in self.modules if name not in given.modules]:
-            raise UserError(
-                f"the model has no Conv or Linear module '{unknown[0]}'; it has "
-                f"{', '.join(given.modules)}"
-            )
+        if others := [name for name in self.modules if name not in given.modules]:
+            raise unknown("Conv or Linear module of the model", others[0], given.modules)
         return list(self.modules)
 
 

@@ -39,7 +39,7 @@ from benchmark.algorithm.selection import (
 )
 from benchmark.engine.forward import ForwardMethod
 from benchmark.engine.method import Method, OwnTuning
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.records.cells import base_name
 from benchmark.records.plugins import Thing
 
@@ -208,10 +208,11 @@ def finetune(name: str) -> Finetune:
     tuning, on = _tuning(last), _tuning(first)
     if tuning is None or (joined and on is None):
         suffixes = " or ".join(known.suffix for known in PROTOCOLS.values() if known.suffix)
-        raise UserError(
-            f"unknown fine-tuning '{name}'; known: none (the base model), {', '.join(TUNINGS)}, "
-            f"{MODULE}NAME, each also with {suffixes}, and then {ALPHA_1}"
+        listed = (
+            f"none (the base model), {', '.join(TUNINGS)}, {MODULE}NAME, each also with {suffixes}, "
+            f"and then {ALPHA_1}"
         )
+        raise unknown("fine-tuning", name, TUNINGS, listed, typed=rest)
     if on and (tuning.forward is None or on.forward is not None):
         raise UserError(
             f"'{rest}': before '{AND}' weights are trained, after it a module is made of them"

@@ -6,7 +6,6 @@ the file: then the user's word counts, given once by `checkpoints get NAME --acc
 kept in `SHA256SUMS` beside the file. No torch.
 """
 
-import difflib
 import functools
 import os
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.data.get.sha256sums import known_sha256, read_sums
-from benchmark.errors import UserError, first_problem
+from benchmark.errors import UserError, close_to, problems
 from benchmark.models import key_name
 from benchmark.records.checkout import shipped
 from benchmark.records.files import at_home, read_toml
@@ -57,7 +56,7 @@ class TrainedModel(NamedTuple):
 def registry(path: Path | None = None) -> dict[str, CheckpointEntry]:
     """The entries of the registry at `path` (None: the one in use) by name.
 
-    Raises `UserError` naming the file, the entry and the first thing that is wrong with it.
+    Raises `UserError` naming the file, and the entries with all that is wrong with them.
     """
     return dict(_registry((path or registry_file()).resolve()))
 
@@ -72,8 +71,7 @@ def checkpoint(name: str) -> CheckpointEntry:
     """The entry called `name`. Raises `UserError` with similar names if there is none."""
     known = registry()
     if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
-        hint = f"close to it: {', '.join(near)}" if near else "`checkpoints list` names them"
+        hint = close_to(name, known) or "`checkpoints list` names them"
         raise UserError(f"no checkpoint is called '{name}'; {hint}")
     return known[name]
 
@@ -172,16 +170,21 @@ def _registry(path: Path) -> Mapping[str, CheckpointEntry]:
         raise UserError(f"'{path}' holds '{other}'; a registry is a list of [[checkpoint]] tables")
     known: dict[str, CheckpointEntry] = {}
     files: dict[str, str] = {}
+    wrong = []
     for number, fields in enumerate(entries, start=1):
-        added = _entry(path, number, fields)
+        try:
+            added = _entry(path, number, fields)
+        except UserError as error:
+            wrong.append(str(error))
+            continue
         name, file = added.name, added.file
         if name in known:
-            raise UserError(f"'{path}' has two entries named '{name}'; rename one")
+            wrong.append(f"two entries are named '{name}'; rename one")
         if added.kind is not FileSource.PATH and (other := files.setdefault(file, name)) != name:
-            raise UserError(
-                f"'{path}', {name}: file '{file}' is that of {other} too; name it otherwise"
-            )
+            wrong.append(f"{name}: file '{file}' is that of {other} too; name it otherwise")
         known[name] = added
+    if wrong:
+        raise UserError(f"'{path}', {'; '.join(wrong)}")
     return known
 
 
@@ -189,8 +192,8 @@ def _entry(path: Path, number: int, fields: dict[str, Any]) -> CheckpointEntry:
     """One table of the file as an entry."""
     which = f"checkpoint {fields.get('name', number)}"
     if "root" in fields:
-        raise UserError(f"'{path}', {which}: root: no entry sets it; leave it out")
+        raise UserError(f"{which}: root: no entry sets it; leave it out")
     try:
         return CheckpointEntry(**fields, root=path.parent)
     except ValidationError as error:
-        raise UserError(f"'{path}', {which}: {first_problem(error, 'entry')}") from error
+        raise UserError(f"{which}: {'; '.join(problems(error, 'entry'))}") from error

@@ -5,7 +5,6 @@ read by `benchmark.checkpoints.load`, never by RobustBench, which downloads and 
 normalises pixels itself and is fed [0,1]. Resuming its attacks (`aa_state_path`) is not mended.
 """
 
-import difflib
 import importlib
 import importlib.util
 import re
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.checkpoints.robustbench_stand_ins import importable, stand_ins
 from benchmark.data import dataset_info
-from benchmark.errors import UserError
+from benchmark.errors import UserError, close_to
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -236,13 +235,9 @@ def _entry(name: str, dataset: str, threat: str) -> Mapping[str, Any]:
     models: Mapping[str, Mapping[str, Any]] = threats[threat]
     if name in models:
         return models[name]
-    by_case = {known.lower(): known for known in models}
-    near = [by_case[match] for match in difflib.get_close_matches(name.lower(), by_case)]
     elsewhere = [f"{PREFIX}{other}/{name}" for other, known in threats.items() if name in known]
     if elsewhere:
         hint = f"there is {', '.join(elsewhere)}"
-    elif near:
-        hint = f"close to it: {', '.join(near)}"
     else:
-        hint = "for ids see https://robustbench.github.io"
+        hint = close_to(name, models) or "for ids see https://robustbench.github.io"
     raise UserError(f"RobustBench has no '{name}' for {label} and {threat}; {hint}")

@@ -1,12 +1,16 @@
 """Every command of the command line."""
 
+import platform
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
 import typer
 
 from baselines import METHODS
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.tunings import ALPHA_1, CURVE, MODULE, TUNINGS
 from benchmark.cli.bf16 import bf16
-from benchmark.cli.cells import run, status
+from benchmark.cli.cells import run, show_cell, status
 from benchmark.cli.check import check
 from benchmark.cli.checkpoints import app as checkpoints_app
 from benchmark.cli.data import app as data_app
@@ -30,7 +34,6 @@ from benchmark.report.tables import REPORTS
 app = typer.Typer(
     cls=OneLine,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     help="""Benchmark and reproduction suite for **Robust Critical Fine-Tuning** (RiFT, ICCV 2023).
 
@@ -40,11 +43,34 @@ Every command can be stopped at any moment; the same command continues.""",
     epilog="Cells are named SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
     "for example quick/digits/resnet10-w16/pgd-at/rift/seed0.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        show(
+            f"rift-benchmark {installed_version('rift-benchmark')}, Python {platform.python_version()}"
+        )
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_version, help="Show which version this is and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 app.add_typer(checkpoints_app, name="checkpoints", rich_help_panel="Data")
 add_table_commands(app)
 add_figure_commands(app)
 app.command("run", rich_help_panel="Cells")(run)
+app.command("show", rich_help_panel="Cells")(show_cell)
 app.command("status", rich_help_panel="Cells")(status)
 
 

@@ -1,4 +1,4 @@
-"""`run` and `status`: make cells named one by one, and show which are made."""
+"""`run`, `show` and `status`: make cells named one by one, show one, and show which are made."""
 
 import time
 from pathlib import Path
@@ -14,6 +14,7 @@ from benchmark.cli.options import (
     ResultsOption,
     command,
     say,
+    show,
 )
 from benchmark.cli.scope import Scope, scale_of
 from benchmark.cli.work import EvaluationsOption, Work, finishing, show_states, show_values
@@ -22,6 +23,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.states import without_plugins
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
+from benchmark.report.cell import cell_as_text
 from benchmark.report.tables import REPORTS
 
 WATCH_S = 30.0
@@ -46,6 +48,17 @@ def run(
         Plan.of(cell, chosen)
     with finishing(work.make(cells, chosen)):
         show_values(work.store, chosen, cells)
+
+
+@command
+def show_cell(
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="A cell on record, such as `status` lists them.")
+    ],
+    results: ResultsOption = Path("results"),
+) -> None:
+    """All that is on record of a cell: how it was made, its modules, its curve, its accuracies."""
+    show(cell_as_text(Store(results, Path("artifacts")), Cell.parse(key)))  # artifacts are not read
 
 
 @command

@@ -26,8 +26,8 @@ def _add(app: typer.Typer, name: str) -> None:
 
     @app.command(
         name,
-        help=f"{spec.summary}.\n\nMakes what is missing, then writes the figure to results/figures/ as "
-        "PNG and SVG, with the numbers it shows as CSV, and prints what it shows.",
+        help=f"{spec.summary[0].upper()}{spec.summary[1:]}.\n\nMakes what is missing, then writes the "
+        "figure to results/figures/ as PNG and SVG, with its numbers as CSV, and prints what it shows.",
         rich_help_panel="Figures",
     )
     @command

@@ -1,4 +1,4 @@
-"""`python -m benchmark leaderboard`: the leaderboard from the records, as JSON, Markdown and HTML."""
+"""`python -m benchmark leaderboard`: the leaderboard from the records, in four formats."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,25 +14,28 @@ from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.store import Store
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
+from benchmark.report.leaderboard.flat import flat
 from benchmark.report.leaderboard.markdown import markdown
 from benchmark.report.leaderboard.page import html
 from benchmark.report.leaderboard.schema import Leaderboard
 
 
-def rendered(shown: Leaderboard) -> dict[str, bytes]:
-    """The files of a leaderboard by suffix; the same records give the same bytes."""
+def rendered(shown: Leaderboard, name: str = "leaderboard") -> dict[str, bytes]:
+    """The files `name` of a leaderboard by suffix; the same records give the same bytes."""
     return {
         "json": (shown.model_dump_json(indent=1) + "\n").encode(),
+        "csv": flat(shown).encode(),
         "md": markdown(shown).encode(),
-        "html": html(shown).encode(),
+        "html": html(shown, name).encode(),
     }
 
 
 def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, bytes]:
     """What the leaderboard of the records in `results` is, by path of its file.
 
-    `scale` None: all scales on disk but `quick`; else a scale by name, also of one that is filed in
-    `results`, or by TOML file, or `own`. Raises `UserError` for a broken record, and if there is none.
+    `scale` None: all scales on disk but `demo` and `quick`; else a scale by name, also of one that is
+    filed in `results`, or by TOML file, or `own`. Raises `UserError` for a broken record, and if there
+    is none.
     """
     store, name = Store(results, Path("artifacts")), "leaderboard"  # artifacts are not read
     if scale is None:
@@ -50,7 +53,7 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
             f"'{results / 'records'}' holds no record{where} to make a leaderboard of; "
             f"{_source(scale, results)}"
         )
-    return {results / f"{name}.{suffix}": content for suffix, content in rendered(shown).items()}
+    return {results / f"{name}.{suffix}": content for suffix, content in rendered(shown, name).items()}
 
 
 def _source(scale: str | None, results: Path) -> str:
@@ -73,7 +76,7 @@ def leaderboard_command(
             "--scale",
             help="One scale: by name, also SCALE-from-CHECKPOINT and those in results/scales/; by TOML "
             "file; or `own` for models from elsewhere. Written to leaderboard-SCALE.*. Default: all "
-            "scales on disk but `quick`.",
+            "scales on disk but `demo` and `quick`.",
         ),
     ] = None,
     check: Annotated[
@@ -86,7 +89,7 @@ def leaderboard_command(
 ) -> None:
     """Rank what is on record, where it is comparable.
 
-    Writes results/leaderboard.json, .md and .html: one self-contained page that opens from disk.
+    Writes results/leaderboard.json, .csv, .md and .html: one self-contained page that opens from disk.
     """
     files = leaderboard_files(results, scale)
     if check:

@@ -29,7 +29,8 @@ ThreadsOption = Annotated[
         min=1,
         max=MOST_THREADS,
         rich_help_panel=HOW,
-        help="Threads per process. Default: the scale's. Other values may change the last bits.",
+        help="Threads per process. Default: the scale's, else all cores. Other values may change the "
+        "last bits.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -97,8 +98,8 @@ LimitOption = Annotated[
         metavar="N",
         min=1,
         max=999_999_999,
-        help="Evaluate on the first N test images only. The records and columns are named so and are "
-        "never taken for whole ones.",
+        help="Evaluate on the first N test images only. What comes of it is named so and is never "
+        "taken for whole.",
     ),
 ]
 

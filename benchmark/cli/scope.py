@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from baselines import method
-from benchmark.checkpoints.registry import checkpoint
+from benchmark.checkpoints.registry import checkpoint, registry
 from benchmark.cli.options import limited_evaluations, listed, say
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import arch, key_name
-from benchmark.plans.named import scale
+from benchmark.plans.named import SCALES, scale
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import held_out, starting_from
 from benchmark.records.cells import HELD_OUT, Cell, ScaleName
@@ -24,9 +24,11 @@ ScaleOption = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="What the tables cost: `quick` (digits, minutes), `narrow` and `small` (real images on a "
-        "CPU, hours), `short` (the paper's networks on a GPU, hours), `paper` (GPU days), or the path "
-        "of a TOML file with a scale of your own.",
+        autocompletion=lambda: list(SCALES),
+        help="Which data and networks, and so what it costs: `demo` (digits, half a minute), `quick` "
+        "(digits, minutes), `narrow` and `small` (real images on a CPU, hours), `short` (the paper's "
+        "networks on a GPU, hours), `paper` (GPU days), or the path of a TOML file with a scale of "
+        "your own.",
     ),
 ]
 FromOption = Annotated[
@@ -34,6 +36,7 @@ FromOption = Annotated[
     typer.Option(
         "--from-checkpoint",
         metavar="NAME,...",
+        autocompletion=lambda: list(registry()),
         help="Start from these adversarially trained weights instead of training, see `checkpoints "
         "list`; only what they are of is made and shown. Keys then read SCALE-from-NAME/...",
     ),
@@ -48,7 +51,7 @@ class Scope:
     only: Annotated[
         str | None,
         typer.Option(
-            "--only", metavar="GLOB", help="Make only cells whose key matches, such as `*/rift/*`."
+            "--only", metavar="GLOB", help="Only cells whose key matches, such as `*/rift/*`."
         ),
     ] = None
     seeds: Annotated[
@@ -56,7 +59,7 @@ class Scope:
         typer.Option(
             "--seeds",
             metavar="LIST",
-            help="Seeds instead of the scale's, e.g. 0,1,2; the table is printed, not written.",
+            help="Seeds instead of the scale's, e.g. 0,1,2.",
         ),
     ] = None
     archs: Annotated[
@@ -64,8 +67,8 @@ class Scope:
         typer.Option(
             "--arch",
             metavar="LIST",
-            help="Networks instead of the scale's, e.g. vit-mini or timm:resnet18, see `list`; tables "
-            "of one network and the audit show the first. The table is printed, not written.",
+            help="Networks instead of the scale's, e.g. vit-mini or timm:resnet18, see `list`; what is "
+            "of one network, as the audit, is of the first.",
         ),
     ] = None
     methods: Annotated[
@@ -73,8 +76,8 @@ class Scope:
         typer.Option(
             "--method",
             metavar="LIST",
-            help="Adversarial training methods instead of the scale's, e.g. standard; the audit shows "
-            "the first. The table is printed, not written.",
+            help="Adversarial training methods instead of the scale's, e.g. standard, see `list`; what "
+            "is of one method, as the audit, is of the first.",
         ),
     ] = None
     from_checkpoint: FromOption = None

@@ -38,7 +38,8 @@ def _add(app: typer.Typer, name: str) -> None:
     @app.command(
         name,
         help=f"{spec.heading}: {spec.summary}.\n\nMakes what is missing, then prints the table and "
-        "writes it to results/tables/ as Markdown, LaTeX and CSV.",
+        "writes it to results/tables/ as Markdown, LaTeX and CSV. With --seeds, --arch, --method, "
+        "--evaluations or --limit it is printed, not written.",
         rich_help_panel="Tables",
     )
     @command

@@ -15,10 +15,11 @@ from benchmark.cli.slurm import OnSlurm
 from benchmark.engine.precision import asked
 from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
+from benchmark.evaluation import EVALUATIONS
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.queue import FAILED, by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_for
-from benchmark.plans.cost import NOMINAL, costs, rates
+from benchmark.plans.cost import NOMINAL, costs, rates, stages
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_states, supersede_stale
@@ -34,13 +35,12 @@ EvaluationsOption = Annotated[
     typer.Option(
         "--evaluations",
         metavar="LIST",
+        autocompletion=lambda: list(EVALUATIONS),
         help="Evaluations (columns) instead of the scale's, see `list`; NAME-first-N is on the first N "
-        "test images. A table is then printed, not written.",
+        "test images.",
     ),
 ]
-CollectOption = Annotated[
-    bool, typer.Option("--collect", help="Run nothing; render what the records hold.")
-]
+CollectOption = Annotated[bool, typer.Option("--collect", help="Run nothing; show what is on record.")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +148,9 @@ class Work(Places, Computing, OnSlurm):
             f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
             f"{options.threads}; stop at any moment, the same command continues"
         )
-        with display(workers, len(tasks)) as shown:
+        made_of = (cell for task in tasks for cell in task.cells)
+        each = {cell.key: stages(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
+        with display(workers, len(tasks), costs=each) as shown:
             failures = sweep(tasks, scale, options, workers, shown)
         made = count - len({failure.key for failure in failures})
         say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")

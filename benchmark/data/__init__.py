@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.data.info import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET, DatasetInfo
-from benchmark.errors import UserError
+from benchmark.errors import unknown
 
 if TYPE_CHECKING:
     from benchmark.data.images import Dataset
@@ -23,7 +23,7 @@ DATASETS: dict[str, DatasetInfo] = {
 def dataset_info(name: str) -> DatasetInfo:
     """Facts about dataset `name`. Raises `UserError` if there is none of that name."""
     if name not in DATASETS:
-        raise UserError(f"unknown dataset '{name}'; known: {', '.join(DATASETS)}")
+        raise unknown("dataset", name, DATASETS)
     return DATASETS[name]
 
 

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class Method(Protocol):
     """A frozen dataclass whose fields are hyperparameters. Images are (B, C, H, W) in [0,1].
 
-    `version` is raised when numbers may change; `label` is what a table shows. `selects_by` says which
-    accuracy on the selection images chooses the epoch: that under PGD-10, as in the paper, or the clean
-    one, for networks that are not robust.
+    `version` is raised when numbers may change; `label` is what a table shows, `paper` who published
+    the method and where. `selects_by` says which accuracy on the selection images chooses the epoch:
+    that under PGD-10, as in the paper, or the clean one, for networks that are not robust.
     """
 
     version: ClassVar[int]
     label: ClassVar[str]
+    paper: ClassVar[tuple[str, str] | None] = None
     selects_by: ClassVar[Literal["robust", "clean"]] = "robust"
 
     def recipe(self, dataset: str) -> Recipe:

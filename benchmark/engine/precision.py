@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.records.cells import IN
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Precision:
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
-            raise UserError(f"unknown precision '{self.name}'; known: {', '.join(NAMES)}")
+            raise unknown("precision", self.name, NAMES)
 
     def uses_bf16(self, device: "torch.device") -> bool:
         """Whether gradients of attacks on `device` are in bf16."""

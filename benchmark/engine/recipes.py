@@ -4,13 +4,13 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.data.info import LinfAttack
-from benchmark.errors import UserError, first_problem
+from benchmark.errors import UserError, problems, unknown
 from benchmark.records.ranges import Natural, Positive, Share, Size
 
 RELEASED_STEP = 255 / 225
@@ -168,15 +168,15 @@ def shortened(published: R, overrides: Mapping[str, Any], where: str) -> R:
     `where` names them in the error: a `UserError` that begins with it and the field.
     """
     known = {f.name for f in dataclasses.fields(published)}
-    unknown = sorted(set(overrides) - known)
-    if unknown:
-        raise UserError(f"{where}: unknown field '{unknown[0]}'; known: {', '.join(sorted(known))}")
-    values = dataclasses.asdict(published) | dict(overrides)
+    wrong = [str(unknown("field", name, sorted(known))) for name in sorted(set(overrides) - known)]
+    values = dataclasses.asdict(published) | {k: v for k, v in overrides.items() if k in known}
+    checked, kind = published, cast("Any", type(published))
     try:
-        kind: Any = type(published)
-        checked: R = _adapter(kind).validate_python(values)
+        checked = _adapter(kind).validate_python(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {first_problem(error)}") from error
+        wrong += problems(error)
+    if wrong:
+        raise UserError(f"{where}: {'; '.join(wrong)}")
     if isinstance(checked, Recipe) and checked.epochs < overrides.get("select_last", 0):
         raise UserError(f"{where}: select_last: at most the {checked.epochs} that 'epochs' says")
     return checked

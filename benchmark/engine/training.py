@@ -161,7 +161,12 @@ def fit(
             if state.step % 10 == 1 or state.step == steps:
                 _check_finite(loss, stage, epoch)
                 done = epoch * steps + state.step
-                progress(stage, done, recipe.epochs * steps, f"loss {loss:.3f}{said}")
+                progress(
+                    stage,
+                    done,
+                    recipe.epochs * steps,
+                    f"loss {loss:.3f} in epoch {epoch + 1}/{recipe.epochs}{said}",
+                )
             if split.enterable and file.due:
                 _check_finite(loss, stage, epoch)
                 state.note_draws(generator)

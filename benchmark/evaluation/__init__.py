@@ -7,7 +7,7 @@ is imported where it is used, so that tables and `status` start without it.
 import re
 
 from benchmark.data.info import DatasetInfo
-from benchmark.errors import UserError
+from benchmark.errors import unknown
 from benchmark.evaluation.adaptive import AdaptiveAutoAttack, AdaptivePgd
 from benchmark.evaluation.autoattack import Apgd, AutoAttack
 from benchmark.evaluation.clean import Clean
@@ -44,10 +44,8 @@ def evaluation(name: str) -> Evaluation:
     `UserError` if there is none."""
     whole, limit, images = name.partition(FIRST)
     if whole not in EVALUATIONS or (limit and not re.fullmatch(r"[1-9][0-9]{0,8}", images)):
-        raise UserError(
-            f"unknown evaluation '{name}'; known: {', '.join(EVALUATIONS)}, and NAME{FIRST}N on the "
-            "first N test images"
-        )
+        listed = f"{', '.join(EVALUATIONS)}, and NAME{FIRST}N on the first N test images"
+        raise unknown("evaluation", name, EVALUATIONS, listed, typed=whole)
     return First(EVALUATIONS[whole], int(images)) if limit else EVALUATIONS[whole]
 
 

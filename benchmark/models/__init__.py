@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -270,5 +270,6 @@ def _find(name: str) -> tuple[Family, Arch]:
     for family in FAMILIES.values():
         if known := family.parse(name):
             return family, known
-    patterns = ", ".join(family.pattern for family in FAMILIES.values())
-    raise UserError(f"unknown architecture '{name}'; known: {patterns}")
+    patterns = [family.pattern for family in FAMILIES.values()]
+    examples = [pattern.partition("[")[0] for pattern in patterns]
+    raise unknown("architecture", name, examples, ", ".join(patterns))

@@ -5,7 +5,6 @@ torchvision's take the one channel of a grey image three times. Pixels in [0,1] 
 before the network's own forward, so that names of modules and of the state dict are the library's.
 """
 
-import difflib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, close_to
 from benchmark.models.normalize import Normalize
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
 
 Maker = Callable[[str, "DatasetInfo"], nn.Module]
-NEAR = 3
 """How many names are offered for one that is unknown."""
 _ALONE = {"aux_logits": False, "init_weights": True}
 _ONE_OUTPUT = {"googlenet": _ALONE, "inception_v3": _ALONE}
@@ -47,8 +45,7 @@ def known(full: str) -> tuple[NetworkLibrary, str]:
         raise UserError(f"{package} is not installed; {library.install}")
     if name in (names := library.names()):
         return library, name
-    near = difflib.get_close_matches(name, names, NEAR, cutoff=0.5)
-    hint = f"close to it: {', '.join(near)}" if near else f"it has {len(names)}, such as {names[0]}"
+    hint = close_to(name, names) or f"it has {len(names)}, such as {names[0]}"
     raise UserError(f"{package} has no network '{name}'; {hint}")
 
 

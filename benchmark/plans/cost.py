@@ -80,6 +80,20 @@ def training(plan: Plan) -> float:
     return recipe.epochs * images * step + choosing * _attack(info.threat.steps)
 
 
+def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
+    """Passes of each stage of a cell, in the order of work, by the names that report their progress."""
+    if plan.cell.dataset not in IMAGES:
+        return {}
+    found = {}
+    if plan.finetune is None:
+        found["adversarial training"] = training(plan)
+    else:
+        if plan.finetune.selector.needs_criticality:
+            found["criticality"] = _criticality(plan)
+        found["fine-tuning"] = _tuning(plan)  # with the choice of alpha
+    return found | {name: _evaluations(plan, (name,)) for name in evaluations}
+
+
 def _attack(steps: int) -> int:
     """Passes of an image that is attacked and judged: a step is forward and back to the image."""
     return 2 * steps + 1

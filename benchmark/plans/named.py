@@ -6,13 +6,15 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.engine.precision import in_precision
-from benchmark.errors import UserError, first_problem
-from benchmark.plans.scales import Scale
+from benchmark.errors import UserError, problems, unknown
+from benchmark.plans.scales import Scale, wrong_overrides
 from benchmark.plans.start import starting_from
 from benchmark.records.cells import IN, OWN, ScaleName
 from benchmark.records.files import at_home, read_toml
 
 DEFAULT = "quick"
+OF_ONE_MACHINE = ("demo", DEFAULT)
+"""Scales whose records are made anew in minutes, and are not kept in version control."""
 _SCALE = TypeAdapter(Scale)
 
 
@@ -31,7 +33,8 @@ def scale(name: str, results: Path | None = None) -> Scale:
     path = None if results is None else filed(known, results)
     if path is None or not path.is_file():
         also = "" if path is None else f" (also as '{path}')"
-        raise UserError(f"unknown scale '{name}'; known: {', '.join(SCALES)}, or a .toml file{also}")
+        listed = f"{', '.join(SCALES)}, or a .toml file{also}"
+        raise unknown("scale", name, SCALES, listed, typed=known)
     found = _read(path)
     if found.name != known:
         raise UserError(f"'{path}' calls itself '{found.name}'; name the file after the scale")
@@ -72,9 +75,8 @@ def _parse(path: Path) -> Scale:
         return _SCALE.validate_python(content)
     except ValidationError as error:
         fields = ", ".join(f.name for f in dataclasses.fields(Scale))
-        raise UserError(
-            f"'{path}' is not a scale: {first_problem(error)}; its fields are {fields}"
-        ) from error
+        wrong = "; ".join((*problems(error), *wrong_overrides(content)))
+        raise UserError(f"'{path}' is not a scale: {wrong}; its fields are {fields}") from error
 
 
 def _read(path: Path) -> Scale:
@@ -85,11 +87,12 @@ def _read(path: Path) -> Scale:
         )
     if read.name in (*SCALES, OWN):
         raise UserError(f"'{path}' calls itself '{read.name}', which is taken; choose another name")
-    read.refuse_numbers(f"'{path}'")
+    if wrong := wrong_overrides(vars(read)):
+        raise UserError(f"'{path}', {'; '.join(wrong)}")
     return starting_from(read, read.checkpoints) if read.checkpoints else read
 
 
 SCALES: dict[str, Scale] = {
     name: _parse(Path(__file__).with_name(f"{name}.toml"))
-    for name in ("quick", "narrow", "small", "short", "paper")
+    for name in ("demo", "quick", "narrow", "small", "short", "paper")
 }

@@ -22,7 +22,7 @@ from benchmark.engine.recipes import (
     ScaleFreeCriticality,
     shortened,
 )
-from benchmark.errors import UserError, first_problem
+from benchmark.errors import UserError, problems
 from benchmark.models import key_name
 from benchmark.records.cells import FROM, IN, Cell, Part
 from benchmark.records.files import check_lines
@@ -66,7 +66,7 @@ def _with_seeds_checked(own: dict[str, Any]) -> dict[str, Any]:
     try:
         return own | _SEEDS.validate_python({"seeds": own["seeds"]})
     except ValidationError as error:
-        raise ValueError(first_problem(error)) from error
+        raise ValueError("; ".join(problems(error))) from error
 
 
 Own = Annotated[dict[str, Any], AfterValidator(_with_seeds_checked)]
@@ -75,6 +75,34 @@ Own = Annotated[dict[str, Any], AfterValidator(_with_seeds_checked)]
 def of_recipe(own: Mapping[str, Any]) -> dict[str, Any]:
     """What a scale says of a network's or method's recipe: all that it says of it but `seeds`."""
     return {name: value for name, value in own.items() if name != "seeds"}
+
+
+def wrong_overrides(said: Mapping[str, Any]) -> list[str]:
+    """What no cell can have among the overrides of a scale that says `said`, fitting or not.
+
+    That is an unknown field, or a number outside its range. Names in keys are left to plans.
+    """
+
+    def table(content: Any) -> dict[str, Any]:
+        return content if isinstance(content, dict) else {}
+
+    training, criticality = table(said.get("training")), table(said.get("criticality"))
+    known = ScaleFreeCriticality() if "rate" in criticality else CriticalitySettings()
+    parts: list[tuple[str, Any, dict[str, Any]]] = [
+        ("training", Recipe(), training),
+        ("finetuning", FINETUNE_RECIPE, table(said.get("finetuning"))),
+        ("criticality", known, criticality),
+    ]
+    for part in ("networks", "recipes"):
+        for name, own in table(said.get(part)).items():
+            parts.append((f"{part}.{name}", Recipe(), training | of_recipe(table(own))))
+    wrong = []
+    for part, published, overrides in parts:
+        try:
+            shortened(published, overrides, part)
+        except UserError as error:
+            wrong.append(str(error))
+    return wrong
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -160,19 +188,6 @@ class Scale:
         network = self.networks.get(arch, {}) if method == self.methods[0] else {}
         own = network | self.recipes.get(method, {})
         return tuple(own.get("seeds", self.seeds))
-
-    def refuse_numbers(self, where: str) -> None:
-        """Raise `UserError`, beginning with `where`, for an override that no cell can have.
-
-        That is an unknown field, or a number outside its range. Names in keys are left to plans.
-        """
-        for part, named in (("networks", self.networks), ("recipes", self.recipes)):
-            for name, own in named.items():
-                shortened(Recipe(), self.training | of_recipe(own), f"{where}, {part}.{name}")
-        shortened(Recipe(), self.training, f"{where}, training")
-        shortened(FINETUNE_RECIPE, self.finetuning, f"{where}, finetuning")
-        known = ScaleFreeCriticality() if "rate" in self.criticality else CriticalitySettings()
-        shortened(known, self.criticality, f"{where}, criticality")
 
     def with_seeds(self, seeds: tuple[int, ...]) -> Self:
         """The scale with `seeds` for every model."""

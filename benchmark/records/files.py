@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
-from benchmark.errors import UserError, first_problem
+from benchmark.errors import UserError, problems
 from benchmark.text import line
 
 
@@ -278,7 +278,7 @@ def parse_model(kind: type[M], content: str | bytes, path: object, wrong: str, r
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"'{path}' {wrong}: {first_problem(error)}; {remedy}") from error
+        raise UserError(f"'{path}' {wrong}: {problems(error)[0]}; {remedy}") from error
 
 
 def read_model(kind: type[M], path: Path, wrong: str, remedy: str) -> M | None:

@@ -59,13 +59,13 @@ def model_card(entry: CheckpointEntry, making: Making, records: Sequence[Record]
             )
             for record in records
         ],
-        how_made=list(_how_made(making)),
+        how_made=list(how_made(making)),
         normalised=entry.normalization != "dataset",
         limits=list(_limits(entry, cell, records)),
     )
 
 
-def _how_made(making: Making) -> Iterator[str]:
+def how_made(making: Making) -> Iterator[str]:
     """Epochs, selection, modules and alpha, and the recipe's values."""
     details = making.details
     if isinstance(details, Checkpoint):

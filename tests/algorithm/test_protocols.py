@@ -202,7 +202,7 @@ class TestNames:
     def test_an_unknown_name_is_refused(self, name):
         """What has no meaning is refused with the grammar of names."""
         with pytest.raises(
-            UserError, match=r"unknown fine-tuning '.*'; known: none .*module-NAME, each"
+            UserError, match=r"unknown fine-tuning '.*'; .*known: none .*module-NAME, each"
         ):
             finetune(name)
 

@@ -221,15 +221,44 @@ def test_the_address_keeps_the_state(page: Any, shown: Leaderboard) -> None:
     assert head.get_attribute("aria-sort") == "ascending"
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
-def test_no_window_makes_the_page_scroll_sideways(page: Any, width: int) -> None:
-    """Tables scroll in their own frame; the page itself is never wider than the window."""
-    emulate(page, width, "light")
-    wide, frame = page.execute_script(
-        "return [document.documentElement.scrollWidth, document.querySelector('.scroll').clientWidth]"
-    )
-    assert wide <= width
-    assert frame <= width
+WIDTHS = pytest.mark.parametrize("width", [390, 800, 1280])
+COLOURS = pytest.mark.parametrize("colours", ["light", "dark"])
+
+
+@WIDTHS
+@COLOURS
+def test_nothing_is_cut(page: Any, width: int, colours: str) -> None:
+    """Neither the page nor a table is wider than its frame, and no cell sticks out of its table."""
+    emulate(page, width, colours)
+    script = """
+    const frames = [document.documentElement, ...document.querySelectorAll(".scroll")];
+    const out = (cell) => cell.getBoundingClientRect().right > innerWidth;
+    return [frames.map((one) => one.scrollWidth - one.clientWidth),
+            [...document.querySelectorAll("tbody tr > *")].filter(out).length]
+    """
+    over, outside = page.execute_script(script)
+    assert set(over) == {0}
+    assert outside == 0
+
+
+@COLOURS
+def test_a_phone_shows_cards(page: Any, colours: str) -> None:
+    """Below 600 pixels an entry is a card, and the first one's accuracy is on the first screen."""
+    emulate(page, 390, colours)
+    page.refresh()
+    value = page.find_element("css selector", "tbody td.number .value")
+    assert value.rect["y"] + value.rect["height"] <= 800
+    first, second = page.find_elements("css selector", "tbody tr")[:2]
+    assert first.value_of_css_property("display") == "grid"
+    assert second.rect["y"] > first.rect["y"] + first.rect["height"]
+    label = "return getComputedStyle(arguments[0].parentElement, '::before').content"
+    assert "Adv" in page.execute_script(label, value)
+
+
+def test_few_notes_are_seen(page: Any) -> None:
+    """At most five notes lie outside of a fold."""
+    notes = page.find_elements("css selector", ".notes p, .notes li")
+    assert sum(note.is_displayed() for note in notes) <= 5 < len(notes)
 
 
 def luminance(colour: str) -> float:
@@ -247,9 +276,20 @@ def test_text_has_contrast(page: Any, colours: str) -> None:
         page.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
     )
     assert (paper < 0.1) == (colours == "dark")
-    for selector in ("body", "td .interval", "tbody th small", "td.source a", "h2 small", ".notes"):
+    for selector in (
+        "body",
+        "td .interval",
+        "tbody th small",
+        "td.about a",
+        ".label",
+        ".tick",
+        "h2 small",
+        ".notes",
+    ):
         element = page.find_element("css selector", selector)
-        text = luminance(page.execute_script("return getComputedStyle(arguments[0]).color", element))
+        drawn = "fill" if selector in (".label", ".tick") else "color"
+        script = f"return getComputedStyle(arguments[0]).{drawn}"
+        text = luminance(page.execute_script(script, element))
         light, dark = max(text, paper), min(text, paper)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, selector
 
@@ -266,7 +306,7 @@ def test_the_toggle_turns_the_colours_and_is_remembered(page: Any) -> None:
 
 def test_flags_open_by_the_keyboard(page: Any) -> None:
     """The sentences behind a flag are hidden until its summary is pressed."""
-    found = page.find_elements("css selector", "td.flags details")
+    found = page.find_elements("css selector", "td.about details.flags")
     assert found
     summary = found[0].find_element("css selector", "summary")
     item = found[0].find_element("css selector", "li")

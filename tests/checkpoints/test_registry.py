@@ -204,7 +204,7 @@ class TestFile:
             ("schema_version = 2\n", "schema_version = 1"),
             ("schema_version = 1\nother = 1\n", "holds 'other'"),
             ("schema_version = 1\ncheckpoint = 1\n", "holds 'checkpoint'"),
-            (toml_of(ENTRY, ENTRY | {"file": "b.pt"}), "two entries named 'mine'"),
+            (toml_of(ENTRY, ENTRY | {"file": "b.pt"}), "two entries are named 'mine'"),
             (toml_of(ENTRY, ENTRY | {"name": "other"}), "file 'mine.pt' is that of mine too"),
             (toml_of(ENTRY) + "published = {clean = 66.3}\n", "published.clean"),
             (toml_of(ENTRY) + "published = {clear = 0.6}\n", "unknown evaluation 'clear'"),

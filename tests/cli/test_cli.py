@@ -423,7 +423,7 @@ seeds = [0]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("table1", "--scale", "quickest"), "unknown scale 'quickest'; known: "),
+        (("table1", "--scale", "quickest"), "unknown scale 'quickest'; close to it: quick; known: "),
         (("table3", "--scale", "none.toml"), "cannot read the scale file 'none.toml'"),
         (("status", "--scale", "quickest"), "unknown scale 'quickest'"),
         (("figure1", "--scale", "quickest"), "unknown scale 'quickest'"),

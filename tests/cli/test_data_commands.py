@@ -204,7 +204,8 @@ class TestGet:
         """An unknown name lists the known ones; digits need nothing."""
         more = {"import": ["/"], "accept": ["0"]}.get(command, [])
         line = place(command, "imagenet", *more).refusal
-        assert line == f"unknown data 'imagenet'; known: {', '.join(ARCHIVES)}"
+        near = "close to it: tiny-imagenet, tiny-imagenet-c"
+        assert line == f"unknown data 'imagenet'; {near}; known: {', '.join(ARCHIVES)}"
         assert "embedded" in place(command, "digits", *more).refusal
 
 

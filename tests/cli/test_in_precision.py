@@ -93,7 +93,7 @@ class TestScale:
         [
             ("quick-in-fp32", "'quick-in-fp32' is no other than 'quick', which is in fp32"),
             ("narrow-in-bf16", "'narrow-in-bf16' is no other than 'narrow', which is in any precision"),
-            ("quick-in-fp16", "unknown precision 'fp16'; known: auto, fp32, bf16"),
+            ("quick-in-fp16", "unknown precision 'fp16'; close to it: bf16; known: auto"),
             ("quick-in-", "unknown precision ''"),
         ],
     )

@@ -1,6 +1,7 @@
 """Progress: lines for logs, bars for terminals."""
 
 import io
+import time
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,11 @@ from rich.console import Console
 
 import benchmark.cli.progress
 from benchmark.cli.progress import LiveBars, LogLines, Unit, display, getting, working_on
+from benchmark.cli.time_left import TimeLeft
+from benchmark.plans.cost import stages
+from benchmark.plans.named import scale
+from benchmark.plans.plan import Plan
+from benchmark.records.cells import Cell
 
 KEY = "quick/digits/resnet18-w8/pgd-at/rift/seed0"
 
@@ -161,22 +167,60 @@ def test_bars_start_again_with_a_new_stage() -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_bars_fit_a_terminal(width: int) -> None:
-    """On usual widths the network, fine-tuning and seed, the count and the base models stay visible."""
+    """On usual widths a row is two lines: the cell with count and time left, then stage and loss."""
     console = terminal(width)
     long = KEY.replace("rift", "robust-critical-alpha-1")
-    bars = LiveBars(console, 2, 9)
+    bars = LiveBars(console, 2, 9, costs={KEY: {"adversarial training": 1.0}})
+    bars.left.began = time.monotonic() - 600
     with bars.progress:
         bars.update(0, long, "criticality: adversarial examples", 256, 512, "")
-        bars.update(
-            1, KEY, "adversarial training", 40, 210, "epoch 2/10, loss 0.512, 66.00 % selected on"
-        )
+        bars.update(1, KEY, "adversarial training", 40, 120, "loss 0.512 in epoch 2/10, bf16")
         bars.progress.refresh()
-    overall, first, second = written(console).split("base models")[-1].splitlines()[:3]
-    assert "0/9" in overall
-    for part in ("resnet18-w8", "robust-critical-alpha-1", "seed0", "256/512"):
-        assert part in first
-    for part in ("resnet18-w8", "rift", "seed0", "40/210"):
-        assert part in second
+    shown = written(console).split("base models")[-1].splitlines()
+    overall, first, stage, second, training = shown[:5]
+    assert all(len(row) <= width for row in shown[1:5])
+    for row, parts in (
+        (overall, ("about 20 min left of everything", "0/9")),
+        (first, ("resnet18-w8", "robust-critical-alpha-1", "seed0", "256/512")),
+        (stage, ("criticality: adversarial examples",)),
+        (second, ("resnet18-w8", "rift", "seed0", "40/120")),
+        (training, ("adversarial training", "loss 0.512 in epoch 2/10")),
+    ):
+        for part in parts:
+            assert part in row
+
+
+def test_time_left_is_in_proportion_to_costs(clock: list[float]) -> None:
+    """A third of the work in a minute leaves two; what was there when a cell began took no time, and
+    two workers are one rate."""
+    stages = {"adversarial training": 60.0, "clean": 20.0, "pgd10x3-first-9": 20.0}
+    left = TimeLeft({"a": stages, "b": stages, "c": {"criticality": 50.0, "clean": 50.0}})
+    left.update(0, "a", "adversarial training", 50, 100)
+    assert left.seconds is None
+    clock[0] += 60
+    left.update(1, "b", "pgd10x3", 1, 2)  # its training and clean accuracy were there
+    assert left.seconds == pytest.approx(60 * (300 - 80 - 40) / 40)
+    left.update(0, "c", "criticality: adversarial examples", 9, 10)
+    left.finish(1)
+    assert left.seconds == pytest.approx(60 * (300 - 80 - 120) / 120)
+    left.update(0, "c", "clean", 1, 1)
+    assert left.seconds == 0.0
+
+
+def test_costs_are_of_what_reports_its_progress() -> None:
+    """Stages stand in the order of work and cost something; more epochs and more images cost more."""
+    known = scale("quick")
+    base, tuned = (
+        stages(Plan.of(Cell("quick", "digits", "resnet10-w16", "pgd-at", name, 0), known), ("clean",))
+        for name in ("none", "rift")
+    )
+    assert list(base) == ["adversarial training", "clean"]
+    assert list(tuned) == ["criticality", "fine-tuning", "clean"]
+    assert min(*base.values(), *tuned.values()) > 0
+    cell = Cell("quick", "digits", "wrn-10-1", "pgd-at", "none", 0)  # 50 epochs in place of 30
+    longer = stages(Plan.of(cell, known), ("clean-first-9",))
+    assert longer["adversarial training"] > base["adversarial training"]
+    assert longer["clean-first-9"] < base["clean"]
 
 
 def test_bars_leave_the_terminal_as_it_was(standard_error) -> None:

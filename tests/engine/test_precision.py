@@ -142,7 +142,7 @@ def test_use_holds_for_the_process(in_bf16: Callable[[], None]) -> None:
 
 def test_unknown_precisions_are_refused() -> None:
     """The message names what there is."""
-    with pytest.raises(UserError, match="unknown precision 'fp16'; known: auto, fp32, bf16"):
+    with pytest.raises(UserError, match="unknown precision 'fp16'; close to it: bf16; known: auto, "):
         Precision("fp16")
 
 

@@ -170,11 +170,11 @@ def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--arch", "resnet19"), "unknown architecture 'resnet19'; known: "),
+        (("--arch", "resnet19"), "unknown architecture 'resnet19'; close to it: resnet18"),
         (("--arch", "resnet34-w4"), "does not fit the network: "),
         (("--dataset", "mnist"), "unknown dataset 'mnist'; known: digits, cifar10"),
         (("--dataset", "cifar100"), "does not fit the network: "),
-        (("--evaluations", "cleen"), "unknown evaluation 'cleen'; known: clean"),
+        (("--evaluations", "cleen"), "unknown evaluation 'cleen'; close to it: clean; known: clean"),
         (("--evaluations", "corruptions-15"), "Digits has no 'corruptions-15'; choose others"),
         (("--normalization", "mnist"), "'mnist' is none of dataset, none, cifar10"),
         (("--normalization", "cifar10"), "Digits needs 1 means"),

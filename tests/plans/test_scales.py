@@ -248,13 +248,27 @@ def test_a_whole_number_is_as_good_as_a_float() -> None:
     assert spec_hash(made[0].spec) == spec_hash(made[1].spec)
 
 
+def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
+    """Missing fields, unknown ones with the name that was meant, and numbers out of range: one line."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nseeds = []\n[training]\nepoch = 3\nlr = -1\n[criticality]\nsteps = 0\n'
+    )
+    with pytest.raises(UserError) as got:
+        scale(str(path))
+    for part in ("datasets: ", "archs: ", "seeds: ", "'epoch'; close to it: epochs", "lr: ", "steps: "):
+        assert part in str(got.value)
+    assert "\n" not in str(got.value)
+
+
 @pytest.mark.parametrize("name", ["quickest", "narrow.json", "", "mine/toml"])
 def test_an_unknown_scale_lists_the_known_ones(name: str) -> None:
     """A name that is neither built in nor a TOML file is refused with what there is."""
     with pytest.raises(UserError) as got:
         scale(name)
+    near = {"quickest": "close to it: quick; ", "narrow.json": "close to it: narrow; "}.get(name, "")
     known = ", ".join(SCALES)
-    assert str(got.value) == f"unknown scale '{name}'; known: {known}, or a .toml file"
+    assert str(got.value) == f"unknown scale '{name}'; {near}known: {known}, or a .toml file"
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
@@ -344,10 +358,10 @@ def test_a_scale_that_names_no_cells_is_refused(tmp_path: Path, old: str, new: s
         (
             "training",
             {"epoch": 3},
-            "scale 'mine', training: unknown field 'epoch'; known: attack_path, ",
+            "scale 'mine', training: unknown field 'epoch'; close to it: epochs; known: attack_path, ",
         ),
         ("finetuning", {"speed": 3}, "scale 'mine', finetuning: unknown field 'speed'; known: "),
-        ("criticality", {"eps": 3}, "scale 'mine', criticality: unknown field 'eps'; known: "),
+        ("criticality", {"eps": 3}, "scale 'mine', criticality: unknown field 'eps'; "),
         ("training", {"epochs": "many"}, "scale 'mine', training: epochs: "),
         ("training", {"schedule": "cosine"}, "scale 'mine', training: schedule: "),
         ("criticality", {"split": "elsewhere"}, "scale 'mine', criticality: split: "),

@@ -109,7 +109,7 @@ def test_other_fine_tunings_can_be_audited() -> None:
 
 def test_an_unknown_fine_tuning_is_refused(store: Store) -> None:
     """A name that is not there ends with the names that are."""
-    with pytest.raises(UserError, match="unknown fine-tuning 'rifft'; known: none"):
+    with pytest.raises(UserError, match=r"unknown fine-tuning 'rifft'; close to it: rift"):
         audit(View(store, AUDIT_BY_HAND), ["rifft"])
 
 

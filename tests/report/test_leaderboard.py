@@ -1,5 +1,7 @@
 """The leaderboard: what is ranked with what, what is flagged, and what its three files say."""
 
+import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -27,6 +29,7 @@ from benchmark.report.leaderboard.boards import RankRange, kept_scales, leaderbo
 from benchmark.report.leaderboard.columns import in_order, ranked_by
 from benchmark.report.leaderboard.markdown import markdown
 from benchmark.report.leaderboard.page import html
+from benchmark.report.leaderboard.scatter import scatter
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard
 from benchmark.report.leaderboard.wording import duration, own_flags, remarks
 from handmade import (
@@ -180,14 +183,16 @@ def test_a_board_is_ordered_by_its_strongest_attack(held: dict[str, int], wanted
     assert ranked_by(held) == wanted
 
 
-def test_few_images_rank_nothing(store: Store) -> None:
-    """Two trials on three images neither stand on top nor have ranks; alone they make no ranking."""
+def test_few_images_give_no_position(store: Store) -> None:
+    """Two trials on three images neither stand on top nor have positions, only the range of ranks that
+    their intervals allow; alone they order no board."""
     for tuning, k in (("top-2", 3), ("top-3", 2)):
         bits = {"square": np.arange(3) < k}
         write_record(store, cell_at(tuning), "autoattack-first-3", k, 3, bits=bits)
     (board,) = board_of(store).boards
     assert board.ranked_by is None
-    assert {entry.numbers["autoattack-first-3"].rank for entry in board.entries} == {None}
+    numbers = [entry.numbers["autoattack-first-3"] for entry in board.entries]
+    assert [(each.rank, each.rank_best, each.rank_worst) for each in numbers] == [(None, 1, 2)] * 2
     said = "not ranked: no attack is of the whole test set, nor of 1,000 images of it"
     assert said in markdown(board_of(store)) and said in html(board_of(store))
     written(store, none=500, rift=510)
@@ -238,8 +243,7 @@ def test_what_is_not_comparable_is_never_ranked_together(several: Leaderboard) -
                 e.numbers[column.evaluation] for e in board.entries if column.evaluation in e.numbers
             ]
             ranks = [1 + sum(other.mean > own.mean for other in numbers) for own in numbers]
-            few = column.evaluation == "autoattack-first-100"
-            assert [number.rank for number in numbers] == ([None] * len(ranks) if few else ranks)
+            assert [number.rank for number in numbers] == ranks
 
 
 def test_differences_are_to_the_base_model_of_the_same_protocol(store: Store) -> None:
@@ -495,7 +499,9 @@ def test_models_from_elsewhere_are_what_the_registry_says(
         known.selects_on,
     )
     assert entry.checkpoint is not None
-    assert entry.checkpoint.link == "https://example.org/paper"
+    assert entry.checkpoint.link == known.source
+    assert [paper.link for paper in entry.papers] == ["https://example.org/paper"]
+    assert entry.extra_data == known.extra_data
 
 
 def test_a_model_from_elsewhere_that_nobody_registered_is_flagged(store: Store) -> None:
@@ -591,6 +597,47 @@ def test_json_is_the_leaderboard(several: Leaderboard) -> None:
         assert 0 <= number["low"] <= number["mean"] <= number["high"] <= 1
 
 
+def test_csv_has_every_number(several: Leaderboard) -> None:
+    """A row for each number, and the numbers are those of the JSON."""
+    rows = list(csv.DictReader(io.StringIO(rendered(several)["csv"].decode())))
+    wanted = {
+        (entry.id, name): number
+        for board in several.boards
+        for entry in board.entries
+        for name, number in entry.numbers.items()
+    }
+    assert {(row["id"], row["evaluation"]) for row in rows} == set(wanted)
+    assert len(rows) == len(wanted)
+    for row in rows:
+        number = wanted[row["id"], row["evaluation"]]
+        assert (float(row["mean"]), row["rank"]) == (number.mean, str(number.rank))
+        assert (row["change"] == "") == (number.change is None)
+
+
+def test_the_drawing_keeps_every_entry_in_its_frame(by_hand: Leaderboard, several: Leaderboard) -> None:
+    """Each entry with both numbers is a dot; more accuracy is further right and further up; intervals
+    surround their dots; no label leaves the frame."""
+    drawn = [(board, scatter(board)) for shown in (by_hand, several) for board in shown.boards]
+    assert sum(each is not None for _, each in drawn) >= 2
+    for board, each in drawn:
+        both = [
+            (entry.numbers["clean"].mean, entry.numbers[board.ranked_by].mean)
+            for entry in board.entries
+            if board.ranked_by and {"clean", board.ranked_by} <= set(entry.numbers)
+        ]
+        assert (each is None) == (len(both) < 2)
+        if each is None:
+            continue
+        places = [(dot.x, -dot.y) for dot in each.dots]
+        for axis in (0, 1):
+            order = sorted(range(len(both)), key=lambda i: both[i][axis])
+            line = [places[i][axis] for i in order]
+            assert line == sorted(line)
+        for dot in each.dots:
+            assert each.x.start <= dot.across[0] <= dot.x <= dot.across[1] <= each.x.end
+            assert each.y.start >= dot.along[0] >= dot.y >= dot.along[1] >= each.y.end
+
+
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     """Neither the order in which records were written nor the place they lie at shows."""
     wanted = [(seed, t, k) for seed in (0, 1, 2) for t, k in (("none", 500), ("rift", 510 + seed))]
@@ -613,13 +660,14 @@ def test_the_page_is_self_contained(page: Page) -> None:
             assert attributes == {"rel": "icon", "href": "data:,"}
         elif href := attributes.get("href"):
             assert tag == "a"
-            assert href.startswith(("records/", "../checkpoints/", "https://example.org/"))
+            assert href.startswith(("records/", "leaderboard.", "../checkpoints/", "https://"))
+            assert Path(href).suffix or href.startswith("https://"), "a file host lists no folder"
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|eval\(", page.source)
 
 
 def test_the_page_reads_without_script(several: Leaderboard, page: Page) -> None:
     """Every entry is a full row of its table, with its number in percent."""
-    heads = [len(board.columns) + 6 for board in several.boards]
+    heads = [len(board.columns) + 4 for board in several.boards]
     rows = [width for width, board in zip(heads, several.boards, strict=True) for _ in board.entries]
     assert sorted(page.rows) == sorted([*heads, *rows])
     entries = (entry for board in several.boards for entry in board.entries)
@@ -697,13 +745,13 @@ def narrow(store: Store) -> Store:
 
 
 def test_the_command_writes_and_checks(narrow: Store) -> None:
-    """It writes three files, finds them up to date, and finds a changed or missing one by name."""
+    """It writes four files, finds them up to date, and finds a changed or missing one by name."""
     place = ("--results", str(narrow.results))
     assert say("--check", *place).exit_code == 1
     assert not list(narrow.results.glob("leaderboard*"))
     assert say(*place).exit_code == 0
     names = {path.name for path in narrow.results.glob("leaderboard*")}
-    assert names == {"leaderboard.json", "leaderboard.md", "leaderboard.html"}
+    assert names == {f"leaderboard.{suffix}" for suffix in ("json", "csv", "md", "html")}
     assert say("--check", *place).exit_code == 0
     path = narrow.results / "leaderboard.md"
     path.write_text(path.read_text().replace("41.00", "99.00"))

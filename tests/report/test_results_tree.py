@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.plans.named import OF_ONE_MACHINE, scale
 from benchmark.plans.named import SCALES as BUILT_IN
-from benchmark.plans.named import scale
 from benchmark.records.cells import FROM
 from benchmark.report.bf16 import EMULATED, as_table, read_changes
 from benchmark.report.figures import FIGURES
@@ -23,12 +23,11 @@ from benchmark.submission.read import Reading, read
 from invoking import said
 from submitting import RESULTS
 
-QUICK = "quick"
 PICTURES = ("png", "svg", "csv")
 KNOWN = {
     "": (
         *("README.md", "published.toml", "bf16.json", "bf16.md"),
-        *("leaderboard.md", "leaderboard.json", "leaderboard.html"),
+        *("leaderboard.md", "leaderboard.json", "leaderboard.csv", "leaderboard.html"),
     ),
     "benchmarks": ("*.json",),
     "checks": ("*",),
@@ -47,12 +46,12 @@ def of_scale(stem: str) -> str:
 
 def records() -> list[Path]:
     """Folders of records by scale, of those in version control."""
-    return [path for path in sorted((RESULTS / "records").iterdir()) if path.name != QUICK]
+    return [path for path in sorted((RESULTS / "records").iterdir()) if path.name not in OF_ONE_MACHINE]
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the results tree without the scale `quick` and without what is made from records."""
+    """A copy of the results tree without scales of one machine and what is made from records."""
     root = tmp_path_factory.mktemp("tree") / "results"
     for folder in records():
         shutil.copytree(folder, root / "records" / folder.name)
@@ -96,7 +95,7 @@ def generated(folder: str, names: Iterable[str]) -> Iterator[tuple[str, str, str
         # The longest: `figure3-official-narrow` is no `figure3` of a scale `official-narrow`.
         name = max((n for n in names if path.stem.startswith(f"{n}-")), key=len, default="")
         rest = path.stem.removeprefix(f"{name}-")
-        if not rest.startswith(QUICK):
+        if not rest.startswith(OF_ONE_MACHINE):
             yield path.stem, name, rest
 
 
@@ -143,7 +142,7 @@ def test_bf16_is_right_and_shown(path: Path) -> None:
     measured = read_changes(path.parent)
     assert path.with_suffix(".md").read_text() == markdown(as_table(measured))
     for each in measured:
-        if not each.key.startswith(f"{QUICK}/"):
+        if not each.key.startswith(OF_ONE_MACHINE):
             assert (each.evaluation, len(each.runs)) == ("pgd10x3", 3), each.key
             assert (each.provenance.dirty, each.units != EMULATED) == (False, True), each.key
 
@@ -153,5 +152,6 @@ def test_generated_files_have_a_command() -> None:
     for stem, name, rest in (*TABLES, *PLOTS):
         assert name, stem
         assert of_scale(rest), stem
-    stems = {path.stem for path in (RESULTS / "tables").iterdir() if f"-{QUICK}" not in path.stem}
+    there = {path.stem for path in (RESULTS / "tables").iterdir()}
+    stems = {stem for stem in there if not any(f"-{name}" in stem for name in OF_ONE_MACHINE)}
     assert stems == {stem for stem, *_ in TABLES}

@@ -16,7 +16,7 @@ from benchmark.data.corruptions.constants import SEVERITY_LEVELS
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt, generator_spec
 from benchmark.data.get.sha256sums import known_sha256
 from benchmark.data.sealed import MANIFEST, Manifest, mapped_array, write_array
-from benchmark.errors import UserError, first_problem
+from benchmark.errors import UserError, problems
 from benchmark.progress import Progress
 from benchmark.records.files import locked
 from benchmark.records.records import Sha256
@@ -140,7 +140,7 @@ def _manifest(folder: Path) -> CorruptionManifest | None:
         raise UserError(f"'{path}' cannot be read ({error.strerror}); make it readable") from error
     except ValidationError as error:
         raise UserError(
-            f"'{path}' is damaged: {first_problem(error)}; move it away and write the corruption "
+            f"'{path}' is damaged: {problems(error)[0]}; move it away and write the corruption "
             "files again"
         ) from error
 

@@ -12,7 +12,7 @@ issue 60), which record 8206060 mends.
 
 from dataclasses import dataclass
 
-from benchmark.errors import UserError
+from benchmark.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -127,5 +127,5 @@ ARCHIVES: dict[str, Archive] = {
 def archive(name: str) -> Archive:
     """The archive called `name`. Raises `UserError` if there is none of that name."""
     if name not in ARCHIVES:
-        raise UserError(f"unknown archive '{name}'; known: {', '.join(ARCHIVES)}")
+        raise unknown("archive", name, ARCHIVES)
     return ARCHIVES[name]

@@ -14,7 +14,7 @@ from benchmark.data.get.download import settle, staging, writing
 from benchmark.data.get.regular import copy_folder
 from benchmark.data.get.unpack import unpack
 from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.progress import Progress
 from benchmark.records.files import locked
 
@@ -224,7 +224,7 @@ def archived(name: str) -> ArchivedData:
     if name == "digits":
         raise UserError("digits is embedded (scikit-learn ships it): nothing to get, import or check")
     if name not in INVENTORY:
-        raise UserError(f"unknown data '{name}'; known: {', '.join(INVENTORY)}")
+        raise unknown("data", name, INVENTORY)
     return INVENTORY[name]
 
 

@@ -40,9 +40,11 @@ def _read(path: Path) -> Published:
     try:
         return Published.model_validate(flat)
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"'{path}': {_place(flat, first['loc'])}: {problem}") from error
+        wrong = [
+            f"{_place(flat, each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()
+        ]
+        raise UserError(f"'{path}': {'; '.join(wrong)}") from error
 
 
 def _flat(content: Mapping[str, Any], path: Path) -> dict[str, Any]:

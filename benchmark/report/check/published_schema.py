@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 from baselines import method
 from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.models import arch
 from benchmark.records.cells import BASE
@@ -74,8 +74,7 @@ def _known_finetune(name: str) -> None:
 
 def _known_evaluation(name: str) -> None:
     if name not in (*EVALUATIONS, *OTHERS_EVALUATIONS):
-        known = ", ".join((*EVALUATIONS, *OTHERS_EVALUATIONS))
-        raise UserError(f"unknown evaluation '{name}'; known: {known}")
+        raise unknown("evaluation", name, (*EVALUATIONS, *OTHERS_EVALUATIONS))
 
 
 Text = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
@@ -245,8 +244,7 @@ class Published(Frozen):
         ]
         for entry, source in named:
             if source not in self.sources:
-                known = ", ".join(sorted(self.sources))
-                raise ValueError(f"'{entry}' is from the unknown source '{source}'; known: {known}")
+                raise ValueError(f"'{entry}': {unknown('source', source, sorted(self.sources))}")
         return self
 
     @model_validator(mode="after")

@@ -1,1 +1,1 @@
-"""The leaderboard: what is on record, ranked where it is comparable, as JSON, Markdown and HTML."""
+"""The leaderboard: what is on record, ranked where it is comparable, in four formats."""

@@ -3,8 +3,8 @@
 A board holds what shares scale, dataset, threat model and the data that chose epochs and alpha*; a
 ranking has one evaluation on the same images. So nothing incomparable is ever ranked together: whole
 AutoAttack and that of the first 1,000 images are two columns with a ranking each, and one of fewer has
-none. Networks and methods meet in one board, as on other leaderboards. A board is ordered by
-AutoAttack, in the ranked variant that most of its entries have, else by the strongest ranked attack.
+ranges of ranks only. Networks and methods meet in one board. It is ordered by AutoAttack, in the ranked
+variant that most of its entries have, else by the strongest ranked attack.
 
 An entry takes all seeds on disk together; one with fewer seeds than its scale asks for is flagged.
 Stale records are left out and listed. `-curve` fine-tunings are not shown: they are the models of the
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
-from benchmark.plans.named import DEFAULT
+from benchmark.plans.named import OF_ONE_MACHINE
 from benchmark.plans.named import scale as named_scale
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.store import Store
-from benchmark.report.estimates import Estimate, accuracy, change
-from benchmark.report.leaderboard.columns import column, in_order, ranked_by, ranks
+from benchmark.report.estimates import Estimate, accuracy, change, per_image
+from benchmark.report.leaderboard.columns import ENOUGH, column, in_order, ranked_by
 from benchmark.report.leaderboard.entries import entry_of
 from benchmark.report.leaderboard.flags import Twins, twins_of
 from benchmark.report.leaderboard.models import Model, models_on_record
@@ -37,15 +37,15 @@ DIGITS = 6
 
 
 def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
-    """The scales of all keys on disk that are kept in version control (not `quick`), by what stands for
-    them in a key. None: `own`, the models that were made elsewhere.
+    """The scales of all keys on disk that are kept in version control (not `demo`, nor `quick`), by
+    what stands for them in a key. None: `own`, the models that were made elsewhere.
 
     A scale that is neither the suite's nor filed beside the records is listed as left out.
     """
     chosen: dict[str, Scale | None] = {}
     left_out = []
     for name in sorted({key.partition("/")[0] for key in store.keys_on_disk()}):
-        if ScaleName.parse(name).scale == DEFAULT:
+        if ScaleName.parse(name).scale in OF_ONE_MACHINE:
             continue
         try:
             chosen[name] = None if name == OWN else named_scale(name, store.results)
@@ -88,22 +88,23 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], tw
         having = [model for model in found if name in model.records]
         estimates = {model.id: accuracy(store, model.of(name)) for model in having}
         ranked = {key: known for key, known in estimates.items() if key not in elsewhere[name]}
-        ranges = rank_ranges(ranked) if ranks(name) else {}
+        ranges, enough = rank_ranges(ranked), _images(store, having, name) >= ENOUGH
         for model in having:
             rank = ranges.get(model.id)
             numbers[model.id][name] = Number(
                 **_fields(estimates[model.id]),
                 seeds=tuple(sorted(model.records[name])),
-                rank=rank.rank if rank else None,
+                rank=rank.rank if rank and enough else None,
                 rank_best=rank.best if rank else None,
                 rank_worst=rank.worst if rank else None,
                 change=_change(store, model, models.get(model.base_id), name),
             )
 
-    def order(model: Model) -> tuple[bool, int, str]:
+    def order(model: Model) -> tuple[bool, float, str]:
         number = numbers[model.id].get(main or "")
-        rank = None if number is None else number.rank
-        return rank is None, rank or 0, model.id
+        if number is None or number.rank_best is None:
+            return True, 0.0, model.id
+        return False, -number.mean, model.id
 
     entries = []
     for model in sorted(found, key=order):
@@ -122,6 +123,11 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], tw
         columns=tuple(column(name, first.info) for name in names),
         entries=tuple(entries),
     )
+
+
+def _images(store: Store, having: Iterable[Model], name: str) -> int:
+    """How many images are behind a column, at the least."""
+    return min(len(per_image(store, model.of(name)[0])) for model in having)
 
 
 def _on_other_images(found: Sequence[Model], name: str) -> set[str]:

@@ -10,12 +10,12 @@ from benchmark.report.leaderboard.schema import Column
 
 _KINDS = ("attack", "clean", "corruptions", "other")
 ENOUGH = 1000
-"""Images from which a part of a test set is ranked: with fewer, single images decide. A part is smaller
-than its test set, so that of a test set with fewer images only the whole is ranked."""
+"""Images from which an entry has a position: with fewer, single images decide, and it has the range of
+ranks that the intervals allow. A board is ordered by a whole test set or by a part of so many."""
 
 
 def ranks(name: str) -> bool:
-    """Whether numbers of evaluation `name` are ranked: of all test images, or of `ENOUGH` of them."""
+    """Whether a board may be ordered by evaluation `name`: of all test images, or `ENOUGH` of them."""
     images = first_images(evaluation(name))
     return images is None or images >= ENOUGH
 

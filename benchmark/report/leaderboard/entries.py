@@ -17,7 +17,10 @@ from benchmark.report.leaderboard.schema import (
     Cost,
     EntryProtocol,
     Number,
+    Paper,
 )
+
+RIFT = ("Zhu et al., 2023", "https://arxiv.org/abs/2308.02533")
 
 
 def entry_of(
@@ -48,6 +51,8 @@ def entry_of(
         method_label=_method_label(model),
         finetune=model.cell.finetune,
         protocol=_protocol(model),
+        papers=_papers(model),
+        extra_data=_extra_data(model),
         scale_seeds=model.scale_seeds,
         alphas={seed: each.alpha for seed, each in tuned.items()},
         modules={seed: tuple(each.modules) for seed, each in tuned.items()},
@@ -68,6 +73,23 @@ def _method(model: Model) -> str | None:
 
 def _method_label(model: Model) -> str:
     return METHODS[name].label if (name := _method(model)) in METHODS else "other"
+
+
+def _papers(model: Model) -> tuple[Paper, ...]:
+    """Those of what trained it, as the registry has it where that was elsewhere, and of RiFT."""
+    known, trained = model.checkpoint, METHODS.get(_method(model) or "")
+    found = [trained.paper] if trained and trained.paper else []
+    if known and known.link:
+        found = [(known.name, known.link)]
+    if model.tuning is not None:
+        found.append(RIFT)
+    return tuple(Paper(authors=authors, link=link) for authors, link in found)
+
+
+def _extra_data(model: Model) -> bool | None:
+    if not model.own and model.cell.checkpoint is None:
+        return False
+    return model.checkpoint.extra_data if model.checkpoint else None
 
 
 def _label(model: Model) -> str:
@@ -119,9 +141,10 @@ def _checkpoint(model: Model, results: Path) -> CheckpointLink | None:
         return None
     # A link from the leaderboard's folder leads to the file only where the registry lies beside it.
     beside = known.kind == "path" and known.root == results.resolve().parent
+    place = f"../{known.source}" if beside else next(iter(known.urls), known.link)
     return CheckpointLink(
         name=known.name,
         what=known.what,
-        link=known.link or (f"../{known.source}" if beside else None),
+        link=place,
         starts_from=model.kept is None and not model.own,
     )

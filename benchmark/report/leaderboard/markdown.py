@@ -49,11 +49,11 @@ def _board(board: Board) -> list[str]:
 
 
 def _row(board: Board, entry: BoardEntry) -> list[str]:
-    main = entry.numbers.get(board.ranked_by or "")
+    position, possible = wording.rank(entry.numbers.get(board.ranked_by or ""))
     about = [entry.label, entry.arch_label, *wording.details(entry)]
     training = [wording.cost(entry), *wording.devices_apart(board, entry)]
     return [
-        MISSING if main is None or main.rank is None else _rank(main),
+        f"{position} ({possible})" if possible else position or MISSING,
         "<br>".join(quoted(line) for line in about),
         *(_cell(entry.numbers.get(column.evaluation)) for column in board.columns),
         wording.seeds(entry),
@@ -63,22 +63,22 @@ def _row(board: Board, entry: BoardEntry) -> list[str]:
     ]
 
 
-def _rank(number: Number) -> str:
-    possible = wording.rank_range(number)
-    return f"{number.rank} ({possible})" if possible else str(number.rank)
-
-
 def _cell(number: Number | None) -> str:
     if number is None:
         return MISSING
-    parts = (wording.share(number.mean), wording.interval(number, signed=False), wording.change(number))
+    change = " ".join(wording.change(number))
+    parts = (wording.share(number.mean), wording.interval(number, signed=False), change)
     return "<br>".join(part for part in parts if part)
 
 
 def _links(entry: BoardEntry) -> list[str]:
-    links = [f"[records]({entry.records}/)"]
+    links = [f"[records]({entry.records}/)", *(_link(each.authors, each.link) for each in entry.papers)]
+    links.append(wording.extra_data(entry))
     if known := entry.checkpoint:
-        text = f"{'starts from ' if known.starts_from else ''}{quoted(known.name)}"
-        fine = known.link and is_safe(known.link) and not re.search(r"[\s()<>\\]", known.link)
-        links.append(f"[{text}]({known.link})" if fine else text)
+        links.append(_link(f"{'starts from ' if known.starts_from else ''}{known.name}", known.link))
     return links
+
+
+def _link(text: str, link: str | None) -> str:
+    fine = link and is_safe(link) and not re.search(r"[\s()<>\\]", link)
+    return f"[{quoted(text)}]({link})" if fine else quoted(text)

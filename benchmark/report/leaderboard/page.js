@@ -79,7 +79,7 @@
       for (const row of this.rows) {
         const from = head ? this.cell(row, key).dataset : {};
         const cell = this.cell(row, "rank");
-        cell.dataset.value = from.rank ?? "";
+        cell.dataset.value = from.rank ? -from.value : "";
         cell.querySelector("b").textContent = from.rank || "—";
         cell.querySelector("small").textContent = from.range ?? "";
       }
@@ -159,6 +159,8 @@
     restore();
   });
   window.addEventListener("hashchange", restore);
+
+  if (innerWidth < 600) document.getElementById("filters").open = false;
 
   // --- light and dark ---------------------------------------------------------------------------
 

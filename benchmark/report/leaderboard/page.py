@@ -8,15 +8,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmark.report.leaderboard import scatter as scatters
 from benchmark.report.leaderboard import wording
+from benchmark.report.leaderboard.scatter import scatter
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Column, Leaderboard
 from benchmark.text import line
 
 _FOLDER = Path(__file__).parent
 
 
-def html(shown: Leaderboard) -> str:
-    """The page. Whatever comes from records and registries is escaped."""
+SEEN = 5
+"""Notes on the page that are seen at once; the others are folded."""
+
+
+def html(shown: Leaderboard, name: str = "leaderboard") -> str:
+    """The page, beside its data `name`.json and .csv. Whatever comes from records is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -28,10 +34,14 @@ def html(shown: Leaderboard) -> str:
         keep_trailing_newline=True,
         finalize=lambda value: line(value) if type(value) is str else value,
     )
-    environment.filters |= {"key": _key, "head": _head, "protocol": _protocol}
+    environment.filters |= {"key": _key, "head": _head, "protocol": _protocol, "scatter": scatter}
+    remarks = [(board.id, remark) for board in shown.boards for remark in wording.remarks(board)]
     return environment.get_template("page.html.j2").render(
         shown=shown,
+        name=name,
         wording=wording,
+        frame=scatters,
+        seen=remarks[:SEEN],
         selects=_selects(shown.boards),
         left_out=wording.left_out(shown),
         is_safe=is_safe,

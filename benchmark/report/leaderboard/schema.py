@@ -70,8 +70,8 @@ class Number(_Estimated):
 
     `rank` is the one by the mean among the numbers of the column on the same images, `rank_best` and
     `rank_worst` are the range that the intervals allow; all are null for a number on other images than
-    the rest, and in a column of too few. `change` is null for a base model, and where its record is
-    missing.
+    the rest, and `rank` is in a column of too few. `change` is null for a base model, and where its
+    record is missing.
     """
 
     rank: int | None
@@ -117,12 +117,20 @@ class CheckpointLink(Frozen):
     starts_from: bool
 
 
+class Paper(Frozen):
+    """Who published what an entry is made by, and where."""
+
+    authors: str
+    link: str
+
+
 class BoardEntry(Frozen):
     """One model. `id` is its cell's key without the seed; `method` is null where it is none of ours.
 
     `alphas` are alpha* and `modules` what was fine-tuned, by seed; both are empty for a base model.
     `numbers` are by evaluation, `records` is the folder of the records, from the folder of this file.
-    `scale_seeds` are the seeds of it that the scale asks for.
+    `scale_seeds` are the seeds of it that the scale asks for. `extra_data` says whether it was trained
+    with data beside the training set, null where that is not known.
     """
 
     id: str
@@ -134,6 +142,8 @@ class BoardEntry(Frozen):
     method_label: str
     finetune: str
     protocol: EntryProtocol
+    papers: tuple[Paper, ...]
+    extra_data: bool | None
     scale_seeds: tuple[int, ...]
     alphas: dict[int, float]
     modules: dict[int, tuple[str, ...]]

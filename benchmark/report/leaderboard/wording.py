@@ -19,19 +19,18 @@ from benchmark.report.tables.render import brackets, percent
 
 TITLE = "RiFT leaderboard"
 LEAD = (
-    "Adversarially trained networks with and without Robust Critical Fine-Tuning, made from the "
-    "records of this repository. Accuracies are in percent, with 95 % intervals; nothing is entered by "
-    "hand."
+    "Adversarially trained networks with and without Robust Critical Fine-Tuning: accuracies in "
+    "percent with 95 % intervals, from the records of this repository."
 )
 RANKS = (
-    "A rank stands with the range that the 95 % intervals allow (1-4: anything from first to fourth): "
-    "two entries are told apart only where their intervals do not overlap."
+    "A rank stands with the range that the intervals allow (1-4: anything from first to fourth); on "
+    f"fewer than {ENOUGH:,} images there is the range alone."
 )
 READING = (
     "A board holds what may be compared: one scale, one dataset, one threat model, and the same data "
     "that chose epochs and alpha*. A column is one evaluation: accuracies of another one, of another "
-    "threat model or of fewer images never share it, nor its ranks; one of fewer than "
-    f"{ENOUGH:,} images of a larger test set has no ranks at all.",
+    "threat model or of fewer images never share it, nor its ranks. Two entries are told apart only "
+    f"where their intervals do not overlap, and nobody has a position on fewer than {ENOUGH:,} images.",
     "Below an accuracy stands the difference to the model's own base model, with its interval. An "
     "arrow marks those whose interval excludes 0, without correction for how many there are. This "
     "paired difference is sharper than two intervals side by side, which overlap too easily.",
@@ -85,25 +84,32 @@ def interval(number: Number | ChangeFromBase, signed: bool) -> str:
     return brackets(Interval(number.low, number.high), signed)
 
 
-def change(number: Number) -> str:
-    """`▲ +0.18 [+0.06, +0.30]`; the arrow where the interval excludes 0. Empty without a difference.
+def change(number: Number) -> tuple[str, ...]:
+    """`▲ +0.18` and `[+0.06, +0.30]`; the arrow where the interval excludes 0. () without a difference.
 
     `equal` where every seed has the accuracy of its base model and the interval is that point.
     """
     if (known := number.change) is None:
-        return ""
+        return ()
     if not any((known.low, known.high, *known.values)) and known.low is not None:
-        return "equal"
+        return ("equal",)
     arrow = {1: "▲", -1: "▼", 0: ""}[known.sign]
     points = percent(Estimate((known.mean,)), signed=True)
-    return " ".join(part for part in (arrow, points, interval(known, signed=True)) if part)
+    return tuple(part for part in (f"{arrow} {points}".lstrip(), interval(known, signed=True)) if part)
 
 
-def rank_range(number: Number) -> str:
-    """`1-4`, or nothing where a single rank is possible."""
-    if number.rank is None or number.rank_best == number.rank_worst:
-        return ""
-    return f"{number.rank_best}-{number.rank_worst}"
+def rank(number: Number | None) -> tuple[str, str]:
+    """`("2", "1-4")`: a position and its range, empty where only one rank is possible.
+
+    On too few images the range stands in place of the position; both are empty of an unranked number.
+    """
+    if number is None or number.rank_best is None:
+        return "", ""
+    alone = number.rank_best == number.rank_worst
+    possible = str(number.rank_best) if alone else f"{number.rank_best}-{number.rank_worst}"
+    if number.rank is None:
+        return possible, ""
+    return str(number.rank), "" if alone else possible
 
 
 def heading(board: Board) -> str:
@@ -177,6 +183,17 @@ def seeds(entry: BoardEntry) -> str:
     own = entry.seeds
     complete = set(entry.scale_seeds) <= set(own)
     return str(len(own)) if complete else f"{len(own)} of {len(entry.scale_seeds)}"
+
+
+def extra_data(entry: BoardEntry) -> str:
+    """Whether it was trained with data beside the training set."""
+    return {True: "extra data", False: "no extra data", None: "extra data: not known"}[entry.extra_data]
+
+
+def record_files(entry: BoardEntry, evaluation: str) -> dict[int, str]:
+    """Paths of the records of a number by seed, from the folder of the leaderboard."""
+    seeds = entry.numbers[evaluation].seeds
+    return {seed: f"{entry.records}/seed{seed}/{evaluation}.json" for seed in seeds}
 
 
 def own_flags(board: Board, entry: BoardEntry) -> list[Flag]:

@@ -1,0 +1,56 @@
+"""How long a whole command will take yet, from its first minute on."""
+
+import math
+import time
+from collections.abc import Mapping
+
+Costs = Mapping[str, Mapping[str, float]]
+"""By key, what each stage of a cell costs, in the order of work; the unit does not matter."""
+SOON = 5.0
+"""Seconds of work from which on its rate says something."""
+
+
+class TimeLeft:
+    """What is done of `costs` and when, as workers report it.
+
+    A worker makes cell after cell, and a cell stage by stage in the order of its costs, so that a
+    report says that what comes before it is done. What was done when a cell is first heard of was done
+    by an earlier command or for another cell, and took no time.
+    """
+
+    def __init__(self, costs: Costs) -> None:
+        self.costs, self.began = costs, math.inf
+        self.done: dict[str, float] = {}
+        self.at: dict[int, str] = {}
+        self.earlier = 0.0
+
+    def update(self, worker: int, key: str, stage: str, done: int, total: int) -> None:
+        """Note that `done` of `total` steps of a stage are made. The first report starts the clock."""
+        self.began = min(self.began, time.monotonic())
+        if self.at.get(worker) not in (None, key):
+            self.finish(worker)
+        self.at[worker] = key
+        whole, _, part = stage.partition(":")
+        before = 0.0
+        for name, cost in self.costs.get(key, {}).items():
+            if name.startswith(whole):
+                self.earlier += before if key not in self.done else 0.0
+                share = done / total if total and not part else 0.0
+                self.done[key] = max(self.done.get(key, 0.0), before + cost * share)
+                return
+            before += cost
+
+    def finish(self, worker: int) -> None:
+        """Note that the worker has made its cell, or failed at it."""
+        key = self.at.pop(worker, "")
+        if key in self.costs:
+            self.done[key] = sum(self.costs[key].values())
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds left of everything at the rate so far; None as long as that is not known."""
+        passed, made = time.monotonic() - self.began, sum(self.done.values()) - self.earlier
+        if passed < SOON or made <= 0:
+            return None
+        total = sum(sum(stages.values()) for stages in self.costs.values())
+        return passed * max(total - self.earlier - made, 0.0) / made

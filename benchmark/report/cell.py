@@ -1,0 +1,81 @@
+"""All that is on record of one cell, as text: how it was made, modules, curve, accuracies."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from tabulate import tabulate
+
+from benchmark.errors import UserError, close_to
+from benchmark.records.cells import Cell
+from benchmark.records.records import Count, EpochLog, Finetuning, Making, Record, Training
+from benchmark.records.store import Store
+from benchmark.report.model_card import how_made
+from benchmark.report.tables.render import MISSING, summary
+
+ROWS = 21
+"""Rows of a table that are shown: of longer ones evenly many, the first and the last among them."""
+T = TypeVar("T")
+
+
+def cell_as_text(store: Store, cell: Cell) -> str:
+    """What is on record of `cell`. Raises `UserError`, with keys close to it, if nothing is."""
+    found = list(store.of(cell))
+    records = [each for each in found if isinstance(each, Record)]
+    making = next((each for each in found if isinstance(each, Making)), None)
+    if not found:
+        hint = close_to(cell.key, store.keys_on_disk()) or f"`run {cell.key}` makes it"
+        raise UserError(f"nothing is on record of {cell.key}; {hint}")
+    parts = [cell.key]
+    if making is None:
+        parts.append("how it was made is not on record")
+    else:
+        parts += _making(making)
+    if records:
+        parts.append("records")
+        for record in records:
+            parts.append(f"  {summary(store, record)}")
+            parts += [f"    {remark}" for remark in record.remarks]
+    return "\n".join(parts)
+
+
+def _making(making: Making) -> Iterator[str]:
+    made, details = making.provenance, making.details
+    yield "making"
+    yield from (f"  {line.replace('`', '')}" for line in how_made(making))
+    threads = f"{made.threads} thread{'s' * (made.threads != 1)}"
+    yield f"  {made.seconds:.0f} s on {made.device}, {threads}, at commit {made.commit or 'unknown'}"
+    if isinstance(details, Training | Finetuning):
+        yield from _table("epochs", ["epoch", "loss", "rate", "selected on"], _epochs(details.epochs))
+    if not isinstance(details, Finetuning):
+        return
+    found = sorted(details.criticality or (), key=lambda each: (not each.valid, each.mrc or 0))
+    rows = [
+        [each.module, MISSING if each.mrc is None else f"{each.mrc:.4f}", each.remark or ""]
+        for each in found
+    ]
+    yield from _table("criticality, least critical first", ["module", "MRC", ""], rows)
+    curve = [[f"{each.alpha:g}", _share(each.clean), _share(each.robust)] for each in details.curve]
+    yield from _table("curve, on the images that chose alpha", ["alpha", "Std", "Adv"], curve)
+
+
+def _epochs(log: Sequence[EpochLog]) -> list[list[str]]:
+    return [[str(e.epoch), f"{e.loss:.4f}", f"{e.lr:.4g}", _share(e.selection)] for e in log]
+
+
+def _share(count: Count | None) -> str:
+    return MISSING if count is None else f"{100 * count.fraction:.2f}"
+
+
+def _table(title: str, heads: list[str], rows: list[list[str]]) -> Iterator[str]:
+    if not rows:
+        return
+    shown = _spread(rows)
+    yield title + (f" ({len(shown)} of {len(rows)})" if len(shown) < len(rows) else "")
+    table = tabulate(shown, heads, "plain", disable_numparse=True)
+    yield from (f"  {line.rstrip()}" for line in table.splitlines())
+
+
+def _spread(rows: list[T]) -> list[T]:
+    if len(rows) <= ROWS:
+        return rows
+    return [rows[round(k * (len(rows) - 1) / (ROWS - 1))] for k in range(ROWS)]

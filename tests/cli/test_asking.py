@@ -1,0 +1,95 @@
+"""What a person asks the command line: its version, its help, names to complete, all about one cell."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from benchmark.plans.named import SCALES, scale
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+from benchmark.report.tables import REPORTS
+from invoking import said
+from submitting import RESULTS
+
+KEY = "narrow/cifar10/resnet18-w16/pgd-at/rift/seed0"
+
+
+def test_it_knows_its_version() -> None:
+    """`--version` needs no command."""
+    assert f"rift-benchmark {version('rift-benchmark')}," in said("--version").good().stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("ta", {"table1", "table2", "table3", "table4"}),
+        ("table1 --scale n", {"narrow"}),
+        ("run --evaluations cl", {"clean"}),
+    ],
+)
+def test_the_shell_completes(words: str, wanted: set[str]) -> None:
+    """Commands, scales and evaluations are completed from what was begun."""
+    line = f"rift-benchmark {words}"
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    code = "import sys; sys.argv[0] = 'rift-benchmark'; from benchmark.cli import main; main()"
+    environment = os.environ | asked | {"_RIFT_BENCHMARK_COMPLETE": "complete_bash"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert set(answer.stdout.split()) == wanted
+
+
+@pytest.mark.parametrize("name", ["status", "figure1", "run", "evidence", "evaluate", "bf16", *REPORTS])
+def test_help_speaks_of_what_the_command_does(name: str) -> None:
+    """Only the commands that write tables say when a table is printed and not written."""
+    shown = " ".join(said(name, "--help").good().stdout.split())
+    assert ("printed, not written" in shown) == (name in REPORTS)
+
+
+def test_a_cell_is_shown_with_all_that_is_on_record() -> None:
+    """Module, recipe, criticality, the curve with alpha*, the time and every accuracy."""
+    shown = said("show", KEY, "--results", RESULTS).good().stdout
+    making = json.loads((RESULTS / "records" / KEY / "making.json").read_text())
+    details = making["details"]
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    for point in details["curve"]:
+        robust = point["robust"]
+        adv = "—" if robust is None else f"{100 * robust['k'] / robust['n']:.2f}"
+        share = 100 * point["clean"]["k"] / point["clean"]["n"]
+        assert f"{point['alpha']:g} {share:.2f} {adv}" in lines
+    for each in details["criticality"]:
+        assert f"{each['module']} {each['mrc']:.4f}" in " ".join(lines)
+    module, alpha = details["modules"][0], f"alpha {details['alpha']:g}"
+    for said_of in (module, alpha, "recipe of", making["spec_hash"]):
+        assert said_of in shown
+    for record in Store(RESULTS, RESULTS).of(Cell.parse(KEY)):
+        if hasattr(record, "evaluation"):
+            assert f"{record.evaluation} {100 * record.value:.2f} %" in " ".join(lines)
+
+
+def test_a_mistyped_cell_is_met_with_close_ones() -> None:
+    """A key that nothing is on record of names those that are close."""
+    line = said("show", KEY.replace("rift", "rfit"), "--results", RESULTS).refusal
+    assert KEY in line.partition("close to it: ")[2]
+
+
+def test_the_demo_is_small() -> None:
+    """Two seeds of one small network on embedded images, whose files are ignored by git."""
+    known = scale("demo")
+    assert next(iter(SCALES)) == "demo"
+    assert (known.datasets, len(known.archs), known.seeds) == (("digits",), 1, (0, 1))
+    path = RESULTS / "tables" / "table1-demo.md"
+    ignored = ["git", "check-ignore", "-q", str(path)]
+    assert subprocess.run(ignored, cwd=RESULTS, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_demo_prints_a_table(command) -> None:
+    """`table1 --scale demo` trains, fine-tunes, evaluates and prints; half a minute on two cores."""
+    shown = command("table1", "--scale", "demo").good().stdout
+    assert "AT+RiFT" in shown
+    assert "—" not in shown.partition("  scale demo")[0]
