@@ -61,9 +61,7 @@ def written_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def tables_by_hand(written_by_hand: Store) -> dict[str, Table]:
     """Every table of `written_by_hand` by its name."""
     reader = View(written_by_hand, BY_HAND)
-    return {
-        name: spec.build(reader, spec.defaults) for name, spec in REPORTS.items() if not spec.audited
-    }
+    return {name: spec.build(reader, spec.defaults) for name, spec in REPORTS.items() if spec.of_tables}
 
 
 @pytest.fixture

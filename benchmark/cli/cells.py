@@ -74,7 +74,7 @@ def status(
     """Which cells are done, missing, stale or running, and what of them is on Slurm or failed there."""
     chosen = scope.chosen(precision=precision)
     store = Store(results, artifacts)
-    tables = [spec for spec in REPORTS.values() if not spec.audited]
+    tables = [spec for spec in REPORTS.values() if spec.of_tables]
     listed = [cell for spec in tables for cell in spec.cells(chosen, spec.defaults)]
     for key in store.keys_on_disk():
         if key.partition("/")[0] in chosen.key_names:

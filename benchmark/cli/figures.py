@@ -32,9 +32,10 @@ def _add(app: typer.Typer, name: str) -> None:
     )
     @command
     def make(scope: Scope, work: Work, collect: CollectOption = False) -> None:
-        chosen = scope.chosen(audited=spec.audited, precision=work.precision)
-        if not spec.audited:
-            chosen = dataclasses.replace(chosen, evaluations=spec.evaluations or CHEAPEST)
+        chosen = scope.chosen(
+            audited=spec.audited, of_posthoc=spec.of_posthoc, precision=work.precision
+        )
+        chosen = dataclasses.replace(chosen, evaluations=spec.wanted(chosen) or CHEAPEST)
         chosen = as_shown(chosen, spec.cells(chosen), name)
         cells = scope.matching(spec.cells(chosen))
         path = work.results / "figures" / f"{name}-{chosen.stem}{scope.suffix(chosen)}"

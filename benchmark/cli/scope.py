@@ -97,10 +97,12 @@ class Scope:
         limit: int | None = None,
         *,
         audited: bool = False,
+        of_posthoc: bool = False,
         beyond_first: bool = False,
         precision: str | None = None,
     ) -> Scale:
-        """Return the scale with what the flags change, and the audit's evaluations if `audited`.
+        """Return the scale with what the flags change, and the audit's evaluations if `audited`, or as
+        post-training methods are compared at it if `of_posthoc`.
 
         `beyond_first` is that of `starting_from`, `precision` that of `in_precision`.
         """
@@ -118,6 +120,9 @@ class Scope:
             names = listed(self.from_checkpoint, checkpoint)
         if names:
             chosen = starting_from(chosen, names, beyond_first=beyond_first)
+        if of_posthoc:
+            evaluated = chosen.for_posthoc
+            chosen = evaluated if self.seeds is None else evaluated.with_seeds(chosen.seeds)
         wanted = chosen.for_audit if audited else chosen.evaluations
         if evaluations is not None:
             wanted = listed(evaluations, evaluation)

@@ -70,6 +70,7 @@ def _add(app: typer.Typer, name: str) -> None:
             evaluations,
             limit,
             audited=spec.audited,
+            of_posthoc=spec.of_posthoc,
             beyond_first=spec.beyond_first,
             precision=work.precision,
         )
@@ -79,7 +80,8 @@ def _add(app: typer.Typer, name: str) -> None:
             raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
         chosen = as_shown(chosen, cells, name, beyond_first=spec.beyond_first)
         cells = scope.matching(cells)
-        with finishing(work.make(cells, chosen, collect=collect), cells):
+        made = work.make_parts(spec.parts(cells, chosen), collect=collect)
+        with finishing(made, cells):
             table = spec.build(View(work.store, chosen), finetunes)
             try:
                 if not scope.suffix(chosen) and evaluations is None and limit is None:

@@ -25,6 +25,7 @@ from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_states, supersede_stale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
+from benchmark.report.tables.layout import Part
 from benchmark.report.tables.render import summary
 
 MEGABYTES = 500
@@ -106,13 +107,19 @@ class Work(Places, Computing, OnSlurm):
 
         Ends the command after a dry run.
         """
-        store, options, began = self.store, self.options(scale), time.monotonic()
+        return self.make_parts([(cells, scale)], collect=collect)
+
+    def make_parts(self, parts: Sequence[Part], *, collect: bool = False) -> list[Failure]:
+        """Make what is missing of each part's cells under its scale, as `make` does."""
         if self.dry_run:
-            show_states(store, scale, cells)
-            show_costs(store, scale, cells)
+            for cells, scale in parts:
+                show_states(self.store, scale, cells)
+                show_costs(self.store, scale, cells)
             raise typer.Exit
-        if collect:
-            return []
+        return [] if collect else [each for part in parts for each in self._make(*part)]
+
+    def _make(self, cells: Sequence[Cell], scale: Scale) -> list[Failure]:
+        store, options, began = self.store, self.options(scale), time.monotonic()
         if self.slurm_cancel:
             self.end(cells, options)
         if self.redo_stale:

@@ -119,7 +119,8 @@ class Scale:
     the last bits of a sum, while the number of processes cannot. `precision` is that of attacks and
     adversarial training on every machine (None: `auto`); other ones have keys of their own
     (`in_precision`). `archs` and `networks` name a library's network in full, as `timm:resnet18`, or as
-    keys do. `audit` names the evaluations of the audit (None: `evaluations` and AutoAttack).
+    keys do. `audit` names the evaluations of the audit (None: `evaluations` and AutoAttack), `posthoc`
+    those of post-training methods side by side (None: `evaluations` and both adaptive attacks).
     `checkpoints` names those of the registry that its cells start from (none: they are trained);
     `starting_from` makes such a scale out of any.
     """
@@ -139,12 +140,21 @@ class Scale:
     recipes: dict[str, Own] = field(default_factory=dict)
     evaluations: Names = ("clean", "corruptions-15-gen-v2", "pgd10x3")
     audit: Names | None = None
+    posthoc: Names | None = None
     checkpoints: Annotated[tuple[str, ...], AfterValidator(_once)] = ()
 
     @property
     def for_audit(self) -> tuple[str, ...]:
         """The evaluations that the audit shows."""
         return self.audit or tuple(dict.fromkeys((*self.evaluations, "autoattack")))
+
+    @property
+    def for_posthoc(self) -> Self:
+        """The scale as post-training methods are compared at it: on one seed, under `posthoc`."""
+        names = self.posthoc or (*self.evaluations, "pgd10x3-adaptive", "autoattack-adaptive")
+        chosen = self.with_seeds(self.seeds_of(self.datasets[0], self.archs[0], self.methods[0])[:1])
+        shown = tuple(dict.fromkeys(names))
+        return dataclasses.replace(chosen, evaluations=shown, audit=shown)
 
     @property
     def key_names(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@ why there are none and which command makes them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,7 @@ from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, is_of
 from benchmark.records.cells import BASE, Cell, ScaleName
 from benchmark.records.plugins import flags
-from benchmark.records.records import Finetuning, Making, Record
+from benchmark.records.records import Applied, Finetuning, Making, Record
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Store
 from benchmark.report.estimates import Estimate, accuracy, change
@@ -190,12 +190,12 @@ class View:
         return next(iter(missing), Missing(f"scale '{self.scale.name}' does not evaluate {role}"))
 
     def evaluations(self, role: str) -> list[str]:
-        """Evaluations of the scale and of its audit that can stand in the column `role`.
+        """Evaluations of the scale and of its audit in the column `role`, or called so.
 
         A claim is about a direction, which fewer images can show too; whatever stands there is named.
         """
         names = dict.fromkeys((*self.scale.evaluations, *self.scale.for_audit))
-        fitting = (name for name in names if evaluation(name).role == role)
+        fitting = (name for name in names if role in (evaluation(name).role, name.partition(FIRST)[0]))
         return sorted(fitting, key=lambda name: FIRST in name)
 
     def warnings(self, place: Setting) -> tuple[str, ...]:
@@ -216,6 +216,11 @@ class View:
         """How the weights of `cell` were made by today's plan, if that is on disk."""
         making = self.making(cell)
         return making if making is not None and is_of(making, self.plan(cell)) else None
+
+    def applied(self, cell: Cell) -> Applied | None:
+        """How the module of `cell` was made by today's plan, if that is on disk."""
+        making = self.fresh_making(cell)
+        return making.details if making and isinstance(making.details, Applied) else None
 
     def finetuning(self, cell: Cell) -> Finetuning | None:
         """How a fine-tuned cell was made by today's plan, if that is on disk."""
@@ -242,8 +247,7 @@ class View:
     def command(self, cells: Sequence[Cell], name: str) -> str:
         """The command that makes the evaluation `name` of `cells`."""
         for table, made in self._cells_of_tables.items():
-            evaluations = self.scale.for_audit if self.tables[table].audited else self.scale.evaluations
-            if name in evaluations and set(cells) <= made:
+            if name in self.tables[table].scale(self.scale).evaluations and set(cells) <= made:
                 return self._command(table)
         keys = " ".join(cell.key for cell in cells)
         file = self.argument.partition(" ")[0]  # keys name precision and checkpoint
@@ -252,9 +256,7 @@ class View:
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:
         """Whether a table of the scale shows the evaluation `name` of `cells`."""
-        shown = (
-            made for table, made in self._cells_of_tables.items() if not self.tables[table].audited
-        )
+        shown = (made for table, made in self._cells_of_tables.items() if self.tables[table].of_tables)
         return name in self.scale.evaluations and any(set(cells) <= made for made in shown)
 
     def _command(self, name: str) -> str:
@@ -262,9 +264,8 @@ class View:
 
     @cached_property
     def _cells_of_tables(self) -> dict[str, frozenset[Cell]]:
-        audited = replace(self.scale, evaluations=self.scale.for_audit)
         return {
-            name: frozenset(table.cells(audited if table.audited else self.scale, table.defaults))
+            name: frozenset(table.cells(table.scale(self.scale), table.defaults))
             for name, table in self.tables.items()
         }
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -137,7 +136,7 @@ def commands(cells: Collection[Cell], expected: Expected, results: Path) -> list
         checks.append(f"python -m benchmark check {options}{place}")
         options += f" --collect{place}"
         for report, spec in REPORTS.items():
-            shown = replace(scale, evaluations=scale.for_audit) if spec.audited else scale
+            shown = spec.scale(scale)
             wanted = spec.cells(shown, spec.defaults)
             written = (results / "tables" / f"{report}-{name}.csv").exists()
             if not own.isdisjoint(wanted) and (

@@ -429,6 +429,7 @@ def test_figures_are_of_the_papers_datasets_and_networks() -> None:
         "figure-c4": ("tiny-imagenet", "resnet18"),
         "figure-c5": ("cifar100", "resnet18"),
         "figure-damage": ("cifar10", "resnet18"),
+        "figure-posthoc": ("cifar10", "resnet18"),
         "figure-training": ("cifar10", "resnet18"),
         "figure-audit": ("cifar10", "resnet18"),
     }

@@ -1,4 +1,4 @@
-"""The fourteen directional claims of the paper, each as one function over records.
+"""The paper's fourteen directional claims and two of its rivals', each as a function over records.
 
 A claim is about a direction, so that it can be decided at any scale, also by networks and images whose
 accuracies are not comparable with the paper's. Its lines are its cases, such as one per network; its
@@ -26,6 +26,7 @@ from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.records.cells import BASE
 from benchmark.report.check.case import PGD_AT, RIFT, RIFT_1, Case, by_seed, every
 from benchmark.report.check.claims_of_finetuning import c3, c7, c8, c9, c9_summary
+from benchmark.report.check.claims_of_rivals import c15, c16
 from benchmark.report.check.claims_of_theorems import c13, c14
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import (
@@ -161,6 +162,8 @@ CLAIMS: dict[str, ClaimCheck] = {
     "C12": ClaimCheck(c12, "gives no number for it"),
     "C13": ClaimCheck(c13, "proves it", instead=_ESTIMATE),
     "C14": ClaimCheck(c14, "proves it", instead=_ESTIMATE),
+    "C15": ClaimCheck(c15, "judges it on six networks of RobustBench"),
+    "C16": ClaimCheck(c16, "judges it on CIFAR-10, CIFAR-100 and ImageNet"),
 }
 """How each claim of `results/published.toml` is decided; a new claim is an entry there and a line
 here."""

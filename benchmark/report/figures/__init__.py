@@ -1,5 +1,5 @@
-"""Figures 1, 3 and C.1 to C.5 of the paper, criticality against damage, training curves and the audit,
-one file a family.
+"""Figures 1, 3 and C.1 to C.5 of the paper, criticality against damage, training curves, the audit and
+RiFT's rivals, one file a family.
 """
 
 from benchmark.report.figures.bars import BarFigure
@@ -7,6 +7,7 @@ from benchmark.report.figures.curves import CurveFigure
 from benchmark.report.figures.damage import DamageFigure
 from benchmark.report.figures.figure import FigureSpec, PlaceInScale
 from benchmark.report.figures.gains import GainFigure
+from benchmark.report.figures.rivals import RivalFigure
 from benchmark.report.figures.training import TrainingFigure
 
 FIGURES: dict[str, FigureSpec] = {
@@ -30,6 +31,9 @@ FIGURES: dict[str, FigureSpec] = {
         ),
         GainFigure(
             "figure-audit", "what every reading of RiFT and every control gains, with intervals"
+        ),
+        RivalFigure(
+            "figure-posthoc", "what post-training methods make of one base model, by an adaptive attack"
         ),
     )
 }

@@ -116,11 +116,13 @@ class FigureSpec(ABC):
     """What a figure is called, which cells it needs with which evaluations, and what it shows.
 
     Every figure needs how its cells were made; `evaluations` are the records it needs besides, those of
-    the scale's audit if `audited`.
+    the scale's audit if `audited`. One `of_posthoc` is of the scale as post-training methods are
+    compared at it.
     """
 
     evaluations: ClassVar[tuple[str, ...]] = ()
     audited: ClassVar[bool] = False
+    of_posthoc: ClassVar[bool] = False
     name: str
     summary: str
     subject: PlaceInScale = PlaceInScale()
@@ -128,6 +130,10 @@ class FigureSpec(ABC):
     @abstractmethod
     def cells(self, scale: Scale) -> list[Cell]:
         """The cells that the figure needs at `scale`."""
+
+    def wanted(self, scale: Scale) -> tuple[str, ...]:
+        """The records that it needs at `scale`."""
+        return scale.evaluations if self.audited or self.of_posthoc else self.evaluations
 
     @abstractmethod
     def build(self, view: View) -> Picture:

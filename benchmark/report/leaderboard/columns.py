@@ -20,14 +20,15 @@ def ranks(name: str) -> bool:
     return images is None or images >= ENOUGH
 
 
-def _order(name: str) -> tuple[int, int, int, float]:
-    """Sorts columns: attacks first and of them the strongest, whole test sets before parts of them,
-    larger parts before smaller. Raises `UserError` for the name of no evaluation."""
+def _order(name: str) -> tuple[int, int, bool, int, float]:
+    """Sorts columns: attacks first and of them the strongest, adaptive ones before others, whole test
+    sets before parts of them, larger parts before smaller. Raises `UserError` for the name of no
+    evaluation."""
     known = evaluation(name)
     listed = list(EVALUATIONS).index(name.partition(FIRST)[0])
     images = first_images(known)
     place = float("-inf") if images is None else -images
-    return _KINDS.index(known.kind), -known.strength, listed, place
+    return _KINDS.index(known.kind), -known.strength, not known.adaptive, listed, place
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from benchmark.report.view import Missing, View
 
 Entry = Estimate | Interval | PValues | None
 Models = Sequence[Records | Missing]  # of one evaluation
+Part = tuple[Sequence[Cell], Scale]  # cells, and the evaluations that are made of them
 DEFAULT_PROTOCOLS = ("rift",)
 NOTES = 6
 """Lines below a table, those on rows and notes that are not shown included."""
@@ -47,13 +48,18 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
+def _whole(cells: Sequence[Cell], scale: Scale) -> list[Part]:
+    return [(cells, scale)]
+
+
 @dataclass(frozen=True)
 class TableSpec:
     """What a table is called, which cells it needs, and how it is laid out, for some fine-tunings.
 
     Tables 1 and 2 put any of them side by side, Tables 3 and 4 protocols (`rift`, `rift-held-out`).
-    Columns are the scale's evaluations, or those of its audit if `audited`. A table that is
-    `beyond_first` shows all methods but the first of the scale.
+    Columns are the scale's evaluations, those of its audit if `audited`, or of its `posthoc` if
+    `of_posthoc`. A table that is `beyond_first` shows all methods but the first of the scale. `parts`
+    says which of the cells are made with all evaluations, and which with fewer.
     """
 
     name: str
@@ -63,7 +69,20 @@ class TableSpec:
     build: Callable[[View, Sequence[str]], Table]
     defaults: tuple[str, ...] = DEFAULT_PROTOCOLS
     audited: bool = False
+    of_posthoc: bool = False
     beyond_first: bool = False
+    parts: Callable[[Sequence[Cell], Scale], list[Part]] = _whole
+
+    @property
+    def of_tables(self) -> bool:
+        """Whether its columns are the scale's own evaluations."""
+        return not (self.audited or self.of_posthoc)
+
+    def scale(self, scale: Scale) -> Scale:
+        """`scale` with the evaluations, and the seeds, that the table shows by itself."""
+        if self.of_posthoc:
+            return scale.for_posthoc
+        return replace(scale, evaluations=scale.for_audit) if self.audited else scale
 
 
 def brief(table: Table, *, every_note: bool = False) -> Table:

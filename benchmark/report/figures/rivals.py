@@ -1,0 +1,127 @@
+"""Post-training methods in the plane of clean against adaptive robust accuracy."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from benchmark.evaluation import evaluation
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell, base_name
+from benchmark.report.figures import draw
+from benchmark.report.figures.figure import FigureSpec, Picture, Rows, left_out
+from benchmark.report.tables.posthoc import adaptive_pgd, rival_cells
+from benchmark.report.view import Missing, View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = (draw.BLUE, draw.VERMILLION, draw.GREEN, draw.PURPLE, draw.ORANGE, draw.GREY)
+
+
+@dataclass(frozen=True)
+class RivalFigure(FigureSpec):
+    """An arrow from the base model to what each method makes of it, under the adaptive attack, and a
+    hollow head where the attack through the module alone puts it."""
+
+    of_posthoc: ClassVar[bool] = True
+
+    def cells(self, scale: Scale) -> list[Cell]:
+        return rival_cells(scale)
+
+    def wanted(self, scale: Scale) -> tuple[str, ...]:
+        names = scale.evaluations
+        roles = {role: [n for n in names if _role(n) == role] for role in ("Std", "Adv")}
+        adaptive = adaptive_pgd(scale)
+        return (*roles["Std"][:1], *roles["Adv"][:1], *([adaptive] if adaptive else []))
+
+    def build(self, view: View) -> "Rivals":
+        scale, cells = view.scale, self.cells(view.scale)
+        found, missing = dict[str, Standing](), list[Cell]()
+        for name in dict.fromkeys(cell.finetune for cell in cells):
+            own = [cell for cell in cells if cell.finetune == name]
+            known = [view.accuracy(own, each) for each in self.wanted(scale)]
+            means = [each.estimate.mean for each in known if not isinstance(each, Missing)]
+            if len(means) == len(Standing._fields):
+                found[name] = Standing(*means)
+            else:
+                missing += own
+        moved = {name: place for name, place in found.items() if base_name(name) in found}
+        if len(moved) < 2:
+            raise self.nothing(scale, missing)
+        notes = [
+            "arrows: from the base model to the method, by the adaptive attack (the worst of the "
+            "module, its stand-in and the base's examples)",
+            "hollow: where the attack through the module alone puts it, as others measure it",
+            *left_out(missing),
+        ]
+        head = self.head(scale, "Post-training methods: clean against robust accuracy", "means", notes)
+        return Rivals(*head, moved)
+
+
+def _role(name: str) -> str | None:
+    return evaluation(name).role
+
+
+class Standing(NamedTuple):
+    """Accuracies of a model: clean, under the attack through it alone, and under the adaptive one."""
+
+    clean: float
+    alone: float
+    adaptive: float
+
+
+@dataclass(frozen=True)
+class Rivals(Picture):
+    """Places of base models and of methods, by name in the order of the table."""
+
+    places: dict[str, Standing]
+
+    def rows(self) -> Rows:
+        return [
+            {
+                "method": name,
+                "clean": place.clean,
+                "robust": place.adaptive,
+                "not_adaptive": place.alone,
+            }
+            for name, place in self.places.items()
+        ]
+
+    def figure(self) -> "Figure":
+        figure, (axes,) = draw.canvas(draw.PAGE * 0.75, 3.4, (1,))
+        axes.grid(lw=0.3, color=draw.GRID)
+        axes.set_xlabel("Std (%)")
+        axes.set_ylabel("Adv, adaptive (%)")
+        axes.set_title(self.model, loc="left")
+        methods = [name for name in self.places if name != base_name(name)]
+        handles = [draw.line(color=draw.BLACK, marker="o", ms=4, ls="none", label="base")]
+        for number, name in enumerate(methods):
+            colour = COLOURS[number % len(COLOURS)]
+            self._arrow(axes, name, colour, str(number + 1))
+            label = f"{number + 1}  {name}"
+            handles.append(draw.line(color=colour, marker="o", ms=3.5, lw=1.2, label=label))
+        handles.append(
+            draw.line(color=draw.BLACK, marker="o", mfc="white", ms=4, ls="none", label="not adaptive")
+        )
+        for name, place in self.places.items():
+            if name == base_name(name):
+                axes.plot(
+                    100 * place.clean, 100 * place.adaptive, "o", color=draw.BLACK, ms=4, zorder=5
+                )
+        axes.margins(0.12)
+        figure.legend(handles=handles, loc="outside right center")
+        return figure
+
+    def _arrow(self, axes: "Axes", name: str, colour: str, label: str) -> None:
+        x, alone, adaptive = (100 * each for each in self.places[name])
+        base = self.places[base_name(name)]
+        axes.annotate(
+            "",
+            (x, adaptive),
+            (100 * base.clean, 100 * base.adaptive),
+            arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.1, "shrinkA": 0, "shrinkB": 0},
+        )
+        axes.plot([x, x], [adaptive, alone], color=colour, lw=0.7, ls=":", zorder=2)
+        axes.plot(x, alone, "o", c=colour, mfc="white", ms=4, mew=0.9, zorder=3)
+        axes.plot(x, adaptive, "o", c=colour, ms=2.5, zorder=4)
+        axes.annotate(label, (x, adaptive), (4, -7), textcoords="offset points", color=colour, size=6.5)

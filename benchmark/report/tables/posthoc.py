@@ -1,0 +1,234 @@
+"""RiFT among its rivals: post-training methods on the same weights, attacked adaptively.
+
+A row is what a method makes of one base model, and below it the difference to the base, image by image.
+Only the adaptive columns compare methods that change the forward pass: an attack through the module
+alone may see a part of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.algorithm.tunings import finetune
+from benchmark.data import dataset_info
+from benchmark.engine.forward import ForwardMethod
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.adaptive import MODULE, PARTS, TO_BASE, TRANSFER, masked
+from benchmark.evaluation.sanity import MASKED_POINTS, attack_of
+from benchmark.models import arch
+from benchmark.plans.plan import Plan
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import BASE, Cell, base_name
+from benchmark.records.records import Record
+from benchmark.report.estimates import Estimate, change_of_flags
+from benchmark.report.tables.layout import (
+    Part,
+    Row,
+    Table,
+    TableSpec,
+    average,
+    average_change,
+    columns,
+    with_bases,
+)
+from benchmark.report.tables.notes import chosen_on, notes
+from benchmark.report.view import Missing, View
+
+RIVALS = (
+    "rift",
+    "bn-only",
+    "bn-affine",
+    "wise-ft",
+    "critical-adversarial",
+    "continued-at",
+    "epoch-average",
+    "last-layer-temperature",
+    "flip-average",
+    "mean-sparse",
+    "rift+mean-sparse",
+    "output-mix",
+    "mixed-nuts",
+)
+BOTH_WAYS, MASKED = "Adv (adaptive), transfer both ways", "masked points"
+"""Columns beside those of evaluations; both are of the bits of the adaptive PGD."""
+Bits = dict[str, NDArray[np.bool_]]
+
+
+def possible(scale: Scale, finetunes: Sequence[str]) -> dict[str, str | None]:
+    """Why each of `finetunes` cannot be made of the first model of `scale`; None for those that can."""
+    found: dict[str, str | None] = {}
+    for name in finetunes:
+        try:
+            for cell in scale.cells(scale.datasets[:1], scale.archs[:1], [name])[:1]:
+                Plan.of(cell, scale)
+            found[name] = None
+        except UserError as error:
+            found[name] = str(error)
+    return found
+
+
+def rival_cells(scale: Scale, finetunes: Sequence[str] = RIVALS) -> list[Cell]:
+    """Each of `finetunes` that can be made, after the base model that it starts from."""
+    names = [name for name, why in possible(scale, finetunes).items() if why is None]
+    return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(names) or [BASE])
+
+
+def parts(cells: Sequence[Cell], scale: Scale) -> list[Part]:
+    """All cells without AutoAttack, then the base, RiFT and what changes the forward pass with it."""
+    cheap = tuple(n for n in scale.evaluations if (a := attack_of(n)) is None or a.strength < 2)
+    whole = [c for c in cells if c.is_base or c.finetune == "rift" or finetune(c.finetune).forward]
+    return [(cells, replace(scale, evaluations=cheap)), (whole, scale)]
+
+
+def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
+    """Rows: the base model, then for each of `finetunes` its accuracies and their differences to the
+    base. What cannot be made is named in a note.
+
+    Raises `UserError` for bits that are not those of their record.
+    """
+    scale, cells = view.scale, rival_cells(view.scale, finetunes)
+    by_name = {cell.finetune: [c for c in cells if c.finetune == cell.finetune] for cell in cells}
+    adaptive = adaptive_pgd(scale)
+    extra = (BOTH_WAYS, MASKED) if adaptive else ()
+    rows, kept = list[Row](), list[str]()
+    for name, own in by_name.items():
+        records = [view.records(own, wanted) for wanted in scale.evaluations]
+        labels = (name, numbers(view, own), *_how(view.plan(own[0])))
+        shown = [average(view.store, [each]) for each in records]
+        blank = (None,) * len(extra)
+        rows.append(Row((*labels, "accuracy"), (*shown, *blank), ends_block=name == base_name(name)))
+        if name == base_name(name):
+            continue
+        base = [view.records(by_name[base_name(name)], wanted) for wanted in scale.evaluations]
+        changes = [
+            average_change(view.store, [ours], [theirs])
+            for ours, theirs in zip(records, base, strict=True)
+        ]
+        if adaptive:
+            pair = view.records(own, adaptive), view.records(by_name[base_name(name)], adaptive)
+            both, line = _transferred(view, name, *pair)
+            changes += [both, masked_points(view, pair[0])]
+            kept += line
+        better = tuple(_above(each) for each in changes[: len(shown)])
+        rows.append(
+            Row((*labels, "- base"), tuple(changes), signed=True, ends_block=True, better=better)
+        )
+    left = {name: why for name, why in possible(scale, finetunes).items() if why}
+    return Table(
+        "posthoc",
+        f"Post-training methods on the same weights: {arch(scale.archs[0]).label} on "
+        f"{dataset_info(scale.datasets[0]).label}{chosen_on(scale, finetunes)}",
+        ("method", "numbers", "cost", "chosen by", "what"),
+        (*columns(scale), *extra),
+        tuple(rows),
+        (
+            *kept,
+            *notes(view, cells, differences=True),
+            *_explained(extra),
+            *(f"left out: {why}" for why in left.values()),
+        ),
+    )
+
+
+def adaptive_pgd(scale: Scale) -> str | None:
+    """The evaluation of `scale` that attacks by PGD in all parts, if it has one."""
+    found = (name for name in scale.evaluations if TO_BASE in (evaluation(name).arrays or ()))
+    return next(found, None)
+
+
+def numbers(view: View, cells: Sequence[Cell]) -> str:
+    """The numbers that were chosen for each of `cells`, such as `alpha 0.95` or `threshold 0.2`."""
+    found = list[str]()
+    for cell in cells:
+        if (tuned := view.finetuning(cell)) is not None:
+            found.append(f"alpha {tuned.alpha:g}")
+        elif (made := view.applied(cell)) is not None:
+            found.append(" ".join(f"{name} {value:.3g}" for name, value in made.numbers.items()))
+    return ", ".join(dict.fromkeys(found))
+
+
+def _how(plan: Plan) -> tuple[str, str]:
+    """What an answer costs, in passes through a network, and what chose the numbers."""
+    if plan.finetune is None:
+        return "1x", ""
+    if plan.forward is None:
+        if plan.finetune.interpolation is None:
+            return "1x", "fixed"
+        return "1x", "Adv"
+    passes = f"{plan.forward.passes}x" + (", 2 networks" if plan.partner else "")
+    if plan.rule is not None:
+        return passes, "Std" if plan.finetune.mirrored else "adaptive Adv"
+    own = type(plan.forward).choose is not ForwardMethod.choose
+    return passes, "margins" if own else "fixed"
+
+
+def _above(change: Estimate | None) -> bool:
+    return change is not None and change.interval is not None and change.interval.sign > 0
+
+
+# --- the bits of the adaptive attack ------------------------------------------------------------------
+
+
+def masked_points(view: View, records: Sequence[Record] | Missing) -> Estimate | None:
+    """What the module's own gradient masks, in accuracy; None if a record is missing."""
+    if isinstance(records, Missing):
+        return None
+    found = [masked(view.store.bits(record)) for record in records]
+    return change_of_flags(np.stack(found), records[0].cell.cell.key)
+
+
+def both_ways(ours: Bits, theirs: Bits) -> NDArray[np.int8]:
+    """The robust answers of a model minus those of its base, per image, where each also met the
+    examples of the other: two starts of its own and one of the other's; (N,) of -1, 0 and 1."""
+    worst = np.logical_and.reduce([ours[name] for name in PARTS])
+    base = theirs[MODULE] & theirs[TRANSFER] & ours[TO_BASE]
+    difference: NDArray[np.int8] = worst.astype(np.int8) - base.astype(np.int8)
+    return difference
+
+
+def _transferred(
+    view: View, name: str, ours: Sequence[Record] | Missing, theirs: Sequence[Record] | Missing
+) -> tuple[Estimate | None, list[str]]:
+    """The change with transfer both ways and, of weights chosen by the rule, whether they keep it."""
+    if isinstance(ours, Missing) or isinstance(theirs, Missing):
+        return None, []
+    pairs = zip(ours, theirs, strict=True)
+    found = np.stack([both_ways(view.store.bits(one), view.store.bits(two)) for one, two in pairs])
+    shown = change_of_flags(found, f"{ours[0].cell.cell.key} both ways")
+    chosen = finetune(name)
+    if chosen.forward is not None or chosen.interpolation is None:
+        return shown, []
+    lost, images = -int(found.sum()), found.size
+    tolerance = chosen.interpolation.tolerance
+    how = "keeps" if lost <= tolerance * images + 1e-9 else "does not keep"
+    rule = f"the {100 * tolerance:g}-point rule with transfer both ways"
+    return shown, [f"{name} {how} {rule}: {-lost:+d} of {images} images"]
+
+
+def _explained(extra: Sequence[str]) -> list[str]:
+    lines = [
+        "cost: networks run per answer; chosen by: what the rule looks at, fixed: nothing is searched",
+    ]
+    if extra:
+        lines += [
+            f"{BOTH_WAYS}: the base has met the method's examples as the method has met the base's",
+            f"{MASKED}: survive the module's own gradient and fall to its stand-in or to the base's "
+            "examples, less what as many further starts find; a warning where the 95 % interval lies "
+            f"above {100 * MASKED_POINTS:g} points",
+        ]
+    return lines
+
+
+POSTHOC_TABLE = TableSpec(
+    "posthoc",
+    "Post-training methods",
+    "RiFT among its rivals: post-training methods on the same weights, attacked adaptively",
+    rival_cells,
+    rivals,
+    RIVALS,
+    of_posthoc=True,
+    parts=parts,
+)

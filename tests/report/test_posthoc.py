@@ -1,0 +1,124 @@
+"""RiFT among its rivals: the table, its columns of bits, which cells it needs, and its figure."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.evaluation.adaptive import AGAIN, PARTS, TO_BASE
+from benchmark.plans.named import SCALES
+from benchmark.plans.start import starting_from
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.figures import FIGURES
+from benchmark.report.leaderboard.columns import ranked_by
+from benchmark.report.tables.posthoc import both_ways, parts, possible, rival_cells, rivals
+from benchmark.report.view import View
+from handmade import BY_HAND, cell_at, write_making, write_record, write_records
+
+SHOWN = ("clean", "pgd10x3", "pgd10x3-adaptive")
+SCALE = replace(BY_HAND, posthoc=SHOWN).for_posthoc
+N, OWN = 1000, ("module", "module_again", "module_thrice")
+
+
+def bits(**right: int) -> dict[str, np.ndarray]:
+    """The bits of an adaptive attack of which each part leaves the first so many images right, 500
+    where nothing is said."""
+    counts = dict.fromkeys((*PARTS, *AGAIN, TO_BASE), 500) | {
+        name.replace("_", "-"): count for name, count in right.items()
+    }
+    return {name: np.arange(N) < count for name, count in counts.items()}
+
+
+@pytest.fixture
+def written(store: Store) -> Store:
+    """A base of 800 / 500, RiFT of 810 / 500 whose examples break two images of the base's, and
+    flip-average of 800 / 550 of which the base's examples leave 480."""
+    for name, clean, alone, worst, attacked in (
+        ("none", 800, 500, 500, bits()),
+        ("rift", 810, 500, 498, bits(stand_in=498, module_again=498, to_base=498)),
+        ("flip-average", 800, 550, 480, bits(transfer=480, **dict.fromkeys(OWN, 550))),
+    ):
+        cell = cell_at(name)
+        write_records(store, cell, {"clean": clean, "pgd10x3": alone}, scale=SCALE)
+        write_record(store, cell, "pgd10x3-adaptive", worst, scale=SCALE, bits=attacked)
+    write_making(store, cell_at("rift"), alpha=0.6, scale=SCALE)
+    return store
+
+
+def test_rows_and_differences(written: Store) -> None:
+    """A method's accuracies stand above their differences to the base; the attack that sees more takes
+    away what the other gives."""
+    table = rivals(View(written, SCALE), ("rift", "flip-average"))
+    shown = {
+        (row.labels[0], row.labels[-1]): [
+            round(100 * each.mean, 2) if isinstance(each, Estimate) else None for each in row.numbers
+        ]
+        for row in table.rows
+    }
+    assert shown["none", "accuracy"] == [80, 50, 50, None, None]
+    assert shown["rift", "- base"] == [1, 0, -0.2, 0, 0]
+    assert shown["flip-average", "accuracy"] == [80, 55, 48, None, None]
+    # Five of fifty points are the module's own; the base's examples take seven, no further start any.
+    assert shown["flip-average", "- base"] == [0, 5, -2, -2, 7]
+    labels = [row.labels[1:4] for row in table.rows[1::2]]
+    assert labels == [("alpha 0.6", "1x", "Adv"), ("", "2x", "fixed")]
+    assert table.rows[2].better == (True, False, False)
+    assert table.notes[0] == "rift keeps the 0.1-point rule with transfer both ways: +0 of 1000 images"
+
+
+def test_boards_are_ordered_by_the_adaptive_attack() -> None:
+    """Of two attacks of one strength that as many models have met, what a module masks leads none."""
+    assert ranked_by({"pgd10x3": 3, "pgd10x3-adaptive": 3, "clean": 9}) == "pgd10x3-adaptive"
+    assert ranked_by({"autoattack": 2, "pgd10x3-adaptive": 3}) == "autoattack"
+
+
+@given(st.integers(0, 2**32))
+def test_both_ways_is_fair(seed: int) -> None:
+    """Each side meets two starts of its own and one of the other's; what is the base itself has 0."""
+    draws = np.random.default_rng(seed)
+    ours, theirs = (
+        {name: draws.random(50) < 0.7 for name in (*PARTS, *AGAIN, TO_BASE)} for _ in range(2)
+    )
+    expected = [
+        int(ours["module"][i] and ours["stand-in"][i] and ours["transfer"][i])
+        - int(theirs["module"][i] and theirs["transfer"][i] and ours[TO_BASE][i])
+        for i in range(50)
+    ]
+    assert both_ways(ours, theirs).tolist() == expected
+    base = theirs | {TO_BASE: theirs["stand-in"]}
+    assert not both_ways(base, base).any()
+
+
+def test_autoattack_is_of_a_few() -> None:
+    """At quick AutoAttack is of the base, RiFT and what changes the forward pass; all else of all."""
+    scale = SCALES["quick"].for_posthoc
+    (every, cheap), (few, whole) = parts(rival_cells(scale), scale)
+    assert {cell.seed for cell in every} == {0}
+    assert set(whole.evaluations) - set(cheap.evaluations) == {"autoattack-adaptive-first-100"}
+    assert {cell.finetune for cell in few} == {
+        *("none", "rift", "flip-average", "mean-sparse", "rift+mean-sparse", "output-mix", "mixed-nuts")
+    }
+    assert {cell.finetune for cell in few} < {cell.finetune for cell in every}
+
+
+def test_what_a_checkpoint_cannot_have_is_left_out() -> None:
+    """There is no second network and no epoch beside a checkpoint; the table says so."""
+    scale = starting_from(SCALES["narrow"], ["narrow-cifar10-resnet18-w16-pgd-at-seed0"])
+    found = possible(scale, ("mean-sparse", "mixed-nuts", "epoch-average"))
+    assert found["mean-sparse"] is None
+    assert "standard" in str(found["mixed-nuts"])
+    assert "checkpoint" in str(found["epoch-average"])
+
+
+def test_the_figure_has_both_heads(written: Store) -> None:
+    """Each model stands where the adaptive attack puts it, and where the other does."""
+    picture = FIGURES["figure-posthoc"].build(View(written, SCALE))
+    assert picture.rows() == [
+        {"method": "none", "clean": 0.8, "robust": 0.5, "not_adaptive": 0.5},
+        {"method": "rift", "clean": 0.81, "robust": 0.498, "not_adaptive": 0.5},
+        {"method": "flip-average", "clean": 0.8, "robust": 0.48, "not_adaptive": 0.55},
+    ]
+    assert "left out, because cells are missing or stale" in picture.caption
