@@ -55,7 +55,7 @@ def test_a_full_disk_is_one_line() -> None:
 
 
 def test_a_narrow_encoding_loses_signs_only(tmp_path: Path) -> None:
-    """In KOI8-R, which has no ±, a table is printed with question marks; its files are written whole."""
+    """In KOI8-R, which has no ±, a table shows question marks; its files are whole."""
     places = ("--results", tmp_path, "--artifacts", tmp_path)
     environment = os.environ | {"PYTHONIOENCODING": "koi8-r", "PYTHONUTF8": "0"}
     table = ("table1", "--scale", MINI, "--collect", *places)
