@@ -70,7 +70,7 @@ def _unzip(path: Path, part: Path) -> None:
         members = packed.infolist()
         for member in members:
             name = PurePosixPath(member.filename.replace("\\", "/"))
-            if name.is_absolute() or ".." in name.parts or ":" in member.filename:
+            if name.is_absolute() or name.parts == () or ".." in name.parts or ":" in member.filename:
                 raise _unsafe(path, member.filename)
         check_space(part, sum(member.file_size for member in members), f"'{path.name}' unpacked")
         packed.extractall(part)  # noqa: S202 - every member has been checked
