@@ -54,10 +54,13 @@ def test_cifar_is_listed_as_in_torchvision(name, kind):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    """The message lists every name."""
+    """The message lists the nearest names and all."""
     with pytest.raises(UserError) as refused:
         archive("imagenet")
-    assert str(refused.value) == f"unknown archive 'imagenet'; known: {', '.join(ARCHIVES)}"
+    assert str(refused.value) == (
+        "unknown archive 'imagenet'; close to it: tiny-imagenet, tiny-imagenet-c; known: "
+        f"{', '.join(ARCHIVES)}"
+    )
 
 
 def test_the_commands_start_without_torch_and_without_the_network_stack():
