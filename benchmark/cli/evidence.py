@@ -63,10 +63,10 @@ def evidence(
         from benchmark.jobs.worker import refuse_missing
 
         options = dataclasses.replace(work.options(chosen), make=file.measure)
-        refuse_missing(tasks, chosen, options)
+        loaded = refuse_missing(tasks, chosen, options)
         begin(work.store, MEGABYTES)
         with display(1, len(tasks)) as shown:
-            failures += sweep(tasks, chosen, options, 1, shown)
+            failures += sweep(tasks, chosen, options, 1, shown, loaded)
     with finishing(failures):
         _show(file, own)
 

@@ -140,9 +140,11 @@ class Work(Places, Computing, OnSlurm):
         from benchmark.jobs.worker import refuse_missing
 
         options = dataclasses.replace(options, device=",".join(devices(options.device)))
-        refuse_missing(tasks, scale, options)
+        loaded = refuse_missing(tasks, scale, options)
         workers = self.jobs or default_jobs(options.device, options.threads, len(tasks))
         workers = min(workers * len(options.device.split(",")), len(tasks))
+        if workers > 1:
+            loaded = {}  # processes read their own, and this one has no use for them
         count = sum(len(task.cells) for task in tasks)
         say(
             f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
@@ -151,7 +153,7 @@ class Work(Places, Computing, OnSlurm):
         made_of = (cell for task in tasks for cell in task.cells)
         each = {cell.key: stages(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
         with display(workers, len(tasks), costs=each) as shown:
-            failures = sweep(tasks, scale, options, workers, shown)
+            failures = sweep(tasks, scale, options, workers, shown, loaded)
         made = count - len({failure.key for failure in failures})
         say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")
         return failures

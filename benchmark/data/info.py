@@ -21,6 +21,11 @@ class LinfAttack:
     step_size: Share
     steps: Positive = 10
 
+    @property
+    def passes(self) -> int:
+        """Passes of an image that is attacked and judged: a step is forward and back to the image."""
+        return 2 * self.steps + 1
+
 
 @dataclass(frozen=True)
 class Augmentation:

@@ -58,6 +58,16 @@ class Scorer:
         with torch.no_grad(), training_mode(self.network, False):
             return FACTOR * max(moved(self.rough(x), self.network(x)) for x in shown)
 
+    def where_it_repays(self, answers: int) -> "Scorer | None":
+        """This for an evaluation of so many `answers`; None where fp32 gives them all.
+
+        Only networks of this suite, which are continuous in their weights, are ever rounded, and no
+        module of a post-hoc method, which need not be.
+        """
+        fits = foldable(self.network) and not isinstance(self.network, Around)
+        rounds = fits and used().uses_bf16(self.data.test.images.device)
+        return self if rounds and answers >= REPAYS else None
+
     @property
     def label(self) -> str:
         """What a record says of its precision."""
@@ -93,17 +103,6 @@ def moved(rough: Tensor, exact: Tensor) -> float:
     best = rough.argmax(1, keepdim=True)
     change = (rough.gather(1, best) - rough) - (exact.gather(1, best) - exact)
     return float(change.abs().max())
-
-
-def scorer(network: nn.Module, data: Dataset, answers: int) -> Scorer | None:
-    """A scorer of `network` for an evaluation of so many `answers`; None where fp32 gives them all.
-
-    Only networks of this suite, which are continuous in their weights, are ever rounded, and no
-    module of a post-hoc method, which need not be.
-    """
-    rounds = used().uses_bf16(data.test.images.device) and foldable(network)
-    rounds = rounds and not isinstance(network, Around)
-    return Scorer(network, data) if rounds and answers >= REPAYS else None
 
 
 @contextmanager

@@ -81,6 +81,12 @@ class First(Evaluation):
     def nested(self) -> bool:
         return self.whole.nested
 
+    def answers(self, images: int) -> int:
+        return self.whole.answers(min(self.images, images))
+
+    def passes(self, info: DatasetInfo) -> int:
+        return self.whole.passes(info)
+
     def recount(self, bits: Mapping[str, NDArray[np.bool_]]) -> dict[str, Count]:
         return self.whole.recount(bits)
 

@@ -64,6 +64,9 @@ class Pgd10x3(Evaluation):
     def parts(self) -> tuple[str, ...]:
         return (*self.arrays, SURVIVORS)
 
+    def passes(self, info: DatasetInfo) -> int:
+        return self.attack(info).passes
+
     def recount(self, bits: Mapping[str, NDArray[np.bool_]]) -> dict[str, Count]:
         survivors = np.logical_and.reduce(list(bits.values()))
         return super().recount(bits) | {SURVIVORS: Count.of(survivors)}

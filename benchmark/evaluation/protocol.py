@@ -130,6 +130,14 @@ class Evaluation(Protocol):
         """Whether each array of bits holds what is left of the one before."""
         return False
 
+    def answers(self, images: int) -> int:
+        """How many answers it asks of a network on a test split of so many images."""
+        return images * len(self.arrays or ("",))
+
+    def passes(self, info: DatasetInfo) -> int:
+        """Forward passes that an answer costs, as far as they are known beforehand."""
+        return 1
+
     def recount(self, bits: Mapping[str, NDArray[np.bool_]]) -> dict[str, Count]:
         """The parts that `bits` determine."""
         return {name: Count.of(array) for name, array in bits.items()}

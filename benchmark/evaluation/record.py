@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Protocol
 
+import torch
 from torch import nn
 
 from benchmark.data.images import Dataset
@@ -12,10 +14,9 @@ from benchmark.engine.adaptive import Attacked
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
 from benchmark.engine.provenance import done_elsewhere, journaled, provenance
-from benchmark.engine.settled import NotSettled, scorer, scoring
+from benchmark.engine.settled import NotSettled, Scorer, scoring
 from benchmark.engine.weights import Weights
 from benchmark.evaluation import evaluation, sanity
-from benchmark.evaluation.first import first_images
 from benchmark.evaluation.protocol import Outcome
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
@@ -56,10 +57,9 @@ class Evaluating:
         started, cell = datetime.now(UTC), self.subject.cell
         spec = self.subject.evaluation_spec(name)
         assert spec is not None
-        device, chunk = self.data.test.images.device, batch_starts(self.data.test).step
-        data = self.data.test.sha256()
+        device, data = self.device, self.data.test.sha256()
         self.progress(name, 0, 1)
-        chosen = scorer(self.model, self.data, self.answers(name))
+        chosen = self.scorer.where_it_repays(evaluation(name).answers(len(self.data.test)))
         precision = used().label(device) if chosen is None else chosen.label
         journal = self.journal(name, spec, precision)
         resumed = not journal.empty
@@ -94,7 +94,7 @@ class Evaluating:
                 weights=self.weights.sha256,
                 data=data,
                 resumed=resumed,
-                chunk=chunk,
+                chunk=self.chunk,
                 begun=begun,
                 precision=precision,
             ),
@@ -104,16 +104,24 @@ class Evaluating:
         journal.remove()
         return record
 
-    def answers(self, name: str) -> int:
-        """How many answers evaluation `name` asks of the model."""
-        each = evaluation(name)
-        return len(each.arrays or ()) * (first_images(each) or len(self.data.test))
+    @property
+    def device(self) -> torch.device:
+        return self.data.test.images.device
+
+    @property
+    def chunk(self) -> int:
+        """How many images are judged at once."""
+        return batch_starts(self.data.test).step
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """What settles answers, with one bound for all evaluations of the model."""
+        return Scorer(self.model, self.data)
 
     def journal(self, name: str, spec: Spec, precision: str) -> Journal:
         """Finished chunks of evaluation `name` in `precision`."""
-        device, chunk = self.data.test.images.device, batch_starts(self.data.test).step
         fingerprint = journaled(
-            spec, self.weights.sha256, device=device, chunk=chunk, precision=precision
+            spec, self.weights.sha256, device=self.device, chunk=self.chunk, precision=precision
         )
         return Journal(self.store.work(self.subject.cell) / f"{EVALUATION}{name}", fingerprint)
 
@@ -130,12 +138,11 @@ class Evaluating:
         chunks. Which cell was first leaves no trace: warnings of that cell's records, side by side, are
         left out.
         """
-        here = precision, batch_starts(self.data.test).step
         for record in self.store.others(self.subject.cell, name):
             if (
                 self.same_model(record, data)
                 and record.spec["evaluation"] == spec["evaluation"]
-                and (record.provenance.precision, record.provenance.chunk) == here
+                and (record.provenance.precision, record.provenance.chunk) == (precision, self.chunk)
             ):
                 outcome = Outcome(record.count, record.parts, self.store.bits(record), record.sources)
                 warned = self.warnings(record.cell.cell, name, record.spec, outcome, data)

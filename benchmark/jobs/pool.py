@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from benchmark.jobs.tasks import Display, Failure, Options, Task
+from benchmark.jobs.tasks import Datasets, Display, Failure, Options, Task
 from benchmark.plans.scales import Scale
 
 if TYPE_CHECKING:
@@ -27,9 +27,17 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    tasks: Sequence[Task], scale: Scale, options: Options, jobs: int, display: Display
+    tasks: Sequence[Task],
+    scale: Scale,
+    options: Options,
+    jobs: int,
+    display: Display,
+    loaded: Datasets | None = None,
 ) -> list[Failure]:
-    """Make all cells of `tasks`; returns what failed. One job runs in this process."""
+    """Make all cells of `tasks`; returns what failed.
+
+    One job runs in this process, on the datasets that it has `loaded`.
+    """
     if not tasks:
         return []
     if jobs > 1:
@@ -37,7 +45,7 @@ def sweep(
     from benchmark.jobs.worker import Worker
 
     own = replace(options, device=options.device.split(",")[0])
-    worker = Worker(scale, own, lambda *event: display.update(0, *event))
+    worker = Worker(scale, own, lambda *event: display.update(0, *event), loaded)
     failures: list[Failure] = []
     waiting = [(task, False) for task in tasks]
     while waiting:

@@ -4,7 +4,7 @@ A task is one base model with all its cells.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,11 +23,14 @@ from benchmark.records.plugins import LOADED, Plugin
 from benchmark.records.store import Store
 
 if TYPE_CHECKING:
+    from benchmark.data.images import Dataset
     from benchmark.plans.running import Run
 
 MEMORY_PER_JOB = 1.5 * 2**30
 Report = Callable[[str, str, int, int, str], None]
 """Takes progress: key, stage, units done, their total, a note."""
+Datasets = Mapping[str, "Dataset"]
+"""Datasets by name, as they were loaded."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from benchmark.engine.training import TrainingFailed
 from benchmark.engine.workspace import WeightsDiffer, first_choice
 from benchmark.errors import UserError, system_problem
 from benchmark.evaluation import evaluation
-from benchmark.jobs.tasks import Failure, Options, Report, Task
+from benchmark.jobs.tasks import Datasets, Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
@@ -28,15 +28,21 @@ from benchmark.run import run_cell
 
 
 class Worker:
-    """Makes the cells of tasks; keeps datasets between them. `report` takes progress."""
+    """Makes the cells of tasks; keeps datasets between them. `report` takes progress.
 
-    def __init__(self, scale: Scale, options: Options, report: Report) -> None:
+    `loaded` are datasets that this process has read before.
+    """
+
+    def __init__(
+        self, scale: Scale, options: Options, report: Report, loaded: Datasets | None = None
+    ) -> None:
         torch.set_num_threads(options.threads)
         self.scale, self.options, self.report = scale, options, report
-        self.dataset = cache(self._dataset)
+        self.dataset, self._loaded = cache(self._dataset), loaded or {}
 
     def _dataset(self, name: str) -> Dataset:
-        return load(name, self.options.data).to(torch_device(self.options.device))
+        found = self._loaded.get(name) or load(name, self.options.data)
+        return found.to(torch_device(self.options.device))
 
     def do(self, task: Task, block: bool) -> list[Failure]:
         """Make the cells of `task`; returns what failed: all, where their lock cannot be had.
@@ -86,22 +92,24 @@ class Worker:
         return None
 
 
-def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> None:
+def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Datasets:
     """Raise `UserError` for what workers would not find: a checkpoint, images.
 
-    Of the evaluations only those count that a cell has no record of yet.
+    Of the evaluations only those count that a cell has no record of yet. Returns the datasets by name.
     """
-    data = cache(lambda name: load(name, options.data))
+    names = dict.fromkeys(cell.dataset for task in tasks for cell in task.cells)
+    data = {name: load(name, options.data) for name in names}
     needed: dict[tuple[str, str], Run] = {}
     for task in tasks:
         for cell in task.cells:
-            run = Run(Plan.of(cell, scale), data(cell.dataset), options.store, silent)
+            run = Run(Plan.of(cell, scale), data[cell.dataset], options.store, silent)
             found = run.plan.base.checkpoint
             if found is not None:
                 verified_file(found, options.data)
             needed |= {(cell.dataset, name): run for name in run.missing(scale.evaluations)}
     for (_, name), run in needed.items():
         evaluation(name).check(run.test_data)
+    return data
 
 
 def failure(key: str, error: Exception) -> Failure:

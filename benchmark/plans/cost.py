@@ -77,7 +77,7 @@ def training(plan: Plan) -> float:
     method: Any = plan.base.method
     step = passes(method, recipe.training_attack(info.threat), info)
     choosing = min(recipe.select_last, recipe.epochs) * (recipe.select_images or judged)
-    return recipe.epochs * images * step + choosing * _attack(info.threat.steps)
+    return recipe.epochs * images * step + choosing * info.threat.passes
 
 
 def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
@@ -94,15 +94,10 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
     return found | {name: _evaluations(plan, (name,)) for name in evaluations}
 
 
-def _attack(steps: int) -> int:
-    """Passes of an image that is attacked and judged: a step is forward and back to the image."""
-    return 2 * steps + 1
-
-
 def _criticality(plan: Plan) -> float:
     images, judged = IMAGES[plan.base.info.name]
     used = plan.criticality.images or (judged if plan.criticality.split == "test" else images)
-    return used * (_attack(plan.attack.steps) + CLEAN)
+    return used * (plan.attack.passes + CLEAN)
 
 
 def _tuning(plan: Plan) -> float:
@@ -114,18 +109,13 @@ def _tuning(plan: Plan) -> float:
     step: float = CLEAN
     if not isinstance(tuner, OwnTuning):
         step = passes(tuner, recipe.training_attack(info.threat), info)
-    choosing = (recipe.select_images or judged) * (recipe.epochs + 2 * _attack(plan.attack.steps))
+    choosing = (recipe.select_images or judged) * (recipe.epochs + 2 * plan.attack.passes)
     return recipe.epochs * images * step + choosing
 
 
 def _evaluations(plan: Plan, names: Sequence[str]) -> float:
-    info, total = plan.base.info, 0.0
-    for chosen in map(evaluation, names):
-        attack = getattr(chosen, "attack", None)
-        each = _attack(attack(info).steps) if callable(attack) else 1
-        images = getattr(chosen, "images", IMAGES[info.name][1])
-        total += images * each * len(chosen.arrays or ("",))
-    return total
+    info, known = plan.base.info, map(evaluation, names)
+    return sum(each.answers(IMAGES[info.name][1]) * each.passes(info) for each in known)
 
 
 def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]:

@@ -7,7 +7,7 @@ import dataclasses
 
 from benchmark.engine.forward import ForwardMethod
 from benchmark.engine.method import OwnTuning
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.posthoc.averages import FlipAverage, LastLayerTemperature
 from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.posthoc.mixtures import MixingNonlinearly, OutputMixing
@@ -46,6 +46,6 @@ def forward_method(name: str) -> ForwardMethod:
     """The method called `name` that gives back a module. Raises `UserError` if there is none."""
     found = POSTHOC.get(name)
     if not isinstance(found, ForwardMethod):
-        known = ", ".join(each for each, made in POSTHOC.items() if isinstance(made, ForwardMethod))
-        raise UserError(f"unknown post-hoc method '{name}'; known: {known}")
+        known = [each for each, made in POSTHOC.items() if isinstance(made, ForwardMethod)]
+        raise unknown("post-hoc method", name, known)
     return found

@@ -19,7 +19,7 @@ from benchmark.data.corruptions.generator import CORRUPTIONS_15, corrupt
 from benchmark.data.images import Dataset, Split
 from benchmark.engine.counting import batch_starts, clean_answers
 from benchmark.engine.precision import Precision
-from benchmark.engine.settled import REPAYS, decided, scorer, scoring
+from benchmark.engine.settled import REPAYS, Scorer, decided, scoring
 from committed import committed_network
 from conftest import Lane
 from plain_attack import plain_right
@@ -52,7 +52,7 @@ def scored() -> Race:
         return torch.cat([plain_right(plain, x.contiguous(), labels) for x, labels in parts])
 
     def settled(chosen: Precision) -> Callable[[], Tensor]:
-        found = in_precision(chosen, lambda: scorer(ours, data, REPAYS))()
+        found = in_precision(chosen, lambda: Scorer(ours, data).where_it_repays(REPAYS))()
         if found is not None:
             in_precision(chosen, lambda: found.bound)()
 
@@ -64,7 +64,7 @@ def scored() -> Race:
 
     def agree() -> str:
         few, differ, again, asked = data.test.first(CHECKED), 0, 0, 0
-        found = scorer(ours, data, REPAYS)
+        found = Scorer(ours, data).where_it_repays(REPAYS)
         ids, pixels = np.arange(CHECKED), few.images.numpy()
         for name in CORRUPTIONS_15:
             for severity in range(1, 6):

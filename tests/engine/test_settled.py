@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from benchmark.engine import settled
 from benchmark.engine.counting import clean_answers
 from benchmark.engine.folded_copy import foldable
-from benchmark.engine.settled import NotSettled, Scorer, decided, moved, scorer, scoring
+from benchmark.engine.settled import NotSettled, Scorer, decided, moved, scoring
 from benchmark.engine.weights import Weights
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import arch
@@ -53,7 +53,7 @@ def test_answers_are_those_of_fp32(model, few, in_bf16):
     """All of them, though most are computed in bf16 alone."""
     exact = clean_answers(model, few.test)
     in_bf16()
-    found = scorer(model, few, settled.REPAYS)
+    found = Scorer(model, few).where_it_repays(settled.REPAYS)
     assert found.bound > 0
     asked = []
     model.register_forward_pre_hook(lambda _module, args: asked.append(len(args[0])))
@@ -66,12 +66,15 @@ def test_answers_are_those_of_fp32(model, few, in_bf16):
 
 def test_where_nothing_is_rounded(model, few, in_bf16):
     """In fp32, for few answers, for a network that is not this suite's, and for a post-hoc module."""
-    assert scorer(model, few, settled.REPAYS) is None
+    assert Scorer(model, few).where_it_repays(settled.REPAYS) is None
     in_bf16()
-    assert scorer(model, few, settled.REPAYS - 1) is None
-    assert scorer(torch.nn.Flatten(), few, settled.REPAYS) is None
-    assert scorer(model, few, settled.REPAYS) is not None
-    assert foldable(around := Around(model)) and scorer(around, few, settled.REPAYS) is None
+    assert Scorer(model, few).where_it_repays(settled.REPAYS - 1) is None
+    assert Scorer(torch.nn.Flatten(), few).where_it_repays(settled.REPAYS) is None
+    assert Scorer(model, few).where_it_repays(settled.REPAYS) is not None
+    assert (
+        foldable(around := Around(model))
+        and Scorer(around, few).where_it_repays(settled.REPAYS) is None
+    )
 
 
 def test_an_answer_that_turns_sends_all_to_fp32(model, few, in_bf16, store, monkeypatch):

@@ -9,7 +9,7 @@ from torch import nn
 from baselines import METHODS
 from benchmark.data.info import CIFAR10, TINY_IMAGENET, LinfAttack
 from benchmark.engine.flops import counted, of_image, passes
-from benchmark.plans.cost import costs, rates, training
+from benchmark.plans.cost import costs, rates, stages, training
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
@@ -80,3 +80,14 @@ def test_hours_go_by_what_is_on_record(store: Store) -> None:
     assert rates(store, BY_HAND, [cell_at("rift")]) == {
         making.provenance.device: operations / making.provenance.seconds
     }
+
+
+def test_the_first_images_cost_their_share() -> None:
+    """Each of their answers costs what one of the whole does, an attacked one 21 passes."""
+
+    def cost(name: str) -> float:
+        return stages(Plan.of(BASE, PAPER), (name,))[name]
+
+    for name in ("clean", "pgd10x3", "corruptions-15-gen-v2"):
+        assert 20 * cost(f"{name}-first-500") == pytest.approx(cost(name))
+    assert cost("pgd10x3") == 3 * 21 * cost("clean")
