@@ -23,7 +23,7 @@ class LinfAttack:
 
     @property
     def passes(self) -> int:
-        """Passes of an image that is attacked and judged: a step is forward and back to the image."""
+        """Passes of an attacked and judged image; a step goes forward and back to the pixels."""
         return 2 * self.steps + 1
 
 
