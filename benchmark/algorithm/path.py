@@ -12,7 +12,7 @@ from benchmark.engine.counting import clean_count, journaled_pgd_answers
 from benchmark.engine.weights import interpolate
 from benchmark.progress import Progress
 from benchmark.records.records import Count
-from benchmark.records.store import Journal
+from benchmark.records.store import Arrays, Journal
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,11 @@ class Path:
 
     def clean(self, alpha: float) -> Count:
         """Clean accuracy at `alpha`."""
-        name = f"clean-{alpha:.4f}"
-        if (kept := self.journal.get(name)) is None:
-            kept = {key: np.array(n) for key, n in clean_count(self.at(alpha), self.images)}
-            self.journal.put(name, **kept)
+
+        def counted() -> Arrays:
+            return {key: np.array(n) for key, n in clean_count(self.at(alpha), self.images)}
+
+        kept = self.journal.once(f"clean-{alpha:.4f}", counted)
         self.progress("interpolation: clean", self.grid.index(alpha) + 1, len(self.grid))
         return Count(**{"n": len(self.images)} | {key: int(n) for key, n in kept.items()})
 

@@ -15,10 +15,11 @@ from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import arch, key_name
+from benchmark.plans import start
 from benchmark.plans.named import SCALES, scale
 from benchmark.plans.scales import Scale
-from benchmark.plans.start import held_out, starting_from
-from benchmark.records.cells import HELD_OUT, Cell, ScaleName
+from benchmark.plans.start import starting_from
+from benchmark.records.cells import Cell, ScaleName
 
 ScaleOption = Annotated[
     str,
@@ -176,13 +177,8 @@ def scale_of(
 
 
 def without_held_out(finetunes: Sequence[str], scale: Scale) -> tuple[str, ...]:
-    """Return `finetunes` without those on a hold-out that the checkpoints of `scale` were trained on.
-
-    For what is shown by default; what the user asks for by name is refused instead.
-    """
-    if all(held_out(name) for name in scale.checkpoints):
-        return tuple(finetunes)
-    kept = tuple(name for name in finetunes if HELD_OUT not in name)
+    """Return what `start.without_held_out` keeps; say what it leaves out."""
+    kept = start.without_held_out(finetunes, scale)
     if out := [name for name in finetunes if name not in kept]:
         say(f"left out, since the checkpoints were trained on what they hold out: {', '.join(out)}")
     return kept

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from benchmark.data.images import Split
 from benchmark.data.info import LinfAttack
-from benchmark.engine.counting import RIGHT, adversarial_batch, answers, batch_starts
+from benchmark.engine.counting import RIGHT, adversarial_batch, answers, journaled_batches
 from benchmark.engine.pgd import frozen, training_mode
 from benchmark.errors import UserError
-from benchmark.records.store import Journal
+from benchmark.records.store import Arrays, Journal
 
 
 class Attacked(nn.Module):
@@ -75,15 +75,12 @@ class WorstCase:
 
         Finished batches are read from `journal`.
         """
-        found, starts = [], batch_starts(self.images)
-        for start in starts:
-            stop = min(start + starts.step, len(self.images))
-            chunk = f"answers-{name}-{start:06d}-{stop:06d}"
-            if (kept := journal.get(chunk)) is None:
-                kept = {"answers": self._batch(attacked, start, stop).numpy()}
-                journal.put(chunk, **kept)
-            found.append(kept["answers"])
-        return np.concatenate(found)
+
+        def attack(start: int, stop: int) -> Arrays:
+            return {"answers": self._batch(attacked, start, stop).numpy()}
+
+        batches = journaled_batches(self.images, journal, f"answers-{name}", attack)
+        return np.concatenate([kept["answers"] for _, kept in batches])
 
     def _batch(self, attacked: Attacked, start: int, stop: int) -> Tensor:
         x, labels = self.images.batch(start, stop)

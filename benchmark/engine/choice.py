@@ -10,9 +10,14 @@ Seen = tuple[dict[Point, Count], dict[Point, Count]]
 """Clean and robust counts of the points that were looked at."""
 
 
+def within(lost: int, images: int, tolerance: float) -> bool:
+    """Whether `lost` of so many images are no more than `tolerance` (fraction) of them."""
+    return lost <= tolerance * images + 1e-9
+
+
 def satisfies(robust: Count, reference: Count, tolerance: float) -> bool:
     """Whether `robust` is not below `reference` by more than `tolerance` (fraction), in counts."""
-    return (reference.k - robust.k) <= tolerance * reference.n + 1e-9
+    return within(reference.k - robust.k, reference.n, tolerance)
 
 
 def most_accurate(

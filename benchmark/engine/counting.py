@@ -4,7 +4,8 @@ An answer is `RIGHT`, `WRONG`, or `LOST`: its logits are not all finite, and no 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from benchmark.engine.settled import deciding_logits
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import VANISHING, Count
-from benchmark.records.store import Journal
+from benchmark.records.store import Arrays, Journal
 from benchmark.stopping import stop_if_asked
 
 BATCH, BATCH_VALUES = 512, 2**18
@@ -136,6 +137,22 @@ def run_seed(base: Cell, run: int) -> int:
     return base.seed_for("pgd10x3", run)
 
 
+def journaled_batches(
+    split: Split,
+    journal: Journal,
+    name: str,
+    make: Callable[[int, int], Arrays],
+) -> Iterator[tuple[int, Arrays]]:
+    """Where each batch of `split` ends, and the arrays that `make(start, stop)` gives for it.
+
+    Finished batches of `name` are read from `journal`.
+    """
+    starts = batch_starts(split)
+    for start in starts:
+        stop = min(start + starts.step, len(split))
+        yield stop, journal.once(f"{name}-{start:06d}-{stop:06d}", partial(make, start, stop))
+
+
 def journaled_pgd_answers(
     model: nn.Module,
     split: Split,
@@ -147,13 +164,11 @@ def journaled_pgd_answers(
 ) -> NDArray[np.int8]:
     """The answer to every image under one PGD run; finished batches are read from `journal`."""
     batches, said = [], used().mark(split.labels.device).strip()
-    starts = batch_starts(split)
-    for start in starts:
-        stop = min(start + starts.step, len(split))
-        chunk = f"answers-{name}-{start:06d}-{stop:06d}"
-        if (kept := journal.get(chunk)) is None:
-            kept = {"answers": pgd_answers(model, split, attack, seed, start, stop).numpy()}
-            journal.put(chunk, **kept)
+
+    def attacked(start: int, stop: int) -> Arrays:
+        return {"answers": pgd_answers(model, split, attack, seed, start, stop).numpy()}
+
+    for stop, kept in journaled_batches(split, journal, f"answers-{name}", attacked):
         batches.append(kept["answers"])
         progress(name, stop, len(split), said)
     return np.concatenate(batches)
@@ -161,11 +176,11 @@ def journaled_pgd_answers(
 
 def journaled_vanishing(model: nn.Module, split: Split, journal: Journal) -> Counter[str]:
     """`vanishing` at all images of `split`; finished batches are read from `journal`."""
-    total, starts = Counter[str](), batch_starts(split)
-    for start in starts:
-        chunk = f"vanishing-{start:06d}-{min(start + starts.step, len(split)):06d}"
-        if (kept := journal.get(chunk)) is None:
-            kept = vanishing(model, *split.batch(start, start + starts.step))
-            journal.put(chunk, **kept)
+    total = Counter[str]()
+
+    def counted(start: int, stop: int) -> Arrays:
+        return vanishing(model, *split.batch(start, stop))
+
+    for _, kept in journaled_batches(split, journal, "vanishing", counted):
         total.update({name: int(count) for name, count in kept.items()})
     return total

@@ -18,7 +18,7 @@ from benchmark.evaluation.protocol import Outcome, not_finite, right
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.counts import Count
-from benchmark.records.store import Journal
+from benchmark.records.store import Arrays, Journal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,16 +71,16 @@ class AdaptivePgd(Pgd10x3):
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
         from benchmark.engine.adaptive import Attacked
-        from benchmark.engine.counting import batch_starts, run_seed
+        from benchmark.engine.counting import journaled_batches, run_seed
         from benchmark.evaluation.parts import answers_by_part
 
-        attacked, images, starts = Attacked.of(model), data.judged, batch_starts(data.judged)
+        attacked, images, attack = Attacked.of(model), data.judged, self.attack(data.info)
         seeds, chunks = [run_seed(base, run) for run in range(self.runs)], []
-        for start in starts:
-            stop = min(start + starts.step, len(images))
-            if (kept := journal.get(name := f"parts-{start:06d}-{stop:06d}")) is None:
-                kept = answers_by_part(attacked, images, start, stop, self.attack(data.info), seeds)
-                journal.put(name, **kept)
+
+        def by_part(start: int, stop: int) -> Arrays:
+            return answers_by_part(attacked, images, start, stop, attack, seeds)
+
+        for stop, kept in journaled_batches(images, journal, "parts", by_part):
             chunks.append(kept)
             progress(self.type_name, stop, len(images))
         found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in self.arrays}

@@ -8,7 +8,7 @@ has been checked.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as installed
@@ -182,7 +182,7 @@ class SurvivedAttacks(Evaluation):
         for place, start in enumerate(starts):
             x, labels = judged.batch(start, start + self.chunk)
             chunk = f"{start:06d}-{start + len(x):06d}"
-            kept = _journaled(journal, f"judged-{chunk}", partial(judge_clean, model, x, labels))
+            kept = journal.once(f"judged-{chunk}", partial(judge_clean, model, x, labels))
             clean = attacked = kept["answers"]
             survivors = clean > 0
             bits[CLEAN].append(survivors)
@@ -190,7 +190,7 @@ class SurvivedAttacks(Evaluation):
             for done, (name, attack, source) in enumerate(steps, start=1):
                 how = attack, parameters[attack], eps, attack_seed(base, name, start)
                 work = partial(attack_survivors, model, x, labels, survivors, *how, sources[source])
-                kept = _journaled(journal, f"{name}-{chunk}", work)
+                kept = journal.once(f"{name}-{chunk}", work)
                 survivors = kept["survivors"]
                 # Chunks of earlier versions do not say it.
                 attacked = np.where(kept.get("lost", False), LOST, attacked)
@@ -275,15 +275,6 @@ def attack_seed(base: Cell, attack: str, start: int) -> int:
     63 bits, which `torch.manual_seed` takes as they are. The same for every series of attacks.
     """
     return base.seed_for("autoattack", attack, start)
-
-
-def _journaled(
-    journal: Journal, name: str, work: Callable[[], dict[str, NDArray[Any]]]
-) -> dict[str, NDArray[Any]]:
-    if (kept := journal.get(name)) is None:
-        kept = work()
-        journal.put(name, **kept)
-    return kept
 
 
 def _ball(info: DatasetInfo) -> str:

@@ -19,10 +19,11 @@ from benchmark.engine.weights import Weights
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.protocol import Outcome
 from benchmark.progress import Progress
+from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.records import CellName, Record, hashed
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import EVALUATION, Bits, Journal, Store, pack_bits
+from benchmark.records.store import EVALUATION, Bits, Journal, Store
 
 
 class Subject(Protocol):

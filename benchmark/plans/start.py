@@ -108,6 +108,16 @@ def held_out(name: str) -> bool:
     return cell is not None and Cell.parse(cell).base.finetune == BASE + HELD_OUT
 
 
+def without_held_out(finetunes: Sequence[str], scale: "Scale") -> tuple[str, ...]:
+    """`finetunes` without those on a hold-out that the checkpoints of `scale` were trained on.
+
+    For what is shown by default; what the user asks for by name is refused instead.
+    """
+    if all(held_out(name) for name in scale.checkpoints):
+        return tuple(finetunes)
+    return tuple(name for name in finetunes if HELD_OUT not in name)
+
+
 def tensors_of(found: CheckpointEntry) -> Spec:
     """The part of a registry entry that decides which tensors a cell starts from, for its spec.
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import UserError
+from benchmark.records.bits import HASH, bits_beside, bits_path
 from benchmark.records.cells import FINETUNE, Cell
 from benchmark.records.files import (
     drop,
@@ -41,6 +42,7 @@ MAKING = "making"
 WEIGHTS = "weights.safetensors"
 EVALUATION = "evaluation-"  # begins the names of journals of evaluations
 Bits = dict[str, NDArray[np.bool_]]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Store:
         there = record if filed else _read(Record, path)
         if there is not None:
             kept = bits_beside(path, there.bits_sha256)
-            written = path.parent.glob(f"{path.stem}.{'[0-9a-f]' * _HASH}.npz")
+            written = path.parent.glob(f"{path.stem}.{'[0-9a-f]' * HASH}.npz")
             for other in (*written, path.with_suffix(".npz")):
                 if other != kept:  # of a writer that was killed, or not the first
                     other.unlink(missing_ok=True)
@@ -215,32 +217,6 @@ def _identity(record: Record) -> tuple[str, str]:
     return record.spec_hash, record.provenance.weights_sha256
 
 
-_HASH = 12
-"""Digits of the hash in the name of a file of bits."""
-
-
-def bits_path(path: Path, sha256: str) -> Path:
-    """The file of the bits with that hash, of the record at `path`, as it is written."""
-    return path.with_name(f"{path.stem}.{sha256[:_HASH]}.npz")
-
-
-def bits_beside(path: Path, sha256: str) -> Path:
-    """The same as it is read: by the name that older trees have, where that alone is there."""
-    new, old = bits_path(path, sha256), path.with_suffix(".npz")
-    return old if old.exists() and not new.exists() else new
-
-
-def pack_bits(bits: Mapping[str, NDArray[Any]]) -> tuple[bytes, str]:
-    """The bytes of a packed npz of equally long boolean arrays, and their sha256."""
-    lengths = {len(array) for array in bits.values()}
-    if len(lengths) != 1:
-        raise ValueError(f"bits of one record have one length, not {sorted(lengths)}")
-    buffer = io.BytesIO()
-    packed = {name: np.packbits(array.astype(bool)) for name, array in bits.items()}
-    np.savez_compressed(buffer, n=np.int64(lengths.pop()), **packed)  # type: ignore[arg-type]
-    return buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest()
-
-
 _SEAL_BYTES = 32
 
 
@@ -278,6 +254,14 @@ class Journal:
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         packed = buffer.getvalue()
         self._write(self._path(name), hashlib.sha256(packed).digest() + packed)
+
+    def once(self, name: str, make: Callable[[], Arrays]) -> Arrays:
+        """The chunk `name`, or what `make` gives, which is then kept."""
+        kept: Arrays | None = self.get(name)
+        if kept is None:
+            kept = make()
+            self.put(name, **kept)
+        return kept
 
     def _write(self, path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):  # another process has just done it all and removed the folder

@@ -7,11 +7,12 @@ from typing import NoReturn
 
 from benchmark.errors import UserError
 from benchmark.plans.named import arguments, filed
+from benchmark.records.bits import bits_beside
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.files import inside, link_once, staging, write_atomically
 from benchmark.records.plugins import flags
 from benchmark.records.records import Record
-from benchmark.records.store import MAKING, bits_beside
+from benchmark.records.store import MAKING
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from benchmark.submission.expected import Expected, first_difference

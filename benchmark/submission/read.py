@@ -14,10 +14,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
+from benchmark.records.bits import bits_beside, bits_path
 from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Record
 from benchmark.records.specs import spec_hash
-from benchmark.records.store import MAKING, Bits, bits_beside, bits_path
+from benchmark.records.store import MAKING, Bits
 from benchmark.submission.bits import LARGEST_BITS, unpacked
 
 RECORDS = "records"

@@ -23,9 +23,10 @@ from benchmark.errors import UserError
 from benchmark.evaluation import autoattack, evaluation, standard_attacks
 from benchmark.evaluation.autoattack import PARAMETERS, Apgd, AutoAttack, SurvivedAttacks, attack_seed
 from benchmark.progress import silent
+from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.records import Count
-from benchmark.records.store import Journal, pack_bits
+from benchmark.records.store import Journal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

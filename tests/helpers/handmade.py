@@ -8,6 +8,7 @@ import numpy as np
 from benchmark.evaluation.sanity import attack_of
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
+from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.records import (
     VANISHING,
@@ -23,7 +24,7 @@ from benchmark.records.records import (
     Training,
     hashed,
 )
-from benchmark.records.store import Bits, Store, pack_bits
+from benchmark.records.store import Bits, Store
 
 BY_HAND = Scale(
     name="by-hand",

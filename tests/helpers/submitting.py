@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.corruptions.generator import CORRUPTIONS_15, SEVERITY_LEVELS
+from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.specs import spec_hash
-from benchmark.records.store import Bits, pack_bits
+from benchmark.records.store import Bits
 from benchmark.submission.examine import Examination, examine
 from benchmark.submission.expected import Expected
 from benchmark.submission.read import Reading, read

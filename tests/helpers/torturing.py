@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.plans.plan import Plan
-from benchmark.records.store import EVALUATION, Journal, Store, pack_bits
+from benchmark.records.bits import pack_bits
+from benchmark.records.store import EVALUATION, Journal, Store
 from handmade import BY_HAND, cell_at, record_and_bits, write_making
 
 CELL = cell_at("rift")

@@ -21,9 +21,10 @@ from filelock import Timeout
 
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
+from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.files import locked, temporary, write_atomically
-from benchmark.records.store import Journal, Store, pack_bits
+from benchmark.records.store import Journal, Store
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
 
 CELL = cell_at("rift")

@@ -24,11 +24,11 @@ from benchmark.data.info import DIGITS
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.plans.elsewhere import CheckpointPlan
+from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.records import CellName, Making, Record, hashed
 from benchmark.records.specs import spec_hash
-from benchmark.records.store import pack_bits
 from benchmark.submission.examine import examine
 from benchmark.submission.expected import KNOWN_DATA, Expected, first_difference
 from benchmark.submission.read import read

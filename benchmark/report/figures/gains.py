@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.tunings import finetune
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import HELD_OUT, Cell, base_name
+from benchmark.plans.start import without_held_out
+from benchmark.records.cells import Cell, base_name
 from benchmark.report.figures import draw
 from benchmark.report.figures.figure import FigureSpec, Picture, Rows, left_out
 from benchmark.report.intervals import RESAMPLES, Interval
@@ -26,10 +27,7 @@ class GainFigure(FigureSpec):
     audited: ClassVar[bool] = True
 
     def cells(self, scale: Scale) -> list[Cell]:
-        # A checkpoint was trained on what another base model holds out.
-        return audit_cells(
-            scale, [each for each in AUDITED if not scale.checkpoints or HELD_OUT not in each]
-        )
+        return audit_cells(scale, without_held_out(AUDITED, scale))
 
     def build(self, view: View) -> "Gains":
         scale, cells = view.scale, self.cells(view.scale)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
+from benchmark.engine.choice import within
 from benchmark.engine.forward import ForwardMethod
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
@@ -203,7 +204,7 @@ def _transferred(
         return shown, []
     lost, images = -int(found.sum()), found.size
     tolerance = chosen.interpolation.tolerance
-    how = "keeps" if lost <= tolerance * images + 1e-9 else "does not keep"
+    how = "keeps" if within(lost, images, tolerance) else "does not keep"
     rule = f"the {100 * tolerance:g}-point rule with transfer both ways"
     return shown, [f"{name} {how} {rule}: {-lost:+d} of {images} images"]
 
