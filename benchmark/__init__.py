@@ -7,8 +7,7 @@ none imports what stands above it (docs/architecture.md):
     jobs         who calls run.py: one cell, many processes, a checkpoint of others, an export
     submission   records that somebody else made: read without trust, checked, filed
     report       what only reads records: tables, figures, checks, the leaderboard
-    plans        what there is to make: scales, plans of cells, and what of them is made
-    plugins      files of a user's own that add to the registries
+    plans        what there is to make: scales, plans of cells, what of them is made; plug-ins
     checkpoints  weights from files: the registry, safe loading, RobustBench
     algorithm    RiFT: criticality, selection, fine-tuning, interpolation, readings of the paper
     evaluation   clean, PGD, AutoAttack, corruptions
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     )
     from benchmark.data.info import Augmentation, LinfAttack
     from benchmark.errors import UserError
+    from benchmark.plans.plugins import add, load_plugin
 
 __all__ = [
     "Augmentation",
@@ -44,12 +44,14 @@ __all__ = [
     "MethodResult",
     "RiftResult",
     "UserError",
+    "add",
     "apply_method",
     "criticality",
     "evaluate",
     "finetune",
     "interpolate",
     "load_checkpoint",
+    "load_plugin",
     "rift",
     "save_checkpoint",
 ]
@@ -61,5 +63,6 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module 'benchmark' has no attribute '{name}'")
-    homes = {"Augmentation": "data.info", "LinfAttack": "data.info", "UserError": "errors"}
+    facts, plugins = dict.fromkeys(("Augmentation", "LinfAttack"), "data.info"), "plans.plugins"
+    homes = {**facts, "UserError": "errors", "add": plugins, "load_plugin": plugins}
     return getattr(import_module(f"benchmark.{homes.get(name, 'api')}"), name)

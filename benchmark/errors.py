@@ -1,13 +1,35 @@
-"""Errors that a user can mend: printed as one line, exit code 2."""
+"""Errors that a user can mend: printed as one line, exit code 2, that controls no terminal."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from benchmark.text import line
-
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+JOINERS = "\u200c\u200d"
+"""The invisible characters that writing Persian, Hindi and some symbols takes."""
+_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def controls(character: str) -> bool:
+    """Whether `character` steers what shows it: a control character such as ESC, NUL or a line end, a
+    mark that turns or hides text, half a surrogate pair."""
+    return unicodedata.category(character) in _CATEGORIES and character not in JOINERS
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    r"""`text` with every character that `controls` as its escape, such as `\x1b`; but for `kept`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(ascii(each)[1:-1] if controls(each) and each not in kept else each for each in text)
+
+
+def line(text: str) -> str:
+    """`text` as one line that controls nothing."""
+    return printable(text, kept="")
 
 
 class UserError(Exception):

@@ -14,31 +14,24 @@ Every step is made once, and goes on where a killed run stopped (`benchmark.engi
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path as Folder
+from pathlib import Path
 
 import torch
-from torch import nn
 
 from benchmark.algorithm.adversarial_examples import CHUNK
-from benchmark.algorithm.criticality import criticality, criticality_modules
+from benchmark.algorithm.criticality import criticality
 from benchmark.algorithm.finetune import trainable_parameters
 from benchmark.algorithm.interpolate import best_alpha
-from benchmark.algorithm.path import Path
-from benchmark.algorithm.selection import Candidates
 from benchmark.checkpoints.start import starting_weights
-from benchmark.engine.counting import batch_starts, clean_count, run_seed, score
-from benchmark.engine.forward import Choice, ChoiceTask
+from benchmark.engine.counting import batch_starts, clean_count, score
 from benchmark.engine.precision import FP32, computing_in
 from benchmark.engine.training import Fitted
 from benchmark.engine.weights import Weights, interpolate
 from benchmark.engine.workspace import Made
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.adaptive import PARTS
 from benchmark.plans.running import Run, new_model
-from benchmark.posthoc.choosing import Candidate
-from benchmark.records.applied import Applied, ChoicePoint
+from benchmark.posthoc.applying import applied
 from benchmark.records.records import Count, CurvePoint, Finetuning, ModuleCriticality, Training
-from benchmark.records.specs import Spec, spec_of
 
 AVERAGED_EPOCHS = 5
 
@@ -77,7 +70,7 @@ def adversarial_training(run: Run) -> Weights:
     def make() -> Made:
         model = new_model(plan, where)
         if plan.checkpoint is not None:
-            return Made(*starting_weights(plan.checkpoint, model, run.data.directory or Folder("data")))
+            return Made(*starting_weights(plan.checkpoint, model, run.data.directory or Path("data")))
         fitted = space.fit(
             model,
             images.train,
@@ -99,25 +92,13 @@ def adversarial_training(run: Run) -> Weights:
 
 def rift(run: Run, theta_at: Weights) -> Weights:
     """Algorithm 2 (RiFT), or one of its ablations: steps 1 to 3."""
-    plan, chosen = run.plan, run.plan.finetune
-    assert chosen is not None
+    plan, chosen = run.plan, run.finetuning
 
     def make() -> Made:
         network = run.network(theta_at)
-        mrc = (
-            measure_criticality(run, theta_at) if chosen.selector.needs_criticality else None
-        )  # step 1
-        modules = chosen.selector.select(  # Equation 7: the module of the lowest MRC
-            Candidates(
-                criticality_modules(network),
-                mrc,
-                plan.cell.dataset,
-                plan.cell.arch,
-                run.tuning_cell.seed_for("select"),
-                chosen.protocol.released_order,
-                network,
-            )
-        )
+        needed = chosen.selector.needs_criticality
+        mrc = measure_criticality(run, theta_at) if needed else None  # step 1
+        modules = chosen.selector.select(run.candidates(network, mrc))  # Equation 7: the lowest MRC
         tuned = fine_tune(run, theta_at, modules)  # step 2, Equation 8
         theta_ft = Weights.of(tuned.state)
         alpha, reference, curve = choose_alpha(run, theta_at, theta_ft)  # step 3, Equation 9
@@ -164,8 +145,7 @@ def fine_tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
     version of a fine-tuning.
     """
     plan, judged, start = run.plan, run.selection_images(), theta_at
-    assert plan.finetune is not None
-    if plan.finetune.start == "average":
+    if run.finetuning.start == "average":
         start = run.workspace(plan.base.cell, plan.base.spec).average(theta_at)
     model = run.network(start)
     return run.workspace(run.tuning_cell, plan.tuning_spec, theta_at).fit_once(
@@ -176,7 +156,7 @@ def fine_tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
         plan.recipe,
         seed=run.tuning_cell.seed_for("finetune"),
         select=lambda tuned: clean_count(tuned, judged),
-        trainable=trainable_parameters(model, plan.finetune.selector, modules),
+        trainable=trainable_parameters(model, run.finetuning.selector, modules),
         stage="fine-tuning",
     )
 
@@ -191,57 +171,23 @@ def choose_alpha(
     more than `Interpolation.tolerance` (0.1 point). In fp32 whatever the process computes in: a rounded
     gradient may turn the image that decides.
     """
-    plan, chosen, judged = run.plan, run.plan.finetune, run.selection_images()
-    assert chosen is not None
+    chosen = run.finetuning
     if (rule := chosen.interpolation) is None:
         return chosen.alpha, None, []
-    spec: Spec = {"attack": spec_of(plan.attack), "images": len(judged)}
-    space, chunk = run.workspace(run.tuning_cell, spec), batch_starts(judged).step
-    path = Path(
-        run.network(theta_at),
-        theta_at.state,
-        theta_ft.state,
-        judged,
-        plan.attack,
-        run_seed(plan.base.cell, 0),
-        space.steps("interpolation", theta_at, theta_ft, chunk=chunk),  # as the whole curve's
-        tuple(rule.grid),
-        run.progress,
-    )
+    path = run.path(theta_at, theta_ft, tuple(rule.grid))
     reference, search = path.robust(0.0), (path.clean, path.robust)
     alpha, curve = best_alpha(rule.grid, *search, reference, rule.tolerance, whole=chosen.whole_curve)
     return alpha, reference, curve
 
 
 def another_forward_pass(run: Run, theta_at: Weights) -> Weights:
-    """What a post-hoc method makes of theta_AT, or of a fine-tuning's weights: a module.
-
-    Its numbers are chosen by the protocol's rule with the adaptive robust accuracy, or by a rule of its
-    own (`benchmark.posthoc`).
-    """
-    plan, method, before = run.plan, run.plan.forward, run.plan.before
-    assert method is not None
+    """What a post-hoc method makes of theta_AT, or of a fine-tuning's weights: a module."""
+    plan, before = run.plan, run.plan.before
     on = theta_at if before.finetune is None else rift(replace(run, plan=before), theta_at)
     partner = second_network(run)
-
-    @computing_in(FP32)
-    def make() -> Made:
-        module = method.apply(
-            run.network(on), run.splits.train, None if partner is None else run.second(partner)
-        )
-        chosen, reference, points = choose_numbers(run, module, theta_at, on)
-        log = Applied(
-            module=method.spec(chosen.numbers),
-            on_sha256=on.sha256,
-            partner_sha256=None if partner is None else partner.sha256,
-            reference=reference,
-            points=points,
-            remarks=list(chosen.remarks),
-        )
-        state = method.at(module, chosen.numbers).state_dict()
-        return Made(state, log, batch_starts(run.splits.selection).step, module=log.module)
-
-    return run.workspace(plan.cell, plan.spec, on).once(run.splits.train.sha256(), make)
+    return run.workspace(plan.cell, plan.spec, on).once(
+        run.splits.train.sha256(), lambda: applied(run, theta_at, on, partner)
+    )
 
 
 def second_network(run: Run) -> Weights | None:
@@ -251,26 +197,3 @@ def second_network(run: Run) -> Weights | None:
     own = replace(run.plan, cell=plan.cell, base=plan, finetune=None, partner=None)
     with run.store.lock(plan.cell):
         return adversarial_training(replace(run, plan=own))
-
-
-def choose_numbers(
-    run: Run, module: nn.Module, theta_at: Weights, on: Weights
-) -> tuple[Choice, Count | None, list[ChoicePoint]]:
-    """The numbers of `module`, made of `on`, the base's robust count, and the points looked at."""
-    plan, judged = run.plan, run.selection_images()
-    assert plan.finetune is not None and plan.forward is not None
-    seeds = tuple(run_seed(plan.base.cell, start) for start in range(len(PARTS)))
-    task = ChoiceTask(run.network(on), judged, plan.attack, seeds[0], run.progress)
-    if (own := plan.forward.choose(module, task)) is not None:
-        return own, None, []
-    if plan.rule is None:
-        return Choice(next(iter(plan.forward.grid), {})), None, []
-    space = run.workspace(plan.cell, plan.spec, on)
-    steps = space.steps("numbers", theta_at, chunk=batch_starts(judged).step)
-    candidate = Candidate(
-        plan.forward, module, run.network(theta_at), judged, plan.attack, seeds, steps, run.progress
-    )
-    numbers, reference, points = candidate.by_rule(
-        plan.rule.tolerance, mirrored=plan.finetune.mirrored, whole=plan.finetune.whole_curve
-    )
-    return Choice(numbers), reference, points

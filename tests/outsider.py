@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from baselines.pgd_at import PgdAt
+from benchmark import add
 from benchmark.algorithm.protocols import PAPER
 from benchmark.algorithm.selection import NamedModule
 from benchmark.algorithm.tunings import Tuning
@@ -15,7 +16,6 @@ from benchmark.data.info import DIGITS, Augmentation
 from benchmark.engine.pgd import uniform_start
 from benchmark.evaluation.clean import Clean
 from benchmark.models import Family
-from benchmark.plugins import add
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from baselines.pgd_at import PgdAt
-from benchmark.plugins import add
+from benchmark import add
 
 
 @dataclass(frozen=True)

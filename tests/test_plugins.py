@@ -19,7 +19,7 @@ from benchmark.jobs.worker import Worker
 from benchmark.models import FAMILIES
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plugins import load, load_again
+from benchmark.plans.plugins import load_again, load_plugin
 from benchmark.records.cells import Cell
 from benchmark.records.plugins import LOADED, ORIGINS, Plugin, named_in, not_loaded
 from benchmark.records.records import Making, Provenance
@@ -82,7 +82,7 @@ def plugin_in(folder: Path, text: str, name: str = "mine") -> Path:
     """A plug-in of that text."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.py"
-    path.write_text("from benchmark.plugins import add\n" + text)
+    path.write_text("from benchmark import add\n" + text)
     return path
 
 
@@ -96,7 +96,7 @@ def changed(folder: Path) -> Path:
 
 def test_records_name_the_plugin(theirs: Store) -> None:
     """Specs of what uses a plug-in, and provenance, hold its name and sha256; the record is fresh."""
-    plugin = load(OUTSIDER)
+    plugin = load_plugin(OUTSIDER)
     cell = Cell.parse(KEY)
     for file in theirs.of(cell):
         assert named_in(file.spec) == file.provenance.plugins == {"outsider": plugin.sha256}
@@ -120,7 +120,7 @@ def test_records_name_the_plugin(theirs: Store) -> None:
 def test_a_spec_names_only_what_it_uses(key: str, where: set[str]) -> None:
     """Each kind of thing marks the part of a spec that depends on it, and nothing else."""
     before = Plan.of(Cell.parse("mini/digits/resnet18-w8/pgd-at/rift/seed0"), scale(str(MINI)))
-    load(OUTSIDER)
+    load_plugin(OUTSIDER)
     plan = Plan.of(Cell.parse(f"mini/{key}/seed0"), scale(str(MINI)))
     parts = {"model": plan.base.spec, "criticality": plan.criticality_spec}
     if plan.finetune is not None:
@@ -217,7 +217,7 @@ def test_records_of_another_plugin_of_these_names(theirs: Store, tmp_path: Path)
 def test_others_names_may_exist(tmp_path: Path) -> None:
     """What published.toml marks as of others stays so when a plug-in has that name."""
     body = OUTSIDER.read_text().replace('"noise"', '"fgsm-rs"').replace('"plain"', '"preactresnet18"')
-    load(plugin_in(tmp_path, body))
+    load_plugin(plugin_in(tmp_path, body))
     assert method("fgsm-rs").label == "Noise"
     rows = {row.id: row for row in published().rows}
     wong = rows["robustbench/cifar10/Wong2020Fast"]
@@ -234,7 +234,7 @@ def test_others_names_may_exist(tmp_path: Path) -> None:
         ("\nimport nobodys", "ModuleNotFoundError: No module named 'nobodys', line 3"),
         ("\n\n1 / 0", "ZeroDivisionError: division by zero, line 4"),
         ("raise SystemExit(3)", "SystemExit: 3, line 2"),
-        ("", "it adds nothing; call benchmark.plugins.add"),
+        ("", "it adds nothing; call benchmark.add"),
         ("from baselines import PgdAt\nadd.method(PgdAt())", "'pgd-at' exists; choose another name"),
         ("add.method(3)", "a method of class int has no type_name"),
         (
@@ -279,7 +279,9 @@ def test_names_of_tunings_and_protocols_do_not_meet(tmp_path: Path) -> None:
         "add.protocol(replace(PAPER, suffix='-2'))\n"
     )
     with pytest.raises(UserError, match="'top-2' exists"):
-        load(plugin_in(tmp_path, text + "add.tuning(Tuning('top', 'x', TUNINGS['rift'].selector))\n"))
+        load_plugin(
+            plugin_in(tmp_path, text + "add.tuning(Tuning('top', 'x', TUNINGS['rift'].selector))\n")
+        )
     with pytest.raises(UserError, match="unknown fine-tuning 'rift-2'"):
         finetune("rift-2")
 
@@ -296,7 +298,7 @@ def test_what_is_no_plugin(tmp_path: Path) -> None:
 
 def plugins_add_outside() -> None:
     """Add a method while no plug-in is imported."""
-    from benchmark.plugins import add
+    from benchmark import add
 
     add.method(METHODS["pgd-at"])
 
@@ -342,14 +344,14 @@ def test_images_that_do_not_fit_their_facts(tmp_path: Path, returned: str, messa
     body = OUTSIDER.read_text().replace('"stripes"', '"stripes2"')
     start = "def stripes(_directory):\n"
     made = "    x, y = np.ones((4, 1, 8, 8), np.uint8), np.zeros(4, int)\n"
-    load(plugin_in(tmp_path, body.replace(start, f"{start}{made}    return {returned}\n")))
+    load_plugin(plugin_in(tmp_path, body.replace(start, f"{start}{made}    return {returned}\n")))
     with pytest.raises(UserError, match=message):
         LOADERS["stripes2"](tmp_path)
 
 
 def test_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed plug-in is imported only if it is named; its hash is of all files, as installed."""
-    text = "from benchmark.plugins import add\nfrom distant_part import EVALUATIONS\n"
+    text = "from benchmark import add\nfrom distant_part import EVALUATIONS\n"
     text += "def register():\n    add.evaluation('distant', EVALUATIONS['clean'])\n"
     part = tmp_path / "distant_part.py"
     part.write_text("from benchmark.evaluation import EVALUATIONS\n")
@@ -366,14 +368,14 @@ def test_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "installed; --plugin distant loads it" in said("list").good().stdout
     assert not LOADED
     with registries():
-        first = load("distant")
+        first = load_plugin("distant")
         assert "distant" in EVALUATIONS
     (info / "INSTALLER").write_text("somebody")
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in (*names, f"{info.name}/INSTALLER")))
     with registries():
-        assert load("distant") == first
+        assert load_plugin("distant") == first
     part.write_text("from benchmark.evaluation import EVALUATIONS\n# changed\n")
-    assert load("distant").sha256 != first.sha256
+    assert load_plugin("distant").sha256 != first.sha256
 
 
 @pytest.mark.parametrize(

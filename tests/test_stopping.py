@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark import stopping
 from benchmark.algorithm.adversarial_examples import AdversarialSet, robust_loss
 from benchmark.algorithm.ascent import add_gradients
 from benchmark.data.info import DIGITS
@@ -15,8 +14,9 @@ from benchmark.evaluation.standard_attacks import adversarial_examples
 from benchmark.jobs.tasks import Options, Task
 from benchmark.jobs.worker import Worker
 from benchmark.plans.named import scale
+from benchmark.records import stopping
 from benchmark.records.cells import Cell
-from benchmark.stopping import StopRequested
+from benchmark.records.stopping import StopRequested
 from invoking import MINI
 
 

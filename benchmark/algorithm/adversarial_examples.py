@@ -12,8 +12,8 @@ from benchmark.data.info import LinfAttack
 from benchmark.engine.counting import RIGHT, adversarial_batch, judged
 from benchmark.models.segments import Network
 from benchmark.progress import Progress, silent
+from benchmark.records.stopping import stop_if_asked
 from benchmark.records.store import Journal
-from benchmark.stopping import stop_if_asked
 
 CHUNK = 256
 """Most examples that go through a network at once; larger batches are sums over chunks."""

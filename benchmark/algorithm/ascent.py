@@ -14,8 +14,8 @@ from benchmark.algorithm.adversarial_examples import AdversarialSet
 from benchmark.engine.pgd import training_mode
 from benchmark.engine.precision import used
 from benchmark.models.segments import Network
+from benchmark.records.stopping import due, stop_if_asked
 from benchmark.records.store import Journal
-from benchmark.stopping import due, stop_if_asked
 
 
 @dataclass(frozen=True)

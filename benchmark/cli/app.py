@@ -25,7 +25,7 @@ from benchmark.data import DATASETS
 from benchmark.evaluation import EVALUATIONS
 from benchmark.models import FAMILIES
 from benchmark.plans.named import SCALES
-from benchmark.plugins import installed
+from benchmark.plans.plugins import installed
 from benchmark.records.cells import BASE, HELD_OUT
 from benchmark.records.plugins import LOADED
 from benchmark.report.figures import FIGURES

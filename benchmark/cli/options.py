@@ -12,14 +12,13 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from benchmark.errors import UserError, system_problem
+from benchmark.errors import UserError, line, printable, system_problem
 from benchmark.evaluation.first import FIRST, limited
-from benchmark.plugins import load_all
+from benchmark.plans.plugins import load_all
 from benchmark.records.checkout import unnamed
 from benchmark.records.files import at_home, sweep, write_atomically
 from benchmark.records.ranges import MOST_THREADS
 from benchmark.records.store import Store
-from benchmark.text import line, printable
 
 HOW, PLACES = "How to work", "Places"
 ThreadsOption = Annotated[

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Column
 
 from benchmark.cli.time_left import Costs, TimeLeft
+from benchmark.errors import line
 from benchmark.jobs.tasks import Display
 from benchmark.progress import Progress
 from benchmark.report.leaderboard.wording import duration
-from benchmark.text import line
 
 LINE_EVERY_S = 15.0
 

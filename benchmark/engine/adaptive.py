@@ -16,6 +16,9 @@ from benchmark.engine.pgd import frozen, training_mode
 from benchmark.errors import UserError
 from benchmark.records.store import Arrays, Journal
 
+SOURCES = 3
+"""What an adaptive attack crafts examples on: the module, its stand-in, the network it started from."""
+
 
 class Attacked(nn.Module):
     """`model`, beside it what gives its gradients (None: itself), and the network that it started from

@@ -22,8 +22,8 @@ from benchmark.engine.settled import deciding_logits
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import VANISHING, Count
+from benchmark.records.stopping import stop_if_asked
 from benchmark.records.store import Arrays, Journal
-from benchmark.stopping import stop_if_asked
 
 BATCH, BATCH_VALUES = 512, 2**18
 RIGHT, WRONG, LOST = 1, 0, -1

@@ -29,7 +29,7 @@ from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import derive_seed
 from benchmark.records.records import Count, EpochLog
-from benchmark.stopping import StopRequested, stop_if_asked
+from benchmark.records.stopping import StopRequested, stop_if_asked
 
 Select = Callable[[nn.Module], Count]
 
@@ -114,7 +114,7 @@ def fit(
     says otherwise. `mixed` trains in the precision of the process (`engine.precision`), which is
     otherwise that of attacks alone. The weights after the last `mean_of` epochs (all, if there are
     fewer) are averaged beside. The state goes to `checkpoint` once a minute, and at the end of the step
-    in which a stop is asked for (`benchmark.stopping`), which then raises `StopRequested`; one left
+    in which a stop is asked for (`records.stopping`), which then raises `StopRequested`; one left
     there under the same `fingerprint` is continued, on another device too, which `Fitted.begun` tells.
     Raises `UserError` for another one, and for one of another precision, number of threads, chunk or
     release of torch, but for what `takeover` allows; `TrainingFailed` on a non-finite loss, and if the

@@ -14,7 +14,7 @@ from benchmark.engine.precision import FP32
 from benchmark.engine.takeover import Circumstances, Takeover
 from benchmark.engine.weights import clone_state, load_unfinished, save_tensors
 from benchmark.records.records import EpochLog
-from benchmark.stopping import due
+from benchmark.records.stopping import due
 
 
 @dataclass

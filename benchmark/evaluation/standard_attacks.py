@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.engine.counting import LOST, RIGHT, answers, vanishing
 from benchmark.engine.folded_copy import cheaper
 from benchmark.engine.pgd import frozen, training_mode
-from benchmark.stopping import stop_if_asked
+from benchmark.records.stopping import stop_if_asked
 
 TOLERANCE = 1e-6
 """How far rounding may lead out of the ball, in pixels of [0,1]."""

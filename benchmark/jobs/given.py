@@ -25,7 +25,7 @@ from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.folded_copy import foldable
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.engine.weights import Weights
-from benchmark.errors import UserError
+from benchmark.errors import UserError, line
 from benchmark.jobs.soundness import refuse_model, refuse_modules, usable
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
@@ -35,7 +35,6 @@ from benchmark.records.cells import BASE, OWN, Cell, base_name
 from benchmark.records.files import at_home, write_atomically
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import Store
-from benchmark.text import line
 
 UNCHANGED = Augmentation(pad=0, mode="zero", flip=False)
 FEWEST = 10

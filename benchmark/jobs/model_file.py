@@ -17,10 +17,10 @@ from benchmark.checkpoints.registry import checkpoint
 from benchmark.checkpoints.unwrap import FileTensors
 from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors
-from benchmark.errors import UserError
+from benchmark.errors import UserError, line
 from benchmark.jobs.checkpoint import load_model_file, registered_model
 from benchmark.records.files import at_home, write_atomically
-from benchmark.text import line, markdown
+from benchmark.report.markup import markdown
 
 SUFFIX = ".safetensors"
 Scores = Mapping[str, float]

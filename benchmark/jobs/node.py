@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmark import stopping
 from benchmark.errors import UserError
 from benchmark.jobs.queue import ENDED, FAILED
 from benchmark.jobs.tasks import Display, Failure, Options, Task
 from benchmark.plans.scales import Scale
+from benchmark.records import stopping
 
 if TYPE_CHECKING:
     from benchmark.plans.running import Run

@@ -19,9 +19,9 @@ from benchmark.errors import UserError, system_problem
 from benchmark.evaluation import evaluation
 from benchmark.jobs.tasks import Datasets, Failure, Options, Report, Task
 from benchmark.plans.plan import Plan
+from benchmark.plans.plugins import load_again
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
-from benchmark.plugins import load_again
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.run import run_cell

@@ -5,23 +5,27 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from benchmark.algorithm.selection import Candidates
+from benchmark.algorithm.tunings import Finetune
 from benchmark.data.hold_out import Splits, splits
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.states import is_fresh, remarks
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
-from benchmark.records.specs import Spec
+from benchmark.records.specs import Spec, spec_of
 from benchmark.records.store import Store
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from benchmark.algorithm.path import Path
     from benchmark.data.images import Dataset, Split
     from benchmark.engine.weights import Weights
     from benchmark.engine.workspace import Workspace
     from benchmark.evaluation.record import Evaluating
+    from benchmark.records.records import ModuleCriticality
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,13 @@ class Run:
     @property
     def tuning_cell(self) -> Cell:
         """The cell that names seeds and files of the fine-tuning, with interpolation or without."""
+        return replace(self.plan.cell, finetune=self.finetuning.tuning)
+
+    @property
+    def finetuning(self) -> Finetune:
+        """What is fine-tuned, and where on the path to it the cell ends."""
         assert self.plan.finetune is not None
-        return replace(self.plan.cell, finetune=self.plan.finetune.tuning)
+        return self.plan.finetune
 
     def selection_images(self) -> "Split":
         """The images that epochs of fine-tuning and alpha* are chosen on."""
@@ -62,6 +71,15 @@ class Run:
         """The images that criticality is measured on."""
         own = self.splits
         return {"train": own.train, "test": self.data.test, "hold-out": own.selection}[split]
+
+    def candidates(self, network: "nn.Module", mrc: "Sequence[ModuleCriticality] | None") -> Candidates:
+        """What the cell's fine-tuning selects modules from."""
+        from benchmark.algorithm.criticality import criticality_modules
+
+        cell, seed = self.plan.cell, self.tuning_cell.seed_for("select")
+        released = self.finetuning.protocol.released_order
+        modules = criticality_modules(network)
+        return Candidates(modules, mrc, cell.dataset, cell.arch, seed, released, network)
 
     def network(self, weights: "Weights") -> "nn.Module":
         """The network of the cell, or the module of its post-hoc method, with `weights`, in evaluation
@@ -110,6 +128,26 @@ class Run:
     def test_data(self) -> "Dataset":
         """The dataset with the normalisation of the base model's weights."""
         return replace(self.data, info=self.plan.base.info)
+
+    def path(self, theta_at: "Weights", theta_ft: "Weights", grid: tuple[float, ...]) -> "Path":
+        """The weights between both at the alphas of `grid`, with what has been counted there."""
+        from benchmark.algorithm.path import Path
+        from benchmark.engine.counting import batch_starts, run_seed
+
+        judged, attack = self.selection_images(), self.plan.attack
+        spec: Spec = {"attack": spec_of(attack), "images": len(judged)}
+        space, chunk = self.workspace(self.tuning_cell, spec), batch_starts(judged).step
+        return Path(
+            self.network(theta_at),
+            theta_at.state,
+            theta_ft.state,
+            judged,
+            attack,
+            run_seed(self.plan.base.cell, 0),
+            space.steps("interpolation", theta_at, theta_ft, chunk=chunk),  # as the whole curve's
+            grid,
+            self.progress,
+        )
 
     def missing(self, evaluations: Sequence[str]) -> list[str]:
         """Those of `evaluations` that the dataset has data for and that have no fresh record yet."""

@@ -17,8 +17,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
-from benchmark.errors import UserError, problems
-from benchmark.text import line
+from benchmark.errors import UserError, line, problems
 
 
 class Frozen(BaseModel):

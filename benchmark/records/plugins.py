@@ -1,8 +1,8 @@
 """Plug-ins: which are loaded, and what specs and provenance say of them (no torch).
 
-A plug-in adds names to the registries (`benchmark.plugins` imports it). Its name and sha256 stand in
-the spec of whatever uses such a name, so that a changed plug-in makes records stale; a spec that uses
-none is as it would be without plug-ins.
+A plug-in adds names to the registries (`plans.plugins` imports it). Its name and sha256 stand
+in the spec of whatever uses such a name, so that a changed plug-in makes records stale; a spec that
+uses none is as it would be without plug-ins.
 """
 
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, line
 from benchmark.records.bits import HASH, bits_beside, bits_path
 from benchmark.records.cells import FINETUNE, Cell
 from benchmark.records.files import (
@@ -36,7 +36,6 @@ from benchmark.records.files import (
     write_once,
 )
 from benchmark.records.records import F, Making, Record, parse_file
-from benchmark.text import line
 
 MAKING = "making"
 WEIGHTS = "weights.safetensors"

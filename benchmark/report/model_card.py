@@ -18,8 +18,8 @@ from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import accuracy
+from benchmark.report.markup import markdown
 from benchmark.report.tables.render import number_and_interval
-from benchmark.text import markdown
 
 CHOICE = {
     "test": "on test images, as in the RiFT paper, so that its numbers flatter it a little",

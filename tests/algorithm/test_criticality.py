@@ -10,7 +10,6 @@ from torch.nn.functional import cross_entropy
 import benchmark.algorithm.adversarial_examples as crafted
 import benchmark.algorithm.algorithm1 as ascending
 import benchmark.algorithm.criticality as measured
-from benchmark import stopping
 from benchmark.algorithm.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
 from benchmark.algorithm.ascent import MovingWeight
 from benchmark.algorithm.criticality import criticality, criticality_modules, module_criticality
@@ -20,9 +19,10 @@ from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, S
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.weights import weights_sha256
 from benchmark.models import build
+from benchmark.records import stopping
 from benchmark.records.records import ModuleCriticality, flagged, not_valid
+from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Journal
-from benchmark.stopping import StopRequested
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

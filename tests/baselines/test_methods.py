@@ -16,7 +16,6 @@ from baselines.awp import Awp
 from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
 from baselines.trades_awp import AttackedFirst
-from benchmark import stopping
 from benchmark.data import DATASETS
 from benchmark.data.info import CIFAR10, DIGITS, LinfAttack
 from benchmark.engine.counting import clean_count
@@ -24,6 +23,7 @@ from benchmark.engine.pgd import gaussian_start, uniform_start
 from benchmark.engine.training import fit
 from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
+from benchmark.records import stopping
 from benchmark.records.specs import spec_hash, spec_of
 from prepared import ATTACKED, CLEAN, LABELS, Prepared, assert_loss, measured, of_label, probabilities
 

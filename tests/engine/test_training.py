@@ -16,7 +16,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from baselines.pgd_at import PgdAt
-from benchmark import stopping
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.selection import AllLayers, LastLayer
 from benchmark.data.given import as_split
@@ -30,9 +29,10 @@ from benchmark.engine.training import TrainingFailed, best_epoch, fit
 from benchmark.engine.training_state import StateFile
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
+from benchmark.records import stopping
 from benchmark.records.cells import derive_seed
 from benchmark.records.records import Count, EpochLog
-from benchmark.stopping import StopRequested
+from benchmark.records.stopping import StopRequested
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -327,7 +327,7 @@ class TestResume:
                 from benchmark.engine.counting import clean_count
                 from benchmark.models.resnet import ResNet
                 from benchmark.engine.recipes import Recipe
-                from benchmark import stopping
+                from benchmark.records import stopping
                 from benchmark.engine.training import fit
                 from benchmark.engine.weights import load_tensors
 

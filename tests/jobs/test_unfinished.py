@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from benchmark import stopping
 from benchmark.data.images import Dataset, Split
 from benchmark.engine import counting, workspace
 from benchmark.engine.kept_weights import read_weights
@@ -31,11 +30,12 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.plans.states import State, cell_state
 from benchmark.progress import silent
+from benchmark.records import stopping
 from benchmark.records.cells import Cell
 from benchmark.records.files import write_atomically
+from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
-from benchmark.stopping import StopRequested
 from invoking import MINI
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)

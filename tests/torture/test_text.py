@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from benchmark.cli.progress import LiveBars, LogLines
-from benchmark.errors import UserError
+from benchmark.errors import UserError, line, printable
 from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
 from benchmark.records.files import inside, write_atomically
@@ -27,11 +27,11 @@ from benchmark.records.store import Journal, Store
 from benchmark.report.leaderboard.boards import leaderboard
 from benchmark.report.leaderboard.markdown import markdown as board_in_markdown
 from benchmark.report.leaderboard.page import html
+from benchmark.report.markup import markdown
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Table
 from benchmark.report.tables.render import FORMATS
 from benchmark.report.view import View
-from benchmark.text import line, markdown, printable
 from handmade import BY_HAND, cell_at, write_record
 from invoking import MINI, said
 

@@ -12,9 +12,9 @@ from benchmark.report.check.accepted import Regression
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import Finding, Verdict, badness, worst_first
 from benchmark.report.estimates import Estimate
+from benchmark.report.markup import markdown as in_markdown
 from benchmark.report.tables.render import as_csv, brackets, percent
 from benchmark.report.wrapping import wrapped
-from benchmark.text import markdown as in_markdown
 
 _quoted = partial(in_markdown, marks=True)
 _INDENT = " " * 4

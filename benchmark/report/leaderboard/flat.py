@@ -3,8 +3,8 @@
 import csv
 import io
 
+from benchmark.errors import line
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard, Number
-from benchmark.text import line
 
 HEAD = (
     "board scale dataset eps chosen_on id label arch extra_data evaluation images seeds mean low high "

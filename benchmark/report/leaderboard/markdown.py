@@ -5,8 +5,8 @@ import re
 from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.page import is_safe
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard, Number
+from benchmark.report.markup import markdown as quoted
 from benchmark.report.tables.render import MISSING
-from benchmark.text import markdown as quoted
 
 
 def markdown(shown: Leaderboard) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import line
 from benchmark.report.leaderboard import scatter as scatters
 from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.scatter import scatter
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Column, Leaderboard
-from benchmark.text import line
 
 _FOLDER = Path(__file__).parent
 

@@ -13,14 +13,14 @@ from functools import partial
 
 from tabulate import tabulate
 
+from benchmark.errors import line as one_line
 from benchmark.records.records import Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy
 from benchmark.report.intervals import Interval, PValues
+from benchmark.report.markup import latex as in_latex
+from benchmark.report.markup import markdown as in_markdown
 from benchmark.report.tables.layout import Entry, Row, Table, brief
-from benchmark.text import latex as in_latex
-from benchmark.text import line as one_line
-from benchmark.text import markdown as in_markdown
 
 MISSING = "—"
 _NUMBER = re.compile(r"Table \d+: ")

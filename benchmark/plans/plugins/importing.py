@@ -11,7 +11,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.plugins.additions import add
+from benchmark.plans.plugins.additions import add
 from benchmark.records.files import at_home
 from benchmark.records.plugins import LOADED, Plugin
 
@@ -20,7 +20,7 @@ INSTALLERS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 """Files of a distribution that differ between two installations of the same one."""
 
 
-def load(source: str | Path) -> Plugin:
+def load_plugin(source: str | Path) -> Plugin:
     """Import the plug-in `source`: a Python file, or the name of an installed entry point.
 
     One that is loaded already is left as it is.
@@ -50,13 +50,13 @@ def load_all(named: Iterable[str]) -> None:
     """Import the plug-ins of the environment's `BENCHMARK_PLUGINS`, then those that are `named`."""
     for source in (*os.environ.get(VARIABLE, "").split(os.pathsep), *named):
         if source:
-            load(source)
+            load_plugin(source)
 
 
 def load_again(plugins: Iterable[Plugin]) -> None:
     """Import `plugins` of another process into this one. Raises `UserError` if one has changed."""
     for plugin in plugins:
-        if LOADED.get(plugin.name) != plugin and load(plugin.source).sha256 != plugin.sha256:
+        if LOADED.get(plugin.name) != plugin and load_plugin(plugin.source).sha256 != plugin.sha256:
             raise UserError(f"plug-in '{plugin.source}' was changed meanwhile; start again")
 
 

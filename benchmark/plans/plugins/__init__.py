@@ -2,7 +2,7 @@
 
 A plug-in is a Python file that calls `add` (docs/plugins.md); `--plugin FILE` imports it:
 
-    from benchmark.plugins import add
+    from benchmark import add
     add.method(MyMethod())
 
 or an installed distribution with an entry point of the group `rift_benchmark.plugins`, which is
@@ -10,7 +10,7 @@ imported by its name, `--plugin NAME`, and only then. What each adds carries its
 specs (`benchmark.records.plugins`). No torch is imported here; a plug-in may.
 """
 
-from benchmark.plugins.additions import add
-from benchmark.plugins.importing import installed, load, load_again, load_all
+from benchmark.plans.plugins.additions import add
+from benchmark.plans.plugins.importing import installed, load_again, load_all, load_plugin
 
-__all__ = ["add", "installed", "load", "load_again", "load_all"]
+__all__ = ["add", "installed", "load_again", "load_all", "load_plugin"]

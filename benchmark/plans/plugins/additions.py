@@ -157,7 +157,7 @@ def _refuse_known(names: Collection[str]) -> None:
 
 def _not_nothing(added: Collection[object]) -> None:
     if not added:
-        raise UserError("it adds nothing; call benchmark.plugins.add")
+        raise UserError("it adds nothing; call benchmark.add")
 
 
 def _is_network(name: str) -> bool:

@@ -1,14 +1,12 @@
-"""Text that may come from elsewhere: what a line of it is, and one escaping function per output format.
+"""What may come from elsewhere, without a meaning in Markdown and LaTeX; HTML has jinja's own.
 
-HTML has jinja's own, which `benchmark.report.leaderboard.page` switches on.
+`benchmark.report.leaderboard.page` switches that on.
 """
 
 import re
-import unicodedata
 
-JOINERS = "\u200c\u200d"
-"""The invisible characters that writing Persian, Hindi and some symbols takes."""
-_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+from benchmark.errors import line
+
 _MARKUP = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _LINKED = re.compile(r"(\\*)(\](?=[(\[:])|!(?=\[)|\|)")
@@ -19,24 +17,6 @@ _TEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"±": r"$\pm$", "—": r"\textemdash{}", '"': "''"}
 )
-
-
-def controls(character: str) -> bool:
-    """Whether `character` steers what shows it: a control character such as ESC, NUL or a line end, a
-    mark that turns or hides text, half a surrogate pair."""
-    return unicodedata.category(character) in _CATEGORIES and character not in JOINERS
-
-
-def printable(text: str, kept: str = "\n\t") -> str:
-    r"""`text` with every character that `controls` as its escape, such as `\x1b`; but for `kept`."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(ascii(each)[1:-1] if controls(each) and each not in kept else each for each in text)
-
-
-def line(text: str) -> str:
-    """`text` as one line that controls nothing."""
-    return printable(text, kept="")
 
 
 def markdown(text: str, *, marks: bool = False) -> str:
