@@ -13,6 +13,8 @@ from benchmark.plans import named as scales
 from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.store import Store
+from benchmark.report.check.published import published
+from benchmark.report.findings import findings
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
 from benchmark.report.leaderboard.flat import flat
 from benchmark.report.leaderboard.markdown import markdown
@@ -53,7 +55,10 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
             f"'{results / 'records'}' holds no record{where} to make a leaderboard of; "
             f"{_source(scale, results)}"
         )
-    return {results / f"{name}.{suffix}": content for suffix, content in rendered(shown, name).items()}
+    files = {results / f"{name}.{kind}": content for kind, content in rendered(shown, name).items()}
+    if scale is None:
+        files[results / "README.md"] = findings(store, chosen, published()).encode()
+    return files
 
 
 def _source(scale: str | None, results: Path) -> str:
@@ -89,7 +94,8 @@ def leaderboard_command(
 ) -> None:
     """Rank what is on record, where it is comparable.
 
-    Writes results/leaderboard.json, .csv, .md and .html: one self-contained page that opens from disk.
+    Writes results/leaderboard.json, .csv, .md and .html, one self-contained page that opens from disk,
+    and of all scales together README.md beside them: what was found.
     """
     files = leaderboard_files(results, scale)
     if check:

@@ -218,7 +218,7 @@ def test_checking_a_tree(theirs: Path) -> None:
         (("x", "--check"), "name RECORDS to submit, or --check to check the results tree; not both"),
         (("gone",), "'gone' does not exist; name record files, or folders that hold them"),
         ((str(MINI),), "is no record; name its .json file, its bits are read from beside it"),
-        ((str(PAGE.parent),), "holds no records; name a results tree"),
+        ((str(RESULTS / "tables"),), "holds no records; name a results tree"),
         (("--check",), "has no folder records; name a results tree by --results"),
         ((str(RESULTS), "--scale", "narrow"), "--scale 'narrow' is no TOML file"),
     ],
