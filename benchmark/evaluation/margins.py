@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class Margins(Pgd10x3):
         def both(start: int, stop: int) -> Arrays:
             x, labels = images.batch(start, stop)
             x_adv, _ = adversarial_batch(model, images, start, stop, attack, seed)
-            found: Arrays = {}
+            found: dict[str, NDArray[Any]] = {}
             for name, shown in zip(CONDITIONS, (x, x_adv), strict=True):
                 found[name], found[name + SURE] = _answers_and_margins(model, shown, labels)
             return found

@@ -79,8 +79,8 @@ class Store:
     def lock(
         self, cell: Cell, timeout: float = -1, *, alone: bool = False
     ) -> AbstractContextManager[None]:
-        """The lock of the base model of `cell`, as `locked`; whoever holds it works on that model, or on
-        no more than `cell` if `alone`."""
+        """The lock of the base model of `cell`, as `locked`; whoever holds it works on that model, or,
+        if `alone`, on `cell` only."""
         locks = self.work(cell if alone else cell.base) / "lock"
         return locked(inside(locks, self.artifacts), timeout)
 

@@ -63,7 +63,7 @@ def test_own_forward(own_model):
     adaptive = [float(value) for value in re.findall(r"([\d.]+) % adaptively", said)]
     alone = under_attack(said)
     assert alone[1] > alone[0] + 10
-    assert adaptive[0] > 2 * CHANCE and abs(adaptive[0] - adaptive[1]) < 5
+    assert adaptive[0] > 2 * CHANCE and abs(adaptive[0] - adaptive[1]) < 8
 
 
 def test_own_at_method():
