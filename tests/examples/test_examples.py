@@ -62,8 +62,8 @@ def test_own_forward(own_model):
     assert re.search(r"rounded to multiples of 0\.\d+", said)
     adaptive = [float(value) for value in re.findall(r"([\d.]+) % adaptively", said)]
     alone = under_attack(said)
-    assert alone[1] > alone[0] + 10
-    assert adaptive[0] > 2 * CHANCE and abs(adaptive[0] - adaptive[1]) < 8
+    assert alone[1] > max(alone[0], adaptive[1]) + 20
+    assert adaptive[0] > 2 * CHANCE and adaptive[1] < alone[0] + 15
 
 
 def test_own_at_method():
