@@ -1,6 +1,6 @@
 """A post-hoc method of one's own that changes the forward pass, attacked adaptively.
 
-Logits are rounded. That changes few answers and leaves no gradient, so that PGD finds hardly anything; a
+Logits are rounded. That changes few answers and leaves no gradient, so that PGD finds little; a
 stand-in with the same logits, through which gradients pass, gives the attack its sight back:
 
     python examples/own_forward.py [FOLDER]
