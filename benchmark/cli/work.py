@@ -18,7 +18,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.queue import FAILED, by_cell
-from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_for
+from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, side_by_side, tasks_for
 from benchmark.plans.cost import NOMINAL, costs, rates, stages
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
@@ -110,15 +110,21 @@ class Work(Places, Computing, OnSlurm):
         return self.make_parts([(cells, scale)], collect=collect)
 
     def make_parts(self, parts: Sequence[Part], *, collect: bool = False) -> list[Failure]:
-        """Make what is missing of each part's cells under its scale, as `make` does."""
+        """Make what is missing of each part's cells under its scale, as `make` does.
+
+        What a later part evaluates an earlier one has made, so that no cell waits for another.
+        """
         if self.dry_run:
             for cells, scale in parts:
                 show_states(self.store, scale, cells)
                 show_costs(self.store, scale, cells)
             raise typer.Exit
-        return [] if collect else [each for part in parts for each in self._make(*part)]
+        if collect:
+            return []
+        numbered = enumerate(parts)
+        return [each for place, part in numbered for each in self._make(*part, apart=place > 0)]
 
-    def _make(self, cells: Sequence[Cell], scale: Scale) -> list[Failure]:
+    def _make(self, cells: Sequence[Cell], scale: Scale, *, apart: bool = False) -> list[Failure]:
         store, options, began = self.store, self.options(scale), time.monotonic()
         if self.slurm_cancel:
             self.end(cells, options)
@@ -141,13 +147,16 @@ class Work(Places, Computing, OnSlurm):
 
         options = dataclasses.replace(options, device=",".join(devices(options.device)))
         loaded = refuse_missing(tasks, scale, options)
+        bases = len(tasks)
+        if apart:
+            tasks = side_by_side(store, tasks)
         workers = self.jobs or default_jobs(options.device, options.threads, len(tasks))
         workers = min(workers * len(options.device.split(",")), len(tasks))
         if workers > 1:
             loaded = {}  # processes read their own, and this one has no use for them
         count = sum(len(task.cells) for task in tasks)
         say(
-            f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
+            f"cells to make: {count}, of {bases} base models, {workers} at a time, threads each: "
             f"{options.threads}; stop at any moment, the same command continues"
         )
         made_of = (cell for task in tasks for cell in task.cells)

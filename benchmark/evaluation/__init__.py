@@ -13,6 +13,7 @@ from benchmark.evaluation.autoattack import Apgd, AutoAttack
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.corruptions import GeneratedCorruptions, OfficialCorruptions
 from benchmark.evaluation.first import FIRST, First
+from benchmark.evaluation.margins import Margins
 from benchmark.evaluation.pgd import Pgd10OfficialCode, Pgd10x3
 from benchmark.evaluation.protocol import Evaluation
 from benchmark.records.plugins import made_with
@@ -34,6 +35,7 @@ EVALUATIONS: dict[str, Evaluation] = {
     "autoattack": AutoAttack(),
     "pgd10x3-adaptive": AdaptivePgd(),
     "autoattack-adaptive": AdaptiveAutoAttack(),
+    "margins": Margins(),
 }
 """`severity-1` is what the released code evaluates on Tiny-ImageNet-C (Immortalise/RiFT, utils.py and
 dataloader.py, `level=1`), although the paper's numbers look like all five."""

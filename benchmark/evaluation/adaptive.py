@@ -91,14 +91,15 @@ class AdaptivePgd(Pgd10x3):
 
 @dataclass(frozen=True)
 class AdaptiveAutoAttack(AutoAttack):
-    """AutoAttack on the module, then its gradient attacks through the stand-in on what survives, then
-    APGD's examples of the base network. Square sees nothing but answers and runs once."""
+    """AutoAttack on the module, then both APGDs through the stand-in on what survives, as RobustBench's
+    maintainers attack MeanSparse, then those of the base network. Square sees nothing but answers and
+    runs once."""
 
     type_name: ClassVar[str] = "autoattack-adaptive"
     family: ClassVar[str] = "AutoAttack, adaptive"
     role: ClassVar[str | None] = None  # type: ignore[assignment]
     adaptive: ClassVar[bool] = True
-    stand_in: tuple[str, ...] = ("apgd-ce", "apgd-t", "fab-t")
+    stand_in: tuple[str, ...] = ("apgd-ce", "apgd-t")
     transfer: tuple[str, ...] = ("apgd-ce", "apgd-t")
 
     @property

@@ -20,7 +20,7 @@ from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state
 from benchmark.records.cells import Cell
 from benchmark.records.plugins import LOADED, Plugin
-from benchmark.records.store import Store
+from benchmark.records.store import WEIGHTS, Store
 
 if TYPE_CHECKING:
     from benchmark.data.images import Dataset
@@ -35,10 +35,12 @@ Datasets = Mapping[str, "Dataset"]
 
 @dataclass(frozen=True)
 class Task:
-    """One base model and the cells to make from it."""
+    """One base model and the cells to make from it; `alone` where all weights are there, so that other
+    processes may work on other cells of the same base model."""
 
     base: Cell
     cells: tuple[Cell, ...]
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,16 @@ def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
     order = {name: place for place, name in enumerate(scale.archs)}
     bases = sorted(groups, key=lambda base: (-order.get(base.arch, 0), base.key))
     return [Task(base, tuple(groups[base])) for base in bases]
+
+
+def side_by_side(store: Store, tasks: Iterable[Task]) -> list[Task]:
+    """`tasks`, each cell in one of its own where the weights of all of its task are on disk."""
+    found: list[Task] = []
+    for task in tasks:
+        made = all((store.work(cell) / WEIGHTS).exists() for cell in (task.base, *task.cells))
+        apart = [Task(task.base, (cell,), alone=True) for cell in task.cells]
+        found += apart if made else [task]
+    return found
 
 
 def default_jobs(device: str, threads: int, tasks: int) -> int:

@@ -51,7 +51,7 @@ class Worker:
         """
         with ExitStack() as held:
             try:
-                self._lock(held, task.base, block)
+                self._lock(held, task, block)
             except UserError as error:
                 return [failure(cell.key, error) for cell in task.cells]
             return self.make(task)
@@ -60,12 +60,13 @@ class Worker:
         """Make the cells of `task`, which nobody else works on; returns what failed."""
         return [failed for cell in task.cells if (failed := self._make(cell))]
 
-    def _lock(self, held: ExitStack, base: Cell, block: bool) -> None:
+    def _lock(self, held: ExitStack, task: Task, block: bool) -> None:
+        cell = task.cells[0] if task.alone else task.base
         while True:
             if block:
-                self.report(base.key, "waiting for another process", 0, 1, "")
+                self.report(cell.key, "waiting for another process", 0, 1, "")
             try:
-                held.enter_context(self.options.store.lock(base, timeout=2 if block else 0))
+                held.enter_context(self.options.store.lock(cell, 2 if block else 0, alone=task.alone))
             except Timeout:
                 if not block:
                     raise

@@ -17,22 +17,35 @@ BLOCK = 64
 
 
 class _Sparse(torch.autograd.Function):
-    """x (B, ...) where |x - mean| >= width, else the mean; with the gradient of that, or of x itself.
+    """x (B, ...) where |x - mean| >= width, else the mean, both (C,) along `axis`; with the gradient of
+    that, or of x itself if `straight`.
 
-    Sign and interpolation, exact at 0 and 1, take a fifth of the time of `torch.where`.
+    A comparison into floats and an interpolation in their place, exact at 0 and 1, take a tenth of the
+    time of `torch.where`. Where channels are innermost, numbers of a whole row of pixels lie beside its
+    values: by 16 values at a time bf16 takes ten times as long.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mean: Tensor, width: Tensor, straight: bool) -> Tensor:
-        stays = (x - mean).abs_().sub_(width).sign_().add_(1).clamp_(max=1)
-        if not straight:
+    def forward(ctx: Any, x: Tensor, mean: Tensor, width: Tensor, axis: int, straight: bool) -> Tensor:
+        stays = made = torch.empty_like(x)
+        if ctx.needs_input_grad[0] and not straight:
             ctx.save_for_backward(stays)
-        return torch.lerp(mean, x, stays)
+            made = torch.empty_like(x)
+        last = [each.movedim(axis, -1) for each in (x, stays, made)]
+        if all(each.is_contiguous() for each in last):
+            row = last[0].shape[-2]
+            mean, width = mean.repeat(row), width.repeat(row)
+            last = [each.flatten(-2) for each in last]
+        values, compared, out = last
+        torch.sub(values, mean, out=compared).abs_().ge_(width)
+        torch.lerp(mean, values, compared, out=out)
+        return made
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = gradients
-        return gradient * ctx.saved_tensors[0] if ctx.saved_tensors else gradient, None, None, None
+        made = gradient * ctx.saved_tensors[0] if ctx.saved_tensors else gradient
+        return made, None, None, None, None
 
 
 class MeanBand(nn.Module):
@@ -55,10 +68,8 @@ class MeanBand(nn.Module):
         self.register_buffer("threshold", torch.zeros((), dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = [1] * x.ndim
-        shape[self.axis] = -1
-        mean, width = (each.view(shape).to(x.dtype) for each in (self.mean, self.threshold * self.std))
-        made: Tensor = _Sparse.apply(x, mean, width, self.straight)
+        mean, width = (each.to(x.dtype) for each in (self.mean, self.threshold * self.std))
+        made: Tensor = _Sparse.apply(x, mean, width, self.axis, self.straight)
         return made
 
 

@@ -76,9 +76,13 @@ class Store:
         """Folder of the working files of `cell`."""
         return inside(self.artifacts / cell.key, self.artifacts)
 
-    def lock(self, cell: Cell, timeout: float = -1) -> AbstractContextManager[None]:
-        """The lock of the base model of `cell`, as `locked`; whoever holds it works on that model."""
-        return locked(inside(self.work(cell.base) / "lock", self.artifacts), timeout)
+    def lock(
+        self, cell: Cell, timeout: float = -1, *, alone: bool = False
+    ) -> AbstractContextManager[None]:
+        """The lock of the base model of `cell`, as `locked`; whoever holds it works on that model, or,
+        if `alone`, on `cell` only."""
+        locks = self.work(cell if alone else cell.base) / "lock"
+        return locked(inside(locks, self.artifacts), timeout)
 
     def sweep(self) -> None:
         """Remove what killed processes left: temporary files, journals of what is on record."""

@@ -111,8 +111,9 @@ def change_over_images(store: Store, ours: Sequence[Records], theirs: Sequence[R
     return over_images(np.stack(differences), _seed(ours[0][0], *_keys(ours), *_keys(theirs)))
 
 
-def change_of_flags(differences: NDArray[np.int8], key: str) -> Estimate:
-    """Mean of `differences`, (S, N) of -1, 0 and 1 from S paired runs of the model `key` on N images.
+def change_of_flags(differences: NDArray[np.int8] | NDArray[np.float64], key: str) -> Estimate:
+    """Mean of `differences`, (S, N) of -1, 0 and 1 from S paired runs of the model `key` on N images,
+    or of other values that images have.
 
     The interval is over images, each with its mean over runs.
     """

@@ -338,9 +338,8 @@ def test_the_page_on_own_methods(rift_by):
     try:
         exec("\n".join(code), {"__name__": "my_method"})
         own = [name for name in TUNINGS if name not in known]
-        assert own == ["biases", "averaged-last-layer", "rounded"]
-        assert finetune("rounded").forward.grid[1] == {"step": 0.001}
-        for name in own[:2]:
+        assert own == ["biases", "averaged-last-layer"]
+        for name in own:
             before, found = rift_by(f"{name}-alpha-1")
             moved = changed(before.state_dict(), found.model.state_dict())
             parameters = {n for n, _ in before.named_parameters()} & moved

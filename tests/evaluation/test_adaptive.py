@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from torch import nn
 
 from benchmark.api import load_checkpoint
@@ -18,6 +20,7 @@ from benchmark.engine.counting import run_seed
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.adaptive import AGAIN, PARTS, TO_BASE, masked
+from benchmark.evaluation.margins import surer_where_right
 from benchmark.models import build
 from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.progress import silent
@@ -113,6 +116,33 @@ def test_masked_points_by_hand():
     assert masked(bits).tolist() == list(rows.values())
 
 
+def test_margins(of, network, data):
+    """Right answers are those of PGD's first run and of the clean images; half of all are sure, those
+    whose probabilities lie furthest apart."""
+    outcome, plain = of("margins", network), of("pgd10x3", network)
+    assert (outcome.bits["attacked"] == plain.bits["run0"]).all()
+    assert outcome.value.k == plain.bits["run0"].sum() == outcome.parts["attacked"].k
+    x, labels = data.test.batch(0, 40)
+    with torch.no_grad():
+        p = np.sort(network(x).double().softmax(1).numpy(), 1)
+        assert (outcome.bits["clean"] == (network(x).argmax(1) == labels).numpy()).all()
+    order = np.argsort(p[:, -1] - p[:, -2])
+    assert set(np.flatnonzero(outcome.bits["clean-sure"])) == set(order[20:])
+    assert outcome.bits["attacked-sure"].sum() == 20
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2))
+def test_surer_where_right(pairs):
+    """The mean is the difference of two shares, the spread that of two proportions."""
+    is_right, sure = np.array(pairs).T
+    assume(is_right.any() and not is_right.all())
+    values = surer_where_right(is_right, sure)
+    a, b = sure[is_right].mean(), sure[~is_right].mean()
+    assert np.isclose(values.mean(), a - b)
+    variance = a * (1 - a) / is_right.sum() + b * (1 - b) / (~is_right).sum()
+    assert np.isclose(values.var() / len(pairs), variance)
+
+
 def test_a_choice_attacks_what_is_left(network, data, tmp_path):
     """Its answers are those of all parts on all images, though what falls is attacked no more."""
     attack, seeds = data.info.threat, tuple(run_seed(BASE, run) for run in range(3))
@@ -135,7 +165,7 @@ def test_a_wrong_stand_in_is_refused(of, network):
 
 
 def test_autoattack_goes_on_through_the_stand_in(of, network, monkeypatch):
-    """All four attacks on the module, three on the stand-in, two from the base; each on what is left,
+    """All four attacks on the module, two on the stand-in, two from the base; each on what is left,
     from seeds of its own, and Square once."""
     seen = []
 
@@ -149,14 +179,14 @@ def test_autoattack_goes_on_through_the_stand_in(of, network, monkeypatch):
     attacked = Attacked(Hidden(network), network, nn.Identity())
     outcome = of("autoattack-adaptive", attacked)
     names = ["apgd-ce", "apgd-t", "fab-t", "square"]
-    assert [attack for attack, *_ in seen] == [*names, *names[:3], *names[:2]]
-    assert [attacked.sources.index(source) for _, source, *_ in seen] == [0] * 4 + [1] * 3 + [2] * 2
-    assert [alive for _, _, alive, _ in seen] == list(range(seen[0][2], seen[0][2] - 9, -1))
-    assert len({seed for *_, seed in seen}) == 9
+    assert [attack for attack, *_ in seen] == [*names, *names[:2], *names[:2]]
+    assert [attacked.sources.index(source) for _, source, *_ in seen] == [0] * 4 + [1] * 2 + [2] * 2
+    assert [alive for _, _, alive, _ in seen] == list(range(seen[0][2], seen[0][2] - 8, -1))
+    assert len({seed for *_, seed in seen}) == 8
     assert list(outcome.bits)[-1] == "transfer-apgd-t"
     assert (
         outcome.value.k
-        == seen[0][2] - 9
+        == seen[0][2] - 8
         == evaluation("autoattack-adaptive").per_image(outcome.bits).sum()
     )
     plain = evaluation("autoattack").steps

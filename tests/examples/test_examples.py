@@ -56,6 +56,16 @@ def test_own_posthoc(own_model):
         assert robust > 2 * CHANCE
 
 
+def test_own_forward(own_model):
+    """PGD sees nothing in rounded logits, the adaptive attack what it sees in the network."""
+    said = run("own_forward.py", str(own_model[0]))
+    assert re.search(r"rounded to multiples of 0\.\d+", said)
+    adaptive = [float(value) for value in re.findall(r"([\d.]+) % adaptively", said)]
+    alone = under_attack(said)
+    assert alone[1] > max(alone[0], adaptive[1]) + 20
+    assert adaptive[0] > 2 * CHANCE and adaptive[1] < alone[0] + 15
+
+
 def test_own_at_method():
     """A method written in an example trains a robust network in the suite's loop."""
     said = run("own_at_method.py")

@@ -25,11 +25,11 @@ from benchmark.engine.device import devices
 from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
 from benchmark.jobs.pool import sweep
-from benchmark.jobs.tasks import Failure, Options, Task, default_jobs, tasks_for
+from benchmark.jobs.tasks import Failure, Options, Task, default_jobs, side_by_side, tasks_for
 from benchmark.plans.named import scale
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
-from benchmark.records.store import Store
+from benchmark.records.store import WEIGHTS, Store
 from benchmark.report.tables import REPORTS
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
 from invoking import MINI, TINY, Command
@@ -125,6 +125,22 @@ def test_a_task_is_a_base_model_with_its_cells(store: Store) -> None:
     ]
     for task in tasks:
         assert task.cells == (task.base, cell_at("rift", task.base.seed, task.base.arch))
+
+
+def test_what_is_made_is_evaluated_side_by_side(store: Store) -> None:
+    """A task for each cell once all weights are there, whose locks keep none of the others away."""
+    rift = cell_at("rift")
+    tasks = [Task(rift.base, (rift.base, rift))]
+    for cell in (rift.base, rift):
+        assert side_by_side(store, tasks) == tasks
+        (store.work(cell) / WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+        (store.work(cell) / WEIGHTS).touch()
+    one, two = side_by_side(store, tasks)
+    assert [(one.cells, one.alone), (two.cells, two.alone)] == [((rift.base,), True), ((rift,), True)]
+    with store.lock(rift.base, 0, alone=True), store.lock(rift, 0, alone=True):
+        pass
+    with store.lock(rift, 0, alone=True), pytest.raises(Timeout), store.lock(rift, 0, alone=True):
+        pass
 
 
 def test_done_cells_are_no_task(store: Store) -> None:

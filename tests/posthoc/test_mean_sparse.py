@@ -136,7 +136,13 @@ def test_the_operator_is_a_comparison(threshold, seed, straight):
     x = torch.randn(3, 4, 2, 2, generator=draw)
     x[0] = m + width
     x[1, :, 0] = m[:, 0]
-    assert torch.equal(band(x), torch.where((x - m).abs() < width, m, x))
+    plain = torch.where((x - m).abs() < width, m, x)
+    for laid in (x, x.contiguous(memory_format=torch.channels_last), x[:, :, :, :1]):
+        leaf = laid.clone().requires_grad_(True)
+        for each in (laid, leaf):
+            assert torch.equal(band(each), plain[..., : each.shape[3]])
+        (slope,) = torch.autograd.grad(band(leaf).sum(), leaf)
+        assert torch.equal(slope, (straight | ((leaf - m).abs() >= width)).to(x.dtype))
     assert bool(band(torch.full_like(x, torch.nan)).isnan().all())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -303,8 +304,36 @@ def test_without_records_all_is_missing(store: Store, name: str) -> None:
         if not each.is_summary and "does not evaluate" not in each.why:
             words = each.make.split()
             assert words[:3] == ["python", "-m", "benchmark"]
+            if each.claim == "C17":  # of no table
+                assert words[3] == "run" and words[5] == "--evaluations"
+                continue
             assert words[3] in (*REPORTS, "figure1", "figure-c5", "evidence")
             assert words[4:] == ["--scale", name]
+
+
+@pytest.mark.parametrize(
+    ("sure", "verdict"), [((450, 50), HOLDS), ((260, 240), UNCLEAR), ((50, 450), FAILS)]
+)
+def test_margins(store: Store, sure: tuple[int, int], verdict: Verdict) -> None:
+    """So many of 500 right and of 500 wrong answers are sure: one network decides by its images; where
+    nothing is wrong there is nothing to compare."""
+    right = np.arange(1000) < 500
+    is_sure = np.concatenate([np.arange(500) < count for count in sure])
+    bits = {
+        "clean": np.ones(1000, bool),
+        "clean-sure": is_sure,
+        "attacked": right,
+        "attacked-sure": is_sure,
+    }
+    for seed in ONE.seeds:
+        write_record(store, cell_at("none", seed), "margins", 500, scale=ONE, bits=bits)
+    clean, attacked, *_ = cases(found_in(store, ONE), "C17")
+    assert (clean.verdict, clean.why) == (UNCLEAR, "all answers are right")
+    assert attacked.verdict is verdict and attacked.ours is not None
+    assert attacked.ours.mean == pytest.approx((sure[0] - sure[1]) / 500)
+    half = 1.96 * np.sqrt(2 * (sure[0] / 500) * (1 - sure[0] / 500) / 500)  # of two proportions
+    assert attacked.ours.interval is not None
+    assert attacked.ours.mean - attacked.ours.interval.low == pytest.approx(half, rel=0.1)
 
 
 # --- curves and criticality ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The paper's fourteen directional claims and two of its rivals', each as a function over records.
+"""The paper's fourteen directional claims and three of its rivals', each as a function over records.
 
 A claim is about a direction, so that it can be decided at any scale, also by networks and images whose
 accuracies are not comparable with the paper's. Its lines are its cases, such as one per network; its
@@ -12,8 +12,8 @@ summary is about all of them.
   that model are unclear. The theorems are about any network.
 - *Raises* and *loses* mean more than nothing; *keeps Adv* means not lower by more than 0.1 points,
   which is the paper's own rule for alpha* (Section 4, step 3; `Interpolation.tolerance`).
-- Lines about modules (C7, C8) and about theorems (C13, C14) are counts or comparisons of measured
-  values in given networks, which one seed can decide.
+- Lines about modules (C7, C8), theorems (C13, C14) and margins (C17) are counts or comparisons of
+  measured values in given networks, which one seed can decide.
 - A summary fails if any line does (one counterexample refutes an "every"), holds if every line does, is
   missing if every line is, and is unclear otherwise. Without a true effect 1 line in 40 fails by
   chance.
@@ -26,7 +26,7 @@ from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.records.cells import BASE
 from benchmark.report.check.case import PGD_AT, RIFT, RIFT_1, Case, by_seed, every
 from benchmark.report.check.claims_of_finetuning import c3, c7, c8, c9, c9_summary
-from benchmark.report.check.claims_of_rivals import c15, c16
+from benchmark.report.check.claims_of_rivals import c15, c16, c17
 from benchmark.report.check.claims_of_theorems import c13, c14
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import (
@@ -164,6 +164,7 @@ CLAIMS: dict[str, ClaimCheck] = {
     "C14": ClaimCheck(c14, "proves it", instead=_ESTIMATE),
     "C15": ClaimCheck(c15, "judges it on six networks of RobustBench"),
     "C16": ClaimCheck(c16, "judges it on CIFAR-10, CIFAR-100 and ImageNet"),
+    "C17": ClaimCheck(c17, "judges it on networks of RobustBench for CIFAR-10, CIFAR-100 and ImageNet"),
 }
 """How each claim of `results/published.toml` is decided; a new claim is an entry there and a line
 here."""

@@ -1,11 +1,15 @@
-"""Claims C15 and C16, of the papers of RiFT's rivals, decided by the records of `posthoc`."""
+"""Claims C15 to C17, of the papers of RiFT's rivals, decided by the records of `posthoc`."""
 
 from dataclasses import replace
 
+from benchmark.evaluation.first import FIRST
+from benchmark.evaluation.margins import CONDITIONS, SURE, surer_where_right
+from benchmark.records.cells import BASE
 from benchmark.report.check.case import Case
-from benchmark.report.check.verdicts import KEEPS, RAISED, Bound, Finding
-from benchmark.report.tables.posthoc import possible
-from benchmark.report.view import View
+from benchmark.report.check.verdicts import KEEPS, RAISED, Bound, Finding, Verdict, unanimous
+from benchmark.report.estimates import change_of_flags
+from benchmark.report.tables.posthoc import adaptive_pgd, possible
+from benchmark.report.view import Missing, View, hashes
 
 ADAPTIVE = ("pgd10x3-adaptive", "autoattack-adaptive")
 POINT = Bound(lambda change: change >= -0.01, "at least -1 points", "below -1 points")
@@ -21,6 +25,35 @@ def c16(case: Case) -> list[Finding]:
     """Mixing with a clean network raises Std and costs less than a point of Adv."""
     rules = {"Std": RAISED} | dict.fromkeys(ADAPTIVE, POINT)
     return [each for name in ("output-mix", "mixed-nuts") for each in _changes(case, name, rules)]
+
+
+def c17(case: Case) -> list[Finding]:
+    """More right than wrong answers of the robust network have a margin above the median, clean and
+    attacked; decided in each network by its interval over images, at those of the adaptive attack."""
+    view, lines = case.view, []
+    name = "margins" + "".join((adaptive_pgd(view.scale.for_posthoc) or "").partition(FIRST)[1:])
+    for cell in view.cells(case.first, BASE):
+        place, found = f"{case.first}/seed{cell.seed}", view.records([cell], name)
+        for condition in CONDITIONS:
+            if isinstance(found, Missing):
+                lines.append(case.missing(place, condition, found))
+                continue
+            bits = view.store.bits(found[0])
+            right, sure = bits[condition], bits[condition + SURE]
+            if right.all() or not right.any():
+                only = Verdict.UNCLEAR, f"all answers are {'right' if right.any() else 'wrong'}"
+                lines.append(case.line(place, condition, only))
+                continue
+            ours = change_of_flags(surer_where_right(right, sure)[None], f"{cell.key} {condition}")
+            assert ours.interval is not None
+            verdict = unanimous([ours.interval.low > 0, ours.interval.high > 0])
+            why = (
+                f"margin above the median: {100 * sure[right].mean():.1f} % of right answers, "
+                f"{100 * sure[~right].mean():.1f} % of wrong ones"
+            )
+            line = case.line(place, condition, (verdict, why))
+            lines.append(replace(line, ours=ours, signed=True, behind=hashes(found)))
+    return lines
 
 
 def _changes(case: Case, ours: str, rules: dict[str, Bound]) -> list[Finding]:
