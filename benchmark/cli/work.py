@@ -19,7 +19,7 @@ from benchmark.evaluation import EVALUATIONS
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.queue import FAILED, by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, tasks_for
-from benchmark.plans.cost import NOMINAL, costs, rates, stages
+from benchmark.plans.cost import NOMINAL, costs, rates, repays_compiling, stages
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_states, supersede_stale
@@ -150,6 +150,10 @@ class Work(Places, Computing, OnSlurm):
             f"cells to make: {count}, of {len(tasks)} base models, {workers} at a time, threads each: "
             f"{options.threads}; stop at any moment, the same command continues"
         )
+        bases, device = [task.base for task in tasks], options.device
+        if self.compiled is None and any(repays_compiling(base, scale, device) for base in bases):
+            said = [base.key for base in bases if repays_compiling(base, scale, device)]
+            say(f"compiled, unless begun without: {', '.join(said)} (--no-compile leaves that out)")
         made_of = (cell for task in tasks for cell in task.cells)
         each = {cell.key: stages(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
         with display(workers, len(tasks), costs=each) as shown:
