@@ -10,9 +10,9 @@ import fragile
 from benchmark.errors import UserError
 from benchmark.jobs.allocator import SETTINGS, SWITCH, TUNABLES, platform, settings_for_workers
 from benchmark.jobs.pool import _Pool
-from benchmark.jobs.tasks import Options
+from benchmark.jobs.tasks import Options, Task
 from benchmark.records.store import Store
-from handmade import BY_HAND
+from handmade import BY_HAND, cell_at
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,8 @@ def test_a_worker_has_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     options = Options(store, store.artifacts, "cpu", 1)
     worker = _Pool(BY_HAND, options, 1, None)._spawn(0)
     try:
+        worker.connection.send((Task(cell_at(), (cell_at(),)), False))
+        assert worker.connection.recv()  # it runs
         found = psutil.Process(worker.process.pid).environ()[TUNABLES]
         assert SETTINGS.split(":")[0] == found.split(":")[0]  # glibc ends the string where it has read
         assert TUNABLES not in os.environ
