@@ -3,8 +3,8 @@
     python tests/benchmarks/bf16_tuning.py --data DIR --out FILE
 
 RiFT's module, the statistics of batch normalisation alone, and all layers are trained by the recipe of
-the narrow scale, from the same seed in both precisions, and judged at alpha = 1 in fp32: Std, and Adv by
-one PGD-10 run from the same starts. The file has the paired differences with 95 % intervals. Some 20
+the narrow scale, from the same seed in both precisions, and judged at alpha = 1 in fp32: Std, and Adv
+by one PGD-10 run from the same starts. The file has the paired differences with 95 % intervals. Some 20
 minutes of two cores; a killed call goes on from the folder beside FILE, inside an epoch too.
 """
 
@@ -63,10 +63,12 @@ def module_on_record() -> str:
 
 
 def flags_of(tuning: str, precision: str, module: str, data: Dataset, folder: Path) -> Flags:
-    """Which test images the network fine-tuned in `precision` gets right; read from `folder` if kept."""
+    """Which test images the network fine-tuned in `precision` gets right; kept in `folder`."""
     kept = folder / f"{tuning}-{precision}.npz"
     if not kept.exists():
-        np.savez(kept, **judged(tuning, precision, module, data, folder))
+        made, unfinished = judged(tuning, precision, module, data, folder), folder / "unfinished.npz"
+        np.savez(unfinished, **made)
+        unfinished.replace(kept)
     with np.load(kept) as found:
         return {name: found[name] for name in COLUMNS}
 
