@@ -124,7 +124,7 @@ def evaluate(
     wanted = limited_evaluations(_evaluations(evaluations, own.info, places.data_dir), limit)
     store = places.store
     torch.set_num_threads(computing.threads or cores())
-    use(asked(computing.precision, computing.compiled))
+    use(asked(computing.precision, bool(computing.compiled)))
     begin(store, 10)
     with working_on(own.cell(own.name or own.file_name).key) as progress:
         evaluated = evaluate_model_file(

@@ -111,14 +111,16 @@ class Computing:
     device: DeviceOption = None
     precision: PrecisionOption = None
     compiled: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--compile",
+            "--compile/--no-compile",
             rich_help_panel=HOW,
             help="Compile networks for attacks and adversarial training; takes a minute or so per "
-            "model before it is faster, and a C++ compiler.",
+            "model before it is faster, and a C++ compiler. Default: where all the work on a base "
+            "model repays it, decided when that begins.",
+            show_default=False,
         ),
-    ] = False
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from benchmark.evaluation import EVALUATIONS
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.queue import FAILED, by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, side_by_side, tasks_for
-from benchmark.plans.cost import NOMINAL, costs, rates, stages
+from benchmark.plans.cost import NOMINAL, costs, rates, repays_compiling, stages
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_states, supersede_stale
@@ -147,7 +147,7 @@ class Work(Places, Computing, OnSlurm):
 
         options = dataclasses.replace(options, device=",".join(devices(options.device)))
         loaded = refuse_missing(tasks, scale, options)
-        bases = len(tasks)
+        bases = [task.base for task in tasks]
         if apart:
             tasks = side_by_side(store, tasks)
         workers = self.jobs or default_jobs(options.device, options.threads, len(tasks))
@@ -156,9 +156,12 @@ class Work(Places, Computing, OnSlurm):
             loaded = {}  # processes read their own, and this one has no use for them
         count = sum(len(task.cells) for task in tasks)
         say(
-            f"cells to make: {count}, of {bases} base models, {workers} at a time, threads each: "
+            f"cells to make: {count}, of {len(bases)} base models, {workers} at a time, threads each: "
             f"{options.threads}; stop at any moment, the same command continues"
         )
+        repaid = [base.key for base in bases if repays_compiling(base, scale, options.device)]
+        if self.compiled is None and repaid:
+            say(f"compiled, unless begun without: {', '.join(repaid)} (--no-compile leaves that out)")
         made_of = (cell for task in tasks for cell in task.cells)
         each = {cell.key: stages(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
         with display(workers, len(tasks), costs=each) as shown:

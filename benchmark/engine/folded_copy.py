@@ -141,15 +141,15 @@ def cheaper(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor
     """
     network = model.network if isinstance(model, MixedPrecision) else model
     chosen = precision.used()
-    bf16 = chosen.uses_bf16(device)
+    bf16, compiled = chosen.uses_bf16(device), bool(chosen.compiled)
     if not foldable(network):
         return MixedPrecision(network, replace(chosen, compiled=False)) if bf16 else network
     dtype = torch.bfloat16 if bf16 else next(network.parameters()).dtype
     known = _copies.get(network)
-    if known is not None and known.fits(dtype, device, compiled=chosen.compiled):
+    if known is not None and known.fits(dtype, device, compiled=compiled):
         known.follow(network)
         return known
-    made = AttackCopy(network, dtype, compiled=chosen.compiled)
+    made = AttackCopy(network, dtype, compiled=compiled)
     _copies[network] = made
     return made
 

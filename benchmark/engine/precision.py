@@ -7,7 +7,7 @@ matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX5
 elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`ascent_in_bf16`). The
 choice depends on the hardware's features alone and never on a timing, so that the same machine always
 makes the same numbers; it is made when the first work on a base model begins, and holds wherever that
-goes on (`engine.workspace.first_choice`). A scale may fix its precision; what is made in another one
+goes on (`engine.first_choice`). A scale may fix its precision; what is made in another one
 then has keys of its own.
 alpha* is decided by attacks in fp32, whatever is asked for: its 0.1-point rule is one image in 1,000,
 which rounding alone can turn.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from benchmark.plans.scales import Scale
 
 NAMES = AUTO, FP32, BF16 = "auto", "fp32", "bf16"
+COMPILED = ", compiled"
 UNITS = "BENCHMARK_BF16_UNITS"
 """The environment variable that answers `yes` or `no` for the hardware; processes inherit it."""
 
@@ -40,14 +41,15 @@ _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_COR
 
 @dataclass(frozen=True)
 class Precision:
-    """`name` of the numbers that attacks are computed in, and whether `compiled` kernels compute them.
+    """`name` of the numbers that attacks are computed in, and whether `compiled` kernels compute them
+    (None: as `engine.first_choice` finds, for each base model).
 
     `units` tells `auto` whether there are bf16 units (None: it looks). Raises `UserError` for a name
     that is none of `auto`, `fp32` and `bf16`.
     """
 
     name: str = AUTO
-    compiled: bool = False
+    compiled: bool | None = False
     units: bool | None = None
 
     def __post_init__(self) -> None:
@@ -78,12 +80,12 @@ class Precision:
     def label(self, device: "torch.device") -> str:
         """What a record says: `fp32`, or that bf16 or compiled kernels were part of it."""
         made = "bf16, scored in fp32" if self.uses_bf16(device) else FP32
-        return f"{made}, compiled" if self.compiled else made
+        return made + COMPILED * bool(self.compiled)
 
     def settled_label(self, bound: float) -> str:
         """What a record says whose answers are in bf16 above margins of `bound` (`engine.settled`)."""
         made = f"bf16, scored in bf16 above margins of {bound:.4g}, else in fp32"
-        return f"{made}, compiled" if self.compiled else made
+        return made + COMPILED * bool(self.compiled)
 
     def mark(self, device: "torch.device") -> str:
         """What progress lines add; nothing for plain fp32."""
@@ -91,7 +93,7 @@ class Precision:
         return "" if label == FP32 else f" {label}"
 
 
-def asked(name: str | None, compiled: bool) -> Precision:
+def asked(name: str | None, compiled: bool | None) -> Precision:
     """The precision that flags ask for (None: `auto`). Raises `UserError` if it cannot be had here."""
     _told()
     if compiled and not has_compiler():

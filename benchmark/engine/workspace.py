@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from benchmark.data.info import DatasetInfo
 from benchmark.engine.kept_weights import ALPHA, FINETUNED, TUNING, moved, read_weights
 from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.own_tuning import tuned_by
-from benchmark.engine.precision import AUTO, Precision, used
+from benchmark.engine.precision import used
 from benchmark.engine.provenance import (
     device_name,
     done_elsewhere,
@@ -27,12 +27,11 @@ from benchmark.engine.provenance import (
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training import Fitted, fit
-from benchmark.engine.training_state import TrainingState, precision_of
+from benchmark.engine.training_state import TrainingState
 from benchmark.engine.weights import Weights, load_unfinished, save_tensors
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
-from benchmark.records.files import read_if_there, write_atomically
 from benchmark.records.records import (
     Applied,
     CellName,
@@ -256,24 +255,6 @@ class Workspace:
         making = self.store.making(self.cell)
         if making is not None and making.details.kind != "checkpoint":  # tensors of a file repeat
             check_repeatable(making, self.device)
-
-
-def first_choice(precision: Precision, store: Store, base: Cell, device: torch.device) -> Precision:
-    """`precision`, whose `auto` is what it was when the first work on `base` began, now on `device`.
-
-    So a base model that moves between kinds of devices, as in a queue, stays what it is. Raises
-    `UserError` if the file that says so is damaged.
-    """
-    path, known = store.work(base) / "precision", {b"fp32": False, b"bf16": True}
-    if precision.name != AUTO:
-        return precision
-    if (kept := read_if_there(path)) is None:
-        begun = precision_of(path.with_name(TRAINING)) or precision.label(device)
-        kept = begun[:4].encode()
-        write_atomically(path, kept)
-    if kept not in known:
-        raise UserError(f"'{path}' says neither fp32 nor bf16; delete it to choose again")
-    return replace(precision, units=known[kept])
 
 
 def check_repeatable(making: Making, device: torch.device) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
+from benchmark.jobs.allocator import settings_for_workers
 from benchmark.jobs.tasks import Datasets, Display, Failure, Options, Task
 from benchmark.plans.scales import Scale
 
@@ -128,7 +129,8 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.scale, own), daemon=True)
-        process.start()
+        with settings_for_workers():
+            process.start()
         theirs.close()
         return _Process(process, ours, own.device)
 

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 
 import torch
 from filelock import Timeout
@@ -12,12 +12,14 @@ from benchmark.checkpoints.registry import verified_file
 from benchmark.data import load
 from benchmark.data.images import Dataset
 from benchmark.engine.device import torch_device
+from benchmark.engine.first_choice import first_choice
 from benchmark.engine.precision import use
 from benchmark.engine.training import TrainingFailed
-from benchmark.engine.workspace import WeightsDiffer, first_choice
+from benchmark.engine.workspace import WeightsDiffer
 from benchmark.errors import UserError, system_problem
 from benchmark.evaluation import evaluation
 from benchmark.jobs.tasks import Datasets, Failure, Options, Report, Task
+from benchmark.plans.cost import repays_compiling
 from benchmark.plans.plan import Plan
 from benchmark.plans.plugins import load_again
 from benchmark.plans.running import Run
@@ -81,7 +83,8 @@ class Worker:
         try:
             load_again(options.plugins)
             device = torch_device(options.device)
-            use(first_choice(options.precision, options.store, cell.base, device))
+            repays = partial(repays_compiling, cell.base, self.scale, options.device)
+            use(first_choice(options.precision, options.store, cell.base, device, repays))
             plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
             run = Run(plan, data, options.store, progress, options.memory, options.takeover)
             if options.make is None:

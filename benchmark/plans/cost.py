@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.engine.method import OwnTuning
+from benchmark.engine.precision import has_compiler
 from benchmark.evaluation import evaluation
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
@@ -22,6 +23,9 @@ IMAGES = {
     "tiny-imagenet": (100_000, 10_000),
 }
 """Training and test images; other datasets are not estimated."""
+COMPILING = {"cpu": 1e15, "accelerator": 1e17}
+"""Operations of a base model from which on compiling repays, which takes a minute or two: an hour of
+two cores with bf16 units, half an hour of an accelerator."""
 CLEAN = 3
 """Passes of an image in a step of clean training: one forward, and backward to images and weights."""
 NOMINAL = 100e12
@@ -64,6 +68,19 @@ def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
         cost.operations += way * _tuning(plan) * (tuning not in shared)
         shared |= {tuning, measured}
     return list(found.values())
+
+
+def repays_compiling(base: Cell, scale: Scale, device: str) -> bool:
+    """Whether all that `base` takes, made from nothing, is worth compiling it on a `device`.
+
+    Never without a compiler, and where operations are not known.
+    """
+    from benchmark.engine.flops import of_image
+
+    plan = Plan.of(base, scale)
+    passes = sum(stages(plan, scale.evaluations).values())
+    least = COMPILING["cpu" if device.startswith("cpu") else "accelerator"]
+    return has_compiler() and passes > 0 and passes * of_image(base.arch, plan.base.info)[0] >= least
 
 
 def training(plan: Plan) -> float:

@@ -15,13 +15,14 @@ from plain_attack import plain_pgd, plain_right
 from race import Race
 from subjects import INFO, enter, in_precision, in_their_order, label, size, subject
 
-IMAGES = {16: 85, 64: 16}
+IMAGES = 85
+ASKED = {16: {"eager": 4, "compiled": 4.5}, 64: {"eager": 4.5, "compiled": 5.5}}
 
 
 @functools.cache
 def pgd10x3(width: int) -> Race:
     """Plain against the suite's, at the batch size that the suite takes."""
-    on = subject(width, IMAGES[width])
+    on = subject(width, IMAGES)
     start = example_starts(0, 0, len(on.x), tuple(on.x.shape[1:]), INFO.threat.eps)
 
     def plain() -> torch.Tensor:
@@ -39,7 +40,7 @@ def pgd10x3(width: int) -> Race:
         assert differ <= 1 + len(on.x) // 1000
         return f"{label()}: {differ} of {len(on.x)} flags differ"
 
-    race = Race("pgd10x3", size(width, IMAGES[width]), asked={"eager": 3.5, "compiled": 5})
+    race = Race("pgd10x3", size(width, IMAGES), asked=ASKED[width], rounds=3)
     race.variant("plain", plain)
     enter(race, fast)
     race.check(agree)

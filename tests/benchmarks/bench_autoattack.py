@@ -67,7 +67,7 @@ def attacks(width: int) -> Race:
         assert differ <= 1
         return f"{label()}: {differ} of {len(on.x)} robust bits differ"
 
-    race = Race("AutoAttack", size(width, IMAGES[width]), asked={"eager": 1.8}, rounds=3)
+    race = Race("AutoAttack", size(width, IMAGES[width]), asked={"eager": 3}, rounds=3)
     race.variant("plain", upstream)
     enter(race, ours)
     race.check(agree)

@@ -18,13 +18,13 @@ from plain_attack import plain_pgd_at_step, plain_trades_step
 from race import Race
 from subjects import INFO, Subject, enter, in_precision, label, size, subject
 
-IMAGES = {16: 128, 64: 16}
+IMAGES = {16: 128, 64: 64}
 PLAIN = {"pgd-at": plain_pgd_at_step, "trades": plain_trades_step}
 ROWS = {
     "trades": "AT step, attack in evaluation mode (TRADES)",
     "pgd-at": "AT step, attack in training mode (PGD-AT)",
 }
-ASKED = {("pgd-at", 16): 2.0, ("pgd-at", 64): 3.0}
+ASKED = {("trades", 16): 3.5, ("trades", 64): 4.0, ("pgd-at", 16): 3.0, ("pgd-at", 64): 3.0}
 ATTACK = Recipe().training_attack(INFO.threat)
 CPU = torch.device("cpu")
 
@@ -68,9 +68,8 @@ def our_steps(on: Subject, name: str, precision: Precision) -> Callable[[], floa
 def training(name: str, width: int) -> Race:
     """Plain against the suite's."""
     on = subject(width, IMAGES[width])
-    asked = ASKED.get((name, width))
-    wanted = {"eager": asked} if asked else {"eager": 3.0, "compiled": 4.0}
-    race = Race(ROWS[name], size(width, IMAGES[width]), asked=wanted, rounds=3)
+    asked, rounds = {"eager": ASKED[name, width]}, 3 if width == 16 else 2
+    race = Race(ROWS[name], size(width, IMAGES[width]), asked=asked, rounds=rounds)
     race.variant("plain", plain_steps(on, name))
     enter(race, functools.partial(our_steps, on, name))
 

@@ -71,6 +71,7 @@ class Race:
         self._counts: dict[str, list[float]] = {}
         self._left_out: dict[str, str] = {}
         self._check: Callable[[], str] | None = None
+        self._check_last = False
         self._outcome: Group | Exception | None = None
 
     @property
@@ -101,12 +102,12 @@ class Race:
         self._enter(name)
         self._left_out[name] = why
 
-    def check(self, agree: Callable[[], str]) -> None:
-        """Run `agree` once, between the warm-up and the first round.
+    def check(self, agree: Callable[[], str], *, last: bool = False) -> None:
+        """Run `agree` once, between the warm-up and the first round, or `last`, after all rounds.
 
         It asserts that the variants agree and returns a short sentence on what was compared.
         """
-        self._check = agree
+        self._check, self._check_last = agree, last
 
     def measured(self, origin: Origin) -> Group:
         """The samples of all variants; measured when first asked for, a failure raised every time."""
@@ -134,11 +135,13 @@ class Race:
                 f"'{self.title}' has no variant '{min(unknown)}' of which a ratio is asked"
             )
         first = {name: _timed(warm_up)[0] for name, (_, warm_up) in self._runs.items()}
-        exactness = self._check() if self._check is not None else None
+        exactness = self._check() if self._check and not self._check_last else None
         if self.unit == SECONDS:
             variants = _in_turn(self._runs, self._rounds, first)
         else:
             variants = [Variant(name=name, samples=counts) for name, counts in self._counts.items()]
+        if self._check and self._check_last:
+            exactness = self._check()
         return Group(
             row=self.row,
             size=self.size,

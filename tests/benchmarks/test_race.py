@@ -69,6 +69,15 @@ class TestRace:
             assert len(variant.samples) == len(variant.cpu_s) == 3
             assert variant.first_s is not None
 
+    def test_a_check_of_what_was_timed_comes_last(self):
+        """It runs once, after all rounds."""
+        calls = []
+        race = Race("calls", "small", rounds=1)
+        race.variant("plain", lambda: calls.append("plain"), warm_up=lambda: None)
+        race.check(lambda: calls.append("check") or "compared", last=True)
+        assert race.measured(ORIGIN).exactness == "compared"
+        assert calls == ["plain", "check"]
+
     def test_second_lane_measures_nothing(self):
         """A race that has been run answers with what it measured."""
         calls = []

@@ -12,13 +12,14 @@ from safetensors.torch import save
 
 from benchmark.data.images import Dataset, Split
 from benchmark.engine import counting, workspace
+from benchmark.engine import first_choice as choosing
+from benchmark.engine.first_choice import first_choice
 from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import UNITS, Precision, use, used
 from benchmark.engine.provenance import device_name, journaled
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training_state import StateFile
 from benchmark.engine.weights import Weights, load_tensors, save_tensors, weights_sha256
-from benchmark.engine.workspace import first_choice
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.corruptions import GeneratedCorruptions
@@ -36,11 +37,13 @@ from benchmark.records.files import write_atomically
 from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
+from handmade import write_making
 from invoking import MINI
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 TUNED = replace(BASE, finetune="last-layer")
 IMAGES = 40
+CPU = torch.device("cpu")
 GO_ON, REDO = Takeover(continue_anyway=True), Takeover(redo_stale=True)
 
 
@@ -325,10 +328,31 @@ class TestDevices:
     def test_a_damaged_choice_is_refused(self, store):
         """One line names the file; other precisions than `auto` do not look at it."""
         write_atomically(store.work(BASE) / "precision", b"fp16")
-        cpu, auto, fp32 = torch.device("cpu"), Precision(), Precision("fp32")
+        auto, fp32 = Precision(), Precision("fp32")
         with pytest.raises(UserError, match="precision' says neither fp32 nor bf16; delete it"):
-            first_choice(auto, store, BASE, cpu)
-        assert first_choice(fp32, store, BASE, cpu) == fp32
+            first_choice(auto, store, BASE, CPU)
+        assert first_choice(fp32, store, BASE, CPU) == fp32
+
+    @pytest.mark.parametrize("name", ["fp32", "auto"])
+    @pytest.mark.parametrize("repays", [True, False])
+    def test_compiling_is_decided_once(self, store, monkeypatch, name, repays):
+        """By what repays when work begins, or by a flag; then it is what was, and a flag is obeyed."""
+        monkeypatch.setattr(choosing, "has_compiler", lambda: True)
+        free, told = Precision(name, compiled=None), Precision(name, compiled=not repays)
+        assert first_choice(free, store, BASE, CPU, lambda: repays).compiled is repays
+        assert first_choice(free, store, BASE, CPU, lambda: not repays).compiled is repays
+        assert first_choice(told, store, BASE, CPU).compiled is told.compiled
+        kept = (store.work(BASE) / "precision").read_text()
+        assert kept.endswith(", compiled") is repays
+        if repays:
+            monkeypatch.setattr(choosing, "has_compiler", lambda: False)
+            with pytest.raises(UserError, match=r"was begun compiled, which needs a C\+\+ compiler"):
+                first_choice(free, store, BASE, CPU)
+
+    def test_weights_on_record_say_whether_they_were_compiled(self, store):
+        """Where the working files are gone, what goes on is as they were made."""
+        write_making(store, BASE, scale=scale(str(MINI)))
+        assert not first_choice(Precision(compiled=None), store, BASE, CPU, lambda: True).compiled
 
 
 class TestSettings:

@@ -9,13 +9,15 @@ from torch import nn
 from baselines import METHODS
 from benchmark.data.info import CIFAR10, TINY_IMAGENET, LinfAttack
 from benchmark.engine.flops import counted, of_image, passes
-from benchmark.plans.cost import costs, rates, stages, training
-from benchmark.plans.named import SCALES
+from benchmark.plans import cost as costing
+from benchmark.plans.cost import costs, rates, repays_compiling, stages, training
+from benchmark.plans.named import SCALES, scale
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
 from handmade import BY_HAND, cell_at, write_making
+from invoking import MINI, TINY
 
 PAPER = SCALES["paper"]
 CLEAN_ONLY = replace(PAPER, evaluations=("clean",))
@@ -91,3 +93,29 @@ def test_the_first_images_cost_their_share() -> None:
     for name in ("clean", "pgd10x3", "corruptions-15-gen-v2"):
         assert 20 * cost(f"{name}-first-500") == pytest.approx(cost(name))
     assert cost("pgd10x3") == 3 * 21 * cost("clean")
+
+
+@pytest.mark.parametrize(
+    ("named", "model", "device", "compiled"),
+    [
+        (str(TINY), "digits/resnet18-w8", "cpu", False),
+        (str(MINI), "digits/resnet18-w8", "cpu", False),
+        ("demo", "digits/resnet10-w8", "cpu", False),
+        ("quick", "digits/wrn-10-2", "cpu", False),
+        ("narrow", "cifar10/resnet18-w16", "cpu", False),  # most of an hour
+        ("narrow", "tiny-imagenet/resnet18-w16", "cpu", True),
+        ("narrow", "cifar10/resnet18", "cpu", True),
+        ("narrow", "cifar10/resnet18", "cuda:1", False),  # minutes
+        ("paper", "cifar10/resnet18", "cpu", True),
+        ("paper", "cifar10/resnet18", "cuda", True),
+    ],
+)
+def test_what_is_compiled(
+    named: str, model: str, device: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what takes an hour or so from nothing; by the plan of the base model alone."""
+    monkeypatch.setattr(costing, "has_compiler", lambda: True)
+    chosen, base = scale(named), Cell.parse(f"{scale(named).name}/{model}/pgd-at/none/seed0")
+    assert repays_compiling(base, chosen, device) is compiled
+    monkeypatch.setattr(costing, "has_compiler", lambda: False)
+    assert not repays_compiling(base, chosen, device)

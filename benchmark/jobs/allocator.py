@@ -1,0 +1,37 @@
+"""How worker processes hold memory: activations are freed and asked for again at every step, and to
+give their pages back to the system and take them anew costs time."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmark.errors import UserError
+
+SWITCH = "BENCHMARK_ALLOCATOR"
+"""The environment variable that, by `no`, leaves workers with the system's settings."""
+TUNABLES = "GLIBC_TUNABLES"
+SETTINGS = ":".join(
+    f"glibc.malloc.{name}={value}"
+    for name, value in {"hugetlb": 1, "mmap_max": 0, "trim_threshold": 2**32, "top_pad": 2**26}.items()
+)
+"""Large pages where the system has them; no mapping of its own for a tensor; nothing given back."""
+
+
+@contextmanager
+def settings_for_workers() -> Iterator[None]:
+    """Processes that start inside the block have `SETTINGS`, where the C library is glibc.
+
+    A user's own stay. Raises `UserError` if the environment says neither yes nor no.
+    """
+    said = os.environ.get(SWITCH, "yes")
+    if said not in ("yes", "no"):
+        raise UserError(f"{SWITCH} is '{said}'; it can be 'yes', 'no', or left unset")
+    if said == "no" or TUNABLES in os.environ or platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    os.environ[TUNABLES] = SETTINGS
+    try:
+        yield
+    finally:
+        del os.environ[TUNABLES]
