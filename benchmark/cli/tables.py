@@ -17,6 +17,16 @@ from benchmark.report.tables.layout import Table
 from benchmark.report.tables.render import FILES, rendered
 from benchmark.report.view import View
 
+_OF_PROTOCOLS = ("table3", "table4")
+_PROTOCOLS = (
+    "Readings of the paper to show one below the other, see `list`: rift (its text), "
+    "rift-official-code, rift-held-out."
+)
+_FINE_TUNINGS = (
+    "What to show beside the base model, see `list`: any fine-tuning and reading of the paper, such as "
+    "rift (its text), rift-official-code, rift-held-out."
+)
+
 
 class Style(StrEnum):
     """What stands in a table."""
@@ -59,9 +69,7 @@ def _add(app: typer.Typer, name: str) -> None:
             typer.Option(
                 "--protocol",
                 metavar="LIST",
-                help="Which readings of the paper to show side by side: rift (its text), "
-                "rift-official-code, rift-held-out. Tables 1, 2 and the audit take any fine-tuning, "
-                "see `list`.",
+                help=_PROTOCOLS if name in _OF_PROTOCOLS else _FINE_TUNINGS,
             ),
         ] = None,
         evaluations: EvaluationsOption = None,
