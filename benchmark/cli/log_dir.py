@@ -65,7 +65,7 @@ class Logged:
             except ImportError:
                 self.boards[key] = None
             else:
-                board = SummaryWriter(self.directory / key)  # type: ignore[no-untyped-call]
+                board = SummaryWriter(self.directory / key)
                 self.stack.callback(board.close)
                 self.boards[key] = board
         return self.boards[key]

@@ -55,8 +55,8 @@ class Work(Places, Computing, OnSlurm):
         typer.Option(
             "--device",
             rich_help_panel=HOW,
-            help="cpu, cuda, cuda:1, mps, ..., or several, with --jobs on each (cuda:0,cuda:1; cuda: all "
-            "that are visible). Default: cpu, in Slurm's jobs cuda.",
+            help="cpu, cuda, cuda:1, mps, ..., or several, with --jobs on each (cuda:0,cuda:1; cuda: "
+            "all that are visible). Default: cpu, in Slurm's jobs cuda.",
         ),
     ] = None
     jobs: Annotated[
@@ -87,8 +87,8 @@ class Work(Places, Computing, OnSlurm):
             "--log-dir",
             metavar="DIR",
             rich_help_panel=PLACES,
-            help="Write what progress shows (cell, stage, step, epoch, loss) to DIR/metrics.jsonl too, and "
-            "for TensorBoard if the extra `tensorboard` is installed. Not of jobs on Slurm.",
+            help="Write what progress shows (cell, stage, step, epoch, loss) to DIR/metrics.jsonl too, "
+            "and for TensorBoard if the extra `tensorboard` is installed. Not of jobs on Slurm.",
         ),
     ] = None
     dry_run: Annotated[

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import benchmark.cli.progress
-from benchmark.cli.log_dir import logged
+from benchmark.cli.log_dir import logged as kept
 from benchmark.cli.progress import LiveBars, LogLines, Unit, display, getting, working_on
 from benchmark.cli.time_left import TimeLeft
 from benchmark.errors import UserError
@@ -303,7 +303,7 @@ def test_a_log_keeps_what_is_shown(tmp_path, monkeypatch) -> None:
     module = types.SimpleNamespace(SummaryWriter=Writer)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     console = plain()
-    with logged(LogLines(console, 1), tmp_path / "log") as shown:
+    with kept(LogLines(console, 1), tmp_path / "log") as shown:
         shown.update(0, KEY, "fine-tuning", 11, 22, "loss 0.512 in epoch 1/2, bf16")
         shown.update(0, KEY, "fine-tuning", 22, 22, "epoch 2/2, loss 0.250, 66.25 % selected on, 3 s")
         shown.finish(0, KEY, 1)
@@ -321,5 +321,5 @@ def test_a_log_keeps_what_is_shown(tmp_path, monkeypatch) -> None:
         tmp_path / "log" / KEY,
     }
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="--log-dir: "), logged(LogLines(console, 1), tmp_path / "file"):
+    with pytest.raises(UserError, match="--log-dir: "), kept(LogLines(console, 1), tmp_path / "file"):
         pass
