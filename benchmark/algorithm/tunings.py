@@ -212,7 +212,7 @@ def finetune(name: str) -> Finetune:
             f"none (the base model), {', '.join(TUNINGS)}, {MODULE}NAME, each also with {suffixes}, "
             f"and then {ALPHA_1}"
         )
-        raise unknown("fine-tuning", name, TUNINGS, listed, typed=rest)
+        raise unknown("fine-tuning", name, (*TUNINGS, *PROTOCOLS), listed, typed=rest)
     if on and (tuning.forward is None or on.forward is not None):
         raise UserError(
             f"'{rest}': before '{AND}' weights are trained, after it a module is made of them"

@@ -82,7 +82,7 @@ def status(
             try:
                 cell = Cell.parse(key)
                 Plan.of(cell, chosen)
-                listed.append(cell)
+                listed += [cell] if scope.has(chosen, cell) else []
             except UserError as error:
                 why = why or f"of no cell of this version: {error}"
             if why:

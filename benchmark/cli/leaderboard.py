@@ -10,12 +10,13 @@ from benchmark.checkpoints.registry import registry
 from benchmark.cli.options import ResultsOption, command, say, show
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
-from benchmark.records.cells import OWN, ScaleName
+from benchmark.records.cells import OWN, Cell, ScaleName
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.store import Store
 from benchmark.report.check.published import published
 from benchmark.report.findings import findings
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
+from benchmark.report.leaderboard.croissant import croissant
 from benchmark.report.leaderboard.flat import flat
 from benchmark.report.leaderboard.markdown import markdown
 from benchmark.report.leaderboard.page import html
@@ -55,10 +56,17 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
             f"'{results / 'records'}' holds no record{where} to make a leaderboard of; "
             f"{_source(scale, results)}"
         )
-    files = {results / f"{name}.{kind}": content for kind, content in rendered(shown, name).items()}
+    files = {f"{name}.{suffix}": content for suffix, content in rendered(shown, name).items()}
     if scale is None:
-        files[results / "README.md"] = findings(store, chosen, published()).encode()
-    return files
+        files["README.md"] = findings(store, chosen, published()).encode()
+        files["croissant.json"] = croissant(files[f"{name}.csv"], f"{name}.csv", _started(store))
+    return {results / file: content for file, content in files.items()}
+
+
+def _started(store: Store) -> list[str]:
+    """When each record and making that is on disk was begun."""
+    cells = map(Cell.parse, store.keys_on_disk())
+    return [found.provenance.started for cell in cells for found in store.of(cell)]
 
 
 def _source(scale: str | None, results: Path) -> str:
@@ -94,8 +102,9 @@ def leaderboard_command(
 ) -> None:
     """Rank what is on record, where it is comparable.
 
-    Writes results/leaderboard.json, .csv, .md and .html, one self-contained page that opens from disk,
-    and of all scales together README.md beside them: what was found.
+    Writes results/leaderboard.json, .csv, .md and .html, one self-contained page that opens from disk;
+    of all scales together also README.md, what was found, and croissant.json, which describes the CSV to
+    catalogues of datasets.
     """
     files = leaderboard_files(results, scale)
     if check:

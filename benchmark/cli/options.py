@@ -28,8 +28,8 @@ ThreadsOption = Annotated[
         min=1,
         max=MOST_THREADS,
         rich_help_panel=HOW,
-        help="Threads per process. Default: the scale's, else all cores. Other values may change the "
-        "last bits.",
+        help="Threads per process. Default: the scale's, if there is one, else all cores. Other values "
+        "may change the last bits.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -48,8 +48,7 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         rich_help_panel=HOW,
-        help="cpu, cuda, cuda:1, mps, ...; the commands that make cells put --jobs on each of several "
-        "(cuda:0,cuda:1; cuda: all that are visible). Default: cpu, in Slurm's jobs cuda.",
+        help="cpu, cuda, cuda:1, mps, ... Default: cpu.",
     ),
 ]
 ResultsOption = Annotated[

@@ -141,6 +141,15 @@ class Scope:
             raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")
         return chosen.with_seeds(numbers)
 
+    def has(self, chosen: Scale, cell: Cell) -> bool:
+        """Return whether `cell`, on record at `chosen`, is of what the flags name."""
+        seeds = chosen.seeds_of(cell.dataset, cell.arch, cell.method)
+        return (
+            (self.seeds is None or cell.seed in seeds)
+            and (self.archs is None or cell.arch in chosen.archs)
+            and (self.methods is None or cell.method in chosen.methods)
+        )
+
     def matching(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return the cells whose key matches `only`. Raises `UserError` if there are none."""
         matching = [cell for cell in cells if self.only is None or fnmatchcase(cell.key, self.only)]

@@ -12,9 +12,27 @@ from benchmark.cli.work import CollectOption, EvaluationsOption, Work, finishing
 from benchmark.errors import UserError
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
+from benchmark.report.tables.beside import beside_paper, printed_in
 from benchmark.report.tables.layout import Table
 from benchmark.report.tables.render import FILES, rendered
 from benchmark.report.view import View
+
+_OF_PROTOCOLS = ("table3", "table4")
+_PROTOCOLS = (
+    "Readings of the paper to show one below the other, see `list`: rift (its text), "
+    "rift-official-code, rift-held-out."
+)
+_FINE_TUNINGS = (
+    "What to show beside the base model, see `list`: any fine-tuning and reading of the paper, such as "
+    "rift (its text), rift-official-code, rift-held-out."
+)
+
+
+class Style(StrEnum):
+    """What stands in a table."""
+
+    OURS = "ours"
+    PAPER = "paper"
 
 
 class Format(StrEnum):
@@ -39,7 +57,7 @@ def _add(app: typer.Typer, name: str) -> None:
         name,
         help=f"{spec.heading}: {spec.summary}.\n\nMakes what is missing, then prints the table and "
         "writes it to results/tables/ as Markdown, LaTeX and CSV. With --seeds, --arch, --method, "
-        "--evaluations or --limit it is printed, not written.",
+        "--evaluations, --limit or --style paper it is printed, not written.",
         rich_help_panel="Tables",
     )
     @command
@@ -51,9 +69,7 @@ def _add(app: typer.Typer, name: str) -> None:
             typer.Option(
                 "--protocol",
                 metavar="LIST",
-                help="Which readings of the paper to show side by side: rift (its text), "
-                "rift-official-code, rift-held-out. Tables 1, 2 and the audit take any fine-tuning, "
-                "see `list`.",
+                help=_PROTOCOLS if name in _OF_PROTOCOLS else _FINE_TUNINGS,
             ),
         ] = None,
         evaluations: EvaluationsOption = None,
@@ -62,6 +78,14 @@ def _add(app: typer.Typer, name: str) -> None:
         format: Annotated[  # noqa: A002 - the flag's name
             Format, typer.Option("--format", help="How to print the table.")
         ] = Format.TEXT,
+        style: Annotated[
+            Style,
+            typer.Option(
+                "--style",
+                help="`paper` (table1 to table4): the paper's rows and columns with its numbers, "
+                "ours / paper; printed, not written.",
+            ),
+        ] = Style.OURS,
         notes: Annotated[
             bool, typer.Option("--notes", help="Print all notes below the table, not the first only.")
         ] = False,
@@ -74,6 +98,10 @@ def _add(app: typer.Typer, name: str) -> None:
             beyond_first=spec.beyond_first,
             precision=work.precision,
         )
+        if style is Style.PAPER:
+            if protocol is not None:
+                raise UserError("--style paper is of the paper's own protocol; leave --protocol out")
+            printed_in(name, chosen)
         defaults = without_held_out(spec.defaults, chosen)
         finetunes = defaults if protocol is None else listed(protocol, finetune)
         if not (cells := spec.cells(chosen, finetunes)):
@@ -82,9 +110,17 @@ def _add(app: typer.Typer, name: str) -> None:
         cells = scope.matching(cells)
         made = work.make_parts(spec.parts(cells, chosen), collect=collect)
         with finishing(made, cells):
-            table = spec.build(View(work.store, chosen), finetunes)
+            view = View(work.store, chosen)
+            table = spec.build(view, finetunes)
+            if style is Style.PAPER:
+                table = beside_paper(view, table)
             try:
-                if not scope.suffix(chosen) and evaluations is None and limit is None:
+                if (
+                    style is Style.OURS
+                    and not scope.suffix(chosen)
+                    and evaluations is None
+                    and limit is None
+                ):
                     shown = "" if finetunes == defaults else f".{'+'.join(finetunes)}"
                     _write(table, work.store, f"{name}-{chosen.stem}{shown}")
             finally:  # last, because a terminal may not take it, and it is shown where no file can be

@@ -4,18 +4,21 @@ import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from tabulate import tabulate
 
-from benchmark.cli.options import HOW, Computing, Places, begin, say, show
+from benchmark.cli.log_dir import logged
+from benchmark.cli.options import HOW, PLACES, Computing, Places, begin, say, show
 from benchmark.cli.progress import display
 from benchmark.cli.slurm import OnSlurm
+from benchmark.data.get.inventory import INVENTORY, Availability
 from benchmark.engine.precision import asked
 from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
-from benchmark.evaluation import EVALUATIONS
+from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.queue import FAILED, by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, side_by_side, tasks_for
@@ -47,6 +50,15 @@ CollectOption = Annotated[bool, typer.Option("--collect", help="Run nothing; sho
 class Work(Places, Computing, OnSlurm):
     """The flags of the commands that make cells, and what they ask for."""
 
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            rich_help_panel=HOW,
+            help="cpu, cuda, cuda:1, mps, ..., or several, with --jobs on each (cuda:0,cuda:1; cuda: "
+            "all that are visible). Default: cpu, in Slurm's jobs cuda.",
+        ),
+    ] = None
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -69,8 +81,22 @@ class Work(Places, Computing, OnSlurm):
             "changes no number. Default: no limit.",
         ),
     ] = None
+    log_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--log-dir",
+            metavar="DIR",
+            rich_help_panel=PLACES,
+            help="Write what progress shows (cell, stage, step, epoch, loss) to DIR/metrics.jsonl too, "
+            "and for TensorBoard if the extra `tensorboard` is installed. Not of jobs on Slurm.",
+        ),
+    ] = None
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Run and write nothing; say what would be made.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Run and write nothing; say what would be made, its cost, and which data are missing.",
+        ),
     ] = False
     redo_stale: Annotated[
         bool,
@@ -118,6 +144,7 @@ class Work(Places, Computing, OnSlurm):
             for cells, scale in parts:
                 show_states(self.store, scale, cells)
                 show_costs(self.store, scale, cells)
+                show_missing_data(self.data_dir, scale, cells)
             raise typer.Exit
         if collect:
             return []
@@ -164,7 +191,7 @@ class Work(Places, Computing, OnSlurm):
             say(f"compiled, unless begun without: {', '.join(repaid)} (--no-compile leaves that out)")
         made_of = (cell for task in tasks for cell in task.cells)
         each = {cell.key: stages(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
-        with display(workers, len(tasks), costs=each) as shown:
+        with display(workers, len(tasks), costs=each) as bars, logged(bars, self.log_dir) as shown:
             failures = sweep(tasks, scale, options, workers, shown, loaded)
         made = count - len({failure.key for failure in failures})
         say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")
@@ -210,6 +237,21 @@ def show_costs(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
     show(tabulate(shown, headers, "pipe", disable_numparse=True))
     how = f"reached on {device} by a training on record" if device else "a round number, not measured"
     show(f"made from nothing; operations are counted, hours are at {rate / 1e12:.3g} TFLOP/s, {how}")
+
+
+def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> None:
+    """Print the commands that get the archives which `cells` need and `directory` lacks."""
+    datasets = list(dict.fromkeys(cell.dataset for cell in cells))
+    if any("fog" in evaluation(name).sources for name in scale.evaluations):  # of a published set
+        datasets += [f"{name}-c" for name in datasets]
+    needed = [name for name in datasets if name in INVENTORY]
+    missing = [
+        name for name in needed if INVENTORY[name].status(directory).state is Availability.MISSING
+    ]
+    if missing:
+        show(f"missing in '{directory}': python -m benchmark data get {' '.join(missing)}")
+    elif needed:
+        show(f"all data are in '{directory}'")
 
 
 def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:

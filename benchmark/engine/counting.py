@@ -3,6 +3,7 @@
 An answer is `RIGHT`, `WRONG`, or `LOST`: its logits are not all finite, and no class is the largest.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -36,6 +37,24 @@ def batch_starts(split: Split) -> range:
     return range(0, len(split), min(BATCH, max(1, fitting)))
 
 
+def halved(work: Callable[..., Tensor], *batch: Tensor) -> Tensor:
+    """What `work` makes of each image of `batch`, tensors (B, ...); by halves where memory is short.
+
+    `work` treats every image by itself, so that only last bits can depend on the size, and on a
+    processor in fp32 not even they (`benchmark.engine.pgd`). A warning says how small batches became.
+    """
+    try:
+        return work(*batch)
+    except torch.OutOfMemoryError:
+        if len(batch[0]) < 2:
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    halves = [*zip(*(each.chunk(2) for each in batch), strict=True)]
+    warnings.warn(f"out of memory: going on by {len(halves[0][0])} images at a time", stacklevel=2)
+    return torch.cat([halved(work, *half) for half in halves])
+
+
 def judged(logits: Tensor, labels: Tensor) -> Tensor:
     """The answers of logits (B, K) to `labels` (B,); int8 (B,)."""
     answers = (logits.argmax(1) == labels).to(torch.int8)
@@ -50,7 +69,7 @@ def answers(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     """
     stop_if_asked()
     with training_mode(model, False):
-        return judged(deciding_logits(model, x), labels)
+        return halved(lambda x, labels: judged(deciding_logits(model, x), labels), x, labels)
 
 
 def correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
@@ -76,13 +95,17 @@ def vanishing(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[
 
     Both are taken of the model itself in evaluation mode, and so in fp32.
     """
-    leaf = x.contiguous().clone().requires_grad_(True)
-    with training_mode(model, False), frozen(model):
-        logits = model(leaf)
-        (gradient,) = torch.autograd.grad(summed_cross_entropy(logits, labels), leaf)
-    losses = F.cross_entropy(logits.detach(), labels, reduction="none")
-    zero = (gradient == 0).flatten(1).all(1), losses == 0
-    return {name: np.array(int(each.sum())) for name, each in zip(VANISHING, zero, strict=True)}
+
+    def zero(x: Tensor, labels: Tensor) -> Tensor:
+        leaf = x.contiguous().clone().requires_grad_(True)
+        with training_mode(model, False), frozen(model):
+            logits = model(leaf)
+            (gradient,) = torch.autograd.grad(summed_cross_entropy(logits, labels), leaf)
+        losses = F.cross_entropy(logits.detach(), labels, reduction="none")
+        return torch.stack([(gradient == 0).flatten(1).all(1), losses == 0], 1)
+
+    counts = halved(zero, x, labels).sum(0)
+    return {name: np.array(int(count)) for name, count in zip(VANISHING, counts, strict=True)}
 
 
 def adversarial_batch(
@@ -106,7 +129,11 @@ def adversarial_batch(
     if only is not None:
         x, labels, noise = (each[only.to(each.device)] for each in (x, labels, noise))
     noise = noise.contiguous(memory_format=torch.channels_last)
-    return linf_pgd(model, x, labels, attack, noise), labels
+
+    def attacked(x: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        return linf_pgd(model, x, labels, attack, noise)
+
+    return halved(attacked, x, labels, noise), labels
 
 
 def pgd_answers(

@@ -1,12 +1,18 @@
 """Scales by name: the suite's TOML files beside this one, a user's, and those filed with results."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from baselines import method
+from benchmark.data import dataset_info
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError, problems, unknown
+from benchmark.evaluation import evaluation
+from benchmark.models import arch
 from benchmark.plans.scales import Scale, wrong_overrides
 from benchmark.plans.start import starting_from
 from benchmark.records.cells import IN, OWN, ScaleName
@@ -16,6 +22,14 @@ DEFAULT = "quick"
 OF_ONE_MACHINE = ("demo", DEFAULT)
 """Scales whose records are made anew in minutes, and are not kept in version control."""
 _SCALE = TypeAdapter(Scale)
+_NAMES: Mapping[str, Callable[[str], object]] = {
+    "datasets": dataset_info,
+    "archs": arch,
+    "methods": method,
+    "evaluations": evaluation,
+    "audit": evaluation,
+    "posthoc": evaluation,
+}
 
 
 def scale(name: str, results: Path | None = None) -> Scale:
@@ -27,7 +41,10 @@ def scale(name: str, results: Path | None = None) -> Scale:
     """
     known = ScaleName.parse(name).scale
     if name.endswith(".toml") and (known not in SCALES or at_home(name).is_file()):
-        return _read(at_home(name))
+        read = _read(at_home(name))
+        if results is None and (wrong := unknown_names(vars(read))):  # else plug-ins may be missing
+            raise UserError(f"'{name}' is not a scale: {'; '.join(wrong)}")
+        return read
     if known in SCALES:
         return called(name, SCALES[known])
     path = None if results is None else filed(known, results)
@@ -69,13 +86,27 @@ def filed(name: str, results: Path) -> Path:
     return results / "scales" / f"{name}.toml"
 
 
+def unknown_names(said: Mapping[str, Any]) -> list[str]:
+    """Each name in a scale that says `said`, fitting or not, that nothing has, with what is close."""
+    wrong = []
+    for field, find in _NAMES.items():
+        given = said.get(field)
+        for name in given if isinstance(given, list | tuple) else ():
+            try:
+                find(str(name))
+            except UserError as error:
+                said_of, *_ = str(error).split("; known: ")
+                wrong.append(f"{field}: {said_of if 'close to it' in said_of else error}")
+    return wrong
+
+
 def _parse(path: Path) -> Scale:
     content = read_toml(path, "scale file")
     try:
         return _SCALE.validate_python(content)
     except ValidationError as error:
         fields = ", ".join(f.name for f in dataclasses.fields(Scale))
-        wrong = "; ".join((*problems(error), *wrong_overrides(content)))
+        wrong = "; ".join((*problems(error), *unknown_names(content), *wrong_overrides(content)))
         raise UserError(f"'{path}' is not a scale: {wrong}; its fields are {fields}") from error
 
 

@@ -80,7 +80,7 @@ def of_recipe(own: Mapping[str, Any]) -> dict[str, Any]:
 def wrong_overrides(said: Mapping[str, Any]) -> list[str]:
     """What no cell can have among the overrides of a scale that says `said`, fitting or not.
 
-    That is an unknown field, or a number outside its range. Names in keys are left to plans.
+    That is an unknown field, or a number outside its range.
     """
 
     def table(content: Any) -> dict[str, Any]:
@@ -93,9 +93,18 @@ def wrong_overrides(said: Mapping[str, Any]) -> list[str]:
         ("finetuning", FINETUNE_RECIPE, table(said.get("finetuning"))),
         ("criticality", known, criticality),
     ]
-    for part in ("networks", "recipes"):
-        for name, own in table(said.get(part)).items():
-            parts.append((f"{part}.{name}", Recipe(), training | of_recipe(table(own))))
+    wrong = _wrong(parts)
+    inherited = {} if wrong else training  # what is wrong with it is said once
+    return wrong + _wrong(
+        [
+            (f"{part}.{name}", Recipe(), inherited | of_recipe(table(own)))
+            for part in ("networks", "recipes")
+            for name, own in table(said.get(part)).items()
+        ]
+    )
+
+
+def _wrong(parts: Sequence[tuple[str, Any, dict[str, Any]]]) -> list[str]:
     wrong = []
     for part, published, overrides in parts:
         try:
@@ -250,8 +259,11 @@ class Scale:
 
     @model_validator(mode="after")
     def _overrides_are_of_its_own(self) -> Self:
-        if unknown := sorted(set(self.networks) - set(self.archs)):
-            raise ValueError(f"networks names '{unknown[0]}', which is not one of archs")
-        if unknown := sorted(set(self.recipes) - set(self.methods)):
-            raise ValueError(f"recipes names '{unknown[0]}', which is not one of methods")
+        wrong = [
+            f"{part} names '{name}', which is not one of {known}"
+            for part, known in (("networks", "archs"), ("recipes", "methods"))
+            for name in sorted(set(getattr(self, part)) - set(getattr(self, known)))
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self

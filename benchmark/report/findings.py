@@ -25,13 +25,24 @@ from benchmark.report.tables.posthoc import RIVALS, numbers, rival_cells
 from benchmark.report.tables.render import MISSING, brackets
 from benchmark.report.view import View
 
-HEAD = """# Results: what was found
+HEAD = """---
+license: mit
+pretty_name: RiFT benchmark results
+task_categories: [image-classification]
+tags: [adversarial-robustness, benchmark]
+configs:
+  - config_name: leaderboard
+    data_files: leaderboard.csv
+---
+
+# Results: what was found
 
 `python -m benchmark leaderboard` writes this page from the records in this folder; nobody edits it.
 Intervals are 95 %: over seeds where there are several, else over test images, and then they do not say
 what training again would change. Nothing corrects for multiple comparisons: where nothing differs, 1 in
 20 excludes 0. [docs/findings.md](../docs/findings.md) discusses it, and
-[docs/records.md](../docs/records.md) says what each file is."""
+[docs/records.md](../docs/records.md) says what each file is, and `croissant.json` describes the columns of
+`leaderboard.csv` to machines. Images are not in here: a record holds which of them a model gets right."""
 Changes = dict[str, tuple[str, list[Estimate | None]]]
 """By fine-tuning: its numbers, such as alpha*, and the change of each accuracy (fraction)."""
 

@@ -50,6 +50,14 @@ def test_help_speaks_of_what_the_command_does(name: str) -> None:
     assert ("printed, not written" in shown) == (name in REPORTS)
 
 
+@pytest.mark.parametrize(("flag", "place"), [("--seeds=3", -1), ("--arch=wrn-34-1", 2)])
+def test_status_is_of_what_its_flags_name(flag: str, place: int) -> None:
+    """Cells on record of other seeds and networks are left out, too."""
+    lines = said("status", "--scale", "narrow", "--results", RESULTS, flag).good().stdout.splitlines()
+    shown = {line.split()[0].split("/")[place] for line in lines if line.startswith("narrow/")}
+    assert shown == {flag.partition("=")[2] if place == 2 else "seed3"}
+
+
 def test_a_cell_is_shown_with_all_that_is_on_record() -> None:
     """Module, recipe, criticality, the curve with alpha*, the time and every accuracy."""
     shown = said("show", KEY, "--results", RESULTS).good().stdout

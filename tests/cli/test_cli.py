@@ -294,6 +294,15 @@ def test_what_an_evaluation_needs_is_told_before_training(command, tmp_path):
     assert not list(command.store.artifacts.rglob("*.safetensors"))
 
 
+def test_a_dry_run_says_which_data_are_missing(command, tmp_path):
+    """With the command that gets them: the dataset, and a published set if a column is of one."""
+    flags = ("--scale", "narrow", "--only", "*/cifar10/resnet18*", "--data-dir", tmp_path, "--dry-run")
+    last = command("table1", *flags, "--evaluations", "clean").good().stdout.splitlines()[-1]
+    assert last == f"missing in '{tmp_path}': python -m benchmark data get cifar10"
+    last = command("table1", *flags, "--evaluations", "corruptions-15").good().stdout.splitlines()[-1]
+    assert last.endswith("data get cifar10 cifar10-c")
+
+
 def test_places_are_read_from_the_environment(mini, monkeypatch, idle):
     """The folders can be named once, by environment variables."""
     monkeypatch.setenv("BENCHMARK_RESULTS", str(mini.results))

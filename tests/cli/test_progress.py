@@ -1,15 +1,20 @@
 """Progress: lines for logs, bars for terminals."""
 
 import io
+import json
+import sys
 import time
+import types
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
 import benchmark.cli.progress
+from benchmark.cli.log_dir import logged as kept
 from benchmark.cli.progress import LiveBars, LogLines, Unit, display, getting, working_on
 from benchmark.cli.time_left import TimeLeft
+from benchmark.errors import UserError
 from benchmark.plans.cost import stages
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
@@ -278,3 +283,43 @@ def test_bars_of_downloads(standard_error, unit: Unit, counted: str) -> None:
     for stage in ("first", "second"):
         assert f"{stage}, note" in written(console)
     assert written(console).count(counted) >= 2
+
+
+def test_a_log_keeps_what_is_shown(tmp_path, monkeypatch) -> None:
+    """A JSON line per report with the numbers of its note, beside what a person sees; and a point per
+    number for TensorBoard, where that is installed."""
+    points = []
+
+    class Writer:
+        def __init__(self, folder) -> None:
+            self.folder = folder
+
+        def add_scalar(self, *point) -> None:
+            points.append(point)
+
+        def close(self) -> None:
+            points.append(self.folder)
+
+    module = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    console = plain()
+    with kept(LogLines(console, 1), tmp_path / "log") as shown:
+        shown.update(0, KEY, "fine-tuning", 11, 22, "loss 0.512 in epoch 1/2, bf16")
+        shown.update(0, KEY, "fine-tuning", 22, 22, "epoch 2/2, loss 0.250, 66.25 % selected on, 3 s")
+        shown.finish(0, KEY, 1)
+    assert "loss 0.512" in written(console) and "base models 1/1" in written(console)
+    lines = [json.loads(line) for line in (tmp_path / "log" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["done"], line["epoch"], line["loss"]) for line in lines] == [
+        (11, 1, 0.512),
+        (22, 2, 0.25),
+    ]
+    assert lines[1]["selected_on"] == 66.25 and "selected_on" not in lines[0]
+    assert set(points) == {
+        ("fine-tuning/loss", 0.512, 11),
+        ("fine-tuning/loss", 0.25, 22),
+        ("fine-tuning/selected_on", 66.25, 22),
+        tmp_path / "log" / KEY,
+    }
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="--log-dir: "), kept(LogLines(console, 1), tmp_path / "file"):
+        pass

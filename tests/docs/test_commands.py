@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from benchmark.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 OUTSIDE = ("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "results/README.md")
 PAGES = [*(ROOT / name for name in OUTSIDE), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += sorted((ROOT / ".github").rglob("*.yml"))
 PAGES = [page for page in PAGES if not {"made", "_build"} & set(page.parts)]
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 PROGRAM = re.compile(r"(?:^|/| )python -m benchmark ")
@@ -147,3 +149,28 @@ def test_links_lead_to_files(page: Path) -> None:
     """Every relative link or picture is a file of the repository."""
     for target in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text(page)):
         assert (page.parent / target).exists(), f"{target} on {page.name}"
+
+
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_forms_for_issues_are_what_github_takes(path: Path) -> None:
+    """A name, a description, and questions that each have an id of their own and a label."""
+    form = yaml.safe_load(path.read_text())
+    assert form.keys() == {"name", "description", "body"}
+    asked = [part for part in form["body"] if part["type"] != "markdown"]
+    assert len({part["id"] for part in asked}) == len(asked) > 0
+    for part in form["body"]:
+        assert part["type"] in ("markdown", "input", "textarea")
+        assert "value" in part["attributes"] if part not in asked else part["attributes"]["label"]
+    for page in re.findall(r"docs/[\w-]+\.md", path.read_text()):
+        assert (ROOT / page).is_file()
+
+
+def test_the_workflow_runs_what_ci_runs() -> None:
+    """And on each push, without the right to write."""
+    flow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())
+    (job,) = flow["jobs"].values()
+    assert job["steps"][-1]["run"] == ".ci/run" and (ROOT / ".ci" / "run").is_file()
+    assert flow["permissions"] == {"contents": "read"}

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmark.data.images import Split
 from benchmark.data.info import DIGITS, LinfAttack
-from benchmark.engine.counting import adversarial_batch
+from benchmark.engine.counting import adversarial_batch, clean_answers, pgd_answers, vanishing
 from benchmark.engine.pgd import (
     example_starts,
     linf_pgd,
@@ -286,3 +287,38 @@ class TestModel:
             assert parameter.grad is None
             assert torch.equal(parameter, before[name])
             assert parameter.requires_grad == (name != "linear.weight")
+
+
+class Small(nn.Module):
+    """A network on a device whose memory takes `most` images; `seen` are the batches that it had."""
+
+    def __init__(self, network, most):
+        super().__init__()
+        self.network, self.most, self.seen = network, most, []
+
+    def forward(self, x):
+        """The logits, unless there is no memory for them."""
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        self.seen.append(len(x))
+        return self.network(x)
+
+
+def test_where_memory_is_short_batches_are_halved_and_nothing_else():
+    """Every answer is the same as with memory for all; a single image that does not fit is an error."""
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.rand((11, *SHAPE), generator=generator), torch.arange(11) % 3
+    split = Split((255 * images).to(torch.uint8), labels)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+    def everything(model):
+        found = [clean_answers(model, split), pgd_answers(model, split, DIGITS.threat, 5, 0, 11)]
+        return [*found, *map(torch.from_numpy, vanishing(model, *split.batch(0, 11)).values())]
+
+    with pytest.warns(UserWarning, match="going on by [36] images at a time"):
+        halved = everything(small := Small(network, 3))
+    assert max(small.seen) <= 3
+    for ours, plain in zip(halved, everything(Small(network, 11)), strict=True):
+        assert torch.equal(ours, plain)
+    with pytest.warns(UserWarning, match="by [1236] images"), pytest.raises(torch.OutOfMemoryError):
+        clean_answers(Small(network, 0), split)

@@ -402,3 +402,5 @@ def test_cuda_is_all_that_are_visible(
     assert list(devices("cuda:0")) == ["cuda:0"]
     with pytest.raises(UserError, match=f"visible: {visible}"):
         devices(f"cuda:{visible}")
+    with pytest.raises(UserError, match="'cudaa' is not to be had"):
+        devices("cudaa")

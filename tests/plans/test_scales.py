@@ -328,6 +328,24 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes,
     assert "\n" not in str(got.value)
 
 
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """Fields, names and overrides of one file, each once; names that are known but for a letter come
+    with what is close. Names alone are refused, too."""
+    path = tmp_path / "mine.toml"
+    names = MINE.replace('["digits"]', '["digitz"]') + 'methods = ["pgd-at", "trade"]\n'
+    path.write_text(names + 'colour = "red"\n[training]\nepoch = 3\n[recipes]\ntrade = { lr = -1 }\n')
+    with pytest.raises(UserError) as everything:
+        scale(str(path))
+    path.write_text(names)
+    with pytest.raises(UserError) as unknown_names:
+        scale(str(path))
+    for said in ("dataset 'digitz'; close to it: digits", "'trade'; close to it: trades"):
+        assert said in str(everything.value)
+        assert said in str(unknown_names.value)
+    for said in ("colour: ", "training: unknown field 'epoch'", "recipes.trade: lr: "):
+        assert str(everything.value).count(said) == 1
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

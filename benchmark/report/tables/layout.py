@@ -13,12 +13,23 @@ from benchmark.report.estimates import Estimate, Records
 from benchmark.report.intervals import Interval, PValues
 from benchmark.report.view import Missing, View
 
-Entry = Estimate | Interval | PValues | None
 Models = Sequence[Records | Missing]  # of one evaluation
 Part = tuple[Sequence[Cell], Scale]  # cells, and the evaluations that are made of them
 DEFAULT_PROTOCOLS = ("rift",)
 NOTES = 6
 """Lines below a table, those on rows and notes that are not shown included."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A number on record, or None, and the paper's: fractions, or differences of fractions."""
+
+    ours: Estimate | None
+    paper: float
+
+
+Number = Estimate | Interval | PValues | None
+Entry = Number | Beside
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from benchmark.report.estimates import Estimate, accuracy
 from benchmark.report.intervals import Interval, PValues
 from benchmark.report.markup import latex as in_latex
 from benchmark.report.markup import markdown as in_markdown
-from benchmark.report.tables.layout import Entry, Row, Table, brief
+from benchmark.report.tables.layout import Beside, Entry, Number, Row, Table, brief
 
 MISSING = "—"
 _NUMBER = re.compile(r"Table \d+: ")
@@ -29,7 +29,11 @@ HEAD_WIDTH = 17  # of a column in text; a longer head is broken into lines unles
 
 def entry(shown: Entry, signed: bool) -> str:
     """A number, of one seed with its interval: an accuracy to one decimal, a difference to two; the
-    interval of a difference; or p-values such as `0.031 <0.001`."""
+    interval of a difference; p-values such as `0.031 <0.001`; or ours and the paper's, `81.02 / 81.46`.
+    """
+    if isinstance(shown, Beside):
+        ours = shown.ours and Estimate((shown.ours.mean,))
+        return f"{percent(ours, signed)} / {percent(Estimate((shown.paper,)), signed)}"
     if isinstance(shown, Interval):
         return brackets(shown, signed=True)
     if isinstance(shown, PValues):
@@ -203,14 +207,18 @@ def csv(table: Table) -> str:
     """One line per entry: labels, column, mean, spread and ends of the 95 % interval as fractions, what
     that is over, how many seeds, and sources.
 
-    A table that has p-values has the column p (one per seed) besides; what an entry is not stays empty.
+    A table that has p-values has the column p (one per seed) besides, one beside the paper's numbers
+    the column paper; what an entry is not stays empty.
     """
     table, lines = _quoted(table, one_line), list[dict[str, object]]()
     tests = any(isinstance(shown, PValues) for row in table.rows for shown in row.numbers)
     for row in table.rows:
         for column, shown in zip(table.columns, row.numbers, strict=True):
             fields: dict[str, object] = dict(zip(table.label_heads, row.labels, strict=True))
-            fields |= {"column": column} | _fields(shown)
+            number = shown.ours if isinstance(shown, Beside) else shown
+            fields |= {"column": column} | _fields(number)
+            if isinstance(shown, Beside):
+                fields["paper"] = shown.paper
             if tests:
                 values = shown.values if isinstance(shown, PValues) else ()
                 fields["p"] = " ".join(f"{p:.6g}" for p in values)
@@ -225,7 +233,7 @@ def as_csv(lines: Sequence[Mapping[str, object]]) -> str:
     return str(pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
 
 
-def _fields(shown: Entry) -> dict[str, object]:
+def _fields(shown: Number) -> dict[str, object]:
     number = shown if isinstance(shown, Estimate) else None
     interval = number.interval if number else shown if isinstance(shown, Interval) else None
     spread = number.spread if number else None
