@@ -9,13 +9,12 @@ the user accepted by `python -m benchmark data accept`.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from benchmark.data.cifar_batches import content_sha256, read_split
-from benchmark.data.get.archives import archive
+from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.get.download import fetch, writing
 from benchmark.data.get.unpack import unpack
 from benchmark.data.images import Dataset, Split
@@ -72,10 +71,8 @@ def present(info: DatasetInfo, directory: Path) -> bool:
 def verify(info: DatasetInfo, directory: Path) -> str:
     """How the files of `info` in `directory` are known to be right, in a few words.
 
-    Raises `UserError` as `load`, and when they are not there; never downloads.
+    Raises `UserError` as `load`; never downloads.
     """
-    if not present(info, directory):
-        raise UserError(f"{info.label} is not complete under '{directory}'")
     if _official(info, directory) is not None:
         return "official files"
     return _recognised(info, directory)[1]
@@ -84,7 +81,7 @@ def verify(info: DatasetInfo, directory: Path) -> str:
 def content(info: DatasetInfo, directory: Path) -> str:
     """The one hash for both splits of the files in `directory`; `known_content` is the official one.
 
-    Raises `UserError` if they are damaged, contain code or are not of the right shape and counts.
+    Raises `UserError` as `read_split`.
     """
     return _joined(_hashes(*_read(info, directory)))
 
@@ -111,21 +108,18 @@ def accept(info: DatasetInfo, directory: Path, accepted: str) -> None:
 
 
 def _folder(info: DatasetInfo, directory: Path) -> Path:
-    return directory / archive(info.name).gives
-
-
-def _torchvision(info: DatasetInfo) -> Any:
-    """torchvision's class for the dataset."""
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    return {"cifar10": CIFAR10, "cifar100": CIFAR100}[info.name]
+    return directory / ARCHIVES[info.name].gives
 
 
 def _official(info: DatasetInfo, directory: Path) -> Dataset | None:
     """The dataset as torchvision reads it; None where it is not there or not byte for byte official."""
 
+    from torchvision import datasets
+
+    reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[info.name]
+
     def split(train: bool) -> Split:
-        source = _torchvision(info)(directory, train=train, download=False)
+        source = reader(directory, train=train, download=False)
         images = torch.from_numpy(np.ascontiguousarray(source.data))
         return Split(images, torch.tensor(source.targets, dtype=torch.int64))
 
@@ -137,7 +131,7 @@ def _official(info: DatasetInfo, directory: Path) -> Dataset | None:
 
 def _obtain(info: DatasetInfo, directory: Path) -> None:
     """Unpack the archive in `directory`, downloaded if it is not there."""
-    source = archive(info.name)
+    source = ARCHIVES[info.name]
     try:
         with writing(directory), locked(directory / f".{info.name}.lock"):
             if not present(info, directory):  # another process may have been faster

@@ -6,14 +6,13 @@ process leaves at most that folder, which the next call removes.
 
 import errno
 import hashlib
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, reason
 from benchmark.progress import Progress, silent
 from benchmark.records.files import locked
 
@@ -194,7 +193,7 @@ def _download(
         except (OSError, ValueError) as error:  # those of requests are of OSError, a hash of ValueError
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            reasons.append(f"{url}: {_reason(error, remote.checksum)}")
+            reasons.append(f"{url}: {reason(error)}")
         else:
             (part / remote.file).replace(target)
             return
@@ -203,21 +202,3 @@ def _download(
         f"{remote.file} cannot be downloaded: {'; '.join(reasons)}; put a file of {kind} {expected} "
         f"at '{target}' by hand"
     )
-
-
-def _reason(error: Exception, checksum: str) -> str:
-    """Why a mirror failed, in a few words."""
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"HTTP {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "timed out"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "connection broken off"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    mismatch = re.search(r"but got (\w+)", str(error))
-    if mismatch:
-        return f"sent another file ({checksum.partition(':')[0]} {mismatch[1]})"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -75,11 +75,9 @@ class Cifar(ArchivedData):
         try:
             note = self.verify(directory)
         except UserError:
-            wrong = f"`data verify {self.name}` says what is wrong"
-            return Status(Availability.UNVERIFIED, wrong, folder)
-        if note is None:
-            return Status(Availability.MISSING, "", folder)
-        return Status(Availability.PRESENT, note, folder)
+            note = f"`data verify {self.name}` says what is wrong"
+            return Status(Availability.UNVERIFIED, note, folder)
+        return Status(Availability.PRESENT if note else Availability.MISSING, note or "", folder)
 
     def verify(self, directory: Path) -> str | None:
         from benchmark.data import cifar
@@ -89,39 +87,29 @@ class Cifar(ArchivedData):
     def place(
         self, source: Path, directory: Path, accepted: Sequence[str], _progress: Progress
     ) -> None:
+        from benchmark.data import cifar
+        from benchmark.data.cifar_pictures import PARTS, pictures, write_batches
+
         self.verify(directory)  # what is there and wrong is not overwritten
         with _staged(self.archive, source, directory) as part:
             folder = part / self.archive.gives
             if not source.is_dir():
                 unpack(self.archive, source, part)
-            elif not self._convert(source, folder):
+            elif (parts := pictures(self.info, source)) is None:
                 copy_folder(_inner(source, self.archive), folder)
-            self._check(part, accepted, source)
+            else:
+                folder.mkdir()
+                *batches, key = cifar.BATCHES[self.info.name]
+                for split, names in zip(PARTS, batches, strict=True):
+                    write_batches(parts[split], [folder / name for name in names], key)
+            if not cifar.present(self.info, part):
+                raise UserError(f"'{source}' does not hold every batch of {self.info.label}")
+            (folder / cifar.ACCEPTED).unlink(missing_ok=True)
+            found, known = cifar.content(self.info, part), cifar.known_content(self.info)
+            if found != known:
+                refuse_unless(accepted, found, known, "content hash", self.archive, source)
+                cifar.accept(self.info, part, found)
             settle(folder, directory / self.archive.gives)
-
-    def _convert(self, source: Path, folder: Path) -> bool:
-        """Whether `source` holds pictures instead of batches, which are then in `folder`."""
-        from benchmark.data import cifar
-        from benchmark.data.cifar_pictures import pictures, write_batches
-
-        if (parts := pictures(self.info, source)) is None:
-            return False
-        folder.mkdir()
-        train, test, key = cifar.BATCHES[self.info.name]
-        for part, names in (("train", train), ("test", test)):
-            write_batches(parts[part], [folder / name for name in names], key)
-        return True
-
-    def _check(self, part: Path, accepted: Sequence[str], source: Path) -> None:
-        from benchmark.data import cifar
-
-        if not cifar.present(self.info, part):
-            raise UserError(f"'{source}' does not hold every batch of {self.info.label}")
-        (part / self.archive.gives / cifar.ACCEPTED).unlink(missing_ok=True)
-        found, known = cifar.content(self.info, part), cifar.known_content(self.info)
-        if found != known:
-            refuse_unless(accepted, found, known, "content hash", self.archive, source)
-            cifar.accept(self.info, part, found)
 
 
 @dataclass(frozen=True)
@@ -168,7 +156,11 @@ class PublishedCorruptions(ArchivedData):
         note = published.describe(self.archive.gives, directory)
         if note is None or not (folder / self.witness).exists():
             return Status(Availability.MISSING, "", folder)
-        listed = self._listed(folder)
+        try:
+            sums = sha256sums.read_sums(folder) or {}
+        except UserError:
+            sums = {}
+        listed = self.witness in sums and all((folder / name).exists() for name in sums)
         return Status(Availability.PRESENT if listed else Availability.UNVERIFIED, note, folder)
 
     def verify(self, directory: Path) -> str | None:
@@ -185,23 +177,15 @@ class PublishedCorruptions(ArchivedData):
             if source.is_dir():
                 copy_folder(_inner(source, self.archive), copy)
                 (copy / sha256sums.NAME).unlink(missing_ok=True)
-            else:
-                unpack(self.archive, source, part)
-            if source.is_dir() or accepted:  # else it is the published archive
                 published.check(self.archive.gives, part)
-            if source.is_dir():
                 found = sha256sums.sha256_of(copy)
                 refuse_unless(accepted, found, None, "hash of all its files", self.archive, source)
+            else:
+                unpack(self.archive, source, part)
+                if accepted:  # else it is the published archive
+                    published.check(self.archive.gives, part)
             settle(copy, directory / self.archive.gives)
         published.record_hashes(self.archive.gives, directory)
-
-    def _listed(self, folder: Path) -> bool:
-        """Whether there are hashes, this archive's among them, and a file for each."""
-        try:
-            sums = sha256sums.read_sums(folder) or {}
-        except UserError:
-            return False
-        return self.witness in sums and all((folder / name).exists() for name in sums)
 
 
 INVENTORY: dict[str, ArchivedData] = {
@@ -229,12 +213,7 @@ def archived(name: str) -> ArchivedData:
 
 
 def refuse_unless(
-    accepted: Sequence[str],
-    found: str,
-    expected: str | None,
-    kind: str,
-    archive: Archive,
-    source: Path,
+    accepted: Sequence[str], found: str, expected: str | None, kind: str, archive: Archive, source: Path
 ) -> None:
     """Raise `UserError` with the command that takes `source` all the same, unless `found` is accepted.
 
