@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 PREFIX = "robustbench:"
 """How an architecture of the zoo begins on the command line."""
 
-INSTALL = (
-    "install it by `pip install rift-benchmark[robustbench]`, or from a checkout by "
-    "`pip install -e '.[robustbench]'`"
-)
+INSTALL = "pip install rift-benchmark[robustbench], or in a checkout pip install -e '.[robustbench]'"
 
 DEFAULT_THREAT = "Linf"
 
@@ -159,17 +156,11 @@ def load_zoo_checkpoint(
         return load()
     try:
         return load()
-    except UserError as refusal:
+    except UserError:
         with _not_stored(model, stored):
             loaded = load()
-        there = sorted(name for name in loaded.dropped if name.rpartition(".")[2] in stored)
-        if set(there) & stored.keys():
-            raise
-        if there:
-            raise UserError(
-                f"'{path}' has {there[0]!r}, a normalisation behind the name of a wrapper; save the "
-                "state dict of the network inside"
-            ) from refusal
+        if any(name.rpartition(".")[2] in stored for name in loaded.dropped):
+            raise  # the file has a normalisation, perhaps behind the name of a wrapper
     state = {
         name: loaded.state[name] if name in loaded.state else stored[name].cpu().clone()
         for name in model.state_dict()

@@ -94,14 +94,10 @@ def known_content(info: DatasetInfo) -> str:
 def accept(info: DatasetInfo, directory: Path, accepted: str) -> None:
     """Let `load` take the files of `info` in `directory`, whose `content` must be `accepted`.
 
-    Written beside the batches; a later change of them is refused again. Raises `UserError` if their
-    content is another, or as `content`.
+    A later change of them is refused again. Raises `UserError` for another content, or as `content`.
     """
-    found = content(info, directory)
-    if found != accepted:
-        raise UserError(
-            f"the content hash of {info.label} under '{directory}' is {found}, not {accepted}"
-        )
+    if (found := content(info, directory)) != accepted:
+        raise UserError(f"the content hash under '{directory}' is {found}, not {accepted}")
     note, folder = {"content_sha256": accepted}, _folder(info, directory)
     with writing(folder):
         write_atomically(folder / ACCEPTED, (json.dumps(note) + "\n").encode())
@@ -137,10 +133,8 @@ def _obtain(info: DatasetInfo, directory: Path) -> None:
             if not present(info, directory):  # another process may have been faster
                 unpack(source, fetch(source, directory), directory)
     except UserError as error:
-        raise UserError(
-            f"{info.label} is not complete under '{directory}': {error}; or name another folder by "
-            "--data-dir"
-        ) from error
+        where = f"{info.label} is not complete under '{directory}'"
+        raise UserError(f"{where}: {error}; or name another folder by --data-dir") from error
 
 
 def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
@@ -149,10 +143,8 @@ def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
     try:
         train, test = _read(info, directory)
     except UserError as error:
-        raise UserError(
-            f"{error}; move '{folder}' away and get it anew: python -m benchmark data get {info.name} "
-            f"--data-dir {directory}"
-        ) from error
+        anew = f"python -m benchmark data get {info.name} --data-dir {directory}"
+        raise UserError(f"{error}; move '{folder}' away and get it anew: {anew}") from error
     found, known = _hashes(train, test), KNOWN_CONTENT[info.name]
     if found == known:
         return Dataset(info, train, test), "official content in files of another layout"
@@ -168,8 +160,7 @@ def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
 
 
 def _hashes(train: Split, test: Split) -> tuple[str, str]:
-    one, other = (content_sha256(split.images, split.labels) for split in (train, test))
-    return one, other
+    return content_sha256(train.images, train.labels), content_sha256(test.images, test.labels)
 
 
 def _joined(hashes: tuple[str, str]) -> str:

@@ -39,8 +39,6 @@ def check_provenance(made: Provenance, *, allow_dirty: bool, now: datetime) -> P
             yield f"provenance.versions.{name}", f"is {there}, not a version such as 1.2.3"
     if made.commit is not None and not _COMMIT.fullmatch(made.commit):
         yield "provenance.commit", f"is {shown(made.commit)}, not 40 hex digits, nor null for unknown"
-    elif made.commit is not None and not made.commit.strip("0"):
-        yield "provenance.commit", "is all zeros, which names no commit; null stands for unknown"
     if (made.commit is None) != (made.dirty is None):
         named = "" if made.commit else "not "
         yield "provenance.dirty", f"is {made.dirty}, but a commit is {named}named"

@@ -59,6 +59,10 @@ def check_together(entry: ResultEntry, library: Library) -> Problems:
             yield "cell", f"{where} {MAKING}.json, neither here nor on file"
         if library.record(base, record.evaluation) is None:
             yield "cell", f"{where} record of {record.evaluation}, neither here nor on file"
+    if (key := record.same_as) is not None:
+        there = {cell.key: library.record(cell, entry.name) for cell, _ in library.entries}
+        if (source := there.get(key)) is None or source.bits_sha256 != record.bits_sha256:
+            yield "same_as", f"is {key}, which has no record of {record.evaluation} with these bits"
     ours = record.provenance.data_sha256
     ((usual, count),) = library.test_images[entry.cell.dataset].most_common(1)
     if ours != usual:

@@ -310,6 +310,10 @@ class TestWrappers:
             constants["0.mean"] = torch.tensor(mean)
             assert f"`--normalization {fits}` fits" in refused(constants | weights, model)
 
+    def test_first_layer_is_no_normalisation(self, state, refused):
+        content = {f"1.{name}": tensor for name, tensor in state.items()}
+        assert "does not fit" in refused(content | {"0.weight": torch.ones(1, 1, 3, 3)})
+
     def test_entries_that_are_no_tensors_are_noted(self, state, loading):
         loaded = loading(state | {"epoch": 3, "arch": "resnet18"})
         assert same(loaded, state)
@@ -713,3 +717,9 @@ class TestDamage:
         assert "there is no file" in refusal(tmp_path / "none.pt", fresh)
         assert "is a folder; name the checkpoint in it" in refusal(tmp_path, fresh)
         assert "is not a regular file" in refusal(Path("/dev/null"), fresh)
+
+    def test_unreadable_file_is_refused(self, state, loading, monkeypatch):
+        error = PermissionError(13, "Permission denied")
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: (_ for _ in ()).throw(error))
+        with pytest.raises(UserError, match="Permission denied"):
+            loading(state)

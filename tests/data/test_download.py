@@ -225,6 +225,11 @@ class TestFetch:
         assert serve.asked == ([] if known else ["/set"])
         assert tree(tmp_path) == {}
 
+    def test_a_folder_that_is_a_file(self, tmp_path):
+        (tmp_path / "data").write_text("")
+        with pytest.raises(UserError, match="--data-dir"):
+            fetch(archive_of(b"x"), tmp_path / "data", downloader=forbidden)
+
 
 def forbidden(*_):
     """Stand in for a download that must not be."""

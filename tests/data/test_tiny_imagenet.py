@@ -18,6 +18,7 @@ from torchvision.datasets import ImageFolder
 from benchmark.data import jpegs, tiny_imagenet
 from benchmark.data import load as load_dataset
 from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.info import TINY_IMAGENET
 from benchmark.data.tiny_imagenet import FILES, class_names, load, prepare, present
 from benchmark.data.tiny_imagenet_source import Layout
 from benchmark.errors import UserError
@@ -109,6 +110,11 @@ def refused(data, match):
 
 class TestContent:
     """Which image is where and of which class."""
+
+    def test_the_published_numbers(self):
+        layout = tiny_imagenet.OFFICIAL
+        assert (layout.classes, layout.side) == (TINY_IMAGENET.classes, TINY_IMAGENET.side)
+        assert (layout.classes * layout.train_per_class, layout.test_images) == (100_000, 10_000)
 
     def test_training_part_is_image_folders(self, tree, data):
         """Numbers of classes, order and pixels are those of torchvision's ImageFolder on train/."""

@@ -95,10 +95,8 @@ def write_files(
                 if progress is not None:
                     progress("corruption files", (done + 1) * len(SEVERITY_LEVELS), total, name)
     except OSError as error:
-        raise UserError(
-            f"cannot write corruptions into '{folder}' ({error.strerror}); free space there or name "
-            "another folder"
-        ) from error
+        what = f"cannot write corruptions into '{folder}' ({error.strerror})"
+        raise UserError(f"{what}; free space there or name another folder") from error
 
 
 def read_file(

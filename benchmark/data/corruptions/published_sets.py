@@ -118,27 +118,22 @@ class CifarCorruptions(CorruptedSet):
         right = f"integers of shape ({count},) are right"
         stored = mapped_array(path, (count,), np.typecodes["AllInteger"], right)
         if stored.min() < 0 or stored.max() >= self.info.classes:
-            raise UserError(
-                f"'{path}' has labels from {stored.min()} to {stored.max()}; those of "
-                f"{self.info.label} are from 0 to {self.info.classes - 1}"
-            )
+            right = f"those of {self.info.label} are from 0 to {self.info.classes - 1}"
+            raise UserError(f"'{path}' has labels from {stored.min()} to {stored.max()}; {right}")
         five: Labels = stored.astype(np.int64).reshape(SEVERITIES, self.images)
         labels: Labels = np.array(five[0])
         if (five != labels).any():
             raise UserError(f"'{path}' is not the same {self.images} labels {SEVERITIES} times over")
         if test_labels is not None and not np.array_equal(labels, test_labels):
-            raise UserError(
-                f"'{path}' does not have the labels of the {self.info.label} test set in its order"
-            )
+            what = f"the labels of the {self.info.label} test set in its order"
+            raise UserError(f"'{path}' does not have {what}")
         return labels
 
     def check(self) -> None:
         counts, fair = np.bincount(self._labels), self.images // self.info.classes
         if (counts != fair).any():
-            raise UserError(
-                f"'{self.folder / LABELS}' has {counts.min()} to {counts.max()} images of a class; "
-                f"{fair} of each are right"
-            )
+            there = f"'{self.folder / LABELS}' has {counts.min()} to {counts.max()} images of a class"
+            raise UserError(f"{there}; {fair} of each are right")
         super().check()
 
     def _check(self, path: Path) -> NDArray[Any]:

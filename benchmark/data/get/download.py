@@ -20,6 +20,7 @@ Downloader = Callable[[str, str, object], None]
 """As pooch has them: called with an address, the path to write to, and an object to ignore."""
 
 CHUNK = 1 << 20  # bytes
+AGAIN = "delete it and get it again"
 
 
 class Remote(Protocol):
@@ -72,17 +73,10 @@ def verify_archive(remote: Remote, path: Path) -> None:
     size = path.stat().st_size
     if remote.size is not None and size != remote.size:
         what = "truncated" if size < remote.size else "another file"
-        raise UserError(
-            f"'{path}' is {what}: expected {remote.size} bytes, found {size}; delete it and get it "
-            "again"
-        )
+        raise UserError(f"'{path}' is {what}: expected {remote.size} bytes, found {size}; {AGAIN}")
     kind, _, expected = remote.checksum.partition(":")
-    found = hash_of(path, kind)
-    if found != expected:
-        raise UserError(
-            f"'{path}' is truncated or another file: expected {kind} {expected}, found {found}; delete "
-            "it and get it again"
-        )
+    if (found := hash_of(path, kind)) != expected:
+        raise UserError(f"'{path}' is another file: expected {kind} {expected}, found {found}; {AGAIN}")
 
 
 def hash_of(path: Path, kind: str) -> str:
@@ -126,20 +120,16 @@ def writing(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise UserError(
-            f"cannot write to '{directory}' ({error.strerror or error}); make room or name another "
-            "folder by --data-dir"
-        ) from error
+        what = f"cannot write to '{directory}' ({error.strerror or error})"
+        raise UserError(f"{what}; make room or name another folder by --data-dir") from error
 
 
 def check_space(directory: Path, size: int, what: str) -> None:
     """Raise `UserError` unless `size` bytes, of what the message calls `what`, are free."""
     free = shutil.disk_usage(directory).free
     if size > free:
-        raise UserError(
-            f"{what} needs {size / 1e9:.1f} GB and '{directory}' has {free / 1e9:.1f} GB free; make "
-            "room or name another folder by --data-dir"
-        )
+        there = f"'{directory}' has {free / 1e9:.1f} GB free; make room or name another by --data-dir"
+        raise UserError(f"{what} needs {size / 1e9:.1f} GB and {there}")
 
 
 class _Meter:
