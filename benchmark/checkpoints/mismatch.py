@@ -1,9 +1,8 @@
 """What in a state dict is not the network's, in words: names, shapes, and a normalisation of pixels.
 
 A hint is given only where it tells what to do: leave out a stage that the network never uses, or choose
-another dataset. Networks of this suite take mean and
-standard deviation from the dataset or from the user, never from a file; a file that holds others was
-trained with others.
+another dataset. Networks of this suite take mean and standard deviation from the dataset or from the
+user, never from a file; a file that holds others was trained with others.
 """
 
 import re

@@ -131,15 +131,9 @@ class TestCifar:
         np.save(cifar / f"{file}.npy", array, allow_pickle=True)
         refused(lambda: cifar_files(cifar).copy("fog", 1), match)
 
-    @pytest.mark.parametrize("length", [0, 60, -1])
-    def test_truncated(self, length, cifar):
-        content = (cifar / "fog.npy").read_bytes()
-        (cifar / "fog.npy").write_bytes(content[:length])
-        for severity in (1, 5):
-            refused(
-                lambda severity=severity: cifar_files(cifar).copy("fog", severity),
-                "fog.npy' is truncated or damaged",
-            )
+    def test_truncated(self, cifar):
+        (cifar / "fog.npy").write_bytes((cifar / "fog.npy").read_bytes()[:-1])
+        refused(lambda: cifar_files(cifar).copy("fog", 1), "fog.npy' is truncated or damaged")
 
     @pytest.mark.parametrize("name", ["snow", "labels", "../CIFAR-10-C/fog"])
     def test_missing_corruption(self, name, cifar):

@@ -1,6 +1,5 @@
 """The data that archives bring: how they are recognised, checked and put in place."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,30 +37,21 @@ class Status:
 
 
 @dataclass(frozen=True)
-class ArchivedData(ABC):
-    """Data that may be in a data directory, and come in the archive called `name`."""
+class ArchivedData:
+    """Data that may be in a data directory, and come in the archive called `name`.
+
+    `status` tells what is there: damage is no error, and large files are not read. `verify` tells how
+    it is known to be right, None if it is not there; it raises `UserError` on damage. `place` puts an
+    archive file of known or accepted md5, or a folder, in place, and tells `progress` of images
+    decoded; it raises `UserError` unless what is put there is known to be right or of a hash in
+    `accepted`, and nothing is in place then.
+    """
 
     name: str
 
     @property
     def archive(self) -> Archive:
         return ARCHIVES[self.name]
-
-    @abstractmethod
-    def status(self, directory: Path) -> Status:
-        """What is there. Damage is no error here, and large files are not read."""
-
-    @abstractmethod
-    def verify(self, directory: Path) -> str | None:
-        """How it is known to be right; None if it is not there. Raises `UserError` on damage."""
-
-    @abstractmethod
-    def place(self, source: Path, directory: Path, accepted: Sequence[str], progress: Progress) -> None:
-        """Put what `source` holds in place: an archive file of known or accepted md5, or a folder.
-
-        `progress` is told of images decoded. Raises `UserError` unless what is put in place is known
-        to be right or of a hash in `accepted`; nothing is in place then.
-        """
 
 
 @dataclass(frozen=True)
@@ -188,7 +178,8 @@ class PublishedCorruptions(ArchivedData):
         published.record_hashes(self.archive.gives, directory)
 
 
-INVENTORY: dict[str, ArchivedData] = {
+Archived = Cifar | TinyImageNet | PublishedCorruptions
+INVENTORY: dict[str, Archived] = {
     data.name: data
     for data in (
         Cifar("cifar10", CIFAR10),
@@ -203,7 +194,7 @@ INVENTORY: dict[str, ArchivedData] = {
 """By the archive's name."""
 
 
-def archived(name: str) -> ArchivedData:
+def archived(name: str) -> Archived:
     """The data called `name`. Raises `UserError` if there is nothing of that name to get or check."""
     if name == "digits":
         raise UserError("digits is embedded (scikit-learn ships it): nothing to get, import or check")
