@@ -45,6 +45,11 @@ def system_problem(error: OSError) -> str:
     return f"{error.strerror or error}{where}"
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what `error` says, or its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")[:160] or type(error).__name__
+
+
 def close_to(name: str, known: Iterable[str]) -> str:
     """`close to it: narrow` of a name that is mistyped; empty where no known name is close."""
     by_case = {each.lower(): each for each in known}

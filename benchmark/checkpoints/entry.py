@@ -106,18 +106,15 @@ class CheckpointEntry(Frozen):
             path = PurePosixPath(self.source)
             if path.is_absolute() or ".." in path.parts or path.name != self.file:
                 raise ValueError(f"source '{self.source}' is no path below the registry to {self.file}")
-        for address in self.mirrors:
-            if not _is_address(address):
-                raise ValueError(f"mirror '{address}' is no http or https address")
+        if odd := [address for address in self.mirrors if not _is_address(address)]:
+            raise ValueError(f"mirror '{odd[0]}' is no http or https address")
         if self.cell is not None:
             made = Cell.parse(self.cell)
             stands_for = made.method if made.is_base else None
             ours = (self.dataset, key_name(self.arch), self.method, self.seed)
             if (made.dataset, made.arch, stands_for, made.seed) != ours:
-                raise ValueError(
-                    f"cell '{self.cell}' is of another dataset, arch, seed or method (none, if "
-                    "fine-tuned)"
-                )
+                what = "another dataset, arch, seed or method (none, if fine-tuned)"
+                raise ValueError(f"cell '{self.cell}' is of {what}")
         try:
             for name in self.published:
                 evaluation(name)

@@ -33,15 +33,12 @@ def get_checkpoint(
     """The verified file of `checkpoint`, got if it is not there; `directory` is the data directory.
 
     `copy` is a file of the user's to take instead of a download, and stays where it is. `accepted` are
-    sha256 of files to take where the registry knows none. A download whose hash is not known and not
-    accepted is kept, so that it need not come twice, and refused. Raises `UserError` for that, for
-    another file or a web page, and where nothing can be had; an unknown copy is then not put in place.
+    sha256 of files to take where the registry knows none. Raises `UserError` for another file, a web
+    page, a hash that is neither known nor accepted, and where nothing can be had. A download is kept
+    then, so that it need not come twice; a copy is not put in place.
     """
     if accepted and checkpoint.sha256 is not None:
-        raise UserError(
-            f"the registry has the sha256 of {checkpoint.name} ({checkpoint.sha256}); no other is "
-            "accepted"
-        )
+        raise UserError(f"{checkpoint.name} has sha256 {checkpoint.sha256}; no other is accepted")
     if checkpoint.kind is FileSource.PATH:
         return verified_file(checkpoint, directory)
     target = path_of(checkpoint, directory)
@@ -74,8 +71,6 @@ def _take(checkpoint: CheckpointEntry, copy: Path, target: Path, accepted: Seque
         )
     with _placed(target) as path:
         shutil.copyfile(copy, path)
-        if sha256_of(path) != found:
-            raise UserError(f"'{copy}' changed while it was copied; try again")
 
 
 def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
@@ -103,7 +98,7 @@ def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
 def _placed(target: Path) -> Iterator[Path]:
     """A path to write to under a lock; what stands there afterwards becomes `target` in one rename."""
     folder = target.parent
-    with writing(folder), locked(_lock(target)), staging(folder, target.name) as part:
+    with writing(folder), locked(folder / f".{target.name}.lock"), staging(folder, target.name) as part:
         yield (path := part / target.name)
         if path.exists():
             path.replace(target)
@@ -113,9 +108,5 @@ def _accept(target: Path, accepted: Sequence[str]) -> None:
     """Note the hash of the file at `target` as accepted, if it is one of these."""
     found = sha256_of(target)
     if found in accepted:
-        with writing(target.parent), locked(_lock(target.with_name(SUMS))):
+        with writing(target.parent), locked(target.with_name(f".{SUMS}.lock")):
             write_sums(target.parent, (read_sums(target.parent) or {}) | {target.name: found})
-
-
-def _lock(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")

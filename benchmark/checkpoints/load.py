@@ -23,15 +23,14 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from benchmark.checkpoints.mismatch import (
-    constants_noted,
-    other_normalization,
+    compared_constants,
     shape_mismatch,
     shapes_of,
     stored_constants,
 )
 from benchmark.checkpoints.objects import conversion, read_plain
-from benchmark.checkpoints.unwrap import FileTensors, quoted
-from benchmark.errors import UserError
+from benchmark.checkpoints.unwrap import FileTensors
+from benchmark.errors import UserError, reason
 from benchmark.records.specs import Spec
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -96,7 +95,8 @@ def load_checkpoint(
     if prefix:
         file.remove_prefix(prefix)
     constants = stored_constants(file.tensors, model)
-    file.notes += constants_noted(constants, model)
+    noted, other = compared_constants(constants, model)
+    file.notes += noted
     left_out = [*constants, *(file.tensors.keys() & {_AVERAGED})]
     if _AVERAGED in left_out:
         file.notes.append(f"left out {_AVERAGED!r}, a counter of averaged weights")
@@ -106,8 +106,8 @@ def load_checkpoint(
     file.take_aliases(network)
     if problem := shape_mismatch(shapes_of(file.tensors), shapes_of(network)):
         raise UserError(f"'{path}' does not fit the network: {problem}")
-    if problem := other_normalization(constants, model):
-        raise UserError(f"'{path}' {problem}")
+    if other:
+        raise UserError(f"'{path}' {other}")
     return Loaded(file.converted(network), digest, tuple(left_out), tuple(file.notes))
 
 
@@ -121,10 +121,7 @@ def refuse_unsafe_environment(what: str) -> None:
 
 
 def refuse_other_content(path: Path) -> None:
-    """Raise `UserError` unless `path` begins as a checkpoint does; nothing in it is interpreted.
-
-    The message names what it is instead, such as the web page that a download gave.
-    """
+    """Raise `UserError`, which names what it is, unless `path` begins as a checkpoint does."""
     with path.open("rb") as file:
         _check_start(path, file.read(512))
 
@@ -151,10 +148,7 @@ def _check_memory(path: Path, size: int) -> None:
     """Raise `UserError` if the `size` bytes to be read of the file are more than what is free."""
     free = psutil.virtual_memory().available
     if size > free:
-        raise UserError(
-            f"'{path}' is damaged or too large: it has {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of "
-            "memory are free"
-        )
+        raise UserError(f"'{path}' has {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free")
 
 
 def _check_start(path: Path, start: bytes) -> None:
@@ -193,11 +187,9 @@ def _unpickled(path: Path, content: bytes) -> Any:
         raise
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)", str(error))
-        what = f" ({ascii(name[1])[1:-1]})" if name else ""
-        raise UserError(_holds_code(path, what, content)) from error
+        raise _holds_code(path, f" ({name[1]})" if name else "", content) from error
     except Exception as error:  # a damaged file can raise anything
-        reason = next(iter(str(error).splitlines()), "")[:160] or type(error).__name__
-        raise UserError(f"'{path}' is damaged or not whole ({reason}); fetch it again") from error
+        raise UserError(f"'{path}' is damaged or not whole ({reason(error)})") from error
 
 
 def _check_archive(path: Path, content: bytes) -> None:
@@ -210,19 +202,18 @@ def _check_archive(path: Path, content: bytes) -> None:
         _check_memory(path, sum(member.file_size for member in archive.infolist()))
         damaged = archive.testzip()
     if "constants.pkl" in names:
-        raise UserError(_holds_code(path, " (TorchScript)", b""))
+        raise _holds_code(path, " (TorchScript)", b"")
     if "data.pkl" not in names:
         raise UserError(f"'{path}' is a zip archive, but none of torch.save")
     if damaged is not None:
         raise UserError(
-            f"'{path}' is damaged: {quoted(damaged)} in it has another checksum (CRC-32) than was "
-            "written; fetch it again"
+            f"'{path}' is damaged: {damaged!r} has another checksum (CRC-32) than was written"
         )
 
 
-def _holds_code(path: Path, what: str, content: bytes) -> str:
+def _holds_code(path: Path, what: str, content: bytes) -> UserError:
     command = conversion(path, content)
-    return (
+    return UserError(
         f"'{path}' holds Python code or objects{what}, which are not run; export the state dict with "
         "torch.save(model.state_dict(), ...) or safetensors"
         + (f", or without the code that wrote it: {command}" if command else "")

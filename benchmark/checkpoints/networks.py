@@ -42,10 +42,8 @@ def pixels(name: str, info: DatasetInfo, normalization: str) -> DatasetInfo:
     if not is_zoo(name):
         return normalised(info, normalization)
     if normalization != AS_THE_DATASET:
-        raise UserError(
-            f"normalization '{normalization}': networks of RobustBench normalise pixels themselves; "
-            "leave it out"
-        )
+        what = "networks of RobustBench normalise pixels themselves"
+        raise UserError(f"normalization '{normalization}': {what}; leave it out")
     return normalised(info, "none")
 
 
@@ -63,10 +61,8 @@ def normalised(info: DatasetInfo, how: str) -> DatasetInfo:
         try:
             mean, std = (tuple(float(v) for v in part.split(",")) for part in how.split("/"))
         except ValueError as error:
-            known = ", ".join((AS_THE_DATASET, *NORMALISATIONS))
-            raise UserError(
-                f"normalization '{how}' is none of {known}, nor mean/std such as 0.5/0.25"
-            ) from error
+            known = f"{', '.join((AS_THE_DATASET, *NORMALISATIONS))}, nor mean/std such as 0.5/0.25"
+            raise UserError(f"normalization '{how}' is none of {known}") from error
     mean, std = (v * info.channels if len(v) == 1 else v for v in (mean, std))
     ordinary = all(abs(value) < 100 for value in mean) and all(0 < value < 100 for value in std)
     if not len(mean) == len(std) == info.channels or not ordinary:

@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,6 @@ _CONVERSION = (
 them, so that neither code in the file is run nor the code that wrote it is needed."""
 
 
-def read_plain(content: bytes) -> Any:
-    """The objects in a file of `torch.save`: plain types, tensors on the CPU, and `Inert`.
-
-    Raises `pickle.UnpicklingError` for others.
-    """
-    return _read(content, HARMLESS)
-
-
 def conversion(path: Path, content: bytes) -> str | None:
     """A command that writes the weights in `path`, whose `content` has objects besides, to a new file.
 
@@ -69,7 +62,7 @@ def conversion(path: Path, content: bytes) -> str | None:
     names: list[str] = []
     for _ in range(_ROUNDS):
         try:
-            _read(content, names)
+            read_plain(content, names)
         except pickle.UnpicklingError as error:
             name = re.search(r"GLOBAL ([\w.]+) ", str(error))
             if name is None or name[1] in names:
@@ -83,7 +76,11 @@ def conversion(path: Path, content: bytes) -> str | None:
     return None
 
 
-def _read(content: bytes, inert: tuple[str, ...] | list[str]) -> Any:
+def read_plain(content: bytes, inert: Sequence[str] = HARMLESS) -> Any:
+    """The objects in a file of `torch.save`: plain types, tensors on the CPU, and `Inert` for names.
+
+    Raises `pickle.UnpicklingError` for others.
+    """
     with safe_globals([(Inert, name) for name in inert]):
         # From memory: torch before 2.6 tries files on disk as tar archives first, unsafely.
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -86,8 +86,7 @@ def trained_model(name: str) -> TrainedModel:
     elsewhere = f"`python -m benchmark evaluate --checkpoint {name}` evaluates it as it is"
     if found.is_zoo:
         raise UserError(
-            f"checkpoint '{name}' is of '{found.arch}', and criticality is measured of the modules of "
-            f"this suite's networks; {elsewhere}"
+            f"checkpoint '{name}' is of '{found.arch}', no network of this suite; {elsewhere}"
         )
     if found.method is None:
         raise UserError(f"checkpoint '{name}' is of no training method of this suite; {elsewhere}")
@@ -124,9 +123,8 @@ def verified_file(checkpoint: CheckpointEntry, directory: Path) -> Path:
             f"'{path}' has sha256 {found}, and none is on record for {name}; if its publisher, or "
             f"someone you trust, states that one: `checkpoints get {name} --accept-checksum {found}`"
         )
-    anew = f"delete it and `checkpoints get {name}`"
-    if checkpoint.kind is FileSource.PATH:
-        anew = how_to_get(checkpoint)
+    ours = checkpoint.kind is FileSource.PATH
+    anew = how_to_get(checkpoint) if ours else f"delete it and `checkpoints get {name}`"
     wrong, size = f"'{path}' is not {name}", path.stat().st_size
     if checkpoint.size not in (None, size):
         raise UserError(f"{wrong}: expected {checkpoint.size} bytes, found {size}; {anew}")
@@ -152,10 +150,8 @@ def how_to_get(checkpoint: CheckpointEntry) -> str:
     """What brings the file of an entry here, in words."""
     if checkpoint.kind is FileSource.PATH:
         return "restore it from version control"
-    return (
-        f"`checkpoints get {checkpoint.name}` downloads it, `checkpoints get {checkpoint.name} --file "
-        "PATH` takes a copy of yours"
-    )
+    get = f"checkpoints get {checkpoint.name}"
+    return f"`{get}` downloads it, `{get} --file PATH` takes a copy of yours"
 
 
 @functools.cache
@@ -189,7 +185,6 @@ def _registry(path: Path) -> Mapping[str, CheckpointEntry]:
 
 
 def _entry(path: Path, number: int, fields: dict[str, Any]) -> CheckpointEntry:
-    """One table of the file as an entry."""
     which = f"checkpoint {fields.get('name', number)}"
     if "root" in fields:
         raise UserError(f"{which}: root: no entry sets it; leave it out")

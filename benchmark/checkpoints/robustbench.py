@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.checkpoints.robustbench_stand_ins import importable, stand_ins
 from benchmark.data import dataset_info
-from benchmark.errors import UserError, close_to
+from benchmark.errors import UserError, close_to, reason
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 PREFIX = "robustbench:"
 """How an architecture of the zoo begins on the command line."""
 
-INSTALL = (
-    "install it by `pip install rift-benchmark[robustbench]`, or from a checkout by "
-    "`pip install -e '.[robustbench]'`"
-)
+INSTALL = "pip install rift-benchmark[robustbench], or in a checkout pip install -e '.[robustbench]'"
 
 DEFAULT_THREAT = "Linf"
 
@@ -102,8 +99,7 @@ def zoo_arch(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> ZooArch:
     files = entry["gdrive_id"]
     if isinstance(files, list):
         raise UserError(
-            f"RobustBench's '{name}' is made of {len(files)} files; only networks of one file can be "
-            "evaluated here"
+            f"RobustBench's '{name}' is made of {len(files)} files; only networks of one can be used"
         )
     return ZooArch(name, dataset, threat, version("robustbench"))
 
@@ -160,17 +156,11 @@ def load_zoo_checkpoint(
         return load()
     try:
         return load()
-    except UserError as refusal:
+    except UserError:
         with _not_stored(model, stored):
             loaded = load()
-        there = sorted(name for name in loaded.dropped if name.rpartition(".")[2] in stored)
-        if set(there) & stored.keys():
-            raise
-        if there:
-            raise UserError(
-                f"'{path}' has {there[0]!r}, a normalisation behind the name of a wrapper; save the "
-                "state dict of the network inside"
-            ) from refusal
+        if any(name.rpartition(".")[2] in stored for name in loaded.dropped):
+            raise  # the file has a normalisation, perhaps behind the name of a wrapper
     state = {
         name: loaded.state[name] if name in loaded.state else stored[name].cpu().clone()
         for name in model.state_dict()
@@ -200,8 +190,7 @@ def download_from_drive(drive_id: str, target: Path, *, quiet: bool) -> None:
     try:
         written = gdown.download(id=drive_id, output=str(target), quiet=quiet)
     except Exception as error:  # of requests, of gdown, of the system
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"Google Drive did not give the file {drive_id} ({reason})") from error
+        raise UserError(f"Google Drive did not give {drive_id} ({reason(error)})") from error
     if written is None or not target.is_file():
         raise UserError(f"Google Drive did not give the file {drive_id}")
 
@@ -236,8 +225,6 @@ def _entry(name: str, dataset: str, threat: str) -> Mapping[str, Any]:
     if name in models:
         return models[name]
     elsewhere = [f"{PREFIX}{other}/{name}" for other, known in threats.items() if name in known]
-    if elsewhere:
-        hint = f"there is {', '.join(elsewhere)}"
-    else:
-        hint = close_to(name, models) or "for ids see https://robustbench.github.io"
+    close = close_to(name, models) or "for ids see https://robustbench.github.io"
+    hint = f"there is {', '.join(elsewhere)}" if elsewhere else close
     raise UserError(f"RobustBench has no '{name}' for {label} and {threat}; {hint}")

@@ -74,11 +74,10 @@ class AutoAttackStandIn:
     What that would print goes to the logger `auto-attack`.
     """
 
-    def __init__(self, model: "nn.Module", *, log_path: str | None = None, **settings: Any) -> None:
+    def __init__(self, model: "nn.Module", **settings: Any) -> None:
         import pyautoattack
 
-        if log_path is not None:
-            raise ValueError("pyautoattack has no log files")
+        settings.pop("log_path", None)  # it has no log files
         self.attack = pyautoattack.AutoAttack(model, **settings)
 
     def run_standard_evaluation(

@@ -61,9 +61,7 @@ class FileTensors:
                 candidates = _candidates(content)
                 if len(candidates) > 1 and entry is None:
                     several = _listed(candidates)
-                    raise UserError(
-                        f"'{self.path}' holds weights under {several}; choose one with --entry"
-                    )
+                    raise UserError(f"'{self.path}' holds weights under {several}; choose by --entry")
                 if len(candidates) != 1:
                     break
                 chosen = candidates[0]
@@ -81,9 +79,7 @@ class FileTensors:
             raise UserError(f"'{self.path}' holds no state dict under a usual name{other}")
         for name, tensor in tensors.items():
             if not isinstance(name, str):
-                raise UserError(
-                    f"'{self.path}' has a tensor under {quoted(name)}, where state dicts have a text"
-                )
+                raise UserError(f"'{self.path}' has a tensor under {quoted(name)}, not a text")
             if tensor.layout is not torch.strided or tensor.device.type != "cpu":
                 raise UserError(f"{name!r} in '{self.path}' is sparse or without values; save it dense")
         if other := _listed(name for name in content if name not in tensors):
@@ -92,9 +88,8 @@ class FileTensors:
 
     def remove_prefix(self, prefix: str) -> None:
         """Remove `prefix` from the front of every name."""
-        other = next((name for name in self.tensors if not name.startswith(prefix)), None)
-        if other is not None:
-            raise UserError(f"{other!r} in '{self.path}' does not begin with the prefix {prefix!r}")
+        if other := [name for name in self.tensors if not name.startswith(prefix)]:
+            raise UserError(f"{other[0]!r} in '{self.path}' does not begin with the prefix {prefix!r}")
         self.notes.append(f"removed {prefix!r} from the front of every name")
         self.tensors = {name.removeprefix(prefix): tensor for name, tensor in self.tensors.items()}
 
@@ -167,16 +162,12 @@ class FileTensors:
             tensor = self.tensors[name].detach()
             there, here = (str(each.dtype).removeprefix("torch.") for each in (tensor, like))
             if tensor.dtype not in (_FLOATS if like.is_floating_point() else (*_FLOATS, *_INTEGERS)):
-                raise UserError(
-                    f"{name!r} in '{self.path}' is {there}, the network's {here}; save it as that"
-                )
+                raise UserError(f"{name!r} in '{self.path}' is {there}, not the network's {here}")
             if tensor.dtype != like.dtype:
                 conversions[f"from {there} to {here}"] += 1
             state[name] = torch.empty(like.shape, dtype=like.dtype, device="cpu").copy_(tensor)
             if not (tensor.isfinite().all() and state[name].isfinite().all()):
-                raise UserError(
-                    f"{name!r} in '{self.path}' holds NaN or infinite numbers; no network works so"
-                )
+                raise UserError(f"{name!r} in '{self.path}' holds NaN or infinite numbers")
         self.notes += [f"converted {count} entries {how}" for how, count in conversions.items()]
         return state
 
@@ -185,11 +176,8 @@ def _candidates(content: Mapping[Any, Any]) -> list[str]:
     """Entries of `content` that may be the state dict or hold it; none if `content` looks like one."""
     if any(isinstance(value, Tensor) and "." in str(name) for name, value in content.items()):
         return []
-    return [
-        name
-        for name, value in content.items()
-        if isinstance(name, str) and name.lower() in ENTRIES and _holds_tensors(value)
-    ]
+    usual = [name for name in content if isinstance(name, str) and name.lower() in ENTRIES]
+    return [name for name in usual if _holds_tensors(content[name])]
 
 
 def _holds_tensors(value: Any, levels: int = LEVELS) -> bool:

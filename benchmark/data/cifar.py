@@ -9,13 +9,12 @@ the user accepted by `python -m benchmark data accept`.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from benchmark.data.cifar_batches import content_sha256, read_split
-from benchmark.data.get.archives import archive
+from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.get.download import fetch, writing
 from benchmark.data.get.unpack import unpack
 from benchmark.data.images import Dataset, Split
@@ -72,10 +71,8 @@ def present(info: DatasetInfo, directory: Path) -> bool:
 def verify(info: DatasetInfo, directory: Path) -> str:
     """How the files of `info` in `directory` are known to be right, in a few words.
 
-    Raises `UserError` as `load`, and when they are not there; never downloads.
+    Raises `UserError` as `load`; never downloads.
     """
-    if not present(info, directory):
-        raise UserError(f"{info.label} is not complete under '{directory}'")
     if _official(info, directory) is not None:
         return "official files"
     return _recognised(info, directory)[1]
@@ -84,7 +81,7 @@ def verify(info: DatasetInfo, directory: Path) -> str:
 def content(info: DatasetInfo, directory: Path) -> str:
     """The one hash for both splits of the files in `directory`; `known_content` is the official one.
 
-    Raises `UserError` if they are damaged, contain code or are not of the right shape and counts.
+    Raises `UserError` as `read_split`.
     """
     return _joined(_hashes(*_read(info, directory)))
 
@@ -97,35 +94,28 @@ def known_content(info: DatasetInfo) -> str:
 def accept(info: DatasetInfo, directory: Path, accepted: str) -> None:
     """Let `load` take the files of `info` in `directory`, whose `content` must be `accepted`.
 
-    Written beside the batches; a later change of them is refused again. Raises `UserError` if their
-    content is another, or as `content`.
+    A later change of them is refused again. Raises `UserError` for another content, or as `content`.
     """
-    found = content(info, directory)
-    if found != accepted:
-        raise UserError(
-            f"the content hash of {info.label} under '{directory}' is {found}, not {accepted}"
-        )
+    if (found := content(info, directory)) != accepted:
+        raise UserError(f"the content hash under '{directory}' is {found}, not {accepted}")
     note, folder = {"content_sha256": accepted}, _folder(info, directory)
     with writing(folder):
         write_atomically(folder / ACCEPTED, (json.dumps(note) + "\n").encode())
 
 
 def _folder(info: DatasetInfo, directory: Path) -> Path:
-    return directory / archive(info.name).gives
-
-
-def _torchvision(info: DatasetInfo) -> Any:
-    """torchvision's class for the dataset."""
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    return {"cifar10": CIFAR10, "cifar100": CIFAR100}[info.name]
+    return directory / ARCHIVES[info.name].gives
 
 
 def _official(info: DatasetInfo, directory: Path) -> Dataset | None:
     """The dataset as torchvision reads it; None where it is not there or not byte for byte official."""
 
+    from torchvision import datasets
+
+    reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[info.name]
+
     def split(train: bool) -> Split:
-        source = _torchvision(info)(directory, train=train, download=False)
+        source = reader(directory, train=train, download=False)
         images = torch.from_numpy(np.ascontiguousarray(source.data))
         return Split(images, torch.tensor(source.targets, dtype=torch.int64))
 
@@ -137,16 +127,14 @@ def _official(info: DatasetInfo, directory: Path) -> Dataset | None:
 
 def _obtain(info: DatasetInfo, directory: Path) -> None:
     """Unpack the archive in `directory`, downloaded if it is not there."""
-    source = archive(info.name)
+    source = ARCHIVES[info.name]
     try:
         with writing(directory), locked(directory / f".{info.name}.lock"):
             if not present(info, directory):  # another process may have been faster
                 unpack(source, fetch(source, directory), directory)
     except UserError as error:
-        raise UserError(
-            f"{info.label} is not complete under '{directory}': {error}; or name another folder by "
-            "--data-dir"
-        ) from error
+        where = f"{info.label} is not complete under '{directory}'"
+        raise UserError(f"{where}: {error}; or name another folder by --data-dir") from error
 
 
 def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
@@ -155,10 +143,8 @@ def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
     try:
         train, test = _read(info, directory)
     except UserError as error:
-        raise UserError(
-            f"{error}; move '{folder}' away and get it anew: python -m benchmark data get {info.name} "
-            f"--data-dir {directory}"
-        ) from error
+        anew = f"python -m benchmark data get {info.name} --data-dir {directory}"
+        raise UserError(f"{error}; move '{folder}' away and get it anew: {anew}") from error
     found, known = _hashes(train, test), KNOWN_CONTENT[info.name]
     if found == known:
         return Dataset(info, train, test), "official content in files of another layout"
@@ -174,8 +160,7 @@ def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
 
 
 def _hashes(train: Split, test: Split) -> tuple[str, str]:
-    one, other = (content_sha256(split.images, split.labels) for split in (train, test))
-    return one, other
+    return content_sha256(train.images, train.labels), content_sha256(test.images, test.labels)
 
 
 def _joined(hashes: tuple[str, str]) -> str:

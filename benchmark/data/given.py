@@ -79,10 +79,7 @@ def as_split(given: Any, name: str, device: torch.device, kept: int | None = Non
 def checked(images: Any, labels: Any, name: str) -> Split:
     """Images (N, C, H, W) and labels (N,) as a `Split`. Raises `UserError` where they are not."""
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
-        raise UserError(
-            f"{name}: images and labels are tensors; torch.from_numpy makes them of arrays, ToTensor "
-            "of pictures"
-        )
+        raise UserError(f"{name}: images and labels are tensors; torch.from_numpy makes them of arrays")
     if images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
         raise UserError(
             f"{name}: images are (N, C, H, W) and labels (N,), N > 0, not {tuple(images.shape)} and "
@@ -113,10 +110,7 @@ def _begun(loader: "DataLoader[Any]", name: str, device: torch.device, kept: int
     try:
         len(loader)
     except TypeError:
-        raise UserError(
-            f"{name}: the DataLoader has no length, and the learning rate goes by the number of its "
-            "batches; give its dataset a __len__"
-        ) from None
+        raise UserError(f"{name}: the DataLoader has no length; give its dataset a __len__") from None
     first, count = [], 0
     for images, labels in _batches(loader, name):
         first.append(checked(images, labels, name).to(device))

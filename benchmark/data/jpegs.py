@@ -28,9 +28,7 @@ def decode(content: bytes, side: int, name: str, kind: str = "JPEG") -> Pixels:
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = f"not a {kind} file" if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(
-            f"'{name}' cannot be decoded ({reason}); it has to be a whole {kind}"
-        ) from error
+        raise UserError(f"'{name}' cannot be decoded ({reason})") from error
 
 
 def decode_all(
@@ -46,10 +44,6 @@ def decode_all(
     def fill(row: int) -> None:
         images[row] = decode(read(names[row]), side, names[row], kind)
 
-    if threads == 1:
-        for row in range(len(names)):
-            fill(row)
-        return images
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(len(names))):
             pass  # only to meet an error; `map` then drops what has not begun

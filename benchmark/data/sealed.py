@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
@@ -24,7 +23,6 @@ from benchmark.errors import UserError
 from benchmark.records.files import Frozen, write_atomically
 
 MANIFEST = "manifest.json"
-BLOCK = 2**23  # bytes read and hashed at a time
 _READERS: dict[tuple[int, int], Callable[..., tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
     (1, 0): npy.read_array_header_1_0,
     (2, 0): npy.read_array_header_2_0,
@@ -92,27 +90,15 @@ def write_array(
 def read_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, sha256: str) -> NDArray[Any]:
     """The array in the file `path`, read into memory.
 
-    Read once, straight into the array, while another thread hashes what has been read. Raises
-    `OSError`, or `ValueError` unless shape, type and hash of the file are these.
+    Raises `OSError`, or `ValueError` unless shape, type and hash of the file are these.
     """
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        header = read_header(file)
-        if (header.shape, header.fortran_order, header.dtype) != (shape, False, np.dtype(dtype)):
-            raise ValueError(f"{header}")
-        file.seek(0)
-        digest.update(file.read(header.length))
-        array = np.empty(shape, dtype)
-        content = array.data.cast("B")
-        with ThreadPoolExecutor(1) as hasher:  # one thread, so that the blocks keep their order
-            for start in range(0, len(content), BLOCK):
-                block = content[start : start + BLOCK]
-                if file.readinto(block) != len(block):
-                    raise ValueError("shorter than its header says")
-                hasher.submit(digest.update, block)
-        if file.read(1) or digest.hexdigest() != sha256:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise ValueError("another content")
-    return array
+        file.seek(0)
+        if (header := read_header(file))[:3] != (shape, False, np.dtype(dtype)):
+            raise ValueError(f"{header}")
+        return np.fromfile(file, dtype).reshape(shape)
 
 
 def mapped_array(path: Path, shape: tuple[int, ...], types: str, right: str) -> NDArray[Any]:

@@ -59,7 +59,8 @@ def load(directory: Path, layout: Layout = OFFICIAL) -> Dataset:
     Raises `UserError` if the files are neither there nor to be had, or are not what they should be.
     """
     if not decoded(directory):
-        prepare(_source(directory), directory, layout)
+        source = _on_disk(directory) or download.fetch(ARCHIVES["tiny-imagenet"], directory)
+        prepare(source, directory, layout)
     hashes = _manifest(directory).sha256
 
     def split(name: str, count: int) -> Split:
@@ -81,10 +82,9 @@ def prepare(
 ) -> None:
     """Decode the published zip or unpacked folder `source` into the cache under `directory`.
 
-    Leaves a whole cache as it is. The md5 of a zip is checked before anything is decoded: it has to
-    be the published one or one of `accepted`, and the manifest tells it. For an
-    unpacked folder no hash is published: its structure is checked, and the manifest calls it a
-    `tree`. A process killed on the way leaves no cache; only one at a time works on it.
+    Leaves a whole cache as it is. The md5 of a zip has to be the published one or one of `accepted`;
+    of an unpacked folder only the structure can be checked. A process killed on the way leaves no
+    cache; only one at a time works on it.
     Raises `UserError` that names the first thing wrong with `source`, or if 1.4 GB cannot be written.
     """
     with download.writing(directory), locked(directory / f".{CACHE}.lock"):
@@ -113,12 +113,6 @@ def _on_disk(directory: Path) -> Path | None:
     return tree if ((tree := directory / ROOT) / "wnids.txt").is_file() else None
 
 
-def _source(directory: Path) -> Path:
-    if (found := _on_disk(directory)) is not None:
-        return found
-    return download.fetch(ARCHIVES["tiny-imagenet"], directory)
-
-
 def _checked_md5(place: Path, accepted: Collection[str]) -> str:
     if accepted and (found := download.hash_of(place, "md5")) in accepted:
         return found
@@ -131,8 +125,8 @@ def _make(
 ) -> None:
     md5 = None if place.is_dir() else _checked_md5(place, accepted)
     with opened(place) as files:
-        found = index(files, layout)
-        parts, hashes = {"train": found.train, "test": found.test}, {}
+        classes, *found = index(files, layout)
+        parts, hashes = dict(zip(("train", "test"), found, strict=True)), {}
         with new_folder(cache) as new:
             for name, part in parts.items():
                 count, images, labels = len(part.labels), f"{name}_images.npy", f"{name}_labels.npy"
@@ -143,7 +137,7 @@ def _make(
             CacheManifest(
                 source="tree" if md5 is None else "zip",
                 md5=md5,
-                classes=found.classes,
+                classes=classes,
                 images={name: len(part.labels) for name, part in parts.items()},
                 decoder=decoder(),
                 sha256=hashes,
@@ -180,7 +174,4 @@ def _array(
 
 def _damaged(directory: Path, name: str) -> UserError:
     folder = directory / CACHE
-    return UserError(
-        f"'{folder / name}' is damaged; delete the folder '{folder}' and the same command "
-        "makes it again"
-    )
+    return UserError(f"'{folder / name}' is damaged; delete the folder '{folder}' to make it again")

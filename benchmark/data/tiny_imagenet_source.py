@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.get.regular import read_regular, refuse_larger, regular_files
 from benchmark.data.get.unpack import DAMAGE
-from benchmark.errors import UserError
+from benchmark.errors import UserError, reason
 
 ROOT = "tiny-imagenet-200"
 ANNOTATIONS = "val/val_annotations.txt"
@@ -85,8 +85,7 @@ class Zip:
                 refuse_larger(member.file_size, f"{name!r} in '{self.place}'")
                 return self._archive.read(member)
         except (*DAMAGE, OSError, KeyError) as error:
-            reason = ascii(str(error))[1:-1] or type(error).__name__
-            raise UserError(f"cannot read {name!r} in '{self.place}' ({reason})") from error
+            raise UserError(f"cannot read {name!r} in '{self.place}' ({reason(error)})") from error
 
 
 @contextmanager
@@ -99,8 +98,7 @@ def opened(place: Path) -> Iterator[ImageFiles]:
         archive = zipfile.ZipFile(place)
     except (*DAMAGE, OSError) as error:
         raise UserError(
-            f"'{place}' is not a whole zip file ({ascii(str(error))[1:-1]}); delete it to have it "
-            "downloaded again"
+            f"'{place}' is not a whole zip file ({reason(error)}); delete it to download it again"
         ) from error
     with archive:
         yield Zip(place, archive)
@@ -114,17 +112,8 @@ class Part:
     labels: NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class Index:
-    """Class names (WordNet ids) in the order of their numbers, and both parts of the set."""
-
-    classes: tuple[str, ...]
-    train: Part
-    test: Part
-
-
-def index(source: ImageFiles, layout: Layout) -> Index:
-    """What is where in `source`.
+def index(source: ImageFiles, layout: Layout) -> tuple[tuple[str, ...], Part, Part]:
+    """Names of the classes (WordNet ids) by number, and the training and the test part of `source`.
 
     Classes are numbered in the order of their sorted names, as torchvision's `ImageFolder` numbers
     the folders in train/, so that published checkpoints fit. Training images are in its order too:
@@ -133,7 +122,7 @@ def index(source: ImageFiles, layout: Layout) -> Index:
     Raises `UserError` unless classes and images are as many as in `layout`.
     """
     classes = _classes(source, layout)
-    return Index(classes, _train(source, classes, layout), _test(source, classes, layout))
+    return classes, _train(source, classes, layout), _test(source, classes, layout)
 
 
 def _classes(source: ImageFiles, layout: Layout) -> tuple[str, ...]:
@@ -142,7 +131,7 @@ def _classes(source: ImageFiles, layout: Layout) -> tuple[str, ...]:
     if len(classes) != layout.classes or len(listed) != layout.classes:
         raise UserError(
             f"wnids.txt in '{source.place}' has {len(listed)} entries, {len(classes)} of them "
-            f"different; {layout.classes} classes are right"
+            f"different; {layout.classes} are right"
         )
     return classes
 
@@ -160,15 +149,10 @@ def _train(source: ImageFiles, classes: tuple[str, ...], layout: Layout) -> Part
         files, folder = sorted(found[wnid]), f"train/{wnid}/images"
         if len(files) != layout.train_per_class:
             raise UserError(
-                f"{folder} in '{source.place}' has {len(files)} images; "
-                f"{layout.train_per_class} are right"
+                f"{folder} in '{source.place}' has {len(files)} images, not {layout.train_per_class}"
             )
-        for file in files:
-            if not file.startswith(f"{wnid}_"):
-                raise UserError(
-                    f"{folder}/{file} in '{source.place}' is not of that class by its name, "
-                    f"which has to begin with {wnid}_"
-                )
+        if stranger := next((file for file in files if not file.startswith(f"{wnid}_")), None):
+            raise UserError(f"{folder}/{stranger} in '{source.place}' is not of that class by its name")
         names += (f"{folder}/{file}" for file in files)
     return Part(tuple(names), np.repeat(np.arange(len(classes)), layout.train_per_class))
 
@@ -182,26 +166,18 @@ def _test(source: ImageFiles, classes: tuple[str, ...], layout: Layout) -> Part:
     numbers = {wnid: number for number, wnid in enumerate(classes)}
     wnids: dict[str, str] = {}
     for number, line in enumerate(_text(source, ANNOTATIONS).splitlines(), start=1):
+        where = f"line {number} of {ANNOTATIONS} in '{source.place}'"
         match line.split("\t"):
             case [""]:
                 continue
             case [file, wnid, *_]:  # then the four corners of the box that holds the object
-                where = f"line {number} of {ANNOTATIONS} in '{source.place}'"
                 if wnid not in numbers:
                     raise UserError(f"{where} names '{wnid}', which is not a class of wnids.txt")
                 if file in wnids:
                     raise UserError(f"{where} names {file} a second time; once is right")
                 wnids[file] = wnid
             case _:
-                raise UserError(
-                    f"line {number} of {ANNOTATIONS} in '{source.place}' is not a file name, a tab, "
-                    "a class and the corners of a box"
-                )
-    if len(wnids) != layout.test_images:
-        raise UserError(
-            f"{ANNOTATIONS} in '{source.place}' names {len(wnids)} images; "
-            f"{layout.test_images} are right"
-        )
+                raise UserError(f"{where} is not a file name, a tab, a class and the corners of a box")
     counts = Counter(wnids.values())
     for wnid in classes:
         if counts[wnid] != layout.test_per_class:
@@ -226,10 +202,7 @@ def _place(source: ImageFiles, file: str, wnid: str) -> str:
 
 def _text(source: ImageFiles, name: str) -> str:
     if name not in source.names:
-        raise UserError(
-            f"'{source.place}' has no {name}; it has to be {ROOT} as published, with wnids.txt, "
-            f"train/ and {ANNOTATIONS}"
-        )
+        raise UserError(f"'{source.place}' has no {name}; {ROOT} has wnids.txt, train/, {ANNOTATIONS}")
     try:
         return source.read(name).decode("ascii")
     except UnicodeDecodeError as error:

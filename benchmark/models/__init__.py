@@ -6,7 +6,6 @@ are called `timm:NAME` and `torchvision:NAME`, and `timm-NAME` with dashes for u
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
 
 WIDEST = 4096
-"""Width of a network at most, and channels beyond which none is guessed from a file."""
+"""Width of a network at most."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,8 @@ class Family:
     Names begin with `start` and end with `suffix`, in which the width stands for the word in capitals;
     a name without suffix has the width `width` (None: there is no such name). `family` stands in specs,
     `label` in tables, `summary` in lists. `network` is the class as MODULE:CLASS; it is called with
-    `blocks` (how many each stage has), the width and the facts of the dataset. `first` is a convolution
-    and its output channels per unit of width: by it the messages on a file that does not fit find the
-    network that it may be for (None: they never name one of this family). `batch_norm` says that there
-    are running statistics.
+    `blocks` (how many each stage has), the width and the facts of the dataset. `batch_norm` says that
+    there are running statistics.
     """
 
     start: str
@@ -67,7 +64,6 @@ class Family:
     blocks: tuple[int, ...]
     width: int | None = None
     suffix: str = "-wWIDTH"
-    first: tuple[str, int] | None = None
     batch_norm: bool = True
 
     @property
@@ -103,15 +99,6 @@ class Family:
         module, _, network = self.network.partition(":")
         made: nn.Module = getattr(import_module(module), network)(arch.blocks, arch.width, info)
         return made
-
-    def as_wide_as(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-        """The name of its network that has parameters of `shapes` if any has; None if none can."""
-        layer, channels = self.first or ("", 1)
-        shape = shapes.get(layer, ())
-        width = shape[0] // channels if len(shape) == 4 and shape[0] <= WIDEST else 0
-        if width == self.width:
-            return self.start
-        return self.start + re.sub("[A-Z]+", str(width), self.suffix) if width else None
 
 
 @dataclass(frozen=True)
@@ -160,9 +147,6 @@ class LibraryFamily(Family):
 
         return network(arch.family, info)
 
-    def as_wide_as(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-        return None
-
 
 def _resnet(depth: int, *blocks: int) -> Family:
     return Family(
@@ -173,7 +157,6 @@ def _resnet(depth: int, *blocks: int) -> Family:
         "benchmark.models.resnet:ResNet",
         blocks,
         width=64,
-        first=("conv1.weight", 1),
     )
 
 
@@ -197,7 +180,6 @@ def _wide_resnet(depth: int, *blocks: int) -> Family:
         "benchmark.models.wide_resnet:WideResNet",
         blocks,
         suffix="-FACTOR",
-        first=("block1.layer.0.conv1.weight", 16),
     )
 
 

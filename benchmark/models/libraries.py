@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import UserError, close_to
+from benchmark.errors import UserError, close_to, reason
 from benchmark.models.normalize import Normalize
 
 if TYPE_CHECKING:
     from benchmark.data.info import DatasetInfo
 
 Maker = Callable[[str, "DatasetInfo"], nn.Module]
-"""How many names are offered for one that is unknown."""
 _ALONE = {"aux_logits": False, "init_weights": True}
 _ONE_OUTPUT = {"googlenet": _ALONE, "inception_v3": _ALONE}
 """What makes networks with classifiers on the way return the logits alone."""
@@ -55,7 +54,7 @@ def network(full: str, info: "DatasetInfo") -> nn.Module:
     Raises `UserError` as `known`, and if it cannot take images of this size or returns no logits.
     """
     library, name = known(full)
-    reason, where = "it returns no logits (B, K)", torch.get_default_device()
+    why, where = "it returns no logits (B, K)", torch.get_default_device()
     x = torch.zeros(2, info.channels, info.side, info.side, device="cpu")
     try:
         with torch.no_grad(), torch.device("cpu"):  # timm's cannot be made on the device `meta`
@@ -64,10 +63,10 @@ def network(full: str, info: "DatasetInfo") -> nn.Module:
             model.register_forward_pre_hook(_normalised)
             logits = model.eval()(x)
     except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
-        logits, reason = None, next(iter(str(error).splitlines()), type(error).__name__)
+        logits, why = None, reason(error)
     if not isinstance(logits, Tensor) or logits.shape != (len(x), info.classes):
         size = f"{info.channels}x{info.side}x{info.side}"
-        raise UserError(f"{full} does not classify images of {size} ({reason})")
+        raise UserError(f"{full} does not classify images of {size} ({why})")
     return model.to(where).train()
 
 
@@ -124,12 +123,11 @@ def _torchvision_names() -> list[str]:
     return names
 
 
-def _timm_names() -> list[str]:
-    names: list[str] = _quietly("timm").list_models()
-    return names
-
-
 _LIBRARIES = {
-    "timm": NetworkLibrary(_timm_names, _timm, "install it by `pip install rift-benchmark[timm]`"),
+    "timm": NetworkLibrary(
+        lambda: list(_quietly("timm").list_models()),
+        _timm,
+        "install it by `pip install rift-benchmark[timm]`",
+    ),
     "torchvision": NetworkLibrary(_torchvision_names, _torchvision, "it comes with this suite"),
 }

@@ -1,7 +1,7 @@
 """Checking records that somebody else made, and filing them into `results/`.
 
     files -> `read` -> `single`, `making` (each alone, against `expected`)
-          -> `together`, `plausible`, `forgery` (with one another) -> `place` (written)
+          -> `together`, `plausible` (with one another) -> `place` (written)
 
 `examine` does all but the last step, for submissions and the results tree alike. A `Problem` is one
 line with file and field, what is there and what would be right. Bits reproduce counts and plans

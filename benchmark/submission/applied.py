@@ -16,10 +16,8 @@ def check_applied(details: Applied, plan: Plan) -> Problems:
         yield "details.module", f"is not of {plan.cell.finetune} with today's fields"
         return
     if (details.partner_sha256 is None) != (plan.partner is None):
-        yield (
-            "details.partner_sha256",
-            f"is {details.partner_sha256}, which {plan.cell.finetune} is not of",
-        )
+        text = f"is {details.partner_sha256}, which {plan.cell.finetune} is not of"
+        yield "details.partner_sha256", text
     if rule is None:
         if details.points or details.reference is not None:
             yield "details.points", f"are there, but {plan.cell.finetune} looks at no others"

@@ -14,7 +14,6 @@ from benchmark.records.cells import OWN
 from benchmark.records.plugins import named_in, not_loaded
 from benchmark.records.records import Record
 from benchmark.submission.expected import KNOWN_DATA, Expected, first_difference
-from benchmark.submission.forgery import check_copies
 from benchmark.submission.making import check_making
 from benchmark.submission.plausible import check_plausible
 from benchmark.submission.read import Problem, Problems, ResultEntry, shown
@@ -25,7 +24,7 @@ from benchmark.submission.single import (
     missing_commits,
     remark_on_commit,
 )
-from benchmark.submission.together import Library, check_together
+from benchmark.submission.together import Library, check_copies, check_together
 
 
 @dataclass(frozen=True)

@@ -110,13 +110,9 @@ class Expected:
 def _check_published(name: str) -> None:
     ours, used = registry(shipped(FILE)).get(name), registry().get(name)
     if ours is None:
-        raise UserError(
-            f"checkpoint '{name}' is not in the repository's {FILE}; add its entry there first"
-        )
+        raise UserError(f"checkpoint '{name}' is not in the repository's {FILE}; add it there first")
     if used is not None and tensors_of(used) != tensors_of(ours):
-        raise UserError(
-            f"checkpoint '{name}' is another in the repository's {FILE}; add yours by another name"
-        )
+        raise UserError(f"checkpoint '{name}' is another in the repository's {FILE}; rename yours")
 
 
 def own_plan(record: Record) -> CheckpointPlan:
@@ -147,9 +143,7 @@ def _normalised(info: DatasetInfo, there: Any) -> DatasetInfo:
     """`info` with mean and standard deviation of a spec, if that has them for so many channels."""
     values = [there.get(name) for name in ("mean", "std")] if isinstance(there, dict) else [None]
     for each in values:
-        if not isinstance(each, list) or len(each) != info.channels:
-            return info
-        if not all(isinstance(value, float) for value in each):
+        if not isinstance(each, list) or [type(value) for value in each] != [float] * info.channels:
             return info
     mean, std = (tuple(each or ()) for each in values)
     return replace(info, mean=mean, std=std)

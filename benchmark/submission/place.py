@@ -35,10 +35,10 @@ def sort(entries: Sequence[ResultEntry], results: Path) -> tuple[list[ResultEntr
 
 def _is_there(entry: ResultEntry, results: Path) -> bool:
     target = results / RECORDS / entry.cell.key / f"{entry.name}.json"
+    bits = True
     if isinstance(entry.file, Record):  # whose bits may have the name of older trees
-        bits = bits_beside(target, entry.file.bits_sha256)
-        return _holds(target, entry.content) and _holds(bits, entry.packed)
-    return _holds(target, entry.content)
+        bits = _holds(bits_beside(target, entry.file.bits_sha256), entry.packed)
+    return bits and _holds(target, entry.content)
 
 
 def _holds(target: Path, content: bytes | None) -> bool:

@@ -77,11 +77,8 @@ def _out_of_order(entry: ResultEntry, other: ResultEntry) -> Problems:
         ood, clean = kinds["corruptions"], kinds[CLEAN]
         high, low = _shares(ood, clean)
         if high.mean() > low.mean() + OOD_MARGIN:
-            yield (
-                "k",
-                f"makes {ood.name} {high.mean():.4f} and {clean.name} {low.mean():.4f}: "
-                "corruptions do not help",
-            )
+            both = f"makes {ood.name} {high.mean():.4f} and {clean.name} {low.mean():.4f}"
+            yield "k", f"{both}: corruptions do not help"
     order = [kind for kind in (CLEAN, "pgd", "stronger") if kind in kinds]
     if len(order) != 2:
         return
@@ -91,11 +88,8 @@ def _out_of_order(entry: ResultEntry, other: ResultEntry) -> Problems:
         return
     warned = any(isinstance(each.file, Record) and each.file.warnings for each in (entry, other))
     if order[0] == CLEAN or not warned:  # a record may itself warn that its attack was misled
-        yield (
-            "k",
-            f"leaves {strong.sum():g} of {len(strong)} images to {below.name} and only "
-            f"{weak.sum():g} to {above.name}, which is more than chance",
-        )
+        left = f"leaves {strong.sum():g} of {len(strong)} images to {below.name}"
+        yield "k", f"{left} and only {weak.sum():g} to {above.name}, which is more than chance"
 
 
 def _another_value(entry: ResultEntry, other: ResultEntry) -> Problems:
@@ -113,11 +107,8 @@ def _another_value(entry: ResultEntry, other: ResultEntry) -> Problems:
     else:
         differ = bool(abs(ours.mean() - theirs.mean()) > DRIFT)
     if differ:
-        yield (
-            "k",
-            f"makes {ours.sum():g} of the first {len(ours)} images right, but "
-            f"{other.cell.key} {other.name}, of the same weights, {theirs.sum():g}",
-        )
+        text = f"makes {ours.sum():g} of the first {len(ours)} images right, but {other.cell.key}"
+        yield "k", f"{text} {other.name}, of the same weights, {theirs.sum():g}"
 
 
 def _shares(one: ResultEntry, other: ResultEntry) -> tuple[Shares, Shares]:

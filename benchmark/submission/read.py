@@ -17,7 +17,6 @@ from benchmark.errors import UserError
 from benchmark.records.bits import bits_beside, bits_path
 from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Record
-from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Bits
 from benchmark.submission.bits import LARGEST_BITS, unpacked
 
@@ -188,32 +187,23 @@ def _content(path: Path, largest: int, wrong: list[tuple[str, str]]) -> bytes | 
 def _parsed(
     kind: type[Record | Making], content: bytes, wrong: list[tuple[str, str]]
 ) -> Record | Making | None:
-    """`content` as a `kind`; None if it is none. Hashes and values are mended to find what else is."""
+    """`content` as a `kind`; None if it is none."""
     try:
-        raw = json.loads(
-            content.decode(),  # as UTF-8: bytes would be read in other encodings too
-            parse_constant=_finite,
-            parse_float=_finite,
-            object_pairs_hook=_once,
+        # As UTF-8: bytes would be read in other encodings too.
+        json.loads(
+            content.decode(), parse_constant=_finite, parse_float=_finite, object_pairs_hook=_once
         )
-    except (ValueError, RecursionError) as error:
-        wrong.append(("file", f"is not JSON ({shown(error)})"))
-        return None
-    if not isinstance(raw, dict):
-        wrong.append(("file", f"is not a {kind.__name__.lower()}: not a JSON object"))
-        return None
-    mended = list(_mended(raw))
-    wrong += mended
-    try:
-        # The bytes themselves where they can be, for they are what every command will read.
-        return kind.model_validate_json(json.dumps(raw) if mended else content, strict=True)
+        # The bytes themselves, for they are what every command will read.
+        return kind.model_validate_json(content, strict=True)
     except ValidationError as error:
         for each in error.errors():
             place = ".".join(str(part) for part in each["loc"]) or "file"
-            missing = each["type"] in ("missing", "json_invalid")
-            there = "" if missing else f", not {shown(each['input'])}"
+            told = each["type"] not in ("missing", "json_invalid") and each["loc"]
+            there = f", not {shown(each['input'])}" if told else ""
             wrong.append((place, f"does not fit schema 1: {shown(each['msg'])}{there}"))
-        return None
+    except (ValueError, RecursionError) as error:
+        wrong.append(("file", f"is not JSON ({shown(error)})"))
+    return None
 
 
 def _finite(text: str) -> float:
@@ -230,23 +220,6 @@ def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"{shown(name)} stands twice in one object")
         found[name] = value
     return found
-
-
-def _mended(raw: dict[str, Any]) -> Problems:
-    """What does not fit together in `raw`, which is changed to what would."""
-    spec = raw.get("spec")
-    if isinstance(spec, dict) and raw.get("spec_hash") != (right := spec_hash(spec)):
-        yield "spec_hash", f"is {shown(raw.get('spec_hash'))}, but the hash of its spec is {right}"
-        raw["spec_hash"] = right
-    k, n, value = raw.get("k"), raw.get("n"), raw.get("value")
-    if type(k) is not int or type(n) is not int or n <= 0:
-        return
-    if not 0 <= k <= n:
-        yield "k", f"is {k}, which is not among 0 to n = {n}"
-        raw["k"] = k = min(max(k, 0), n)
-    elif value != k / n:
-        yield "value", f"is {shown(value)}, but k / n = {k} / {n} = {k / n}"
-    raw["value"] = k / n
 
 
 def _misplaced(entry: ResultEntry, in_tree: bool) -> Problems:

@@ -39,17 +39,12 @@ def check_provenance(made: Provenance, *, allow_dirty: bool, now: datetime) -> P
             yield f"provenance.versions.{name}", f"is {there}, not a version such as 1.2.3"
     if made.commit is not None and not _COMMIT.fullmatch(made.commit):
         yield "provenance.commit", f"is {shown(made.commit)}, not 40 hex digits, nor null for unknown"
-    elif made.commit is not None and not made.commit.strip("0"):
-        yield "provenance.commit", "is all zeros, which names no commit; null stands for unknown"
     if (made.commit is None) != (made.dirty is None):
         named = "" if made.commit else "not "
         yield "provenance.dirty", f"is {made.dirty}, but a commit is {named}named"
     if made.dirty and not allow_dirty:
-        yield (
-            "provenance.dirty",
-            "is true: tracked files differed from the commit; commit them and make it again, or "
-            "--allow-dirty, and it stays marked",
-        )
+        text = "is true: tracked files differed from the commit; commit them and make it again"
+        yield "provenance.dirty", f"{text}, or --allow-dirty, and it stays marked"
     if not made.device.strip():
         yield "provenance.device", "is empty; it names the processor or the GPU"
     if not _PRECISION.fullmatch(made.precision):
@@ -117,10 +112,7 @@ def remark_on_commit(file: Record | Making, missing: Collection[str]) -> str | N
     """A remark where the code behind a file is not known: no commit, or one that is `missing` here."""
     commit = file.provenance.commit
     if commit is None:
-        return (
-            "is null: it was made outside of a git checkout, without git, or in another user's, which "
-            "git refuses to read; the code behind it is not known"
-        )
+        return "is null: it was made outside of a git checkout that git reads; its code is not known"
     if commit in missing:
         return f"is {commit}, which this repository does not have: the code behind it is not known here"
     return None

@@ -1,16 +1,15 @@
 """Whether files fit together: a record with its making, its base model and others of the same data."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from benchmark.algorithm.tunings import ALPHA_1, finetune
 from benchmark.checkpoints.registry import registry
-from benchmark.errors import UserError
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
 from benchmark.records.store import MAKING
-from benchmark.submission.read import Problems, ResultEntry
+from benchmark.submission.read import Problem, Problems, ResultEntry
 from benchmark.submission.single import CLOCKS_DIFFER, time_of
 
 
@@ -41,11 +40,6 @@ class Library:
         entry = self.entries.get((cell, MAKING))
         return entry.file if entry is not None and isinstance(entry.file, Making) else None
 
-    def trained(self, cell: Cell) -> Cell | None:
-        """The base model behind `cell`, if this suite trained it."""
-        making = self.making(cell.base)
-        return cell.base if making is not None and isinstance(making.details, Training) else None
-
 
 def check_together(entry: ResultEntry, library: Library) -> Problems:
     """What does not fit between `entry`, which is in `library`, and all that is there."""
@@ -65,8 +59,10 @@ def check_together(entry: ResultEntry, library: Library) -> Problems:
             yield "cell", f"{where} {MAKING}.json, neither here nor on file"
         if library.record(base, record.evaluation) is None:
             yield "cell", f"{where} record of {record.evaluation}, neither here nor on file"
-    if record.same_as is not None:
-        yield from _check_same(record, record.same_as, library)
+    if (key := record.same_as) is not None:
+        there = {cell.key: library.record(cell, entry.name) for cell, _ in library.entries}
+        if (source := there.get(key)) is None or source.bits_sha256 != record.bits_sha256:
+            yield "same_as", f"is {key}, which has no record of {record.evaluation} with these bits"
     ours = record.provenance.data_sha256
     ((usual, count),) = library.test_images[entry.cell.dataset].most_common(1)
     if ours != usual:
@@ -84,11 +80,8 @@ def _check_making(record: Record, library: Library) -> Problems:
         yield "provenance.weights_sha256", f"is {weights}, but {MAKING}.json is of {made_of}"
     made, started = time_of(making.provenance), time_of(record.provenance)
     if made is not None and started is not None and started < made - CLOCKS_DIFFER:
-        yield (
-            "provenance.started",
-            f"is {record.provenance.started}, before the weights were begun, "
-            f"{making.provenance.started}",
-        )
+        text = f"is {record.provenance.started}, before the weights were begun"
+        yield "provenance.started", f"{text}, {making.provenance.started}"
 
 
 def _check_ends(making: Making, details: Finetuning, library: Library) -> Problems:
@@ -98,12 +91,9 @@ def _check_ends(making: Making, details: Finetuning, library: Library) -> Proble
     ends[1] = replace(cell, finetune=finetune(cell.finetune).tuning + ALPHA_1)
     other = ends.get(details.alpha)
     end = None if other is None else library.making(other)
-    if other is not None and end is not None and end.provenance.weights_sha256 != weights:
-        yield (
-            "provenance.weights_sha256",
-            f"is {weights}, but at alpha = {details.alpha:g} it is that "
-            f"of {other.key}, {end.provenance.weights_sha256}",
-        )
+    if other and end and (right := end.provenance.weights_sha256) != weights:
+        text = f"is {weights}, but at alpha = {details.alpha:g} it is that of {other.key}, {right}"
+        yield "provenance.weights_sha256", text
 
 
 def _check_source(making: Making, details: Checkpoint, library: Library) -> Problems:
@@ -116,21 +106,28 @@ def _check_source(making: Making, details: Checkpoint, library: Library) -> Prob
         yield "provenance.weights_sha256", text
 
 
-def _check_same(record: Record, key: str, library: Library) -> Problems:
-    """Whether a record was taken over from that of the cell `key`."""
-    try:
-        other = Cell.parse(key)
-        source = library.record(other, record.evaluation)
-    except UserError:
-        source = None
-    if source is None or other.base != record.cell.cell.base or other == record.cell.cell:
-        yield "same_as", f"is {key}, which has no record of {record.evaluation} of that model"
-        return
-    values = (
-        (each.provenance.weights_sha256, each.k, each.parts, each.bits_sha256)
-        for each in (record, source)
-    )
-    places = ("provenance.weights_sha256", "k", "parts", "bits_sha256")
-    for place, ours, theirs in zip(places, *values, strict=True):
-        if ours != theirs:
-            yield place, f"is not that of {key}, from which it was taken over ({theirs})"
+def check_copies(entries: Collection[ResultEntry], library: Library) -> Iterator[Problem]:
+    """Whether a model stands under two names: weights of a training, or losses, that another has too.
+
+    Training and fine-tuning draw from seeds of their own for every key.
+    """
+    models: dict[object, list[Cell]] = {}
+    for entry in library.entries.values():
+        for model, _, value in _outcomes(entry):
+            models.setdefault(value, []).append(model)
+    for entry in entries:
+        for model, field, value in _outcomes(entry):
+            other = next((each for each in models.get(value, ()) if each != model), None)
+            if other is not None:
+                yield Problem(entry.path, field, f"is that of {other.key} too, which had other seeds")
+
+
+def _outcomes(entry: ResultEntry) -> Iterator[tuple[Cell, str, object]]:
+    """Model, field and value of what no two models have in common."""
+    cell, details = entry.cell, entry.file.details if isinstance(entry.file, Making) else None
+    if isinstance(details, Training):
+        yield cell, "provenance.weights_sha256", entry.file.provenance.weights_sha256
+    if isinstance(details, Training | Finetuning) and any(each.loss for each in details.epochs):
+        # A fine-tuning with and without interpolation is one.
+        tuned = cell if cell.is_base else replace(cell, finetune=finetune(cell.finetune).tuning)
+        yield tuned, "details.epochs", tuple(each.loss for each in details.epochs)

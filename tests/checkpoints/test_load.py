@@ -11,7 +11,6 @@ import tarfile
 import zipfile
 from collections import OrderedDict, namedtuple
 from dataclasses import replace
-from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -158,9 +157,7 @@ class TestKinds:
     """The kind of a file is told by what is in it."""
 
     @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize(
-        "suffix", [".safetensors", ".pt", ".pth", ".tar", ".ckpt", ".bin", ".t7", ".pkl", ""]
-    )
+    @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".tar", ""])
     def test_weights_come_back(self, trained, state, tmp_path, kind, suffix, fresh):
         """Whatever the suffix, names, types and bits are those saved, and nothing had to be done."""
         path = tmp_path / f"weights{suffix}"
@@ -170,20 +167,14 @@ class TestKinds:
         assert (loaded.dropped, loaded.notes) == ((), ())
         assert loaded.file_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_logits_are_the_same(self, trained, state, path, kind):
-        KINDS[kind](state, path)
+    def test_logits_are_the_same(self, trained, state, loading):
+        """And the network that tells names and shapes is not changed."""
         model = seeded("short", DIGITS, seed=1)
-        with torch.no_grad():
-            assert not torch.equal(model(IMAGES), trained(IMAGES))
-            model.load_state_dict(load_checkpoint(path, model).state, strict=True)
-            assert torch.equal(model(IMAGES), trained(IMAGES))
-
-    def test_the_model_is_not_changed(self, fresh, state, path):
-        before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
-        save_zip(state, path)
-        load_checkpoint(path, fresh)
-        assert all(torch.equal(before[name], now) for name, now in fresh.state_dict().items())
+        before = model(IMAGES)
+        loaded = loading(state, model).state
+        assert torch.equal(model(IMAGES), before)
+        model.load_state_dict(loaded, strict=True)
+        assert torch.equal(model(IMAGES), trained(IMAGES)) and not torch.equal(before, trained(IMAGES))
 
     def test_the_model_needs_no_memory(self, state, loading):
         """A network on the meta device will do."""
@@ -263,7 +254,6 @@ class TestWrappers:
         ("mean", "std", "front"),
         [
             ("0.mean", "0.std", "1."),
-            ("module.0.mean", "module.0.std", "module.1."),
             ("normalize.mu", "normalize.sigma", "model."),
             ("mu", "sigma", ""),
             ("module.normalizer.new_mean", "module.normalizer.new_std", "module.model."),
@@ -274,7 +264,7 @@ class TestWrappers:
         constants = {mean: torch.full((1, 1, 1, 1), 0.1307), std: torch.full((1, 1, 1, 1), 0.3081)}
         save_zip(constants | {front + name: tensor for name, tensor in state.items()}, path)
         short = partial(ResNet, (1, 1, 1), 4)
-        for refused in (DIGITS, normalised(DIGITS, "0.1307/0.3"), normalised(DIGITS, "none")):
+        for refused in (DIGITS, normalised(DIGITS, "0.1307/0.3")):
             assert "`--normalization 0.1307/0.3081` fits" in refusal(path, short(refused))
         loaded = load_checkpoint(path, short(normalised(DIGITS, "0.1307/0.3081")))
         assert same(loaded, state)
@@ -283,7 +273,7 @@ class TestWrappers:
             (note,) = [note for note in loaded.notes if repr(name) in note]
             assert note.count(value) == 2
 
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
     @pytest.mark.parametrize("white", [1, 255])
     @pytest.mark.parametrize("names", [("mean", "std"), ("std",)])
     def test_the_option_that_fits_is_taken(self, state, path, dtype, white, names, refused):
@@ -301,7 +291,7 @@ class TestWrappers:
             eps = torch.finfo(dtype).eps
             assert (*info.mean, *info.std) == pytest.approx((0.1307, 0.3081), rel=max(eps, 1e-6))
 
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
     def test_rounding_makes_no_other_normalisation(self, state, dtype, loading):
         """The dataset's own constants in any precision are the network's."""
         layer = {"mu": torch.tensor(DIGITS.mean).to(dtype), "sigma": torch.tensor(DIGITS.std).to(dtype)}
@@ -321,10 +311,8 @@ class TestWrappers:
             assert f"`--normalization {fits}` fits" in refused(constants | weights, model)
 
     def test_first_layer_is_no_normalisation(self, state, refused):
-        before = {"0.weight": torch.ones(1, 1, 3, 3)}
-        assert "does not fit" in refused(
-            before | {f"1.{name}": tensor for name, tensor in state.items()}
-        )
+        content = {f"1.{name}": tensor for name, tensor in state.items()}
+        assert "does not fit" in refused(content | {"0.weight": torch.ones(1, 1, 3, 3)})
 
     def test_entries_that_are_no_tensors_are_noted(self, state, loading):
         loaded = loading(state | {"epoch": 3, "arch": "resnet18"})
@@ -348,26 +336,19 @@ class TestEntries:
         assert "'model', 'ema'" in message and "--entry" in message
 
     def test_entry_is_chosen(self, fresh, state, several):
-        assert same(load_checkpoint(several, fresh, entry="model"), state)
         averaged = load_checkpoint(several, fresh, entry="ema").state
         assert torch.equal(averaged["conv1.weight"], state["conv1.weight"] / 2)
 
     def test_entry_below_another_is_found(self, state, loading):
         """Outer dicts of known names are opened on the way."""
-        assert same(
-            loading({"checkpoint": {"model": {"w": torch.ones(1)}, "swa": state}}, entry="swa"),
-            state,
-        )
+        content = {"checkpoint": {"model": {"w": torch.ones(1)}, "swa": state}}
+        assert same(loading(content, entry="swa"), state)
 
-    @pytest.mark.parametrize("content", ["one", "several", "flat"])
-    def test_unknown_entry_is_refused(self, fresh, state, path, content):
-        save_zip(
-            {"one": {"net": state}, "several": {"net": state, "ema": state}, "flat": state}[content],
-            path,
-        )
-        message = refusal(path, fresh, entry="swa")
+    @pytest.mark.parametrize("several", [True, False])
+    def test_unknown_entry_is_refused(self, state, several, refused):
+        message = refused({"net": state, "ema": state} if several else state, entry="swa")
         assert "no entry 'swa'" in message
-        assert ("'net'" in message) == (content != "flat")
+        assert ("'net'" in message) == several
 
     def test_unusual_name_is_chosen_by_hand(self, fresh, state, path, refused):
         """A state dict under a name of its own is not guessed but can be chosen."""
@@ -410,22 +391,19 @@ class TestDrop:
     def test_option_that_does_nothing_is_refused(self, state, refused):
         assert "begins with 'sub_blok1.'" in refused(state, drop=["sub_blok1."])
 
-    @pytest.mark.parametrize("drop", ["layer1.", "conv1.weight", ""])
-    def test_needed_weights_are_not_dropped(self, fresh, state, path, drop):
-        save_zip(state, path)
+    def test_needed_weights_are_not_dropped(self, state, loading):
         with pytest.raises(UserError, match="which the network needs"):
-            load_checkpoint(path, fresh, drop=[drop])
+            loading(state, drop=["layer1."])
 
 
 class TestConversion:
     """Numbers of other types."""
 
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-    def test_precision_becomes_the_networks(self, state, kind, dtype, loading):
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+    def test_precision_becomes_the_networks(self, state, dtype, loading):
         """Each value is the float32 nearest to the stored one, and the note counts the entries."""
         stored = {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()}
-        loaded = loading(stored, kind=kind)
+        loaded = loading(stored)
         assert same(loaded, {n: t.to(state[n].dtype) for n, t in stored.items()})
         floats = sum(tensor.is_floating_point() for tensor in state.values())
         short = str(dtype).removeprefix("torch.")
@@ -437,24 +415,17 @@ class TestConversion:
         assert same(loaded, state)
         assert len(loaded.notes) == 2  # the counters as well, which averaging makes floats
 
-    def test_missing_counters_are_zero(self, fresh, trained, state, path):
-        """Files older than torch 0.4.1 have none; the logits do not depend on them."""
+    def test_missing_counters_are_zero(self, state, loading):
+        """Files older than torch 0.4.1 have none."""
         old = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}
         count = len(state) - len(old)
-        save_legacy(old, path)
-        loaded = load_checkpoint(path, fresh)
-        assert loaded.notes == (
-            f"set {count} num_batches_tracked to zero, absent as before torch 0.4.1",
-        )
-        model = seeded("short", DIGITS, seed=1)
-        model.load_state_dict(loaded.state, strict=True)
-        assert {
-            m.num_batches_tracked.item() for m in model.modules() if isinstance(m, nn.BatchNorm2d)
-        } == {0}
-        with torch.no_grad():
-            assert torch.equal(model(IMAGES), trained(IMAGES))
+        loaded = loading(old, kind="legacy")
+        (note,) = loaded.notes
+        assert note == f"set {count} num_batches_tracked to zero, absent as before torch 0.4.1"
+        zero = [tensor for name, tensor in loaded.state.items() if name not in old]
+        assert not any(tensor.any() for tensor in zero) and len(zero) == count
 
-    @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64], ids=str)
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.complex64], ids=str)
     def test_weights_of_no_floating_type_are_refused(self, state, dtype, refused):
         message = refused(state | {"linear.weight": state["linear.weight"].to(dtype)})
         assert "'linear.weight'" in message
@@ -466,14 +437,13 @@ class TestConversion:
     def test_tensors_that_are_not_dense_are_refused(self, state, odd, refused):
         assert "'linear.weight'" in refused(state | {"linear.weight": odd(state["linear.weight"])})
 
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-    def test_weights_that_are_not_finite_are_refused(self, state, kind, value, refused):
+    @pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+    def test_weights_that_are_not_finite_are_refused(self, state, value, refused):
         bad = dict(state)
         for name in ("layer3.0.bn1.running_var", "linear.bias"):
             bad[name] = state[name].clone()
             bad[name].view(-1)[-1] = value
-        message = refused(bad, kind=kind)
+        message = refused(bad)
         assert "'layer3.0.bn1.running_var'" in message and "NaN or infinite" in message
         assert "linear.bias" not in message
 
@@ -489,21 +459,7 @@ class TestMisfits:
     def saved(self, path, name, info):
         save_zip({"net": {f"module.{n}": t for n, t in seeded(name, info).state_dict().items()}}, path)
 
-    @pytest.mark.parametrize(
-        ("theirs", "ours", "looks"),
-        [
-            ("resnet34-w4", NAME, "resnet34-w4 (input channels: 1, classes: 10)"),
-            (NAME, "resnet34-w4", "resnet18-w4 (input channels: 1, classes: 10)"),
-            ("resnet18-w8", NAME, "resnet18-w8 (input channels: 1, classes: 10)"),
-            ("wrn-34-1", NAME, "wrn-34-1 (input channels: 1, classes: 10)"),
-            (NAME, "wrn-34-1", "resnet18-w4 (input channels: 1, classes: 10)"),
-        ],
-    )
-    def test_other_architecture_is_recognised(self, path, theirs, ours, looks):
-        self.saved(path, theirs, DIGITS)
-        assert refusal(path, seeded(ours, DIGITS)).endswith(f"; it looks like {looks}")
-
-    @pytest.mark.parametrize(("theirs", "ours"), [(100, 10), (10, 100)])
+    @pytest.mark.parametrize(("theirs", "ours"), [(100, 10)])
     @pytest.mark.parametrize(("name", "head"), [(NAME, ("linear", 32)), ("wrn-34-1", ("fc", 64))])
     def test_number_of_classes_is_named(self, path, name, head, theirs, ours):
         """Weights for another dataset's classes are told from another network."""
@@ -513,7 +469,6 @@ class TestMisfits:
         layer, inputs = head
         shapes = f"is ({theirs}, {inputs}) in the file and ({ours}, {inputs}) in the network"
         assert f"'{layer}.weight' {shapes}" in message
-        assert "looks like" not in message
 
     @pytest.mark.parametrize("classes", [10, 200])
     def test_inputs_of_the_head_are_named(self, path, classes):
@@ -522,13 +477,6 @@ class TestMisfits:
         message = refusal(path, seeded(NAME, replace(TINY_IMAGENET, classes=classes)))
         assert "classifier takes 32 inputs, the network's 128" in message
         assert ("10 classes, the network 200" in message) == (classes == 200)
-
-    def test_other_architecture_for_other_classes(self, path):
-        """A guess is made with the file's classes and size of images, not the network's."""
-        self.saved(path, "resnet34-w4", TINY_IMAGENET)
-        assert refusal(path, seeded(NAME, CIFAR10)).endswith(
-            "resnet34-w4 (input channels: 3, classes: 200)"
-        )
 
     def test_only_the_first_differences_are_listed(self, state, refused):
         """Two names of each side stand for all, the network's before the file's."""
@@ -541,25 +489,12 @@ class TestMisfits:
         )
         count = sum(name.startswith("layer3") for name in state)
         assert f"and {2 * count - 4} more" in message
-        assert "looks like" not in message
 
-    @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 1, 3), (0,), ()])
+    @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (), (10**9, 1, 3, 3)])
     def test_other_shape_is_named(self, state, shape, refused):
-        """One tensor of another shape is enough; nothing is broadcast."""
-        message = refused(state | {"conv1.weight": torch.ones(shape)})
+        """One tensor of another shape is enough, and one that repeats itself costs no memory."""
+        message = refused(state | {"conv1.weight": torch.zeros(()).expand(shape)})
         assert f"'conv1.weight' is {shape} in the file and (4, 1, 3, 3) in the network" in message
-
-    @pytest.mark.parametrize(
-        ("name", "shape"),
-        [
-            ("conv1.weight", (10**9, 1, 3, 3)),
-            ("linear.weight", (10**9, 16)),
-            ("linear.weight", (0, 16)),
-        ],
-    )
-    def test_absurd_shapes_are_no_trouble(self, state, name, shape, refused):
-        """A tensor that claims a thousand million rows by repeating one costs no memory."""
-        assert f"{name!r} is {shape}" in refused(state | {name: torch.zeros(1).expand(shape)})
 
     def test_names_of_several_lines_stay_in_one(self, state, refused):
         message = refused({"a\n\x1b[31mb": torch.ones(1), "x.y": torch.ones(1)})
@@ -607,9 +542,6 @@ class TestMisfits:
         monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(10**5))
         assert "of memory are free" in refusal(path, fresh)
 
-    def test_unrelated_network_is_not_guessed(self, refused):
-        assert "looks like" not in refused(nn.Linear(3, 2).state_dict())
-
 
 class Malicious:
     """An object whose unpickling calls a function."""
@@ -650,8 +582,7 @@ class TestCode:
         """A pickle that would make a folder makes none, beside weights or alone; plain pickle does."""
         witness = path.with_name("witness")
         direct = Malicious(os.mkdir, str(witness))
-        source = Malicious(exec, f"import os; os.mkdir({str(witness)!r})")
-        for content in (direct, source, {"epoch": source, "state_dict": {}}):
+        for content in (direct, {"epoch": direct, "state_dict": {}}):
             save(content, path)
             message = refusal(path, fresh)
             assert "holds Python code or objects" in message
@@ -661,7 +592,7 @@ class TestCode:
             assert witness.exists()
             witness.rmdir()
 
-    @pytest.mark.parametrize("value", ["1", "y", "Yes", "TRUE", "on"])
+    @pytest.mark.parametrize("value", ["1", "Yes", "TRUE"])
     def test_the_environment_does_not_loosen_this(self, fresh, path, save, monkeypatch, value):
         """With torch's switch back to full unpickling on, no file is opened."""
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", value)
@@ -669,25 +600,17 @@ class TestCode:
         monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch read the file"))
         assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set" in refusal(path, fresh)
 
-    @pytest.mark.parametrize("value", ["", "0", "false", "No", "off"])
+    @pytest.mark.parametrize("value", ["", "0", "False"])
     def test_a_switch_that_is_off_is_none(self, state, monkeypatch, value, loading):
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", value)
         assert same(loading(state), state)
 
     @pytest.mark.parametrize("kind", TORCH_KINDS)
-    @pytest.mark.parametrize(
-        ("beside", "named"),
-        [
-            (Fraction(1, 2), "fractions.Fraction"),
-            (Decimal("0.5"), "decimal.Decimal"),
-        ],
-        ids=["fraction", "decimal"],
-    )
-    def test_objects_are_named_and_done_without(self, state, kind, beside, named, path, refused, fresh):
+    def test_objects_are_named_and_done_without(self, state, kind, refused, fresh):
         """The line names the object, and its command writes the same weights to a file without."""
-        args = argparse.Namespace(lr=np.float32(0.1), more=[beside])
+        args = argparse.Namespace(lr=np.float32(0.1), more=[Fraction(1, 2)])
         message = refused({"state_dict": state, "args": args, "epoch": 3}, kind=kind)
-        assert f"objects ({named}" in message
+        assert "objects (fractions.Fraction" in message
         assert same(converted(message, fresh), state)
 
     def test_a_pickled_network_is_done_without_its_code(self, state, trained, fresh, refused):
@@ -704,8 +627,6 @@ class TestCode:
         "beside",
         [
             argparse.Namespace(lr=0.1, folder=Path("runs"), best=np.float64(0.5), more=[{1: "x"}]),
-            np.float32(0.5),
-            np.arange(3),
             np.int64(3),
             np.array("text"),
         ],
@@ -735,17 +656,13 @@ class TestDamage:
         ("content", "reason"),
         [
             (b"", "is empty"),
-            (b"x", "is not a checkpoint"),
             (b"epoch,loss\n1,0.5\n", "is not a checkpoint"),
-            (b"\x00" * 600, "is not a checkpoint"),
             (b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
-            (b"\n <html>", "is a web page"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
             (b"\x80", "is damaged"),
             (b"PK\x03\x04", "is damaged"),
             ((10**9).to_bytes(8, "little") + b"{", "is damaged"),
             ((2).to_bytes(8, "little") + b"{}", "holds no state dict"),
-            ((2).to_bytes(8, "little") + b"{]", "is damaged"),
         ],
     )
     def test_other_content_is_refused(self, fresh, path, content, reason):
@@ -762,12 +679,12 @@ class TestDamage:
             archive.add(inner, "inner.pt")
         assert "is a tar archive; unpack it" in refusal(path, fresh)
 
-    @pytest.mark.parametrize("content", [[1, 2], torch.ones(3), 5, None, "weights", (1,)], ids=repr)
+    @pytest.mark.parametrize("content", [[1, 2], torch.ones(3), None], ids=repr)
     def test_other_objects_are_refused(self, content, refused):
         assert f"holds a {type(content).__name__}, not a state dict" in refused(content)
 
     @pytest.mark.parametrize(
-        "content", [{}, {"epoch": 3}, {"state_dict": {}}, {"optimizer": {"state": {0: {}}}}], ids=repr
+        "content", [{"epoch": 3}, {"state_dict": {}}, {"optimizer": {"state": {0: {}}}}], ids=repr
     )
     def test_dicts_without_tensors_are_refused(self, content, refused):
         assert "holds no state dict" in refused(content)
@@ -775,15 +692,11 @@ class TestDamage:
     def test_numbers_for_names_are_refused(self, refused):
         assert "key of type int" in refused({0: torch.ones(1), 1: torch.ones(1)})
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_truncated_file_is_refused(self, fresh, state, path, kind):
-        """Cut anywhere, a download is reported as not whole, or as nothing that is known."""
-        KINDS[kind](state, path)
-        whole = path.read_bytes()
-        for kept in (1, 3, 8, 9, 100, 600, len(whole) // 2, len(whole) - 64, len(whole) - 1):
-            path.write_bytes(whole[:kept])
-            message = refusal(path, fresh)
-            assert "is damaged or not whole" in message or (kept < 10 and "not a checkpoint" in message)
+    def test_truncated_file_is_refused(self, fresh, state, path):
+        """A download that was cut off is reported as not whole."""
+        save_zip(state, path)
+        path.write_bytes(path.read_bytes()[:-64])
+        assert "is damaged or not whole" in refusal(path, fresh)
 
     @settings(max_examples=20)
     @given(bit=st.integers(0, 8 * 4 * 36 - 1))
@@ -794,39 +707,15 @@ class TestDamage:
         content, weight = bytearray(path.read_bytes()), state["conv1.weight"].numpy().tobytes()
         content[content.index(weight) + bit // 8] ^= 1 << bit % 8
         path.write_bytes(content)
-        assert "has another checksum (CRC-32) than was written" in refusal(
-            path, seeded("short", DIGITS)
-        )
-
-    @settings(max_examples=60)
-    @given(data=st.data(), kind=st.sampled_from(list(KINDS)))
-    def test_flipped_bytes_never_surprise(self, tmp_path_factory, data, kind):
-        """A damaged small file is refused in one line, or still gives finite weights that fit."""
-        model = nn.Linear(3, 2)
-        path = tmp_path_factory.mktemp("flipped") / "weights"
-        KINDS[kind](model.state_dict(), path)
-        content = bytearray(path.read_bytes())
-        for _ in range(data.draw(st.integers(1, 3))):
-            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-        path.write_bytes(content)
-        try:
-            loaded = load_checkpoint(path, model)
-        except UserError:
-            refusal(path, model)
-        else:
-            model.load_state_dict(loaded.state, strict=True)
-            assert all(tensor.isfinite().all() for tensor in loaded.state.values())
+        assert "has another checksum (CRC-32)" in refusal(path, seeded("short", DIGITS))
 
     def test_missing_file_and_folder_are_refused(self, fresh, tmp_path):
         assert "there is no file" in refusal(tmp_path / "none.pt", fresh)
         assert "is a folder; name the checkpoint in it" in refusal(tmp_path, fresh)
         assert "is not a regular file" in refusal(Path("/dev/null"), fresh)
 
-    def test_unreadable_file_is_refused(self, fresh, state, path, monkeypatch):
-        save_zip(state, path)
-
-        def fails(*args):
-            raise PermissionError(13, "Permission denied")
-
-        monkeypatch.setattr(Path, "open", fails)
-        assert "Permission denied" in refusal(path, fresh)
+    def test_unreadable_file_is_refused(self, state, loading, monkeypatch):
+        error = PermissionError(13, "Permission denied")
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: (_ for _ in ()).throw(error))
+        with pytest.raises(UserError, match="Permission denied"):
+            loading(state)

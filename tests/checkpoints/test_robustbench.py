@@ -1,6 +1,7 @@
 """RobustBench through the adapter: its import, its networks with a user's file, and its numbers."""
 
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -116,26 +117,16 @@ class TestImport:
 
     @pytest.mark.usefixtures("forgotten", "missing")
     def test_leaves_no_stand_in(self) -> None:
-        """`sys.modules` is as before but for RobustBench, which is the same at the second call."""
+        """`sys.modules` is as before but for RobustBench, whose own references remain."""
         before = dict(sys.modules)
         package = import_robustbench()
         assert import_robustbench() is package
         assert all(sys.modules[name] is None for name in STAND_INS)
         assert {name for name in before if sys.modules[name] is not before[name]} == set()
-        for name in its_modules():
-            del sys.modules[name]
-        assert import_robustbench() is not package
-        assert all(sys.modules[name] is None for name in STAND_INS)
-
-    @pytest.mark.usefixtures("forgotten", "missing")
-    def test_keeps_what_it_needs(self) -> None:
-        """Its own references remain: the attack, its state and the paths of its files."""
-        package = import_robustbench()
         assert package.eval.AutoAttack is AutoAttackStandIn
         assert package.eval.EvaluationState.__module__ == "pyautoattack.state"
-        path = package.loaders.pkg_resources.resource_filename(
-            "robustbench.loaders", "helper_files/imagenet_test_image_ids.txt"
-        )
+        file = "helper_files/imagenet_test_image_ids.txt"
+        path = package.loaders.pkg_resources.resource_filename("robustbench.loaders", file)
         assert Path(path).is_file()
 
     @pytest.mark.usefixtures("forgotten")
@@ -177,7 +168,6 @@ class TestArchitectures:
         ("name", "weight", "shape"),
         [
             ("Zhang2019Theoretically", "sub_block1.layer.4.conv2.weight", (160, 160, 3, 3)),
-            ("Rice2020Overfitting", "block3.layer.4.conv2.weight", (1280, 1280, 3, 3)),
             ("Wu2020Adversarial", "block3.layer.4.conv2.weight", (640, 640, 3, 3)),
             ("Pang2022Robustness_WRN28_10", "layer.2.block.3.conv_1.weight", (640, 640, 3, 3)),
             ("Debenedetti2022Light_XCiT-S12", "model.head.weight", (10, 384)),
@@ -216,10 +206,8 @@ class TestArchitectures:
     @pytest.mark.parametrize(
         ("text", "dataset", "message"),
         [
-            ("zhang2019theoreticaly", "cifar10", "no 'zhang2019theoreticaly' for CIFAR-10 and Linf"),
             ("zhang2019theoreticaly", "cifar10", "close to it: Zhang2019Theoretically"),
             ("Augustin2020Adversarial", "cifar10", "there is robustbench:L2/Augustin2020Adversarial"),
-            ("?", "cifar10", "https://robustbench.github.io"),
             ("L7/Zhang2019Theoretically", "cifar10", "'L7'; it has Linf, L2, corruptions"),
             ("Zhang2019Theoretically", "digits", "no networks for Digits; it has cifar10 and cifar100"),
             ("Chen2020Adversarial", "cifar10", "is made of 3 files"),
@@ -254,10 +242,8 @@ class TestOurLayerNames:
 
     @pytest.mark.parametrize("kind", ["resnet18", "wrn-10-1"])
     def test_logits(self, kind: str, zoo) -> None:
-        theirs, own = (
-            model_of(TINY if kind == "wrn-10-1" else "Sehwag2021Proxy_R18"),
-            build(kind, CIFAR10),
-        )
+        theirs = model_of(TINY if kind == "wrn-10-1" else "Sehwag2021Proxy_R18")
+        own = build(kind, CIFAR10)
         state = seeded(theirs).state_dict()
         own.load_state_dict({k: v for k, v in state.items() if not k.startswith("sub_block1.")})
         x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -320,18 +306,16 @@ class TestFiles:
         ("name", "without", "more", "message"),
         [
             ("Other2024", CONSTANTS, {}, "'mu' (1, 3, 1, 1) is in the network only"),
-            (RICE, (*CONSTANTS, "fc.weight"), {}, "'fc.weight' (10, 64) is in the network only"),
             (RICE, "sigma", {}, "'sigma' (1, 3, 1, 1) is in the network only"),
             (RICE, CONSTANTS, {"extra.weight": torch.ones(3)}, "'extra.weight' (3,) is in the file"),
-            (RICE, (), {"mu": torch.full((1, 3, 1, 1), float("nan"))}, "'mu' in "),
-            (RICE, (), {}, "'module.mu', a normalisation behind the name of a wrapper"),
+            (RICE, (), {}, "'mu' (1, 3, 1, 1) is in the network only"),  # as module.mu
         ],
     )
     def test_misfits(self, zoo, tmp_path: Path, name: str, without, more, message: str) -> None:
         """Nothing else may be missing, be too much or be no number, and the network stays whole."""
         state = seeded(zoo[RICE]["model"](), 1).state_dict()
         state = {key: value for key, value in state.items() if key not in without} | more
-        if "module.mu" in message:
+        if not (without or more):
             state = {f"module.{key}": value for key, value in state.items()}
         safetensors.torch.save_file(state, tmp_path / "user.safetensors")
         arch, model = zoo_arch(name, "cifar10"), model_of(name)
@@ -348,22 +332,22 @@ class TestFiles:
         from robustbench.model_zoo import model_dicts
 
         lenient = set()
-        for dataset, threats in model_dicts.items():
-            for models in threats.values() if dataset.value.startswith("cifar") else ():
-                for name, entry in models.items():
-                    if not isinstance(entry["gdrive_id"], str) or name == "Kang2021Stable":
-                        continue
-                    with torch.device("meta"):
-                        model = entry["model"]()
-                    state = model.state_dict()
-                    if not set(CONSTANTS) <= state.keys():
-                        continue
-                    bare = {k: v for k, v in state.items() if k not in CONSTANTS}
-                    try:
-                        utils._safe_load_state_dict(model, name, bare, dataset)
-                        lenient.add(name)
-                    except RuntimeError:
-                        assert name not in WITHOUT_CONSTANTS
+        known = [
+            (dataset, name, entry)
+            for dataset, threats in model_dicts.items()
+            for models in threats.values()
+            for name, entry in models.items()
+            if dataset.value.startswith("cifar") and isinstance(entry["gdrive_id"], str)
+        ]
+        for dataset, name, entry in known:
+            with torch.device("meta"):
+                model = None if name == "Kang2021Stable" else entry["model"]()
+            state = {} if model is None else model.state_dict()
+            if set(CONSTANTS) <= state.keys():
+                bare = {k: v for k, v in state.items() if k not in CONSTANTS}
+                with suppress(RuntimeError):
+                    utils._safe_load_state_dict(model, name, bare, dataset)
+                    lenient.add(name)
         assert lenient == WITHOUT_CONSTANTS
 
 
@@ -429,9 +413,7 @@ class TestCommand:
         [
             (("--arch", "robustbench:Rice2020Overfiting"), "close to it: Rice2020Overfitting"),
             (("--arch", f"robustbench:{TINY}"), "does not fit the network: "),
-            (("--dataset", "digits"), "RobustBench has no networks for Digits"),
             (("--normalization", "cifar10"), "networks of RobustBench normalise pixels themselves"),
-            (("--normalization", "none"), "networks of RobustBench normalise pixels themselves"),
         ],
     )
     def test_wrong_input_is_one_line(self, evaluate, store, arguments, message: str) -> None:
@@ -553,9 +535,3 @@ def test_benchmark_agrees(settled, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert clean == ours("clean", model, split, tmp_path) == right / len(split)
     assert adversarial == ours("autoattack", model, split, tmp_path) == robust / len(split)
     assert 0 < robust < right < len(split)
-
-
-def test_the_attack_has_no_log_file() -> None:
-    """An argument of fra31/auto-attack that cannot be served is refused."""
-    with pytest.raises(ValueError, match="no log files"):
-        AutoAttackStandIn(Patterns(), log_path="log.txt")

@@ -372,7 +372,7 @@ class TestImport:
             for part in SIZES:
                 (place.beside / f"{part}.parquet").write_bytes(b"PAR1" * 9)
         line = place("import", "cifar100", place.beside).refusal
-        told = {"pixel": "content hash found", "size": "32x32 are right", "cut": "be a whole PNG",
+        told = {"pixel": "content hash found", "size": "32x32 are right", "cut": "cannot be decoded",
                 "class": "101 folders", "parquet": "is damaged"}[damage]  # fmt: skip
         assert told in line
         assert place.visible() == {}

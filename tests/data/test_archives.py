@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmark.data import DATASETS
-from benchmark.data.get.archives import ARCHIVES, archive
-from benchmark.errors import UserError
+from benchmark.data.get.archives import ARCHIVES
 
 
 def test_every_dataset_with_files_and_every_corrupted_copy_has_an_archive():
@@ -22,7 +21,7 @@ def test_every_dataset_with_files_and_every_corrupted_copy_has_an_archive():
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_is_well_formed(name):
     """Names agree, the sum is an MD5 sum, and every address is a different one of that very file."""
-    listed = archive(name)
+    listed = ARCHIVES[name]
     assert listed.name == name
     assert re.fullmatch("[0-9a-f]{32}", listed.md5)
     assert listed.size is None or listed.size > 1e8
@@ -44,23 +43,10 @@ def test_cifar_is_listed_as_in_torchvision(name, kind):
     """Sum, file, folder and address are those that torchvision uses."""
     import torchvision.datasets
 
-    source, listed = getattr(torchvision.datasets, kind), archive(name)
-    assert (listed.md5, listed.file, listed.gives) == (
-        source.tgz_md5,
-        source.filename,
-        source.base_folder,
-    )
+    source, listed = getattr(torchvision.datasets, kind), ARCHIVES[name]
+    expected = (source.tgz_md5, source.filename, source.base_folder)
+    assert (listed.md5, listed.file, listed.gives) == expected
     assert source.url in listed.urls
-
-
-def test_an_unknown_name_is_refused_with_the_known_ones():
-    """The message lists the nearest names and all."""
-    with pytest.raises(UserError) as refused:
-        archive("imagenet")
-    assert str(refused.value) == (
-        "unknown archive 'imagenet'; close to it: tiny-imagenet, tiny-imagenet-c; known: "
-        f"{', '.join(ARCHIVES)}"
-    )
 
 
 def test_the_commands_start_without_torch_and_without_the_network_stack():

@@ -81,19 +81,6 @@ class TestContentHash:
         hashes = {content_sha256(*pair) for pair in [(images, labels), *others]}
         assert len(hashes) == 1 + len(others)
 
-    @pytest.mark.parametrize(
-        ("images", "labels"),
-        [
-            (np.zeros((3, 2, 2, 1), np.float32), np.zeros(3, int)),
-            (np.zeros((3, 2, 2, 1), np.uint8), np.zeros(4, int)),
-            (np.zeros((3, 2, 2, 1), np.uint8), np.zeros(3)),
-        ],
-        ids=["floats", "lengths", "labels"],
-    )
-    def test_what_is_not_labelled_images_is_refused(self, images, labels):
-        with pytest.raises(ValueError, match="not uint8"):
-            content_sha256(images, labels)
-
 
 class TestOtherFiles:
     """Files that torchvision's sums refuse."""
@@ -141,21 +128,17 @@ class TestOtherFiles:
         with pytest.raises(UserError, match="not the official one"):
             cifar.load(CIFAR100, directory)
 
-    @pytest.mark.parametrize("note", ["", "[]", "{}", "nonsense"])
-    def test_damaged_acceptance(self, small, note):
+    def test_damaged_acceptance(self, small):
         directory, _ = small
         write(directory / "cifar-100-python" / "test", *rows(100, 9))
-        (directory / "cifar-100-python" / "accepted.json").write_text(note)
+        (directory / "cifar-100-python" / "accepted.json").write_text("[]")
         with pytest.raises(UserError, match=r"accepted\.json' cannot be read"):
             cifar.load(CIFAR100, directory)
 
     @pytest.mark.parametrize(
         "content",
-        [
-            *(0, 1, 1000, 200_000),
-            *([1, 2], {"fine_labels": [1]}, {"data": "text", "fine_labels": [1]}, {"data": None}),
-        ],
-        ids=["empty", "cut-1", "cut-1000", "cut-200000", "list", "no-data", "text", "none"],
+        [0, 1000, [1, 2], {"data": "text", "fine_labels": [1]}],
+        ids=["empty", "cut", "list", "text"],
     )
     def test_damaged_batch(self, small, content):
         """A batch that was cut off, and a sound pickle of other things."""
@@ -180,12 +163,9 @@ class TestOtherFiles:
             return str(refused.value)
 
         assert "labels from 0 to 100, not 0 to 99" in message(pixels, np.r_[100, labels[1:] * 0])
-        assert "labels from -1 to" in message(pixels, np.r_[-1, labels[1:]])
         assert "0 to 2 images of a class, not 1" in message(pixels, np.r_[labels[1], labels[1:]])
         assert "99 images, not 100" in message(pixels[1:], labels[1:])
-        assert "200 images, not 100" in message(np.r_[pixels, pixels], np.r_[labels, labels])
         assert "not uint8(N, 3072)" in message(pixels[:, :-1], labels)
-        assert "not uint8(N, 3072)" in message(pixels.astype(np.int16), labels)
         assert "and labels (99,)" in message(pixels, labels[1:])
         assert "values of kind 'f4'" in message(pixels.astype(np.float32), labels)
 
@@ -201,16 +181,16 @@ class TestUnpickling:
         split = read_split(CIFAR100, [tmp_path / "batch"], "fine_labels", 100)
         assert np.array_equal(split.images.numpy(), as_images(pixels))
 
-    def test_names_of_either_numpy_and_arrays_of_labels(self, tmp_path):
+    @pytest.mark.parametrize("kind", ["<i8", ">i4", "u1"])
+    @pytest.mark.parametrize("module", [b"numpy.core.", b"numpy._core."])
+    def test_names_of_either_numpy_and_arrays_of_labels(self, tmp_path, kind, module):
         pixels, labels = rows(100, 0)
-        for kind in ("<i8", ">i4", "u1"):
-            content = pickle.dumps({"data": pixels, "fine_labels": labels.astype(kind)}, protocol=2)
-            for module in (b"numpy.core.", b"numpy._core."):
-                other = content.replace(b"numpy._core.", b"numpy.core.").replace(b"numpy.core.", module)
-                (tmp_path / "batch").write_bytes(other)
-                split = read_split(CIFAR100, [tmp_path / "batch"], "fine_labels", 100)
-                assert np.array_equal(split.images.numpy(), as_images(pixels))
-                assert np.array_equal(split.labels.numpy(), labels)
+        content = pickle.dumps({"data": pixels, "fine_labels": labels.astype(kind)}, protocol=2)
+        other = content.replace(b"numpy._core.", b"numpy.core.").replace(b"numpy.core.", module)
+        (tmp_path / "batch").write_bytes(other)
+        split = read_split(CIFAR100, [tmp_path / "batch"], "fine_labels", 100)
+        assert np.array_equal(split.images.numpy(), as_images(pixels))
+        assert np.array_equal(split.labels.numpy(), labels)
 
     @pytest.mark.parametrize("protocol", [2, 5])
     def test_code_is_refused_and_not_run(self, small, protocol):
@@ -222,16 +202,11 @@ class TestUnpickling:
             def __reduce__(self):
                 return Path.touch, (witness,)
 
-        class Sneaky:
-            def __reduce__(self):
-                return eval, (f"open({str(witness)!r}, 'w')",)
-
         pixels, labels = splits["test"]
         for batch in (
             Malicious(),
             {"data": pixels, "fine_labels": Malicious()},
-            {"data": Sneaky(), "fine_labels": labels.tolist()},
-            {"data": pixels, "fine_labels": labels.tolist(), "more": [{"deep": Sneaky()}]},
+            {"data": pixels, "fine_labels": labels.tolist(), "more": [{"deep": Malicious()}]},
         ):
             path = directory / "cifar-100-python" / "test"
             path.write_bytes(pickle.dumps(batch, protocol=protocol))
@@ -239,7 +214,7 @@ class TestUnpickling:
                 cifar.load(CIFAR100, directory)
             assert str(path) in str(refused.value)
             assert not witness.exists()
-        pickle.loads(pickle.dumps(Sneaky(), protocol=protocol)).close()
+        pickle.loads(pickle.dumps(Malicious(), protocol=protocol))
         assert witness.exists()  # so it would have been seen
 
     def test_numpy_is_not_reached(self, tmp_path):
@@ -263,37 +238,22 @@ class TestMissing:
     """Files that are not there."""
 
     @pytest.fixture(autouse=True)
-    def error(self, request, monkeypatch):
-        """Why no download succeeds."""
-        error = getattr(request, "param", OSError("no route"))
+    def _no_route(self, monkeypatch):
+        """No download succeeds."""
 
         def download(*args, **kwargs):
-            raise error
+            raise OSError("no route")
 
         monkeypatch.setattr("pooch.retrieve", download)
-        return error
 
     @pytest.mark.parametrize("info", [CIFAR10, CIFAR100], ids=lambda info: info.name)
-    @pytest.mark.parametrize(
-        "error",
-        [
-            OSError("<urlopen error no route to host>"),
-            ValueError("not this one.\nand a second line"),
-            TimeoutError(),
-            ConnectionResetError("\n"),
-        ],
-        ids=["no-route", "two-lines", "no-message", "blank-message"],
-        indirect=True,
-    )
-    def test_what_to_do_is_told(self, tmp_path, info, error):
+    def test_what_to_do_is_told(self, tmp_path, info):
         folder = tmp_path / "data"
         with pytest.raises(UserError) as refused:
             load(info.name, folder)
         message, listed = str(refused.value), ARCHIVES[info.name]
-        reason = str(error).split("\n")[0]
-        told = (info.label, f"'{folder}'", "--data-dir", reason, listed.file, listed.md5, *listed.urls)
+        told = (info.label, f"'{folder}'", "--data-dir", "no route", listed.md5, *listed.urls)
         assert [part for part in told if part not in message] == []
-        assert "\n" not in message
         assert not list(folder.glob(".*.part"))
 
     def test_damaged_files_are_not_taken_for_the_dataset(self, tmp_path):
@@ -304,19 +264,10 @@ class TestMissing:
         with pytest.raises(UserError, match="is not complete"):
             load("cifar10", tmp_path)
 
-    def test_folder_that_is_a_file(self, tmp_path):
-        (tmp_path / "data").write_text("")
-        with pytest.raises(UserError, match="--data-dir"):
-            load("cifar10", tmp_path / "data")
-
     def test_archive_put_there_by_hand_is_verified(self, tmp_path):
         (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"something")
         with pytest.raises(UserError, match="expected 169001437 bytes"):
             cifar.load(CIFAR100, tmp_path)
-
-    def test_verify_does_not_download(self, tmp_path):
-        with pytest.raises(UserError, match="is not complete under"):
-            cifar.verify(CIFAR100, tmp_path)
 
 
 @pytest.mark.parametrize("info", [CIFAR10, CIFAR100], ids=lambda info: info.name)

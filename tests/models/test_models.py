@@ -87,19 +87,6 @@ class TestPaper:
             assert size(outline(name, info)) == by_hand(head) == count
 
     @pytest.mark.parametrize(
-        ("name", "classifier", "inputs"),
-        [
-            ("resnet18", "linear", {8: 512, 32: 512, 64: 2048}),
-            ("resnet34", "linear", {8: 512, 32: 512, 64: 2048}),
-            ("wrn-34-10", "fc", {8: 640, 32: 640, 64: 2560}),
-        ],
-    )
-    def test_inputs_of_the_classifier(self, outline, name, classifier, inputs):
-        """Immortalise/RiFT pools windows of 4 (ResNet) and 8 (WRN): a 2x2 map is left at 64 pixels."""
-        for info in (DIGITS, CIFAR10, TINY_IMAGENET):
-            assert outline(name, info).get_submodule(classifier).in_features == inputs[info.side]
-
-    @pytest.mark.parametrize(
         ("name", "tuned"),
         [
             ("resnet18", ("layer2.1.conv2", "layer2.1.conv2", "layer3.1.conv2")),
@@ -139,11 +126,6 @@ class TestPaper:
         for name in modules:
             assert few.get_submodule(name).weight.shape == all_of_it.get_submodule(name).weight.shape
 
-    def test_resnet_has_no_shortcut_where_sizes_agree(self, outline):
-        """Only the first blocks of the stages 2 to 4 project their shortcut."""
-        shortcuts = [name for name in criticality_modules(outline("resnet18")) if "shortcut" in name]
-        assert shortcuts == [f"layer{stage}.0.shortcut.0" for stage in (2, 3, 4)]
-
     @pytest.mark.parametrize(
         ("name", "strides"), [("resnet18", [1, 2, 2, 2]), ("wrn-34-10", [1, 2, 2])]
     )
@@ -158,14 +140,6 @@ class TestPaper:
         ]
         assert found == strides
 
-    def test_convolutions_have_no_bias(self, outline):
-        """Only the classifier has one."""
-        for name in ("resnet18", "wrn-34-10"):
-            model = outline(name)
-            modules = criticality_modules(model)
-            biased = [module for module in modules if model.get_submodule(module).bias is not None]
-            assert biased == modules[-1:]
-
 
 class TestNames:
     """Architectures by name."""
@@ -174,10 +148,8 @@ class TestNames:
         ("name", "family", "width", "label"),
         [
             ("resnet18", "resnet", 64, "ResNet18"),
-            ("resnet34-w16", "resnet", 16, "ResNet34 (width 16)"),
             ("resnet10-w16", "resnet", 16, "ResNet10 (width 16)"),
             ("wrn-34-10", "wide-resnet", 10, "WRN-34-10"),
-            ("wrn-34-1", "wide-resnet", 1, "WRN-34-1"),
             ("wrn-10-1", "wide-resnet", 1, "WRN-10-1"),
             ("preact-resnet18-w8", "preact-resnet", 8, "PreActResNet18 (width 8)"),
             ("vit-tiny", "vit", 192, "ViT-tiny"),
@@ -201,8 +173,7 @@ class TestNames:
     @pytest.mark.parametrize(
         "name",
         [
-            "resnet50", "resnet18-16", "resnet18-w", "resnet18-w-8", "wrn-34", "wrn-28-10", "wrn-34-w2",
-            "vgg16", "", "ResNet18", " resnet18", "resnet18-w0", "wrn-34-0",
+            "resnet50", "resnet18-w", "resnet18-w-8", "wrn-34", "wrn-34-w2", "", "ResNet18", "wrn-34-0",
         ],
     )  # fmt: skip
     def test_unknown_name_is_refused_in_one_line(self, name):
@@ -249,9 +220,7 @@ def head_of(name, info, memory_format):
 class TestForward:
     """Networks in use."""
 
-    @pytest.mark.parametrize(
-        "name", ["resnet18-w4", "resnet18-w8", "resnet34-w8", "wrn-34-1", "wrn-34-2"]
-    )
+    @pytest.mark.parametrize("name", ["resnet18-w4", "resnet34-w8", "wrn-34-2"])
     @pytest.mark.parametrize("info", [DIGITS, CIFAR100, TINY_IMAGENET], ids=lambda info: info.name)
     def test_images_give_one_logit_per_class(self, name, info):
         model = build(name, info).eval()

@@ -41,19 +41,14 @@ def test_the_key_is_written_out() -> None:
     "key",
     [
         "",
-        "/",
-        "rift",
         "quick/digits/resnet18-w8/pgd-at/rift",
         "quick/digits/resnet18-w8/pgd-at/rift/0",
-        "quick/digits/resnet18-w8/pgd-at/rift/seed",
         "quick/digits/resnet18-w8/pgd-at/rift/seed-1",
-        "quick/digits/resnet18-w8/pgd-at/rift/seed1.5",
         "quick/digits/resnet18-w8/pgd-at/rift/seed0/more",
         "quick//resnet18-w8/pgd-at/rift/seed0",
         "quick/../resnet18-w8/pgd-at/rift/seed0",
         "Quick/digits/resnet18-w8/pgd-at/rift/seed0",
         "quick/digits/resnet 18/pgd-at/rift/seed0",
-        "quick/digits/resnet18-w8/pgd-at/*/seed0",
         "quick/digits/resnet18-w8/pgd-at/rift/seed0\n",
         "quick/digits/resnet18-w8/pgd-at/rift/seed007",  # a second spelling of a folder's name
     ],
@@ -97,16 +92,9 @@ def test_stages_and_cells_have_their_own_seeds() -> None:
     assert len(seeds) == len(many) * len(stages)
 
 
-@given(st.lists(st.one_of(st.integers(), st.text()), max_size=4))
-def test_a_seed_is_a_whole_number_of_63_bits(parts: list[object]) -> None:
-    """A seed fits a signed 64-bit integer and depends on its parts alone."""
-    seed = derive_seed(*parts)
-    assert 0 <= seed < 2**63
-    assert seed == derive_seed(*parts)
-
-
 def test_seeds_use_all_63_bits() -> None:
     """Over many seeds every bit is sometimes set and sometimes not."""
     seeds = [derive_seed("bits", number) for number in range(200)]
+    assert seeds == [derive_seed("bits", number) for number in range(200)]
     assert reduce(or_, seeds) == 2**63 - 1
     assert reduce(and_, seeds) == 0

@@ -50,18 +50,13 @@ cell = json.loads(RECORD.cell.model_dump_json())
     ("text", "field", "reason"),
     [
         ("", "file", "Invalid JSON"),
-        ("{", "file", "Invalid JSON"),
         (b"\xff\xfe", "file", "Invalid JSON"),
         ("[]", "file", "should be an object"),
-        ("null", "file", "should be an object"),
         (changed(k=...), "k", "Field required"),
-        (changed(provenance=...), "provenance", "Field required"),
-        (changed(spec_hash=...), "spec_hash", "Field required"),
         (changed(colour="red"), "colour", "Extra inputs are not permitted"),
         (changed(cell=cell | {"fold": 1}), "cell.fold", "Extra inputs are not permitted"),
         (changed(cell=cell | {"seed": -1}), "cell.seed", "greater than or equal to 0"),
         (changed(k=501), "file", "k = 501 is more than n = 500"),
-        (changed(k=-1), "k", "greater than or equal to 0"),
         (changed(n=0), "n", "greater than 0"),
         (changed(parts={"run0": {"k": 2, "n": 1}}), "parts.run0", "k = 2 is more than n = 1"),
         (
@@ -70,19 +65,11 @@ cell = json.loads(RECORD.cell.model_dump_json())
             "not_finite = 2 is more than n - k = 1",
         ),
         (changed(value=0.95), "file", "value 0.95 is not k / n = 480 / 500"),
-        (changed(value=1.5), "value", "less than or equal to 1"),
         (changed(value=float("nan")), "value", "less than or equal to 1"),
         (changed(spec_hash="0" * 64), "file", "spec_hash is not the hash of spec"),
-        (changed(spec=RECORD.spec | {"version": 2}), "file", "spec_hash is not the hash of spec"),
         (changed(schema_version=2), "schema_version", "should be 1"),
-        (changed(bits_sha256="0" * 63), "bits_sha256", "should match pattern"),
         (changed(bits_sha256="G" * 64), "bits_sha256", "should match pattern"),
         (changed(provenance=provenance | {"threads": 0}), "provenance.threads", "greater than 0"),
-        (
-            changed(provenance=provenance | {"weights_sha256": "?"}),
-            "provenance.weights_sha256",
-            "should match pattern",
-        ),
     ],
 )
 def test_a_bad_record_is_refused_in_one_line(text: str | bytes, field: str, reason: str) -> None:
@@ -94,12 +81,6 @@ def test_a_bad_record_is_refused_in_one_line(text: str | bytes, field: str, reas
     assert reason in message
     assert "move it away to make it again" in message
     assert "\n" not in message
-
-
-def test_a_record_is_not_a_making() -> None:
-    """A record in the place of a making is refused by what it lacks."""
-    with pytest.raises(UserError, match="is not a making of schema 1: details: Field required"):
-        parse_file(Making, RECORD.model_dump_json(), PATH)
 
 
 def test_a_making_of_unknown_kind_is_refused(store: Store) -> None:

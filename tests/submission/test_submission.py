@@ -10,7 +10,6 @@ import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +62,6 @@ def tree(tmp_path: Path) -> Path:
     return copied(tmp_path / "results")
 
 
-@pytest.fixture(scope="module")
-def whole_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, for tests that leave it as it was."""
-    return copied(tmp_path_factory.mktemp("whole") / "results")
-
-
 def at(tree: Path, key: str, name: str) -> Path:
     """Where a record or a making is in `tree`, into which it is brought if it is not there."""
     if name == OOD and not (tree / "records" / key / f"{name}.json").exists():
@@ -94,9 +87,9 @@ Tampering = tuple[str, str, Any, str]
 NEW = "2999-01-01T00:00:00+00:00"
 RECIPE = "spec/model/tuning/base/recipe/epochs"
 RECORD: list[Tampering] = [
-    ("clean", "value", 0.9, r"value is 0.9, but k / n = 6629 / 10000 = 0.6629"),
-    ("clean", "k", 10001, r"k is 10001, which is not among 0 to n = 10000"),
-    ("clean", "spec_hash", ZEROS, r"spec_hash is 0{64}, but the hash of its spec is [0-9a-f]{64}"),
+    ("clean", "value", 0.9, r"value 0.9 is not k / n = 6629 / 10000"),
+    ("clean", "k", 10001, r"k = 10001 is more than n = 10000"),
+    ("clean", "spec_hash", ZEROS, r"spec_hash is not the hash of spec"),
     ("clean", "cell/seed", 1, r"cell is \S+/seed1, but its path says \S+/rift/seed0"),
     ("clean", "cell/dataset", "cifar11", r"cell is \S+ clean: unknown dataset 'cifar11'"),
     ("clean", "cell/scale", "mini.toml", r"'mini.toml' is no name of a scale; name its file by"),
@@ -104,20 +97,15 @@ RECORD: list[Tampering] = [
     ("clean", "evaluation", "cleen", r"cell is \S+ cleen: unknown evaluation 'cleen'"),
     ("clean", RECIPE, 5, r"epochs is 5, but this checkout would make it with 10 \(stale\)"),
     ("clean", "spec/evaluation/version", 2, r"spec.evaluation.version is 2, .* with 1 \(stale\)"),
-    ("clean", "spec/evaluation/more", 2, r"spec.evaluation.more is 2, .* with nothing \(stale\)"),
     ("clean", "bits_sha256", ZEROS, r"bits_sha256 is 0{64}, but clean.npz has [0-9a-f]{64}"),
     ("clean", "parts", {"clean": {"k": 1, "n": 1}}, r"parts are not those of clean: clean is none"),
     (PGD, "parts/run1/k", 900, r"parts.run1 is 900 of 2000, but the bits say \d+ of 2000"),
-    (PGD, "parts/per-image-worst/k", 3, r"parts.per-image-worst is 3 of 2000, but the bits say"),
     (PGD, "parts/per-image-worst", DROP, r"parts are not those of \S+: per-image-worst is missing"),
     (ATTACK, "parts/zero-gradients/n", 99, r"parts.zero-gradients is of n = 99, .* of 100 images"),
-    (PGD, "parts/zero-losses", {"k": 0, "n": 9}, r"parts.zero-losses is of n = 9, .* of 2000 im"),
     (PGD, "parts/not-finite", {"k": 2000, "n": 2000}, r"2000 of 2000, but .* \d+ have a wrong answer"),
-    ("clean", "parts/zero-losses", {"k": 0, "n": 10000}, r"are not those of clean: zero-losses"),
     (OOD, "parts/fog-1/k", 0, r"parts.fog-1 is 0 of 1000, but the bits say \d+ of 1000"),
     ("clean", "provenance/dirty", True, r"provenance.dirty is true: tracked files differed"),
     ("clean", "provenance/commit", "HEAD", r"provenance.commit is HEAD, not 40 hex digits"),
-    ("clean", "provenance/commit", "0" * 40, r"provenance.commit is all zeros, which names no"),
     ("clean", "provenance/commit", None, r"provenance.dirty is False, but a commit is not named"),
     ("clean", "provenance/versions/torch", DROP, r"versions.torch is nothing, not a version"),
     ("clean", "provenance/started", "yesterday", r"provenance.started is yesterday, not a time"),
@@ -128,11 +116,8 @@ RECORD: list[Tampering] = [
     ("clean", "provenance/precision", "int8", r"provenance.precision is int8, not such as fp32"),
     ("clean", "provenance/data_sha256", ZEROS, r"is 0{64}, but the test images of CIFAR-10"),
     ("clean", "provenance/weights_sha256", ZEROS, r"is 0{64}, but making.json is of f6"),
-    ("clean", "same_as", BASE, r"weights_sha256 is not that of \S+/none/seed0, from which"),
-    ("clean", "same_as", RIFT, r"same_as is \S+, which has no record of clean of that model"),
-    ("clean", "same_as", "../../x", r"same_as is ../../x, which has no record of clean"),
+    ("clean", "same_as", BASE, r"same_as is \S+, which has no record of clean with these bits"),
     ("clean", "k", "6629", r"k does not fit schema 1: .* not 6629"),
-    ("clean", "note", "hi", r"note does not fit schema 1: Extra inputs are not permitted, not hi"),
     ("clean", "provenance/device", DROP, r"provenance.device does not fit schema 1: Field required$"),
     ("clean", "value", float("inf"), r"file is not JSON \(Infinity is not a finite number\)"),
 ]
@@ -140,7 +125,6 @@ FIRST, MRC = "details/epochs/0/selection", "details/criticality/0"
 MAKING: list[Tampering] = [
     (RIFT, "details/alpha", 0.5, r"details.alpha is 0.5, but by its curve the rule chooses 0"),
     (RIFT, "details/modules", ["conv1"], r"details.modules is conv1, but rift chooses layer"),
-    (RIFT, "details/modules", [], r"details.modules is no module, but rift chooses layer"),
     (RIFT, f"{MRC}/mrc", 0.0, r"details.modules is layer\S+, but rift chooses conv1"),
     (RIFT, "details/criticality/7/mrc", -0.1, r"2.0.shortcut.0, but rift chooses layer3.0.shortcut.0"),
     (RIFT, f"{MRC}/module", "x", r"criticality.0.module is x, but the network has conv1"),
@@ -149,7 +133,6 @@ MAKING: list[Tampering] = [
     (RIFT, "details/criticality", None, r"details.criticality is missing, but rift chooses by it"),
     (RIFT, "details/best_epoch", 9, r"details.best_epoch is 9, but epoch \d scored best"),
     (RIFT, "details/best", {"k": 1, "n": 1000}, r"details.best is 1 of 1000, but that epoch has"),
-    (RIFT, "details/epochs", [], r"details.epochs are none, but the recipe has 1 to 3"),
     (RIFT, FIRST, None, r"epochs.0.selection is missing, but the recipe judges"),
     (RIFT, f"{FIRST}/n", 999, r"epochs.0.selection is of n = 999, but 1000 images"),
     (RIFT, "details/curve/3/alpha", 0.16, r"details.curve has not the points of the protocol's grid"),
@@ -159,7 +142,6 @@ MAKING: list[Tampering] = [
     (RIFT, "spec/selects_on", "hold-out", r"spec.selects_on is hold-out, .* with test \(stale\)"),
     (RIFT, "provenance/data_sha256", ZEROS, r"but the training images of CIFAR-10 are 3567"),
     (ALL, "provenance/weights_sha256", ZEROS, r"but at alpha = 0 it is that of \S+/none/seed0, 99"),
-    (BASE, "details/best_epoch", 9, r"details.best_epoch is 9, but epoch 10 scored best"),
     (BASE, "details/epochs/9/selection", None, r"9.selection is missing, .* the last 2 epochs"),
     (BASE, FIRST, {"k": 1, "n": 2000}, r"epochs.0.selection is there, but"),
 ]
@@ -309,14 +291,13 @@ def boasting() -> bytes:
     ("content", "message"),
     [
         (b"", "bits cannot be read from clean.npz"),
-        (b"not a zip", "bits cannot be read from clean.npz"),
         (b"PK\x03\x04 nor this", "bits cannot be read from clean.npz"),
         (pickled(), "Python objects, which are not read"),
         (boasting(), "n.npy is said to be float64 of shape (12000000000,), which it is not"),
         (swelling(), "its arrays have more than"),
         (None, f"{RIFT}/clean.json: bits are missing: clean."),
     ],
-    ids=["empty", "text", "broken", "pickled", "boasting", "swelling", "missing"],
+    ids=["empty", "broken", "pickled", "boasting", "swelling", "missing"],
 )
 def test_bits_that_cannot_be_read(tree: Path, content: bytes | None, message: str) -> None:
     """A file that holds no bits is refused without an exception, and by its hash."""
@@ -373,15 +354,11 @@ def test_a_fabricated_seed(tree: Path, other_weights: bool) -> None:
             path.write_text(json.dumps(raw))
     handed, on_file = ([e for e in read([tree]).entries if e.cell.seed == seed] for seed in (1, 0))
     problems = examine(handed, on_file, Expected()).problems
-    found = {(each.path.parent.parent.name, each.path.stem, each.field) for each in problems}
-    names = ("none", "rift", "all-layers")
-    expected = {(name, record, "bits") for name in names for record in ("clean", PGD, ATTACK)}
-    expected |= {(name, "making", "details.epochs") for name in names}
-    if not other_weights:
-        expected.add(("none", "making", "provenance.weights_sha256"))
-    assert found == expected
-    assert {each.path.parent.name for each in problems} == {"seed1"}
-    assert all(re.search(r"th(at|ose) of narrow/\S+/seed0", each.text) for each in problems)
+    found = {(each.path.parent.parent.name, each.field) for each in problems}
+    expected = {(name, "details.epochs") for name in ("none", "rift", "all-layers")}
+    assert found == expected | (set() if other_weights else {("none", "provenance.weights_sha256")})
+    assert {(each.path.parent.name, each.path.stem) for each in problems} == {("seed1", "making")}
+    assert all(re.search(r"that of narrow/\S+/seed0", each.text) for each in problems)
 
 
 def test_models_of_one_base_model_may_agree(tree: Path) -> None:
@@ -476,12 +453,6 @@ def test_a_record_may_know_that_it_is_odd(tree: Path) -> None:
     assert any("which is more than chance" in line for line in lines(tree))
     edit(path, lambda raw: raw["remarks"].append("warning: gradients may be masked"))
     assert lines(tree) == []
-
-
-def test_the_time_of_the_check_counts(tree: Path) -> None:
-    """Records are of the future for one who looks at them before they were made."""
-    found = lines(tree, now=datetime(2026, 1, 1, tzinfo=UTC))
-    assert sum("which is in the future" in line for line in found) == len(read([tree]).entries)
 
 
 # --- other kinds of cells ---------------------------------------------------------------------------
@@ -587,42 +558,9 @@ PLAIN = st.recursive(
     max_leaves=8,
 )
 SPECS = st.dictionaries(st.sampled_from("abc"), PLAIN, max_size=3)
-FILES = {
-    name: json.loads((RESULTS / "records" / RIFT / f"{name}.json").read_text())
-    for name in ("clean", ATTACK, "making")
-}
-
-
-def places(name: str) -> st.SearchStrategy[tuple[str, str]]:
-    """The file `name` and places of it: of values, and of what holds them."""
-    values = [place for place, _ in leaves(FILES[name])]
-    parents = {place.rpartition("/")[0] for place in values} - {""}
-    return st.tuples(st.just(name), st.sampled_from(sorted({*values, *parents})))
 
 
 @given(SPECS, SPECS)
 def test_specs_differ_where_their_hashes_do(one: dict[str, Any], other: dict[str, Any]) -> None:
     """A first difference is found just where the hashes of two specs differ, and it is one."""
     assert (first_difference(one, other) is None) == (spec_hash(one) == spec_hash(other))
-
-
-@given(st.sampled_from(sorted(FILES)).flatmap(places), PLAIN)
-def test_no_content_breaks_the_checks(whole_tree: Path, chosen: tuple[str, str], value: Any) -> None:
-    """Whatever stands at a place of a file, it is checked to the end, and lines are lines."""
-    name, place = chosen
-    path, raw = at(whole_tree, RIFT, name), copy.deepcopy(FILES[name])
-    before = path.read_bytes()
-    put(raw, place, value)
-    path.write_text(json.dumps(raw))
-    assert all("\n" not in line for line in lines(whole_tree))
-    path.write_bytes(before)
-
-
-@given(PLAIN)
-def test_any_json_is_read(tmp_path_factory: pytest.TempPathFactory, content: Any) -> None:
-    """A JSON file that is no record is refused in lines, never by an exception."""
-    path = tmp_path_factory.mktemp("any") / "clean.json"
-    path.write_text(json.dumps(content))
-    reading = read([path])
-    assert not reading.entries
-    assert reading.problems

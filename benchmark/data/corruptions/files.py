@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from benchmark.data.corruptions.constants import SEVERITY_LEVELS
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt, generator_spec
 from benchmark.data.get.sha256sums import known_sha256
 from benchmark.data.sealed import MANIFEST, Manifest, mapped_array, write_array
-from benchmark.errors import UserError, problems
+from benchmark.errors import UserError
 from benchmark.progress import Progress
-from benchmark.records.files import locked
+from benchmark.records.files import locked, read_model
 from benchmark.records.records import Sha256
 
 
@@ -81,9 +80,10 @@ def write_files(
         with locked(folder / ".write.lock"):
             manifest = _manifest(folder) or fresh
             if manifest.source != fresh.source:
+                there = {key for key in fresh.source if manifest.source[key] != fresh.source[key]}
                 raise UserError(
-                    f"'{folder}' holds corruptions of other images, of another seed or generator "
-                    f"({_difference(manifest, fresh)}); name another folder or move it away"
+                    f"'{folder}' holds corruptions of another {', '.join(sorted(there))}; name another "
+                    "folder or move it away"
                 )
             for done, name in enumerate(OPERATIONS):
                 known = manifest.files.get(name)
@@ -95,10 +95,8 @@ def write_files(
                 if progress is not None:
                     progress("corruption files", (done + 1) * len(SEVERITY_LEVELS), total, name)
     except OSError as error:
-        raise UserError(
-            f"cannot write corruptions into '{folder}' ({error.strerror}); free space there or name "
-            "another folder"
-        ) from error
+        what = f"cannot write corruptions into '{folder}' ({error.strerror})"
+        raise UserError(f"{what}; free space there or name another folder") from error
 
 
 def read_file(
@@ -131,25 +129,8 @@ def read_file(
 
 def _manifest(folder: Path) -> CorruptionManifest | None:
     """The manifest of `folder`, None if there is none. Raises `UserError` if it is damaged."""
-    path = folder / MANIFEST
-    try:
-        return CorruptionManifest.read(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read ({error.strerror}); make it readable") from error
-    except ValidationError as error:
-        raise UserError(
-            f"'{path}' is damaged: {problems(error)[0]}; move it away and write the corruption "
-            "files again"
-        ) from error
-
-
-def _difference(manifest: CorruptionManifest, fresh: CorruptionManifest) -> str:
-    ours, theirs = fresh.source, manifest.source
-    return "; ".join(
-        f"{key} there {theirs[key]}, here {ours[key]}" for key in ours if ours[key] != theirs[key]
-    )
+    remedy = "move it away and write the corruption files again"
+    return read_model(CorruptionManifest, folder / MANIFEST, "is damaged", remedy)
 
 
 def _is_whole(path: Path, sha256: str) -> bool:

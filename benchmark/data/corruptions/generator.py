@@ -134,10 +134,6 @@ def corrupt(
 
     size = max(1, _CHUNK // math.prod(images.shape[1:]))
     parts = [slice(start, start + size) for start in range(0, len(images), size)]
-    if threads == 1:
-        for part in parts:
-            work(part)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, parts))  # raises what a piece raised
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, parts))  # raises what a piece raised
     return out

@@ -75,7 +75,7 @@ class CorruptedSet(ABC):
             self._check(self._path(name))
 
     @abstractmethod
-    def _check(self, path: Path) -> None:
+    def _check(self, path: Path) -> object:
         """`check` for the file or folder of one corruption."""
 
     @abstractmethod
@@ -118,51 +118,32 @@ class CifarCorruptions(CorruptedSet):
         right = f"integers of shape ({count},) are right"
         stored = mapped_array(path, (count,), np.typecodes["AllInteger"], right)
         if stored.min() < 0 or stored.max() >= self.info.classes:
-            raise UserError(
-                f"'{path}' has labels from {stored.min()} to {stored.max()}; those of "
-                f"{self.info.label} are from 0 to {self.info.classes - 1}"
-            )
+            right = f"those of {self.info.label} are from 0 to {self.info.classes - 1}"
+            raise UserError(f"'{path}' has labels from {stored.min()} to {stored.max()}; {right}")
         five: Labels = stored.astype(np.int64).reshape(SEVERITIES, self.images)
         labels: Labels = np.array(five[0])
         if (five != labels).any():
-            raise UserError(
-                f"'{path}' is not the same {self.images} labels {SEVERITIES} times over; the published "
-                "labels are"
-            )
+            raise UserError(f"'{path}' is not the same {self.images} labels {SEVERITIES} times over")
         if test_labels is not None and not np.array_equal(labels, test_labels):
-            raise UserError(
-                f"'{path}' does not have the labels of the {self.info.label} test set in its order "
-                f"({_first_difference(labels, test_labels)}); the published labels are the same"
-            )
+            what = f"the labels of the {self.info.label} test set in its order"
+            raise UserError(f"'{path}' does not have {what}")
         return labels
 
     def check(self) -> None:
         counts, fair = np.bincount(self._labels), self.images // self.info.classes
         if (counts != fair).any():
-            raise UserError(
-                f"'{self.folder / LABELS}' has {counts.min()} to {counts.max()} images of a class; "
-                f"{fair} of each are right"
-            )
+            there = f"'{self.folder / LABELS}' has {counts.min()} to {counts.max()} images of a class"
+            raise UserError(f"{there}; {fair} of each are right")
         super().check()
 
-    def _check(self, path: Path) -> None:
-        self._stored(path)
-
-    def _stored(self, path: Path) -> NDArray[Any]:
+    def _check(self, path: Path) -> NDArray[Any]:
         shape = (SEVERITIES * self.images, self.info.side, self.info.side, self.info.channels)
         return mapped_array(path, shape, "B", f"uint8 of shape {shape} is right")
 
     def _read(self, path: Path, severity: int, _threads: int) -> tuple[Pixels, Labels]:
-        stored = self._stored(path)
+        stored = self._check(path)
         first = (severity - 1) * self.images
         return np.array(stored[first : first + self.images], order="C"), self._labels.copy()
-
-
-def _first_difference(labels: Labels, test_labels: NDArray[Any]) -> str:
-    if labels.shape != test_labels.shape:
-        return f"{len(labels)} against {len(test_labels)}"
-    row = int(np.argmax(labels != test_labels))
-    return f"image {row} is {labels[row]} and has to be {test_labels[row]}"
 
 
 class TinyCorruptions(CorruptedSet):
@@ -178,7 +159,8 @@ class TinyCorruptions(CorruptedSet):
             self._pictures(path / str(severity))
 
     def _read(self, path: Path, severity: int, threads: int) -> tuple[Pixels, Labels]:
-        images = decode_all(self._pictures(path / str(severity)), _content, self.info.side, threads)
+        names = self._pictures(path / str(severity))
+        images = decode_all(names, lambda name: read_regular(Path(name)), self.info.side, threads)
         classes = np.arange(self.info.classes, dtype=np.int64)
         return images, np.repeat(classes, self.images // self.info.classes)
 
@@ -205,15 +187,8 @@ class TinyCorruptions(CorruptedSet):
         known = class_names(self.folder.parent)
         if known is not None and list(known) != classes:
             odd = min(set(classes) ^ set(known))
-            raise UserError(
-                f"'{folder}' does not have the classes of {self.info.label}: {odd} is in one of them "
-                "only, and has to be in both or neither"
-            )
+            raise UserError(f"'{folder}' does not have the classes of {self.info.label}: see {odd}")
         return classes
-
-
-def _content(name: str) -> bytes:
-    return read_regular(Path(name))
 
 
 def corruption_paths(title: str, folder: Path) -> list[Path]:
@@ -228,14 +203,10 @@ def compare_hash(title: str, path: Path, sums: dict[str, str], found: str) -> No
     """Raise `UserError` unless `found` is the hash of `path` in `sums`."""
     if path.name not in sums:
         raise UserError(
-            f"'{path}' is not listed in {NAME} beside it; remove the file, or that list to use files "
-            "of your own"
+            f"'{path}' is not listed in {NAME}; remove it, or that list to use files of your own"
         )
     if sums[path.name] != found:
-        raise UserError(
-            f"'{path}' is not what was unpacked: its sha256 is not the one in {NAME}; "
-            f"{how_to_mend(title, path.parent)}"
-        )
+        raise UserError(f"'{path}' is not what was unpacked; {how_to_mend(title, path.parent)}")
 
 
 def how_to_get(title: str, directory: Path) -> str:

@@ -6,14 +6,13 @@ process leaves at most that folder, which the next call removes.
 
 import errno
 import hashlib
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, reason
 from benchmark.progress import Progress, silent
 from benchmark.records.files import locked
 
@@ -21,6 +20,7 @@ Downloader = Callable[[str, str, object], None]
 """As pooch has them: called with an address, the path to write to, and an object to ignore."""
 
 CHUNK = 1 << 20  # bytes
+AGAIN = "delete it and get it again"
 
 
 class Remote(Protocol):
@@ -73,17 +73,10 @@ def verify_archive(remote: Remote, path: Path) -> None:
     size = path.stat().st_size
     if remote.size is not None and size != remote.size:
         what = "truncated" if size < remote.size else "another file"
-        raise UserError(
-            f"'{path}' is {what}: expected {remote.size} bytes, found {size}; delete it and get it "
-            "again"
-        )
+        raise UserError(f"'{path}' is {what}: expected {remote.size} bytes, found {size}; {AGAIN}")
     kind, _, expected = remote.checksum.partition(":")
-    found = hash_of(path, kind)
-    if found != expected:
-        raise UserError(
-            f"'{path}' is truncated or another file: expected {kind} {expected}, found {found}; delete "
-            "it and get it again"
-        )
+    if (found := hash_of(path, kind)) != expected:
+        raise UserError(f"'{path}' is another file: expected {kind} {expected}, found {found}; {AGAIN}")
 
 
 def hash_of(path: Path, kind: str) -> str:
@@ -127,20 +120,16 @@ def writing(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise UserError(
-            f"cannot write to '{directory}' ({error.strerror or error}); make room or name another "
-            "folder by --data-dir"
-        ) from error
+        what = f"cannot write to '{directory}' ({error.strerror or error})"
+        raise UserError(f"{what}; make room or name another folder by --data-dir") from error
 
 
 def check_space(directory: Path, size: int, what: str) -> None:
     """Raise `UserError` unless `size` bytes, of what the message calls `what`, are free."""
     free = shutil.disk_usage(directory).free
     if size > free:
-        raise UserError(
-            f"{what} needs {size / 1e9:.1f} GB and '{directory}' has {free / 1e9:.1f} GB free; make "
-            "room or name another folder by --data-dir"
-        )
+        there = f"'{directory}' has {free / 1e9:.1f} GB free; make room or name another by --data-dir"
+        raise UserError(f"{what} needs {size / 1e9:.1f} GB and {there}")
 
 
 class _Meter:
@@ -194,7 +183,7 @@ def _download(
         except (OSError, ValueError) as error:  # those of requests are of OSError, a hash of ValueError
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            reasons.append(f"{url}: {_reason(error, remote.checksum)}")
+            reasons.append(f"{url}: {reason(error)}")
         else:
             (part / remote.file).replace(target)
             return
@@ -203,21 +192,3 @@ def _download(
         f"{remote.file} cannot be downloaded: {'; '.join(reasons)}; put a file of {kind} {expected} "
         f"at '{target}' by hand"
     )
-
-
-def _reason(error: Exception, checksum: str) -> str:
-    """Why a mirror failed, in a few words."""
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"HTTP {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "timed out"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "connection broken off"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    mismatch = re.search(r"but got (\w+)", str(error))
-    if mismatch:
-        return f"sent another file ({checksum.partition(':')[0]} {mismatch[1]})"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,6 +1,5 @@
 """The data that archives bring: how they are recognised, checked and put in place."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,30 +37,21 @@ class Status:
 
 
 @dataclass(frozen=True)
-class ArchivedData(ABC):
-    """Data that may be in a data directory, and come in the archive called `name`."""
+class ArchivedData:
+    """Data that may be in a data directory, and come in the archive called `name`.
+
+    `status` tells what is there: damage is no error, and large files are not read. `verify` tells how
+    it is known to be right, None if it is not there; it raises `UserError` on damage. `place` puts an
+    archive file of known or accepted md5, or a folder, in place, and tells `progress` of images
+    decoded; it raises `UserError` unless what is put there is known to be right or of a hash in
+    `accepted`, and nothing is in place then.
+    """
 
     name: str
 
     @property
     def archive(self) -> Archive:
         return ARCHIVES[self.name]
-
-    @abstractmethod
-    def status(self, directory: Path) -> Status:
-        """What is there. Damage is no error here, and large files are not read."""
-
-    @abstractmethod
-    def verify(self, directory: Path) -> str | None:
-        """How it is known to be right; None if it is not there. Raises `UserError` on damage."""
-
-    @abstractmethod
-    def place(self, source: Path, directory: Path, accepted: Sequence[str], progress: Progress) -> None:
-        """Put what `source` holds in place: an archive file of known or accepted md5, or a folder.
-
-        `progress` is told of images decoded. Raises `UserError` unless what is put in place is known
-        to be right or of a hash in `accepted`; nothing is in place then.
-        """
 
 
 @dataclass(frozen=True)
@@ -75,11 +65,9 @@ class Cifar(ArchivedData):
         try:
             note = self.verify(directory)
         except UserError:
-            wrong = f"`data verify {self.name}` says what is wrong"
-            return Status(Availability.UNVERIFIED, wrong, folder)
-        if note is None:
-            return Status(Availability.MISSING, "", folder)
-        return Status(Availability.PRESENT, note, folder)
+            note = f"`data verify {self.name}` says what is wrong"
+            return Status(Availability.UNVERIFIED, note, folder)
+        return Status(Availability.PRESENT if note else Availability.MISSING, note or "", folder)
 
     def verify(self, directory: Path) -> str | None:
         from benchmark.data import cifar
@@ -89,39 +77,29 @@ class Cifar(ArchivedData):
     def place(
         self, source: Path, directory: Path, accepted: Sequence[str], _progress: Progress
     ) -> None:
+        from benchmark.data import cifar
+        from benchmark.data.cifar_pictures import PARTS, pictures, write_batches
+
         self.verify(directory)  # what is there and wrong is not overwritten
         with _staged(self.archive, source, directory) as part:
             folder = part / self.archive.gives
             if not source.is_dir():
                 unpack(self.archive, source, part)
-            elif not self._convert(source, folder):
+            elif (parts := pictures(self.info, source)) is None:
                 copy_folder(_inner(source, self.archive), folder)
-            self._check(part, accepted, source)
+            else:
+                folder.mkdir()
+                *batches, key = cifar.BATCHES[self.info.name]
+                for split, names in zip(PARTS, batches, strict=True):
+                    write_batches(parts[split], [folder / name for name in names], key)
+            if not cifar.present(self.info, part):
+                raise UserError(f"'{source}' does not hold every batch of {self.info.label}")
+            (folder / cifar.ACCEPTED).unlink(missing_ok=True)
+            found, known = cifar.content(self.info, part), cifar.known_content(self.info)
+            if found != known:
+                refuse_unless(accepted, found, known, "content hash", self.archive, source)
+                cifar.accept(self.info, part, found)
             settle(folder, directory / self.archive.gives)
-
-    def _convert(self, source: Path, folder: Path) -> bool:
-        """Whether `source` holds pictures instead of batches, which are then in `folder`."""
-        from benchmark.data import cifar
-        from benchmark.data.cifar_pictures import pictures, write_batches
-
-        if (parts := pictures(self.info, source)) is None:
-            return False
-        folder.mkdir()
-        train, test, key = cifar.BATCHES[self.info.name]
-        for part, names in (("train", train), ("test", test)):
-            write_batches(parts[part], [folder / name for name in names], key)
-        return True
-
-    def _check(self, part: Path, accepted: Sequence[str], source: Path) -> None:
-        from benchmark.data import cifar
-
-        if not cifar.present(self.info, part):
-            raise UserError(f"'{source}' does not hold every batch of {self.info.label}")
-        (part / self.archive.gives / cifar.ACCEPTED).unlink(missing_ok=True)
-        found, known = cifar.content(self.info, part), cifar.known_content(self.info)
-        if found != known:
-            refuse_unless(accepted, found, known, "content hash", self.archive, source)
-            cifar.accept(self.info, part, found)
 
 
 @dataclass(frozen=True)
@@ -168,7 +146,11 @@ class PublishedCorruptions(ArchivedData):
         note = published.describe(self.archive.gives, directory)
         if note is None or not (folder / self.witness).exists():
             return Status(Availability.MISSING, "", folder)
-        listed = self._listed(folder)
+        try:
+            sums = sha256sums.read_sums(folder) or {}
+        except UserError:
+            sums = {}
+        listed = self.witness in sums and all((folder / name).exists() for name in sums)
         return Status(Availability.PRESENT if listed else Availability.UNVERIFIED, note, folder)
 
     def verify(self, directory: Path) -> str | None:
@@ -185,26 +167,19 @@ class PublishedCorruptions(ArchivedData):
             if source.is_dir():
                 copy_folder(_inner(source, self.archive), copy)
                 (copy / sha256sums.NAME).unlink(missing_ok=True)
-            else:
-                unpack(self.archive, source, part)
-            if source.is_dir() or accepted:  # else it is the published archive
                 published.check(self.archive.gives, part)
-            if source.is_dir():
                 found = sha256sums.sha256_of(copy)
                 refuse_unless(accepted, found, None, "hash of all its files", self.archive, source)
+            else:
+                unpack(self.archive, source, part)
+                if accepted:  # else it is the published archive
+                    published.check(self.archive.gives, part)
             settle(copy, directory / self.archive.gives)
         published.record_hashes(self.archive.gives, directory)
 
-    def _listed(self, folder: Path) -> bool:
-        """Whether there are hashes, this archive's among them, and a file for each."""
-        try:
-            sums = sha256sums.read_sums(folder) or {}
-        except UserError:
-            return False
-        return self.witness in sums and all((folder / name).exists() for name in sums)
 
-
-INVENTORY: dict[str, ArchivedData] = {
+Archived = Cifar | TinyImageNet | PublishedCorruptions
+INVENTORY: dict[str, Archived] = {
     data.name: data
     for data in (
         Cifar("cifar10", CIFAR10),
@@ -219,7 +194,7 @@ INVENTORY: dict[str, ArchivedData] = {
 """By the archive's name."""
 
 
-def archived(name: str) -> ArchivedData:
+def archived(name: str) -> Archived:
     """The data called `name`. Raises `UserError` if there is nothing of that name to get or check."""
     if name == "digits":
         raise UserError("digits is embedded (scikit-learn ships it): nothing to get, import or check")
@@ -229,12 +204,7 @@ def archived(name: str) -> ArchivedData:
 
 
 def refuse_unless(
-    accepted: Sequence[str],
-    found: str,
-    expected: str | None,
-    kind: str,
-    archive: Archive,
-    source: Path,
+    accepted: Sequence[str], found: str, expected: str | None, kind: str, archive: Archive, source: Path
 ) -> None:
     """Raise `UserError` with the command that takes `source` all the same, unless `found` is accepted.
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from benchmark.data.get.archives import Archive
 from benchmark.data.get.download import check_space, settle, staging, writing
-from benchmark.errors import UserError
+from benchmark.errors import UserError, reason
 from benchmark.records.files import locked
 
 DAMAGE = (
@@ -46,8 +46,7 @@ def unpack(archive: Archive, path: Path, directory: Path) -> None:
         except (*DAMAGE, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk, not of the archive's content
-            reason = ascii(str(error).partition("\n")[0].rstrip(":"))[1:-1] or type(error).__name__
-            raise UserError(f"'{path}' is damaged or truncated ({reason}); get it again") from error
+            raise UserError(f"'{path}' is damaged or truncated ({reason(error)}); get it") from error
         settle(_top(part, archive), directory / archive.gives)
 
 
