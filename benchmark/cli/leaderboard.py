@@ -103,8 +103,8 @@ def leaderboard_command(
     """Rank what is on record, where it is comparable.
 
     Writes results/leaderboard.json, .csv, .md and .html, one self-contained page that opens from disk;
-    of all scales together also README.md, what was found, and croissant.json, which describes the CSV to
-    catalogues of datasets.
+    of all scales together also README.md, what was found, and croissant.json, which describes the CSV
+    to catalogues of datasets.
     """
     files = leaderboard_files(results, scale)
     if check:

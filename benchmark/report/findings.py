@@ -41,8 +41,9 @@ configs:
 Intervals are 95 %: over seeds where there are several, else over test images, and then they do not say
 what training again would change. Nothing corrects for multiple comparisons: where nothing differs, 1 in
 20 excludes 0. [docs/findings.md](../docs/findings.md) discusses it, and
-[docs/records.md](../docs/records.md) says what each file is, and `croissant.json` describes the columns of
-`leaderboard.csv` to machines. Images are not in here: a record holds which of them a model gets right."""
+[docs/records.md](../docs/records.md) says what each file is, and `croissant.json` describes the columns
+of `leaderboard.csv` to machines. Images are not in here: a record holds which of them a model gets
+right."""
 Changes = dict[str, tuple[str, list[Estimate | None]]]
 """By fine-tuning: its numbers, such as alpha*, and the change of each accuracy (fraction)."""
 
