@@ -4,7 +4,7 @@ why there are none and which command makes them.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,9 +76,10 @@ class View:
     ) -> None:
         self.store, self.scale, self.argument = store, scale, argument
         self.tables = tables or {}
-        self._plans: dict[Cell, Plan] = {}
-        self._records: dict[tuple[Cell, str], Record | None] = {}
-        self._makings: dict[Cell, Making | None] = {}
+        self.plan = cache(lambda cell: Plan.of(cell, scale))
+        """The plan of a cell at the scale. Raises `UserError` for an unknown name in the cell."""
+        self.record, self.making = cache(store.record), cache(store.making)
+        """What is on disk, fresh or stale. Raise `UserError` for a broken file."""
 
     # --- the models of the scale ---------------------------------------------------------------------
 
@@ -108,22 +109,7 @@ class View:
         found = (Setting(*each) for each in product(*names))
         return [place for place in found if self.cells(place, BASE)]
 
-    def plan(self, cell: Cell) -> Plan:
-        """The plan of `cell` at the scale. Raises `UserError` for an unknown name in the cell."""
-        if cell not in self._plans:
-            self._plans[cell] = Plan.of(cell, self.scale)
-        return self._plans[cell]
-
     # --- records -------------------------------------------------------------------------------------
-
-    def record(self, cell: Cell, name: str) -> Record | None:
-        """The record of evaluation `name` on disk, fresh or stale.
-
-        Raises `UserError` for a broken file.
-        """
-        if (cell, name) not in self._records:
-            self._records[cell, name] = self.store.record(cell, name)
-        return self._records[cell, name]
 
     def state(self, cell: Cell, name: str) -> State:
         """The state of the record of evaluation `name` against today's plan of `cell`."""
@@ -205,12 +191,6 @@ class View:
         return warnings([each for some in found if not isinstance(some, Missing) for each in some])
 
     # --- makings -------------------------------------------------------------------------------------
-
-    def making(self, cell: Cell) -> Making | None:
-        """How the weights of `cell` were made, by today's plan or by an older one; None if unknown."""
-        if cell not in self._makings:
-            self._makings[cell] = self.store.making(cell)
-        return self._makings[cell]
 
     def fresh_making(self, cell: Cell) -> Making | None:
         """How the weights of `cell` were made by today's plan, if that is on disk."""
