@@ -57,7 +57,6 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
 
 
 def _source(scale: str | None, results: Path) -> str:
-    """What makes records of `scale`, in words."""
     if scale is None:
         return "`table1 --scale narrow` makes some, and `--scale quick` shows those of the scale quick"
     if scale == OWN:

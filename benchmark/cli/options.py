@@ -131,7 +131,6 @@ class Places:
 
     @property
     def store(self) -> Store:
-        """Records and working files."""
         return Store(self.results, self.artifacts)
 
 
@@ -190,7 +189,6 @@ class OneLine(TyperGroup):
     """
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run a command, and end the process."""
         plain = warnings.formatwarning
         warnings.formatwarning = lambda *said, **more: printable(plain(*said, **more))
         try:

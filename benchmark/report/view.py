@@ -88,7 +88,6 @@ class View:
         return self.scale.cells([place.dataset], [place.arch], [finetune], [place.method])
 
     def seeds(self, place: Setting) -> tuple[int, ...]:
-        """The seeds that the scale asks for."""
         return self.scale.seeds_of(place.dataset, place.arch, place.method)
 
     def at_shared_seeds(self, places: Sequence[Setting]) -> "View":
@@ -112,7 +111,6 @@ class View:
     # --- records -------------------------------------------------------------------------------------
 
     def state(self, cell: Cell, name: str) -> State:
-        """The state of the record of evaluation `name` against today's plan of `cell`."""
         if evaluation(name).spec(dataset_info(cell.dataset)) is None:
             return State.ABSENT
         if (record := self.record(cell, name)) is None:  # before a plan is made
@@ -140,21 +138,18 @@ class View:
         return Missing(why, self.command(without, name) + redo, stale)
 
     def fresh(self, cell: Cell) -> Iterator[Record]:
-        """The fresh records of `cell` under the evaluations of the scale."""
         for name in self.scale.evaluations:
             record = self.record(cell, name)
             if record is not None and self.state(cell, name) is State.DONE:
                 yield record
 
     def stale(self, cells: Iterable[Cell]) -> Iterator[Record]:
-        """The stale records of `cells` under the evaluations of the scale."""
         for cell, name in product(cells, self.scale.evaluations):
             record = self.record(cell, name)
             if record is not None and self.state(cell, name) is State.STALE:
                 yield record
 
     def accuracy(self, cells: Sequence[Cell], name: str) -> Found | Missing:
-        """Accuracy of the model that `cells` are the seeds of."""
         records = self.records(cells, name)
         if isinstance(records, Missing):
             return records
@@ -198,12 +193,10 @@ class View:
         return making if making is not None and is_of(making, self.plan(cell)) else None
 
     def applied(self, cell: Cell) -> Applied | None:
-        """How the module of `cell` was made by today's plan, if that is on disk."""
         making = self.fresh_making(cell)
         return making.details if making and isinstance(making.details, Applied) else None
 
     def finetuning(self, cell: Cell) -> Finetuning | None:
-        """How a fine-tuned cell was made by today's plan, if that is on disk."""
         making = self.fresh_making(cell)
         return making.details if making and isinstance(making.details, Finetuning) else None
 
@@ -218,14 +211,12 @@ class View:
         return Missing(why, self._command(make) + (" --redo-stale" if stale else ""), stale)
 
     def making_hashes(self, cells: Sequence[Cell]) -> dict[str, str]:
-        """Spec hashes of the makings of `cells`, by key."""
         makings = {cell: self.making(cell) for cell in cells}
         return {f"{c.key}/{MAKING}": made.spec_hash for c, made in makings.items() if made is not None}
 
     # --- commands ------------------------------------------------------------------------------------
 
     def command(self, cells: Sequence[Cell], name: str) -> str:
-        """The command that makes the evaluation `name` of `cells`."""
         for table, made in self._cells_of_tables.items():
             if name in self.tables[table].scale(self.scale).evaluations and set(cells) <= made:
                 return self._command(table)

@@ -44,11 +44,9 @@ class Picture(ABC):
 
     @property
     def caption(self) -> str:
-        """What is printed with the picture: title, model, and a note per line."""
         return "\n".join([f"{self.title}, {self.model}", "", *(f"  {note}" for note in self.notes), ""])
 
     def files(self) -> dict[str, bytes]:
-        """Contents of its files by suffix: `png`, `svg` and `csv` (the numbers shown)."""
         return {**draw.draw(self), "csv": self.csv().encode()}
 
     @abstractmethod
@@ -129,7 +127,6 @@ class FigureSpec(ABC):
         """The cells that the figure needs at `scale`."""
 
     def wanted(self, scale: Scale) -> tuple[str, ...]:
-        """The records that it needs at `scale`."""
         return scale.evaluations if self.audited or self.of_posthoc else self.evaluations
 
     @abstractmethod
@@ -153,7 +150,6 @@ class FigureSpec(ABC):
         return self.name, title, self.subject.label(scale), seeds, (*first, *notes)
 
     def nothing(self, scale: Scale, missing: Sequence[Cell]) -> UserError:
-        """The error of a figure of which no part is complete."""
         called, precision, _ = ScaleName.parse(scale.name)
         known = called if called in SCALES else "FILE.toml"
         if precision is not None:

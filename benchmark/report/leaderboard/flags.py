@@ -122,7 +122,6 @@ def _criticality(model: Model) -> Flags:
 
 
 def _same_weights(model: Model, twins: Twins) -> Flags:
-    """Of a fine-tuned model only."""
     if model.tuning is None:
         return
     for seed, weights in sorted(model.weights.items()):
