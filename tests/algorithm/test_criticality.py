@@ -23,6 +23,7 @@ from benchmark.records import stopping
 from benchmark.records.records import ModuleCriticality, flagged, not_valid
 from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Journal
+from handmade import measured as measured_by_hand
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -367,12 +368,6 @@ class TestExamples:
         assert taken.labels.tolist() == [7, 0, 3]
 
 
-def entry(module="conv1", mrc=0.5, constrained=True):
-    """A measurement written by hand; `mrc` None is one that diverged."""
-    rest = dict.fromkeys(("accuracy_drop", "norm_ratio"), None if mrc is None else 0.1)
-    return ModuleCriticality(module=module, mrc=mrc, epochs=10, constrained=constrained, **rest)
-
-
 class TestEntry:
     """What is kept of a module."""
 
@@ -386,7 +381,7 @@ class TestEntry:
         assert (read.mrc, read.diverged, read.remark) == (0.21773757934570304, False, None)
 
     def test_diverged_entries_survive_the_file(self):
-        diverged = entry(mrc=None)
+        diverged = measured_by_hand("conv1", None)
         assert '"mrc":null' in diverged.model_dump_json()
         assert ModuleCriticality.model_validate_json(diverged.model_dump_json()) == diverged
 
@@ -397,16 +392,16 @@ class TestEntry:
     def test_half_an_entry_is_refused(self, wrong):
         """The values are all finite or all missing."""
         with pytest.raises(ValidationError):
-            ModuleCriticality.model_validate(entry().model_dump() | wrong)
+            ModuleCriticality.model_validate(measured_by_hand("conv1", 0.5).model_dump() | wrong)
 
     def test_inactive_constraints_are_flagged(self):
         """Modules that never left the ball, in order; not those whose MRC is not valid."""
         entries = [
-            entry("conv1", constrained=False),
-            entry("layer1.0.conv1"),
-            entry("layer1.0.conv2", mrc=None, constrained=False),
-            entry("layer2.0.conv1", mrc=-1e-9, constrained=False),
-            entry("linear", mrc=0.0, constrained=False),
+            measured_by_hand("conv1", 0.5, constrained=False),
+            measured_by_hand("layer1.0.conv1", 0.5),
+            measured_by_hand("layer1.0.conv2", None, constrained=False),
+            measured_by_hand("layer2.0.conv1", -1e-9, constrained=False),
+            measured_by_hand("linear", 0.0, constrained=False),
         ]
         assert flagged(entries) == ["conv1", "linear"]
         assert not_valid(entries) == ["layer1.0.conv2", "layer2.0.conv1"]

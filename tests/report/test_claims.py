@@ -46,6 +46,7 @@ from handmade import (
     CHANGES,
     PROVENANCE,
     cell_at,
+    measured,
     record_and_bits,
     write_making,
     write_record,
@@ -342,16 +343,6 @@ def test_what_the_first_half_of_the_way_does(
     assert rise.mean == pytest.approx(((robust[1] + robust[2]) / 2 - 500) / 1000 + 1 / FINE)
 
 
-def entry(
-    module: str, mrc: float | None, drop: float | None, *, constrained: bool = True
-) -> ModuleCriticality:
-    """Criticality of a module."""
-    ratio = None if mrc is None else 0.1
-    return ModuleCriticality(
-        module=module, mrc=mrc, accuracy_drop=drop, norm_ratio=ratio, epochs=1, constrained=constrained
-    )
-
-
 def of_criticality(store: Store, claim: str, *seeds: list[ModuleCriticality]) -> Finding:
     """The line of a claim about the criticality of `ONE`; one list of modules is that of every seed."""
     for seed in ONE.seeds:
@@ -362,27 +353,28 @@ def of_criticality(store: Store, claim: str, *seeds: list[ModuleCriticality]) ->
 
 
 @pytest.mark.parametrize(
-    ("modules", "verdict"),
+    ("first", "other", "verdict"),
     [
-        ([entry("a", 0.1, 0.03), entry("b", 1.0, 0.3)], HOLDS),
-        ([entry("a", 0.1, 0.031), entry("b", 1.0, 0.3)], FAILS),  # too large a drop
-        ([entry("a", 0.11, 0.03), entry("b", 1.0, 0.3)], FAILS),  # too large beside the other
-        ([entry("a", 0.1, 0.0, constrained=False), entry("b", 1.0, 0.3)], UNCLEAR),  # a lower estimate
-        ([entry("a", 9.0, 0.0), entry("b", None, None)], FAILS),  # one that diverged is not the largest
-        ([entry("a", -0.1, 0.0), entry("b", 1.0, 0.3)], FAILS),  # one that failed is not small
-        ([entry("a", None, None), entry("b", -0.1, 0.0)], UNCLEAR),  # nothing to decide by
+        ((0.1, 0.03), (1.0, 0.3), HOLDS),
+        ((0.1, 0.031), (1.0, 0.3), FAILS),  # too large a drop
+        ((0.11, 0.03), (1.0, 0.3), FAILS),  # too large beside the other
+        ((0.1, 0.0, False), (1.0, 0.3), UNCLEAR),  # a lower estimate
+        ((9.0, 0.0), (None,), FAILS),  # one that diverged is not the largest
+        ((-0.1, 0.0), (1.0, 0.3), FAILS),  # one that failed is not small
+        ((None,), (-0.1, 0.0), UNCLEAR),  # nothing to decide by
     ],
 )
 def test_modules_that_hardly_matter(
-    store: Store, modules: list[ModuleCriticality], verdict: Verdict
+    store: Store, first: tuple[Any, ...], other: tuple[Any, ...], verdict: Verdict
 ) -> None:
     """A small drop and a small MRC within the constraint, at the edges."""
+    modules = [measured("a", *first), measured("b", *other)]
     assert of_criticality(store, "C7", modules).verdict is verdict
 
 
 def test_modules_that_hardly_matter_in_one_seed_only(store: Store) -> None:
     """Where one network of three has such a module the line is open."""
-    seeds = [[entry("a", 0.1, 0.03 + seed / 100), entry("b", 1.0, 0.3)] for seed in ONE.seeds]
+    seeds = [[measured("a", 0.1, 0.03 + seed / 100), measured("b", 1.0, 0.3)] for seed in ONE.seeds]
     assert of_criticality(store, "C7", *seeds).verdict is UNCLEAR
 
 
@@ -392,14 +384,15 @@ def test_modules_that_hardly_matter_in_one_seed_only(store: Store) -> None:
 )
 def test_rankings(store: Store, drops: Sequence[float], verdict: Verdict) -> None:
     """One pair in opposite order refutes that the drop follows MRC; a tie does not."""
-    modules = [entry(name, mrc, drop) for name, mrc, drop in zip("abc", (1, 2, 3), drops, strict=True)]
+    modules = [measured(*each) for each in zip("abc", (1, 2, 3), drops, strict=True)]
     assert of_criticality(store, "C8", modules).verdict is verdict
 
 
 def test_what_diverged_or_failed_is_in_no_ranking(store: Store) -> None:
     """Such modules make no pair in opposite order, and the line names them."""
-    valid = [entry("a", 1.0, 0.1), entry("b", 2.0, 0.2)]
-    line = of_criticality(store, "C8", [*valid, entry("c", -1.0, 0.3), entry("d", None, None)])
+    valid = [measured("a", 1.0, 0.1), measured("b", 2.0, 0.2)]
+    lost = measured("c", -1.0, 0.3), measured("d", None)
+    line = of_criticality(store, "C8", [*valid, *lost])
     assert line.verdict is FAILS
     assert line.why.endswith("ended lower than it began in some seed: c, d")
 
@@ -420,10 +413,10 @@ def seed_evidence(
     values = {f"{name}{kind}": rise for name in names for kind in ("", "_recrafted", "_with_bn")}
     drops = [None if each is None else 0.02 for each in rescaled]
     scaled = [
-        Rescaled(factor=factor, criticality=entry("conv1", each, drop), rank=1, mrc_with_lr=0.1)
+        Rescaled(factor=factor, criticality=measured("conv1", each, drop), rank=1, mrc_with_lr=0.1)
         for factor, each, drop in zip((2, 4), rescaled, drops, strict=True)
     ]
-    measured = entry("conv1", mrc, 0.02)
+    found = measured("conv1", mrc, 0.02)
     return SeedEvidence(
         seed=seed,
         key=plan.cell.key,
@@ -438,7 +431,7 @@ def seed_evidence(
         ),
         rescaling=(
             RescaledModule(
-                role="tuned", criticality=measured, rank=1, rescaled=tuple(scaled), reason=None
+                role="tuned", criticality=found, rank=1, rescaled=tuple(scaled), reason=None
             ),
         ),
         tuned_sha256=PROVENANCE.weights_sha256,

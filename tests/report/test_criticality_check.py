@@ -14,7 +14,6 @@ from benchmark.cli.check import examine
 from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
-from benchmark.records.records import ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.check.criticality import (
     DROP,
@@ -31,7 +30,7 @@ from benchmark.report.check.published import published
 from benchmark.report.check.verdicts import Finding, Verdict
 from benchmark.report.tables import REPORTS
 from benchmark.report.view import View
-from handmade import write_making
+from handmade import measured, write_making
 from invoking import said
 
 PAPER, SHORT = SCALES["paper"], SCALES["short"]
@@ -64,19 +63,12 @@ def write(
     ascent that diverged); `made_at` is another recipe."""
     dataset, arch = place.split("/")
     for seed, values in enumerate(seeds):
-        measured = [
-            ModuleCriticality(
-                module=module,
-                mrc=mrc,
-                accuracy_drop=drop,
-                norm_ratio=None if mrc is None else 0.1,
-                epochs=1,
-                constrained=module not in unconstrained,
-            )
+        entries = [
+            measured(module, mrc, drop, module not in unconstrained)
             for module, (mrc, drop) in values.items()
         ]
         cell = Cell(scale.name, dataset, arch, "pgd-at", reading, seed)
-        write_making(store, cell, scale=made_at or scale, criticality=measured)
+        write_making(store, cell, scale=made_at or scale, criticality=entries)
 
 
 def found(store: Store, scale: Scale = PAPER) -> dict[str, Finding]:

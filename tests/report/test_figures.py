@@ -6,25 +6,21 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+import handmade
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell
 from benchmark.records.records import (
-    CellName,
     Count,
     CurvePoint,
     EpochLog,
-    Finetuning,
-    Making,
     ModuleCriticality,
-    Training,
-    hashed,
 )
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
@@ -37,7 +33,7 @@ from benchmark.report.figures.figure import Picture
 from benchmark.report.intervals import Interval, wilson
 from benchmark.report.tables.audit import AUDITED, audit
 from benchmark.report.view import View
-from handmade import AUDIT_BY_HAND, BY_HAND, PROVENANCE, cell_at, write_audit, write_record
+from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_record
 
 TWO = replace(BY_HAND, archs=("resnet18-w8",), seeds=(0, 1), criticality={"images": 64})
 TUNINGS = ("rift", "robust-critical", "last-layer", "random-layer", "all-layers")
@@ -46,21 +42,8 @@ MRC = ((0.5, 0.02, 2.0, 0.3), (0.7, 0.04, 1.0, 0.5))
 BOUND = ((True,) * 4,) * 2
 
 
-def write_making(store: Store, cell: Cell, scale: Scale = TWO, **details: object) -> None:
-    """Put a fresh fine-tuning with chosen criticality, curve, alpha or modules into `store`."""
-    best = Count(k=400, n=500)
-    filled = {"criticality": None, "modules": ["linear"], "alpha": 0.5, "curve": [], **details}
-    made = Finetuning.model_validate(
-        {
-            "epochs": [EpochLog(epoch=1, loss=0.5, lr=0.1, selection=best)],
-            "best_epoch": 1,
-            "best": best,
-            "reference": best,
-            **filled,
-        }
-    )
-    spec = hashed(Plan.of(cell, scale).spec)
-    store.write_making(Making(cell=CellName.of(cell), provenance=PROVENANCE, details=made, **spec))
+write_making = partial(handmade.write_making, modules=["linear"], scale=TWO)
+"""Puts a fresh fine-tuning, or a training, into a store."""
 
 
 def curve(clean: Sequence[int], robust: Sequence[int | None]) -> list[CurvePoint]:
@@ -74,10 +57,7 @@ def curve(clean: Sequence[int], robust: Sequence[int | None]) -> list[CurvePoint
 
 def measured_entry(module: str, mrc: float | None, constrained: bool = True) -> ModuleCriticality:
     """The drop of accuracy is a tenth of MRC."""
-    drop, ratio = (None, None) if mrc is None else (mrc / 10, 0.1)
-    return ModuleCriticality(
-        module=module, mrc=mrc, accuracy_drop=drop, norm_ratio=ratio, epochs=2, constrained=constrained
-    )
+    return handmade.measured(module, mrc, mrc and mrc / 10, constrained)
 
 
 def write_curves(store: Store, tunings: Sequence[str] = TUNINGS) -> None:
@@ -220,7 +200,7 @@ def test_the_caption_names_a_part_of_the_test_images(store: Store) -> None:
     """Where alpha is chosen on a part of the test images, the curves are of that part."""
     scale = replace(TWO, seeds=(0,), finetuning={"select_images": 500})
     cell = cell_at("rift-curve", scale=scale)
-    write_making(store, cell, scale, curve=curve((1, 2, 3), (1, 2, 3)))
+    write_making(store, cell, scale=scale, curve=curve((1, 2, 3), (1, 2, 3)))
     assert "accuracies of the first 500 test images" in picture_of("figure1", store, scale).caption
 
 
@@ -591,10 +571,7 @@ def test_epochs_of_training_and_fine_tuning(store: Store) -> None:
             EpochLog(epoch=e, loss=3.0 - e, lr=0.1 * e, selection=judged if e == 2 else None)
             for e in (1, 2)
         ]
-        cell = replace(base, seed=seed)
-        made = Training(epochs=log, best_epoch=2, best=judged)
-        spec = hashed(Plan.of(cell, TWO).spec)
-        store.write_making(Making(cell=CellName.of(cell), provenance=PROVENANCE, details=made, **spec))
+        write_making(store, replace(base, seed=seed), log=log)
     picture = picture_of("figure-training", store)
     assert [(row["stage"], row["epoch"], row["loss"], row["value"]) for row in picture.rows()] == [
         ("AT", 1, 2.0, None),

@@ -21,7 +21,7 @@ from benchmark.jobs.export import toml_block
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import OWN, Cell
-from benchmark.records.records import Count, Finetuning, Making, ModuleCriticality
+from benchmark.records.records import Count
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval
@@ -36,6 +36,7 @@ from handmade import (
     BY_HAND,
     PROVENANCE,
     cell_at,
+    measured,
     record_and_bits,
     write_making,
     write_record,
@@ -429,23 +430,9 @@ def test_parts_of_the_test_set_and_choices_on_it_are_flagged(store: Store) -> No
 def test_modules_without_a_maximum_are_flagged(store: Store) -> None:
     """Modules whose MRC is a lower estimate, and those whose ascent failed, are counted."""
     write_record(store, cell_at("rift"), "clean", 900)
-    making = write_making(store, cell_at("rift"))
-    path = store.record_path(cell_at("rift"), "making")
-    assert isinstance(making.details, Finetuning)
-    values = [
-        ModuleCriticality(
-            module=name,
-            mrc=mrc,
-            accuracy_drop=0.1,
-            norm_ratio=0.1,
-            epochs=1,
-            constrained=name == "conv1",
-        )
-        for name, mrc in {"conv1": 0.1, "layer1.0.conv1": -0.1, "linear": 0.1}.items()
-    ]
-    details = making.details.model_copy(update={"criticality": values})
-    changed = Making(**making.model_dump() | {"details": details.model_dump()})
-    path.write_text(changed.model_dump_json())
+    mrc = {"conv1": 0.1, "layer1.0.conv1": -0.1, "linear": 0.1}
+    entries = [measured(name, mrc[name], constrained=name == "conv1") for name in mrc]
+    write_making(store, cell_at("rift"), criticality=entries)
     flags = {flag.kind: flag.text for flag in entry_in(board_of(store), "rift").flags}
     assert flags["constraint"].startswith("seed 0: MRC is a lower estimate for 1 of 3 modules")
     assert flags["ascent"].startswith("seed 0: no valid MRC for 1 of 3 modules")

@@ -8,7 +8,7 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
-from benchmark.records.records import Count, ModuleCriticality, Record
+from benchmark.records.records import Count, Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, average_accuracy, average_change
 from benchmark.report.tables import REPORTS
@@ -19,6 +19,7 @@ from handmade import (
     AUDIT_BY_HAND,
     BY_HAND,
     cell_at,
+    measured,
     write_audit,
     write_making,
     write_record,
@@ -221,14 +222,7 @@ def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, ho
     """Under the table stands by seed for how many modules MRC is a lower estimate or not valid."""
     for seed, mrc in enumerate((0.0, -0.1, None)):
         entries = [
-            ModuleCriticality(
-                module=module,
-                mrc=value,
-                accuracy_drop=value,
-                norm_ratio=value and 0.1,
-                epochs=1,
-                constrained=module == "conv1",
-            )
+            measured(module, value, constrained=module == "conv1")
             for module, value in {"conv1": 0.2, "linear": mrc}.items()
         ]
         write_making(store, cell_at(tuning, seed), criticality=entries)
