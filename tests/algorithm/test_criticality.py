@@ -24,6 +24,7 @@ from benchmark.records.records import ModuleCriticality, flagged, not_valid
 from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Journal
 from handmade import measured as measured_by_hand
+from killing import killing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -260,11 +261,7 @@ class TestJournal:
         """After a kill behind some modules only the others are measured, to the same bytes."""
         settings, folder, calls = kind(steps=2, batch_size=64), tmp_path / "interrupted", []
         expected = lines(measure(model, split, Journal(tmp_path / "whole", "x"), settings))
-
-        def stops(stage, done, total, note=""):
-            if (stage, done) == ("criticality", finished):
-                raise KeyboardInterrupt
-
+        stops = killing(finished, stage="criticality")
         with pytest.raises(KeyboardInterrupt):
             measure(model, split, Journal(folder, "x"), settings, progress=stops)
         monkeypatch.setattr(crafted, "adversarial_batch", None)
@@ -309,14 +306,9 @@ class TestJournal:
         """Adversarial examples are kept chunk by chunk and do not depend on the chunk size."""
         expected = adversarial_set(model, split, DIGITS.threat, SEED, Journal(tmp_path / "whole", "x"))
         monkeypatch.setattr(crafted, "CHUNK", 40)
-
-        def stops(stage, done, total, note=""):
-            if done == 80:
-                raise KeyboardInterrupt
-
         folder = tmp_path / "parts"
         with pytest.raises(KeyboardInterrupt):
-            adversarial_set(model, split, DIGITS.threat, SEED, Journal(folder, "x"), stops)
+            adversarial_set(model, split, DIGITS.threat, SEED, Journal(folder, "x"), killing(80))
         honest, made = crafted.adversarial_batch, []
 
         def noted(model, split, start, stop, *rest):

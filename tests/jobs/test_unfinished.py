@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from benchmark.data.images import Dataset, Split
+from benchmark.data.images import Dataset
 from benchmark.engine import counting, workspace
 from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import UNITS, Precision, use, used
@@ -37,6 +37,7 @@ from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
 from invoking import MINI
+from killing import killing
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 TUNED = replace(BASE, finetune="last-layer")
@@ -59,8 +60,7 @@ def _kept_at_once(monkeypatch):
 @pytest.fixture(scope="module")
 def some(digits):
     """A few images of the embedded dataset."""
-    parts = (digits.train, 256), (digits.test, IMAGES)
-    return Dataset(digits.info, *(Split(s.images[:n], s.labels[:n]) for s, n in parts))
+    return Dataset(digits.info, digits.train.first(256), digits.test.first(IMAGES))
 
 
 @pytest.fixture(scope="module")
@@ -536,12 +536,8 @@ class TestChunks:
         that and what chunks of 16 give without a stop."""
 
         def after(name, parts):
-            def stops(_stage, done, total, note=""):
-                if done == parts:
-                    raise KeyboardInterrupt
-
             with pytest.raises(KeyboardInterrupt):
-                evaluate(name, store, stops)
+                evaluate(name, store, killing(parts))
             other_chunk(monkeypatch)
             return evaluate(name, store), evaluate(name, Store(tmp_path / "other", tmp_path / "others"))
 
