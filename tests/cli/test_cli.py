@@ -443,10 +443,7 @@ seeds = [0]
         (("run", "narrow/mnist/vgg/pgd-at/rift/seed0"), "unknown dataset 'mnist'; known: digits"),
         (("run", "narrow/digits/vgg/pgd-at/rift/seed0"), "unknown architecture 'vgg'; known: "),
         (("run", "narrow/digits/resnet18/fgsm/rift/seed0"), "unknown AT method 'fgsm'; known: "),
-        (
-            ("run", "narrow/digits/resnet18/pgd-at/lora/seed0"),
-            "unknown fine-tuning 'lora'; known: ",
-        ),
+        (("run", "narrow/digits/resnet18/pgd-at/lora/seed0"), "unknown fine-tuning 'lora'; known: "),
         (
             ("run", BASE_0.replace("mini", "narrow"), BASE_1.replace("mini", "quick")),
             f"{BASE_1.replace('mini', 'quick')} is of scale 'quick', not 'narrow'; run one scale",

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from invoking import Command
-
 ROOT = Path(__file__).parents[2]
 PAGES = {"table1": "README.md", "table2": "docs/findings.md"}
 PRINTED = re.compile(
@@ -25,7 +23,7 @@ def means(text: str) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_print_what_a_fresh_run_prints(command: Command, name: str) -> None:
+def test_pages_print_what_a_fresh_run_prints(command, name):
     """Byte by byte on the kind of processor that it names, within a point of every mean elsewhere."""
     import torch
 

@@ -462,8 +462,7 @@ class TestSelection:
     """Which epoch's weights are returned."""
 
     @pytest.mark.parametrize(
-        ("scores", "best"),
-        [((5, 7, 7), 2), ((9, 1, 9), 1), ((0, 0, 0), 1), ((1, 2, 3), 3)],
+        ("scores", "best"), [((5, 7, 7), 2), ((9, 1, 9), 1), ((0, 0, 0), 1), ((1, 2, 3), 3)]
     )
     def test_earliest_of_the_best(self, train, make_network, scores, best):
         """The highest score wins, the earlier epoch on a tie; its weights are what is returned."""

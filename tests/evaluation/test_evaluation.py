@@ -18,11 +18,7 @@ from benchmark.engine.counting import run_seed
 from benchmark.engine.pgd import example_starts
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, evaluation
-from benchmark.evaluation.corruptions import (
-    GeneratedCorruptions,
-    corruption_seed,
-    generated_folder,
-)
+from benchmark.evaluation.corruptions import GeneratedCorruptions, corruption_seed, generated_folder
 from benchmark.progress import silent
 from benchmark.records.cells import Cell, derive_seed
 from benchmark.records.records import Count

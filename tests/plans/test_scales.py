@@ -31,7 +31,7 @@ seeds = [0]
 
 @pytest.mark.parametrize("name", SCALES)
 @pytest.mark.parametrize("table", REPORTS)
-def test_every_cell_of_a_built_in_scale_has_a_plan(name: str, table: str) -> None:
+def test_every_cell_of_a_built_in_scale_has_a_plan(name, table):
     """Every cell of every table can be made, has a key that reads back, and specs to hash."""
     cells = REPORTS[table].cells(SCALES[name], REPORTS[table].defaults)
     assert cells
@@ -47,7 +47,7 @@ def test_every_cell_of_a_built_in_scale_has_a_plan(name: str, table: str) -> Non
 
 
 @pytest.mark.parametrize("name", SCALES)
-def test_built_in_scales_are_found_by_their_own_names(name: str) -> None:
+def test_built_in_scales_are_found_by_their_own_names(name):
     """A scale is listed under the name that its keys carry, and says what it costs."""
     assert scale(name) is SCALES[name]
     assert SCALES[name].name == name
@@ -55,7 +55,7 @@ def test_built_in_scales_are_found_by_their_own_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("table", REPORTS)
-def test_cells_of_a_table_are_listed_once(table: str) -> None:
+def test_cells_of_a_table_are_listed_once(table):
     """No table asks for a cell twice, and every fine-tuned cell comes with its base model."""
     for known in SCALES.values():
         cells = REPORTS[table].cells(known, REPORTS[table].defaults)
@@ -65,7 +65,7 @@ def test_cells_of_a_table_are_listed_once(table: str) -> None:
             assert seeds == known.seeds_of(dataset, arch, method)
 
 
-def test_table_1_has_every_network_with_and_without_rift() -> None:
+def test_table_1_has_every_network_with_and_without_rift():
     """Table 1 is datasets x networks x (AT, RiFT) x seeds."""
     known = SCALES["narrow"]
     cells = REPORTS["table1"].cells(known, REPORTS["table1"].defaults)
@@ -78,7 +78,7 @@ def test_table_1_has_every_network_with_and_without_rift() -> None:
 
 
 @pytest.mark.parametrize("name", ["narrow", "short", "paper"])
-def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name: str) -> None:
+def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name):
     """Table 1 is three datasets by three networks, Table 2 four further methods on both CIFARs."""
     blocks = {
         (cell.dataset, cell.arch)
@@ -97,7 +97,7 @@ def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name: str) -> N
     }
 
 
-def test_a_method_overrides_training(tmp_path: Path) -> None:
+def test_a_method_overrides_training(tmp_path):
     """`recipes` changes the recipe of one method, over what the scale and the network say."""
     overrides = """
 [training]
@@ -132,7 +132,7 @@ seeds = [0, 5]
 """
 
 
-def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
+def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path):
     """A network's are of the first method, a method's go before them, both of the first dataset; they
     are no part of a recipe, and `--seeds` goes before all."""
     path = tmp_path / "mine.toml"
@@ -157,7 +157,7 @@ def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
     assert scale(str(path)).seeds_of("digits", "resnet18-w8", "pgd-at") == (9,)
 
 
-def test_the_scale_small_has_five_seeds_of_one_model() -> None:
+def test_the_scale_small_has_five_seeds_of_one_model():
     """Five seeds of ResNet18 under PGD-AT on CIFAR-10 and of all its tunings, one of all else."""
     small = SCALES["small"]
     for table, spec in REPORTS.items():
@@ -173,7 +173,7 @@ def test_the_scale_small_has_five_seeds_of_one_model() -> None:
 @pytest.mark.parametrize(
     ("method", "lr"), [("pgd-at", 0.2), ("trades", 0.2), ("mart", 0.05), ("score", 0.1)]
 )
-def test_recipes_of_the_scale_small(method: str, lr: float) -> None:
+def test_recipes_of_the_scale_small(method, lr):
     """30 one-cycle epochs on two-step examples, 3 of fine-tuning, judged on all test images but for
     epochs of adversarial training."""
     small = SCALES["small"]
@@ -196,7 +196,7 @@ def test_recipes_of_the_scale_small(method: str, lr: float) -> None:
         ("table4", {"rift", "top-2", "top-3", "top-5"}),
     ],
 )
-def test_ablations_have_both_ends_of_every_tuning(table: str, tunings: set[str]) -> None:
+def test_ablations_have_both_ends_of_every_tuning(table, tunings):
     """Tables 3 and 4 show each tuning at alpha 1 and at its own alpha*, on the first network."""
     known = SCALES["narrow"]
     cells = REPORTS[table].cells(known, REPORTS[table].defaults)
@@ -204,7 +204,7 @@ def test_ablations_have_both_ends_of_every_tuning(table: str, tunings: set[str])
     assert {(c.dataset, c.arch) for c in cells} == {(known.datasets[0], known.archs[0])}
 
 
-def test_a_scale_is_read_from_a_file() -> None:
+def test_a_scale_is_read_from_a_file():
     """The scale of these tests is read with its defaults, and its overrides reach the plan."""
     tiny = scale(str(TINY))
     assert tiny.name == "tiny"
@@ -226,7 +226,7 @@ def test_a_scale_is_read_from_a_file() -> None:
     assert plan.criticality == dataclasses.replace(CriticalitySettings(), images=128, steps=2)
 
 
-def test_a_scale_without_overrides_is_the_paper(tmp_path: Path) -> None:
+def test_a_scale_without_overrides_is_the_paper(tmp_path):
     """What a file leaves out is as published."""
     (tmp_path / "mine.toml").write_text(MINE)
     mine = scale(str(tmp_path / "mine.toml"))
@@ -236,7 +236,7 @@ def test_a_scale_without_overrides_is_the_paper(tmp_path: Path) -> None:
     assert plan.criticality == CriticalitySettings()
 
 
-def test_a_whole_number_is_as_good_as_a_float() -> None:
+def test_a_whole_number_is_as_good_as_a_float():
     """`lr = 1` and `lr = 1.0` are the same settings and give the same hash."""
     made = [
         Plan.of(
@@ -248,7 +248,7 @@ def test_a_whole_number_is_as_good_as_a_float() -> None:
     assert spec_hash(made[0].spec) == spec_hash(made[1].spec)
 
 
-def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
+def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path):
     """Missing fields, unknown ones with the name that was meant, and numbers out of range: one line."""
     path = tmp_path / "mine.toml"
     path.write_text(
@@ -262,7 +262,7 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["quickest", "narrow.json", "", "mine/toml"])
-def test_an_unknown_scale_lists_the_known_ones(name: str) -> None:
+def test_an_unknown_scale_lists_the_known_ones(name):
     """A name that is neither built in nor a TOML file is refused with what there is."""
     with pytest.raises(UserError) as got:
         scale(name)
@@ -271,14 +271,14 @@ def test_an_unknown_scale_lists_the_known_ones(name: str) -> None:
     assert str(got.value) == f"unknown scale '{name}'; {near}known: {known}, or a .toml file"
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_told(tmp_path):
     """A TOML file that is not there is named with the reason."""
     path = tmp_path / "none.toml"
     with pytest.raises(UserError, match=f"cannot read the scale file '{path}': .*No such file"):
         scale(str(path))
 
 
-def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path):
     """A folder with the name of a scale file is refused in one line."""
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(UserError, match="cannot read the scale file"):
@@ -317,7 +317,7 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
         (MINE.replace("mine", "narrow"), "calls itself 'narrow', which is taken"),
     ],
 )
-def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_a_bad_file_is_refused_in_one_line(tmp_path, content, message):
     """The error is one line with the file, the field and the reason."""
     path = tmp_path / "mine.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -344,7 +344,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes,
         ("seeds", "evaluations = []\nseeds"),
     ],
 )
-def test_a_scale_that_names_no_cells_is_refused(tmp_path: Path, old: str, new: str) -> None:
+def test_a_scale_that_names_no_cells_is_refused(tmp_path, old, new):
     """Empty lists, seeds twice or below zero, and names that make no key are refused when read."""
     path = tmp_path / "mine.toml"
     path.write_text(MINE.replace(old, new))
@@ -367,9 +367,7 @@ def test_a_scale_that_names_no_cells_is_refused(tmp_path: Path, old: str, new: s
         ("criticality", {"split": "elsewhere"}, "scale 'mine', criticality: split: "),
     ],
 )
-def test_a_bad_override_is_refused_in_one_line(
-    part: str, overrides: dict[str, object], message: str
-) -> None:
+def test_a_bad_override_is_refused_in_one_line(part, overrides, message):
     """An unknown or ill-typed recipe field is refused when a plan is made, before any training."""
     mine = Scale("mine", "", ("digits",), ("resnet18-w8",), (0,), **{part: overrides})
     with pytest.raises(UserError) as got:
@@ -387,7 +385,7 @@ def test_a_bad_override_is_refused_in_one_line(
         *({"momentum": math.nan}, {"weight_decay": -1e9}, {"attack_path": -1}, {"milestones": (-1,)}),
     ],
 )
-def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]) -> None:
+def test_a_recipe_that_cannot_be_trained_is_refused(overrides):
     """Numbers outside of their ranges, and of another kind, are refused before any training."""
     with pytest.raises(UserError, match=rf"mine: {next(iter(overrides))}[.:]"):
         shortened(Recipe(), overrides, "mine")
@@ -403,7 +401,7 @@ def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]
         ({"finetune": "lora"}, "unknown fine-tuning 'lora'; known: none (the base model), rift, "),
     ],
 )
-def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes: dict[str, str], message: str) -> None:
+def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes, message):
     """Each part of a key is looked up in its registry, and the error says what there is."""
     cell = Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", "none", 0)
     with pytest.raises(UserError) as got:
@@ -437,7 +435,7 @@ def test_a_network_overrides_training(tmp_path):
     assert [(recipe.lr, recipe.epochs) for recipe in recipes] == [(0.5, 7), (0.25, 7)]
 
 
-def test_a_filed_scale_is_found_by_its_name(tmp_path: Path) -> None:
+def test_a_filed_scale_is_found_by_its_name(tmp_path):
     """`results/scales/NAME.toml` is NAME where that tree is given, and has to call itself so."""
     file = filed("mine", tmp_path)
     file.parent.mkdir()

@@ -28,7 +28,7 @@ from benchmark.report.tables.layout import Row
 from benchmark.report.tables.paper import table_1, table_1_cells, table_2_cells
 from benchmark.report.view import View
 from handmade import write_record
-from invoking import MINI, Command, Said
+from invoking import MINI, Command
 
 TRAINED = Cell.parse("mini/digits/resnet18-w8/pgd-at/none/seed0")
 BASE = replace(TRAINED, scale="mini-from-one")
@@ -75,7 +75,7 @@ def write_registry(folder: Path, *changes: dict[str, Any]) -> Path:
 
 
 @pytest.fixture
-def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def known(tmp_path, monkeypatch):
     """A function that makes a registry of changes to `ENTRY` the one in use."""
     made = []
 
@@ -88,7 +88,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(tmp_path_factory):
     """Weights of a small network for digits, as drawn, in a folder of their own."""
     import torch
 
@@ -101,14 +101,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_registry(file: Path) -> Path:
+def own_registry(file):
     """A registry with the weights in `file`, said to be trained at another eps."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return write_registry(file.parent, {"sha256": digest, "eps": "0.1"})
 
 
 @pytest.fixture(scope="module")
-def ran(own_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Said]:
+def ran(own_registry, tmp_path_factory):
     """Table 1 of the mini scale from that checkpoint; to be read only."""
     root = tmp_path_factory.mktemp("ran")
     store = Store(root / "results", root / "artifacts")
@@ -118,7 +118,7 @@ def ran(own_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[S
 
 
 @pytest.fixture
-def started(own_registry: Path, monkeypatch: pytest.MonkeyPatch) -> Scale:
+def started(own_registry, monkeypatch):
     """The mini scale from the checkpoint of `own_registry`, which is in use."""
     monkeypatch.setenv(VARIABLE, str(own_registry))
     return starting_from(scale(str(MINI)), ["one"])
