@@ -18,16 +18,16 @@ SEEDS = st.integers(0, 2**63 - 1)
 # --- Wilson ------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 20_000), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-@example(1, 0.0, 0.95)
-@example(1, 1.0, 0.95)
-@example(10_000, 0.0, 0.95)
-@example(10_000, 1.0, 0.95)
-def test_wilson_agrees_with_scipy(n, share, level):
+@given(st.integers(1, 20_000), st.floats(0, 1))
+@example(1, 0.0)
+@example(1, 1.0)
+@example(10_000, 0.0)
+@example(10_000, 1.0)
+def test_wilson_agrees_with_scipy(n, share):
     """It is scipy's interval of a binomial share by Wilson's method, within [0, 1]."""
     k = round(share * n)
-    theirs = stats.binomtest(k, n).proportion_ci(level, method="wilson")
-    ours = wilson(k, n, level)
+    theirs = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
+    ours = wilson(k, n)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     assert 0 <= ours.low <= k / n <= ours.high <= 1
 
@@ -159,13 +159,6 @@ def test_rounding_moves_no_end_across_zero(trials, seed):
     whole, fractions = over_images(trials, seed), over_images([k / 75 for k in trials], seed)
     assert fractions.sign == whole.sign
     assert (75 * fractions.low, 75 * fractions.high) == pytest.approx((whole.low, whole.high), abs=1e-9)
-
-
-def test_a_wider_level_is_a_wider_interval():
-    """99 % holds 95 %, which holds 50 %."""
-    differences = np.random.default_rng(2).normal(size=400)
-    half, usual, wide = (over_images(differences, 0, level) for level in (0.5, 0.95, 0.99))
-    assert wide.low < usual.low < half.low < half.high < usual.high < wide.high
 
 
 def test_over_images_covers_the_truth():
