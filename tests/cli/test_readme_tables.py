@@ -31,8 +31,7 @@ def test_pages_print_what_a_fresh_run_prints(command, name):
 
     pages = PRINTED.finditer((ROOT / PAGES[name]).read_text())
     (printed,) = [each for each in pages if each["name"] == name]
-    answer = command(name, "--jobs", "2")
-    assert answer.exit_code == 0, answer.stderr
+    answer = command(name, "--jobs", "2").good()
     expected, fresh = means(printed["text"]), means(answer.stdout)
     assert len(fresh) == len(expected) > 0
     assert max(abs(one - other) for one, other in zip(fresh, expected, strict=True)) < POINT

@@ -48,9 +48,7 @@ def submitted(*arguments: object) -> Said:
 
 def filed(*arguments: object) -> Said:
     """What `submit` answers where nothing is wrong."""
-    answer = submitted(*arguments)
-    assert answer.exit_code == 0, answer.stderr
-    return answer
+    return submitted(*arguments).good()
 
 
 def refused(answer: Said) -> list[str]:
@@ -257,12 +255,11 @@ def test_checks_of_what_was_filed(tmp_path):
 def test_a_scale_of_ones_own(workplace):
     """Its file is asked for, filed with the records, and then known; another of its name is refused."""
     assert "unknown scale 'mini'" in said("submit", "mine", "--allow-dirty").stderr
-    answer = said("submit", "mine", "--allow-dirty", "--scale", "my.toml")
-    assert answer.exit_code == 0, answer.stderr
+    said("submit", "mine", "--allow-dirty", "--scale", "my.toml").good()
     filed = Path("results/scales/mini.toml")
     assert filed.read_bytes() == MINI.read_bytes()
     assert scale(str(filed)).name == "mini"
-    assert said("submit", "--check", "--allow-dirty").exit_code == 0
+    said("submit", "--check", "--allow-dirty").good()
     Path("other.toml").write_text(MINI.read_text().replace("epochs = 3", "epochs = 4"))
     other = said("submit", "mine", "--allow-dirty", "--scale", "other.toml")
     assert other.exit_code == 2
@@ -284,8 +281,7 @@ def test_the_page_for_outsiders(workplace):
     shutil.copy(weights, "net.safetensors")
     for name, *arguments in commands:
         dirty = ["--allow-dirty"] if name == "submit" else []  # the checkout that is tested may be
-        answer = said(name, *arguments, *dirty)
-        assert answer.exit_code == 0, answer.stderr
+        answer = said(name, *arguments, *dirty).good()
     filed = {path.parts[2] for path in Path("results/records").rglob("*.json")}
     assert filed == {"mini", "own"}
     assert {Path(line).name for line in answer.stdout.splitlines()[-1:]} == {"nothing is wrong"}

@@ -61,8 +61,7 @@ def naive_count(weights: dict[str, torch.Tensor], images, labels, mean: float, s
 
 def test_a_record_of_every_evaluation(evaluate, store, weights, digits):
     """The default evaluations are made, agree with a naive count, and say what file they are of."""
-    answer = evaluate("--name", "mine", evaluations="clean,pgd10x3,corruptions-15-gen-v2")
-    assert answer.exit_code == 0, answer.stderr
+    answer = evaluate("--name", "mine", evaluations="clean,pgd10x3,corruptions-15-gen-v2").good()
     clean = store.record(KEY, "clean")
     expected = naive_count(weights, digits.test.images, digits.test.labels, 0.3053, 0.3758)
     assert (clean.k, clean.n) == (expected, 500)
@@ -101,7 +100,7 @@ def test_the_spec_of_a_checkpoint_stays(evaluate, store, weights):
 )
 def test_normalisation_is_the_users(evaluate, store, weights, digits, said_as, mean, std):
     """Pixels are normalised as the checkpoint was trained, not as this suite trains."""
-    assert evaluate("--name", "mine", "--normalization", said_as).exit_code == 0
+    evaluate("--name", "mine", "--normalization", said_as).good()
     expected = naive_count(weights, digits.test.images, digits.test.labels, mean, std)
     assert store.record(KEY, "clean").k == expected
 
@@ -114,11 +113,10 @@ def test_a_normalisation_of_the_files_own_is_never_passed_over(
     layer = {"0.mean": torch.tensor([0.5]), "0.std": torch.tensor([0.25])}
     torch.save(layer | {f"1.{name}": tensor for name, tensor in weights.items()}, file)
     for arguments in ((), ("--normalization", "none")):
-        answer = evaluate("--name", "mine", *arguments, file=file)
-        assert answer.exit_code == 2
-        assert "`--normalization 0.5/0.25` fits" in answer.stderr.splitlines()[-1]
+        (line,) = evaluate("--name", "mine", *arguments, file=file).errors()
+        assert "`--normalization 0.5/0.25` fits" in line
     assert not list(store.results.rglob("*.json"))
-    assert evaluate("--name", "mine", "--normalization", "0.5/0.25", file=file).exit_code == 0
+    evaluate("--name", "mine", "--normalization", "0.5/0.25", file=file).good()
     expected = naive_count(weights, digits.test.images, digits.test.labels, 0.5, 0.25)
     assert store.record(KEY, "clean").k == expected
 
@@ -132,7 +130,7 @@ def test_nothing_is_evaluated_twice(evaluate, monkeypatch):
         Evaluating, "record", lambda self, name: made.append(name) or honest(self, name)
     )
     assert evaluate("--name", "mine").stdout == first.stdout
-    assert evaluate("--name", "mine", evaluations="clean,corruptions-18-gen-v2").exit_code == 0
+    evaluate("--name", "mine", evaluations="clean,corruptions-18-gen-v2").good()
     assert made == ["corruptions-18-gen-v2"]
 
 
@@ -159,8 +157,7 @@ def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights):
         evaluate("--name", "mine", file=other),
         evaluate("--name", "mine", "--normalization", "none"),
     ):
-        assert answer.exit_code == 2
-        assert answer.stderr.splitlines()[-1].endswith("choose another --name")
+        assert answer.errors()[0].endswith("choose another --name")
     assert store.record_path(KEY, "clean").read_bytes() == before
 
 
@@ -184,11 +181,8 @@ def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights):
 )
 def test_wrong_input_is_one_line(evaluate, store, arguments, message):
     """What is wrong is told in one line, and nothing is filed."""
-    answer = evaluate(*arguments)
-    assert answer.exit_code == 2
-    errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert message in errors[0]
+    (line,) = evaluate(*arguments).errors()
+    assert message in line
     assert not list(store.results.rglob("*.json"))
 
 
@@ -197,9 +191,7 @@ def test_weights_that_are_no_numbers_are_refused(evaluate, store, weights, tmp_p
     broken = {name: tensor.clone() for name, tensor in weights.items()}
     broken["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
     torch.save(broken, tmp_path / "nan.pt")
-    answer = evaluate(file=tmp_path / "nan.pt")
-    assert answer.exit_code == 2
-    assert "layer2.0.conv1.weight" in answer.stderr
+    assert "layer2.0.conv1.weight" in evaluate(file=tmp_path / "nan.pt").errors()[0]
     assert not list(store.results.rglob("*.json"))
 
 
@@ -207,9 +199,8 @@ def test_weights_without_a_finite_answer_are_refused(evaluate, store, weights, t
     """Finite weights whose logits overflow have no accuracy: one line, and no record."""
     huge = {name: weights[name] * 1e30 for name in ("bn1.weight", "linear.weight")}
     torch.save(weights | huge, tmp_path / "huge.pt")
-    answer = evaluate(file=tmp_path / "huge.pt", evaluations="clean,pgd10x3")
-    assert answer.exit_code == 2
-    assert "every answer is NaN or infinite, for all 500 images" in answer.stderr.splitlines()[-1]
+    (line,) = evaluate(file=tmp_path / "huge.pt", evaluations="clean,pgd10x3").errors()
+    assert "every answer is NaN or infinite, for all 500 images" in line
     assert not list(store.results.rglob("*.json"))
 
 

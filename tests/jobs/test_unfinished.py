@@ -232,12 +232,12 @@ class TestCircumstances:
         anywhere = tmp_path / "anywhere.toml"
         anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
         arguments = ("run", BASE.key, "--scale", str(anywhere), "--precision")
-        assert command(*arguments, "fp32", "--dry-run").exit_code == 0
+        command(*arguments, "fp32", "--dry-run").good()
         said = command(*arguments, "bf16")
         assert said.exit_code == 2
         assert "training.safetensors' is a training begun with precision fp32" in said.stderr
         assert store.making(BASE) is None
-        assert command(*arguments, "bf16", "--continue-anyway").exit_code == 0
+        command(*arguments, "bf16", "--continue-anyway").good()
         assert len(store.making(BASE).provenance.begun) == 1
 
 

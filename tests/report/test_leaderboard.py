@@ -702,9 +702,9 @@ def test_markup_in_records_stays_text_in_markdown(store):
 # --- the command --------------------------------------------------------------------------------------
 
 
-def say(*arguments: str) -> Said:
-    """The command, called inside this process."""
-    return said("leaderboard", *arguments)
+def say(store: Store, *arguments: str) -> Said:
+    """What the command says of a store, called inside this process."""
+    return said("leaderboard", *arguments, "--results", store.results)
 
 
 def narrow_record(store: Store, tuning: str, k: int) -> None:
@@ -723,16 +723,15 @@ def narrow(store):
 
 def test_the_command_writes_and_checks(narrow):
     """It writes four files, finds them up to date, and finds a changed or missing one by name."""
-    place = ("--results", str(narrow.results))
-    assert say("--check", *place).exit_code == 1
+    assert say(narrow, "--check").exit_code == 1
     assert not list(narrow.results.glob("leaderboard*"))
-    assert say(*place).exit_code == 0
+    say(narrow).good()
     names = {path.name for path in narrow.results.glob("leaderboard*")}
     assert names == {f"leaderboard.{suffix}" for suffix in ("json", "csv", "md", "html")}
-    assert say("--check", *place).exit_code == 0
+    say(narrow, "--check").good()
     path = narrow.results / "leaderboard.md"
     path.write_text(path.read_text().replace("41.00", "99.00"))
-    found = say("--check", *place)
+    found = say(narrow, "--check")
     assert found.exit_code == 1
     assert "leaderboard.md is not up to date" in found.stderr
     assert "leaderboard.html" not in found.stderr
@@ -740,17 +739,10 @@ def test_the_command_writes_and_checks(narrow):
 
 def test_the_command_for_one_scale(narrow):
     """A named scale has files of its own; one without records and an unknown one are refused."""
-    place = ("--results", str(narrow.results))
-    assert say("--scale", "narrow", *place).exit_code == 0
+    say(narrow, "--scale", "narrow").good()
     assert (narrow.results / "leaderboard-narrow.json").exists()
-    for name, why in (
-        ("paper", "no record of scale 'paper'"),
-        ("nonsense", "unknown scale 'nonsense'"),
-    ):
-        found = say("--scale", name, *place)
-        assert found.exit_code == 2
-        assert why in found.stderr
-        assert len(found.stderr.strip().splitlines()) == 1
+    for name, why in (("paper", "no record of scale"), ("nonsense", "unknown scale")):
+        assert f"{why} '{name}'" in say(narrow, "--scale", name).refusal
 
 
 def test_a_filed_scale_is_known_by_name(store, monkeypatch, tmp_path):
@@ -763,18 +755,14 @@ def test_a_filed_scale_is_known_by_name(store, monkeypatch, tmp_path):
     fields = {"arch": "resnet18-w4", "method": "pgd-at", "link": None}
     registered.write_text("schema_version = 1\n" + toml_block(someones(**fields)))
     monkeypatch.setenv(VARIABLE, str(registered))
-    place = ("--results", str(store.results))
     for name in ("filed", "filed-from-someones"):
         cell = Cell(name, "digits", "resnet18-w4", "pgd-at", "rift", 0)
-        advice = say("--scale", name, *place)
-        assert advice.exit_code == 2
-        assert f"`table1 --scale {path}" in advice.stderr
+        assert f"`table1 --scale {path}" in say(store, "--scale", name).refusal
         write_record(store, cell, "clean", 400, scale=scale(name, store.results))
-        answer = say("--scale", name, *place)
-        assert answer.exit_code == 0, answer.stderr
+        say(store, "--scale", name).good()
         shown = json.loads((store.results / f"leaderboard-{name}.json").read_text())
         assert [board["scale"] for board in shown["boards"]] == [name]
-    assert say(*place).exit_code == 0
+    say(store).good()
     shown = json.loads((store.results / "leaderboard.json").read_text())
     assert [board["scale"] for board in shown["boards"]] == ["filed", "filed-from-someones"]
     assert shown["left_out"] == []
@@ -790,9 +778,7 @@ def test_a_filed_scale_is_known_by_name(store, monkeypatch, tmp_path):
 )
 def test_what_makes_records_is_named(store, name, command):
     """A scale without records is told the command that makes its own."""
-    found = say("--scale", name, "--results", str(store.results))
-    assert found.exit_code == 2
-    assert found.stderr.strip().endswith(command)
+    assert say(store, "--scale", name).refusal.endswith(command)
 
 
 @pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.html"])
@@ -801,17 +787,13 @@ def test_all_files_are_written_or_none(narrow, name):
     (narrow.results / name).mkdir()
     before = sorted(path.name for path in narrow.results.iterdir())
     for arguments in ((), ("--check",)):
-        found = say(*arguments, "--results", str(narrow.results))
-        assert found.exit_code == 2
-        assert str(narrow.results / name) in found.stderr
-        assert len(found.stderr.strip().splitlines()) == 1
+        assert str(narrow.results / name) in say(narrow, *arguments).refusal
     assert sorted(path.name for path in narrow.results.iterdir()) == before
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_ones(narrow, monkeypatch):
     """A disk that is full at the last file changes none."""
-    place = ("--results", str(narrow.results))
-    assert say(*place).exit_code == 0
+    say(narrow).good()
     narrow_record(narrow, "top-2", 430)
     before = {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")}
 
@@ -821,9 +803,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_ones(narrow, monkeypatch):
         path.write_bytes(content)
 
     monkeypatch.setattr("benchmark.cli.leaderboard.write_atomically", full)
-    found = say(*place)
-    assert found.exit_code == 2
-    assert "No space left on device" in found.stderr
+    assert "No space left on device" in say(narrow).refusal
     assert {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")} == before
     assert not list(narrow.results.glob(".leaderboard*"))
 
@@ -832,9 +812,7 @@ def test_a_broken_record_is_refused_by_name(narrow):
     """A value that is not k of n stops the command before anything is written."""
     (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.json")
     path.write_text(path.read_text().replace('"k": 420', '"k": 421'))
-    found = say("--results", str(narrow.results))
-    assert found.exit_code == 2
-    assert str(path) in found.stderr
+    assert str(path) in say(narrow).refusal
     assert not list(narrow.results.glob("leaderboard*"))
 
 
