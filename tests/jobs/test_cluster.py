@@ -71,7 +71,7 @@ def test_what_the_user_asks_for_stands(tmp_path):
     )
     asks = asked(str(file), "partition=gpu", "mem_per_cpu=2G", "mem_gb=4", "cpus_per_task=3")
     given = asks.of_job(Task(BASE, ()), "cuda")
-    assert given["time"], given["partition"] == (90, "gpu")
+    assert (given["time"], given["partition"]) == (90, "gpu")
     assert given["mem"] == "4096M"
     assert given["srun_args"] == ["--cpus-per-task=3"]
     assert given["additional_parameters"]["reservation"] == "x"
