@@ -271,18 +271,14 @@ def test_an_unknown_scale_lists_the_known_ones(name):
     assert str(got.value) == f"unknown scale '{name}'; {near}known: {known}, or a .toml file"
 
 
-def test_a_missing_file_is_told(tmp_path):
-    """A TOML file that is not there is named with the reason."""
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    """A scale file that is not there, or is a folder, is named with the reason."""
     path = tmp_path / "none.toml"
     with pytest.raises(UserError, match=f"cannot read the scale file '{path}': .*No such file"):
         scale(str(path))
-
-
-def test_a_folder_is_not_a_file(tmp_path):
-    """A folder with the name of a scale file is refused in one line."""
-    (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(UserError, match="cannot read the scale file"):
-        scale(str(tmp_path / "folder.toml"))
+    path.mkdir()
+    with pytest.raises(UserError, match=f"cannot read the scale file '{path}'"):
+        scale(str(path))
 
 
 @pytest.mark.parametrize(
@@ -314,6 +310,17 @@ def test_a_folder_is_not_a_file(tmp_path):
         (MINE + "[criticality]\nradius = inf", "', criticality: radius: "),
         (MINE + "[networks.resnet18-w8]\nlr = -1", "', networks.resnet18-w8: lr: "),
         (MINE + "[recipes.mart]\nseeds = [0.5]", "is not a scale: recipes.mart: seeds.0: "),
+        (MINE.replace("[0]", "[]"), "is not a scale: "),
+        (MINE.replace("[0]", "[-1]"), "is not a scale: "),
+        (MINE.replace("[0]", "[0, 0]"), "is not a scale: "),
+        (MINE.replace('["resnet18-w8"]', "[]"), "is not a scale: "),
+        (MINE.replace('["digits"]', "[]"), "is not a scale: "),
+        (MINE.replace('"mine"', '"My scale"'), "is not a scale: "),
+        (MINE.replace('"mine"', '"../mine"'), "is not a scale: "),
+        (MINE.replace('"mine"', '""'), "is not a scale: "),
+        (MINE.replace("seeds", "threads = -1\nseeds"), "is not a scale: "),
+        (MINE.replace("seeds", "methods = []\nseeds"), "is not a scale: "),
+        (MINE.replace("seeds", "evaluations = []\nseeds"), "is not a scale: "),
         (MINE.replace("mine", "narrow"), "calls itself 'narrow', which is taken"),
     ],
 )
@@ -326,30 +333,6 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, content, message):
     assert f"'{path}'" in str(got.value)
     assert message in str(got.value)
     assert "\n" not in str(got.value)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("[0]", "[]"),
-        ("[0]", "[-1]"),
-        ("[0]", "[0, 0]"),
-        ('["resnet18-w8"]', "[]"),
-        ('["digits"]', "[]"),
-        ('"mine"', '"My scale"'),
-        ('"mine"', '"../mine"'),
-        ('"mine"', '""'),
-        ("seeds", "threads = -1\nseeds"),
-        ("seeds", "methods = []\nseeds"),
-        ("seeds", "evaluations = []\nseeds"),
-    ],
-)
-def test_a_scale_that_names_no_cells_is_refused(tmp_path, old, new):
-    """Empty lists, seeds twice or below zero, and names that make no key are refused when read."""
-    path = tmp_path / "mine.toml"
-    path.write_text(MINE.replace(old, new))
-    with pytest.raises(UserError, match="is not a scale: "):
-        scale(str(path))
 
 
 @pytest.mark.parametrize(
