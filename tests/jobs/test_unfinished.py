@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -103,22 +104,29 @@ def based(whole, store):
     return store
 
 
+@contextmanager
+def killed_at(place):
+    """Work inside is killed once a state is written of which `place`, given file and state, is true."""
+    save = StateFile.save
+
+    def stops(file, state):
+        save(file, state)
+        if place(file, state):
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StateFile, "save", stops)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
 @pytest.fixture
-def killed(make, store, monkeypatch):
+def killed(make, store):
     """A function that makes a cell until a state of so many epochs is written; returns its path."""
 
     def begun(cell=BASE, name="training", epochs=1, **options):
-        save = StateFile.save
-
-        def stops(file, state):
-            save(file, state)
-            if file.path.stem == name and state.epoch == epochs:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(StateFile, "save", stops)
-            with pytest.raises(KeyboardInterrupt):
-                make(cell, **options)
+        with killed_at(lambda file, state: (file.path.stem, state.epoch) == (name, epochs)):
+            make(cell, **options)
         return store.work(cell) / f"{name}.safetensors"
 
     return begun
@@ -264,17 +272,8 @@ class TestDevices:
 
     def test_an_unfinished_epoch_is_named_too(self, make, killed, monkeypatch):
         """With the steps of it that were done."""
-        save = StateFile.save
-
-        def stops(file, state):
-            save(file, state)
-            if state.step == 1:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(StateFile, "save", stops)
-            with pytest.raises(KeyboardInterrupt):
-                make()
+        with killed_at(lambda _, state: state.step == 1):
+            make()
         move(monkeypatch)
         (line,) = make().provenance.begun
         assert f"epochs up to 0 and 1 steps were made with device {HERE}" in line
@@ -298,7 +297,7 @@ class TestDevices:
         """A base model begun with bf16 units, or without, is made on in the same numbers."""
         anywhere = tmp_path / "mini.toml"
         anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
-        task, save, label = Task(BASE, (BASE,)), StateFile.save, {"yes": "bf16", "no": "fp32"}[first]
+        task, label = Task(BASE, (BASE,)), {"yes": "bf16", "no": "fp32"}[first]
 
         def work(units, name):
             monkeypatch.setenv(UNITS, units)
@@ -308,14 +307,8 @@ class TestDevices:
             assert Worker(scale(str(anywhere)), options, lambda *_: None).do(task, block=False) == []
             return store.making(BASE).provenance
 
-        def stops(file, state):
-            save(file, state)
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(StateFile, "save", stops)
-            with pytest.raises(KeyboardInterrupt):
-                work(first, "moved")
+        with killed_at(lambda *_: True):
+            work(first, "moved")
         if not known:
             (tmp_path / "moved" / "artifacts" / BASE.key / "precision").unlink()
         moved = work(then, "moved")
