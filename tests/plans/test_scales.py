@@ -29,11 +29,28 @@ seeds = [0]
 """
 
 
+@pytest.fixture
+def read(tmp_path):
+    """A function that reads the scale out of a file of this text, or these bytes."""
+
+    def of(content):
+        path = tmp_path / "mine.toml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return scale(str(path))
+
+    return of
+
+
+def cells_of(table, known):
+    """The cells of a table as it is by default."""
+    return REPORTS[table].cells(known, REPORTS[table].defaults)
+
+
 @pytest.mark.parametrize("name", SCALES)
 @pytest.mark.parametrize("table", REPORTS)
 def test_every_cell_of_a_built_in_scale_has_a_plan(name, table):
     """Every cell of every table can be made, has a key that reads back, and specs to hash."""
-    cells = REPORTS[table].cells(SCALES[name], REPORTS[table].defaults)
+    cells = cells_of(table, SCALES[name])
     assert cells
     for cell in cells:
         plan = Plan.of(cell, SCALES[name])
@@ -58,7 +75,7 @@ def test_built_in_scales_are_found_by_their_own_names(name):
 def test_cells_of_a_table_are_listed_once(table):
     """No table asks for a cell twice, and every fine-tuned cell comes with its base model."""
     for known in SCALES.values():
-        cells = REPORTS[table].cells(known, REPORTS[table].defaults)
+        cells = cells_of(table, known)
         assert len(set(cells)) == len(cells)
         assert {cell.base for cell in cells} <= set(cells)
         for (dataset, arch, method), seeds in seeds_by_setting(cells).items():
@@ -68,7 +85,7 @@ def test_cells_of_a_table_are_listed_once(table):
 def test_table_1_has_every_network_with_and_without_rift():
     """Table 1 is datasets x networks x (AT, RiFT) x seeds."""
     known = SCALES["narrow"]
-    cells = REPORTS["table1"].cells(known, REPORTS["table1"].defaults)
+    cells = cells_of("table1", known)
     assert {(c.dataset, c.arch, c.finetune) for c in cells} == {
         (dataset, arch, tuning)
         for dataset in known.datasets
@@ -80,16 +97,10 @@ def test_table_1_has_every_network_with_and_without_rift():
 @pytest.mark.parametrize("name", ["narrow", "short", "paper"])
 def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name):
     """Table 1 is three datasets by three networks, Table 2 four further methods on both CIFARs."""
-    blocks = {
-        (cell.dataset, cell.arch)
-        for cell in REPORTS["table1"].cells(SCALES[name], REPORTS["table1"].defaults)
-    }
+    blocks = {(cell.dataset, cell.arch) for cell in cells_of("table1", SCALES[name])}
     assert len(blocks) == 9
     assert {dataset for dataset, _ in blocks} == {"cifar10", "cifar100", "tiny-imagenet"}
-    others = {
-        (cell.dataset, cell.method)
-        for cell in REPORTS["table2"].cells(SCALES[name], REPORTS["table2"].defaults)
-    }
+    others = {(cell.dataset, cell.method) for cell in cells_of("table2", SCALES[name])}
     assert others == {
         (dataset, method)
         for dataset in ("cifar10", "cifar100")
@@ -97,7 +108,7 @@ def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name):
     }
 
 
-def test_a_method_overrides_training(tmp_path):
+def test_a_method_overrides_training(read):
     """`recipes` changes the recipe of one method, over what the scale and the network say."""
     overrides = """
 [training]
@@ -108,14 +119,12 @@ lr = 0.3
 [recipes.mart]
 lr = 0.4
 """
-    (tmp_path / "mine.toml").write_text(MINE + overrides)
-    mine = scale(str(tmp_path / "mine.toml"))
+    mine = read(MINE + overrides)
     for method, lr in (("mart", 0.4), ("trades", 0.3)):
         recipe = Plan.of(Cell("mine", "digits", "resnet18-w8", method, "none", 0), mine).base.recipe
         assert (recipe.lr, recipe.epochs) == (lr, 3)
-    (tmp_path / "mine.toml").write_text(MINE + "[recipes.fgsm]\nlr = 0.4\n")
     with pytest.raises(UserError, match="recipes names 'fgsm', which is not one of methods"):
-        scale(str(tmp_path / "mine.toml"))
+        read(MINE + "[recipes.fgsm]\nlr = 0.4\n")
 
 
 OWN_SEEDS = """
@@ -132,12 +141,10 @@ seeds = [0, 5]
 """
 
 
-def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path):
+def test_a_network_and_a_method_have_seeds_of_their_own(read, tmp_path):
     """A network's are of the first method, a method's go before them, both of the first dataset; they
     are no part of a recipe, and `--seeds` goes before all."""
-    path = tmp_path / "mine.toml"
-    path.write_text(OWN_SEEDS)
-    mine = scale(str(path))
+    mine = read(OWN_SEEDS)
     models = {
         ("digits", "resnet18-w8", "pgd-at"): (3, 1),
         ("digits", "wrn-34-1", "pgd-at"): (0,),
@@ -147,14 +154,14 @@ def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path):
         ("cifar10", "resnet18-w8", "trades"): (0,),
     }
     assert {model: mine.seeds_of(*model) for model in models} == models
-    asked_for = Scope(str(path), seeds="4,2").chosen()
+    asked_for = Scope(str(tmp_path / "mine.toml"), seeds="4,2").chosen()
     assert {asked_for.seeds_of(*model) for model in models} == {(4, 2)}
     for known in (mine, asked_for):
         plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 3), known)
         assert plan.base.recipe == dataclasses.replace(Recipe(), epochs=7)
-    path.write_text(OWN_SEEDS + "[recipes.pgd-at]\nseeds = [9]\n")
-    assert scale(str(path)).seeds_of("digits", "wrn-34-1", "pgd-at") == (9,)
-    assert scale(str(path)).seeds_of("digits", "resnet18-w8", "pgd-at") == (9,)
+    nine = read(OWN_SEEDS + "[recipes.pgd-at]\nseeds = [9]\n")
+    for network in nine.archs:
+        assert nine.seeds_of("digits", network, "pgd-at") == (9,)
 
 
 def test_the_scale_small_has_five_seeds_of_one_model():
@@ -199,7 +206,7 @@ def test_recipes_of_the_scale_small(method, lr):
 def test_ablations_have_both_ends_of_every_tuning(table, tunings):
     """Tables 3 and 4 show each tuning at alpha 1 and at its own alpha*, on the first network."""
     known = SCALES["narrow"]
-    cells = REPORTS[table].cells(known, REPORTS[table].defaults)
+    cells = cells_of(table, known)
     assert {c.finetune for c in cells} == {BASE} | tunings | {f"{name}-alpha-1" for name in tunings}
     assert {(c.dataset, c.arch) for c in cells} == {(known.datasets[0], known.archs[0])}
 
@@ -226,11 +233,9 @@ def test_a_scale_is_read_from_a_file():
     assert plan.criticality == dataclasses.replace(CriticalitySettings(), images=128, steps=2)
 
 
-def test_a_scale_without_overrides_is_the_paper(tmp_path):
+def test_a_scale_without_overrides_is_the_paper(read):
     """What a file leaves out is as published."""
-    (tmp_path / "mine.toml").write_text(MINE)
-    mine = scale(str(tmp_path / "mine.toml"))
-    plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "rift", 0), mine)
+    plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "rift", 0), read(MINE))
     assert plan.base.recipe == Recipe()
     assert plan.recipe == FINETUNE_RECIPE
     assert plan.criticality == CriticalitySettings()
@@ -248,14 +253,10 @@ def test_a_whole_number_is_as_good_as_a_float():
     assert spec_hash(made[0].spec) == spec_hash(made[1].spec)
 
 
-def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path):
+def test_all_that_is_wrong_with_a_file_is_said_at_once(read):
     """Missing fields, unknown ones with the name that was meant, and numbers out of range: one line."""
-    path = tmp_path / "mine.toml"
-    path.write_text(
-        'name = "mine"\nseeds = []\n[training]\nepoch = 3\nlr = -1\n[criticality]\nsteps = 0\n'
-    )
     with pytest.raises(UserError) as got:
-        scale(str(path))
+        read('name = "mine"\nseeds = []\n[training]\nepoch = 3\nlr = -1\n[criticality]\nsteps = 0\n')
     for part in ("datasets: ", "archs: ", "seeds: ", "'epoch'; close to it: epochs", "lr: ", "steps: "):
         assert part in str(got.value)
     assert "\n" not in str(got.value)
@@ -324,13 +325,11 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
         (MINE.replace("mine", "narrow"), "calls itself 'narrow', which is taken"),
     ],
 )
-def test_a_bad_file_is_refused_in_one_line(tmp_path, content, message):
+def test_a_bad_file_is_refused_in_one_line(read, tmp_path, content, message):
     """The error is one line with the file, the field and the reason."""
-    path = tmp_path / "mine.toml"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as got:
-        scale(str(path))
-    assert f"'{path}'" in str(got.value)
+        read(content)
+    assert f"'{tmp_path / 'mine.toml'}'" in str(got.value)
     assert message in str(got.value)
     assert "\n" not in str(got.value)
 
@@ -392,25 +391,18 @@ def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes, message):
     assert str(got.value).startswith(message)
 
 
-def test_networks_of_other_scales_are_refused(tmp_path):
+def test_networks_of_other_scales_are_refused(read):
     """A misspelt network under [networks] is a user's error and not silently without effect."""
-    path = tmp_path / "mine.toml"
-    path.write_text(
-        'name = "mine"\nsummary = "s"\ndatasets = ["digits"]\narchs = ["resnet18-w8"]\nseeds = [0]\n'
-        "[networks.resnet18-w9]\nlr = 0.1\n"
-    )
     with pytest.raises(UserError, match="'resnet18-w9', which is not one of archs"):
-        scale(str(path))
+        read(MINE + "[networks.resnet18-w9]\nlr = 0.1\n")
 
 
-def test_a_network_overrides_training(tmp_path):
+def test_a_network_overrides_training(read):
     """What a scale says of one network goes before what it says of all."""
-    path = tmp_path / "mine.toml"
-    path.write_text(
-        'name = "mine"\nsummary = "s"\ndatasets = ["digits"]\narchs = ["resnet18-w8", "wrn-34-1"]\n'
-        "seeds = [0]\n[training]\nlr = 0.5\nepochs = 7\n[networks.wrn-34-1]\nlr = 0.25\n"
+    mine = read(
+        MINE.replace('"resnet18-w8"', '"resnet18-w8", "wrn-34-1"')
+        + "[training]\nlr = 0.5\nepochs = 7\n[networks.wrn-34-1]\nlr = 0.25\n"
     )
-    mine = scale(str(path))
     recipes = [
         Plan.of(Cell("mine", "digits", arch, "pgd-at", "none", 0), mine).base.recipe
         for arch in mine.archs
