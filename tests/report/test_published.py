@@ -277,11 +277,11 @@ def test_what_a_group_says_holds_for_its_rows(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("clean = 0.83", "clean = 83.44", ["rows 'after'", "83.44 is not a fraction"]),
+        ("clean = 0.83", "clean = 83.44", ["rows 'after'", "less than or equal to 1"]),
         ("clean = 0.83", 'clean = "0.83"', ["rows 'after'", "valid number"]),
-        ("clean = 0.83", "clean = nan", ["rows 'after'", "not a fraction"]),
+        ("clean = 0.83", "clean = nan", ["rows 'after'", "finite"]),
         ("clean = 0.83", "pgd7 = 0.83", ["rows 'after'", "unknown evaluation 'pgd7'"]),
-        ("clean = 0.02", "clean = 2.0", ["changes 'change'", "not a difference"]),
+        ("clean = 0.02", "clean = 2.0", ["changes 'change'", "less than or equal to 1"]),
         ("clean = 0.02", "pgd10x3 = 0.02", ["change 'change'", "'after' has not"]),
         ('["rift"]', '["lift"]', ["rows 'after'", "unknown fine-tuning 'lift'"]),
         ('["rift"]', "[]", ["rows 'after'", "finetunes"]),
