@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.data import DataLoader, TensorDataset
 
 import benchmark
-from benchmark.data.images import Dataset, Split
+from benchmark.data.images import Dataset
 from benchmark.data.info import DIGITS, LinfAttack
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.weights import Weights, load_tensors
@@ -65,11 +65,7 @@ def images(digits):
 
 def test_the_same_as_a_cell_of_the_suite(mini, store, digits):
     """Same weights, images and draws through both doors: equal MRC, weights and alpha*."""
-    some = Dataset(
-        digits.info,
-        Split(digits.train.images[:128], digits.train.labels[:128]),
-        Split(digits.test.images[:40], digits.test.labels[:40]),
-    )
+    some = Dataset(digits.info, digits.train.first(128), digits.test.first(40))
     plan = Plan.of(CELL, scale(str(MINI)))
     run = Run(plan, some, store, silent)
     theta_at = Weights.of(load_tensors(mini.work(CELL.base) / "weights.safetensors")[0])

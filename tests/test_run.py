@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmark.algorithm import interpolate as step_3
-from benchmark.data.images import Dataset, Split
+from benchmark.data.images import Dataset
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import device_name, machine_versions
 from benchmark.engine.weights import Weights, load_tensors
@@ -33,11 +33,7 @@ EVALUATIONS = ("clean", "pgd10x3")
 @pytest.fixture
 def make(store, digits, one_thread):
     """Make the cell of a fine-tuning of the base model on a few images; returns its records."""
-    some = Dataset(
-        digits.info,
-        Split(digits.train.images[:128], digits.train.labels[:128]),
-        Split(digits.test.images[:40], digits.test.labels[:40]),
-    )
+    some = Dataset(digits.info, digits.train.first(128), digits.test.first(40))
 
     def made(finetune: str):
         cell = Cell(BASE.scale, BASE.dataset, BASE.arch, BASE.method, finetune, BASE.seed)

@@ -86,7 +86,6 @@ def algorithm1(
 
 
 def _epoch(moving: MovingWeight, tail: Tail, settings: CriticalitySettings) -> Tensor:
-    """The sum over batches of the gradients at the present weight."""
     total = torch.zeros_like(moving.weight)
     for batch in tail.examples.batches(settings.batch_size):
         add_gradients([total], tail.network, [moving.weight], batch)

@@ -74,12 +74,10 @@ class MovingWeight:
 
     @torch.no_grad()
     def ascend(self, gradient: Tensor, lr: float) -> None:
-        """Step W by `lr * gradient`."""
         self.weight.add_(gradient, alpha=lr)
 
     @torch.no_grad()
     def shrink(self, factor: float) -> None:
-        """Multiply dW by `factor`."""
         self.weight.copy_(self.original + factor * (self.weight - self.original))
 
     @torch.no_grad()

@@ -39,8 +39,6 @@ class Path:
         return self.model
 
     def clean(self, alpha: float) -> Count:
-        """Clean accuracy at `alpha`."""
-
         def counted() -> Arrays:
             return {key: np.array(n) for key, n in clean_count(self.at(alpha), self.images)}
 
@@ -49,8 +47,6 @@ class Path:
         return Count(**{"n": len(self.images)} | {key: int(n) for key, n in kept.items()})
 
     def robust(self, alpha: float) -> Count:
-        """Robust accuracy at `alpha`."""
-
         def show(_stage: str, done: int, total: int, _note: str = "") -> None:
             self.progress("interpolation: robust", done, total, f"alpha {alpha:.2f}")
 

@@ -62,7 +62,7 @@ class Selector(Protocol):
     """A frozen dataclass; `needs_criticality` says whether MRC has to be measured first,
     `everything` that all parameters are trained, those outside of modules too."""
 
-    version: ClassVar[int]
+    version: ClassVar[int] = 1
     needs_criticality: ClassVar[bool] = False
     everything: ClassVar[bool] = False
 
@@ -74,7 +74,6 @@ class Selector(Protocol):
 class LeastCritical(Selector):
     """The `count` modules with the lowest MRC (count = 1: Equation 7; more: Table 4)."""
 
-    version: ClassVar[int] = 1
     needs_criticality: ClassVar[bool] = True
     count: int = 1
 
@@ -86,7 +85,6 @@ class LeastCritical(Selector):
 class MostCritical(Selector):
     """The module with the highest MRC (Table 3, robust-critical)."""
 
-    version: ClassVar[int] = 1
     needs_criticality: ClassVar[bool] = True
 
     def select(self, given: Candidates) -> list[str]:
@@ -98,7 +96,6 @@ class ReadmeModule(Selector):
     """The layer that the README of the released code names, or the least critical one for a dataset
     or network that it does not know (Immortalise/RiFT, README.md)."""
 
-    version: ClassVar[int] = 1
     needs_criticality: ClassVar[bool] = True
 
     def select(self, given: Candidates) -> list[str]:
@@ -109,8 +106,6 @@ class ReadmeModule(Selector):
 @dataclass(frozen=True)
 class LastLayer(Selector):
     """The classifier, weight and bias (Table 3, last layer; linear probing)."""
-
-    version: ClassVar[int] = 1
 
     def select(self, given: Candidates) -> list[str]:
         return [given.modules[-1]]
@@ -123,7 +118,6 @@ class AllLayers(Selector):
     The released code fine-tunes all parameters when no layer is named (Immortalise/RiFT, main.py).
     """
 
-    version: ClassVar[int] = 1
     everything: ClassVar[bool] = True
 
     def select(self, given: Candidates) -> list[str]:
@@ -134,8 +128,6 @@ class AllLayers(Selector):
 class NoModule(Selector):
     """None: what remains of fine-tuning are its passes over clean images in training mode."""
 
-    version: ClassVar[int] = 1
-
     def select(self, given: Candidates) -> list[str]:
         return []
 
@@ -143,8 +135,6 @@ class NoModule(Selector):
 @dataclass(frozen=True)
 class Untouched(Selector):
     """None, and there is no fine-tuning either: a post-hoc method makes a module of the weights."""
-
-    version: ClassVar[int] = 1
 
     def select(self, given: Candidates) -> list[str]:
         return []
@@ -154,8 +144,6 @@ class Untouched(Selector):
 class RandomModule(Selector):
     """One module, all equally likely, drawn from the cell's seed: what choosing by MRC is worth."""
 
-    version: ClassVar[int] = 1
-
     def select(self, given: Candidates) -> list[str]:
         draw = np.random.Generator(np.random.Philox(given.seed))
         return [given.modules[int(draw.integers(len(given.modules)))]]
@@ -164,8 +152,6 @@ class RandomModule(Selector):
 @dataclass(frozen=True)
 class BatchNormAffine(Selector):
     """Weight and bias of every batch normalisation: a scale and a shift for each channel."""
-
-    version: ClassVar[int] = 1
 
     def select(self, given: Candidates) -> list[str]:
         from torch.nn.modules.batchnorm import _BatchNorm
@@ -184,7 +170,6 @@ class BatchNormAffine(Selector):
 class NamedModules(Selector):
     """These `modules`, whatever their criticality."""
 
-    version: ClassVar[int] = 1
     modules: tuple[str, ...]
 
     def select(self, given: Candidates) -> list[str]:
@@ -197,7 +182,6 @@ class NamedModules(Selector):
 class NamedModule(Selector):
     """The module called `module`, compared in lower case because names of cells are."""
 
-    version: ClassVar[int] = 1
     module: str
 
     def select(self, given: Candidates) -> list[str]:

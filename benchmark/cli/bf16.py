@@ -90,7 +90,6 @@ def bf16(
 
 
 def _add(comparison: "Comparison", data_dir: Path) -> None:
-    """Measure and file what is not on file."""
     store = comparison.store
     begin(store, MEGABYTES)
     with working_on(comparison.cell.key) as progress, store.lock(comparison.cell):

@@ -8,22 +8,14 @@ from typing import Annotated
 
 import typer
 
-from benchmark.checkpoints.registry import checkpoint, registry
-from benchmark.cli.options import (
-    PrecisionOption,
-    ResultsOption,
-    command,
-    listed,
-    say,
-    show,
-    write_result,
-)
+from benchmark.checkpoints.registry import registry
+from benchmark.cli.options import PrecisionOption, ResultsOption, command, say, show, write_result
+from benchmark.cli.scope import from_checkpoints
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, arguments
 from benchmark.plans.named import scale as scale_called
 from benchmark.plans.scales import Scale
-from benchmark.plans.start import starting_from
 from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.store import Store
 from benchmark.report.check.accepted import (
@@ -179,12 +171,10 @@ def _chosen(
         file = arguments(scale, results)
     if precision is not None:
         file += f" --precision {precision}"
-    if from_checkpoint is None:
-        return chosen, file
-    if chosen.checkpoints:
-        raise UserError(f"--scale {scale} starts from checkpoints already; leave --from-checkpoint out")
-    names = listed(from_checkpoint, checkpoint)
-    return starting_from(chosen, names), f"{file} --from-checkpoint {','.join(names)}"
+    chosen = from_checkpoints(chosen, scale, from_checkpoint)
+    if from_checkpoint is not None:
+        file += f" --from-checkpoint {','.join(chosen.checkpoints)}"
+    return chosen, file
 
 
 def _notes(scale: Scale) -> tuple[str, ...]:

@@ -72,7 +72,6 @@ def evidence(
 
 
 def _show(file: EvidenceFile, seeds: list[int]) -> None:
-    """Print what is on disk, and what of it is stale or missing."""
     found, stale = file.read()
     if found is None:
         say(f"no evidence at scale '{file.scale.stem}'; leave out --collect to measure it")

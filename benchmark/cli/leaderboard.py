@@ -70,7 +70,6 @@ def _started(store: Store) -> list[str]:
 
 
 def _source(scale: str | None, results: Path) -> str:
-    """What makes records of `scale`, in words."""
     if scale is None:
         return "`table1 --scale narrow` makes some, and `--scale quick` shows those of the scale quick"
     if scale == OWN:

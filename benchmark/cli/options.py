@@ -132,7 +132,6 @@ class Places:
 
     @property
     def store(self) -> Store:
-        """Records and working files."""
         return Store(self.results, self.artifacts)
 
 
@@ -191,7 +190,6 @@ class OneLine(TyperGroup):
     """
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run a command, and end the process."""
         plain = warnings.formatwarning
         warnings.formatwarning = lambda *said, **more: printable(plain(*said, **more))
         try:

@@ -73,7 +73,6 @@ class LiveBars:
         return self.progress.add_task(title, total=total, title=title)
 
     def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None:
-        """Show the stage in the bar of the worker, which begins again with a new stage."""
         title = line(f"{_short(key)} {stage}" if key else stage)
         row = self.rows.get(worker)
         if row is None:
@@ -90,7 +89,6 @@ class LiveBars:
             self.progress.update(self.overall, description=said)
 
     def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
-        """Count a finished base model, if all of its cells are made."""
         self.left.finish(worker)
         self.progress.advance(self.overall, not failed)
 
@@ -120,7 +118,6 @@ class LogLines:
         self.stages: dict[int, tuple[str, float, float, int]] = {}
 
     def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None:
-        """Write a line if one is due."""
         self.left.update(worker, key, stage, done, total)
         now, title = time.monotonic(), f"{key}  {stage}" if key else stage
         name, began, shown, first = self.stages.get(worker, ("", now, 0.0, done))
@@ -139,7 +136,6 @@ class LogLines:
         self._line(f"{title} {counted}{self.unit}{left}{', ' + note if note else ''}")
 
     def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
-        """Write how many base models are finished, with all of their cells."""
         self.left.finish(worker)
         self.done += not failed
         what = f"failed (cells: {failed} of {cells})" if failed else f"finished (cells: {cells})"

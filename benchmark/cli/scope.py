@@ -112,15 +112,7 @@ class Scope:
             chosen.archs if self.archs is None else tuple(map(key_name, listed(self.archs, arch))),
             chosen.methods if self.methods is None else listed(self.methods, method),
         )
-        names = chosen.checkpoints
-        if self.from_checkpoint is not None:
-            if names:
-                raise UserError(
-                    f"--scale {self.scale} starts from checkpoints already; leave --from-checkpoint out"
-                )
-            names = listed(self.from_checkpoint, checkpoint)
-        if names:
-            chosen = starting_from(chosen, names, beyond_first=beyond_first)
+        chosen = from_checkpoints(chosen, self.scale, self.from_checkpoint, beyond_first=beyond_first)
         if of_posthoc:
             evaluated = chosen.for_posthoc
             chosen = evaluated if self.seeds is None else evaluated.with_seeds(chosen.seeds)
@@ -158,6 +150,16 @@ class Scope:
                 f"no cell matches --only '{self.only}'; a key of this scale reads {cells[0].key}"
             )
         return matching
+
+
+def from_checkpoints(
+    chosen: Scale, named: str, flag: str | None, *, beyond_first: bool = False
+) -> Scale:
+    """Return `chosen`, called `named`, starting from its own checkpoints or those that `flag` lists."""
+    if flag is not None and chosen.checkpoints:
+        raise UserError(f"--scale {named} starts from checkpoints already; leave --from-checkpoint out")
+    names = chosen.checkpoints if flag is None else listed(flag, checkpoint)
+    return starting_from(chosen, names, beyond_first=beyond_first) if names else chosen
 
 
 def scale_of(

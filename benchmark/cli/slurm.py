@@ -70,7 +70,6 @@ class OnSlurm:
         return self.slurm is not None or self.slurm_cancel
 
     def hand_over(self, tasks: Sequence[Task], scale: Scale, options: Options) -> None:
-        """Submit `tasks` and say what was submitted."""
         cluster = Cluster.of(
             self.slurm or (), split=self.slurm_split is JobOf.TUNING, limit=self.slurm_limit
         )
@@ -83,6 +82,5 @@ class OnSlurm:
         )
 
     def end(self, cells: Sequence[Cell], options: Options) -> None:
-        """End the jobs that make `cells`, and the command."""
         say(f"jobs cancelled: {cancel(options.store, cells)}")
         raise typer.Exit

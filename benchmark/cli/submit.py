@@ -97,7 +97,6 @@ def submit(
 
 
 def _check(results: Path, expected: Expected, allow_dirty: bool) -> None:
-    """Check a results tree, and print how much is in it."""
     if not (results / RECORDS).is_dir():
         raise UserError(f"'{results}' has no folder {RECORDS}; name a results tree by --results")
     reading = read([results / RECORDS])
@@ -128,13 +127,11 @@ def _on_file(results: Path) -> Reading:
 
 
 def _filed_scales(results: Path) -> dict[str, Scale]:
-    """Scales that were filed with records."""
     found = [scales.scale(str(path)) for path in sorted((results / SCALES).glob("[!.]*.toml"))]
     return {scale.name: scale for scale in found}
 
 
 def _named_scales(paths: Sequence[Path]) -> dict[str, tuple[Scale, Path]]:
-    """Scales of --scale by name, with their files."""
     for path in paths:
         if path.suffix != ".toml":
             raise UserError(f"--scale '{path}' is no TOML file; the suite's own scales need none")
@@ -171,7 +168,6 @@ def _say_all(word: str, problems: Sequence[Problem]) -> None:
 
 
 def _line(entry: ResultEntry, results: Path) -> str:
-    """An entry of the tree `results`."""
     record = entry.file
     shown = summary(Store(results, results), record) if isinstance(record, Record) else entry.name
     return f"{entry.cell.key}  {shown}"

@@ -291,7 +291,6 @@ def finish(failures: Sequence[Failure]) -> None:
 
 
 def _list(failures: Sequence[Failure]) -> None:
-    """Say what failed, each reason once."""
     if failures:
         say(f"failed: {len(failures)}")
     for message in dict.fromkeys(failure.message for failure in failures):

@@ -90,7 +90,6 @@ class Corruptions(Evaluation):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The corruptions in their order."""
         from benchmark.data.corruptions.generator import CORRUPTIONS_15, CORRUPTIONS_18
 
         return CORRUPTIONS_15 if self.suite == 15 else CORRUPTIONS_18

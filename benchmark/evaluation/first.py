@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
-from benchmark.evaluation.protocol import Evaluation, Kind, Outcome
+from benchmark.evaluation.protocol import Evaluation, Outcome
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.records import Count
@@ -37,50 +38,6 @@ class First(Evaluation):
     whole: Evaluation
     images: int
 
-    @property
-    def kind(self) -> Kind:
-        return self.whole.kind
-
-    @property
-    def role(self) -> str | None:
-        return self.whole.role
-
-    @property
-    def family(self) -> str | None:
-        return self.whole.family
-
-    @property
-    def adaptive(self) -> bool:
-        return self.whole.adaptive
-
-    @property
-    def strength(self) -> int:
-        return self.whole.strength
-
-    @property
-    def arrays(self) -> tuple[str, ...] | None:
-        return self.whole.arrays
-
-    @property
-    def parts(self) -> tuple[str, ...] | None:
-        return self.whole.parts
-
-    @property
-    def optional_parts(self) -> frozenset[str]:
-        return self.whole.optional_parts
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return self.whole.sources
-
-    @property
-    def pooled(self) -> bool:
-        return self.whole.pooled
-
-    @property
-    def nested(self) -> bool:
-        return self.whole.nested
-
     def answers(self, images: int) -> int:
         return self.whole.answers(min(self.images, images))
 
@@ -92,15 +49,12 @@ class First(Evaluation):
 
     @property
     def label(self) -> str:
-        return self._marked(self.whole.label)
+        label, mark = self.whole.label, f"first {self.images}"
+        return f"{label[:-1]}, {mark})" if label.endswith(")") else f"{label} ({mark})"
 
     @property
     def summary(self) -> str:
         return f"{self.whole.summary}; first {self.images} test images"
-
-    def _marked(self, label: str) -> str:
-        mark = f"first {self.images}"
-        return f"{label[:-1]}, {mark})" if label.endswith(")") else f"{label} ({mark})"
 
     def spec(self, info: DatasetInfo) -> Spec | None:
         whole = self.whole.spec(info)
@@ -128,6 +82,11 @@ class First(Evaluation):
 
     def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
         return self.whole.per_image(bits)
+
+
+for _name, _asked in vars(Evaluation).items():
+    if isinstance(_asked, property) and _name not in vars(First):  # the same as of the whole
+        setattr(First, _name, property(attrgetter(f"whole.{_name}")))
 
 
 def whole(evaluation: Evaluation) -> Evaluation:

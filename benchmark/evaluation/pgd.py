@@ -53,7 +53,6 @@ class Pgd10x3(Evaluation):
         return spec | {"attack": spec_of(self.attack(info))}
 
     def attack(self, info: DatasetInfo) -> LinfAttack:
-        """The attack of each run."""
         return info.threat
 
     @property

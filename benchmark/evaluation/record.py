@@ -111,7 +111,6 @@ class Evaluating:
 
     @property
     def chunk(self) -> int:
-        """How many images are judged at once."""
         return batch_starts(self.data.test).step
 
     @cached_property
@@ -120,14 +119,12 @@ class Evaluating:
         return Scorer(self.model, self.data)
 
     def journal(self, name: str, spec: Spec, precision: str) -> Journal:
-        """Finished chunks of evaluation `name` in `precision`."""
         fingerprint = journaled(
             spec, self.weights.sha256, device=self.device, chunk=self.chunk, precision=precision
         )
         return Journal(self.store.work(self.subject.cell) / f"{EVALUATION}{name}", fingerprint)
 
     def outcome(self, name: str, journal: Journal) -> Outcome:
-        """What evaluation `name` finds."""
         each = evaluation(name)
         model = self.attacked if each.adaptive and self.attacked else self.model
         return each.run(model, self.data, self.subject.cell.base, journal, self.progress)

@@ -21,6 +21,17 @@ MASKED_SHARE = 0.01
 MASKED_POINTS = 0.002
 """Accuracy that a module's own gradient may mask before one is warned."""
 
+_VANISHED = {
+    ZERO_GRADIENTS: (
+        "the gradient of the loss is exactly zero",
+        "attacks that follow gradients see nothing there",
+    ),
+    ZERO_LOSSES: (
+        "the loss is exactly zero in fp32",
+        "logits lie so far apart that attacks may see nothing there",
+    ),
+}
+"""By part, what vanishes and what that means."""
 Bits = Mapping[str, NDArray[np.bool_]]
 
 
@@ -70,7 +81,7 @@ def warnings(
         found.append(_below_chance(title, survivors(attack, bits), classes))
         if MODULE in bits:
             found.append(_masked(masked(bits)))
-        found += [_masking(parts.get(ZERO_GRADIENTS)), _flat(parts.get(ZERO_LOSSES))]
+        found += [_vanishing(parts.get(name), *words) for name, words in _VANISHED.items()]
     return list(dict.fromkeys(WARNING + text for text in found if text is not None))
 
 
@@ -113,15 +124,6 @@ def _below_chance(attack: str, left: Count, classes: int) -> str | None:
     )
 
 
-def _masking(zero: Count | None) -> str | None:
-    if zero is None or zero.fraction <= MASKED_SHARE:
-        return None
-    return (
-        f"the gradient of the loss is exactly zero at {zero.k} of {zero.n} images (masking): attacks "
-        "that follow gradients see nothing there, so that robustness may be overstated"
-    )
-
-
 def _masked(differences: NDArray[np.int8]) -> str | None:
     """Of `masked`, with the lower end of the normal 95 % interval of its mean over images."""
     mean = float(differences.mean())
@@ -135,12 +137,11 @@ def _masked(differences: NDArray[np.int8]) -> str | None:
     )
 
 
-def _flat(zero: Count | None) -> str | None:
+def _vanishing(zero: Count | None, what: str, why: str) -> str | None:
     if zero is None or zero.fraction <= MASKED_SHARE:
         return None
     return (
-        f"the loss is exactly zero in fp32 at {zero.k} of {zero.n} images (masking): logits lie so far "
-        "apart that attacks may see nothing there, so that robustness may be overstated"
+        f"{what} at {zero.k} of {zero.n} images (masking): {why}, so that robustness may be overstated"
     )
 
 

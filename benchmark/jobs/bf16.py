@@ -76,7 +76,6 @@ class Comparison:
 
     @cached_property
     def spec(self) -> Spec:
-        """What the model's record of the evaluation depends on."""
         sha256 = self.loaded[1].sha256
         plan = CheckpointPlan(self.cell, self.file.info, self.file.arch, sha256)
         spec = plan.evaluation_spec(self.evaluation)

@@ -59,7 +59,6 @@ class ModelFile:
             )
 
     def cell(self, name: str) -> Cell:
-        """The cell of its records under `name`."""
         return Cell(OWN, self.info.name, self.arch.name, name, BASE, 0)
 
     @property

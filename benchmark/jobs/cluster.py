@@ -163,7 +163,6 @@ def submit(
 def _submit(
     step: Step, scale: Scale, options: Options, cluster: Cluster, show: Show, after: Sequence[str]
 ) -> str:
-    """Submit one job; returns its number."""
     try:
         import submitit
     except ImportError as error:

@@ -44,7 +44,6 @@ class EvidenceFile:
         return [] if found is None else [each for each in found.seeds if each.seed not in stale]
 
     def has(self, cell: Cell) -> bool:
-        """Whether the evidence of `cell` is there and fresh."""
         return cell.key in {each.key for each in self.fresh()}
 
     def measure(self, run: "Run") -> None:

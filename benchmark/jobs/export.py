@@ -195,7 +195,6 @@ def _entry(
 
 
 def _what(making: Making, origin: Checkpoint | None) -> str:
-    """One sentence on what the weights really are."""
     cell, details = making.cell.cell, making.details
     network = f"{arch(cell.arch).label} on {dataset_info(cell.dataset).label}"
     trained = f"{method(cell.method).label} by this suite at the scale {cell.scale}"

@@ -97,8 +97,6 @@ class _Process:
 
 
 class _Pool:
-    """Worker processes and the tasks between them."""
-
     def __init__(self, scale: Scale, options: Options, jobs: int, display: Display) -> None:
         self.scale, self.options, self.jobs, self.display = scale, options, jobs, display
         self.workers: list[_Process] = []

@@ -121,7 +121,6 @@ class RiftResult:
         save_model(at_home(path), self.model, told, named, facts)
 
     def _selected_on(self) -> dict[str, float]:
-        """The accuracies at `alpha` on the images that chose it."""
         at = self.curve[self.curve["alpha"] == self.alpha]
         return {
             f"{name}, on the selection images": float(at[name].iloc[0])

@@ -48,7 +48,7 @@ def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
     from benchmark.engine.flops import of_image
 
     found: dict[tuple[str, str], ModelCost] = {}
-    shared: set[tuple[Cell, str]] = set()
+    done: set[tuple[Cell, str]] = set()
     for cell in dict.fromkeys(part for named in cells for part in (named.base, named)):
         if cell.dataset not in IMAGES:
             continue
@@ -56,17 +56,13 @@ def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
         way, weights = of_image(cell.arch, plan.base.info)
         cost = found.setdefault((cell.dataset, cell.arch), ModelCost(cell.dataset, cell.arch))
         cost.cells += cell in cells
-        cost.operations += way * _evaluations(plan, scale.evaluations)
         cost.size += 4 * weights * 2  # its weights, and the average or the fine-tuned ones
-        if plan.finetune is None:
-            cost.operations += way * training(plan)
-            continue
-        tuning = cell.base, plan.finetune.tuning
-        measured = cell.base, plan.criticality.stage
-        if plan.finetune.selector.needs_criticality and measured not in shared:
-            cost.operations += way * _criticality(plan)
-        cost.operations += way * _tuning(plan) * (tuning not in shared)
-        shared |= {tuning, measured}
+        tuning = plan.finetune.tuning if plan.finetune else ""
+        shared = {"criticality": plan.criticality.stage, "fine-tuning": tuning}
+        for stage, passes in stages(plan, scale.evaluations).items():
+            work = (cell.base, shared[stage]) if stage in shared else (cell, stage)
+            cost.operations += way * passes * (work not in done)
+            done.add(work)
     return list(found.values())
 
 
@@ -101,14 +97,17 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
     """Passes of each stage of a cell, in the order of work, by the names that report their progress."""
     if plan.cell.dataset not in IMAGES:
         return {}
-    found = {}
+    found: dict[str, float] = {}
     if plan.finetune is None:
         found["adversarial training"] = training(plan)
     else:
         if plan.finetune.selector.needs_criticality:
             found["criticality"] = _criticality(plan)
         found["fine-tuning"] = _tuning(plan)  # with the choice of alpha
-    return found | {name: _evaluations(plan, (name,)) for name in evaluations}
+    info = plan.base.info
+    for name, each in ((name, evaluation(name)) for name in evaluations):
+        found[name] = each.answers(IMAGES[info.name][1]) * each.passes(info)
+    return found
 
 
 def _criticality(plan: Plan) -> float:
@@ -128,11 +127,6 @@ def _tuning(plan: Plan) -> float:
         step = passes(tuner, recipe.training_attack(info.threat), info)
     choosing = (recipe.select_images or judged) * (recipe.epochs + 2 * plan.attack.passes)
     return recipe.epochs * images * step + choosing
-
-
-def _evaluations(plan: Plan, names: Sequence[str]) -> float:
-    info, known = plan.base.info, map(evaluation, names)
-    return sum(each.answers(IMAGES[info.name][1]) * each.passes(info) for each in known)
 
 
 def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]:

@@ -77,28 +77,18 @@ class BasePlan:
         """Everything that the trained weights depend on, but for hardware and library versions."""
         what = things(self.info, self.arch)
         held_out: Spec = {"hold_out": spec_of(self.hold_out)} if self.hold_out else {}
-        if self.checkpoint is not None:
-            return {
-                "type": "checkpoint",
-                "version": 1,
-                "key": self.cell.key,
-                "dataset": self.info.spec,
-                "arch": spec_of(self.arch),
-                **tensors_of(self.checkpoint),
-                **held_out,
-                **made_with(*what),
-            }
-        return {
-            "type": "adversarial-training",
+        model: Spec = {
             "version": 1,
             "key": self.cell.key,
             "dataset": self.info.spec,
             "arch": spec_of(self.arch),
-            "method": spec_of(self.method),
-            "recipe": spec_of(self.recipe),
-            **held_out,
-            **made_with(*what, ("method", self.cell.method)),
         }
+        if self.checkpoint is not None:
+            given = tensors_of(self.checkpoint)
+            return {"type": "checkpoint", **model, **given, **held_out, **made_with(*what)}
+        made = {"method": spec_of(self.method), "recipe": spec_of(self.recipe)}
+        tools = made_with(*what, ("method", self.cell.method))
+        return {"type": "adversarial-training", **model, **made, **held_out, **tools}
 
 
 @dataclass(frozen=True)
@@ -201,7 +191,6 @@ class Plan:
 
     @cached_property
     def criticality_spec(self) -> Spec:
-        """What the criticality of the base model's modules depends on."""
         return {
             "type": "criticality",
             "version": 1,

@@ -73,7 +73,6 @@ class Run:
         return {"train": own.train, "test": self.data.test, "hold-out": own.selection}[split]
 
     def candidates(self, network: "nn.Module", mrc: "Sequence[ModuleCriticality] | None") -> Candidates:
-        """What the cell's fine-tuning selects modules from."""
         from benchmark.algorithm.criticality import criticality_modules
 
         cell, seed = self.plan.cell, self.tuning_cell.seed_for("select")
@@ -97,11 +96,9 @@ class Run:
         return new_model(self.plan.base, self.device)
 
     def bare_second(self) -> "nn.Module":
-        """The second network of a mix, without its weights."""
         return self.bare()
 
     def second(self, weights: "Weights") -> "nn.Module":
-        """The second network of a mix with `weights`, in evaluation mode."""
         model = self.bare_second()
         model.load_state_dict(weights.state)
         return model.eval()

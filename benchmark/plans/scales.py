@@ -154,7 +154,6 @@ class Scale:
 
     @property
     def for_audit(self) -> tuple[str, ...]:
-        """The evaluations that the audit shows."""
         return self.audit or tuple(dict.fromkeys((*self.evaluations, "autoattack")))
 
     @property
@@ -199,7 +198,6 @@ class Scale:
         return tuple(own.get("seeds", self.seeds))
 
     def with_seeds(self, seeds: tuple[int, ...]) -> Self:
-        """The scale with `seeds` for every model."""
         networks, recipes = (
             {name: of_recipe(own) for name, own in part.items()}
             for part in (self.networks, self.recipes)

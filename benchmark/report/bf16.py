@@ -19,6 +19,7 @@ from benchmark.report.estimates import change_of_flags
 from benchmark.report.tables.layout import Row, Table
 
 EMULATED = "emulated"
+_BY_RUN = "right in fp32", "only fp32", "only bf16"
 Places = tuple[Annotated[int, Field(ge=0)], ...]
 
 
@@ -111,16 +112,7 @@ def as_table(measured: tuple[Changes, ...]) -> Table:
     return Table(
         "bf16",
         "PGD-10 in bf16 against fp32: same weights, images and random starts, judged in fp32",
-        (
-            "model",
-            "device",
-            "bf16 units",
-            "threads",
-            "torch",
-            "right in fp32",
-            "only fp32",
-            "only bf16",
-        ),
+        ("model", "device", "bf16 units", "threads", "torch", *_BY_RUN),
         ("bf16 - fp32",),
         tuple(_row(each) for each in measured),
         (

@@ -173,7 +173,6 @@ def _no_bits(source: _Source, why: str) -> UserError:
 
 
 def _of_images(store: Store, models: Sequence[Records]) -> Interval | None:
-    """Interval over images of the mean of models of one seed."""
     if not _share_images(models):
         return None
     records = [record for (record,) in models]
@@ -185,7 +184,6 @@ def _of_images(store: Store, models: Sequence[Records]) -> Interval | None:
 
 
 def _means_by_seed(models: Sequence[Records]) -> tuple[float, ...]:
-    """Mean over models, one per seed."""
     if not models or not models[0]:
         raise ValueError("an estimate is of at least one record")
     seeds = [record.cell.seed for record in models[0]]
@@ -227,7 +225,6 @@ def _keys(models: Sequence[Records]) -> tuple[str, ...]:
 
 
 def _seed(record: Record, *subject: str) -> int:
-    """Seed of the resampling for `subject` under the evaluation of `record`."""
     return derive_seed("bootstrap", record.evaluation, *subject)
 
 

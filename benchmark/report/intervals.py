@@ -39,7 +39,7 @@ class PValues:
     values: tuple[float, ...]
 
 
-def wilson(k: int, n: int, level: float = LEVEL) -> Interval:
+def wilson(k: int, n: int) -> Interval:
     """Wilson's score interval of a share, `k` of `n`, without continuity correction (Wilson 1927).
 
     It holds the shares p that a z test of k against n p would not reject. It stays in [0, 1] and has a
@@ -47,7 +47,7 @@ def wilson(k: int, n: int, level: float = LEVEL) -> Interval:
     """
     if not 0 <= k <= n or n <= 0:
         raise ValueError(f"not a share: {k} of {n}")
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     share = k / n
     centre = share + z * z / (2 * n)
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -71,7 +71,7 @@ def mcnemar(b: int, c: int) -> float:
     return float(binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
-def over_images(differences: ArrayLike, seed: int, level: float = LEVEL) -> Interval:
+def over_images(differences: ArrayLike, seed: int) -> Interval:
     """Percentile bootstrap over test images of the mean difference of two models, or of one accuracy.
 
     `differences` are (N,) values per image, first model minus second (-1, 0, 1, or fractions where an
@@ -102,15 +102,15 @@ def over_images(differences: ArrayLike, seed: int, level: float = LEVEL) -> Inte
     ]
     resampled = (np.concatenate(means) / len(images)).round(_DIGITS)
     if not apart.size:  # gains and losses are alike: neither order is first, the ends are opposite
-        high = float(np.quantile(np.concatenate([resampled, -resampled]), (1 + level) / 2))
+        high = float(np.quantile(np.concatenate([resampled, -resampled]), (1 + LEVEL) / 2))
         return Interval(0.0 - high, high + 0.0)
-    low, high = (float(end) for end in np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2]))
+    low, high = (float(end) for end in np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     if mirrored:
         low, high = -high, -low
     return Interval(low + 0.0, high + 0.0)  # no negative zero
 
 
-def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+def over_seeds(values: Sequence[float]) -> Interval | None:
     """Student's t interval of the mean of one value per seed (standard deviation with ddof = 1).
 
     None for fewer than two seeds, and for seeds that all agree exactly: both say nothing of the spread
@@ -121,7 +121,7 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval | None
 
     if (seeds := len(values)) < 2 or np.ptp(values) < 10**-_DIGITS:
         return None
-    half = stdtrit(seeds - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(seeds)
+    half = stdtrit(seeds - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / np.sqrt(seeds)
     mean = np.mean(values)
     low, high = (round(float(end), _DIGITS) + 0.0 for end in (mean - half, mean + half))
     return Interval(low, high)

@@ -4,7 +4,7 @@ why there are none and which command makes them.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,9 +76,10 @@ class View:
     ) -> None:
         self.store, self.scale, self.argument = store, scale, argument
         self.tables = tables or {}
-        self._plans: dict[Cell, Plan] = {}
-        self._records: dict[tuple[Cell, str], Record | None] = {}
-        self._makings: dict[Cell, Making | None] = {}
+        self.plan = cache(lambda cell: Plan.of(cell, scale))
+        """The plan of a cell at the scale. Raises `UserError` for an unknown name in the cell."""
+        self.record, self.making = cache(store.record), cache(store.making)
+        """What is on disk, fresh or stale. Raise `UserError` for a broken file."""
 
     # --- the models of the scale ---------------------------------------------------------------------
 
@@ -87,7 +88,6 @@ class View:
         return self.scale.cells([place.dataset], [place.arch], [finetune], [place.method])
 
     def seeds(self, place: Setting) -> tuple[int, ...]:
-        """The seeds that the scale asks for."""
         return self.scale.seeds_of(place.dataset, place.arch, place.method)
 
     def at_shared_seeds(self, places: Sequence[Setting]) -> "View":
@@ -108,25 +108,9 @@ class View:
         found = (Setting(*each) for each in product(*names))
         return [place for place in found if self.cells(place, BASE)]
 
-    def plan(self, cell: Cell) -> Plan:
-        """The plan of `cell` at the scale. Raises `UserError` for an unknown name in the cell."""
-        if cell not in self._plans:
-            self._plans[cell] = Plan.of(cell, self.scale)
-        return self._plans[cell]
-
     # --- records -------------------------------------------------------------------------------------
 
-    def record(self, cell: Cell, name: str) -> Record | None:
-        """The record of evaluation `name` on disk, fresh or stale.
-
-        Raises `UserError` for a broken file.
-        """
-        if (cell, name) not in self._records:
-            self._records[cell, name] = self.store.record(cell, name)
-        return self._records[cell, name]
-
     def state(self, cell: Cell, name: str) -> State:
-        """The state of the record of evaluation `name` against today's plan of `cell`."""
         if evaluation(name).spec(dataset_info(cell.dataset)) is None:
             return State.ABSENT
         if (record := self.record(cell, name)) is None:  # before a plan is made
@@ -154,21 +138,18 @@ class View:
         return Missing(why, self.command(without, name) + redo, stale)
 
     def fresh(self, cell: Cell) -> Iterator[Record]:
-        """The fresh records of `cell` under the evaluations of the scale."""
         for name in self.scale.evaluations:
             record = self.record(cell, name)
             if record is not None and self.state(cell, name) is State.DONE:
                 yield record
 
     def stale(self, cells: Iterable[Cell]) -> Iterator[Record]:
-        """The stale records of `cells` under the evaluations of the scale."""
         for cell, name in product(cells, self.scale.evaluations):
             record = self.record(cell, name)
             if record is not None and self.state(cell, name) is State.STALE:
                 yield record
 
     def accuracy(self, cells: Sequence[Cell], name: str) -> Found | Missing:
-        """Accuracy of the model that `cells` are the seeds of."""
         records = self.records(cells, name)
         if isinstance(records, Missing):
             return records
@@ -206,24 +187,16 @@ class View:
 
     # --- makings -------------------------------------------------------------------------------------
 
-    def making(self, cell: Cell) -> Making | None:
-        """How the weights of `cell` were made, by today's plan or by an older one; None if unknown."""
-        if cell not in self._makings:
-            self._makings[cell] = self.store.making(cell)
-        return self._makings[cell]
-
     def fresh_making(self, cell: Cell) -> Making | None:
         """How the weights of `cell` were made by today's plan, if that is on disk."""
         making = self.making(cell)
         return making if making is not None and is_of(making, self.plan(cell)) else None
 
     def applied(self, cell: Cell) -> Applied | None:
-        """How the module of `cell` was made by today's plan, if that is on disk."""
         making = self.fresh_making(cell)
         return making.details if making and isinstance(making.details, Applied) else None
 
     def finetuning(self, cell: Cell) -> Finetuning | None:
-        """How a fine-tuned cell was made by today's plan, if that is on disk."""
         making = self.fresh_making(cell)
         return making.details if making and isinstance(making.details, Finetuning) else None
 
@@ -238,14 +211,12 @@ class View:
         return Missing(why, self._command(make) + (" --redo-stale" if stale else ""), stale)
 
     def making_hashes(self, cells: Sequence[Cell]) -> dict[str, str]:
-        """Spec hashes of the makings of `cells`, by key."""
         makings = {cell: self.making(cell) for cell in cells}
         return {f"{c.key}/{MAKING}": made.spec_hash for c, made in makings.items() if made is not None}
 
     # --- commands ------------------------------------------------------------------------------------
 
     def command(self, cells: Sequence[Cell], name: str) -> str:
-        """The command that makes the evaluation `name` of `cells`."""
         for table, made in self._cells_of_tables.items():
             if name in self.tables[table].scale(self.scale).evaluations and set(cells) <= made:
                 return self._command(table)

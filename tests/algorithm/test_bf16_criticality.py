@@ -1,6 +1,5 @@
 """Criticality with gradients in bf16: the order of modules stays, and losses are those in fp32."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,13 @@ AS_THEY_ARE = LinfAttack(eps=0.0, step_size=0.0, steps=0)
 
 
 @pytest.fixture(scope="module")
-def model() -> nn.Module:
+def model():
     """The committed adversarially trained network."""
     return committed_network().to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module")
-def split(model: nn.Module) -> Split:
+def split(model):
     """Noise under the network's own answers."""
     images = torch.randint(0, 256, (48, 32, 32, 3), generator=torch.Generator().manual_seed(0))
     noise = Split(images.to(torch.uint8), torch.zeros(48, dtype=torch.int64))
@@ -38,10 +37,7 @@ def split(model: nn.Module) -> Split:
 
 
 def measured(
-    model: nn.Module,
-    split: Split,
-    settings: CriticalitySettings | OfficialCriticality,
-    folder: Path,
+    model: nn.Module, split: Split, settings: CriticalitySettings | OfficialCriticality, folder: Path
 ) -> list[ModuleCriticality]:
     """MRC with gradients in the precision of the process."""
     journal = Journal(folder / used().name, "test")
@@ -51,13 +47,7 @@ def measured(
 @pytest.mark.parametrize(
     "settings", [CriticalitySettings(), OfficialCriticality(steps=1, batch_size=24)]
 )
-def test_the_order_of_modules_stays(
-    settings: CriticalitySettings | OfficialCriticality,
-    model: nn.Module,
-    split: Split,
-    tmp_path: Path,
-    in_bf16: Callable[[], None],
-) -> None:
+def test_the_order_of_modules_stays(settings, model, split, tmp_path, in_bf16):
     """The least critical module is the same, ranks hardly move, and values within a few percent: an
     ascent that ends on the sphere is only turned a little by rounding."""
     exact = measured(model, split, settings, tmp_path)
@@ -70,9 +60,7 @@ def test_the_order_of_modules_stays(
     assert exact != changed
 
 
-def test_the_reference_is_counted_in_fp32(
-    model: nn.Module, split: Split, tmp_path: Path, in_bf16: Callable[[], None]
-) -> None:
+def test_the_reference_is_counted_in_fp32(model, split, tmp_path, in_bf16):
     """Where the ascent does not move, the rise is exactly zero: both losses are the network's."""
     in_bf16()
     settings = CriticalitySettings(lr=0.0, steps=1)

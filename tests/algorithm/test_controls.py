@@ -1,78 +1,34 @@
 """What the controls leave alone, and that every protocol goes all the way to a record."""
 
-from dataclasses import replace
-
 import pytest
-import torch
 
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.data.images import Dataset, Split
 from benchmark.engine.kept_weights import read_weights
 from benchmark.errors import UserError
-from benchmark.plans.named import scale
-from benchmark.plans.plan import Plan
-from benchmark.plans.running import Run
-from benchmark.progress import silent
-from benchmark.records.cells import Cell
-from benchmark.run import adversarial_training, rift, run_cell
-from invoking import MINI
+from benchmark.run import run_cell
+from tiny_runs import changed
 
 
-@pytest.fixture
-def run(store, digits, one_thread):
-    """A function that gives the run of a fine-tuning on a few images."""
-    some = Dataset(
-        digits.info,
-        Split(digits.train.images[:256], digits.train.labels[:256]),
-        Split(digits.test.images[:40], digits.test.labels[:40]),
-    )
-
-    def of(finetune, **changes):
-        cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", finetune, 0)
-        return Run(Plan.of(cell, replace(scale(str(MINI)), **changes)), some, store, silent)
-
-    return of
-
-
-@pytest.fixture
-def both(run):
-    """A function that makes a fine-tuning at alpha = 1: base state, its state, parameters' names."""
-
-    def made(finetune):
-        this = run(finetune)
-        base = adversarial_training(this)
-        tuned = rift(this, base)
-        parameters = {name for name, _ in this.network(base).named_parameters()}
-        return base.state, tuned.state, parameters
-
-    return made
-
-
-def changed(before, after):
-    """Names of the entries that are not equal to the last bit."""
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-def test_bn_only_leaves_every_parameter_equal(both):
+def test_bn_only_leaves_every_parameter_equal(tuned):
     """Passes over clean images move the running statistics, all of them, and nothing else."""
-    before, after, parameters = both("bn-only-alpha-1")
+    before, after, parameters, _ = tuned("bn-only-alpha-1")
     moved = changed(before, after)
     assert not moved & parameters
     assert moved == {name for name in before if name.split(".")[-1].startswith(("running", "num_b"))}
 
 
-def test_bn_frozen_leaves_every_buffer_equal(both):
+def test_bn_frozen_leaves_every_buffer_equal(tuned):
     """Only the chosen module's parameters move."""
-    before, after, parameters = both("rift-bn-frozen-alpha-1")
+    before, after, parameters, _ = tuned("rift-bn-frozen-alpha-1")
     moved = changed(before, after)
     assert moved
     assert moved <= parameters
     assert len({name.rsplit(".", 1)[0] for name in moved}) == 1
 
 
-def test_rift_moves_both(both):
+def test_rift_moves_both(tuned):
     """One module's parameters and all statistics, as the released code does."""
-    before, after, parameters = both("rift-alpha-1")
+    before, after, parameters, _ = tuned("rift-alpha-1")
     moved = changed(before, after)
     assert moved & parameters
     assert moved - parameters == {
@@ -80,9 +36,9 @@ def test_rift_moves_both(both):
     }
 
 
-def test_a_named_module_moves_alone(both):
+def test_a_named_module_moves_alone(tuned):
     """`module-NAME` trains that module."""
-    before, after, parameters = both("module-layer2.0.conv1-alpha-1")
+    before, after, parameters, _ = tuned("module-layer2.0.conv1-alpha-1")
     assert changed(before, after) & parameters == {"layer2.0.conv1.weight"}
 
 

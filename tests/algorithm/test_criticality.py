@@ -23,6 +23,8 @@ from benchmark.records import stopping
 from benchmark.records.records import ModuleCriticality, flagged, not_valid
 from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Journal
+from handmade import measured as measured_by_hand
+from killing import killing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -259,11 +261,7 @@ class TestJournal:
         """After a kill behind some modules only the others are measured, to the same bytes."""
         settings, folder, calls = kind(steps=2, batch_size=64), tmp_path / "interrupted", []
         expected = lines(measure(model, split, Journal(tmp_path / "whole", "x"), settings))
-
-        def stops(stage, done, total, note=""):
-            if (stage, done) == ("criticality", finished):
-                raise KeyboardInterrupt
-
+        stops = killing(finished, stage="criticality")
         with pytest.raises(KeyboardInterrupt):
             measure(model, split, Journal(folder, "x"), settings, progress=stops)
         monkeypatch.setattr(crafted, "adversarial_batch", None)
@@ -308,14 +306,9 @@ class TestJournal:
         """Adversarial examples are kept chunk by chunk and do not depend on the chunk size."""
         expected = adversarial_set(model, split, DIGITS.threat, SEED, Journal(tmp_path / "whole", "x"))
         monkeypatch.setattr(crafted, "CHUNK", 40)
-
-        def stops(stage, done, total, note=""):
-            if done == 80:
-                raise KeyboardInterrupt
-
         folder = tmp_path / "parts"
         with pytest.raises(KeyboardInterrupt):
-            adversarial_set(model, split, DIGITS.threat, SEED, Journal(folder, "x"), stops)
+            adversarial_set(model, split, DIGITS.threat, SEED, Journal(folder, "x"), killing(80))
         honest, made = crafted.adversarial_batch, []
 
         def noted(model, split, start, stop, *rest):
@@ -367,12 +360,6 @@ class TestExamples:
         assert taken.labels.tolist() == [7, 0, 3]
 
 
-def entry(module="conv1", mrc=0.5, constrained=True):
-    """A measurement written by hand; `mrc` None is one that diverged."""
-    rest = dict.fromkeys(("accuracy_drop", "norm_ratio"), None if mrc is None else 0.1)
-    return ModuleCriticality(module=module, mrc=mrc, epochs=10, constrained=constrained, **rest)
-
-
 class TestEntry:
     """What is kept of a module."""
 
@@ -386,7 +373,7 @@ class TestEntry:
         assert (read.mrc, read.diverged, read.remark) == (0.21773757934570304, False, None)
 
     def test_diverged_entries_survive_the_file(self):
-        diverged = entry(mrc=None)
+        diverged = measured_by_hand("conv1", None)
         assert '"mrc":null' in diverged.model_dump_json()
         assert ModuleCriticality.model_validate_json(diverged.model_dump_json()) == diverged
 
@@ -397,16 +384,16 @@ class TestEntry:
     def test_half_an_entry_is_refused(self, wrong):
         """The values are all finite or all missing."""
         with pytest.raises(ValidationError):
-            ModuleCriticality.model_validate(entry().model_dump() | wrong)
+            ModuleCriticality.model_validate(measured_by_hand("conv1", 0.5).model_dump() | wrong)
 
     def test_inactive_constraints_are_flagged(self):
         """Modules that never left the ball, in order; not those whose MRC is not valid."""
         entries = [
-            entry("conv1", constrained=False),
-            entry("layer1.0.conv1"),
-            entry("layer1.0.conv2", mrc=None, constrained=False),
-            entry("layer2.0.conv1", mrc=-1e-9, constrained=False),
-            entry("linear", mrc=0.0, constrained=False),
+            measured_by_hand("conv1", 0.5, constrained=False),
+            measured_by_hand("layer1.0.conv1", 0.5),
+            measured_by_hand("layer1.0.conv2", None, constrained=False),
+            measured_by_hand("layer2.0.conv1", -1e-9, constrained=False),
+            measured_by_hand("linear", 0.0, constrained=False),
         ]
         assert flagged(entries) == ["conv1", "linear"]
         assert not_valid(entries) == ["layer1.0.conv2", "layer2.0.conv1"]

@@ -17,23 +17,16 @@ from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
 from benchmark.algorithm.selection import BatchNormAffine, Candidates, LastLayer, LeastCritical
 from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
-from benchmark.data.images import Dataset, Split
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.own_tuning import tuned_by
 from benchmark.engine.recipes import FINETUNE_RECIPE
 from benchmark.engine.training import TrainingFailed, training_step
 from benchmark.engine.weights import interpolate
 from benchmark.errors import UserError
-from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.running import Run
-from benchmark.progress import silent
-from benchmark.records.cells import Cell
 from benchmark.records.records import Count
-from benchmark.run import adversarial_training, rift
-from benchmark.submission.making import check_making
 from handmade import BY_HAND, cell_at
-from invoking import MINI
+from tiny_runs import changed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIMPLER = ("bn-affine", "wise-ft", "critical-adversarial")
@@ -41,46 +34,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "own-posthoc.md"
 FEW = {"epochs": 1, "milestones": (), "select_last": 1, "lr": 0.01}
 
 
-@pytest.fixture
-def run(store, digits):
-    """A function that gives the run of a fine-tuning on a few images."""
-    some = Dataset(
-        digits.info,
-        Split(digits.train.images[:128], digits.train.labels[:128]),
-        Split(digits.test.images[:50], digits.test.labels[:50]),
-    )
-
-    def of(name):
-        cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", name, 0)
-        return Run(Plan.of(cell, scale(str(MINI))), some, store, silent)
-
-    return of
-
-
-@pytest.fixture
-def made(run):
-    """A function that makes a fine-tuning: base state, its state, names of parameters, its making."""
-
-    def of(name):
-        this = run(name)
-        base = adversarial_training(this)
-        tuned = rift(this, base)
-        parameters = {name for name, _ in this.network(base).named_parameters()}
-        making = this.store.making(this.plan.cell)
-        assert list(check_making(making, this.plan)) == []
-        return base.state, tuned.state, parameters, making.details
-
-    return of
-
-
-def changed(before, after):
-    """Names of the entries that are not equal to the last bit."""
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-def test_bn_affine_moves_scales_and_shifts(made):
+def test_bn_affine_moves_scales_and_shifts(tuned):
     """Weights and biases of all batch norms move, no other parameter does; the record names them."""
-    before, after, parameters, details = made("bn-affine-alpha-1")
+    before, after, parameters, details = tuned("bn-affine-alpha-1")
     norms = {name.removesuffix(".running_mean") for name in before if name.endswith(".running_mean")}
     assert set(details.modules) == norms
     assert details.criticality is None
@@ -88,12 +44,12 @@ def test_bn_affine_moves_scales_and_shifts(made):
     assert changed(before, after) & parameters == wanted
 
 
-def test_wise_ft_is_the_mean_of_both_ends(made, monkeypatch):
+def test_wise_ft_is_the_mean_of_both_ends(tuned, monkeypatch):
     """Every weight and statistic is (a + b) / 2 of the base and of `all-layers-alpha-1`, exactly; the
     fine-tuning is not made twice, and nothing is searched."""
-    before, end, _, _ = made("all-layers-alpha-1")
+    before, end, _, _ = tuned("all-layers-alpha-1")
     monkeypatch.setattr("benchmark.engine.workspace.fit", None)
-    _, found, _, details = made("wise-ft")
+    _, found, _, details = tuned("wise-ft")
     assert (details.alpha, details.curve, details.reference) == (0.5, [], None)
     for name in before:
         if before[name].is_floating_point():
@@ -108,9 +64,9 @@ def test_wise_ft_has_one_point():
         finetune("wise-ft-curve")
 
 
-def test_critical_adversarial_moves_the_most_critical_module(made, run):
+def test_critical_adversarial_moves_the_most_critical_module(tuned, run):
     """That module's parameters move alone, for as many epochs as any fine-tuning."""
-    before, after, parameters, details = made("critical-adversarial-alpha-1")
+    before, after, parameters, details = tuned("critical-adversarial-alpha-1")
     (chosen,) = details.modules
     assert chosen == max(details.criticality, key=lambda entry: entry.mrc).module
     moved = changed(before, after) & parameters
@@ -219,14 +175,14 @@ class Averaged(OwnTuning):
         return model.state_dict()
 
 
-def test_an_own_loop_goes_all_the_way(made, monkeypatch):
+def test_an_own_loop_goes_all_the_way(tuned, monkeypatch):
     """Selected, tuned by its own loop, on record without epochs, and read back by the other ending."""
     monkeypatch.setitem(TUNINGS, "own", Tuning("own", "own", LastLayer(), method=Averaged()))
-    before, after, parameters, details = made("own-alpha-1")
+    before, after, parameters, details = tuned("own-alpha-1")
     assert changed(before, after) & parameters == {"linear.weight", "linear.bias"}
     assert (details.epochs, details.best_epoch, details.best.n) == ([], 0, 50)
     monkeypatch.setattr(Averaged, "tune", None)
-    _, found, _, again = made("own")
+    _, found, _, again = tuned("own")
     assert again.best == details.best
     ends = interpolate(before, after, again.alpha)
     assert not changed(found, ends)

@@ -16,28 +16,17 @@ from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, r
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import HELD_OUT
-from benchmark.records.records import ModuleCriticality
 from benchmark.records.specs import spec_hash
-from handmade import BY_HAND, cell_at
+from handmade import BY_HAND, cell_at, measured
 
 FINETUNES = finetunings(TUNINGS.values(), PROTOCOLS.values())
 
 MODULES = ("conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.shortcut.0", "linear")
 
 
-def measured(**values):
+def by_module(**values):
     """Criticality by module; None for an ascent that diverged."""
-    return [
-        ModuleCriticality(
-            module=module,
-            mrc=values[module],
-            accuracy_drop=None if values[module] is None else 0.1,
-            norm_ratio=None if values[module] is None else 0.1,
-            epochs=1,
-            constrained=True,
-        )
-        for module in values
-    ]
+    return [measured(module, value) for module, value in values.items()]
 
 
 def candidates(criticality=None, seed=0, arch="resnet18", dataset="digits"):
@@ -58,7 +47,7 @@ class TestSelection:
 
     def test_by_criticality(self):
         """The least critical first, the module nearer the input on a tie; the most critical alone."""
-        mrc = measured(**MRC)
+        mrc = by_module(**MRC)
         assert select("rift", mrc) == ["layer1.0.conv1"]
         assert select("top-3", mrc) == ["layer1.0.conv1", "layer2.0.shortcut.0", "layer1.0.conv2"]
         assert select("robust-critical", mrc) == ["linear"]
@@ -67,7 +56,7 @@ class TestSelection:
     def test_without_a_valid_mrc_there_is_no_rank(self, order, lost):
         """Modules whose ascent diverged or failed are neither least nor most critical."""
         valid = {module: float(rank) for rank, module in enumerate(order[len(lost) :])}
-        mrc = measured(**dict(zip(order, lost, strict=False)), **valid)
+        mrc = by_module(**dict(zip(order, lost, strict=False)), **valid)
         given = candidates(mrc)
         assert LeastCritical(len(valid)).select(given) == list(valid)
         assert MostCritical().select(given) == list(valid)[-1:]
@@ -80,12 +69,12 @@ class TestSelection:
     def test_nothing_is_chosen_where_nothing_is_ranked(self, name):
         """Without any valid MRC the selection is refused."""
         with pytest.raises(UserError, match="only 0 of 5 modules have a valid one"):
-            select(name, measured(**dict.fromkeys(MODULES, -0.1)))
+            select(name, by_module(**dict.fromkeys(MODULES, -0.1)))
 
     def test_the_released_order_has_all_modules(self):
         """A negative MRC is as low as it is, and losses that are no numbers are lower than any."""
         values = dict(zip(MODULES, (0.3, None, -0.2, 0.0, None), strict=True))
-        given = dataclasses.replace(candidates(measured(**values)), released_order=True)
+        given = dataclasses.replace(candidates(by_module(**values)), released_order=True)
         assert given.ranked == [MODULES[place] for place in (1, 4, 2, 3, 0)]
         assert LeastCritical(2).select(given) == [MODULES[1], MODULES[4]]
         assert MostCritical().select(given) == ["conv1"]
@@ -137,12 +126,12 @@ class TestReadme:
     def test_what_it_does_not_know(self, dataset, arch):
         """No layer is made up; the least critical one is taken then."""
         assert readme_module(dataset, arch) is None
-        mrc = measured(**MRC)
+        mrc = by_module(**MRC)
         assert select("rift-official-code", mrc, arch=arch, dataset=dataset) == ["layer1.0.conv1"]
 
     def test_its_module_is_taken_over_the_least_critical(self):
         """On CIFAR-10 the README decides, whatever was measured."""
-        mrc = measured(**MRC)
+        mrc = by_module(**MRC)
         assert select("rift-official-code", mrc, dataset="cifar10") == ["layer2.1.conv2"]
 
     def test_its_attack_has_longer_steps(self):

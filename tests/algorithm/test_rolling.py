@@ -23,6 +23,7 @@ from benchmark.models.resnet import ResNet
 from benchmark.models.segments import in_sequence, segments_of
 from benchmark.models.wide_resnet import WideResNet
 from benchmark.records.store import Journal
+from killing import killing
 from plain_criticality import plain_criticality
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -410,13 +411,8 @@ class TestJournal:
         before = weights_sha256(model.state_dict())
         stages = ["criticality"] + ["criticality: first gradients"] * (settings is ALGORITHM1)
         for stopped in stages:
-
-            def stops(stage, done, total, note="", stopped=stopped):
-                if stage == stopped:
-                    raise KeyboardInterrupt
-
             with pytest.raises(KeyboardInterrupt):
-                measure(model, examples, settings, progress=stops)
+                measure(model, examples, settings, progress=killing(stage=stopped))
             assert weights_sha256(model.state_dict()) == before
             assert [module.training for module in model.modules()] == flags
             needed = {name for name, p in model.named_parameters() if not p.requires_grad}

@@ -25,6 +25,7 @@ from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
 from benchmark.records import stopping
 from benchmark.records.specs import spec_hash, spec_of
+from killing import killing
 from prepared import ATTACKED, CLEAN, LABELS, Prepared, assert_loss, measured, of_label, probabilities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -520,13 +521,8 @@ class TestTraining:
         """Killed inside the second epoch, a run ends with the bits and the log of one that was not."""
         monkeypatch.setattr(stopping, "EVERY", 0.0)
         fitted = train("uninterrupted")
-
-        def stops(stage, done, total, note=""):
-            if done == 9 and note.startswith("loss"):
-                raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
-            train("killed", progress=stops)
+            train("killed", progress=killing(9, "loss"))
         resumed = train("killed")
         assert resumed.resumed
         assert weights_sha256(resumed.state) == weights_sha256(fitted.state)

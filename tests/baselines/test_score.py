@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 
 from baselines.score import Score
-from prepared import (
-    ATTACKED,
-    CLEAN,
-    HALF,
-    LABELS,
-    TURNED,
-    assert_loss,
-    measured,
-    probabilities,
-)
+from prepared import ATTACKED, CLEAN, HALF, LABELS, TURNED, assert_loss, measured, probabilities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

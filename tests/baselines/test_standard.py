@@ -10,7 +10,7 @@ from torch import nn
 
 from baselines import method
 from baselines.pgd_at import PgdAt
-from benchmark.data.images import Dataset, Split
+from benchmark.data.images import Dataset
 from benchmark.engine.counting import clean_count, pgd_count
 from benchmark.engine.training import TrainingFailed
 from benchmark.errors import UserError
@@ -37,11 +37,7 @@ class JudgedWrongly(type(method("standard"))):
 @pytest.fixture
 def run(store, digits, one_thread):
     """A function that gives the run of a base model of `mini.toml` by a method on a few digits."""
-    some = Dataset(
-        digits.info,
-        Split(digits.train.images[:384], digits.train.labels[:384]),
-        Split(digits.test.images[:60], digits.test.labels[:60]),
-    )
+    some = Dataset(digits.info, digits.train.first(384), digits.test.first(60))
 
     def of(how, **recipe):
         mini = scale(str(MINI))

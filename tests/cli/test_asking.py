@@ -18,7 +18,7 @@ from submitting import RESULTS
 KEY = "narrow/cifar10/resnet18-w16/pgd-at/rift/seed0"
 
 
-def test_it_knows_its_version() -> None:
+def test_it_knows_its_version():
     """`--version` needs no command."""
     assert f"rift-benchmark {version('rift-benchmark')}," in said("--version").good().stdout
 
@@ -31,7 +31,7 @@ def test_it_knows_its_version() -> None:
         ("run --evaluations cl", {"clean"}),
     ],
 )
-def test_the_shell_completes(words: str, wanted: set[str]) -> None:
+def test_the_shell_completes(words, wanted):
     """Commands, scales and evaluations are completed from what was begun."""
     line = f"rift-benchmark {words}"
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
@@ -44,7 +44,7 @@ def test_the_shell_completes(words: str, wanted: set[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["status", "figure1", "run", "evidence", "evaluate", "bf16", *REPORTS])
-def test_help_speaks_of_what_the_command_does(name: str) -> None:
+def test_help_speaks_of_what_the_command_does(name):
     """Only the commands that write tables say when a table is printed and not written."""
     shown = " ".join(said(name, "--help").good().stdout.split())
     assert ("printed, not written" in shown) == (name in REPORTS)
@@ -79,13 +79,13 @@ def test_a_cell_is_shown_with_all_that_is_on_record() -> None:
             assert f"{record.evaluation} {100 * record.value:.2f} %" in " ".join(lines)
 
 
-def test_a_mistyped_cell_is_met_with_close_ones() -> None:
+def test_a_mistyped_cell_is_met_with_close_ones():
     """A key that nothing is on record of names those that are close."""
     line = said("show", KEY.replace("rift", "rfit"), "--results", RESULTS).refusal
     assert KEY in line.partition("close to it: ")[2]
 
 
-def test_the_demo_is_small() -> None:
+def test_the_demo_is_small():
     """Two seeds of one small network on embedded images, whose files are ignored by git."""
     known = scale("demo")
     assert next(iter(SCALES)) == "demo"
@@ -96,7 +96,7 @@ def test_the_demo_is_small() -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_prints_a_table(command) -> None:
+def test_the_demo_prints_a_table(command):
     """`table1 --scale demo` trains, fine-tunes, evaluates and prints; half a minute on two cores."""
     shown = command("table1", "--scale", "demo").good().stdout
     assert "AT+RiFT" in shown

@@ -30,7 +30,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.records import Making
 from benchmark.records.store import WEIGHTS, Store
-from invoking import Command, Said, said
+from invoking import Command, said
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,7 +63,7 @@ def refusal(answer, code=2):
 
 
 @pytest.fixture(scope="module")
-def finished(one_thread, digits, tmp_path_factory) -> Store:
+def finished(one_thread, digits, tmp_path_factory):
     """A store in which the cell `KEY` is done: an untrained network, its making, its clean record."""
     root, cell = tmp_path_factory.mktemp("finished"), Cell.parse(KEY)
     store, test = Store(root / "results", root / "artifacts"), digits.test
@@ -84,7 +84,7 @@ def finished(one_thread, digits, tmp_path_factory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def weights(finished: Store, tmp_path_factory) -> bytes:
+def weights(finished, tmp_path_factory):
     """The network of the cell `KEY` as a stranger would save it: torch, in DataParallel."""
     state = safetensors.torch.load_file(finished.work(Cell.parse(KEY)) / WEIGHTS)
     path = tmp_path_factory.mktemp("weights") / "mine.pt"
@@ -342,7 +342,7 @@ class TestExport:
     """A finished cell as a file, a card and an entry."""
 
     @pytest.fixture
-    def exported(self, finished: Store, tmp_path) -> tuple[Path, Said]:
+    def exported(self, finished, tmp_path):
         """The cell `KEY`, exported."""
         path = tmp_path / "registry" / "checkpoints" / "small-digits.safetensors"
         return path, Command(finished)("checkpoints", "export", KEY, "--out", path).good()

@@ -26,11 +26,10 @@ cli.main()
 
 
 @pytest.mark.parametrize(("name", "times"), [("SIGINT", 3), ("SIGTERM", 1), ("SIGHUP", 2)])
-def test_a_signal_says_how_to_go_on(name: str, times: int) -> None:
+def test_a_signal_says_how_to_go_on(name, times):
     """One line without a traceback and the shell's code, however often one is asked to stop."""
     number = getattr(signal, name)
     with subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
         assert process.stderr.read(5) == b"there"
         for _ in range(times):
             process.send_signal(number)
@@ -47,14 +46,14 @@ def python(*arguments: object, **options: object) -> "subprocess.CompletedProces
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
-def test_a_full_disk_is_one_line() -> None:
+def test_a_full_disk_is_one_line():
     """What standard output does not take is said once, with exit code 2."""
     with Path("/dev/full").open("wb") as full:
         done = python("list", stdout=full)
     assert (done.returncode, done.stderr) == (2, b"error: No space left on device\n")
 
 
-def test_a_narrow_encoding_loses_signs_only(tmp_path: Path) -> None:
+def test_a_narrow_encoding_loses_signs_only(tmp_path):
     """In KOI8-R, which has no ±, a table shows question marks; its files are whole."""
     places = ("--results", tmp_path, "--artifacts", tmp_path)
     environment = os.environ | {"PYTHONIOENCODING": "koi8-r", "PYTHONUTF8": "0"}
@@ -66,7 +65,7 @@ def test_a_narrow_encoding_loses_signs_only(tmp_path: Path) -> None:
     assert "±" in (tmp_path / "tables" / "table1-mini.md").read_text()
 
 
-def test_git_says_nothing_for_three_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_says_nothing_for_three_reasons(tmp_path, monkeypatch):
     """No checkout, no git, and another user's checkout are told apart."""
     assert "is no git checkout" in (unnamed(tmp_path) or "")
     identity = ("-c", "user.name=a", "-c", "user.email=a@b")
@@ -82,7 +81,7 @@ def test_git_says_nothing_for_three_reasons(tmp_path: Path, monkeypatch: pytest.
     assert "install it" in (unnamed(tmp_path) or "")
 
 
-def test_records_without_a_commit_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_without_a_commit_are_told_of(tmp_path, monkeypatch):
     """Before work, since `submit` would say it after."""
     monkeypatch.setattr(benchmark.cli.options, "unnamed", lambda: "there is no git; install it")
     monkeypatch.setattr(benchmark.cli.work, "sweep", lambda *given: [])
@@ -92,7 +91,7 @@ def test_records_without_a_commit_are_told_of(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("place", ["~/results", "~/other/results"])
-def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_the_home_folder(tmp_path, monkeypatch, place):
     """`~` in a flag, and in an environment variable, is the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BENCHMARK_RESULTS", place)

@@ -1,7 +1,6 @@
 """Cells in another precision than their scale fixes: the same draws under keys of their own."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -25,14 +24,14 @@ names = st.from_regex(r"[a-z0-9][a-z0-9.]{0,12}", fullmatch=True)
 
 
 @given(st.builds(ScaleName, names, st.none() | names, st.none() | names))
-def test_a_name_of_a_scale_reads_back_as_its_parts(name: ScaleName) -> None:
+def test_a_name_of_a_scale_reads_back_as_its_parts(name):
     """Scale, precision and checkpoint, each of the last two there or not."""
     assert ScaleName.parse(str(name)) == name
     assert Cell(str(name), "digits", "x", "pgd-at", "rift", 0).checkpoint == name.checkpoint
 
 
 @pytest.mark.parametrize("checkpoint", [None, "one"])
-def test_draws_are_those_of_the_scales_own_precision(checkpoint: str | None) -> None:
+def test_draws_are_those_of_the_scales_own_precision(checkpoint):
     """Seeds of all stages are equal, also from a checkpoint; keys are not."""
     own, other = (
         Cell(str(ScaleName("quick", name, checkpoint)), "digits", "resnet18", "pgd-at", "rift", 0)
@@ -46,13 +45,13 @@ def test_draws_are_those_of_the_scales_own_precision(checkpoint: str | None) -> 
 class TestScale:
     """A scale in another precision than its own."""
 
-    def test_its_own_changes_nothing(self) -> None:
+    def test_its_own_changes_nothing(self):
         """Neither does leaving it out, nor any where the scale fixes none."""
         assert QUICK.precision == FP32
         assert in_precision(QUICK, FP32) is in_precision(QUICK, None) is QUICK
         assert in_precision(NARROW, BF16) is NARROW
 
-    def test_another_is_named_in_keys_files_and_titles(self) -> None:
+    def test_another_is_named_in_keys_files_and_titles(self):
         """Everything else is as before."""
         other = in_precision(QUICK, BF16)
         assert (other.key_names, other.stem) == (("quick-in-bf16",), "quick-in-bf16")
@@ -60,13 +59,13 @@ class TestScale:
         assert replace(other, name="quick", precision=FP32) == QUICK
 
     @pytest.mark.parametrize("name", ["quick-in-bf16", "quick-in-auto"])
-    def test_is_read_back_by_name(self, name: str, tmp_path: Path) -> None:
+    def test_is_read_back_by_name(self, name, tmp_path):
         """By `--scale`, by what checks filed records, and as flags."""
         _, precision, _ = ScaleName.parse(name)
         assert scale(name) == Expected().scale(name) == in_precision(QUICK, precision)
         assert arguments(name, tmp_path) == f"quick --precision {precision}"
 
-    def test_of_ones_own_is_read_back_where_it_is_filed(self, tmp_path: Path) -> None:
+    def test_of_ones_own_is_read_back_where_it_is_filed(self, tmp_path):
         """The name on file is that of the scale."""
         (tmp_path / "scales").mkdir()
         path = tmp_path / "scales" / "mini.toml"
@@ -78,7 +77,7 @@ class TestScale:
             f"{path} --precision bf16 --from-checkpoint x"
         )
 
-    def test_may_start_from_a_checkpoint(self, tmp_path: Path) -> None:
+    def test_may_start_from_a_checkpoint(self, tmp_path):
         """Its precision stands before the checkpoint."""
         (tmp_path / "scales").mkdir()
         text = 'name = "mine"\nsummary = "x"\nseeds = [0]\nprecision = "fp32"\n'
@@ -97,25 +96,25 @@ class TestScale:
             ("quick-in-", "unknown precision ''"),
         ],
     )
-    def test_names_of_nothing_are_refused(self, name: str, message: str) -> None:
+    def test_names_of_nothing_are_refused(self, name, message):
         """Each model has one name."""
         with pytest.raises(UserError, match=message):
             scale(name)
 
-    def test_two_precisions_are_refused(self) -> None:
+    def test_two_precisions_are_refused(self):
         """What the name and the flag say would contradict each other."""
         with pytest.raises(UserError, match="names its precision; leave --precision fp32 out"):
             in_precision(scale("quick-in-bf16"), FP32)
 
     @pytest.mark.parametrize("line", ['precision = "fp16"', "precision = 32"])
-    def test_fixes_a_precision_there_is(self, line: str, tmp_path: Path) -> None:
+    def test_fixes_a_precision_there_is(self, line, tmp_path):
         """A TOML file with another is refused, with the field."""
         path = tmp_path / "mine.toml"
         path.write_text(MINI.read_text().replace('precision = "fp32"', line))
         with pytest.raises(UserError, match="is not a scale: precision: "):
             scale(str(path))
 
-    def test_of_ones_own_keeps_its_name_apart(self, tmp_path: Path) -> None:
+    def test_of_ones_own_keeps_its_name_apart(self, tmp_path):
         """It cannot be called as cells in another precision are."""
         path = tmp_path / "mine.toml"
         path.write_text(MINI.read_text().replace('"mini"', '"mini-in-bf16"'))
@@ -124,7 +123,7 @@ class TestScale:
 
 
 @pytest.fixture(scope="module")
-def both(mini: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, str]:
+def both(mini, tmp_path_factory):
     """A store with the base model of one seed in fp32 and in bf16, and the table of the latter."""
     root = tmp_path_factory.mktemp("both")
     path = root / "one.toml"
@@ -139,7 +138,7 @@ def both(mini: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Command
 class TestCommand:
     """`--precision` where the scale fixes another."""
 
-    def test_makes_models_of_their_own(self, both: tuple[Command, str], mini: Store) -> None:
+    def test_makes_models_of_their_own(self, both, mini):
         """Records in fp32 are those of before, and the others say that they are in bf16."""
         store = both[0].store
         exact, other = (store.record(Cell.parse(key), "clean") for key in (KEY, OTHER))
@@ -149,7 +148,7 @@ class TestCommand:
         assert exact.provenance.weights_sha256 == before.provenance.weights_sha256
         assert exact.provenance.weights_sha256 != other.provenance.weights_sha256
 
-    def test_says_it_in_the_tables_title_and_name(self, both: tuple[Command, str]) -> None:
+    def test_says_it_in_the_tables_title_and_name(self, both):
         """Nothing is written over the table in the scale's own precision."""
         assert both[1].startswith(
             "Table 1: adversarial training with and without RiFT, precision bf16 "
@@ -158,25 +157,25 @@ class TestCommand:
         written = sorted(path.stem for path in (both[0].store.results / "tables").glob("*.csv"))
         assert written == ["table1-mini", "table1-mini-in-bf16"]
 
-    def test_collects_what_is_there(self, both: tuple[Command, str], tmp_path: Path) -> None:
+    def test_collects_what_is_there(self, both, tmp_path):
         """By the flag, the same table again; `status` knows the cells."""
         flags = ("--scale", MINI, "--precision", "bf16")
         shown = both[0]("table1", *flags, "--seeds", "0", "--collect").good()
         assert shown.stdout == both[1]
         assert f"{OTHER} done" in " ".join(both[0]("status", *flags).stdout.split())
 
-    def test_runs_keys(self, both: tuple[Command, str]) -> None:
+    def test_runs_keys(self, both):
         """A key that names its precision is made in it, without a flag."""
         answer = both[0]("run", OTHER, "--scale", MINI).good()
         assert answer.stdout.startswith(OTHER)
 
-    def test_refuses_keys_of_another_precision(self, both: tuple[Command, str]) -> None:
+    def test_refuses_keys_of_another_precision(self, both):
         """A key without one is of the scale's own."""
         for key, name in ((KEY, "bf16"), (OTHER, "fp32")):
             refusal = both[0]("run", key, "--scale", MINI, "--precision", name).refusal
             assert "run one scale at a time" in refusal
 
-    def test_judges_and_draws_what_is_asked_for(self, both: tuple[Command, str]) -> None:
+    def test_judges_and_draws_what_is_asked_for(self, both):
         """What is missing is named with the flag that makes it."""
         flags = ("--scale", MINI, "--precision", "bf16")
         message = both[0]("figure3", *flags, "--collect").refusal

@@ -5,7 +5,6 @@ import json
 import sys
 import time
 import types
-from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -24,7 +23,7 @@ KEY = "quick/digits/resnet18-w8/pgd-at/rift/seed0"
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def clock(monkeypatch):
     """The time that displays see, in seconds; set its only entry."""
     now = [1000.0]
     monkeypatch.setattr(benchmark.cli.progress.time, "monotonic", lambda: now[0])
@@ -48,7 +47,7 @@ def written(console: Console) -> str:
 
 
 @pytest.fixture
-def standard_error(monkeypatch: pytest.MonkeyPatch) -> Callable[[Console], Console]:
+def standard_error(monkeypatch):
     """A function that puts a console in the place of standard error."""
 
     def put(console: Console) -> Console:
@@ -58,7 +57,7 @@ def standard_error(monkeypatch: pytest.MonkeyPatch) -> Callable[[Console], Conso
     return put
 
 
-def test_a_terminal_gets_bars_and_a_log_gets_lines(standard_error) -> None:
+def test_a_terminal_gets_bars_and_a_log_gets_lines(standard_error):
     """Which display is chosen depends on the console alone."""
     for console, kind in ((terminal(), LiveBars), (plain(), LogLines)):
         standard_error(console)
@@ -78,7 +77,7 @@ def logged(clock, *events) -> list[str]:
     return written(console).splitlines()
 
 
-def test_lines_show_a_new_stage_at_once(clock) -> None:
+def test_lines_show_a_new_stage_at_once(clock):
     """The first report of every stage is a line with the cell, the stage and how far it is."""
     events = (0, KEY, "criticality", 1, 21, "conv1"), 3, (0, KEY, "fine-tuning", 1, 110, "loss 0.5")
     assert logged(clock, *events) == [
@@ -87,7 +86,7 @@ def test_lines_show_a_new_stage_at_once(clock) -> None:
     ]
 
 
-def test_lines_within_a_stage_are_rare(clock) -> None:
+def test_lines_within_a_stage_are_rare(clock):
     """Within a stage a line comes every 15 s at most, with the time left at the rate so far."""
     events = [event for done in range(31) for event in ((0, KEY, "criticality", done, 40, ""), 1)]
     assert logged(clock, *events) == [
@@ -97,7 +96,7 @@ def test_lines_within_a_stage_are_rare(clock) -> None:
     ]
 
 
-def test_lines_show_every_epoch(clock) -> None:
+def test_lines_show_every_epoch(clock):
     """An epoch is a line however short it was, and the last one has no time left."""
     stage = "adversarial training"
     events = [(0, KEY, stage, 11 * epoch, 22, f"epoch {epoch}/2, loss 1.5") for epoch in (1, 2)]
@@ -107,7 +106,7 @@ def test_lines_show_every_epoch(clock) -> None:
     ]
 
 
-def test_lines_of_two_workers_do_not_hide_each_other(clock) -> None:
+def test_lines_of_two_workers_do_not_hide_each_other(clock):
     """Stages are told apart by worker, and by cell when a worker goes on to the next."""
     other = KEY.replace("seed0", "seed1")
     who = ((0, KEY, 0), (1, other, 0), (0, KEY, 1), (0, other, 0))
@@ -115,14 +114,14 @@ def test_lines_of_two_workers_do_not_hide_each_other(clock) -> None:
     assert [line.split()[3] for line in lines] == [KEY, other, other]
 
 
-def test_lines_are_never_broken_or_coloured(clock) -> None:
+def test_lines_are_never_broken_or_coloured(clock):
     """A line longer than the console stays one line, and brackets are printed as they are."""
     note = f"[bold]{'layer4.1.conv2 ' * 9}[/bold] 12:30"
     lines = logged(clock, (0, KEY, "criticality", 1, 21, note))
     assert lines == [f"[     0 s] {KEY}  criticality 1/21, {note}"]
 
 
-def test_lines_count_finished_base_models(clock) -> None:
+def test_lines_count_finished_base_models(clock):
     """A finished base model is a line with how many are done of how many; one that failed is none."""
     console = plain()
     lines = LogLines(console, 2)
@@ -135,7 +134,7 @@ def test_lines_count_finished_base_models(clock) -> None:
     ]
 
 
-def test_bars_follow_every_worker() -> None:
+def test_bars_follow_every_worker():
     """A terminal shows the cell, stage, count and note of each worker, and the base models done."""
     console = terminal()
     other = KEY.replace("seed0", "seed1")
@@ -153,7 +152,7 @@ def test_bars_follow_every_worker() -> None:
         assert part in second
 
 
-def test_bars_start_again_with_a_new_stage() -> None:
+def test_bars_start_again_with_a_new_stage():
     """When a worker goes on to another stage, its bar shows that one only."""
     console = terminal()
     bars = LiveBars(console, 1, 1)
@@ -171,7 +170,7 @@ def test_bars_start_again_with_a_new_stage() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_bars_fit_a_terminal(width: int) -> None:
+def test_bars_fit_a_terminal(width):
     """On usual widths a row is two lines: the cell with count and time left, then stage and loss."""
     console = terminal(width)
     long = KEY.replace("rift", "robust-critical-alpha-1")
@@ -195,7 +194,7 @@ def test_bars_fit_a_terminal(width: int) -> None:
             assert part in row
 
 
-def test_time_left_is_in_proportion_to_costs(clock: list[float]) -> None:
+def test_time_left_is_in_proportion_to_costs(clock):
     """A third of the work in a minute leaves two; what was there when a cell began took no time, and
     two workers are one rate."""
     stages = {"adversarial training": 60.0, "clean": 20.0, "pgd10x3-first-9": 20.0}
@@ -212,7 +211,7 @@ def test_time_left_is_in_proportion_to_costs(clock: list[float]) -> None:
     assert left.seconds == 0.0
 
 
-def test_costs_are_of_what_reports_its_progress() -> None:
+def test_costs_are_of_what_reports_its_progress():
     """Stages stand in the order of work and cost something; more epochs and more images cost more."""
     known = scale("quick")
     base, tuned = (
@@ -228,7 +227,7 @@ def test_costs_are_of_what_reports_its_progress() -> None:
     assert longer["clean-first-9"] < base["clean"]
 
 
-def test_bars_leave_the_terminal_as_it_was(standard_error) -> None:
+def test_bars_leave_the_terminal_as_it_was(standard_error):
     """The cursor that live bars hide is shown again, after an error too."""
     console = standard_error(terminal())
 
@@ -242,7 +241,7 @@ def test_bars_leave_the_terminal_as_it_was(standard_error) -> None:
     assert shown > hidden
 
 
-def test_lines_of_one_model(clock: list[float], standard_error) -> None:
+def test_lines_of_one_model(clock, standard_error):
     """Work on one model ends with a line, too."""
     console = standard_error(plain())
     with working_on(KEY) as progress:
@@ -253,7 +252,7 @@ def test_lines_of_one_model(clock: list[float], standard_error) -> None:
     ]
 
 
-def test_lines_of_a_download(clock: list[float], standard_error) -> None:
+def test_lines_of_a_download(clock, standard_error):
     """A download has a line at either end and one every 15 s; its size may be unknown."""
     console = standard_error(plain())
     with getting(Unit.MEGABYTES) as progress:
@@ -273,7 +272,7 @@ def test_lines_of_a_download(clock: list[float], standard_error) -> None:
 @pytest.mark.parametrize(
     ("unit", "counted"), [(Unit.MEGABYTES, "3.0/3.0 MB"), (Unit.IMAGES, "3000000/3000000")]
 )
-def test_bars_of_downloads(standard_error, unit: Unit, counted: str) -> None:
+def test_bars_of_downloads(standard_error, unit, counted):
     """Each stage has its own bar, which ends at its total."""
     console = standard_error(terminal())
     with getting(unit) as progress:

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from invoking import Command
-
 ROOT = Path(__file__).parents[2]
 PAGES = {"table1": "README.md", "table2": "docs/findings.md"}
 PRINTED = re.compile(
@@ -25,7 +23,7 @@ def means(text: str) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_print_what_a_fresh_run_prints(command: Command, name: str) -> None:
+def test_pages_print_what_a_fresh_run_prints(command, name):
     """Byte by byte on the kind of processor that it names, within a point of every mean elsewhere."""
     import torch
 
@@ -33,8 +31,7 @@ def test_pages_print_what_a_fresh_run_prints(command: Command, name: str) -> Non
 
     pages = PRINTED.finditer((ROOT / PAGES[name]).read_text())
     (printed,) = [each for each in pages if each["name"] == name]
-    answer = command(name, "--jobs", "2")
-    assert answer.exit_code == 0, answer.stderr
+    answer = command(name, "--jobs", "2").good()
     expected, fresh = means(printed["text"]), means(answer.stdout)
     assert len(fresh) == len(expected) > 0
     assert max(abs(one - other) for one, other in zip(fresh, expected, strict=True)) < POINT

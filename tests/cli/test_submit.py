@@ -11,7 +11,6 @@ import benchmark.submission.place
 from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
 from benchmark.records.files import link_once, write_atomically
-from benchmark.records.store import Store
 from benchmark.submission.expected import Expected
 from benchmark.submission.place import commands
 from invoking import MINI, Said, said
@@ -21,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "contributing-results.md"
 
 
 @pytest.fixture
-def theirs(tmp_path: Path) -> Path:
+def theirs(tmp_path):
     """Somebody else's results tree, with a table that is not looked at."""
     root = copied(tmp_path / "theirs")
     (root / "tables").mkdir()
@@ -30,13 +29,13 @@ def theirs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _every_commit_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def _every_commit_is_known(monkeypatch):
     """The checkout that is tested may have no history."""
     monkeypatch.setattr("benchmark.submission.examine.missing_commits", lambda _: frozenset())
 
 
 @pytest.fixture
-def ours(tmp_path: Path) -> Path:
+def ours(tmp_path):
     """Our results tree, empty and not yet there."""
     return tmp_path / "ours"
 
@@ -49,9 +48,7 @@ def submitted(*arguments: object) -> Said:
 
 def filed(*arguments: object) -> Said:
     """What `submit` answers where nothing is wrong."""
-    answer = submitted(*arguments)
-    assert answer.exit_code == 0, answer.stderr
-    return answer
+    return submitted(*arguments).good()
 
 
 def refused(answer: Said) -> list[str]:
@@ -61,7 +58,7 @@ def refused(answer: Said) -> list[str]:
     return answer.stderr.splitlines()
 
 
-def test_a_tree_is_filed_byte_for_byte(theirs: Path, ours: Path) -> None:
+def test_a_tree_is_filed_byte_for_byte(theirs, ours):
     """Every record and making of another tree stands in ours as it stood there, and nothing else."""
     answer = filed(theirs, ours)
     assert contents(ours) == {f"records/{k}": v for k, v in contents(theirs / "records").items()}
@@ -75,7 +72,7 @@ def test_a_tree_is_filed_byte_for_byte(theirs: Path, ours: Path) -> None:
     ]
 
 
-def test_what_is_there_already(theirs: Path, ours: Path) -> None:
+def test_what_is_there_already(theirs, ours):
     """The same records again change nothing, and are reported so; new ones are filed."""
     filed(theirs / "records" / BASE, ours)
     before = contents(ours)
@@ -87,7 +84,7 @@ def test_what_is_there_already(theirs: Path, ours: Path) -> None:
     assert again.stderr == ""
 
 
-def test_a_single_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
+def test_a_single_record(theirs, ours, tmp_path):
     """A record alone brings its bits and its making, and goes to the key that its contents name."""
     filed(theirs / "records" / BASE, ours)
     loose = tmp_path / "downloads"
@@ -98,7 +95,7 @@ def test_a_single_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
     assert contents(ours / "records" / RIFT) == contents(loose)
 
 
-def test_everything_wrong_is_told_and_nothing_filed(theirs: Path, ours: Path) -> None:
+def test_everything_wrong_is_told_and_nothing_filed(theirs, ours):
     """Each mistake of a submission is a line that names its file; what is right is not filed either."""
     paths = [theirs / "records" / RIFT / f"{name}.json" for name in ("clean", PGD)]
     change(paths[0], "provenance/device", " ")
@@ -111,7 +108,7 @@ def test_everything_wrong_is_told_and_nothing_filed(theirs: Path, ours: Path) ->
     assert not ours.exists()
 
 
-def test_records_are_written_once(theirs: Path, ours: Path) -> None:
+def test_records_are_written_once(theirs, ours):
     """A right record that differs from one on file is refused, with the first such field."""
     filed(theirs, ours)
     before = contents(ours)
@@ -122,7 +119,7 @@ def test_records_are_written_once(theirs: Path, ours: Path) -> None:
     assert contents(ours) == before
 
 
-def test_two_versions_of_one_record(theirs: Path, ours: Path, tmp_path: Path) -> None:
+def test_two_versions_of_one_record(theirs, ours, tmp_path):
     """A submission that holds two different records of one place is refused."""
     copied(tmp_path / "other")
     change(tmp_path / "other" / "records" / RIFT / "clean.json", "provenance/seconds", 99.0)
@@ -131,9 +128,7 @@ def test_two_versions_of_one_record(theirs: Path, ours: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("fails_at", [0, 7, 13])
-def test_all_or_nothing(
-    theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
-) -> None:
+def test_all_or_nothing(theirs, ours, monkeypatch, fails_at):
     """If one file cannot be put in place, those before it are taken back, and no folder stays."""
     filed(theirs / "records" / BASE, ours)
     before, calls = sorted(ours.rglob("*")), iter(range(100))
@@ -149,7 +144,7 @@ def test_all_or_nothing(
     assert sorted(ours.rglob("*")) == before
 
 
-def test_what_others_wrote_meanwhile(theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_wrote_meanwhile(theirs, ours, monkeypatch):
     """A file that appears between check and writing is not overwritten."""
     target = ours / "records" / ALL / "clean.json"
 
@@ -164,14 +159,14 @@ def test_what_others_wrote_meanwhile(theirs: Path, ours: Path, monkeypatch: pyte
     assert contents(ours).keys() == {f"records/{ALL}/clean.json"}
 
 
-def test_a_dry_run_writes_nothing(theirs: Path, ours: Path) -> None:
+def test_a_dry_run_writes_nothing(theirs, ours):
     """`--dry-run` tells what would be filed."""
     answer = filed(theirs, "--dry-run", ours)
     assert f"would be filed  {RIFT}  clean" in answer.stdout.splitlines()
     assert not ours.exists()
 
 
-def test_a_commit_that_is_not_known(theirs: Path, ours: Path) -> None:
+def test_a_commit_that_is_not_known(theirs, ours):
     """A record from outside a git checkout is filed, with a remark."""
     path = theirs / "records" / RIFT / "clean.json"
     change(path, "provenance/commit", None)
@@ -181,7 +176,7 @@ def test_a_commit_that_is_not_known(theirs: Path, ours: Path) -> None:
     assert remark in answer.stderr
 
 
-def test_dirty_records(theirs: Path, ours: Path) -> None:
+def test_dirty_records(theirs, ours):
     """Records of changed code are refused, in one line for many files, unless they are allowed."""
     for path in (theirs / "records").rglob("*.json"):
         change(path, "provenance/dirty", True)
@@ -199,7 +194,7 @@ def test_dirty_records(theirs: Path, ours: Path) -> None:
 # --- the tree itself --------------------------------------------------------------------------------
 
 
-def test_checking_a_tree(theirs: Path) -> None:
+def test_checking_a_tree(theirs):
     """`--check` counts what is there, and finds in a tree what a submission is refused for."""
     answer = filed("--check", theirs)
     assert answer.stdout.splitlines() == ["narrow: 3 cells, 9 records, 3 makings", "nothing is wrong"]
@@ -223,7 +218,7 @@ def test_checking_a_tree(theirs: Path) -> None:
         ((str(RESULTS), "--scale", "narrow"), "--scale 'narrow' is no TOML file"),
     ],
 )
-def test_wrong_input_is_one_line(ours: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_wrong_input_is_one_line(ours, arguments, message):
     """What cannot be submitted at all ends in one line and exit code 2."""
     (line,) = refused(submitted(*arguments, ours))
     assert message in line
@@ -234,7 +229,7 @@ def test_wrong_input_is_one_line(ours: Path, arguments: tuple[str, ...], message
 
 
 @pytest.fixture
-def workplace(own_mini: Store, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(own_mini, monkeypatch):
     """A folder to work in, with the base models of a scale of one's own, made a moment ago."""
     folder = own_mini.results.parent
     (folder / "my.toml").write_bytes(MINI.read_bytes())
@@ -244,7 +239,7 @@ def workplace(own_mini: Store, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_checks_of_what_was_filed(tmp_path: Path) -> None:
+def test_checks_of_what_was_filed(tmp_path):
     """Each scale with new records is checked, and so are models from elsewhere and from checkpoints."""
     name, rest = "narrow-cifar10-resnet18-w16-pgd-at-seed0", "cifar10/resnet18-w16/pgd-at/none/seed0"
     keys = (f"mini/digits/{rest.partition('/')[2]}", f"narrow-from-{name}/{rest}", f"own/{rest}")
@@ -257,15 +252,14 @@ def test_checks_of_what_was_filed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_scale_of_ones_own(workplace: Path) -> None:
+def test_a_scale_of_ones_own(workplace):
     """Its file is asked for, filed with the records, and then known; another of its name is refused."""
     assert "unknown scale 'mini'" in said("submit", "mine", "--allow-dirty").stderr
-    answer = said("submit", "mine", "--allow-dirty", "--scale", "my.toml")
-    assert answer.exit_code == 0, answer.stderr
+    said("submit", "mine", "--allow-dirty", "--scale", "my.toml").good()
     filed = Path("results/scales/mini.toml")
     assert filed.read_bytes() == MINI.read_bytes()
     assert scale(str(filed)).name == "mini"
-    assert said("submit", "--check", "--allow-dirty").exit_code == 0
+    said("submit", "--check", "--allow-dirty").good()
     Path("other.toml").write_text(MINI.read_text().replace("epochs = 3", "epochs = 4"))
     other = said("submit", "mine", "--allow-dirty", "--scale", "other.toml")
     assert other.exit_code == 2
@@ -273,7 +267,7 @@ def test_a_scale_of_ones_own(workplace: Path) -> None:
     assert "recipe.epochs is 3, but this checkout would make it with 4 (stale)" in other.stderr
 
 
-def test_the_page_for_outsiders(workplace: Path) -> None:
+def test_the_page_for_outsiders(workplace):
     """Every command of the page works, in its order; it has 20 lines of text or so."""
     text = PAGE.read_text().splitlines()
     assert len([line for line in text if line.strip()]) <= 22
@@ -287,21 +281,20 @@ def test_the_page_for_outsiders(workplace: Path) -> None:
     shutil.copy(weights, "net.safetensors")
     for name, *arguments in commands:
         dirty = ["--allow-dirty"] if name == "submit" else []  # the checkout that is tested may be
-        answer = said(name, *arguments, *dirty)
-        assert answer.exit_code == 0, answer.stderr
+        answer = said(name, *arguments, *dirty).good()
     filed = {path.parts[2] for path in Path("results/records").rglob("*.json")}
     assert filed == {"mini", "own"}
     assert {Path(line).name for line in answer.stdout.splitlines()[-1:]} == {"nothing is wrong"}
 
 
-def test_links_of_the_page() -> None:
+def test_links_of_the_page():
     """The files that the page names are there."""
     for target in ("records.md", "../CONTRIBUTING.md", "../checkpoints/README.md"):
         assert f"({target})" in PAGE.read_text()
         assert (PAGE.parent / target).is_file()
 
 
-def test_the_order_of_files(theirs: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_files(theirs, ours, monkeypatch):
     """A killed process leaves no record without its making and its bits, which are put there first."""
     order: list[str] = []
 
@@ -318,7 +311,7 @@ def test_the_order_of_files(theirs: Path, ours: Path, monkeypatch: pytest.Monkey
             assert [each for each in order if each in places] == places
 
 
-def test_both_names_of_bits(theirs: Path, ours: Path) -> None:
+def test_both_names_of_bits(theirs, ours):
     """Bits are filed by the name with their hash; a record that is there by the older one is there."""
     old = theirs / "records" / BASE / "clean.npz"
     assert old.exists()
@@ -331,7 +324,7 @@ def test_both_names_of_bits(theirs: Path, ours: Path) -> None:
     assert not (ours / "records" / BASE / "clean.npz").exists()
 
 
-def test_hidden_files_are_not_read(theirs: Path, ours: Path) -> None:
+def test_hidden_files_are_not_read(theirs, ours):
     """Neither those handed in nor those in the tree, nor what a killed process has left there."""
     for root in (theirs, ours):
         for name in ("._clean.json", ".DS_Store", ".ipynb_checkpoints/x.json", ".h-1-00000000.part"):
@@ -340,7 +333,7 @@ def test_hidden_files_are_not_read(theirs: Path, ours: Path) -> None:
     assert said("submit", "--check", "--results", ours).good().stdout.endswith("nothing is wrong\n")
 
 
-def test_files_that_are_too_large(theirs: Path, ours: Path) -> None:
+def test_files_that_are_too_large(theirs, ours):
     """A file beyond any record's size is not read."""
     with (theirs / "records" / RIFT / "clean.json").open("r+") as file:
         file.truncate(2**24 + 1)

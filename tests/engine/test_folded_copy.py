@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -57,7 +56,7 @@ def gradient(model: nn.Module | AttackCopy, x: Tensor, labels: Tensor) -> Tensor
 
 
 @pytest.mark.parametrize(("arch", "dataset"), NETWORKS)
-def test_the_copy_is_the_same_function(arch: str, dataset: str) -> None:
+def test_the_copy_is_the_same_function(arch, dataset):
     """Logits and gradients by pixels are those of the network in evaluation mode, but for rounding, and
     at most the norms that do not follow a convolution alone remain: the first of a pre-activation block
     and the one before the head."""
@@ -75,7 +74,7 @@ def test_the_copy_is_the_same_function(arch: str, dataset: str) -> None:
 
 
 @pytest.mark.parametrize(("arch", "dataset"), NETWORKS[:4])
-def test_the_copy_follows_every_tensor(arch: str, dataset: str) -> None:
+def test_the_copy_follows_every_tensor(arch, dataset):
     """After any weight or buffer has changed, `follow` gives the bits of a fresh copy."""
     info = dataset_info(dataset)
     model, x = network(arch, info, 1), pictures(info)
@@ -85,7 +84,7 @@ def test_the_copy_follows_every_tensor(arch: str, dataset: str) -> None:
     assert torch.equal(copied(x), AttackCopy(model, torch.float32)(x))
 
 
-def test_the_copy_leaves_the_network_alone() -> None:
+def test_the_copy_leaves_the_network_alone():
     """Neither bits, modes nor gradients of the network change, and the copy asks for none."""
     info = dataset_info("digits")
     model, x = network("resnet18-w8", info), pictures(info)
@@ -97,7 +96,7 @@ def test_the_copy_leaves_the_network_alone() -> None:
     assert not any(p.requires_grad for p in _copies[model].network.parameters())
 
 
-def test_a_copy_is_made_once_and_goes_with_its_network(in_bf16: Callable[[], None]) -> None:
+def test_a_copy_is_made_once_and_goes_with_its_network(in_bf16):
     """Attacks on one network share a copy; nothing keeps it when the network is gone."""
     info = dataset_info("digits")
     model = network("resnet18-w8", info)
@@ -111,7 +110,7 @@ def test_a_copy_is_made_once_and_goes_with_its_network(in_bf16: Callable[[], Non
     assert watched() is None
 
 
-def test_other_makers_networks_run_as_they_are(in_bf16: Callable[[], None]) -> None:
+def test_other_makers_networks_run_as_they_are(in_bf16):
     """A network that cannot be folded is attacked itself, in bf16 by autocast, with fp32 logits."""
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)).eval()
     x = pictures(dataset_info("digits"))
@@ -140,14 +139,14 @@ def crafted_in_batches(arch: str) -> tuple[Tensor, list[Tensor]]:
 
 
 @pytest.mark.parametrize("arch", ["resnet18-w8", "wrn-34-1", "preact-resnet18-w8"])
-def test_attacks_do_not_depend_on_the_batch(arch: str) -> None:
+def test_attacks_do_not_depend_on_the_batch(arch):
     """Examples crafted on the copy are the same bits whatever they share a batch with."""
     whole, parts = crafted_in_batches(arch)
     assert all(torch.equal(part, whole) for part in parts)
 
 
 @pytest.mark.parametrize("arch", ["resnet18-w8", "wrn-34-1"])
-def test_bf16_attacks_hardly_depend_on_the_batch(arch: str, in_bf16: Callable[[], None]) -> None:
+def test_bf16_attacks_hardly_depend_on_the_batch(arch, in_bf16):
     """Kernels for bf16 may sum in an order that depends on the batch (AMX): it turns signs of gradients
     near zero, at fewer pixels than where rounding to bf16 does."""
     exact, _ = crafted_in_batches(arch)
@@ -157,7 +156,7 @@ def test_bf16_attacks_hardly_depend_on_the_batch(arch: str, in_bf16: Callable[[]
     assert all((part != whole).float().mean() < rounded for part in parts)
 
 
-def test_bf16_gradients_have_the_signs_of_fp32_ones() -> None:
+def test_bf16_gradients_have_the_signs_of_fp32_ones():
     """Signs agree at nearly all pixels; where they do not, the gradient is small."""
     info = dataset_info("cifar10")
     model, x = network("resnet18-w8", info).eval(), pictures(info, 8)
@@ -168,7 +167,7 @@ def test_bf16_gradients_have_the_signs_of_fp32_ones() -> None:
     assert exact[differ].abs().mean() < 0.2 * exact.abs().mean()
 
 
-def test_training_in_fp32_needs_no_wrapper(in_bf16: Callable[[], None]) -> None:
+def test_training_in_fp32_needs_no_wrapper(in_bf16):
     """The network itself is trained, and in bf16 a wrapper with its parameters."""
     model = network("resnet18-w8", dataset_info("digits"))
     assert trained(model, CPU) is model
@@ -178,7 +177,7 @@ def test_training_in_fp32_needs_no_wrapper(in_bf16: Callable[[], None]) -> None:
     assert [id(p) for p in wrapped.parameters()] == [id(p) for p in model.parameters()]
 
 
-def test_mixed_precision_keeps_weights_statistics_and_logits_in_fp32() -> None:
+def test_mixed_precision_keeps_weights_statistics_and_logits_in_fp32():
     """Gradients of weights are nearly those in fp32, and a changed weight counts at once: no cast of an
     old one is kept."""
     info = dataset_info("digits")
@@ -197,7 +196,7 @@ def test_mixed_precision_keeps_weights_statistics_and_logits_in_fp32() -> None:
     assert torch.equal(mixed(x), torch.zeros(32, 10))
 
 
-def test_attacks_see_through_the_wrapper(in_bf16: Callable[[], None]) -> None:
+def test_attacks_see_through_the_wrapper(in_bf16):
     """The copy of a wrapped network is that of the network."""
     model = network("resnet18-w8", dataset_info("digits"))
     in_bf16()
@@ -205,7 +204,7 @@ def test_attacks_see_through_the_wrapper(in_bf16: Callable[[], None]) -> None:
 
 
 @pytest.mark.slow
-def test_compiling_leaves_the_casts_in_the_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_leaves_the_casts_in_the_copy(monkeypatch):
     """What is compiled takes the attack's own leaf, since torch warns of others; traced without
     kernels, it gives the bits of the copy as it is."""
     info = dataset_info("digits")
@@ -218,7 +217,7 @@ def test_compiling_leaves_the_casts_in_the_copy(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(), reason="no C++ compiler here")
-def test_a_compiled_copy_is_the_same_function() -> None:
+def test_a_compiled_copy_is_the_same_function():
     """Logits and gradients agree with those of the copy as it is, also after it has followed other
     weights, and another batch shape runs uncompiled."""
     info = dataset_info("digits")

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ WITH = {"amx_bf16": False, "avx512_bf16": True}
 
 
 @pytest.fixture(autouse=True)
-def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def _unset(monkeypatch):
     """The environment that the tests run in says nothing of the processor."""
     for name in ("BENCHMARK_BF16_UNITS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
@@ -32,9 +31,7 @@ def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, False),
     ],
 )
-def test_auto_follows_the_processor(
-    monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], rough: bool
-) -> None:
+def test_auto_follows_the_processor(monkeypatch, features, rough):
     """bf16 where the processor multiplies it, fp32 where it would be emulated or nothing is known."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     assert Precision("auto").uses_bf16(CPU) is rough
@@ -43,9 +40,7 @@ def test_auto_follows_the_processor(
 
 
 @pytest.mark.parametrize(("capability", "units"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_auto_follows_the_cuda_device(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], units: bool
-) -> None:
+def test_auto_follows_the_cuda_device(monkeypatch, capability, units):
     """CUDA devices have bf16 units from compute capability 8.0 on."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert has_bf16_units(torch.device("cuda")) is units
@@ -61,9 +56,7 @@ def test_auto_follows_the_cuda_device(
         ("AVX10_1_512_AMX_FP16", True), ("DEFAULT", True), ("ALL", True), ("no such", True), ("", True),
     ],
 )  # fmt: skip
-def test_instructions_that_onednn_may_not_use_are_no_units(
-    monkeypatch: pytest.MonkeyPatch, cap: str, units: bool
-) -> None:
+def test_instructions_that_onednn_may_not_use_are_no_units(monkeypatch, cap, units):
     """A cap below AVX512-BF16 takes them away, in any case of letters; one that oneDNN does not know
     caps nothing."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: WITH)
@@ -76,7 +69,7 @@ def test_instructions_that_onednn_may_not_use_are_no_units(
     assert not has_bf16_units(CPU)
 
 
-def test_the_newer_name_of_the_cap_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newer_name_of_the_cap_counts(monkeypatch):
     """oneDNN reads DNNL_MAX_CPU_ISA only where ONEDNN_MAX_CPU_ISA is unset or empty."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: WITH)
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")
@@ -86,9 +79,7 @@ def test_the_newer_name_of_the_cap_counts(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("said", "units"), [("yes", True), ("no", False)])
-def test_the_environment_overrides_the_hardware(
-    monkeypatch: pytest.MonkeyPatch, said: str, units: bool
-) -> None:
+def test_the_environment_overrides_the_hardware(monkeypatch, said, units):
     """Whatever torch and the cap say; also in processes that are started from here."""
     monkeypatch.setenv("BENCHMARK_BF16_UNITS", said)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2" if units else "ALL")
@@ -103,7 +94,7 @@ def test_the_environment_overrides_the_hardware(
 
 
 @pytest.mark.parametrize("said", ["", "1", "Yes", "true"])
-def test_what_is_neither_yes_nor_no_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+def test_what_is_neither_yes_nor_no_is_refused(monkeypatch, said):
     """Before anything is made, in one line that names the variable."""
     monkeypatch.setenv("BENCHMARK_BF16_UNITS", said)
     for asks in (lambda: has_bf16_units(CPU), lambda: asked(None, compiled=False)):
@@ -111,17 +102,17 @@ def test_what_is_neither_yes_nor_no_is_refused(monkeypatch: pytest.MonkeyPatch, 
             asks()
 
 
-def test_other_devices_compute_in_fp32() -> None:
+def test_other_devices_compute_in_fp32():
     """Where nothing is known of bf16 it is not used."""
     assert not Precision("auto").uses_bf16(torch.device("mps"))
 
 
-def test_criticality_is_in_bf16_only_when_asked() -> None:
+def test_criticality_is_in_bf16_only_when_asked():
     """`auto` leaves its values as they are, on any hardware."""
     assert [Precision(name).ascent_in_bf16 for name in ("auto", "fp32", "bf16")] == [False, False, True]
 
 
-def test_what_records_say() -> None:
+def test_what_records_say():
     """fp32 alone has no mark, so that work begun before there was a choice goes on."""
     for chosen, label, mark in (
         (Precision("fp32"), "fp32", ""),
@@ -131,7 +122,7 @@ def test_what_records_say() -> None:
         assert (chosen.label(CPU), chosen.mark(CPU)) == (label, mark)
 
 
-def test_use_holds_for_the_process(in_bf16: Callable[[], None]) -> None:
+def test_use_holds_for_the_process(in_bf16):
     """What is set is what is used, until something else is."""
     assert used() == Precision("fp32")
     in_bf16()
@@ -140,13 +131,13 @@ def test_use_holds_for_the_process(in_bf16: Callable[[], None]) -> None:
     assert used() == Precision("auto")
 
 
-def test_unknown_precisions_are_refused() -> None:
+def test_unknown_precisions_are_refused():
     """The message names what there is."""
     with pytest.raises(UserError, match="unknown precision 'fp16'; close to it: bf16; known: auto, "):
         Precision("fp16")
 
 
-def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_needs_a_compiler(monkeypatch):
     """It is looked for before anything starts, and only if it is needed."""
     monkeypatch.setattr(precision.shutil, "which", lambda name: None)
     assert asked("fp32", compiled=False) == Precision("fp32")

@@ -33,6 +33,7 @@ from benchmark.records import stopping
 from benchmark.records.cells import derive_seed
 from benchmark.records.records import Count, EpochLog
 from benchmark.records.stopping import StopRequested
+from killing import killing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -92,16 +93,6 @@ def scripted(*scores):
         return Count(k=left.pop(0), n=100)
 
     return select, shown
-
-
-def killing(done=None, note=""):
-    """Progress that ends the process behind so many steps, or at a note that begins so."""
-
-    def stops(stage, now, total, said=""):
-        if (done is None or now == done) and said.startswith(note):
-            raise KeyboardInterrupt
-
-    return stops
 
 
 def killed(train, stops, name="killed", **options):
@@ -471,8 +462,7 @@ class TestSelection:
     """Which epoch's weights are returned."""
 
     @pytest.mark.parametrize(
-        ("scores", "best"),
-        [((5, 7, 7), 2), ((9, 1, 9), 1), ((0, 0, 0), 1), ((1, 2, 3), 3)],
+        ("scores", "best"), [((5, 7, 7), 2), ((9, 1, 9), 1), ((0, 0, 0), 1), ((1, 2, 3), 3)]
     )
     def test_earliest_of_the_best(self, train, make_network, scores, best):
         """The highest score wins, the earlier epoch on a tie; its weights are what is returned."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmark.api import load_checkpoint
 from benchmark.data import load
-from benchmark.data.images import Dataset, Split
+from benchmark.data.images import Dataset
 from benchmark.engine.adaptive import Attacked, WorstCase
 from benchmark.engine.counting import run_seed
 from benchmark.errors import UserError
@@ -60,7 +60,7 @@ def network(digits):
 @pytest.fixture(scope="module")
 def data(digits):
     """Forty test images."""
-    some = Split(digits.test.images[:40], digits.test.labels[:40])
+    some = digits.test.first(40)
     return Dataset(digits.info, some, some)
 
 

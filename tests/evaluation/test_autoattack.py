@@ -27,6 +27,7 @@ from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.records import Count
 from benchmark.records.store import Journal
+from killing import killed_after
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -337,25 +338,15 @@ class TestInterruption:
     @pytest.mark.parametrize("finished", [1, 5, 8])
     def test_killed_while_writing(self, evaluate, undisturbed, monkeypatch, finished):
         """What was kept is not done again, and the bytes are those of one go."""
-        expected, put, kept, attacked = undisturbed, Journal.put, [], []
-        honest = standard_attacks.attack_survivors
-
-        def fails_later(journal, name, **arrays):
-            if len(kept) == finished:
-                raise KeyboardInterrupt
-            put(journal, name, **arrays)
-            kept.append(name)
-
-        with monkeypatch.context() as killed:
-            killed.setattr(Journal, "put", fails_later)
-            with pytest.raises(KeyboardInterrupt):
-                evaluate(folder="shared")
+        honest, attacked = standard_attacks.attack_survivors, []
+        with killed_after(finished):
+            evaluate(folder="shared")
         monkeypatch.setattr(
             standard_attacks,
             "attack_survivors",
             lambda *args: attacked.append(args[4]) or honest(*args),
         )
-        assert same(evaluate(folder="shared"), expected)
+        assert same(evaluate(folder="shared"), undisturbed)
         order = [stage for _ in STARTS for stage in ("clean", *NAMES)]
         assert attacked == [stage for stage in order[finished:] if stage != "clean"]
 

@@ -18,16 +18,13 @@ from benchmark.engine.counting import run_seed
 from benchmark.engine.pgd import example_starts
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, evaluation
-from benchmark.evaluation.corruptions import (
-    GeneratedCorruptions,
-    corruption_seed,
-    generated_folder,
-)
+from benchmark.evaluation.corruptions import GeneratedCorruptions, corruption_seed, generated_folder
 from benchmark.progress import silent
 from benchmark.records.cells import Cell, derive_seed
 from benchmark.records.records import Count
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Journal
+from killing import killed_after, killing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -168,24 +165,14 @@ class TestPgd:
     @pytest.mark.parametrize("finished", [1, 4, 8, 10])
     def test_killed_while_writing(self, evaluate, monkeypatch, finished, undisturbed):
         """Batches that were kept are not attacked again, and the bits are the same."""
-        expected = undisturbed["pgd10x3"]
         monkeypatch.setattr(counting, "BATCH", 16)
-        put, honest, kept, attacked = Journal.put, counting.pgd_answers, [], []
-
-        def fails_later(journal, name, **arrays):
-            if len(kept) == finished:
-                raise KeyboardInterrupt
-            put(journal, name, **arrays)
-            kept.append(name)
-
-        with monkeypatch.context() as killed:
-            killed.setattr(Journal, "put", fails_later)
-            with pytest.raises(KeyboardInterrupt):
-                evaluate("pgd10x3", "shared")
+        honest, attacked = counting.pgd_answers, []
+        with killed_after(finished):
+            evaluate("pgd10x3", "shared")
         monkeypatch.setattr(
             counting, "pgd_answers", lambda *args: attacked.append(args[-2]) or honest(*args)
         )
-        assert same(evaluate("pgd10x3", "shared"), expected)
+        assert same(evaluate("pgd10x3", "shared"), undisturbed["pgd10x3"])
         assert attacked == ([0, 16, 32] * 3)[finished:]
 
     def test_progress_counts_images_of_all_runs(self, evaluate, monkeypatch):
@@ -234,14 +221,8 @@ class TestCorruptions:
     def test_killed_between_parts(self, evaluate, monkeypatch, finished, undisturbed):
         """Parts that were kept are not judged again, and the bits are the same."""
         expected = undisturbed["corruptions-15-gen-v2"]
-
-        def stops(stage, done, total, note=""):
-            assert (stage, total) == ("corruptions", 75)
-            if done == finished:
-                raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
-            evaluate("corruptions-15-gen-v2", "shared", stops)
+            evaluate("corruptions-15-gen-v2", "shared", killing(finished, stage="corruptions"))
         honest, judged = counting.clean_answers, []
         monkeypatch.setattr(
             counting, "clean_answers", lambda *args: judged.append(args) or honest(*args)
@@ -332,13 +313,8 @@ class TestOfficial:
         """A resumed evaluation ends with the parts, bits and hashes of one that was not stopped."""
         chosen = evaluation("corruptions-15")
         whole = chosen.run(model, published, CELL, Journal(tmp_path / "whole", "x"), silent)
-
-        def stops(stage, done, total, note=""):
-            if done == 40:
-                raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
-            chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), stops)
+            chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), killing(40))
         resumed = chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), silent)
         assert same(resumed, whole)
         assert resumed.sources == whole.sources

@@ -108,6 +108,16 @@ def write_records(store: Store, cell: Cell, counts: Mapping[str, int], scale: Sc
         write_record(store, cell, evaluation, k, scale=scale)
 
 
+def measured(
+    module: str, mrc: float | None, drop: float | None = 0.1, constrained: bool = True
+) -> ModuleCriticality:
+    """Criticality of a module; an MRC of None is an ascent that diverged."""
+    drop, ratio = (None, None) if mrc is None else (drop, 0.1)
+    return ModuleCriticality(
+        module=module, mrc=mrc, accuracy_drop=drop, norm_ratio=ratio, epochs=1, constrained=constrained
+    )
+
+
 def write_making(
     store: Store,
     cell: Cell,
@@ -116,10 +126,11 @@ def write_making(
     scale: Scale = BY_HAND,
     criticality: list[ModuleCriticality] | None = None,
     curve: Sequence[CurvePoint] = (),
+    log: list[EpochLog] | None = None,
 ) -> Making:
     """Put a fresh making into `store`: a training for a base model, else a fine-tuning."""
     best = Count(k=400, n=500)
-    log = [EpochLog(epoch=1, loss=0.5, lr=0.1, selection=best)]
+    log = log or [EpochLog(epoch=1, loss=0.5, lr=0.1, selection=best)]
     details: Training | Finetuning = Training(epochs=log, best_epoch=1, best=best)
     if not cell.is_base:
         details = Finetuning(

@@ -17,6 +17,11 @@ TWO_EPOCHS = replace(scale(str(MINI)), finetuning={"epochs": 2, "lr": 0.02, "sel
 EVALUATIONS = ("clean", "pgd10x3")
 
 
+def changed(before, after):
+    """Names of the tensors of two states that are not equal to the last bit."""
+    return {name for name in before if not before[name].equal(after[name])}
+
+
 def read(store: Store) -> None:
     """Read all that tables and checks read."""
     for key in store.keys_on_disk():

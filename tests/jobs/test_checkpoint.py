@@ -10,8 +10,7 @@ from benchmark.engine.weights import weights_sha256
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import build
 from benchmark.records.cells import Cell
-from benchmark.records.store import Store
-from invoking import Command, Said, said
+from invoking import Said, said
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -20,7 +19,7 @@ KEY = Cell("own", "digits", ARCH, "mine", "none", 0)
 
 
 @pytest.fixture(scope="module")
-def weights() -> dict[str, torch.Tensor]:
+def weights():
     """Weights of an untrained network."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -28,7 +27,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def checkpoint(weights: dict[str, torch.Tensor], tmp_path: Path) -> Path:
+def checkpoint(weights, tmp_path):
     """A checkpoint as training code leaves it."""
     path = tmp_path / "Best Model.pth"
     wrapped = {f"module.{name}": tensor for name, tensor in weights.items()}
@@ -37,7 +36,7 @@ def checkpoint(weights: dict[str, torch.Tensor], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def evaluate(store: Store, checkpoint: Path):
+def evaluate(store, checkpoint):
     """A function that evaluates the checkpoint, with further arguments."""
 
     def run(*arguments: str, evaluations: str = "clean", file: Path = checkpoint) -> Said:
@@ -60,10 +59,9 @@ def naive_count(weights: dict[str, torch.Tensor], images, labels, mean: float, s
     return int((logits.argmax(1) == labels).sum())
 
 
-def test_a_record_of_every_evaluation(evaluate, store, weights, digits) -> None:
+def test_a_record_of_every_evaluation(evaluate, store, weights, digits):
     """The default evaluations are made, agree with a naive count, and say what file they are of."""
-    answer = evaluate("--name", "mine", evaluations="clean,pgd10x3,corruptions-15-gen-v2")
-    assert answer.exit_code == 0, answer.stderr
+    answer = evaluate("--name", "mine", evaluations="clean,pgd10x3,corruptions-15-gen-v2").good()
     clean = store.record(KEY, "clean")
     expected = naive_count(weights, digits.test.images, digits.test.labels, 0.3053, 0.3758)
     assert (clean.k, clean.n) == (expected, 500)
@@ -77,7 +75,7 @@ def test_a_record_of_every_evaluation(evaluate, store, weights, digits) -> None:
     assert not (store.artifacts / KEY.key / "evaluation-clean").exists()
 
 
-def test_the_spec_of_a_checkpoint_stays(evaluate, store, weights) -> None:
+def test_the_spec_of_a_checkpoint_stays(evaluate, store, weights):
     """A record says these things of the model and no others, so that older records stay its own."""
     evaluate("--name", "mine")
     assert store.record(KEY, "clean").spec["model"] == {
@@ -100,33 +98,30 @@ def test_the_spec_of_a_checkpoint_stays(evaluate, store, weights) -> None:
 @pytest.mark.parametrize(
     ("said_as", "mean", "std"), [("none", 0, 1), ("0.5/0.25", 0.5, 0.25), ("0.1/2", 0.1, 2)]
 )
-def test_normalisation_is_the_users(
-    evaluate, store, weights, digits, said_as: str, mean: float, std: float
-) -> None:
+def test_normalisation_is_the_users(evaluate, store, weights, digits, said_as, mean, std):
     """Pixels are normalised as the checkpoint was trained, not as this suite trains."""
-    assert evaluate("--name", "mine", "--normalization", said_as).exit_code == 0
+    evaluate("--name", "mine", "--normalization", said_as).good()
     expected = naive_count(weights, digits.test.images, digits.test.labels, mean, std)
     assert store.record(KEY, "clean").k == expected
 
 
 def test_a_normalisation_of_the_files_own_is_never_passed_over(
     evaluate, store, weights, digits, tmp_path
-) -> None:
+):
     """Another than the file's ends before anything is filed; the one that the line names is taken."""
     file = tmp_path / "wrapped.pth"
     layer = {"0.mean": torch.tensor([0.5]), "0.std": torch.tensor([0.25])}
     torch.save(layer | {f"1.{name}": tensor for name, tensor in weights.items()}, file)
     for arguments in ((), ("--normalization", "none")):
-        answer = evaluate("--name", "mine", *arguments, file=file)
-        assert answer.exit_code == 2
-        assert "`--normalization 0.5/0.25` fits" in answer.stderr.splitlines()[-1]
+        (line,) = evaluate("--name", "mine", *arguments, file=file).errors()
+        assert "`--normalization 0.5/0.25` fits" in line
     assert not list(store.results.rglob("*.json"))
-    assert evaluate("--name", "mine", "--normalization", "0.5/0.25", file=file).exit_code == 0
+    evaluate("--name", "mine", "--normalization", "0.5/0.25", file=file).good()
     expected = naive_count(weights, digits.test.images, digits.test.labels, 0.5, 0.25)
     assert store.record(KEY, "clean").k == expected
 
 
-def test_nothing_is_evaluated_twice(evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_evaluated_twice(evaluate, monkeypatch):
     """What is on record is shown again, what is not is added."""
     first = evaluate("--name", "mine")
     made = []
@@ -135,11 +130,11 @@ def test_nothing_is_evaluated_twice(evaluate, monkeypatch: pytest.MonkeyPatch) -
         Evaluating, "record", lambda self, name: made.append(name) or honest(self, name)
     )
     assert evaluate("--name", "mine").stdout == first.stdout
-    assert evaluate("--name", "mine", evaluations="clean,corruptions-18-gen-v2").exit_code == 0
+    evaluate("--name", "mine", evaluations="clean,corruptions-18-gen-v2").good()
     assert made == ["corruptions-18-gen-v2"]
 
 
-def test_a_name_comes_from_file_and_weights(evaluate, store, tmp_path, weights) -> None:
+def test_a_name_comes_from_file_and_weights(evaluate, store, tmp_path, weights):
     """Other weights in a file of the same name get records of their own."""
     keys = [evaluate().stdout.split("  ")[0]]
     other = {name: tensor.clone() for name, tensor in weights.items()}
@@ -152,7 +147,7 @@ def test_a_name_comes_from_file_and_weights(evaluate, store, tmp_path, weights) 
         assert (store.results / "records" / key / "clean.json").exists()
 
 
-def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights) -> None:
+def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights):
     """Neither other weights nor another normalisation can be filed under a name that is taken."""
     evaluate("--name", "mine")
     before = store.record_path(KEY, "clean").read_bytes()
@@ -162,8 +157,7 @@ def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights) -> None
         evaluate("--name", "mine", file=other),
         evaluate("--name", "mine", "--normalization", "none"),
     ):
-        assert answer.exit_code == 2
-        assert answer.stderr.splitlines()[-1].endswith("choose another --name")
+        assert answer.errors()[0].endswith("choose another --name")
     assert store.record_path(KEY, "clean").read_bytes() == before
 
 
@@ -185,38 +179,32 @@ def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights) -> None
         (("--drop", "sub_block1."), "sub_block1."),
     ],
 )
-def test_wrong_input_is_one_line(evaluate, store, arguments: tuple[str, str], message: str) -> None:
+def test_wrong_input_is_one_line(evaluate, store, arguments, message):
     """What is wrong is told in one line, and nothing is filed."""
-    answer = evaluate(*arguments)
-    assert answer.exit_code == 2
-    errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert message in errors[0]
+    (line,) = evaluate(*arguments).errors()
+    assert message in line
     assert not list(store.results.rglob("*.json"))
 
 
-def test_weights_that_are_no_numbers_are_refused(evaluate, store, weights, tmp_path) -> None:
+def test_weights_that_are_no_numbers_are_refused(evaluate, store, weights, tmp_path):
     """A NaN is named with its tensor, before anything is evaluated."""
     broken = {name: tensor.clone() for name, tensor in weights.items()}
     broken["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
     torch.save(broken, tmp_path / "nan.pt")
-    answer = evaluate(file=tmp_path / "nan.pt")
-    assert answer.exit_code == 2
-    assert "layer2.0.conv1.weight" in answer.stderr
+    assert "layer2.0.conv1.weight" in evaluate(file=tmp_path / "nan.pt").errors()[0]
     assert not list(store.results.rglob("*.json"))
 
 
-def test_weights_without_a_finite_answer_are_refused(evaluate, store, weights, tmp_path) -> None:
+def test_weights_without_a_finite_answer_are_refused(evaluate, store, weights, tmp_path):
     """Finite weights whose logits overflow have no accuracy: one line, and no record."""
     huge = {name: weights[name] * 1e30 for name in ("bn1.weight", "linear.weight")}
     torch.save(weights | huge, tmp_path / "huge.pt")
-    answer = evaluate(file=tmp_path / "huge.pt", evaluations="clean,pgd10x3")
-    assert answer.exit_code == 2
-    assert "every answer is NaN or infinite, for all 500 images" in answer.stderr.splitlines()[-1]
+    (line,) = evaluate(file=tmp_path / "huge.pt", evaluations="clean,pgd10x3").errors()
+    assert "every answer is NaN or infinite, for all 500 images" in line
     assert not list(store.results.rglob("*.json"))
 
 
-def test_models_from_files_stay_out_of_the_tables(evaluate, command: Command, tmp_path) -> None:
+def test_models_from_files_stay_out_of_the_tables(evaluate, command, tmp_path):
     """`own` is not a scale: neither built in nor to be had from a file."""
     evaluate("--name", "mine")
     path = tmp_path / "own.toml"

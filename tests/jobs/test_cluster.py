@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ def asked(*settings: str) -> Cluster:
 # --- without a cluster ------------------------------------------------------------------------------
 
 
-def test_a_job_gets_what_its_dataset_needs() -> None:
+def test_a_job_gets_what_its_dataset_needs():
     """One GPU, 8 CPUs, a day, and 8 GB, or 24 for Tiny-ImageNet; never a wckey, and on a CPU no GPU."""
     base = Cell("paper", "cifar10", "wrn-34-10", "trades", "none", 0)
     given = asked().of_job(Task(base, ()), "cuda")
@@ -63,7 +63,7 @@ def test_a_job_gets_what_its_dataset_needs() -> None:
     assert "gpus_per_node" not in asked().of_job(large, "cpu")
 
 
-def test_what_the_user_asks_for_stands(tmp_path: Path) -> None:
+def test_what_the_user_asks_for_stands(tmp_path):
     """Of flags and a TOML file, also in submitit's other words, and instead of what says the same."""
     file = tmp_path / "cluster.toml"
     file.write_text(
@@ -71,7 +71,7 @@ def test_what_the_user_asks_for_stands(tmp_path: Path) -> None:
     )
     asks = asked(str(file), "partition=gpu", "mem_per_cpu=2G", "mem_gb=4", "cpus_per_task=3")
     given = asks.of_job(Task(BASE, ()), "cuda")
-    assert given["time"], given["partition"] == (90, "gpu")
+    assert (given["time"], given["partition"]) == (90, "gpu")
     assert given["mem"] == "4096M"
     assert given["srun_args"] == ["--cpus-per-task=3"]
     assert given["additional_parameters"]["reservation"] == "x"
@@ -80,7 +80,7 @@ def test_what_the_user_asks_for_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["nothing", "no.toml", "job_name=x", "dependency=after:1"])
-def test_settings_that_are_none(text: str, command: Command) -> None:
+def test_settings_that_are_none(text, command):
     """What is no setting, no file, or the suite's own to say is refused in a line, before any work."""
     answer = command(*ONLY_BASES, "--slurm", text)
     name, is_set, _ = text.partition("=")
@@ -91,7 +91,7 @@ def test_settings_that_are_none(text: str, command: Command) -> None:
     assert not queue.folder(command.store).exists()
 
 
-def test_a_base_model_is_one_job_or_one_per_tuning(store: Store) -> None:
+def test_a_base_model_is_one_job_or_one_per_tuning(store):
     """Split, fine-tunings wait for the base model, those that need criticality for that, too."""
     cells = [cell_at(name) for name in ("none", "rift", "rift-alpha-1", "top-2", "all-layers")]
     (task,) = tasks_for(store, BY_HAND, cells)
@@ -110,7 +110,7 @@ def test_a_base_model_is_one_job_or_one_per_tuning(store: Store) -> None:
     assert sorted(made) == sorted(cell.key for cell in cells)
 
 
-def test_a_base_model_that_is_there_is_not_made_again(store: Store) -> None:
+def test_a_base_model_that_is_there_is_not_made_again(store):
     """It is a job if it is missing, whether its records are asked for or not."""
     task = Task(cell_at(), (cell_at("all-layers"),))
     assert [step.name for step in steps(task, BY_HAND, store, split=True)] == [
@@ -122,7 +122,7 @@ def test_a_base_model_that_is_there_is_not_made_again(store: Store) -> None:
 
 
 @pytest.fixture
-def said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def said(store, tmp_path, monkeypatch):
     """A function that lets squeue say lines, of jobs that are on the artifacts of `store`."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
@@ -145,7 +145,7 @@ def submitted(store: Store, number: int, cell: Cell, log: str | None = None) -> 
         (where / f"{number}_0_log.err").write_text(log)
 
 
-def test_status_says_what_slurm_has(store: Store, said: Callable[..., None], command: Command) -> None:
+def test_status_says_what_slurm_has(store, said, command):
     """Waiting and why, running where and how long, failed and why: of the last job of a cell."""
     cells = [replace(BASE, seed=0), replace(BASE, seed=1), replace(BASE, finetune="rift")]
     submitted(store, 3, cells[0], "Traceback\nValueError: an earlier one\n")
@@ -164,9 +164,7 @@ def test_status_says_what_slurm_has(store: Store, said: Callable[..., None], com
     assert "job 10 (Priority)" in text and "0:12 of 1:00:00" in text and "failed: no images" in text
 
 
-def test_status_is_watched_while_something_goes_on(
-    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_status_is_watched_while_something_goes_on(store, command, monkeypatch):
     """It is shown again until nothing waits or runs: what failed does neither."""
     answers = [{BASE.key: "queued: job 1 (Priority)"}, {BASE.key: "failed: no images"}]
     monkeypatch.setattr(benchmark.cli.cells, "WATCH_S", 0)
@@ -176,9 +174,7 @@ def test_status_is_watched_while_something_goes_on(
     assert "job 1 (Priority)" in text and "failed: no images" in text
 
 
-def test_a_figure_that_is_on_its_way(
-    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_figure_that_is_on_its_way(store, command, monkeypatch):
     """What cannot be drawn yet is no error of a command that submits it."""
     monkeypatch.setattr(benchmark.cli.slurm, "submit", lambda *_: (2, 0))
     said = command("figure3", "--scale", MINI, "--slurm", "partition=x").good().stderr
@@ -197,9 +193,7 @@ def test_a_figure_that_is_on_its_way(
         (f"[1 s] {BASE.key}\nall cells made\n", None),
     ],
 )
-def test_why_a_job_failed(
-    store: Store, said: Callable[..., None], log: str | None, why: str | None
-) -> None:
+def test_why_a_job_failed(store, said, log, why):
     """The line about the cell, else the last one; nothing of a job that ended well."""
     submitted(store, 5, BASE, log)
     said()
@@ -207,7 +201,7 @@ def test_why_a_job_failed(
     assert bool(queue.by_cell(store)) == bool(why)
 
 
-def test_nobody_is_asked_where_nothing_was_submitted(store: Store, said: Callable[..., None]) -> None:
+def test_nobody_is_asked_where_nothing_was_submitted(store, said):
     """`status` costs no call of Slurm on a machine without; a mute one stops it no more than that."""
     said(code=1)
     assert queue.by_cell(store) == {}
@@ -216,7 +210,7 @@ def test_nobody_is_asked_where_nothing_was_submitted(store: Store, said: Callabl
         queue.by_cell(store)
 
 
-def test_slurm_is_needed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_is_needed(command, monkeypatch):
     """Where there is none `--slurm` says so and nothing is made."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert command(*ONLY_BASES, *SMALL).errors() == [
@@ -231,7 +225,7 @@ real = pytest.mark.slurm
 
 
 @pytest.fixture(scope="session")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def nodes(tmp_path_factory):
     """The folder of a Slurm of two nodes on this machine, which commands speak to."""
     if shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
         pytest.skip(f"no Slurm here: {PACKAGES}")
@@ -259,7 +253,7 @@ def ended(store: Store) -> bool:
 
 
 @real
-def test_nodes_make_what_is_made_here(nodes: Path, mini: Store, store: Store, command: Command) -> None:
+def test_nodes_make_what_is_made_here(nodes, mini, store, command):
     """Submitted at once, asked for twice and submitted once; weights, bits and counts as made here."""
     said = command(*ONLY_BASES, *SMALL).good()
     assert "jobs submitted: 2, in the queue before: 0" in said.stderr
@@ -283,7 +277,7 @@ def start(store: Store, what: Sequence[str], *more: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, tuple[str, ...]]:
+def slow(tmp_path_factory):
     """One base model that takes longer than a limit and than a state is due, and what asks for it."""
     root = tmp_path_factory.mktemp("slow")
     path = root / "slow.toml"
@@ -330,7 +324,7 @@ def assert_continued(store: Store, local: Store) -> None:
 
 
 @real
-def test_a_killed_node(nodes: Path, slow: tuple[Store, tuple[str, ...]], store: Store) -> None:
+def test_a_killed_node(nodes, slow, store):
     """A node dies in the middle of training: the other one goes on, and makes the same bytes."""
     local, what = slow
     start(store, what, *SMALL)
@@ -348,7 +342,7 @@ def test_a_killed_node(nodes: Path, slow: tuple[Store, tuple[str, ...]], store: 
 
 
 @real
-def test_a_time_limit(nodes: Path, slow: tuple[Store, tuple[str, ...]], store: Store) -> None:
+def test_a_time_limit(nodes, slow, store):
     """A job that needs longer than it may goes on where it was, as often as needed: the same bytes."""
     local, what = slow
     start(store, what, *SMALL, "--slurm", "timeout_min=1", "--slurm", "signal_delay_s=10")
@@ -359,9 +353,7 @@ def test_a_time_limit(nodes: Path, slow: tuple[Store, tuple[str, ...]], store: S
 
 
 @real
-def test_one_job_of_a_name_at_a_time(
-    nodes: Path, mini: Store, store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_job_of_a_name_at_a_time(nodes, mini, store, command, monkeypatch):
     """Two commands that know nothing of each other: the second's job waits, and finds all made."""
     one = ("table1", "--scale", MINI, "--only", "*/none/seed0", *SMALL)
     command(*one).good()
@@ -375,9 +367,7 @@ def test_one_job_of_a_name_at_a_time(
 
 
 @real
-def test_no_more_at_once_than_asked_for_and_cancelled(
-    nodes: Path, store: Store, command: Command
-) -> None:
+def test_no_more_at_once_than_asked_for_and_cancelled(nodes, store, command):
     """With a limit of one the second job waits; cancelling ends the jobs of these cells."""
     command(*ONLY_BASES, *SMALL, "--slurm-limit", "1").good()
     assert [job.reason for job in queue.queue(store)].count("Dependency") == 1
@@ -389,7 +379,7 @@ def test_no_more_at_once_than_asked_for_and_cancelled(
 
 
 @real
-def test_a_partition_that_is_none(nodes: Path, store: Store, command: Command) -> None:
+def test_a_partition_that_is_none(nodes, store, command):
     """What Slurm refuses is one line, and nothing was submitted."""
     answer = command(*ONLY_BASES, *SMALL, "--slurm", "partition=none")
     assert "invalid partition" in answer.errors()[0]
@@ -398,9 +388,7 @@ def test_a_partition_that_is_none(nodes: Path, store: Store, command: Command) -
 
 
 @real
-def test_a_node_without_the_data(
-    nodes: Path, store: Store, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_node_without_the_data(nodes, store, command, monkeypatch, tmp_path):
     """It says so at once, in a line of `status`; what depends on it does not wait for ever."""
     path = tmp_path / "cifar.toml"
     path.write_text(MINI.read_text().replace('"mini"', '"cifar"').replace("digits", "cifar10"))
@@ -427,7 +415,7 @@ def test_a_node_without_the_data(
 
 
 @real
-def test_each_tuning_a_job(nodes: Path, store: Store, command: Command, tmp_path: Path) -> None:
+def test_each_tuning_a_job(nodes, store, command, tmp_path):
     """Base model, criticality and fine-tunings on their own make what one process makes."""
     what = ("--scale", MINI, "--seeds", "0", "--protocol", "rift,all-layers")
     said = command("table1", *what, *SMALL, "--slurm-split", "tuning").good()

@@ -32,7 +32,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.store import WEIGHTS, Store
 from benchmark.report.tables import REPORTS
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
-from invoking import MINI, TINY, Command
+from invoking import MINI, TINY
 
 GIB = 2**30
 ROOT = Path(__file__).parents[2]
@@ -96,9 +96,7 @@ Memory = namedtuple("Memory", ["available"])
         (1, 1, 64, 100, 1),
     ],
 )
-def test_as_many_jobs_as_cores_memory_and_tasks_allow(
-    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, gib: int, tasks: int, jobs: int
-) -> None:
+def test_as_many_jobs_as_cores_memory_and_tasks_allow(monkeypatch, cores, threads, gib, tasks, jobs):
     """The default is the least of cores by threads, memory by 1.5 GiB, and tasks; at least one."""
     monkeypatch.setattr(benchmark.jobs.tasks, "cores", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(gib * GIB))
@@ -106,7 +104,7 @@ def test_as_many_jobs_as_cores_memory_and_tasks_allow(
     assert default_jobs("cuda", threads, tasks) == 1
 
 
-def test_there_is_a_core() -> None:
+def test_there_is_a_core():
     """The number of usable processors is at least one and no more than the machine has."""
     assert 1 <= benchmark.jobs.tasks.cores() <= (os.cpu_count() or 1)
 
@@ -114,7 +112,7 @@ def test_there_is_a_core() -> None:
 # --- which tasks ------------------------------------------------------------------------------------
 
 
-def test_a_task_is_a_base_model_with_its_cells(store: Store) -> None:
+def test_a_task_is_a_base_model_with_its_cells(store):
     """Every missing cell is in the task of its base model, once; larger networks come first."""
     cells = REPORTS["table1"].cells(BY_HAND, REPORTS["table1"].defaults)
     tasks = tasks_for(store, BY_HAND, [*cells, *cells])
@@ -153,7 +151,7 @@ def test_done_cells_are_no_task(store: Store) -> None:
     assert tasks_for(store, BY_HAND, [rift.base, rift]) == []
 
 
-def test_stale_cells_stop_a_sweep(store: Store) -> None:
+def test_stale_cells_stop_a_sweep(store):
     """A stale cell is named with the option that makes it again."""
     other = Scale(**{**vars(BY_HAND), "finetuning": {"lr": 0.5}})
     write_record(store, cell_at("rift"), "clean", 5, 10, scale=other)
@@ -163,7 +161,7 @@ def test_stale_cells_stop_a_sweep(store: Store) -> None:
         tasks_for(store, BY_HAND, REPORTS["table1"].cells(BY_HAND, REPORTS["table1"].defaults))
 
 
-def test_a_stale_base_model_stops_a_sweep_of_its_fine_tunings(store: Store) -> None:
+def test_a_stale_base_model_stops_a_sweep_of_its_fine_tunings(store):
     """A base model that would not fit its making is refused before it is trained again."""
     other = Scale(**{**vars(BY_HAND), "training": {"lr": 0.5}})
     write_making(store, cell_at("none"), scale=other)
@@ -171,7 +169,7 @@ def test_a_stale_base_model_stops_a_sweep_of_its_fine_tunings(store: Store) -> N
         tasks_for(store, BY_HAND, [cell_at("rift")])
 
 
-def test_no_task_is_no_work(store: Store) -> None:
+def test_no_task_is_no_work(store):
     """Without tasks no process starts and no folder is made."""
     assert sweep([], BY_HAND, options(store), 8, Watched()) == []
     assert not store.artifacts.exists()
@@ -185,7 +183,7 @@ def options(store: Store) -> Options:
 # --- one process ------------------------------------------------------------------------------------
 
 
-def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_task_is_put_off(store, monkeypatch):
     """A base model that another command holds is left for the end and then waited for."""
     import benchmark.jobs.worker
 
@@ -206,7 +204,7 @@ def test_a_busy_task_is_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_lock_that_cannot_be_had_fails_its_own_cells(mini: Store, store: Store, jobs: int) -> None:
+def test_a_lock_that_cannot_be_had_fails_its_own_cells(mini, store, jobs):
     """One line for each of its cells, and the other base model is made."""
     mini_scale, seen = scale(str(MINI)), Watched()
     lock = store.work(BASES[0]) / "lock"
@@ -222,7 +220,7 @@ def test_a_lock_that_cannot_be_had_fails_its_own_cells(mini: Store, store: Store
 # --- several processes --------------------------------------------------------------------------------
 
 
-def test_a_worker_that_dies_fails_its_own_cells(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_fails_its_own_cells(store, monkeypatch):
     """Cells of a killed process are failures, the process is replaced, and all else is done."""
     monkeypatch.setattr(benchmark.jobs.pool, "serve", fragile.serve)
     tasks = [Task(cell_at(seed=seed), (cell_at(seed=seed), cell_at("rift", seed))) for seed in range(5)]
@@ -251,9 +249,7 @@ def workers(parent: int) -> list[psutil.Process]:
     ]
 
 
-def test_two_processes_make_what_one_makes(
-    mini: Store, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_make_what_one_makes(mini, store, monkeypatch):
     """Base models made side by side, each on a device of its own, are those made one by one."""
     spawned, spawn = [], benchmark.jobs.pool._Pool._spawn
     monkeypatch.setattr(
@@ -288,7 +284,7 @@ def started(store: Store, *more: str, new_session: bool = False) -> subprocess.P
     )
 
 
-def test_two_sweeps_of_one_store_share_the_work(mini: Store, store: Store) -> None:
+def test_two_sweeps_of_one_store_share_the_work(mini, store):
     """Two commands started together both end well, and every cell was made by one of them."""
     with started(store, "--jobs", "1") as one, started(store, "--jobs", "1") as other:
         ends = [process.communicate(timeout=300) for process in (one, other)]
@@ -315,7 +311,7 @@ def wait_for(pattern: str, folder: Path, process: subprocess.Popen[str]) -> list
     raise AssertionError(f"{pattern} never appeared")
 
 
-def test_a_killed_command_goes_on_where_it_was(mini: Store, store: Store, command: Command) -> None:
+def test_a_killed_command_goes_on_where_it_was(mini, store, command):
     """Killed in the middle of training, a command gives the same bytes when it is called again."""
     with started(store, "--jobs", "1") as first:
         (checkpoint,) = wait_for("**/training.safetensors", store.artifacts, first)
@@ -332,7 +328,7 @@ def test_a_killed_command_goes_on_where_it_was(mini: Store, store: Store, comman
 
 
 @pytest.mark.slow
-def test_workers_end_with_their_command(store: Store) -> None:
+def test_workers_end_with_their_command(store):
     """Processes of a command that was killed end by themselves and let go of their locks."""
     with started(store, "--jobs", "2") as first:
         wait_for("**/training.safetensors", store.artifacts, first)
@@ -348,7 +344,7 @@ def test_workers_end_with_their_command(store: Store) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_every_process_quietly(store: Store, number: signal.Signals) -> None:
+def test_a_signal_ends_every_process_quietly(store, number):
     """Control-C in a terminal reaches all processes at once, and so do a batch system's SIGTERM and the
     hang-up of a closed terminal: one message, no traceback, none left."""
     with started(store, "--jobs", "2", new_session=True) as process:
@@ -364,7 +360,7 @@ def test_a_signal_ends_every_process_quietly(store: Store, number: signal.Signal
 
 
 @pytest.mark.slow
-def test_every_table_of_the_tiny_scale(command: Command, tmp_path: Path) -> None:
+def test_every_table_of_the_tiny_scale(command, tmp_path):
     """With all three evaluations every table of one seed is whole, and tables share their cells."""
     path = tmp_path / "whole.toml"
     one_seed = TINY.read_text().replace("seeds = [0, 1]", "seeds = [0]")
@@ -377,7 +373,7 @@ def test_every_table_of_the_tiny_scale(command: Command, tmp_path: Path) -> None
 # --- several devices ----------------------------------------------------------------------------------
 
 
-def test_jobs_are_per_device(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_per_device(command, monkeypatch):
     """`--jobs 1` on two devices is two workers, and none that has nothing to do."""
     got = []
     monkeypatch.setattr(benchmark.cli.work, "sweep", lambda *given: got.append(given[2:4]) or [])
@@ -386,16 +382,14 @@ def test_jobs_are_per_device(command: Command, monkeypatch: pytest.MonkeyPatch) 
     assert [(each.device, jobs) for each, jobs in got] == [("cpu:0,cpu", 2), ("cpu,cpu,cpu", 2)]
 
 
-def test_devices_that_are_not_there_are_told_before_work(command: Command) -> None:
+def test_devices_that_are_not_there_are_told_before_work(command):
     """One of several that this machine lacks is one line, and no cell has failed of it."""
     answer = command(*ONLY_BASES, "--device", "cpu,cuda:63")
     assert answer.refusal.startswith("device 'cuda:63' is not to be had (visible: ")
 
 
 @pytest.mark.parametrize(("visible", "found"), [(1, ["cuda"]), (3, ["cuda:0", "cuda:1", "cuda:2"])])
-def test_cuda_is_all_that_are_visible(
-    monkeypatch: pytest.MonkeyPatch, visible: int, found: list[str]
-) -> None:
+def test_cuda_is_all_that_are_visible(monkeypatch, visible, found):
     """`cuda` stands for every device that CUDA_VISIBLE_DEVICES shows."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
     assert list(devices("cuda")) == found

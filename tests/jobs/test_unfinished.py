@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from benchmark.data.images import Dataset, Split
+from benchmark.data.images import Dataset
 from benchmark.engine import counting, workspace
 from benchmark.engine import first_choice as choosing
 from benchmark.engine.first_choice import first_choice
@@ -39,6 +40,7 @@ from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
 from handmade import write_making
 from invoking import MINI
+from killing import killing
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 TUNED = replace(BASE, finetune="last-layer")
@@ -62,8 +64,7 @@ def _kept_at_once(monkeypatch):
 @pytest.fixture(scope="module")
 def some(digits):
     """A few images of the embedded dataset."""
-    parts = (digits.train, 256), (digits.test, IMAGES)
-    return Dataset(digits.info, *(Split(s.images[:n], s.labels[:n]) for s, n in parts))
+    return Dataset(digits.info, digits.train.first(256), digits.test.first(IMAGES))
 
 
 @pytest.fixture(scope="module")
@@ -106,22 +107,29 @@ def based(whole, store):
     return store
 
 
+@contextmanager
+def killed_at(place):
+    """Work inside is killed once a state is written of which `place`, given file and state, is true."""
+    save = StateFile.save
+
+    def stops(file, state):
+        save(file, state)
+        if place(file, state):
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StateFile, "save", stops)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
 @pytest.fixture
-def killed(make, store, monkeypatch):
+def killed(make, store):
     """A function that makes a cell until a state of so many epochs is written; returns its path."""
 
     def begun(cell=BASE, name="training", epochs=1, **options):
-        save = StateFile.save
-
-        def stops(file, state):
-            save(file, state)
-            if file.path.stem == name and state.epoch == epochs:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(StateFile, "save", stops)
-            with pytest.raises(KeyboardInterrupt):
-                make(cell, **options)
+        with killed_at(lambda file, state: (file.path.stem, state.epoch) == (name, epochs)):
+            make(cell, **options)
         return store.work(cell) / f"{name}.safetensors"
 
     return begun
@@ -235,12 +243,12 @@ class TestCircumstances:
         anywhere = tmp_path / "anywhere.toml"
         anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
         arguments = ("run", BASE.key, "--scale", str(anywhere), "--precision")
-        assert command(*arguments, "fp32", "--dry-run").exit_code == 0
+        command(*arguments, "fp32", "--dry-run").good()
         said = command(*arguments, "bf16")
         assert said.exit_code == 2
         assert "training.safetensors' is a training begun with precision fp32" in said.stderr
         assert store.making(BASE) is None
-        assert command(*arguments, "bf16", "--continue-anyway").exit_code == 0
+        command(*arguments, "bf16", "--continue-anyway").good()
         assert len(store.making(BASE).provenance.begun) == 1
 
 
@@ -267,17 +275,8 @@ class TestDevices:
 
     def test_an_unfinished_epoch_is_named_too(self, make, killed, monkeypatch):
         """With the steps of it that were done."""
-        save = StateFile.save
-
-        def stops(file, state):
-            save(file, state)
-            if state.step == 1:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(StateFile, "save", stops)
-            with pytest.raises(KeyboardInterrupt):
-                make()
+        with killed_at(lambda _, state: state.step == 1):
+            make()
         move(monkeypatch)
         (line,) = make().provenance.begun
         assert f"epochs up to 0 and 1 steps were made with device {HERE}" in line
@@ -301,7 +300,7 @@ class TestDevices:
         """A base model begun with bf16 units, or without, is made on in the same numbers."""
         anywhere = tmp_path / "mini.toml"
         anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
-        task, save, label = Task(BASE, (BASE,)), StateFile.save, {"yes": "bf16", "no": "fp32"}[first]
+        task, label = Task(BASE, (BASE,)), {"yes": "bf16", "no": "fp32"}[first]
 
         def work(units, name):
             monkeypatch.setenv(UNITS, units)
@@ -311,14 +310,8 @@ class TestDevices:
             assert Worker(scale(str(anywhere)), options, lambda *_: None).do(task, block=False) == []
             return store.making(BASE).provenance
 
-        def stops(file, state):
-            save(file, state)
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(StateFile, "save", stops)
-            with pytest.raises(KeyboardInterrupt):
-                work(first, "moved")
+        with killed_at(lambda *_: True):
+            work(first, "moved")
         if not known:
             (tmp_path / "moved" / "artifacts" / BASE.key / "precision").unlink()
         moved = work(then, "moved")
@@ -560,12 +553,8 @@ class TestChunks:
         that and what chunks of 16 give without a stop."""
 
         def after(name, parts):
-            def stops(_stage, done, total, note=""):
-                if done == parts:
-                    raise KeyboardInterrupt
-
             with pytest.raises(KeyboardInterrupt):
-                evaluate(name, store, stops)
+                evaluate(name, store, killing(parts))
             other_chunk(monkeypatch)
             return evaluate(name, store), evaluate(name, Store(tmp_path / "other", tmp_path / "others"))
 

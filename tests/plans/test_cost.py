@@ -14,7 +14,6 @@ from benchmark.plans.cost import costs, rates, repays_compiling, stages, trainin
 from benchmark.plans.named import SCALES, scale
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
-from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
 from handmade import BY_HAND, cell_at, write_making
 from invoking import MINI, TINY
@@ -24,7 +23,7 @@ CLEAN_ONLY = replace(PAPER, evaluations=("clean",))
 BASE = Cell("paper", "cifar10", "resnet18", "pgd-at", "none", 0)
 
 
-def test_a_layer() -> None:
+def test_a_layer():
     """A multiplication and an addition count two; backward to the weights is as much as forward."""
     layer, x = nn.Linear(7, 5), torch.rand(3, 7)
     assert counted(lambda: layer(x)) == 2 * 3 * 7 * 5
@@ -33,7 +32,7 @@ def test_a_layer() -> None:
     assert counted(lambda: small(torch.rand(2, 3, 8, 8))) == 2 * 2 * 4 * 64 * 27
 
 
-def test_networks_of_the_paper() -> None:
+def test_networks_of_the_paper():
     """ResNet18 takes 0.56 billion multiplications, as published; four times that on 64x64."""
     way, weights = of_image("resnet18", CIFAR10)
     assert way / 2 == pytest.approx(0.556e9, rel=0.01)
@@ -42,13 +41,13 @@ def test_networks_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize(("name", "more"), [("pgd-at", 0), ("trades", 4), ("mart", 2), ("awp", 3)])
-def test_a_step_of_each_method(name: str, more: int) -> None:
+def test_a_step_of_each_method(name, more):
     """PGD goes forward and back in each step; then one forward, two back, and a method's own."""
     attack = LinfAttack(8 / 255, 2 / 255, steps=5)
     assert passes(METHODS[name], attack, CIFAR10) == pytest.approx(2 * 5 + 3 + more, abs=1.1)
 
 
-def test_what_is_shared_costs_once() -> None:
+def test_what_is_shared_costs_once():
     """A fine-tuning with alpha* and with alpha = 1 is trained once, criticality measured once."""
     alone, both, more = (
         costs([replace(BASE, finetune=name) for name in names], CLEAN_ONLY)[0]
@@ -61,7 +60,7 @@ def test_what_is_shared_costs_once() -> None:
     assert both.size > alone.size
 
 
-def test_the_whole_paper() -> None:
+def test_the_whole_paper():
     """Every cell is counted, Tiny-ImageNet's WRN is the largest, and epochs count in proportion."""
     cells = REPORTS["table1"].cells(PAPER, REPORTS["table1"].defaults)
     found = costs(cells, PAPER)
@@ -72,7 +71,7 @@ def test_the_whole_paper() -> None:
     assert training(Plan.of(BASE, half)) * 2 == pytest.approx(training(Plan.of(BASE, PAPER)))
 
 
-def test_hours_go_by_what_is_on_record(store: Store) -> None:
+def test_hours_go_by_what_is_on_record(store):
     """A training on record says how fast its device is; without one nobody is."""
     assert rates(store, BY_HAND, [cell_at()]) == {}
     write_making(store, cell_at())
@@ -84,7 +83,7 @@ def test_hours_go_by_what_is_on_record(store: Store) -> None:
     }
 
 
-def test_the_first_images_cost_their_share() -> None:
+def test_the_first_images_cost_their_share():
     """Each of their answers costs what one of the whole does, an attacked one 21 passes."""
 
     def cost(name: str) -> float:

@@ -29,11 +29,28 @@ seeds = [0]
 """
 
 
+@pytest.fixture
+def read(tmp_path):
+    """A function that reads the scale out of a file of this text, or these bytes."""
+
+    def of(content):
+        path = tmp_path / "mine.toml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return scale(str(path))
+
+    return of
+
+
+def cells_of(table, known):
+    """The cells of a table as it is by default."""
+    return REPORTS[table].cells(known, REPORTS[table].defaults)
+
+
 @pytest.mark.parametrize("name", SCALES)
 @pytest.mark.parametrize("table", REPORTS)
-def test_every_cell_of_a_built_in_scale_has_a_plan(name: str, table: str) -> None:
+def test_every_cell_of_a_built_in_scale_has_a_plan(name, table):
     """Every cell of every table can be made, has a key that reads back, and specs to hash."""
-    cells = REPORTS[table].cells(SCALES[name], REPORTS[table].defaults)
+    cells = cells_of(table, SCALES[name])
     assert cells
     for cell in cells:
         plan = Plan.of(cell, SCALES[name])
@@ -47,7 +64,7 @@ def test_every_cell_of_a_built_in_scale_has_a_plan(name: str, table: str) -> Non
 
 
 @pytest.mark.parametrize("name", SCALES)
-def test_built_in_scales_are_found_by_their_own_names(name: str) -> None:
+def test_built_in_scales_are_found_by_their_own_names(name):
     """A scale is listed under the name that its keys carry, and says what it costs."""
     assert scale(name) is SCALES[name]
     assert SCALES[name].name == name
@@ -55,20 +72,20 @@ def test_built_in_scales_are_found_by_their_own_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("table", REPORTS)
-def test_cells_of_a_table_are_listed_once(table: str) -> None:
+def test_cells_of_a_table_are_listed_once(table):
     """No table asks for a cell twice, and every fine-tuned cell comes with its base model."""
     for known in SCALES.values():
-        cells = REPORTS[table].cells(known, REPORTS[table].defaults)
+        cells = cells_of(table, known)
         assert len(set(cells)) == len(cells)
         assert {cell.base for cell in cells} <= set(cells)
         for (dataset, arch, method), seeds in seeds_by_setting(cells).items():
             assert seeds == known.seeds_of(dataset, arch, method)
 
 
-def test_table_1_has_every_network_with_and_without_rift() -> None:
+def test_table_1_has_every_network_with_and_without_rift():
     """Table 1 is datasets x networks x (AT, RiFT) x seeds."""
     known = SCALES["narrow"]
-    cells = REPORTS["table1"].cells(known, REPORTS["table1"].defaults)
+    cells = cells_of("table1", known)
     assert {(c.dataset, c.arch, c.finetune) for c in cells} == {
         (dataset, arch, tuning)
         for dataset in known.datasets
@@ -78,18 +95,12 @@ def test_table_1_has_every_network_with_and_without_rift() -> None:
 
 
 @pytest.mark.parametrize("name", ["narrow", "short", "paper"])
-def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name: str) -> None:
+def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name):
     """Table 1 is three datasets by three networks, Table 2 four further methods on both CIFARs."""
-    blocks = {
-        (cell.dataset, cell.arch)
-        for cell in REPORTS["table1"].cells(SCALES[name], REPORTS["table1"].defaults)
-    }
+    blocks = {(cell.dataset, cell.arch) for cell in cells_of("table1", SCALES[name])}
     assert len(blocks) == 9
     assert {dataset for dataset, _ in blocks} == {"cifar10", "cifar100", "tiny-imagenet"}
-    others = {
-        (cell.dataset, cell.method)
-        for cell in REPORTS["table2"].cells(SCALES[name], REPORTS["table2"].defaults)
-    }
+    others = {(cell.dataset, cell.method) for cell in cells_of("table2", SCALES[name])}
     assert others == {
         (dataset, method)
         for dataset in ("cifar10", "cifar100")
@@ -97,7 +108,7 @@ def test_scales_of_real_images_have_the_nine_blocks_of_the_paper(name: str) -> N
     }
 
 
-def test_a_method_overrides_training(tmp_path: Path) -> None:
+def test_a_method_overrides_training(read):
     """`recipes` changes the recipe of one method, over what the scale and the network say."""
     overrides = """
 [training]
@@ -108,14 +119,12 @@ lr = 0.3
 [recipes.mart]
 lr = 0.4
 """
-    (tmp_path / "mine.toml").write_text(MINE + overrides)
-    mine = scale(str(tmp_path / "mine.toml"))
+    mine = read(MINE + overrides)
     for method, lr in (("mart", 0.4), ("trades", 0.3)):
         recipe = Plan.of(Cell("mine", "digits", "resnet18-w8", method, "none", 0), mine).base.recipe
         assert (recipe.lr, recipe.epochs) == (lr, 3)
-    (tmp_path / "mine.toml").write_text(MINE + "[recipes.fgsm]\nlr = 0.4\n")
     with pytest.raises(UserError, match="recipes names 'fgsm', which is not one of methods"):
-        scale(str(tmp_path / "mine.toml"))
+        read(MINE + "[recipes.fgsm]\nlr = 0.4\n")
 
 
 OWN_SEEDS = """
@@ -132,12 +141,10 @@ seeds = [0, 5]
 """
 
 
-def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
+def test_a_network_and_a_method_have_seeds_of_their_own(read, tmp_path):
     """A network's are of the first method, a method's go before them, both of the first dataset; they
     are no part of a recipe, and `--seeds` goes before all."""
-    path = tmp_path / "mine.toml"
-    path.write_text(OWN_SEEDS)
-    mine = scale(str(path))
+    mine = read(OWN_SEEDS)
     models = {
         ("digits", "resnet18-w8", "pgd-at"): (3, 1),
         ("digits", "wrn-34-1", "pgd-at"): (0,),
@@ -147,17 +154,17 @@ def test_a_network_and_a_method_have_seeds_of_their_own(tmp_path: Path) -> None:
         ("cifar10", "resnet18-w8", "trades"): (0,),
     }
     assert {model: mine.seeds_of(*model) for model in models} == models
-    asked_for = Scope(str(path), seeds="4,2").chosen()
+    asked_for = Scope(str(tmp_path / "mine.toml"), seeds="4,2").chosen()
     assert {asked_for.seeds_of(*model) for model in models} == {(4, 2)}
     for known in (mine, asked_for):
         plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 3), known)
         assert plan.base.recipe == dataclasses.replace(Recipe(), epochs=7)
-    path.write_text(OWN_SEEDS + "[recipes.pgd-at]\nseeds = [9]\n")
-    assert scale(str(path)).seeds_of("digits", "wrn-34-1", "pgd-at") == (9,)
-    assert scale(str(path)).seeds_of("digits", "resnet18-w8", "pgd-at") == (9,)
+    nine = read(OWN_SEEDS + "[recipes.pgd-at]\nseeds = [9]\n")
+    for network in nine.archs:
+        assert nine.seeds_of("digits", network, "pgd-at") == (9,)
 
 
-def test_the_scale_small_has_five_seeds_of_one_model() -> None:
+def test_the_scale_small_has_five_seeds_of_one_model():
     """Five seeds of ResNet18 under PGD-AT on CIFAR-10 and of all its tunings, one of all else."""
     small = SCALES["small"]
     for table, spec in REPORTS.items():
@@ -173,7 +180,7 @@ def test_the_scale_small_has_five_seeds_of_one_model() -> None:
 @pytest.mark.parametrize(
     ("method", "lr"), [("pgd-at", 0.2), ("trades", 0.2), ("mart", 0.05), ("score", 0.1)]
 )
-def test_recipes_of_the_scale_small(method: str, lr: float) -> None:
+def test_recipes_of_the_scale_small(method, lr):
     """30 one-cycle epochs on two-step examples, 3 of fine-tuning, judged on all test images but for
     epochs of adversarial training."""
     small = SCALES["small"]
@@ -196,15 +203,15 @@ def test_recipes_of_the_scale_small(method: str, lr: float) -> None:
         ("table4", {"rift", "top-2", "top-3", "top-5"}),
     ],
 )
-def test_ablations_have_both_ends_of_every_tuning(table: str, tunings: set[str]) -> None:
+def test_ablations_have_both_ends_of_every_tuning(table, tunings):
     """Tables 3 and 4 show each tuning at alpha 1 and at its own alpha*, on the first network."""
     known = SCALES["narrow"]
-    cells = REPORTS[table].cells(known, REPORTS[table].defaults)
+    cells = cells_of(table, known)
     assert {c.finetune for c in cells} == {BASE} | tunings | {f"{name}-alpha-1" for name in tunings}
     assert {(c.dataset, c.arch) for c in cells} == {(known.datasets[0], known.archs[0])}
 
 
-def test_a_scale_is_read_from_a_file() -> None:
+def test_a_scale_is_read_from_a_file():
     """The scale of these tests is read with its defaults, and its overrides reach the plan."""
     tiny = scale(str(TINY))
     assert tiny.name == "tiny"
@@ -226,17 +233,15 @@ def test_a_scale_is_read_from_a_file() -> None:
     assert plan.criticality == dataclasses.replace(CriticalitySettings(), images=128, steps=2)
 
 
-def test_a_scale_without_overrides_is_the_paper(tmp_path: Path) -> None:
+def test_a_scale_without_overrides_is_the_paper(read):
     """What a file leaves out is as published."""
-    (tmp_path / "mine.toml").write_text(MINE)
-    mine = scale(str(tmp_path / "mine.toml"))
-    plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "rift", 0), mine)
+    plan = Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "rift", 0), read(MINE))
     assert plan.base.recipe == Recipe()
     assert plan.recipe == FINETUNE_RECIPE
     assert plan.criticality == CriticalitySettings()
 
 
-def test_a_whole_number_is_as_good_as_a_float() -> None:
+def test_a_whole_number_is_as_good_as_a_float():
     """`lr = 1` and `lr = 1.0` are the same settings and give the same hash."""
     made = [
         Plan.of(
@@ -248,21 +253,17 @@ def test_a_whole_number_is_as_good_as_a_float() -> None:
     assert spec_hash(made[0].spec) == spec_hash(made[1].spec)
 
 
-def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
+def test_all_that_is_wrong_with_a_file_is_said_at_once(read):
     """Missing fields, unknown ones with the name that was meant, and numbers out of range: one line."""
-    path = tmp_path / "mine.toml"
-    path.write_text(
-        'name = "mine"\nseeds = []\n[training]\nepoch = 3\nlr = -1\n[criticality]\nsteps = 0\n'
-    )
     with pytest.raises(UserError) as got:
-        scale(str(path))
+        read('name = "mine"\nseeds = []\n[training]\nepoch = 3\nlr = -1\n[criticality]\nsteps = 0\n')
     for part in ("datasets: ", "archs: ", "seeds: ", "'epoch'; close to it: epochs", "lr: ", "steps: "):
         assert part in str(got.value)
     assert "\n" not in str(got.value)
 
 
 @pytest.mark.parametrize("name", ["quickest", "narrow.json", "", "mine/toml"])
-def test_an_unknown_scale_lists_the_known_ones(name: str) -> None:
+def test_an_unknown_scale_lists_the_known_ones(name):
     """A name that is neither built in nor a TOML file is refused with what there is."""
     with pytest.raises(UserError) as got:
         scale(name)
@@ -271,18 +272,14 @@ def test_an_unknown_scale_lists_the_known_ones(name: str) -> None:
     assert str(got.value) == f"unknown scale '{name}'; {near}known: {known}, or a .toml file"
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    """A TOML file that is not there is named with the reason."""
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    """A scale file that is not there, or is a folder, is named with the reason."""
     path = tmp_path / "none.toml"
     with pytest.raises(UserError, match=f"cannot read the scale file '{path}': .*No such file"):
         scale(str(path))
-
-
-def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    """A folder with the name of a scale file is refused in one line."""
-    (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(UserError, match="cannot read the scale file"):
-        scale(str(tmp_path / "folder.toml"))
+    path.mkdir()
+    with pytest.raises(UserError, match=f"cannot read the scale file '{path}'"):
+        scale(str(path))
 
 
 @pytest.mark.parametrize(
@@ -314,16 +311,25 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
         (MINE + "[criticality]\nradius = inf", "', criticality: radius: "),
         (MINE + "[networks.resnet18-w8]\nlr = -1", "', networks.resnet18-w8: lr: "),
         (MINE + "[recipes.mart]\nseeds = [0.5]", "is not a scale: recipes.mart: seeds.0: "),
+        (MINE.replace("[0]", "[]"), "is not a scale: "),
+        (MINE.replace("[0]", "[-1]"), "is not a scale: "),
+        (MINE.replace("[0]", "[0, 0]"), "is not a scale: "),
+        (MINE.replace('["resnet18-w8"]', "[]"), "is not a scale: "),
+        (MINE.replace('["digits"]', "[]"), "is not a scale: "),
+        (MINE.replace('"mine"', '"My scale"'), "is not a scale: "),
+        (MINE.replace('"mine"', '"../mine"'), "is not a scale: "),
+        (MINE.replace('"mine"', '""'), "is not a scale: "),
+        (MINE.replace("seeds", "threads = -1\nseeds"), "is not a scale: "),
+        (MINE.replace("seeds", "methods = []\nseeds"), "is not a scale: "),
+        (MINE.replace("seeds", "evaluations = []\nseeds"), "is not a scale: "),
         (MINE.replace("mine", "narrow"), "calls itself 'narrow', which is taken"),
     ],
 )
-def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_a_bad_file_is_refused_in_one_line(read, tmp_path, content, message):
     """The error is one line with the file, the field and the reason."""
-    path = tmp_path / "mine.toml"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as got:
-        scale(str(path))
-    assert f"'{path}'" in str(got.value)
+        read(content)
+    assert f"'{tmp_path / 'mine.toml'}'" in str(got.value)
     assert message in str(got.value)
     assert "\n" not in str(got.value)
 
@@ -347,30 +353,6 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("[0]", "[]"),
-        ("[0]", "[-1]"),
-        ("[0]", "[0, 0]"),
-        ('["resnet18-w8"]', "[]"),
-        ('["digits"]', "[]"),
-        ('"mine"', '"My scale"'),
-        ('"mine"', '"../mine"'),
-        ('"mine"', '""'),
-        ("seeds", "threads = -1\nseeds"),
-        ("seeds", "methods = []\nseeds"),
-        ("seeds", "evaluations = []\nseeds"),
-    ],
-)
-def test_a_scale_that_names_no_cells_is_refused(tmp_path: Path, old: str, new: str) -> None:
-    """Empty lists, seeds twice or below zero, and names that make no key are refused when read."""
-    path = tmp_path / "mine.toml"
-    path.write_text(MINE.replace(old, new))
-    with pytest.raises(UserError, match="is not a scale: "):
-        scale(str(path))
-
-
-@pytest.mark.parametrize(
     ("part", "overrides", "message"),
     [
         (
@@ -385,9 +367,7 @@ def test_a_scale_that_names_no_cells_is_refused(tmp_path: Path, old: str, new: s
         ("criticality", {"split": "elsewhere"}, "scale 'mine', criticality: split: "),
     ],
 )
-def test_a_bad_override_is_refused_in_one_line(
-    part: str, overrides: dict[str, object], message: str
-) -> None:
+def test_a_bad_override_is_refused_in_one_line(part, overrides, message):
     """An unknown or ill-typed recipe field is refused when a plan is made, before any training."""
     mine = Scale("mine", "", ("digits",), ("resnet18-w8",), (0,), **{part: overrides})
     with pytest.raises(UserError) as got:
@@ -405,7 +385,7 @@ def test_a_bad_override_is_refused_in_one_line(
         *({"momentum": math.nan}, {"weight_decay": -1e9}, {"attack_path": -1}, {"milestones": (-1,)}),
     ],
 )
-def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]) -> None:
+def test_a_recipe_that_cannot_be_trained_is_refused(overrides):
     """Numbers outside of their ranges, and of another kind, are refused before any training."""
     with pytest.raises(UserError, match=rf"mine: {next(iter(overrides))}[.:]"):
         shortened(Recipe(), overrides, "mine")
@@ -421,7 +401,7 @@ def test_a_recipe_that_cannot_be_trained_is_refused(overrides: dict[str, object]
         ({"finetune": "lora"}, "unknown fine-tuning 'lora'; known: none (the base model), rift, "),
     ],
 )
-def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes: dict[str, str], message: str) -> None:
+def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes, message):
     """Each part of a key is looked up in its registry, and the error says what there is."""
     cell = Cell("narrow", "cifar10", "resnet18-w16", "pgd-at", "none", 0)
     with pytest.raises(UserError) as got:
@@ -429,25 +409,18 @@ def test_an_unknown_name_in_a_cell_lists_the_known_ones(changes: dict[str, str],
     assert str(got.value).startswith(message)
 
 
-def test_networks_of_other_scales_are_refused(tmp_path):
+def test_networks_of_other_scales_are_refused(read):
     """A misspelt network under [networks] is a user's error and not silently without effect."""
-    path = tmp_path / "mine.toml"
-    path.write_text(
-        'name = "mine"\nsummary = "s"\ndatasets = ["digits"]\narchs = ["resnet18-w8"]\nseeds = [0]\n'
-        "[networks.resnet18-w9]\nlr = 0.1\n"
-    )
     with pytest.raises(UserError, match="'resnet18-w9', which is not one of archs"):
-        scale(str(path))
+        read(MINE + "[networks.resnet18-w9]\nlr = 0.1\n")
 
 
-def test_a_network_overrides_training(tmp_path):
+def test_a_network_overrides_training(read):
     """What a scale says of one network goes before what it says of all."""
-    path = tmp_path / "mine.toml"
-    path.write_text(
-        'name = "mine"\nsummary = "s"\ndatasets = ["digits"]\narchs = ["resnet18-w8", "wrn-34-1"]\n'
-        "seeds = [0]\n[training]\nlr = 0.5\nepochs = 7\n[networks.wrn-34-1]\nlr = 0.25\n"
+    mine = read(
+        MINE.replace('"resnet18-w8"', '"resnet18-w8", "wrn-34-1"')
+        + "[training]\nlr = 0.5\nepochs = 7\n[networks.wrn-34-1]\nlr = 0.25\n"
     )
-    mine = scale(str(path))
     recipes = [
         Plan.of(Cell("mine", "digits", arch, "pgd-at", "none", 0), mine).base.recipe
         for arch in mine.archs
@@ -455,7 +428,7 @@ def test_a_network_overrides_training(tmp_path):
     assert [(recipe.lr, recipe.epochs) for recipe in recipes] == [(0.5, 7), (0.25, 7)]
 
 
-def test_a_filed_scale_is_found_by_its_name(tmp_path: Path) -> None:
+def test_a_filed_scale_is_found_by_its_name(tmp_path):
     """`results/scales/NAME.toml` is NAME where that tree is given, and has to call itself so."""
     file = filed("mine", tmp_path)
     file.parent.mkdir()

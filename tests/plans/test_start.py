@@ -28,11 +28,12 @@ from benchmark.report.tables.layout import Row
 from benchmark.report.tables.paper import table_1, table_1_cells, table_2_cells
 from benchmark.report.view import View
 from handmade import write_record
-from invoking import MINI, Command, Said
+from invoking import MINI, Command
 
 TRAINED = Cell.parse("mini/digits/resnet18-w8/pgd-at/none/seed0")
 BASE = replace(TRAINED, scale="mini-from-one")
 RIFT = replace(BASE, finetune="rift")
+FROM_ONE = ("--scale", MINI, "--from-checkpoint", "one")
 ENTRY = {
     "name": "one",
     "dataset": "digits",
@@ -75,7 +76,7 @@ def write_registry(folder: Path, *changes: dict[str, Any]) -> Path:
 
 
 @pytest.fixture
-def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def known(tmp_path, monkeypatch):
     """A function that makes a registry of changes to `ENTRY` the one in use."""
     made = []
 
@@ -88,7 +89,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(tmp_path_factory):
     """Weights of a small network for digits, as drawn, in a folder of their own."""
     import torch
 
@@ -101,24 +102,24 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_registry(file: Path) -> Path:
+def own_registry(file):
     """A registry with the weights in `file`, said to be trained at another eps."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return write_registry(file.parent, {"sha256": digest, "eps": "0.1"})
 
 
 @pytest.fixture(scope="module")
-def ran(own_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Said]:
+def ran(own_registry, tmp_path_factory):
     """Table 1 of the mini scale from that checkpoint; to be read only."""
     root = tmp_path_factory.mktemp("ran")
     store = Store(root / "results", root / "artifacts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(own_registry))
-        return store, Command(store)("table1", "--scale", str(MINI), "--from-checkpoint", "one")
+        return store, Command(store)("table1", *FROM_ONE)
 
 
 @pytest.fixture
-def started(own_registry: Path, monkeypatch: pytest.MonkeyPatch) -> Scale:
+def started(own_registry, monkeypatch):
     """The mini scale from the checkpoint of `own_registry`, which is in use."""
     monkeypatch.setenv(VARIABLE, str(own_registry))
     return starting_from(scale(str(MINI)), ["one"])
@@ -182,8 +183,7 @@ class TestRiftFromACheckpoint:
     def test_is_done_once(self, ran, started, monkeypatch):
         """The same command finds everything fresh, also without the checkpoint's file."""
         monkeypatch.setattr("benchmark.checkpoints.start.verified_file", None)
-        said = Command(ran[0])("table1", "--scale", str(MINI), "--from-checkpoint", "one")
-        assert said.exit_code == 0
+        said = Command(ran[0])("table1", *FROM_ONE).good()
         assert "cells to make" not in said.stderr
         assert said.stdout == ran[1].stdout
 
@@ -206,7 +206,7 @@ class TestRiftFromACheckpoint:
         (tmp_path / file.name).write_bytes(changed)
         (tmp_path / "registry.toml").write_text(own_registry.read_text())
         monkeypatch.setenv(VARIABLE, str(tmp_path / "registry.toml"))
-        said = Command(store)("table1", "--scale", str(MINI), "--from-checkpoint", "one")
+        said = Command(store)("table1", *FROM_ONE)
         assert said.exit_code == 2
         assert "is not one: expected sha256" in said.stderr
         assert not list(store.keys_on_disk())
@@ -215,8 +215,7 @@ class TestRiftFromACheckpoint:
     @pytest.mark.usefixtures("started")
     def test_is_drawn_in_figures(self, ran):
         """Figure 3 is of the checkpoint's criticality, in a file of that name."""
-        said = Command(ran[0])("figure3", "--scale", str(MINI), "--from-checkpoint", "one", "--collect")
-        assert said.exit_code == 0, said.stderr
+        said = Command(ran[0])("figure3", *FROM_ONE, "--collect").good()
         assert "checkpoint one: PGD-AT of two epochs" in said.stdout
         assert (ran[0].results / "figures" / "figure3-mini-from-one.csv").exists()
 
@@ -377,10 +376,7 @@ class TestRefusals:
     def test_are_one_line(self, known, entries, names, reason, command):
         """What cannot be started from is named before anything is made, with what would be right."""
         known(*entries)
-        said = command("table1", "--scale", str(MINI), "--from-checkpoint", names)
-        assert (said.exit_code, said.stdout) == (2, "")
-        assert said.stderr.count("\n") == 1
-        assert reason in said.stderr
+        assert reason in command("table1", "--scale", MINI, "--from-checkpoint", names).refusal
         assert not list(command.store.keys_on_disk())
 
     @pytest.mark.parametrize(
@@ -396,18 +392,16 @@ class TestRefusals:
         """So are flags that do not fit the checkpoint."""
         known({})
         where = () if "--scale" in arguments else ("--scale", str(MINI))
-        said = command(*arguments, *where, "--from-checkpoint", "one")
-        assert (said.exit_code, said.stdout) == (2, "")
-        assert reason in said.stderr
+        assert reason in command(*arguments, *where, "--from-checkpoint", "one").refusal
 
     def test_of_torchs_unsafe_setting_come_before_any_work(self, known, command, monkeypatch):
         """The environment variable that lets files run code is refused, and nothing has been begun."""
         known({})
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-        said = command("table1", "--scale", str(MINI), "--from-checkpoint", "one")
-        assert (said.exit_code, said.stdout) == (2, "")
-        assert said.stderr.count("\n") == 1
-        assert "a checkpoint is not read: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set" in said.stderr
+        assert (
+            "a checkpoint is not read: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set"
+            in command("table1", *FROM_ONE).refusal
+        )
         assert not command.store.artifacts.exists()
 
     def test_never_become_a_training(self, known):
@@ -432,8 +426,7 @@ class TestRefusals:
     def test_spare_the_audit_as_it_is_by_default(self, known, command):
         """The audit leaves its held-out row out, says so, and makes every other cell."""
         known({})
-        said = command("audit", "--scale", str(MINI), "--from-checkpoint", "one", "--dry-run")
-        assert said.exit_code == 0
+        said = command("audit", *FROM_ONE, "--dry-run").good()
         assert "what they hold out: rift-held-out" in said.stderr
         assert "mini-from-one/digits/resnet18-w8/pgd-at/random-layer/seed0" in said.stdout
         assert "held-out" not in said.stdout
@@ -480,7 +473,7 @@ def test_keys_and_status_are_of_the_checkpoint(ran):
     said = command("run", RIFT.key, "--scale", str(MINI))
     assert (said.exit_code, said.stderr.count("cells to make")) == (0, 0)
     assert [line.split()[0] for line in said.stdout.splitlines()] == [BASE.key, RIFT.key]
-    said = command("status", "--scale", str(MINI), "--from-checkpoint", "one")
+    said = command("status", *FROM_ONE)
     states = {line.split()[0]: line.split()[1] for line in said.stdout.splitlines()[1:-1]}
     assert {key for key, state in states.items() if state == "done"} == {BASE.key, RIFT.key}
     assert {Cell.parse(key).checkpoint for key in states} == {"one"}

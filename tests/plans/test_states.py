@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +28,7 @@ def states(store: Store, scale: Scale, *finetunes: str) -> list[State]:
     return [cell_state(store, plan, EVALUATIONS) for plan in plans]
 
 
-def test_a_cell_is_missing_until_its_last_record(store: Store) -> None:
+def test_a_cell_is_missing_until_its_last_record(store):
     """A cell with some of its records is missing, with all of them done."""
     plan = Plan.of(cell_at("rift"), BY_HAND)
     assert cell_state(store, plan, EVALUATIONS) is State.MISSING
@@ -53,9 +52,7 @@ def test_a_cell_is_missing_until_its_last_record(store: Store) -> None:
         (dataclasses.replace(BY_HAND, seeds=(0,), summary="other", threads=2), set()),
     ],
 )
-def test_a_changed_setting_makes_stale_what_depends_on_it(
-    store: Store, scale: Scale, stale: set[str]
-) -> None:
+def test_a_changed_setting_makes_stale_what_depends_on_it(store, scale, stale):
     """Fine-tuning concerns the fine-tuned, criticality those chosen by it, training everything."""
     names = ("none", "last-layer", "rift", "rift-alpha-1")
     for name in names:
@@ -66,7 +63,7 @@ def test_a_changed_setting_makes_stale_what_depends_on_it(
     assert states(store, scale, *names) == expected
 
 
-def test_one_stale_record_makes_a_cell_stale(store: Store) -> None:
+def test_one_stale_record_makes_a_cell_stale(store):
     """A cell with one record of an older version is stale, whatever else it has or lacks."""
     write_record(store, cell_at("rift"), "clean", 5, 10, scale=RETUNED)
     assert states(store, BY_HAND, "rift") == [State.STALE]
@@ -74,13 +71,13 @@ def test_one_stale_record_makes_a_cell_stale(store: Store) -> None:
     assert states(store, BY_HAND, "rift") == [State.STALE]
 
 
-def test_a_stale_making_makes_a_cell_stale(store: Store) -> None:
+def test_a_stale_making_makes_a_cell_stale(store):
     """A cell whose weights were made by an older version is stale before it has any record."""
     write_making(store, cell_at("rift"), scale=RETUNED)
     assert states(store, BY_HAND, "rift") == [State.STALE]
 
 
-def test_a_dataset_without_corruptions_has_no_such_record(store: Store) -> None:
+def test_a_dataset_without_corruptions_has_no_such_record(store):
     """No corrupted digits were published: that record is absent, and cells are done without it."""
     official = ("clean", "corruptions-15", "pgd10x3")
     plan = Plan.of(cell_at(), BY_HAND)
@@ -91,7 +88,7 @@ def test_a_dataset_without_corruptions_has_no_such_record(store: Store) -> None:
     assert cell_state(store, plan, official) is State.DONE
 
 
-def test_superseding_moves_what_is_stale_and_nothing_else(store: Store) -> None:
+def test_superseding_moves_what_is_stale_and_nothing_else(store):
     """Stale records and makings go to `superseded`, fresh ones stay, and the cell is missing."""
     old = write_record(store, cell_at("rift"), "clean", 5, 10, scale=RETUNED)
     fresh = write_record(store, cell_at("rift"), "pgd10x3", 5, 10)
@@ -109,7 +106,7 @@ def test_superseding_moves_what_is_stale_and_nothing_else(store: Store) -> None:
     assert len(list(kept.rglob("*.*"))) == 3
 
 
-def test_superseding_leaves_a_fresh_cell_alone(store: Store) -> None:
+def test_superseding_leaves_a_fresh_cell_alone(store):
     """Nothing moves if nothing is stale."""
     write_records(store, cell_at("rift"), COUNTS)
     write_making(store, cell_at("rift"))
@@ -118,7 +115,7 @@ def test_superseding_leaves_a_fresh_cell_alone(store: Store) -> None:
     assert not (store.results / "superseded").exists()
 
 
-def test_a_broken_file_has_no_state(store: Store) -> None:
+def test_a_broken_file_has_no_state(store):
     """A file that cannot be read is an error, not a missing record."""
     path = store.record_path(cell_at("rift"), "clean")
     path.parent.mkdir(parents=True)
@@ -140,14 +137,13 @@ HOLDER = """
 """
 
 
-def test_cells_of_a_base_that_is_worked_on_are_running(store: Store, tmp_path: Path) -> None:
+def test_cells_of_a_base_that_is_worked_on_are_running(store, tmp_path):
     """While another process holds a base model, its missing cells are running; done ones are done."""
     write_records(store, cell_at("none"), COUNTS)
     command = [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path), cell_at("rift").key]
     other = Plan.of(cell_at("rift", seed=1), BY_HAND)
     assert states(store, BY_HAND, "rift") == [State.MISSING]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
         assert holder.stdout.readline() == b"here\n"
         running = [State.DONE, State.RUNNING, State.RUNNING]
         assert states(store, BY_HAND, "none", "rift", "top-2") == running
@@ -156,7 +152,7 @@ def test_cells_of_a_base_that_is_worked_on_are_running(store: Store, tmp_path: P
     assert states(store, BY_HAND, "rift") == [State.MISSING]
 
 
-def test_asking_for_a_lock_leaves_no_trace(store: Store) -> None:
+def test_asking_for_a_lock_leaves_no_trace(store):
     """Looking at a store that nobody works on makes no lock files and no folders."""
     assert not is_locked(store, Plan.of(cell_at("rift"), BY_HAND))
     assert not store.artifacts.exists()

@@ -8,7 +8,7 @@ import torch
 
 from benchmark.algorithm.selection import Untouched
 from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
-from benchmark.data.images import Dataset, Split
+from benchmark.data.images import Dataset
 from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import used
 from benchmark.engine.weights import Weights, load_tensors
@@ -34,11 +34,7 @@ def made(tmp_path_factory, digits):
     from benchmark.records.store import Store
 
     root = tmp_path_factory.mktemp("cells")
-    some = Dataset(
-        digits.info,
-        Split(digits.train.images[:96], digits.train.labels[:96]),
-        Split(digits.test.images[:30], digits.test.labels[:30]),
-    )
+    some = Dataset(digits.info, digits.train.first(96), digits.test.first(30))
 
     def of(name):
         plan = Plan.of(Cell.parse(KEY.format(name)), scale(str(MINI)))

@@ -22,22 +22,14 @@ from benchmark.report.intervals import Interval, PValues, over_images, over_seed
 from benchmark.report.tables.audit import AUDITED, SIMPLER, audit, audit_cells
 from benchmark.report.tables.layout import Entry, Table
 from benchmark.report.view import View
-from handmade import (
-    ADV,
-    AUDIT_BY_HAND,
-    CLEAN,
-    OOD,
-    cell_at,
-    write_audit,
-    write_record,
-)
+from handmade import ADV, AUDIT_BY_HAND, CLEAN, OOD, cell_at, write_audit, write_record
 
 DIFFERENCE, IMAGES, SEEDS, P = "difference", "95 % images", "95 % seeds", "McNemar p"
 COMPARED = (*AUDITED, "rift - bn-only", "rift - random-layer")
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def written(tmp_path_factory):
     """A store with every record of `handmade.AUDIT`; to be read only."""
     root = tmp_path_factory.mktemp("audit")
     store = Store(root / "results", root / "artifacts")
@@ -46,7 +38,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def table(written: Store) -> Table:
+def table(written):
     """The audit of everything; resampling is seeded, so that it repeats."""
     found = audit(View(written, AUDIT_BY_HAND))
     assert audit(View(written, AUDIT_BY_HAND)) == found
@@ -54,7 +46,7 @@ def table(written: Store) -> Table:
 
 
 @pytest.fixture
-def own(written: Store, store: Store) -> Store:
+def own(written, store):
     """A copy of the records, to be changed."""
     shutil.copytree(written.results, store.results)
     return store
@@ -88,7 +80,7 @@ def bare(notes: Sequence[str], start: str) -> str:
 # --- which cells ------------------------------------------------------------------------------------
 
 
-def test_the_cells_are_of_one_network_with_their_base_models() -> None:
+def test_the_cells_are_of_one_network_with_their_base_models():
     """The first dataset, network and method; both base models; every seed."""
     cells = audit_cells(SCALES["quick"])
     assert {(cell.dataset, cell.arch, cell.method) for cell in cells} == {
@@ -100,14 +92,14 @@ def test_the_cells_are_of_one_network_with_their_base_models() -> None:
     assert {cell.base for cell in cells} <= set(cells)
 
 
-def test_other_fine_tunings_can_be_audited() -> None:
+def test_other_fine_tunings_can_be_audited():
     """A base model is among the cells only if something starts from it."""
     assert {cell.finetune for cell in audit_cells(AUDIT_BY_HAND, ["top-2"])} == {"none", "top-2"}
     held_out = audit_cells(AUDIT_BY_HAND, ["rift-held-out"])
     assert {cell.finetune for cell in held_out} == {"none-held-out", "rift-held-out"}
 
 
-def test_an_unknown_fine_tuning_is_refused(store: Store) -> None:
+def test_an_unknown_fine_tuning_is_refused(store):
     """A name that is not there ends with the names that are."""
     with pytest.raises(UserError, match=r"unknown fine-tuning 'rifft'; close to it: rift"):
         audit(View(store, AUDIT_BY_HAND), ["rifft"])
@@ -116,14 +108,14 @@ def test_an_unknown_fine_tuning_is_refused(store: Store) -> None:
 # --- rows and numbers -------------------------------------------------------------------------------
 
 
-def test_accuracies_by_hand(table: Table) -> None:
+def test_accuracies_by_hand(table):
     """Std, OOD (two corruptions) and Adv (the run with the fewest) are the counts of their bands."""
     base, rift = entries(table, "none (AT)", "accuracy"), entries(table, "rift", "accuracy")
     assert [percent(each) for each in base] == [[90, 91, 92], [65, 67, 69], [50, 51, 52]]
     assert [percent(each) for each in rift] == [[91.2, 92, 93], [64, 66, 68], [50.3, 51, 51.7]]
 
 
-def test_differences_are_to_the_own_base_model(table: Table) -> None:
+def test_differences_are_to_the_own_base_model(table):
     """RiFT is compared with AT; what was chosen on a hold-out with AT that has not seen it."""
     rift = entries(table, "rift", DIFFERENCE)
     assert [percent(each) for each in rift] == [[1.2, 1, 1], [-1, -1, -1], [0.3, 0, -0.3]]
@@ -136,7 +128,7 @@ def test_differences_are_to_the_own_base_model(table: Table) -> None:
     }
 
 
-def test_mcnemar_by_hand(table: Table) -> None:
+def test_mcnemar_by_hand(table):
     """RiFT loses 4 clean images and gains 16, 14 and 14; under attack it gains 6 and loses 3, differs
     in nothing, and gains 2 and loses 5."""
     clean, ood, adv = entries(table, "rift", P)
@@ -148,14 +140,14 @@ def test_mcnemar_by_hand(table: Table) -> None:
     assert ood is None
 
 
-def test_mcnemar_of_the_direct_comparison_by_hand(table: Table) -> None:
+def test_mcnemar_of_the_direct_comparison_by_hand(table):
     """RiFT has the images 908 to 916 before `bn-only` and lacks the first four: 8 to 4."""
     clean = entries(table, "rift - bn-only", P)[0]
     assert isinstance(clean, PValues)
     assert clean.values == pytest.approx([binomial_p(4, 8), binomial_p(4, 6), binomial_p(4, 8)])
 
 
-def test_intervals_over_images_are_of_the_bits(table: Table) -> None:
+def test_intervals_over_images_are_of_the_bits(table):
     """The ends are those of a bootstrap, with another seed, of differences written out here: within the
     noise of resampling and one step of a third of an image."""
 
@@ -175,7 +167,7 @@ def test_intervals_over_images_are_of_the_bits(table: Table) -> None:
         assert percent(entry) == pytest.approx(percent(over_images(by_seed, seed=99)), abs=noise)
 
 
-def test_intervals_over_seeds_are_of_the_differences(table: Table) -> None:
+def test_intervals_over_seeds_are_of_the_differences(table):
     """The t interval of 1.2, 1.0 and 1.0 points: mean 16/15, standard error 1/15, quantile 4.3027."""
     clean = entries(table, "rift", SEEDS)[0]
     assert percent(clean) == pytest.approx([16 / 15 - 4.302653 / 15, 16 / 15 + 4.302653 / 15])
@@ -187,7 +179,7 @@ def test_intervals_over_seeds_are_of_the_differences(table: Table) -> None:
             assert interval == over_seeds(number.values)
 
 
-def test_intervals_of_differences_have_rows_of_their_own(table: Table, written: Store) -> None:
+def test_intervals_of_differences_have_rows_of_their_own(table, written):
     """Accuracies carry their interval, over seeds or of one seed over images; differences carry none
     beside the rows below them."""
     for seeds, over in (((0, 1, 2), "seeds"), ((0,), "images")):
@@ -202,7 +194,7 @@ def test_intervals_of_differences_have_rows_of_their_own(table: Table, written: 
         assert None not in entries(shown, "rift", IMAGES)
 
 
-def test_a_model_that_is_its_base_model_differs_in_nothing(table: Table) -> None:
+def test_a_model_that_is_its_base_model_differs_in_nothing(table):
     """alpha* = 0 gives differences of zero, intervals of no width and p = 1."""
     name = "rift-official-code"
     assert all(percent(each) == [0, 0, 0] for each in entries(table, name, DIFFERENCE))
@@ -210,7 +202,7 @@ def test_a_model_that_is_its_base_model_differs_in_nothing(table: Table) -> None
     assert entries(table, name, P) == (PValues((1.0,) * 3), None, PValues((1.0,) * 3))
 
 
-def test_one_seed_has_no_interval_over_seeds(written: Store) -> None:
+def test_one_seed_has_no_interval_over_seeds(written):
     """The line is left out, and so is its explanation; one p stands where there were three."""
     one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,))
     table = audit(View(written, one))
@@ -220,7 +212,7 @@ def test_one_seed_has_no_interval_over_seeds(written: Store) -> None:
     assert percent(entries(table, "rift", DIFFERENCE)[0]) == [1.2]
 
 
-def test_alpha_is_the_mean_over_seeds(table: Table, own: Store) -> None:
+def test_alpha_is_the_mean_over_seeds(table, own):
     """Every line of a fine-tuning carries it, and none does if a seed has none."""
     by_name = {row.labels[0]: row.labels[1] for row in table.rows}
     assert by_name["rift"] == "0.60"
@@ -234,7 +226,7 @@ def test_alpha_is_the_mean_over_seeds(table: Table, own: Store) -> None:
 # --- what is missing --------------------------------------------------------------------------------
 
 
-def test_a_missing_record_is_missed_where_it_is_needed(own: Store) -> None:
+def test_a_missing_record_is_missed_where_it_is_needed(own):
     """One Adv of one seed empties Adv of its fine-tuning and of the comparison with it, and no more."""
     own.record_path(cell_at("random-layer", 1, scale=AUDIT_BY_HAND), ADV).unlink()
     table = audit(View(own, AUDIT_BY_HAND), ["rift", "bn-only", "random-layer"])
@@ -251,7 +243,7 @@ def test_a_missing_record_is_missed_where_it_is_needed(own: Store) -> None:
     assert "rift - bn-only" in adv
 
 
-def test_without_a_base_model_there_is_no_comparison(own: Store) -> None:
+def test_without_a_base_model_there_is_no_comparison(own):
     """Rows keep their accuracies, and comparisons of fine-tunings with each other stay."""
     own.record_path(cell_at("none", 0, scale=AUDIT_BY_HAND), CLEAN).unlink()
     table = audit(View(own, AUDIT_BY_HAND), ["rift", "bn-only", "rift-held-out"])
@@ -262,7 +254,7 @@ def test_without_a_base_model_there_is_no_comparison(own: Store) -> None:
         assert entries(table, "rift-held-out", what)[0] is not None
 
 
-def test_an_empty_store_gives_a_whole_audit_of_nothing(store: Store) -> None:
+def test_an_empty_store_gives_a_whole_audit_of_nothing(store):
     """Every label is there, nothing is claimed and nothing is written."""
     table = audit(View(store, AUDIT_BY_HAND))
     assert len(table.rows) == 2 + 5 * 7 + 4 * 2
@@ -272,7 +264,7 @@ def test_an_empty_store_gives_a_whole_audit_of_nothing(store: Store) -> None:
     assert not store.results.exists()
 
 
-def test_stale_records_are_left_out(written: Store) -> None:
+def test_stale_records_are_left_out(written):
     """Fine-tunings of another recipe are not compared with today's base model."""
     changed = dataclasses.replace(AUDIT_BY_HAND, finetuning={"lr": 0.5})
     table = audit(View(written, changed))
@@ -282,7 +274,7 @@ def test_stale_records_are_left_out(written: Store) -> None:
     assert {row.labels[1] for row in table.rows} == {""}
 
 
-def test_bits_that_are_not_the_records_are_refused(own: Store) -> None:
+def test_bits_that_are_not_the_records_are_refused(own):
     """A damaged file of bits is named instead of being compared."""
     path = own.bits_file(own.record(cell_at("rift", 2, scale=AUDIT_BY_HAND), CLEAN))
     path.write_bytes(path.read_bytes()[:-1])
@@ -290,7 +282,7 @@ def test_bits_that_are_not_the_records_are_refused(own: Store) -> None:
         audit(View(own, AUDIT_BY_HAND), ["rift"])
 
 
-def test_bits_that_do_not_make_the_value_are_refused(store: Store) -> None:
+def test_bits_that_do_not_make_the_value_are_refused(store):
     """A record whose value is not that of its bits is named instead of being shown."""
     one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
     for finetune, k in (("none", 500), ("rift", 501)):
@@ -304,7 +296,7 @@ def test_bits_that_do_not_make_the_value_are_refused(store: Store) -> None:
 # --- notes ------------------------------------------------------------------------------------------
 
 
-def test_the_notes_read_the_intervals(table: Table) -> None:
+def test_the_notes_read_the_intervals(table):
     """Each comparison stands on the side of zero where its interval lies, column by column; without an
     interval it stands nowhere."""
     for place, head in enumerate(table.columns):
@@ -322,7 +314,7 @@ def test_the_notes_read_the_intervals(table: Table) -> None:
             assert bare(table.notes, f"{head}, {what}: ") == said
 
 
-def test_the_notes_tell_gains_of_rift_from_gains_without_a_change_of_weights(table: Table) -> None:
+def test_the_notes_tell_gains_of_rift_from_gains_without_a_change_of_weights(table):
     """By hand: RiFT gains clean accuracy only, the control clean and OOD, the others nothing."""
     assert bare(table.notes, "gains of RiFT by 95 % images: ") == (
         "rift in Std; rift-official-code in no column; rift-held-out in no column"
@@ -340,7 +332,7 @@ def test_the_notes_tell_gains_of_rift_from_gains_without_a_change_of_weights(tab
         (450, 450, ["rift in no column", "bn-only in no column"]),
     ],
 )
-def test_gains_are_computed(store: Store, rift: int, bn_only: int, said: list[str]) -> None:
+def test_gains_are_computed(store, rift, bn_only, said):
     """The sentence follows the records, and a loss is no gain."""
     one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
     for finetune, k in (("none", 500), ("rift", rift), ("bn-only", bn_only)):
@@ -350,7 +342,7 @@ def test_gains_are_computed(store: Store, rift: int, bn_only: int, said: list[st
     assert notes == said
 
 
-def test_the_notes_say_which_data_chose(table: Table) -> None:
+def test_the_notes_say_which_data_chose(table):
     """Every protocol of its rows is explained, and what test images favoured is named."""
     shown = {"rift", "rift-official-code", "rift-held-out"}
     for name, protocol in PROTOCOLS.items():
@@ -361,7 +353,7 @@ def test_the_notes_say_which_data_chose(table: Table) -> None:
         assert (name in favoured.replace(",", " ").split()) == (name != "rift-held-out")
 
 
-def test_the_notes_count_what_is_shown(table: Table) -> None:
+def test_the_notes_count_what_is_shown(table):
     """Nine comparisons of three columns with an interval over images and, where seeds differ, one over
     seeds, and of two columns with three p."""
     (note,) = [note for note in table.notes if "multiple comparisons" in note]
@@ -377,7 +369,7 @@ RUNS = arrays(np.bool_, st.tuples(st.just(3), st.integers(1, 30)))
 
 
 @given(RUNS)
-def test_per_image_of_a_mean_is_the_mean_of_trials(trials: np.ndarray) -> None:
+def test_per_image_of_a_mean_is_the_mean_of_trials(trials):
     """Clean and corrupted: the mean over images is k / n over all trials."""
     bits = {f"trial{place}": row for place, row in enumerate(trials)}
     shares = evaluation(OOD).per_image(bits)
@@ -388,7 +380,7 @@ def test_per_image_of_a_mean_is_the_mean_of_trials(trials: np.ndarray) -> None:
 
 
 @given(RUNS)
-def test_per_image_of_the_worst_run_is_the_first_with_the_fewest(trials: np.ndarray) -> None:
+def test_per_image_of_the_worst_run_is_the_first_with_the_fewest(trials):
     """Adv: the answers of the run that the value is of, and of no mixture of runs."""
     found = evaluation(ADV).per_image({f"run{place}": row for place, row in enumerate(trials)})
     counts = [int(row.sum()) for row in trials]
@@ -396,7 +388,7 @@ def test_per_image_of_the_worst_run_is_the_first_with_the_fewest(trials: np.ndar
     assert found.dtype == np.float64
 
 
-def test_simpler_methods_are_shown_when_asked_for(store: Store) -> None:
+def test_simpler_methods_are_shown_when_asked_for(store):
     """Each has its rows, and `rift` minus it; the audit that nobody asks anything has none of them."""
     asked = ("rift", *SIMPLER)
     labels = [row.labels[0] for row in audit(View(store, AUDIT_BY_HAND), asked).rows]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,16 +27,7 @@ from benchmark.report.check.case import every
 from benchmark.report.check.claims import CLAIMS, claim_findings
 from benchmark.report.check.claims_of_finetuning import c9_summary
 from benchmark.report.check.published import published
-from benchmark.report.check.verdicts import (
-    KEEPS,
-    LOSES,
-    LOWERED,
-    NOT_HURT,
-    RAISED,
-    Bound,
-    Finding,
-    Verdict,
-)
+from benchmark.report.check.verdicts import KEEPS, LOSES, LOWERED, NOT_HURT, RAISED, Finding, Verdict
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval
 from benchmark.report.tables import REPORTS
@@ -47,6 +37,7 @@ from handmade import (
     CHANGES,
     PROVENANCE,
     cell_at,
+    measured,
     record_and_bits,
     write_making,
     write_record,
@@ -76,7 +67,7 @@ def cases(findings: dict[str, Finding], claim: str) -> list[Finding]:
 
 
 @pytest.fixture(scope="module")
-def by_hand(written_by_hand: Store) -> dict[str, Finding]:
+def by_hand(written_by_hand):
     """All findings on the records of `handmade.BY_HAND`."""
     return found_in(written_by_hand)
 
@@ -97,7 +88,7 @@ class TestBounds:
     """One change against one bound."""
 
     @given(st.sampled_from(list(SATISFIED)), ENDS, ENDS)
-    def test_only_a_whole_interval_decides(self, bound: Bound, one: float, two: float) -> None:
+    def test_only_a_whole_interval_decides(self, bound, one, two):
         """Both ends on the right side hold, both on the wrong side fail, and else it is unclear."""
         low, high = sorted((one, two))
         verdict, _ = bound.decide(Estimate((low, high), Interval(low, high)))
@@ -106,14 +97,14 @@ class TestBounds:
 
     @pytest.mark.parametrize("bound", SATISFIED)
     @pytest.mark.parametrize("ends", [(0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1)])
-    def test_one_seed_decides_nothing(self, bound: Bound, ends: tuple[float, float]) -> None:
+    def test_one_seed_decides_nothing(self, bound, ends):
         """An interval over images says nothing of training again, on whichever side it lies."""
         verdict, why = bound.decide(Estimate((sum(ends) / 2,), Interval(*ends), "images"))
         assert verdict is UNCLEAR
         assert why.startswith("one seed")
         assert bound.decide(Estimate((0.1,)))[0] is UNCLEAR
 
-    def test_a_tenth_of_a_point_is_kept_in_counts(self) -> None:
+    def test_a_tenth_of_a_point_is_kept_in_counts(self):
         """Ten images of 10,000 are kept however the fractions round, and eleven are not."""
         for base in range(4000, 6000, 7):
             lost = (base - 10) / 10_000 - base / 10_000
@@ -126,7 +117,7 @@ class TestSummaries:
     """What lines come to."""
 
     @given(st.lists(st.sampled_from([HOLDS, FAILS, UNCLEAR, MISSING]), min_size=1, max_size=5))
-    def test_every_case(self, verdicts: list[Verdict]) -> None:
+    def test_every_case(self, verdicts):
         """One counterexample refutes, and only all cases together hold."""
         verdict, why = every([_line(each) for each in verdicts], published())
         if FAILS in verdicts:
@@ -146,7 +137,7 @@ class TestSummaries:
             ((0.0, 0.1, 0.95) * 3, FAILS),
         ],
     )
-    def test_generally_is_a_majority(self, alphas: Sequence[float], verdict: Verdict) -> None:
+    def test_generally_is_a_majority(self, alphas, verdict):
         """alpha* generally lies in a range if more than half surely does."""
         line = replace(_line(UNCLEAR), ours=Estimate(tuple(alphas)))
         assert c9_summary([line, _line(MISSING)], published())[0] is verdict
@@ -159,15 +150,14 @@ def _line(verdict: Verdict) -> Finding:
 # --- on records -------------------------------------------------------------------------------------
 
 
-def test_every_published_claim_is_decided() -> None:
+def test_every_published_claim_is_decided():
     """The claims of the published numbers are those that there are functions for."""
     assert [claim.id for claim in published().claims] == list(CLAIMS)
 
 
-def test_table_1(by_hand: dict[str, Finding]) -> None:
+def test_table_1(by_hand):
     """Three of three up is not a rise while the interval over seeds contains 0 (+0.4, +0.6, +0.2)."""
     change = by_hand[f"C1/{PLACE}/Std-rift"].ours
-    assert change is not None
     assert change.values == pytest.approx((0.004, 0.006, 0.002))
     # -1 point of OOD and the same Adv in every seed: a tie gives no spread.
     assert lines(by_hand, "C1") == {
@@ -198,7 +188,7 @@ def write_near_ties(store: Store, remarks: Sequence[str] = ()) -> None:
                 store.write_record(record, bits)
 
 
-def test_tables_of_seeds_that_differ(store: Store) -> None:
+def test_tables_of_seeds_that_differ(store):
     """Table 1: +0.4 points hold, -1 point fails, and an unchanged Adv is kept. Tables 3 and 4 as
     fine-tuned: RiFT itself loses 0.6 points here, the top 3 nothing."""
     write_near_ties(store, remarks=["attacks of some version"])
@@ -216,7 +206,7 @@ def test_tables_of_seeds_that_differ(store: Store) -> None:
     assert list(lines(findings, "C6").values()) == [HOLDS, FAILS, HOLDS]
 
 
-def test_what_warns_of_a_model_leaves_its_claims_open(store: Store) -> None:
+def test_what_warns_of_a_model_leaves_its_claims_open(store):
     """A base model whose training failed neither holds nor fails, in whichever column, and the line
     says why."""
     write_near_ties(store, remarks=["warning: 2 of 1000 images survive, the training failed"])
@@ -228,7 +218,7 @@ def test_what_warns_of_a_model_leaves_its_claims_open(store: Store) -> None:
     assert "WARNING, none, seed 0: 2 of 1000 images survive, the training failed (and 2 more)" in why
 
 
-def test_alphas_and_growth(by_hand: dict[str, Finding]) -> None:
+def test_alphas_and_growth(by_hand):
     """0.5, 0.6 and 0.7 are neither all in the range nor all outside. The claim about the growth of the
     gain is open: it is about three datasets, none of them digits."""
     assert lines(by_hand, "C9")[f"{PLACE}/alpha*"] is UNCLEAR
@@ -236,7 +226,7 @@ def test_alphas_and_growth(by_hand: dict[str, Finding]) -> None:
     assert (by_hand["C10"].verdict, lines(by_hand, "C10")) == (UNCLEAR, {})
 
 
-def test_another_learning_rate_says_nothing_of_alpha(store: Store) -> None:
+def test_another_learning_rate_says_nothing_of_alpha(store):
     """The range of alpha* is published for one learning rate of fine-tuning."""
     fast = replace(ONE, finetuning={"lr": 0.01})
     for seed in fast.seeds:
@@ -247,7 +237,7 @@ def test_another_learning_rate_says_nothing_of_alpha(store: Store) -> None:
     assert findings["C9"].verdict is UNCLEAR
 
 
-def test_one_seed_leaves_directions_open(written_by_hand: Store) -> None:
+def test_one_seed_leaves_directions_open(written_by_hand):
     """With one of the seeds no line about accuracies holds or fails."""
     findings = found_in(written_by_hand, replace(BY_HAND, seeds=(0,)))
     for claim in ("C1", "C2", "C4", "C5", "C6", "C11"):
@@ -255,14 +245,14 @@ def test_one_seed_leaves_directions_open(written_by_hand: Store) -> None:
         assert set(lines(findings, claim).values()) == {UNCLEAR}
 
 
-def test_claims_about_methods_are_told_apart(store: Store) -> None:
+def test_claims_about_methods_are_told_apart(store):
     """A scale whose first method is not PGD-AT is a case of the other methods' claim."""
     findings = found_in(store, replace(ONE, methods=("trades", "pgd-at")))
     assert lines(findings, "C1") == {}
     assert set(lines(findings, "C2")) == {f"digits/resnet18-w8/trades/{r}-rift" for r in ROLES}
 
 
-def test_growth_of_the_gain(store: Store) -> None:
+def test_growth_of_the_gain(store):
     """The gain of the last network minus that of the first, at the seeds that both have, by dataset."""
     scale = replace(ONE, archs=("resnet18-w8", "resnet34-w8"), datasets=("cifar10", "cifar100"))
     for dataset in scale.datasets:
@@ -277,13 +267,12 @@ def test_growth_of_the_gain(store: Store) -> None:
     growth = findings[f"C10/cifar100/{where}"].ours
     mixed = replace(scale, networks={"resnet34-w8": {"seeds": (1,)}})
     of_one = found_in(store, mixed)[f"C10/cifar10/{where}"].ours
-    assert growth is not None and of_one is not None
     assert growth.values == pytest.approx((0.02, 0.021, 0.022))
     assert of_one.values == pytest.approx((0.021,))
     assert all(source.endswith("seed1") for source in of_one.sources)
 
 
-def test_the_first_images_stand_in_and_are_named(store: Store) -> None:
+def test_the_first_images_stand_in_and_are_named(store):
     """A direction can be decided on the audit's images where the whole test set is not on record."""
     scale = replace(ONE, audit=("clean", "autoattack-first-100"))
     for seed in scale.seeds:
@@ -295,7 +284,7 @@ def test_the_first_images_stand_in_and_are_named(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", list(SCALES))
-def test_without_records_all_is_missing(store: Store, name: str) -> None:
+def test_without_records_all_is_missing(store, name):
     """No claim is decided; lines name a command that there is, or the column that there is not."""
     findings = claim_findings(View(store, SCALES[name], name, REPORTS), published())
     for each in findings:
@@ -357,9 +346,7 @@ def points(robust: Sequence[int], clean: Sequence[int], seed: int) -> list[Curve
     ("robust", "verdict"),
     [((500, 504, 502, 480, 460), HOLDS), ((500, 499, 496, 600, 600), FAILS), ((500,) * 5, UNCLEAR)],
 )
-def test_what_the_first_half_of_the_way_does(
-    store: Store, robust: Sequence[int], verdict: Verdict
-) -> None:
+def test_what_the_first_half_of_the_way_does(store, robust, verdict):
     """Adv at first is the mean of the first half of the curve, whatever comes later."""
     for seed in ONE.seeds:
         curve = points(robust, (800, 801, 802, 803, 804), seed)
@@ -367,18 +354,7 @@ def test_what_the_first_half_of_the_way_does(
     findings = found_in(store, ONE)
     assert lines(findings, "C3") == {f"{PLACE}/Adv-at-first": verdict, f"{PLACE}/Std-at-first": HOLDS}
     rise = findings[f"C3/{PLACE}/Adv-at-first"].ours
-    assert rise is not None
     assert rise.mean == pytest.approx(((robust[1] + robust[2]) / 2 - 500) / 1000 + 1 / FINE)
-
-
-def entry(
-    module: str, mrc: float | None, drop: float | None, *, constrained: bool = True
-) -> ModuleCriticality:
-    """Criticality of a module."""
-    ratio = None if mrc is None else 0.1
-    return ModuleCriticality(
-        module=module, mrc=mrc, accuracy_drop=drop, norm_ratio=ratio, epochs=1, constrained=constrained
-    )
 
 
 def of_criticality(store: Store, claim: str, *seeds: list[ModuleCriticality]) -> Finding:
@@ -391,44 +367,43 @@ def of_criticality(store: Store, claim: str, *seeds: list[ModuleCriticality]) ->
 
 
 @pytest.mark.parametrize(
-    ("modules", "verdict"),
+    ("first", "other", "verdict"),
     [
-        ([entry("a", 0.1, 0.03), entry("b", 1.0, 0.3)], HOLDS),
-        ([entry("a", 0.1, 0.031), entry("b", 1.0, 0.3)], FAILS),  # too large a drop
-        ([entry("a", 0.11, 0.03), entry("b", 1.0, 0.3)], FAILS),  # too large beside the other
-        ([entry("a", 0.1, 0.0, constrained=False), entry("b", 1.0, 0.3)], UNCLEAR),  # a lower estimate
-        ([entry("a", 9.0, 0.0), entry("b", None, None)], FAILS),  # one that diverged is not the largest
-        ([entry("a", -0.1, 0.0), entry("b", 1.0, 0.3)], FAILS),  # one that failed is not small
-        ([entry("a", None, None), entry("b", -0.1, 0.0)], UNCLEAR),  # nothing to decide by
+        ((0.1, 0.03), (1.0, 0.3), HOLDS),
+        ((0.1, 0.031), (1.0, 0.3), FAILS),  # too large a drop
+        ((0.11, 0.03), (1.0, 0.3), FAILS),  # too large beside the other
+        ((0.1, 0.0, False), (1.0, 0.3), UNCLEAR),  # a lower estimate
+        ((9.0, 0.0), (None,), FAILS),  # one that diverged is not the largest
+        ((-0.1, 0.0), (1.0, 0.3), FAILS),  # one that failed is not small
+        ((None,), (-0.1, 0.0), UNCLEAR),  # nothing to decide by
     ],
 )
-def test_modules_that_hardly_matter(
-    store: Store, modules: list[ModuleCriticality], verdict: Verdict
-) -> None:
+def test_modules_that_hardly_matter(store, first, other, verdict):
     """A small drop and a small MRC within the constraint, at the edges."""
+    modules = [measured("a", *first), measured("b", *other)]
     assert of_criticality(store, "C7", modules).verdict is verdict
 
 
-def test_modules_that_hardly_matter_in_one_seed_only(store: Store) -> None:
+def test_modules_that_hardly_matter_in_one_seed_only(store):
     """Where one network of three has such a module the line is open."""
-    seeds = [[entry("a", 0.1, 0.03 + seed / 100), entry("b", 1.0, 0.3)] for seed in ONE.seeds]
+    seeds = [[measured("a", 0.1, 0.03 + seed / 100), measured("b", 1.0, 0.3)] for seed in ONE.seeds]
     assert of_criticality(store, "C7", *seeds).verdict is UNCLEAR
 
 
 @pytest.mark.parametrize(
-    ("drops", "verdict"),
-    [((0.1, 0.2, 0.3), FAILS), ((0.1, 0.1, 0.1), FAILS), ((0.1, 0.3, 0.2), HOLDS)],
+    ("drops", "verdict"), [((0.1, 0.2, 0.3), FAILS), ((0.1, 0.1, 0.1), FAILS), ((0.1, 0.3, 0.2), HOLDS)]
 )
-def test_rankings(store: Store, drops: Sequence[float], verdict: Verdict) -> None:
+def test_rankings(store, drops, verdict):
     """One pair in opposite order refutes that the drop follows MRC; a tie does not."""
-    modules = [entry(name, mrc, drop) for name, mrc, drop in zip("abc", (1, 2, 3), drops, strict=True)]
+    modules = [measured(*each) for each in zip("abc", (1, 2, 3), drops, strict=True)]
     assert of_criticality(store, "C8", modules).verdict is verdict
 
 
-def test_what_diverged_or_failed_is_in_no_ranking(store: Store) -> None:
+def test_what_diverged_or_failed_is_in_no_ranking(store):
     """Such modules make no pair in opposite order, and the line names them."""
-    valid = [entry("a", 1.0, 0.1), entry("b", 2.0, 0.2)]
-    line = of_criticality(store, "C8", [*valid, entry("c", -1.0, 0.3), entry("d", None, None)])
+    valid = [measured("a", 1.0, 0.1), measured("b", 2.0, 0.2)]
+    lost = measured("c", -1.0, 0.3), measured("d", None)
+    line = of_criticality(store, "C8", [*valid, *lost])
     assert line.verdict is FAILS
     assert line.why.endswith("ended lower than it began in some seed: c, d")
 
@@ -449,10 +424,10 @@ def seed_evidence(
     values = {f"{name}{kind}": rise for name in names for kind in ("", "_recrafted", "_with_bn")}
     drops = [None if each is None else 0.02 for each in rescaled]
     scaled = [
-        Rescaled(factor=factor, criticality=entry("conv1", each, drop), rank=1, mrc_with_lr=0.1)
+        Rescaled(factor=factor, criticality=measured("conv1", each, drop), rank=1, mrc_with_lr=0.1)
         for factor, each, drop in zip((2, 4), rescaled, drops, strict=True)
     ]
-    measured = entry("conv1", mrc, 0.02)
+    found = measured("conv1", mrc, 0.02)
     return SeedEvidence(
         seed=seed,
         key=plan.cell.key,
@@ -467,7 +442,7 @@ def seed_evidence(
         ),
         rescaling=(
             RescaledModule(
-                role="tuned", criticality=measured, rank=1, rescaled=tuple(scaled), reason=None
+                role="tuned", criticality=found, rank=1, rescaled=tuple(scaled), reason=None
             ),
         ),
         tuned_sha256=PROVENANCE.weights_sha256,
@@ -501,16 +476,14 @@ def theorems(store: Store, *seeds: SeedEvidence) -> dict[str, list[Finding]]:
         ("C14", {"ratio": 0.101, "rise": 0.5}, UNCLEAR, "left the ball"),
     ],
 )
-def test_theorems(
-    store: Store, claim: str, changes: dict[str, Any], verdict: Verdict, why: str
-) -> None:
+def test_theorems(store, claim, changes, verdict, why):
     """MRC is the same at every factor, and inside the ball the loss rises by no more, or not."""
     line = theorems(store, seed_evidence(0, **changes))[claim][0]
     assert line.verdict is verdict
     assert why in line.why
 
 
-def test_evidence_that_is_not_there_or_stale_is_missing(store: Store) -> None:
+def test_evidence_that_is_not_there_or_stale_is_missing(store):
     """A seed without evidence, and evidence of other weights than those on record."""
     made = write_making(
         Store(store.results.parent / "scratch", store.artifacts), cell_at("rift", 1), scale=ONE

@@ -14,7 +14,6 @@ from benchmark.cli.check import examine
 from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
-from benchmark.records.records import ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.check.criticality import (
     DROP,
@@ -31,7 +30,7 @@ from benchmark.report.check.published import published
 from benchmark.report.check.verdicts import Finding, Verdict
 from benchmark.report.tables import REPORTS
 from benchmark.report.view import View
-from handmade import write_making
+from handmade import measured, write_making
 from invoking import said
 
 PAPER, SHORT = SCALES["paper"], SCALES["short"]
@@ -64,19 +63,12 @@ def write(
     ascent that diverged); `made_at` is another recipe."""
     dataset, arch = place.split("/")
     for seed, values in enumerate(seeds):
-        measured = [
-            ModuleCriticality(
-                module=module,
-                mrc=mrc,
-                accuracy_drop=drop,
-                norm_ratio=None if mrc is None else 0.1,
-                epochs=1,
-                constrained=module not in unconstrained,
-            )
+        entries = [
+            measured(module, mrc, drop, module not in unconstrained)
             for module, (mrc, drop) in values.items()
         ]
         cell = Cell(scale.name, dataset, arch, "pgd-at", reading, seed)
-        write_making(store, cell, scale=made_at or scale, criticality=measured)
+        write_making(store, cell, scale=made_at or scale, criticality=entries)
 
 
 def found(store: Store, scale: Scale = PAPER) -> dict[str, Finding]:
@@ -122,15 +114,13 @@ def figure3(store: Store, quantity: str, module: str = LEAST, scale: Scale = PAP
         (DROP, 0.0286, (0.0286, 0.0686), WITHIN),
     ],
 )
-def test_the_edges_of_each_tolerance(
-    quantity: str, published_value: float, ours: tuple[float, ...], verdict: Verdict
-) -> None:
+def test_the_edges_of_each_tolerance(quantity, published_value, ours, verdict):
     """Equal as printed is a match; MRC may be off by a factor of two, a drop by two points."""
     assert compare_value(quantity, ours, published_value)[0] is verdict
 
 
 @given(st.floats(0.01, 100), st.floats(0.02, 50))
-def test_ours_and_theirs_are_alike(ours: float, theirs: float) -> None:
+def test_ours_and_theirs_are_alike(ours, theirs):
     """Which of two MRC is the published one does not matter."""
     assert compare_value(MRC, [ours], theirs)[0] is compare_value(MRC, [theirs], ours)[0]
 
@@ -138,7 +128,7 @@ def test_ours_and_theirs_are_alike(ours: float, theirs: float) -> None:
 # --- what is compared --------------------------------------------------------------------------------
 
 
-def test_everything_published_is_compared_by_its_readings(store: Store) -> None:
+def test_everything_published_is_compared_by_its_readings(store):
     """Figure 3 in both readings, each name of the README as the released code measures; what is missing
     names the command: Figure 3 for the first network, Table 1 for the others."""
     findings = found(store)
@@ -164,25 +154,23 @@ def test_everything_published_is_compared_by_its_readings(store: Store) -> None:
     assert figure3(store, "mrc", scale=scale).make == "python -m benchmark table1 --scale paper"
 
 
-def test_the_published_values_match(store: Store) -> None:
+def test_the_published_values_match(store):
     """Measured exactly as printed, all values and names of that reading match."""
     write(store, *[AS_PUBLISHED] * 3)
     findings = [finding for name, finding in found(store).items() if name.endswith("@rift")]
     assert {finding.verdict for finding in findings} == {MATCH}
     assert all(finding.why.startswith("by Algorithm 1; ") for finding in findings)
     mrc, drop = figure3(store, "mrc"), figure3(store, "drop")
-    assert mrc.ours is not None
     assert (mrc.ours.values, mrc.ours.interval, mrc.plain) == ((0.09,) * 3, None, True)
     assert (mrc.published, mrc.source) == (0.09, "rift: Section 5.2, Figure 3")
     assert list(mrc.behind) == [
         f"paper/cifar10/resnet18/pgd-at/rift/seed{seed}/making" for seed in range(3)
     ]
-    assert drop.ours is not None
     assert (drop.ours.values, drop.ours.over, drop.plain) == ((0.0286,) * 3, "seeds", False)
 
 
 @pytest.mark.parametrize(("reading", "count"), [(RIFT, 7), (OFFICIAL_CODE, 8)])
-def test_a_reading_is_compared_with_its_own_measurement(store: Store, reading: str, count: int) -> None:
+def test_a_reading_is_compared_with_its_own_measurement(store, reading, count):
     """One protocol's measurement is not the other's, and the README belongs to the released code."""
     write(store, *[AS_PUBLISHED] * 3, reading=reading)
     present = {name for name, finding in found(store).items() if finding.verdict is not MISSING}
@@ -190,7 +178,7 @@ def test_a_reading_is_compared_with_its_own_measurement(store: Store, reading: s
     assert (README in present, len(present)) == (reading == OFFICIAL_CODE, count)
 
 
-def test_other_networks_have_their_own_module(store: Store) -> None:
+def test_other_networks_have_their_own_module(store):
     """The name of the README for a network is looked for in that network."""
     values: Values = {"layer2.3.conv2": (0.1, 0.02), LEAST: (0.2, 0.02), "a": (0.3, 0.2)}
     write(store, *[values] * 3, reading=OFFICIAL_CODE, place="cifar100/resnet34")
@@ -207,9 +195,7 @@ def ranked(rank: int, *, least: bool) -> Values:
 
 @pytest.mark.parametrize("least", [True, False])
 @pytest.mark.parametrize(("rank", "verdict"), [(1, MATCH), (NEAR, WITHIN), (NEAR + 1, OFF)])
-def test_names_are_ranked_from_their_end(
-    store: Store, rank: int, verdict: Verdict, least: bool
-) -> None:
+def test_names_are_ranked_from_their_end(store, rank, verdict, least):
     """The least critical module counts from below and the robust-critical one from above, the worst
     seed decides, and `why` has the ranks by seed and the modules that are first instead."""
     write(store, ranked(1, least=least), ranked(rank, least=least), ranked(1, least=least))
@@ -229,16 +215,14 @@ def test_names_are_ranked_from_their_end(
         ({**AS_PUBLISHED, "other0": (-0.1, 0.0)}, "rank 1 of 11"),  # of those that have a valid MRC
     ],
 )
-def test_ranks(store: Store, values: Values, rank: str) -> None:
+def test_ranks(store, values, rank):
     """The rank of the published least critical module."""
     write(store, values, scale=SHORT)
     assert rank in figure3(store, "least-critical", scale=SHORT).why
 
 
 @pytest.mark.parametrize(("values", "what"), [((None, None), "diverged"), ((-0.1, 0.5303), "failed")])
-def test_an_ascent_that_diverged_or_failed_has_neither_value_nor_rank(
-    store: Store, values: tuple[float | None, float | None], what: str
-) -> None:
+def test_an_ascent_that_diverged_or_failed_has_neither_value_nor_rank(store, values, what):
     """It is equal to no published number and neither end of the ranking; the others keep theirs."""
     write(store, AS_PUBLISHED, {**AS_PUBLISHED, MOST: values}, AS_PUBLISHED)
     for quantity in ("mrc", "drop", "most-critical"):
@@ -248,7 +232,7 @@ def test_an_ascent_that_diverged_or_failed_has_neither_value_nor_rank(
     assert figure3(store, "least-critical").verdict is MATCH
 
 
-def test_the_released_code_ranks_a_failed_ascent_lowest(store: Store) -> None:
+def test_the_released_code_ranks_a_failed_ascent_lowest(store):
     """By its reading a negative MRC is the least critical one, and the line tells what it is."""
     lost: Values = {**AS_PUBLISHED, MOST: (-0.1, 0.0), "other0": (None, None)}
     write(store, *[lost] * 3, reading=OFFICIAL_CODE)
@@ -258,7 +242,7 @@ def test_the_released_code_ranks_a_failed_ascent_lowest(store: Store) -> None:
     assert "seed 0, 1, 2: the ascent failed" in finding.why
 
 
-def test_what_a_line_tells_of_its_module(store: Store) -> None:
+def test_what_a_line_tells_of_its_module(store):
     """Where the constraint was never active each line about that module tells it; a module that was not
     measured matches nothing."""
     lost = {name: values for name, values in AS_PUBLISHED.items() if name != MOST}
@@ -278,9 +262,7 @@ def test_what_a_line_tells_of_its_module(store: Store) -> None:
         (3, replace(PAPER, criticality={"images": 100}), "stale making of rift", " --redo-stale"),
     ],
 )
-def test_what_is_not_all_there_or_stale_is_missing(
-    store: Store, seeds: int, recipe: Scale, why: str, flag: str
-) -> None:
+def test_what_is_not_all_there_or_stale_is_missing(store, seeds, recipe, why, flag):
     """Two of three seeds are no number, and another recipe's are not compared."""
     write(store, *[AS_PUBLISHED] * seeds, made_at=recipe)
     finding = figure3(store, "mrc")
@@ -288,7 +270,7 @@ def test_what_is_not_all_there_or_stale_is_missing(
     assert finding.make == f"python -m benchmark figure3 --scale paper{flag}"
 
 
-def test_a_shorter_recipe_never_matches(store: Store) -> None:
+def test_a_shorter_recipe_never_matches(store):
     """At the scale `short` equal values and names are within tolerance, and what is off stays off."""
     write(store, {**AS_PUBLISHED, MOST: (90.0, 0.9), "other0": (99.0, 0.3)}, scale=SHORT)
     for quantity in ("mrc", "drop", "least-critical"):
@@ -309,7 +291,7 @@ def test_a_shorter_recipe_never_matches(store: Store) -> None:
     ],
     ids=["quick", "narrow", "own", "from-checkpoint", "another-method"],
 )
-def test_what_is_never_compared(store: Store, scale: Scale) -> None:
+def test_what_is_never_compared(store, scale):
     """Small networks, another recipe, others' weights and other methods have no published counterpart;
     a scale of fewer networks and datasets has fewer lines."""
     assert found(store, scale) == {}
@@ -323,7 +305,7 @@ def test_what_is_never_compared(store: Store, scale: Scale) -> None:
 
 
 @pytest.fixture
-def shown(store: Store) -> Mapping[str, str]:
+def shown(store):
     """A check by its format, of an MRC out of its tolerance and a drop within it."""
     first = {**AS_PUBLISHED, LEAST: (0.2, 0.04)}
     write(store, first, {**first, LEAST: (0.25, 0.05)}, {**first, LEAST: (0.16, 0.03)})
@@ -334,7 +316,7 @@ def shown(store: Store) -> Mapping[str, str]:
     }
 
 
-def test_mrc_is_shown_as_it_is_and_drops_in_percent(shown: Mapping[str, str]) -> None:
+def test_mrc_is_shown_as_it_is_and_drops_in_percent(shown):
     """By seed and without an interval or a difference for MRC; a mean with both for a drop."""
     flat = " ".join(shown["text"].split())
     assert (
@@ -354,7 +336,7 @@ def test_mrc_is_shown_as_it_is_and_drops_in_percent(shown: Mapping[str, str]) ->
     assert [drop[head] for head in heads[2:]] == ["[1.52, 6.48]", "2.86", "+1.14"]
 
 
-def test_csv_has_the_values_by_seed(shown: Mapping[str, str]) -> None:
+def test_csv_has_the_values_by_seed(shown):
     """Numbers are neither percent nor rounded, and there is no interval of MRC."""
     lines = {line["id"]: line for line in csv.DictReader(io.StringIO(shown["csv"]))}
     mrc, drop, name = (
@@ -365,7 +347,7 @@ def test_csv_has_the_values_by_seed(shown: Mapping[str, str]) -> None:
     assert name["values"] == ""
 
 
-def test_the_tolerances_are_told(store: Store) -> None:
+def test_the_tolerances_are_told(store):
     """A compared scale tells by what rule MRC and names are compared."""
     notes = " ".join(examine(store, "paper").notes)
     assert f"factor of {FACTOR:g}" in notes

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +52,6 @@ def drawn(seed: int, share: float, trials: int = 1, images: int = N) -> np.ndarr
 
 def ends(estimate: Estimate) -> tuple[float, float]:
     """Both ends of the interval, which is there."""
-    assert estimate.interval is not None
     return estimate.interval.low, estimate.interval.high
 
 
@@ -73,7 +71,7 @@ def noise(values: np.ndarray) -> float:
 # --- one class of numbers ---------------------------------------------------------------------------
 
 
-def test_the_spread_is_that_of_a_sample() -> None:
+def test_the_spread_is_that_of_a_sample():
     """The standard deviation divides by n - 1; one seed has none."""
     assert Estimate((1.0, 2.0, 4.0)).mean == pytest.approx(7 / 3)
     assert Estimate((1.0, 2.0, 4.0)).spread == pytest.approx((7 / 3) ** 0.5)
@@ -85,7 +83,7 @@ def test_the_spread_is_that_of_a_sample() -> None:
 
 
 @pytest.mark.parametrize("evaluation", [CLEAN, ADV])
-def test_one_seed_has_wilsons_interval(store: Store, evaluation: str) -> None:
+def test_one_seed_has_wilsons_interval(store, evaluation):
     """Of one trial per image it is scipy's, of the counts of the record; of Adv of the worst run."""
     runs = np.stack([np.arange(N) < right for right in (160, 150, 155)])
     if evaluation == ADV:
@@ -101,7 +99,7 @@ def test_one_seed_has_wilsons_interval(store: Store, evaluation: str) -> None:
     assert ends(found) == pytest.approx((theirs.low, theirs.high))
 
 
-def test_one_seed_of_several_trials_is_resampled_by_images(store: Store) -> None:
+def test_one_seed_of_several_trials_is_resampled_by_images(store):
     """Trials of one image go together: the interval is that of a loop over images, and wider than one
     that takes each trial for itself."""
     trials = drawn(1, 0.6, trials=10)
@@ -115,7 +113,7 @@ def test_one_seed_of_several_trials_is_resampled_by_images(store: Store) -> None
     assert high - low > 1.5 * (each.high - each.low)
 
 
-def test_models_that_answer_alike_have_the_same_interval(store: Store) -> None:
+def test_models_that_answer_alike_have_the_same_interval(store):
     """Weights that did not change (alpha* = 0) show what the base model shows."""
     trials = drawn(2, 0.5, trials=3)
     records = [written(store, trials, finetune, evaluation=OOD) for finetune in ("none", "rift")]
@@ -124,7 +122,7 @@ def test_models_that_answer_alike_have_the_same_interval(store: Store) -> None:
     assert change(store, records[1:], records[:1]).interval == Interval(0.0, 0.0)
 
 
-def test_several_seeds_have_a_t_interval(store: Store) -> None:
+def test_several_seeds_have_a_t_interval(store):
     """It is scipy's with n - 1 degrees of freedom, whatever the bits, which are not even read."""
     records = [written(store, np.arange(N) < 100 + 2 * seed, seed=seed) for seed in range(4)]
     for record in records:
@@ -138,7 +136,7 @@ def test_several_seeds_have_a_t_interval(store: Store) -> None:
     assert ends(found) == pytest.approx(theirs)
 
 
-def test_intervals_of_accuracies_end_at_nothing_and_all(store: Store) -> None:
+def test_intervals_of_accuracies_end_at_nothing_and_all(store):
     """A t interval that leads past 0 and 1 is cut there; that of a difference is not."""
     ours = [written(store, np.arange(N) < k, "rift", seed) for seed, k in enumerate((N, 0))]
     theirs = [written(store, np.arange(N) < k, seed=seed) for seed, k in enumerate((0, N))]
@@ -150,7 +148,7 @@ def test_intervals_of_accuracies_end_at_nothing_and_all(store: Store) -> None:
 # --- differences ------------------------------------------------------------------------------------
 
 
-def test_a_difference_is_taken_seed_by_seed(store: Store) -> None:
+def test_a_difference_is_taken_seed_by_seed(store):
     """Its interval is the t interval of the seeds' differences, not of two spreads."""
     counts = {"rift": (120, 144, 165), "none": (118, 140, 165)}
     ours, theirs = (
@@ -165,9 +163,7 @@ def test_a_difference_is_taken_seed_by_seed(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("evaluation", "trials"), [(CLEAN, 1), (OOD, 8)])
-def test_a_difference_of_one_seed_is_paired_by_images(
-    store: Store, evaluation: str, trials: int
-) -> None:
+def test_a_difference_of_one_seed_is_paired_by_images(store, evaluation, trials):
     """The interval is that of a loop over the images' differences, and narrower than apart."""
     one = drawn(3, 0.6, trials)
     two = one ^ (np.random.default_rng(4).random(one.shape) < 0.03)
@@ -184,7 +180,7 @@ def test_a_difference_of_one_seed_is_paired_by_images(
     assert change_over_images(store, [ours], [theirs]) == found.interval
 
 
-def test_a_difference_the_other_way_round_is_its_opposite(store: Store) -> None:
+def test_a_difference_the_other_way_round_is_its_opposite(store):
     """Values are negated; the ends are within the noise of other resamples."""
     ours, theirs = [written(store, drawn(6, 0.7), "rift")], [written(store, drawn(7, 0.6))]
     there, back = change(store, ours, theirs), change(store, theirs, ours)
@@ -194,7 +190,7 @@ def test_a_difference_the_other_way_round_is_its_opposite(store: Store) -> None:
     assert ends(there) == pytest.approx((-high, -low), abs=noise(differences))
 
 
-def test_over_images_several_seeds_are_one_unit(store: Store) -> None:
+def test_over_images_several_seeds_are_one_unit(store):
     """What the audit shows beside the interval over seeds resamples the mean of an image over seeds."""
     bits = {
         name: [drawn(10 * place + seed, 0.6) for seed in range(3)]
@@ -212,7 +208,7 @@ def test_over_images_several_seeds_are_one_unit(store: Store) -> None:
 # --- averages ---------------------------------------------------------------------------------------
 
 
-def test_averages_are_taken_seed_by_seed(store: Store) -> None:
+def test_averages_are_taken_seed_by_seed(store):
     """Of two networks and two seeds: the mean of networks, its t interval, and the same of changes."""
     counts = {"none": ((40, 80), (80, 160)), "rift": ((44, 80), (80, 168))}
     ours, theirs = (
@@ -232,7 +228,7 @@ def test_averages_are_taken_seed_by_seed(store: Store) -> None:
     assert found.sources == average_accuracy(store, ours).sources + base.sources
 
 
-def test_an_average_of_one_seed_is_resampled_by_images(store: Store) -> None:
+def test_an_average_of_one_seed_is_resampled_by_images(store):
     """Networks were judged on the same images: an image is one unit with its mean over networks."""
     rights = [drawn(20, 0.7)[0], drawn(20, 0.6)[0]]
     models = [[written(store, right, arch=arch)] for right, arch in zip(rights, ARCHS, strict=True)]
@@ -246,7 +242,7 @@ def test_an_average_of_one_seed_is_resampled_by_images(store: Store) -> None:
     assert ends(moved) == pytest.approx(naive(1 - 2 * shares), abs=noise(2 * shares))
 
 
-def test_without_shared_images_one_seed_has_no_interval(store: Store) -> None:
+def test_without_shared_images_one_seed_has_no_interval(store):
     """Of averages over datasets nothing is said with one seed, and the usual with several."""
     names = ("digits", "cifar10")
     models = [
@@ -259,7 +255,7 @@ def test_without_shared_images_one_seed_has_no_interval(store: Store) -> None:
     assert average_change(store, alone, alone).interval is None
 
 
-def test_intervals_cover_the_truth(store: Store) -> None:
+def test_intervals_cover_the_truth(store):
     """Of models whose images are drawn anew about 95 % of the intervals hold the expected accuracy, by
     Wilson and by resampling of several trials."""
     held = {CLEAN: 0, OOD: 0}
@@ -273,7 +269,7 @@ def test_intervals_cover_the_truth(store: Store) -> None:
     assert all(89 <= count <= 99 for count in held.values()), held
 
 
-def test_estimates_repeat(store: Store) -> None:
+def test_estimates_repeat(store):
     """The same records give the same estimate, whatever was drawn before."""
     records = [written(store, drawn(8, 0.5, 4), evaluation=OOD)]
     first = accuracy(store, records)
@@ -284,7 +280,7 @@ def test_estimates_repeat(store: Store) -> None:
 # --- what is refused --------------------------------------------------------------------------------
 
 
-def test_an_estimate_is_of_one_record_per_seed(store: Store) -> None:
+def test_an_estimate_is_of_one_record_per_seed(store):
     """Nothing, a seed that is there twice, and two evaluations are mistakes of the caller."""
     clean = written(store, drawn(1, 0.5))
     adv = written(store, drawn(1, 0.5), seed=1, evaluation=ADV)
@@ -304,7 +300,7 @@ def test_an_estimate_is_of_one_record_per_seed(store: Store) -> None:
     [{"seed": 1}, {"evaluation": ADV}, {"dataset": "cifar10"}, {"right": np.arange(N + 1) < 5}],
     ids=["seed", "evaluation", "dataset", "images"],
 )
-def test_only_what_met_the_same_images_is_a_pair(store: Store, other: dict[str, Any]) -> None:
+def test_only_what_met_the_same_images_is_a_pair(store, other):
     """Models of another seed, evaluation, dataset or number of images are not subtracted."""
     ours = [written(store, drawn(1, 0.5), "rift")]
     theirs = [written(store, **({"right": drawn(2, 0.5)} | other))]
@@ -314,7 +310,7 @@ def test_only_what_met_the_same_images_is_a_pair(store: Store, other: dict[str, 
         change_over_images(store, [ours], [theirs])
 
 
-def test_models_and_seeds_are_paired_one_to_one(store: Store) -> None:
+def test_models_and_seeds_are_paired_one_to_one(store):
     """A seed or a network that only one side has is a mistake of the caller."""
     ours = [written(store, drawn(seed, 0.5), "rift", seed) for seed in range(2)]
     theirs = [written(store, drawn(seed, 0.5), seed=seed) for seed in range(2)]
@@ -324,7 +320,7 @@ def test_models_and_seeds_are_paired_one_to_one(store: Store) -> None:
         average_change(store, [ours, ours], [theirs])
 
 
-def test_damaged_bits_are_refused(store: Store) -> None:
+def test_damaged_bits_are_refused(store):
     """The file is named, whether it is not the record's or does not make the record's value."""
     record = written(store, drawn(1, 0.5))
     with pytest.raises(UserError, match=r"seed0/clean\.json' says 0\.125, but its bits per image have"):
@@ -359,7 +355,7 @@ EIGHT = np.array([0b11110000], dtype=np.uint8)
     ],
     ids=["another evaluation's", "no arrays", "no n", "no bits", "pickled", "no npz", "empty"],
 )
-def test_bits_of_something_else_are_refused(store: Store, content: bytes, why: str) -> None:
+def test_bits_of_something_else_are_refused(store, content, why):
     """A file whose hash is that of its record, but which holds other things, is named in one line."""
     record = written(store, np.arange(8) < 4, evaluation="apgd")
     sha256 = hashlib.sha256(content).hexdigest()

@@ -6,26 +6,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+import handmade
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell
-from benchmark.records.records import (
-    CellName,
-    Count,
-    CurvePoint,
-    EpochLog,
-    Finetuning,
-    Making,
-    ModuleCriticality,
-    Training,
-    hashed,
-)
+from benchmark.records.records import Count, CurvePoint, EpochLog, ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
@@ -37,7 +28,7 @@ from benchmark.report.figures.figure import Picture
 from benchmark.report.intervals import Interval, wilson
 from benchmark.report.tables.audit import AUDITED, audit
 from benchmark.report.view import View
-from handmade import AUDIT_BY_HAND, BY_HAND, PROVENANCE, cell_at, write_audit, write_record
+from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_record
 
 TWO = replace(BY_HAND, archs=("resnet18-w8",), seeds=(0, 1), criticality={"images": 64})
 TUNINGS = ("rift", "robust-critical", "last-layer", "random-layer", "all-layers")
@@ -46,21 +37,8 @@ MRC = ((0.5, 0.02, 2.0, 0.3), (0.7, 0.04, 1.0, 0.5))
 BOUND = ((True,) * 4,) * 2
 
 
-def write_making(store: Store, cell: Cell, scale: Scale = TWO, **details: object) -> None:
-    """Put a fresh fine-tuning with chosen criticality, curve, alpha or modules into `store`."""
-    best = Count(k=400, n=500)
-    filled = {"criticality": None, "modules": ["linear"], "alpha": 0.5, "curve": [], **details}
-    made = Finetuning.model_validate(
-        {
-            "epochs": [EpochLog(epoch=1, loss=0.5, lr=0.1, selection=best)],
-            "best_epoch": 1,
-            "best": best,
-            "reference": best,
-            **filled,
-        }
-    )
-    spec = hashed(Plan.of(cell, scale).spec)
-    store.write_making(Making(cell=CellName.of(cell), provenance=PROVENANCE, details=made, **spec))
+write_making = partial(handmade.write_making, modules=["linear"], scale=TWO)
+"""Puts a fresh fine-tuning, or a training, into a store."""
 
 
 def curve(clean: Sequence[int], robust: Sequence[int | None]) -> list[CurvePoint]:
@@ -74,10 +52,7 @@ def curve(clean: Sequence[int], robust: Sequence[int | None]) -> list[CurvePoint
 
 def measured_entry(module: str, mrc: float | None, constrained: bool = True) -> ModuleCriticality:
     """The drop of accuracy is a tenth of MRC."""
-    drop, ratio = (None, None) if mrc is None else (mrc / 10, 0.1)
-    return ModuleCriticality(
-        module=module, mrc=mrc, accuracy_drop=drop, norm_ratio=ratio, epochs=2, constrained=constrained
-    )
+    return handmade.measured(module, mrc, mrc and mrc / 10, constrained)
 
 
 def write_curves(store: Store, tunings: Sequence[str] = TUNINGS) -> None:
@@ -140,7 +115,7 @@ def only(rows: list[dict[str, str]], **wanted: str) -> list[dict[str, str]]:
 # --- curves -----------------------------------------------------------------------------------------
 
 
-def test_curves_by_hand(store: Store) -> None:
+def test_curves_by_hand(store):
     """The CSV holds each seed's accuracies along alpha, their mean, and which alpha was chosen."""
     write_curves(store)
     rows = rows_of("figure1", store)
@@ -159,7 +134,7 @@ def test_curves_by_hand(store: Store) -> None:
     ]
 
 
-def test_a_figure_is_of_the_seeds_of_its_network(store: Store) -> None:
+def test_a_figure_is_of_the_seeds_of_its_network(store):
     """Seeds that a scale names for a network are those of the picture; one seed has no mean."""
     write_curves(store)
     one = replace(TWO, seeds=(1,))
@@ -171,7 +146,7 @@ def test_a_figure_is_of_the_seeds_of_its_network(store: Store) -> None:
     assert "seeds 1, 0: curves are their mean" in picture.caption
 
 
-def test_seeds_are_moved_as_a_whole(store: Store) -> None:
+def test_seeds_are_moved_as_a_whole(store):
     """Every moved line starts at the mean AT point and keeps its shape, and their mean is the mean."""
     write_curves(store)
     picture = picture_of("figure1", store)
@@ -184,7 +159,7 @@ def test_seeds_are_moved_as_a_whole(store: Store) -> None:
         assert moved.mean(axis=0) == pytest.approx(tuning.mean)
 
 
-def test_a_tuning_of_some_seeds_is_left_out_by_name(store: Store) -> None:
+def test_a_tuning_of_some_seeds_is_left_out_by_name(store):
     """A missing seed or a curve with a gap leaves a tuning out; the caption names the cells."""
     write_curves(store, ("rift", "last-layer"))
     write_making(store, cell_at("all-layers-curve", 0, scale=TWO), curve=curve((1, 2, 3), (1, 2, 3)))
@@ -200,7 +175,7 @@ def test_a_tuning_of_some_seeds_is_left_out_by_name(store: Store) -> None:
     )
 
 
-def test_the_caption_of_curves(store: Store) -> None:
+def test_the_caption_of_curves(store):
     """It says which scale, seeds and images, what the marks are, and which modules were fine-tuned."""
     write_curves(store)
     lines = picture_of("figure1", store).caption.splitlines()
@@ -216,18 +191,18 @@ def test_the_caption_of_curves(store: Store) -> None:
         picture_of("figure1", store, replace(TWO, finetuning={"lr": 0.5}))
 
 
-def test_the_caption_names_a_part_of_the_test_images(store: Store) -> None:
+def test_the_caption_names_a_part_of_the_test_images(store):
     """Where alpha is chosen on a part of the test images, the curves are of that part."""
     scale = replace(TWO, seeds=(0,), finetuning={"select_images": 500})
     cell = cell_at("rift-curve", scale=scale)
-    write_making(store, cell, scale, curve=curve((1, 2, 3), (1, 2, 3)))
+    write_making(store, cell, scale=scale, curve=curve((1, 2, 3), (1, 2, 3)))
     assert "accuracies of the first 500 test images" in picture_of("figure1", store, scale).caption
 
 
 # --- criticality ------------------------------------------------------------------------------------
 
 
-def test_criticality_by_hand(store: Store) -> None:
+def test_criticality_by_hand(store):
     """The CSV holds MRC and drop of every module by seed, input first, and their means."""
     write_criticality(store)
     rows = rows_of("figure3", store)
@@ -242,7 +217,7 @@ def test_criticality_by_hand(store: Store) -> None:
     assert "the axis of MRC is logarithmic" in caption
 
 
-def test_criticality_needs_every_seed(store: Store) -> None:
+def test_criticality_needs_every_seed(store):
     """Bars are of all seeds; of the seeds that are there if these alone are asked for."""
     write_criticality(store, mrc=MRC[:1])
     with pytest.raises(UserError, match=r"rift/seed1; `.* figure3 --scale FILE\.toml` makes"):
@@ -250,7 +225,7 @@ def test_criticality_needs_every_seed(store: Store) -> None:
     assert len(rows_of("figure3", store, replace(TWO, seeds=(0,)))) == 4
 
 
-def test_unconstrained_and_diverged_modules_are_named(store: Store) -> None:
+def test_unconstrained_and_diverged_modules_are_named(store):
     """A module whose constraint was never active or whose ascent diverged is told in the caption."""
     bound = ((True, False, True, True), (True, True, True, False))
     write_criticality(store, mrc=((0.5, 0.02, None, 0.3), MRC[1]), bound=bound)
@@ -269,9 +244,7 @@ def test_unconstrained_and_diverged_modules_are_named(store: Store) -> None:
         ("figure3-official", "rift-official-code", "conv1", "ranked as the released code does"),
     ],
 )
-def test_a_failed_ascent_is_ranked_by_the_released_code_only(
-    store: Store, figure: str, tuning: str, least: str, how: str
-) -> None:
+def test_a_failed_ascent_is_ranked_by_the_released_code_only(store, figure, tuning, least, how):
     """A negative MRC in one seed takes the module out of the ranking, and the caption names it."""
     write_criticality(store, tuning, ((-0.5, 0.5, 1.0, 0.3), (0.1, 0.5, 1.0, 0.3)))
     caption = picture_of(figure, store).caption
@@ -279,7 +252,7 @@ def test_a_failed_ascent_is_ranked_by_the_released_code_only(
     assert f"the ascent ended lower than it began in some seed, {how}: conv1\n" in caption
 
 
-def test_official_criticality_is_a_figure_of_its_own(store: Store) -> None:
+def test_official_criticality_is_a_figure_of_its_own(store):
     """The released code's measure comes from its own cell and is called by its name."""
     write_criticality(store, "rift-official-code")
     with pytest.raises(UserError):
@@ -308,12 +281,12 @@ def measured(*mrc: float | None, module: str = "linear", constrained: bool = Tru
         ((None,), "linear"),
     ],
 )
-def test_the_axis_shows_all_orders_of_magnitude(values: tuple[float | None, ...], kind: str) -> None:
+def test_the_axis_shows_all_orders_of_magnitude(values, kind):
     """Logarithmic from a factor of ten on, with room for zero and below where there is such an MRC."""
     assert axis_of_mrc([measured(value) for value in values]) == kind
 
 
-def test_rank_is_by_mean_and_of_valid_values() -> None:
+def test_rank_is_by_mean_and_of_valid_values():
     """Ties keep the order; a negative or a diverged seed has no rank but in the released order."""
     high, tie, low, diverged = (measured(*mrc) for mrc in ((3, 1), (2, 2), (-1, 0), (None, 0)))
     zero = measured(0, 0)
@@ -325,7 +298,7 @@ def test_rank_is_by_mean_and_of_valid_values() -> None:
 # --- criticality against damage ---------------------------------------------------------------------
 
 
-def test_damage_by_hand(store: Store) -> None:
+def test_damage_by_hand(store):
     """Losses and gains are against the base model of the seed, modules from least to most critical."""
     write_damage(store)
     rows = rows_of("figure-damage", store)
@@ -342,7 +315,7 @@ def test_damage_by_hand(store: Store) -> None:
     assert "left out" not in caption
 
 
-def test_modules_without_records_keep_their_rank_free(store: Store) -> None:
+def test_modules_without_records_keep_their_rank_free(store):
     """A module that is missing is named and leaves the rank of the others as it is."""
     write_damage(store, ("conv1", "layer4.1.conv2"))
     picture = picture_of("figure-damage", store)
@@ -355,7 +328,7 @@ def test_modules_without_records_keep_their_rank_free(store: Store) -> None:
     assert "module-layer1.0.conv1-alpha-1/seed0" in picture.caption
 
 
-def test_damage_is_of_modules_that_are_ranked(store: Store) -> None:
+def test_damage_is_of_modules_that_are_ranked(store):
     """A module with a failed or diverged ascent is named and left out of ranks and correlations."""
     write_damage(store, mrc=((0.5, None, 1.0, -0.1), (0.5, 0.1, 1.0, 0.1)))
     picture = picture_of("figure-damage", store)
@@ -366,7 +339,7 @@ def test_damage_is_of_modules_that_are_ranked(store: Store) -> None:
     assert "lower than it began in some seed, left out: linear\n" in picture.caption
 
 
-def test_damage_of_nothing_that_is_ranked_is_refused(store: Store) -> None:
+def test_damage_of_nothing_that_is_ranked_is_refused(store):
     """Without a valid MRC in every seed there is no order to show modules in."""
     write_damage(store, (), mrc=[(-0.1,) * len(MODULES)] * 2)
     with pytest.raises(UserError, match="no module has a valid MRC in every seed"):
@@ -375,7 +348,7 @@ def test_damage_of_nothing_that_is_ranked_is_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize("missing", ["none", "rift", "modules"])
-def test_damage_needs_base_criticality_and_a_module(store: Store, missing: str) -> None:
+def test_damage_needs_base_criticality_and_a_module(store, missing):
     """Without the base model, the criticality or any module there is nothing to compare."""
     write_damage(store, MODULES if missing != "modules" else ())
     if missing != "modules":
@@ -385,7 +358,7 @@ def test_damage_needs_base_criticality_and_a_module(store: Store, missing: str) 
         picture_of("figure-damage", store)
 
 
-def test_spearman_agrees_with_its_closed_form() -> None:
+def test_spearman_agrees_with_its_closed_form():
     """Without ties rho is 1 - 6 sum(d^2) / (n (n^2 - 1)), with p from Student's t."""
     from scipy.stats import t
 
@@ -394,12 +367,11 @@ def test_spearman_agrees_with_its_closed_form() -> None:
     rho = 1 - 6 * squares / (5 * 24)
     p = 2 * t.sf(rho * (3 / (1 - rho**2)) ** 0.5, 3)
     found = spearman(x, y)
-    assert found is not None
     assert (found.rho, found.p) == pytest.approx((rho, p))
     assert str(found) == "rho = 0.60 (p = 0.285)"
 
 
-def test_spearman_of_nothing_to_rank_is_undefined() -> None:
+def test_spearman_of_nothing_to_rank_is_undefined():
     """Two pairs, or one side all equal, have no rank correlation."""
     assert spearman((1, 2), (1, 2)) is None
     assert spearman((1, 2, 3), (1, 1, 1)) is None
@@ -410,14 +382,14 @@ def test_spearman_of_nothing_to_rank_is_undefined() -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_nothing_to_show_says_which_command_makes_it(store: Store, name: str) -> None:
+def test_nothing_to_show_says_which_command_makes_it(store, name):
     """An empty store is refused with the command that fills it, and nothing is written."""
     with pytest.raises(UserError, match=f"`python -m benchmark {name} --scale quick` makes"):
         picture_of(name, store, SCALES["quick"])
     assert not store.results.exists()
 
 
-def test_figures_are_of_the_papers_datasets_and_networks() -> None:
+def test_figures_are_of_the_papers_datasets_and_networks():
     """Each figure is of the dataset and network that its caption in the paper names."""
     places = {
         "figure1": ("cifar10", "resnet18"),
@@ -443,7 +415,7 @@ def test_figures_are_of_the_papers_datasets_and_networks() -> None:
     assert len(FIGURES["figure-damage"].cells(paper)) == (2 + 21) * 3
 
 
-def test_a_smaller_scale_lends_its_last(store: Store) -> None:
+def test_a_smaller_scale_lends_its_last(store):
     """Where a scale has no second dataset or third network the last stands in, and it says so."""
     write_criticality(store)
     caption = picture_of("figure-c2", store).caption
@@ -453,7 +425,7 @@ def test_a_smaller_scale_lends_its_last(store: Store) -> None:
     assert "stands in" not in picture_of("figure3", store).caption
 
 
-def test_declarations_load_neither_torch_nor_matplotlib() -> None:
+def test_declarations_load_neither_torch_nor_matplotlib():
     """`status` and `list` stay quick: both libraries wait until a figure is drawn."""
     code = "import sys, benchmark.report.figures"
     code += "; print({'torch', 'matplotlib', 'scipy'} & set(sys.modules))"
@@ -472,7 +444,7 @@ SHOWN = (
 BARS = CriticalityBars("figure3", "title", "model", (0, 1), (), SHOWN)
 
 
-def test_equal_numbers_give_equal_bytes_whatever_the_settings(store: Store) -> None:
+def test_equal_numbers_give_equal_bytes_whatever_the_settings(store):
     """PNG and SVG hold neither a date nor a random name, and obey no matplotlibrc."""
     import matplotlib
 
@@ -489,7 +461,7 @@ def test_equal_numbers_give_equal_bytes_whatever_the_settings(store: Store) -> N
 
 
 @pytest.mark.parametrize("kind", ["bars", "damage"])
-def test_every_kind_of_picture_can_be_drawn_twice_alike(kind: str) -> None:
+def test_every_kind_of_picture_can_be_drawn_twice_alike(kind):
     """Bars and dots with negative, diverged and unconstrained modules come out, and alike."""
     ordered = ranked(BARS.modules)
     modules = [DamagedModule(i, m, (0.01, -0.02), (0.0, 0.1)) for i, m in enumerate(ordered, 1)]
@@ -499,7 +471,7 @@ def test_every_kind_of_picture_can_be_drawn_twice_alike(kind: str) -> None:
 
 
 @pytest.mark.parametrize("count", [21, 34])
-def test_no_name_is_cut_off(count: int) -> None:
+def test_no_name_is_cut_off(count):
     """Names of modules, the highlighted one in bold among them, lie inside the picture as saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -513,7 +485,7 @@ def test_no_name_is_cut_off(count: int) -> None:
     assert all(label.get_window_extent(renderer).y0 >= 0 for label in labels)
 
 
-def test_bars_are_the_means_and_flags_are_seen() -> None:
+def test_bars_are_the_means_and_flags_are_seen():
     """A bar is as high as its mean; hatched if unconstrained, a cross instead of it if diverged, a
     triangle above it if failed."""
     upper, lower = BARS.figure().axes
@@ -529,7 +501,7 @@ def test_bars_are_the_means_and_flags_are_seen() -> None:
     assert [label.get_color() for label in labels] == ["black", MOST, "black", LEAST]
 
 
-def test_curves_are_drawn_where_they_are(store: Store) -> None:
+def test_curves_are_drawn_where_they_are(store):
     """In one panel, in percent, the mean of each tuning as a line; the constraint is dashed, and what
     leaves the panel says in the legend where it ends."""
     write_curves(store)
@@ -551,7 +523,7 @@ def test_curves_are_drawn_where_they_are(store: Store) -> None:
     assert "all layers, to (84.0, 45.0)" in [text.get_text() for text in legend.get_texts()]
 
 
-def test_one_seed_has_the_interval_of_at_over_images(store: Store) -> None:
+def test_one_seed_has_the_interval_of_at_over_images(store):
     """A cross of Wilson's intervals for 400 and 250 of 500, all of it inside the panel; in the CSV they
     stand beside every point."""
     write_curves(store)
@@ -568,7 +540,7 @@ def test_one_seed_has_the_interval_of_at_over_images(store: Store) -> None:
     assert float(row["robust_low"]) == pytest.approx(adv.low)
 
 
-def test_intervals_over_seeds_are_of_the_change(store: Store) -> None:
+def test_intervals_over_seeds_are_of_the_change(store):
     """At alpha 1 the seeds gain 1 and 3 points; where they agree exactly there is no interval."""
     for seed, change in enumerate((5, 15)):
         points = curve((400, 400, 400 + change), (250, 250, 250))
@@ -583,7 +555,7 @@ def test_intervals_over_seeds_are_of_the_change(store: Store) -> None:
 # --- training and audit -----------------------------------------------------------------------------
 
 
-def test_epochs_of_training_and_fine_tuning(store: Store) -> None:
+def test_epochs_of_training_and_fine_tuning(store):
     """The CSV has every epoch of both; what was not judged is blank, and has no dot."""
     base, judged = cell_at(scale=TWO), Count(k=40, n=50)
     for seed in TWO.seeds:
@@ -591,10 +563,7 @@ def test_epochs_of_training_and_fine_tuning(store: Store) -> None:
             EpochLog(epoch=e, loss=3.0 - e, lr=0.1 * e, selection=judged if e == 2 else None)
             for e in (1, 2)
         ]
-        cell = replace(base, seed=seed)
-        made = Training(epochs=log, best_epoch=2, best=judged)
-        spec = hashed(Plan.of(cell, TWO).spec)
-        store.write_making(Making(cell=CellName.of(cell), provenance=PROVENANCE, details=made, **spec))
+        write_making(store, replace(base, seed=seed), log=log)
     picture = picture_of("figure-training", store)
     assert [(row["stage"], row["epoch"], row["loss"], row["value"]) for row in picture.rows()] == [
         ("AT", 1, 2.0, None),
@@ -613,7 +582,7 @@ def test_epochs_of_training_and_fine_tuning(store: Store) -> None:
     assert draw(picture) == draw(picture)
 
 
-def test_gains_are_those_of_the_audit(store: Store) -> None:
+def test_gains_are_those_of_the_audit(store):
     """A dot for each fine-tuning and evaluation at the audit's difference, filled where no interval
     contains zero; what has no record is left out by name."""
     write_audit(store)

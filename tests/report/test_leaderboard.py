@@ -21,7 +21,7 @@ from benchmark.jobs.export import toml_block
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import OWN, Cell
-from benchmark.records.records import Count, Finetuning, Making, ModuleCriticality
+from benchmark.records.records import Count
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval
@@ -36,6 +36,7 @@ from handmade import (
     BY_HAND,
     PROVENANCE,
     cell_at,
+    measured,
     record_and_bits,
     write_making,
     write_record,
@@ -82,7 +83,7 @@ def weights(digit: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
+def several(tmp_path_factory):
     """Five boards with gaps; to be read only."""
     root = tmp_path_factory.mktemp("several")
     store = Store(root / "results", root / "artifacts")
@@ -90,7 +91,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
 
 
 @pytest.fixture(scope="module")
-def by_hand(written_by_hand: Store) -> Leaderboard:
+def by_hand(written_by_hand):
     """One board of three seeds, with the counts of `handmade`."""
     return board_of(written_by_hand)
 
@@ -118,7 +119,7 @@ def estimate(low: float | None, mean: float, high: float | None, over: Any = "im
         ([(0.8, 0.9, 1), (None, 0.1, None)], [(1, 1, 2), (2, 1, 2)]),
     ],
 )
-def test_ranks_by_hand(numbers: list[Any], ranges: list[tuple[int, int, int]]) -> None:
+def test_ranks_by_hand(numbers, ranges):
     """A rank is by the mean, its range what the intervals leave open."""
     found = rank_ranges({str(i): estimate(*number) for i, number in enumerate(numbers)})
     assert list(found.values()) == [RankRange(*each) for each in ranges]
@@ -129,7 +130,7 @@ def test_ranks_by_hand(numbers: list[Any], ranges: list[tuple[int, int, int]]) -
         st.tuples(st.integers(0, 50), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=6
     )
 )
-def test_ranks_are_those_of_some_order(numbers: list[tuple[int, int, int]]) -> None:
+def test_ranks_are_those_of_some_order(numbers):
     """A rank lies in its range, whose ends are those of the intervals at their extremes."""
     known = {str(i): estimate(m - a, m, m + b) for i, (m, a, b) in enumerate(numbers)}
     found = rank_ranges(known)
@@ -147,7 +148,7 @@ def test_ranks_are_those_of_some_order(numbers: list[tuple[int, int, int]]) -> N
 # --- columns ------------------------------------------------------------------------------------------
 
 
-def test_columns_stand_by_strength_and_size() -> None:
+def test_columns_stand_by_strength_and_size():
     """AutoAttack comes first, then weaker attacks, clean, OOD; whole test sets before parts of them."""
     wanted = [
         "autoattack",
@@ -177,13 +178,13 @@ def test_columns_stand_by_strength_and_size() -> None:
         ({"clean": 3}, None),
     ],
 )
-def test_a_board_is_ordered_by_its_strongest_attack(held: dict[str, int], wanted: str | None) -> None:
+def test_a_board_is_ordered_by_its_strongest_attack(held, wanted):
     """AutoAttack goes before other attacks, and there the variant that most entries have; an attack on
     fewer than 1,000 images goes before none."""
     assert ranked_by(held) == wanted
 
 
-def test_few_images_give_no_position(store: Store) -> None:
+def test_few_images_give_no_position(store):
     """Two trials on three images neither stand on top nor have positions, only the range of ranks that
     their intervals allow; alone they order no board."""
     for tuning, k in (("top-2", 3), ("top-3", 2)):
@@ -204,14 +205,13 @@ def test_few_images_give_no_position(store: Store) -> None:
 # --- boards -------------------------------------------------------------------------------------------
 
 
-def test_numbers_are_those_of_the_records(by_hand: Leaderboard) -> None:
+def test_numbers_are_those_of_the_records(by_hand):
     """Means, differences to the base model and t intervals are as worked out by hand."""
     entry = entry_in(by_hand, "resnet18-w8/pgd-at/rift")
     number = entry.numbers["clean"]
     assert number.values == (0.904, 0.916, 0.922)
     assert number.mean == 0.914
     assert (number.over, number.seeds) == ("seeds", (0, 1, 2))
-    assert number.change is not None
     assert number.change.values == (0.004, 0.006, 0.002)
     half = 4.302653 * 0.002 / 3**0.5  # Student's t of 2 degrees of freedom at 97.5 %
     assert number.change.low == pytest.approx(0.004 - half, abs=2e-6)
@@ -220,7 +220,7 @@ def test_numbers_are_those_of_the_records(by_hand: Leaderboard) -> None:
     assert entry_in(by_hand, "resnet18-w8/pgd-at/none").numbers["clean"].change is None
 
 
-def test_what_is_not_comparable_is_never_ranked_together(several: Leaderboard) -> None:
+def test_what_is_not_comparable_is_never_ranked_together(several):
     """Scales, and choices on test images and on a hold-out, have boards, each in the order of its main
     ranking; evaluations have rankings, where a rank is one more than the number of better means."""
     assert {board.id for board in several.boards} == {
@@ -246,15 +246,14 @@ def test_what_is_not_comparable_is_never_ranked_together(several: Leaderboard) -
             assert [number.rank for number in numbers] == ranks
 
 
-def test_differences_are_to_the_base_model_of_the_same_protocol(store: Store) -> None:
+def test_differences_are_to_the_base_model_of_the_same_protocol(store):
     """What chooses on a hold-out is compared with the base model that was trained without it."""
     written(store, none=500, none_held_out=400, rift_held_out=430)
     change = entry_in(board_of(store), "rift-held-out").numbers["pgd10x3"].change
-    assert change is not None
     assert change.mean == 0.03
 
 
-def test_a_number_of_other_images_is_shown_and_not_ranked(store: Store) -> None:
+def test_a_number_of_other_images_is_shown_and_not_ranked(store):
     """Another test set, by its hash, has no rank, no difference and a flag."""
     written(store, none=500, rift=510, all_layers=520)
     other = PROVENANCE.model_copy(update={"data_sha256": "d" * 64})
@@ -268,7 +267,7 @@ def test_a_number_of_other_images_is_shown_and_not_ranked(store: Store) -> None:
     assert entry_in(shown, "all-layers").numbers["pgd10x3"].rank == 1
 
 
-def test_stale_and_unknown_records_are_left_out_and_listed(store: Store) -> None:
+def test_stale_and_unknown_records_are_left_out_and_listed(store):
     """A record of other settings is not shown but named, as is one whose name means nothing."""
     write_record(store, cell_at(), "clean", 900)
     stale = replace(BY_HAND, training={"epochs": 3})
@@ -285,7 +284,7 @@ def test_stale_and_unknown_records_are_left_out_and_listed(store: Store) -> None
     assert set(entry_in(shown, "none").numbers) == {"clean"}
 
 
-def test_scales_that_are_kept(store: Store) -> None:
+def test_scales_that_are_kept(store):
     """`quick` is not in version control and left out; a scale without a name of its own is listed."""
     for name in ("quick", "narrow", "somebodys", OWN):
         (store.results / f"records/{name}/digits/resnet18-w8/pgd-at/none/seed0").mkdir(parents=True)
@@ -297,7 +296,7 @@ def test_scales_that_are_kept(store: Store) -> None:
     assert [(each.key, each.why) for each in left_out] == [("somebodys", "unknown-scale")]
 
 
-def test_curves_are_no_entries(store: Store) -> None:
+def test_curves_are_no_entries(store):
     """A fine-tuning that was looked at along its whole curve is the same model again."""
     written(store, none=900, rift=900, rift_curve=900)
     assert {e.finetune for board in board_of(store).boards for e in board.entries} == {"none", "rift"}
@@ -306,7 +305,7 @@ def test_curves_are_no_entries(store: Store) -> None:
 # --- flags and costs ----------------------------------------------------------------------------------
 
 
-def test_entries_without_all_seeds_are_flagged(store: Store) -> None:
+def test_entries_without_all_seeds_are_flagged(store):
     """Two of three seeds are shown, and said to be two of three."""
     for seed in (0, 2):
         write_record(store, cell_at(seed=seed), "pgd10x3", 500)
@@ -331,7 +330,7 @@ def test_entries_without_all_seeds_are_flagged(store: Store) -> None:
         ),
     ],
 )
-def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -> None:
+def test_records_raise_flags(store, kind, changes):
     """What a record says of itself is a flag of its entry, and of no other."""
     write_record(store, cell_at("rift"), "clean", 900)
     rewrite(store, cell_at("rift"), "pgd10x3", **changes)
@@ -341,7 +340,7 @@ def test_records_raise_flags(store: Store, kind: str, changes: dict[str, Any]) -
     assert kind not in kinds(entry_in(shown, "top-2"))
 
 
-def test_models_of_the_same_weights_are_flagged(store: Store) -> None:
+def test_models_of_the_same_weights_are_flagged(store):
     """A fine-tuned model names its base model, else another fine-tuned one, of its weights, by seed."""
     for tuning, seed, digit in (
         ("none", 0, "1"), ("none", 1, "2"), ("rift", 0, "1"), ("top-2", 0, "1"), ("top-2", 1, "3"),
@@ -373,14 +372,11 @@ def test_models_of_the_same_weights_are_flagged(store: Store) -> None:
         ({"zero-gradients": Count(k=0, n=1000), "zero-losses": Count(k=0, n=1000)}, []),
         (
             {"zero-gradients": Count(k=3, n=1000), "zero-losses": Count(k=4, n=1000)},
-            [
-                "zero gradients at up to 3 of 1000 images",
-                "zero losses at up to 4 of 1000 images",
-            ],
+            ["zero gradients at up to 3 of 1000 images", "zero losses at up to 4 of 1000 images"],
         ),
     ],
 )
-def test_zero_gradients_are_shown(store: Store, parts: dict[str, Count], said: list[str]) -> None:
+def test_zero_gradients_are_shown(store, parts, said):
     """Counts that are not zero, and that there are none; clean accuracy needs none."""
     rewrite(store, cell_at(), "clean", parts={})
     rewrite(store, cell_at(), "pgd10x3", parts=parts)
@@ -388,7 +384,7 @@ def test_zero_gradients_are_shown(store: Store, parts: dict[str, Count], said: l
     assert [flag.text for flag in flags if flag.kind == "zero-gradients"] == said
 
 
-def test_a_warning_stays_in_the_row_of_every_entry(store: Store) -> None:
+def test_a_warning_stays_in_the_row_of_every_entry(store):
     """What all entries of a board share is said once below it, but for warnings, each in its row."""
     for tuning, digit in (("rift", "1"), ("top-2", "2")):
         write_making(store, cell_at(tuning))
@@ -406,7 +402,7 @@ def test_a_warning_stays_in_the_row_of_every_entry(store: Store) -> None:
     assert ["| warning |" in row for row in rows] == [True]
 
 
-def test_nothing_is_common_to_a_single_entry(store: Store) -> None:
+def test_nothing_is_common_to_a_single_entry(store):
     """A board of one entry has all flags in its row, and says nothing of every entry."""
     write_record(store, cell_at("rift"), "pgd10x3", 500)
     shown = board_of(store)
@@ -417,7 +413,7 @@ def test_nothing_is_common_to_a_single_entry(store: Store) -> None:
     assert "every entry" not in markdown(shown) + html(shown)
 
 
-def test_parts_of_the_test_set_and_choices_on_it_are_flagged(store: Store) -> None:
+def test_parts_of_the_test_set_and_choices_on_it_are_flagged(store):
     """A number of the first images says so; what chose on a hold-out is not said to favour itself."""
     write_record(store, cell_at("rift"), "pgd10x3-first-100", 50, 100)
     write_record(store, cell_at("rift-held-out"), "pgd10x3", 500)
@@ -426,32 +422,18 @@ def test_parts_of_the_test_set_and_choices_on_it_are_flagged(store: Store) -> No
     assert kinds(entry_in(shown, "/rift-held-out")).isdisjoint({"subset", "chosen-on-test"})
 
 
-def test_modules_without_a_maximum_are_flagged(store: Store) -> None:
+def test_modules_without_a_maximum_are_flagged(store):
     """Modules whose MRC is a lower estimate, and those whose ascent failed, are counted."""
     write_record(store, cell_at("rift"), "clean", 900)
-    making = write_making(store, cell_at("rift"))
-    path = store.record_path(cell_at("rift"), "making")
-    assert isinstance(making.details, Finetuning)
-    values = [
-        ModuleCriticality(
-            module=name,
-            mrc=mrc,
-            accuracy_drop=0.1,
-            norm_ratio=0.1,
-            epochs=1,
-            constrained=name == "conv1",
-        )
-        for name, mrc in {"conv1": 0.1, "layer1.0.conv1": -0.1, "linear": 0.1}.items()
-    ]
-    details = making.details.model_copy(update={"criticality": values})
-    changed = Making(**making.model_dump() | {"details": details.model_dump()})
-    path.write_text(changed.model_dump_json())
+    mrc = {"conv1": 0.1, "layer1.0.conv1": -0.1, "linear": 0.1}
+    entries = [measured(name, mrc[name], constrained=name == "conv1") for name in mrc]
+    write_making(store, cell_at("rift"), criticality=entries)
     flags = {flag.kind: flag.text for flag in entry_in(board_of(store), "rift").flags}
     assert flags["constraint"].startswith("seed 0: MRC is a lower estimate for 1 of 3 modules")
     assert flags["ascent"].startswith("seed 0: no valid MRC for 1 of 3 modules")
 
 
-def test_costs_are_means_over_seeds(by_hand: Leaderboard) -> None:
+def test_costs_are_means_over_seeds(by_hand):
     """Base model and fine-tuning took 1.5 s each, by hand, on a device that is named once."""
     entry = entry_in(by_hand, "resnet18-w8/pgd-at/rift")
     assert (entry.cost.base_seconds, entry.cost.finetune_seconds, entry.cost.total) == (1.5, 1.5, 3.0)
@@ -470,7 +452,7 @@ def test_costs_are_means_over_seeds(by_hand: Leaderboard) -> None:
         (4189, "1 h 10 min"),
     ],
 )
-def test_durations(seconds: float, said: str) -> None:
+def test_durations(seconds, said):
     """A duration is told in the largest units that it needs."""
     assert duration(seconds) == said
 
@@ -485,9 +467,7 @@ def test_durations(seconds: float, said: str) -> None:
         ({"selects_on": "test"}, {"chosen-on-test"}),
     ],
 )
-def test_models_from_elsewhere_are_what_the_registry_says(
-    store: Store, changes: dict[str, Any], wanted: set[str]
-) -> None:
+def test_models_from_elsewhere_are_what_the_registry_says(store, changes, wanted):
     """Training data, eps and selection of a registered checkpoint are its flags and its board."""
     known = someones(**changes)
     shown = leaderboard(store, write_own(store), {"someones": known})
@@ -498,20 +478,19 @@ def test_models_from_elsewhere_are_what_the_registry_says(
         "trades",
         known.selects_on,
     )
-    assert entry.checkpoint is not None
     assert entry.checkpoint.link == known.source
     assert [paper.link for paper in entry.papers] == ["https://example.org/paper"]
     assert entry.extra_data == known.extra_data
 
 
-def test_a_model_from_elsewhere_that_nobody_registered_is_flagged(store: Store) -> None:
+def test_a_model_from_elsewhere_that_nobody_registered_is_flagged(store):
     """Nothing is known of how it was trained, and it is ranked with nothing that is known."""
     entry = entry_in(leaderboard(store, write_own(store), {}), "someones/none")
     assert kinds(entry) == {"made-elsewhere"}
     assert entry.protocol.chosen_on == "unknown"
 
 
-def test_what_starts_from_a_checkpoint_stands_apart_and_says_so(store: Store) -> None:
+def test_what_starts_from_a_checkpoint_stands_apart_and_says_so(store):
     """Its board is of a scale of its own, and names the weights."""
     known = scale(f"narrow-from-{NAME}")
     cell = Cell(f"narrow-from-{NAME}", "cifar10", "resnet18-w16", "pgd-at", "rift", 0)
@@ -525,11 +504,10 @@ def test_what_starts_from_a_checkpoint_stands_apart_and_says_so(store: Store) ->
     ]
     entry = shown.boards[1].entries[0]
     assert "made-elsewhere" in kinds(entry)
-    assert entry.checkpoint is not None
     assert entry.checkpoint.starts_from
 
 
-def test_weights_are_linked_only_beside_their_registry(tmp_path: Path) -> None:
+def test_weights_are_linked_only_beside_their_registry(tmp_path):
     """The address of a file in a registry's folder leads there from the results, or there is none."""
     for folder, link in (("here", "../kept/someones.safetensors"), ("elsewhere", None)):
         store = Store(tmp_path / folder / "results", tmp_path / "artifacts")
@@ -538,7 +516,6 @@ def test_weights_are_linked_only_beside_their_registry(tmp_path: Path) -> None:
         )
         shown = leaderboard(store, write_own(store), {"someones": kept})
         found = entry_in(shown, "someones/none").checkpoint
-        assert found is not None
         assert found.link == link
 
 
@@ -580,12 +557,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(several: Leaderboard) -> Page:
+def page(several):
     """The page of five boards."""
     return Page(html(several))
 
 
-def test_json_is_the_leaderboard(several: Leaderboard) -> None:
+def test_json_is_the_leaderboard(several):
     """The file holds schema 1, reads back as what was written, and every accuracy is a fraction."""
     content = rendered(several)["json"]
     assert Leaderboard.model_validate_json(content) == several
@@ -597,7 +574,7 @@ def test_json_is_the_leaderboard(several: Leaderboard) -> None:
         assert 0 <= number["low"] <= number["mean"] <= number["high"] <= 1
 
 
-def test_csv_has_every_number(several: Leaderboard) -> None:
+def test_csv_has_every_number(several):
     """A row for each number, and the numbers are those of the JSON."""
     rows = list(csv.DictReader(io.StringIO(rendered(several)["csv"].decode())))
     wanted = {
@@ -614,7 +591,7 @@ def test_csv_has_every_number(several: Leaderboard) -> None:
         assert (row["change"] == "") == (number.change is None)
 
 
-def test_the_drawing_keeps_every_entry_in_its_frame(by_hand: Leaderboard, several: Leaderboard) -> None:
+def test_the_drawing_keeps_every_entry_in_its_frame(by_hand, several):
     """Each entry with both numbers is a dot; more accuracy is further right and further up; intervals
     surround their dots; no label leaves the frame."""
     drawn = [(board, scatter(board)) for shown in (by_hand, several) for board in shown.boards]
@@ -638,7 +615,7 @@ def test_the_drawing_keeps_every_entry_in_its_frame(by_hand: Leaderboard, severa
             assert each.y.start >= dot.along[0] >= dot.y >= dot.along[1] >= each.y.end
 
 
-def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_records_give_the_same_bytes(tmp_path):
     """Neither the order in which records were written nor the place they lie at shows."""
     wanted = [(seed, t, k) for seed in (0, 1, 2) for t, k in (("none", 500), ("rift", 510 + seed))]
     files = []
@@ -650,7 +627,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
-def test_the_page_is_self_contained(page: Page) -> None:
+def test_the_page_is_self_contained(page):
     """Nothing is loaded: no file, font, frame or picture, and links lead to records and checkpoints."""
     for tag, attributes in page.elements:
         assert tag not in ("img", "iframe", "object", "embed", "video", "audio", "base", "source")
@@ -665,7 +642,7 @@ def test_the_page_is_self_contained(page: Page) -> None:
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|eval\(", page.source)
 
 
-def test_the_page_reads_without_script(several: Leaderboard, page: Page) -> None:
+def test_the_page_reads_without_script(several, page):
     """Every entry is a full row of its table, with its number in percent."""
     heads = [len(board.columns) + 4 for board in several.boards]
     rows = [width for width, board in zip(heads, several.boards, strict=True) for _ in board.entries]
@@ -675,7 +652,7 @@ def test_the_page_reads_without_script(several: Leaderboard, page: Page) -> None
         assert f"{100 * number.mean:.2f}" in " ".join(page.text)
 
 
-def test_ids_and_labels_of_the_page(page: Page) -> None:
+def test_ids_and_labels_of_the_page(page):
     """Ids are unique, every column has a scope, every control a label, and the language is named."""
     ids = [known["id"] for _, known in page.elements if "id" in known]
     assert len(ids) == len(set(ids))
@@ -700,7 +677,7 @@ def hostile(store: Store) -> Leaderboard:
     return leaderboard(store, scales, {"someones": bad})
 
 
-def test_markup_in_records_stays_text_on_the_page(store: Store) -> None:
+def test_markup_in_records_stays_text_on_the_page(store):
     """Hostile words add no element, no address and no template expression, and are shown as such."""
     page = Page(html(hostile(store)))
     tags = [tag for tag, _ in page.elements]
@@ -712,7 +689,7 @@ def test_markup_in_records_stays_text_on_the_page(store: Store) -> None:
     assert "# 49" not in said
 
 
-def test_markup_in_records_stays_text_in_markdown(store: Store) -> None:
+def test_markup_in_records_stays_text_in_markdown(store):
     """Tables keep their columns, no HTML but line breaks gets through, and no link that is not ours."""
     text = markdown(hostile(store))
     assert set(re.findall(r"<[^>]*>?", text)) == {"<br>"}
@@ -725,9 +702,9 @@ def test_markup_in_records_stays_text_in_markdown(store: Store) -> None:
 # --- the command --------------------------------------------------------------------------------------
 
 
-def say(*arguments: str) -> Said:
-    """The command, called inside this process."""
-    return said("leaderboard", *arguments)
+def say(store: Store, *arguments: str) -> Said:
+    """What the command says of a store, called inside this process."""
+    return said("leaderboard", *arguments, "--results", store.results)
 
 
 def narrow_record(store: Store, tuning: str, k: int) -> None:
@@ -737,48 +714,38 @@ def narrow_record(store: Store, tuning: str, k: int) -> None:
 
 
 @pytest.fixture
-def narrow(store: Store) -> Store:
+def narrow(store):
     """A store with two records of the scale `narrow`."""
     narrow_record(store, "none", 410)
     narrow_record(store, "rift", 420)
     return store
 
 
-def test_the_command_writes_and_checks(narrow: Store) -> None:
+def test_the_command_writes_and_checks(narrow):
     """It writes four files, finds them up to date, and finds a changed or missing one by name."""
-    place = ("--results", str(narrow.results))
-    assert say("--check", *place).exit_code == 1
+    assert say(narrow, "--check").exit_code == 1
     assert not list(narrow.results.glob("leaderboard*"))
-    assert say(*place).exit_code == 0
+    say(narrow).good()
     names = {path.name for path in narrow.results.glob("leaderboard*")}
     assert names == {f"leaderboard.{suffix}" for suffix in ("json", "csv", "md", "html")}
-    assert say("--check", *place).exit_code == 0
+    say(narrow, "--check").good()
     path = narrow.results / "leaderboard.md"
     path.write_text(path.read_text().replace("41.00", "99.00"))
-    found = say("--check", *place)
+    found = say(narrow, "--check")
     assert found.exit_code == 1
     assert "leaderboard.md is not up to date" in found.stderr
     assert "leaderboard.html" not in found.stderr
 
 
-def test_the_command_for_one_scale(narrow: Store) -> None:
+def test_the_command_for_one_scale(narrow):
     """A named scale has files of its own; one without records and an unknown one are refused."""
-    place = ("--results", str(narrow.results))
-    assert say("--scale", "narrow", *place).exit_code == 0
+    say(narrow, "--scale", "narrow").good()
     assert (narrow.results / "leaderboard-narrow.json").exists()
-    for name, why in (
-        ("paper", "no record of scale 'paper'"),
-        ("nonsense", "unknown scale 'nonsense'"),
-    ):
-        found = say("--scale", name, *place)
-        assert found.exit_code == 2
-        assert why in found.stderr
-        assert len(found.stderr.strip().splitlines()) == 1
+    for name, why in (("paper", "no record of scale"), ("nonsense", "unknown scale")):
+        assert f"{why} '{name}'" in say(narrow, "--scale", name).refusal
 
 
-def test_a_filed_scale_is_known_by_name(
-    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_filed_scale_is_known_by_name(store, monkeypatch, tmp_path):
     """Records of a scale in results/scales are shown by default and by name, also from a checkpoint."""
     text = MINI.read_text().replace('"mini"', '"filed"')
     path = store.results / "scales" / "filed.toml"
@@ -788,18 +755,14 @@ def test_a_filed_scale_is_known_by_name(
     fields = {"arch": "resnet18-w4", "method": "pgd-at", "link": None}
     registered.write_text("schema_version = 1\n" + toml_block(someones(**fields)))
     monkeypatch.setenv(VARIABLE, str(registered))
-    place = ("--results", str(store.results))
     for name in ("filed", "filed-from-someones"):
         cell = Cell(name, "digits", "resnet18-w4", "pgd-at", "rift", 0)
-        advice = say("--scale", name, *place)
-        assert advice.exit_code == 2
-        assert f"`table1 --scale {path}" in advice.stderr
+        assert f"`table1 --scale {path}" in say(store, "--scale", name).refusal
         write_record(store, cell, "clean", 400, scale=scale(name, store.results))
-        answer = say("--scale", name, *place)
-        assert answer.exit_code == 0, answer.stderr
+        say(store, "--scale", name).good()
         shown = json.loads((store.results / f"leaderboard-{name}.json").read_text())
         assert [board["scale"] for board in shown["boards"]] == [name]
-    assert say(*place).exit_code == 0
+    say(store).good()
     shown = json.loads((store.results / "leaderboard.json").read_text())
     assert [board["scale"] for board in shown["boards"]] == ["filed", "filed-from-someones"]
     assert shown["left_out"] == []
@@ -813,32 +776,24 @@ def test_a_filed_scale_is_known_by_name(
         (f"narrow-from-{NAME}", f"`table1 --scale narrow-from-{NAME}` makes some"),
     ],
 )
-def test_what_makes_records_is_named(store: Store, name: str, command: str) -> None:
+def test_what_makes_records_is_named(store, name, command):
     """A scale without records is told the command that makes its own."""
-    found = say("--scale", name, "--results", str(store.results))
-    assert found.exit_code == 2
-    assert found.stderr.strip().endswith(command)
+    assert say(store, "--scale", name).refusal.endswith(command)
 
 
 @pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.html"])
-def test_all_files_are_written_or_none(narrow: Store, name: str) -> None:
+def test_all_files_are_written_or_none(narrow, name):
     """A folder where a file goes is refused by name, also by --check, and no other file is new."""
     (narrow.results / name).mkdir()
     before = sorted(path.name for path in narrow.results.iterdir())
     for arguments in ((), ("--check",)):
-        found = say(*arguments, "--results", str(narrow.results))
-        assert found.exit_code == 2
-        assert str(narrow.results / name) in found.stderr
-        assert len(found.stderr.strip().splitlines()) == 1
+        assert str(narrow.results / name) in say(narrow, *arguments).refusal
     assert sorted(path.name for path in narrow.results.iterdir()) == before
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_ones(
-    narrow: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_written_leaves_the_old_ones(narrow, monkeypatch):
     """A disk that is full at the last file changes none."""
-    place = ("--results", str(narrow.results))
-    assert say(*place).exit_code == 0
+    say(narrow).good()
     narrow_record(narrow, "top-2", 430)
     before = {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")}
 
@@ -848,24 +803,20 @@ def test_a_file_that_cannot_be_written_leaves_the_old_ones(
         path.write_bytes(content)
 
     monkeypatch.setattr("benchmark.cli.leaderboard.write_atomically", full)
-    found = say(*place)
-    assert found.exit_code == 2
-    assert "No space left on device" in found.stderr
+    assert "No space left on device" in say(narrow).refusal
     assert {path: path.read_bytes() for path in narrow.results.glob("leaderboard.*")} == before
     assert not list(narrow.results.glob(".leaderboard*"))
 
 
-def test_a_broken_record_is_refused_by_name(narrow: Store) -> None:
+def test_a_broken_record_is_refused_by_name(narrow):
     """A value that is not k of n stops the command before anything is written."""
     (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.json")
     path.write_text(path.read_text().replace('"k": 420', '"k": 421'))
-    found = say("--results", str(narrow.results))
-    assert found.exit_code == 2
-    assert str(path) in found.stderr
+    assert str(path) in say(narrow).refusal
     assert not list(narrow.results.glob("leaderboard*"))
 
 
-def test_bits_of_another_record_are_refused(narrow: Store) -> None:
+def test_bits_of_another_record_are_refused(narrow):
     """Intervals of differences are of the bits that the record names by hash."""
     (path,) = narrow.results.glob("records/**/rift/seed0/pgd10x3.*npz")
     path.write_bytes(b"")
@@ -873,7 +824,7 @@ def test_bits_of_another_record_are_refused(narrow: Store) -> None:
         leaderboard(narrow, {"narrow": scale("narrow")}, {})
 
 
-def test_a_board_of_nothing_is_no_board(store: Store) -> None:
+def test_a_board_of_nothing_is_no_board(store):
     """Without records there is no board, and both renderings say so."""
     shown = board_of(store)
     assert shown.boards == ()
@@ -881,7 +832,7 @@ def test_a_board_of_nothing_is_no_board(store: Store) -> None:
     assert "No records yet." in html(shown)
 
 
-def test_schema_names_every_field() -> None:
+def test_schema_names_every_field():
     """The models of the file refuse a field that they do not know."""
     assert Board.model_json_schema()["additionalProperties"] is False
     fields = {"schema_version", "level", "boards", "left_out"}

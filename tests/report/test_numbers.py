@@ -26,7 +26,7 @@ from benchmark.report.check.accepted import (
     read_accepted,
     regressions,
 )
-from benchmark.report.check.numbers import FAR, SPREAD, Kind, checkpoints_compared, compare, compared
+from benchmark.report.check.numbers import FAR, SPREAD, checkpoints_compared, compare, compared
 from benchmark.report.check.published import published
 from benchmark.report.check.published_schema import attacks
 from benchmark.report.check.verdicts import GOOD, Finding, Verdict, badness, worst_first
@@ -83,24 +83,20 @@ class TestCompare:
             ("neighbour", "clean", 0.0201, None, OFF),
         ],
     )
-    def test_the_edges(
-        self, kind: Kind, name: str, gap: float, half: float | None, verdict: Verdict
-    ) -> None:
+    def test_the_edges(self, kind, name, gap, half, verdict):
         """Ours is `gap` above the published value with an interval of `half` to both sides."""
         assert compare(of_mean(0.8 + gap, half), 0.8, kind, name, 3)[0] is verdict
 
     @pytest.mark.parametrize("side", [1, -1])
     @pytest.mark.parametrize(("beyond", "verdict"), [(-1e-5, WITHIN), (0.0, WITHIN), (1e-5, OFF)])
-    def test_seeds_are_within_while_intervals_overlap(
-        self, side: int, beyond: float, verdict: Verdict
-    ) -> None:
+    def test_seeds_are_within_while_intervals_overlap(self, side, beyond, verdict):
         """Theirs is the t interval of three runs with the deviation that the paper allows for."""
         low, high = t.interval(0.95, 2, loc=0.8, scale=SPREAD / sqrt(3))
         half = 0.004
         ours = (high if side > 0 else low) + side * (half + beyond)
         assert compare(of_mean(ours, half), 0.8, "seeds", "clean", 3)[0] is verdict
 
-    def test_what_attacks(self) -> None:
+    def test_what_attacks(self):
         """Clean and corrupted images draw nothing; attacks do."""
         names = ("clean", "corruptions-18", "pgd10x3", "autoattack")
         assert [name for name in names if attacks(name)] == ["pgd10x3", "autoattack"]
@@ -131,12 +127,11 @@ BASE = Cell("paper", "cifar10", "resnet18", "pgd-at", "none", 0)
 class TestCompared:
     """Rows of the published numbers against the records of a scale."""
 
-    def test_a_record_meets_its_row(self, store: Store) -> None:
+    def test_a_record_meets_its_row(self, store):
         """Our mean, its interval, the published value, the difference and the source are shown."""
         write_seeds(store, BASE, "clean", (8136, 8146, 8156))
         finding = found(compared(fresh(store), published()), f"{ROW}/clean@none")
         assert finding.verdict is MATCH
-        assert finding.ours is not None
         assert finding.ours.values == (0.8136, 0.8146, 0.8156)
         assert finding.ours.over == "seeds"
         assert finding.published == 0.8146
@@ -146,7 +141,7 @@ class TestCompared:
             f"paper/cifar10/resnet18/pgd-at/none/seed{seed}/clean" for seed in range(3)
         ]
 
-    def test_nothing_stands_in_for_a_published_evaluation(self, store: Store) -> None:
+    def test_nothing_stands_in_for_a_published_evaluation(self, store):
         """Neither the first images nor corrupted images of our own are compared."""
         of_ours = ("corruptions-15-gen-v2", "corruptions-18", "pgd10-official-code")
         for name in ("clean-first-1000", *of_ours):
@@ -163,9 +158,7 @@ class TestCompared:
             (3, replace(PAPER, training={"epochs": 1}), "stale clean of none", " --redo-stale"),
         ],
     )
-    def test_what_is_not_all_there_or_stale_is_missing(
-        self, store: Store, seeds: int, recipe: Scale, why: str, flag: str
-    ) -> None:
+    def test_what_is_not_all_there_or_stale_is_missing(self, store, seeds, recipe, why, flag):
         """Two of three seeds are no number, and another recipe's are not compared; the command makes
         them."""
         write_seeds(store, BASE, "clean", (8146,) * seeds, recipe)
@@ -173,22 +166,21 @@ class TestCompared:
         assert (finding.verdict, finding.ours, finding.why) == (Verdict.MISSING, None, why)
         assert finding.make == f"python -m benchmark table1 --scale paper{flag}"
 
-    def test_each_reading_of_a_row_is_compared(self, store: Store) -> None:
+    def test_each_reading_of_a_row_is_compared(self, store):
         """Where the paper leaves open which weights a row is about, both are compared with it."""
         start, ids = "table3/all-layers/clean@", [f.id for f in compared(fresh(store), published())]
         of_row = {name.removeprefix(start) for name in ids if name.startswith(start)}
         assert of_row == {"all-layers-alpha-1", "all-layers"}
 
-    def test_printed_differences_are_compared(self, store: Store) -> None:
+    def test_printed_differences_are_compared(self, store):
         """A printed difference is compared with ours, seed by seed."""
         write_seeds(store, BASE, "clean", (8000, 8100, 8200))
         write_seeds(store, replace(BASE, finetune="rift"), "clean", (8200, 8300, 8400))
         finding = found(compared(fresh(store), published()), "table1/cifar10/resnet18/difference/clean")
-        assert finding.ours is not None
         assert finding.ours.values == pytest.approx((0.02, 0.02, 0.02))
         assert (finding.verdict, finding.published) == (MATCH, 0.0198)
 
-    def test_a_shorter_recipe_is_a_neighbour(self, store: Store) -> None:
+    def test_a_shorter_recipe_is_a_neighbour(self, store):
         """At the scale `short` the same accuracy is within tolerance and no match."""
         write_seeds(store, replace(BASE, scale="short"), "clean", (8146,), SHORT)
         finding = found(compared(fresh(store, "short"), published()), f"{ROW}/clean@none")
@@ -197,12 +189,12 @@ class TestCompared:
     @pytest.mark.parametrize(
         "scale", [SCALES["quick"], SCALES["narrow"], replace(PAPER, name="mine")], ids=lambda s: s.name
     )
-    def test_other_scales_are_never_compared(self, store: Store, scale: Scale) -> None:
+    def test_other_scales_are_never_compared(self, store, scale):
         """Small networks have no published counterpart, and the paper's at a scale that is not the
         paper's are another recipe."""
         assert compared(View(store, scale, scale.name, REPORTS), published()) == []
 
-    def test_ids_are_unique(self, store: Store) -> None:
+    def test_ids_are_unique(self, store):
         """Every finding has an id of its own: accuracies, criticality and claims."""
         ids = [finding.id for finding in examine(store, "paper").findings]
         assert len(ids) == len(set(ids)) > 200
@@ -254,9 +246,7 @@ class TestCheckpoints:
             ({"sha256": "d" * 64}, Verdict.MISSING, f"file than the registry's (sha256 {'c' * 12})"),
         ],
     )
-    def test_a_record_and_the_registry(
-        self, store: Store, changes: dict[str, Any], verdict: Verdict, why: str
-    ) -> None:
+    def test_a_record_and_the_registry(self, store, changes, verdict, why):
         """Clean accuracy of the very weights has to be equal; what is not evaluated is missing, with
         the command for it."""
         write_own(store, "clean", **{"k": 8500} | changes)
@@ -276,9 +266,7 @@ class TestCheckpoints:
             ("digits", "8/255", {"clean"}),
         ],
     )
-    def test_robust_accuracy_has_the_radius_of_its_dataset(
-        self, store: Store, dataset: str, eps: str, names: set[str]
-    ) -> None:
+    def test_robust_accuracy_has_the_radius_of_its_dataset(self, store, dataset, eps, names):
         """At another radius it has no counterpart, clean accuracy has."""
         arch = "resnet18" if dataset == "cifar10" else "resnet18-w16"
         assert set(self.findings(store, dataset=dataset, arch=arch, eps=eps)) == names
@@ -292,7 +280,7 @@ def finding(name: str, verdict: Verdict, **changes: Any) -> Finding:
 class TestAccepted:
     """What was accepted, and what has got worse since."""
 
-    def test_what_was_accepted_is_read_again(self, store: Store) -> None:
+    def test_what_was_accepted_is_read_again(self, store):
         """The file has one line per verdict, in the order of ids whatever the order of findings; a
         scale of which nothing is on record can be accepted too."""
         ours = Estimate((0.1, 0.2), Interval(-0.1, 0.4))
@@ -313,13 +301,13 @@ class TestAccepted:
 
     @pytest.mark.parametrize("before", list(Verdict))
     @pytest.mark.parametrize("now", [*Verdict, None])
-    def test_only_what_was_good_can_get_worse(self, before: Verdict, now: Verdict | None) -> None:
+    def test_only_what_was_good_can_get_worse(self, before, now):
         """A regression is a good verdict that is not a good one any more, or is not decided at all."""
         kept = accepting("by-hand", [finding("a", before)])
         worse = regressions(kept, [] if now is None else [finding("a", now)])
         assert bool(worse) is (before in GOOD and now not in GOOD)
 
-    def test_a_glob_leaves_the_others_alone(self) -> None:
+    def test_a_glob_leaves_the_others_alone(self):
         """What was not looked at has not got worse."""
         kept = accepting("by-hand", [finding(name, MATCH) for name in ("C1/x", "C2/x")])
         assert [each.id for each in regressions(kept, [], "C1*")] == ["C1/x"]
@@ -341,7 +329,7 @@ class TestAccepted:
             ),
         ],
     )
-    def test_a_broken_file_is_refused(self, store: Store, content: str, message: str) -> None:
+    def test_a_broken_file_is_refused(self, store, content, message):
         """One line names the file and what is wrong."""
         path = accepted_path(store.results, "by-hand")
         path.parent.mkdir(parents=True)
@@ -352,7 +340,7 @@ class TestAccepted:
         assert "\n" not in str(error.value)
 
 
-def test_the_worst_comes_first() -> None:
+def test_the_worst_comes_first():
     """Off and failing before open and missing, these before what is good."""
     findings = [finding(verdict.name, verdict) for verdict in Verdict]
     ordered = [each.verdict for each in worst_first(findings)]
@@ -365,7 +353,7 @@ def test_the_worst_comes_first() -> None:
 
 
 @pytest.fixture
-def store_with_a_record(store: Store) -> Store:
+def store_with_a_record(store):
     """A store with one record of a scale that no test here asks for."""
     write_record(store, cell_at(), "clean", 900)
     return store
@@ -378,37 +366,30 @@ def checked(store: Store, *arguments: str) -> Said:
 
 def refused(store: Store, arguments: tuple[str, ...], message: str) -> None:
     """Check that `check` ends with 2 and one line."""
-    answer = checked(store, *arguments)
-    assert (answer.exit_code, answer.stdout) == (2, "")
-    (line,) = answer.stderr.splitlines()
-    assert message in line
+    assert message in checked(store, *arguments).refusal
 
 
 class TestCommand:
     """`check` on records of a test."""
 
-    def test_what_got_worse_ends_with_1(self, store: Store) -> None:
+    def test_what_got_worse_ends_with_1(self, store):
         """Accepted, looked at again, and then without its records."""
         write_seeds(store, BASE, "clean", (8146, 8146, 8146))
         paper = ("--scale", "paper")
         assert "No accepted verdicts" in checked(store, *paper).stdout
-        assert checked(store, *paper, "--accept").exit_code == 0
-        again = checked(store, *paper)
-        assert (again.exit_code, "Nothing has got worse" in again.stdout) == (0, True)
+        checked(store, *paper, "--accept").good()
+        assert "Nothing has got worse" in checked(store, *paper).good().stdout
         store.record_path(BASE, "clean").unlink()
         worse = checked(store, *paper)
         assert worse.exit_code == 1
         assert f"{ROW}/clean@none: match -> missing" in worse.stdout
         assert f"{ROW}/clean@none" in worse.stderr
-        assert checked(store, *paper, "--only", "C*").exit_code == 0
-        accepted = checked(store, *paper, "--accept")
-        assert (accepted.exit_code, "GOT WORSE" in accepted.stdout) == (0, True)
-        assert checked(store, *paper).exit_code == 0
+        checked(store, *paper, "--only", "C*").good()
+        assert "GOT WORSE" in checked(store, *paper, "--accept").good().stdout
+        checked(store, *paper).good()
 
     @pytest.mark.parametrize(("columns", "widest"), [(None, 120), ("80", 80)])
-    def test_lines_are_no_wider_than_the_terminal(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch, columns: str | None, widest: int
-    ) -> None:
+    def test_lines_are_no_wider_than_the_terminal(self, store, monkeypatch, columns, widest):
         """No line of text is wider, with records and without, down to 80 columns."""
         if columns is not None:
             monkeypatch.setenv("COLUMNS", columns)
@@ -419,7 +400,7 @@ class TestCommand:
             assert max(map(len, lines)) <= widest, arguments
 
     @pytest.mark.parametrize("arguments", [(), ("--scale", "paper"), ("--scale", OWN)])
-    def test_a_tree_without_records_is_refused(self, store: Store, arguments: tuple[str, ...]) -> None:
+    def test_a_tree_without_records_is_refused(self, store, arguments):
         """A mistyped --results does not pass: nothing there could ever get worse."""
         refused(store, arguments, f"there is no folder '{store.results / 'records'}'")
 
@@ -438,21 +419,19 @@ class TestCommand:
             (("--published", "--format", "csv"), "leave --format csv out"),
         ],
     )
-    def test_wrong_input_is_refused(
-        self, store_with_a_record: Store, arguments: tuple[str, ...], message: str
-    ) -> None:
+    def test_wrong_input_is_refused(self, store_with_a_record, arguments, message):
         """Nothing is written."""
         refused(store_with_a_record, arguments, message)
         assert [path.name for path in store_with_a_record.results.iterdir()] == ["records"]
 
-    def test_a_folder_in_the_place_of_verdicts_is_told(self, store_with_a_record: Store) -> None:
+    def test_a_folder_in_the_place_of_verdicts_is_told(self, store_with_a_record):
         """Exit code 2 and the path: 1 would mean that something got worse."""
         path = accepted_path(store_with_a_record.results, "quick")
         path.mkdir(parents=True)
         for arguments in ((), ("--accept",)):
             refused(store_with_a_record, arguments, f"cannot read '{path}'")
 
-    def test_missing_is_listed_by_command(self, store_with_a_record: Store) -> None:
+    def test_missing_is_listed_by_command(self, store_with_a_record):
         """What nothing is on record for takes a line for each command, not one for each case."""
         quick = checked(store_with_a_record)
         assert "C2: `python -m benchmark table2 --scale quick`" in quick.stdout
@@ -465,13 +444,8 @@ class TestCommand:
     @pytest.mark.parametrize("scale", ["kept", "kept.toml"])
     @pytest.mark.parametrize("start", ["", "narrow-cifar10-resnet18-w16-pgd-at-seed0"])
     def test_scales_that_are_filed_and_start_from_checkpoints(
-        self,
-        store_with_a_record: Store,
-        monkeypatch: pytest.MonkeyPatch,
-        tmp_path: Path,
-        scale: str,
-        start: str,
-    ) -> None:
+        self, store_with_a_record, monkeypatch, tmp_path, scale, start
+    ):
         """A scale kept in the results tree is found by its name, and commands name its file."""
         results = store_with_a_record.results
         file = results / "scales" / "kept.toml" if scale == "kept" else tmp_path / scale
@@ -482,19 +456,18 @@ class TestCommand:
         )
         monkeypatch.chdir(tmp_path)
         flags = ("--from-checkpoint", start) if start else ()
-        answer = checked(store_with_a_record, "--scale", scale, *flags, "--format", "csv")
-        assert answer.exit_code == 0, answer.stderr
+        answer = checked(store_with_a_record, "--scale", scale, *flags, "--format", "csv").good()
         named = str(file) if scale == "kept" else scale
         assert f"table1 --scale {' '.join([named, *flags])}," in answer.stdout
         if start and scale == "kept":
             slot = checked(store_with_a_record, "--scale", f"kept-from-{start}", "--format", "csv")
             assert slot.stdout == answer.stdout
 
-    def test_published_numbers_claims_and_notes_are_shown(self, store: Store) -> None:
+    def test_published_numbers_claims_and_notes_are_shown(self, store):
         """Every number's source, every claim and every note is in the listing, which needs no records
         and writes nothing."""
-        answer = checked(store, "--published")
-        assert (answer.exit_code, store.results.exists()) == (0, False)
+        answer = checked(store, "--published").good()
+        assert not store.results.exists()
         shown = " ".join(answer.stdout.replace("-\n    ", "-").split())
         assert "83.44" in shown
         for row in published().rows:
@@ -507,7 +480,7 @@ class TestCommand:
         for note in published().notes:
             assert note.where in shown
 
-    def test_csv_and_markdown(self, store: Store) -> None:
+    def test_csv_and_markdown(self, store):
         """CSV has one line per finding and fractions, not percent; in Markdown what has no number is a
         line for each command below the tables."""
         write_seeds(store, BASE, "clean", (8146, 8146, 8146))
@@ -522,7 +495,7 @@ class TestCommand:
 @pytest.mark.parametrize(
     "path", sorted((RESULTS / "checks").glob("*.json")), ids=lambda path: path.stem
 )
-def test_committed_verdicts_are_those_of_the_committed_records(path: Path, tmp_path: Path) -> None:
+def test_committed_verdicts_are_those_of_the_committed_records(path, tmp_path):
     """What is accepted in the repository is what its records give today."""
     shown = examine(Store(RESULTS, tmp_path), path.stem)
     assert shown.name == path.stem

@@ -27,7 +27,7 @@ SUFFIXES = {"text": "txt"} | FILES
 
 
 @pytest.fixture(scope="module")
-def audit_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Table:
+def audit_by_hand(tmp_path_factory):
     """The audit of `handmade.AUDIT`, with one Adv of `random-layer` missing."""
     root = tmp_path_factory.mktemp("audit")
     store = Store(root / "results", root / "artifacts")
@@ -37,7 +37,7 @@ def audit_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 @pytest.fixture
-def empty(store: Store) -> Table:
+def empty(store):
     """Table 1 without any record."""
     return REPORTS["table1"].build(View(store, BY_HAND), DEFAULT_PROTOCOLS)
 
@@ -49,26 +49,20 @@ def check(file_regression: FileRegressionFixture, text: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in REPORTS if name != "posthoc"])
 @pytest.mark.parametrize("how", FORMATS)
-def test_rendered_tables(
-    tables_by_hand: dict[str, Table],
-    audit_by_hand: Table,
-    file_regression: FileRegressionFixture,
-    name: str,
-    how: str,
-) -> None:
+def test_rendered_tables(tables_by_hand, audit_by_hand, file_regression, name, how):
     """Each table in each format is, to the letter, what is in the goldens; in text with all notes."""
     table = audit_by_hand if name == "audit" else tables_by_hand[name]
     check(file_regression, rendered(table, how, every_note=how == "text"), f"{name}.{SUFFIXES[how]}")
 
 
-def test_a_table_of_one_seed(written_by_hand: Store, file_regression: FileRegressionFixture) -> None:
+def test_a_table_of_one_seed(written_by_hand, file_regression):
     """Without a spread, with intervals over images and a note that says so."""
     view = View(written_by_hand, dataclasses.replace(BY_HAND, seeds=(0,)))
     table = REPORTS["table1"].build(view, DEFAULT_PROTOCOLS)
     check(file_regression, rendered(table, "text", every_note=True), "table1-one-seed.txt")
 
 
-def test_an_empty_table(empty: Table, file_regression: FileRegressionFixture) -> None:
+def test_an_empty_table(empty, file_regression):
     """A table without any record shows its heads, how many rows it lacks, and its first notes."""
     check(file_regression, rendered(empty, "text"), "table1-empty.txt")
 
@@ -92,13 +86,13 @@ def test_an_empty_table(empty: Table, file_regression: FileRegressionFixture) ->
         ((-0.01, 0.01), True, "+0.00 ± 1.41"),
     ],
 )
-def test_percent(values: tuple[float, ...] | None, signed: bool, shown: str) -> None:
+def test_percent(values, signed, shown):
     """Two decimals, a sign for differences only, the spread for several seeds, a dash for nothing."""
     assert percent(None if values is None else Estimate(values), signed) == shown
 
 
 @pytest.mark.parametrize("values", [(-0.00001,), (-1e-17,), (0.91 - 0.9, 0.9 - 0.91 - 1e-16)])
-def test_percent_has_no_negative_zero(values: tuple[float, ...]) -> None:
+def test_percent_has_no_negative_zero(values):
     """A difference that rounds to zero is not shown as negative."""
     assert percent(Estimate(values), signed=True).startswith("+0.00")
 
@@ -112,7 +106,7 @@ def test_percent_has_no_negative_zero(values: tuple[float, ...]) -> None:
         (-0.123456, -0.1, "[-12.35, -10.00]"),
     ],
 )
-def test_intervals_are_in_percentage_points(low: float, high: float, shown: str) -> None:
+def test_intervals_are_in_percentage_points(low, high, shown):
     """Both ends have two decimals and a sign, in rows of differences and elsewhere."""
     assert entry(Interval(low, high), signed=True) == entry(Interval(low, high), signed=False) == shown
 
@@ -125,7 +119,7 @@ def test_intervals_are_in_percentage_points(low: float, high: float, shown: str)
         ((0.0494,), "0.049"),
     ],
 )
-def test_p_values_have_three_decimals(values: tuple[float, ...], shown: str) -> None:
+def test_p_values_have_three_decimals(values, shown):
     """They stand side by side, and one that would be rounded to nothing is bounded instead."""
     assert entry(PValues(values), signed=False) == shown
 
@@ -138,7 +132,7 @@ def test_p_values_have_three_decimals(values: tuple[float, ...], shown: str) -> 
         ((0.4, 0.6), False, "50.00 ± 14.14"),
     ],
 )
-def test_one_seed_shows_its_interval(values: tuple[float, ...], signed: bool, shown: str) -> None:
+def test_one_seed_shows_its_interval(values, signed, shown):
     """An accuracy to one decimal, a difference to two; of several seeds the spread stands there."""
     assert entry(Estimate(values, Interval(0.25, 0.75)), signed) == shown
 
@@ -159,7 +153,7 @@ SEVERAL = Table(
 )
 
 
-def test_every_row_is_one_line_in_text() -> None:
+def test_every_row_is_one_line_in_text():
     """What is better stands behind a star; rows without a number are counted; blocks keep their end."""
     assert rendered(SEVERAL, "text").splitlines() == [
         "Table 7: title",
@@ -177,7 +171,7 @@ def test_every_row_is_one_line_in_text() -> None:
     ]
 
 
-def test_every_row_stands_alone_in_markdown() -> None:
+def test_every_row_stands_alone_in_markdown():
     """So that rows can be sorted; what is better is bold."""
     lines = rendered(SEVERAL, "markdown").splitlines()[4:-4]
     assert [[part.strip() for part in line.split("|")[1:-1]] for line in lines] == [
@@ -187,7 +181,7 @@ def test_every_row_stands_alone_in_markdown() -> None:
     ]
 
 
-def test_latex_keeps_caption_label_and_notes() -> None:
+def test_latex_keeps_caption_label_and_notes():
     """Inside the float; LaTeX numbers the caption, and no bracket follows a line break, whose optional
     argument it would be."""
     tex = rendered(SEVERAL, "latex")
@@ -203,7 +197,7 @@ def test_latex_keeps_caption_label_and_notes() -> None:
     assert r"\item {}note 2" in notes
 
 
-def test_six_notes_are_shown() -> None:
+def test_six_notes_are_shown():
     """The first five and how many there are besides; all if asked for, and the CSV has none."""
     table = replace(SEVERAL, rows=SEVERAL.rows[:2], notes=tuple(f"note {i}" for i in range(9)))
     shown = rendered(table, "markdown").splitlines()[-6:]
@@ -214,7 +208,7 @@ def test_six_notes_are_shown() -> None:
     assert brief(exactly) == exactly
 
 
-def test_a_record_in_one_line(store: Store) -> None:
+def test_a_record_in_one_line(store):
     """Its accuracy, the 95 % interval over images (by hand for 1 of 4) and the counts."""
     record = write_record(store, cell_at(), "clean", 1, 4)
     z2 = 1.959963984540054**2
@@ -223,7 +217,7 @@ def test_a_record_in_one_line(store: Store) -> None:
     assert summary(store, record) == f"clean  25.00 % [{low:.2f}, {high:.2f}] (1 of 4)"
 
 
-def test_long_heads_are_broken_in_text() -> None:
+def test_long_heads_are_broken_in_text():
     """A head longer than its numbers and than 17 signs takes two lines, and nothing else changes."""
     heads = ("Std", "Adv (AutoAttack, first 100)")
     rows = tuple(Row((name,), (Estimate((0.5,)),) * 2, ends_block=True) for name in ("a", "b"))
@@ -242,7 +236,7 @@ def test_long_heads_are_broken_in_text() -> None:
     ]
 
 
-def test_csv_of_intervals_and_p_values() -> None:
+def test_csv_of_intervals_and_p_values():
     """Ends are fractions, of a number or in a row of their own; tables of tests have one p per seed."""
     numbers = Row(("a", "n"), (Estimate((0.25, 0.75), Interval(0.0, 1.0), "seeds", ("x", "y")), None))
     compared = Row(("a", "c"), (Interval(-0.1, 0.2), PValues((0.5, 1e-9))))
@@ -261,7 +255,7 @@ def test_csv_of_intervals_and_p_values() -> None:
     ]
 
 
-def test_csv_reads_back(tables_by_hand: dict[str, Table]) -> None:
+def test_csv_reads_back(tables_by_hand):
     """The CSV has one line per number with fractions, and its sources are keys of cells."""
     table = tables_by_hand["table1"]
     read = pd.read_csv(io.StringIO(FORMATS["csv"](table)))
@@ -280,9 +274,7 @@ def test_csv_reads_back(tables_by_hand: dict[str, Table]) -> None:
     ]
 
 
-def test_latex_is_made_of_what_latex_knows(
-    tables_by_hand: dict[str, Table], audit_by_hand: Table, empty: Table
-) -> None:
+def test_latex_is_made_of_what_latex_knows(tables_by_hand, audit_by_hand, empty):
     """No sign outside ASCII is left, and environments, braces and columns are balanced."""
     for table in (*tables_by_hand.values(), audit_by_hand, empty):
         tex = rendered(table, "latex", every_note=True)
@@ -295,9 +287,7 @@ def test_latex_is_made_of_what_latex_knows(
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here")
-def test_latex_compiles_without_an_overfull_box(
-    tables_by_hand: dict[str, Table], audit_by_hand: Table, empty: Table, tmp_path: Path
-) -> None:
+def test_latex_compiles_without_an_overfull_box(tables_by_hand, audit_by_hand, empty, tmp_path):
     """In a column of the usual width, with all notes, those of hostile text included."""
     hostile = replace(SEVERAL, title="a_b #1 \\x {^~} <&>", notes=("% --notes `$x$` [a] * ~", "x" * 30))
     tables = [*tables_by_hand.values(), audit_by_hand, empty, hostile]
@@ -311,7 +301,7 @@ def test_latex_compiles_without_an_overfull_box(
     assert not re.findall(r"Overfull.*|Float too large.*", answer.stdout)
 
 
-def test_latex_escapes_labels() -> None:
+def test_latex_escapes_labels():
     """Characters that mean something to LaTeX are escaped in labels, title and notes."""
     rows = (Row(("x & y_z",), (Estimate((0.5,)),)),)
     table = Table("t", "t #1", ("a_b",), ("c%",), rows, ("--notes 5 % {^~} < \\x",))

@@ -16,10 +16,10 @@ from benchmark.report.bf16 import EMULATED, as_table, read_changes
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.render import FILES, markdown
-from benchmark.submission.examine import Examination, examine
+from benchmark.submission.examine import examine
 from benchmark.submission.expected import Expected
 from benchmark.submission.place import SCALES
-from benchmark.submission.read import Reading, read
+from benchmark.submission.read import read
 from invoking import said
 from submitting import RESULTS
 
@@ -50,7 +50,7 @@ def records() -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(tmp_path_factory):
     """A copy of the results tree without scales of one machine and what is made from records."""
     root = tmp_path_factory.mktemp("tree") / "results"
     for folder in records():
@@ -61,7 +61,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def examined(tree: Path) -> tuple[Reading, Examination]:
+def examined(tree):
     """What the tree holds, and what is wrong in it."""
     reading = read([tree])
     own = [scale(str(path)) for path in sorted((tree / SCALES).glob("*.toml"))]
@@ -69,14 +69,14 @@ def examined(tree: Path) -> tuple[Reading, Examination]:
     return reading, examine(reading.entries, (), expected)
 
 
-def test_records_are_right(examined: tuple[Reading, Examination]) -> None:
+def test_records_are_right(examined):
     """Paths are those of contents, specs are today's, hashes and bits fit, and all fits together."""
     reading, found = examined
     assert [problem.line for problem in (*reading.problems, *found.problems)] == []
     assert len(reading.entries) >= 39
 
 
-def test_nothing_else_is_there() -> None:
+def test_nothing_else_is_there():
     """Every file of the results tree is of a kind that is known."""
     unknown = []
     for path in RESULTS.rglob("*"):
@@ -107,8 +107,7 @@ def made_again(tree: Path, name: str, rest: str) -> None:
     options += ["--from-checkpoint", checkpoints.replace("+", ",")] if checkpoints else []
     options += ["--protocol", protocols.replace("+", ",")] if protocols else []
     places = ["--results", str(tree), "--artifacts", str(tree.parent / "artifacts")]
-    answer = said(name, *options, "--collect", *places)
-    assert answer.exit_code == 0, answer.stderr
+    said(name, *options, "--collect", *places).good()
 
 
 TABLES = list(generated("tables", REPORTS))
@@ -116,7 +115,7 @@ PLOTS = list(generated("figures", FIGURES))
 
 
 @pytest.mark.parametrize(("stem", "name", "rest"), TABLES, ids=[stem for stem, *_ in TABLES])
-def test_tables_are_up_to_date(tree: Path, stem: str, name: str, rest: str) -> None:
+def test_tables_are_up_to_date(tree, stem, name, rest):
     """A table made from the records is, in each format, what is committed."""
     made_again(tree, name, rest)
     for kind in FILES.values():
@@ -125,9 +124,7 @@ def test_tables_are_up_to_date(tree: Path, stem: str, name: str, rest: str) -> N
 
 
 @pytest.mark.parametrize(("stem", "name", "rest"), PLOTS, ids=[stem for stem, *_ in PLOTS])
-def test_figures_are_up_to_date(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, stem: str, name: str, rest: str
-) -> None:
+def test_figures_are_up_to_date(tree, monkeypatch, stem, name, rest):
     """The numbers of a figure made from the records are those committed beside its pictures."""
     monkeypatch.setattr("benchmark.report.figures.draw.draw", lambda _picture: {})
     made_again(tree, name, rest)
@@ -137,7 +134,7 @@ def test_figures_are_up_to_date(
 
 
 @pytest.mark.parametrize("path", list(RESULTS.glob("bf16.json")))
-def test_bf16_is_right_and_shown(path: Path) -> None:
+def test_bf16_is_right_and_shown(path):
     """What bf16 changes is of whole test sets, bf16 units and committed code, and is what is shown."""
     measured = read_changes(path.parent)
     assert path.with_suffix(".md").read_text() == markdown(as_table(measured))
@@ -147,7 +144,7 @@ def test_bf16_is_right_and_shown(path: Path) -> None:
             assert (each.provenance.dirty, each.units != EMULATED) == (False, True), each.key
 
 
-def test_generated_files_have_a_command() -> None:
+def test_generated_files_have_a_command():
     """No table and no figure is committed that no command makes, and none lacks a format."""
     for stem, name, rest in (*TABLES, *PLOTS):
         assert name, stem

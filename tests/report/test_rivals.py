@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from benchmark.evaluation.adaptive import AGAIN, PARTS, TO_BASE
 from benchmark.plans.named import SCALES
 from benchmark.plans.start import starting_from
-from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
 from benchmark.report.leaderboard.columns import ranked_by
@@ -33,7 +32,7 @@ def bits(**right: int) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def written(store: Store) -> Store:
+def written(store):
     """A base of 800 / 500, RiFT of 810 / 500 whose examples break two images of the base's, and
     flip-average of 800 / 550 of which the base's examples leave 480."""
     for name, clean, alone, worst, attacked in (
@@ -48,7 +47,7 @@ def written(store: Store) -> Store:
     return store
 
 
-def test_rows_and_differences(written: Store) -> None:
+def test_rows_and_differences(written):
     """A method's accuracies stand above their differences to the base; the attack that sees more takes
     away what the other gives."""
     table = rivals(View(written, SCALE), ("rift", "flip-average"))
@@ -69,14 +68,14 @@ def test_rows_and_differences(written: Store) -> None:
     assert table.notes[0] == "rift keeps the 0.1-point rule with transfer both ways: +0 of 1000 images"
 
 
-def test_boards_are_ordered_by_the_adaptive_attack() -> None:
+def test_boards_are_ordered_by_the_adaptive_attack():
     """Of two attacks of one strength that as many models have met, what a module masks leads none."""
     assert ranked_by({"pgd10x3": 3, "pgd10x3-adaptive": 3, "clean": 9}) == "pgd10x3-adaptive"
     assert ranked_by({"autoattack": 2, "pgd10x3-adaptive": 3}) == "autoattack"
 
 
 @given(st.integers(0, 2**32))
-def test_both_ways_is_fair(seed: int) -> None:
+def test_both_ways_is_fair(seed):
     """Each side meets two starts of its own and one of the other's; what is the base itself has 0."""
     draws = np.random.default_rng(seed)
     ours, theirs = (
@@ -92,7 +91,7 @@ def test_both_ways_is_fair(seed: int) -> None:
     assert not both_ways(base, base).any()
 
 
-def test_autoattack_is_of_a_few() -> None:
+def test_autoattack_is_of_a_few():
     """At quick AutoAttack is of the base, RiFT and what changes the forward pass; all else of all."""
     scale = SCALES["quick"].for_posthoc
     (every, cheap), (few, whole) = parts(rival_cells(scale), scale)
@@ -104,7 +103,7 @@ def test_autoattack_is_of_a_few() -> None:
     assert {cell.finetune for cell in few} < {cell.finetune for cell in every}
 
 
-def test_what_a_checkpoint_cannot_have_is_left_out() -> None:
+def test_what_a_checkpoint_cannot_have_is_left_out():
     """There is no second network and no epoch beside a checkpoint; the table says so."""
     scale = starting_from(SCALES["narrow"], ["narrow-cifar10-resnet18-w16-pgd-at-seed0"])
     found = possible(scale, ("mean-sparse", "mixed-nuts", "epoch-average"))
@@ -113,7 +112,7 @@ def test_what_a_checkpoint_cannot_have_is_left_out() -> None:
     assert "checkpoint" in str(found["epoch-average"])
 
 
-def test_the_figure_has_both_heads(written: Store) -> None:
+def test_the_figure_has_both_heads(written):
     """Each model stands where the adaptive attack puts it, and where the other does."""
     picture = FIGURES["figure-posthoc"].build(View(written, SCALE))
     assert picture.rows() == [

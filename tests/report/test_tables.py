@@ -8,7 +8,7 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
-from benchmark.records.records import Count, ModuleCriticality, Record
+from benchmark.records.records import Count, Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, average_accuracy, average_change
 from benchmark.report.tables import REPORTS
@@ -19,6 +19,7 @@ from handmade import (
     AUDIT_BY_HAND,
     BY_HAND,
     cell_at,
+    measured,
     write_audit,
     write_making,
     write_record,
@@ -48,7 +49,7 @@ def percents(row: Row) -> list[tuple[float, float] | None]:
 
 
 @pytest.fixture
-def own(written_by_hand: Store, store: Store) -> Store:
+def own(written_by_hand, store):
     """A copy of the records written by hand, to be changed."""
     shutil.copytree(written_by_hand.results, store.results)
     return store
@@ -57,7 +58,7 @@ def own(written_by_hand: Store, store: Store) -> Store:
 # --- table 1 ----------------------------------------------------------------------------------------
 
 
-def test_table_1_by_hand(tables_by_hand: dict[str, Table]) -> None:
+def test_table_1_by_hand(tables_by_hand):
     """Every mean, spread, difference and average of Table 1 is what pencil and paper give; a number
     names the cells that it was computed from, one per seed."""
     table = tables_by_hand["table1"]
@@ -94,9 +95,7 @@ def shown(row: Row) -> list[Estimate]:
 
 @pytest.mark.parametrize("name", [name for name in REPORTS if REPORTS[name].of_tables])
 @pytest.mark.parametrize("seeds", [(0,), (0, 1), (0, 1, 2)])
-def test_every_number_has_its_interval(
-    written_by_hand: Store, name: str, seeds: tuple[int, ...]
-) -> None:
+def test_every_number_has_its_interval(written_by_hand, name, seeds):
     """It holds the mean, and is over seeds if there are several and over images if there is one; seeds
     that all agree exactly have none."""
     scale = dataclasses.replace(BY_HAND, seeds=seeds)
@@ -106,14 +105,11 @@ def test_every_number_has_its_interval(
             if len(seeds) > 1 and max(number.values) - min(number.values) < 1e-9:
                 assert number.interval is None
                 continue
-            assert number.interval is not None
             assert number.interval.low - 1e-12 <= number.mean <= number.interval.high + 1e-12
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_averages_are_of_the_records_of_all_networks(
-    written_by_hand: Store, seeds: tuple[int, ...]
-) -> None:
+def test_averages_are_of_the_records_of_all_networks(written_by_hand, seeds):
     """Rows of averages and of their differences are the estimates from the records of both networks."""
     table = built("table1", written_by_hand, dataclasses.replace(BY_HAND, seeds=seeds))
 
@@ -130,7 +126,7 @@ def test_averages_are_of_the_records_of_all_networks(
         assert change == average_change(written_by_hand, rift, base)
 
 
-def test_a_table_of_one_network_has_no_average(written_by_hand: Store) -> None:
+def test_a_table_of_one_network_has_no_average(written_by_hand):
     """The average of one network would be that network again."""
     one = dataclasses.replace(BY_HAND, archs=("resnet34-w8",))
     table = built("table1", written_by_hand, one)
@@ -138,7 +134,7 @@ def test_a_table_of_one_network_has_no_average(written_by_hand: Store) -> None:
 
 
 @pytest.mark.parametrize("evaluation", BY_HAND.evaluations)
-def test_a_number_of_some_seeds_is_missing(own: Store, evaluation: str) -> None:
+def test_a_number_of_some_seeds_is_missing(own, evaluation):
     """One missing record empties its number, its difference and the average: never a partial mean."""
     cell, place = cell_at("rift", seed=1), BY_HAND.evaluations.index(evaluation)
     own.record_path(cell, evaluation).unlink()
@@ -149,7 +145,7 @@ def test_a_number_of_some_seeds_is_missing(own: Store, evaluation: str) -> None:
         assert missing == [part and column == place for column in range(3)]
 
 
-def test_stale_records_are_left_out_with_a_note(own: Store) -> None:
+def test_stale_records_are_left_out_with_a_note(own):
     """A record of an older version is not shown, and a note counts what was left out."""
     changed = dataclasses.replace(BY_HAND, finetuning={"lr": 0.5})
     table = built("table1", own, changed)
@@ -161,7 +157,7 @@ def test_stale_records_are_left_out_with_a_note(own: Store) -> None:
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_stale_makings_are_left_out(own: Store, name: str) -> None:
+def test_stale_makings_are_left_out(own, name):
     """The alpha* and the modules of an older version are not shown beside empty numbers."""
     changed = dataclasses.replace(BY_HAND, finetuning={"lr": 0.5})
     table = built(name, own, changed)
@@ -169,7 +165,7 @@ def test_stale_makings_are_left_out(own: Store, name: str) -> None:
     assert not [row for row in table.rows if row.labels[-1].startswith("alpha* ")]
 
 
-def test_an_empty_store_gives_a_whole_table_of_nothing(store: Store) -> None:
+def test_an_empty_store_gives_a_whole_table_of_nothing(store):
     """Without records every number is missing and every label is there."""
     for name, rows in (("table1", 9), ("table2", 6), ("table3", 9), ("table4", 9)):
         table = built(name, store)
@@ -178,7 +174,7 @@ def test_an_empty_store_gives_a_whole_table_of_nothing(store: Store) -> None:
         assert not store.results.exists()
 
 
-def test_a_dataset_without_an_evaluation_says_so(store: Store) -> None:
+def test_a_dataset_without_an_evaluation_says_so(store):
     """There is no published corrupted set of digits: the number stays missing and a note says why."""
     official = ("clean", "corruptions-15", "pgd10x3")
     scale = dataclasses.replace(BY_HAND, archs=("resnet18-w8",), seeds=(0,), evaluations=official)
@@ -190,7 +186,7 @@ def test_a_dataset_without_an_evaluation_says_so(store: Store) -> None:
     assert "Digits has no corruptions-15" in table.notes
 
 
-def test_the_notes_tell_generated_from_published_corruptions(store: Store) -> None:
+def test_the_notes_tell_generated_from_published_corruptions(store):
     """Under a table stands which images its OOD column is of."""
     scale = dataclasses.replace(BY_HAND, datasets=("cifar10",))
     (note,) = [note for note in built("table1", store, scale).notes if "OOD" in note]
@@ -205,7 +201,7 @@ def test_the_notes_tell_generated_from_published_corruptions(store: Store) -> No
     assert note == f"CIFAR-10: OOD (18) is {what}"
 
 
-def test_two_datasets_are_averaged_apart(store: Store) -> None:
+def test_two_datasets_are_averaged_apart(store):
     """Each dataset has its own rows and its own average."""
     scale = dataclasses.replace(BY_HAND, datasets=("digits", "cifar10"), seeds=(0,))
     table = built("table1", store, scale)
@@ -217,18 +213,11 @@ def test_two_datasets_are_averaged_apart(store: Store) -> None:
     ("tuning", "how"),
     [("rift", "not ranked"), ("rift-official-code", "ranked as the released code does")],
 )
-def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, how: str) -> None:
+def test_the_notes_count_modules_without_a_maximum(store, tuning, how):
     """Under the table stands by seed for how many modules MRC is a lower estimate or not valid."""
     for seed, mrc in enumerate((0.0, -0.1, None)):
         entries = [
-            ModuleCriticality(
-                module=module,
-                mrc=value,
-                accuracy_drop=value,
-                norm_ratio=value and 0.1,
-                epochs=1,
-                constrained=module == "conv1",
-            )
+            measured(module, value, constrained=module == "conv1")
             for module, value in {"conv1": 0.2, "linear": mrc}.items()
         ]
         write_making(store, cell_at(tuning, seed), criticality=entries)
@@ -240,7 +229,7 @@ def test_the_notes_count_modules_without_a_maximum(store: Store, tuning: str, ho
     )
 
 
-def test_the_better_row_is_told_apart_from_the_other(store: Store) -> None:
+def test_the_better_row_is_told_apart_from_the_other(store):
     """Only where the interval of the difference excludes zero, the base model only where it does so for
     each of its fine-tunings; averages as any row."""
     scale = dataclasses.replace(BY_HAND, evaluations=("clean", "pgd10x3"), archs=BY_HAND.archs[:1])
@@ -268,7 +257,7 @@ def test_the_better_row_is_told_apart_from_the_other(store: Store) -> None:
 MIXED = dataclasses.replace(BY_HAND, networks={"resnet34-w8": {"seeds": (1, 2)}})
 
 
-def test_rows_of_different_seeds_say_how_many(written_by_hand: Store, own: Store) -> None:
+def test_rows_of_different_seeds_say_how_many(written_by_hand, own):
     """A column counts the seeds of each row, and an average is that of the seeds that all have."""
     table = built("table1", written_by_hand, MIXED)
     assert table.label_heads == ("dataset", "network", "seeds", "method")
@@ -290,7 +279,7 @@ def test_rows_of_different_seeds_say_how_many(written_by_hand: Store, own: Store
     assert percents(row(built("table1", own, of_none), "Digits", "average", "0", "AT")) == [None] * 3
 
 
-def test_notes_on_rows_of_different_seeds(written_by_hand: Store) -> None:
+def test_notes_on_rows_of_different_seeds(written_by_hand):
     """Which models have which seeds, and what the intervals of each kind are over; tables whose rows
     are all of the same seeds are as if the scale had no others."""
     scale = dataclasses.replace(MIXED, networks={"resnet34-w8": {"seeds": (1,)}})
@@ -307,7 +296,7 @@ def test_notes_on_rows_of_different_seeds(written_by_hand: Store) -> None:
         assert built(name, written_by_hand, scale) == built(name, written_by_hand)
 
 
-def test_a_method_of_other_seeds_has_a_column_too(written_by_hand: Store) -> None:
+def test_a_method_of_other_seeds_has_a_column_too(written_by_hand):
     """So do the rows of Table 2."""
     scale = dataclasses.replace(BY_HAND, recipes={"mart": {"seeds": (0,)}})
     table = built("table2", written_by_hand, scale)
@@ -320,7 +309,7 @@ def test_a_method_of_other_seeds_has_a_column_too(written_by_hand: Store) -> Non
     }
 
 
-def test_the_notes_are_about_the_columns_shown(written_by_hand: Store) -> None:
+def test_the_notes_are_about_the_columns_shown(written_by_hand):
     """A table without OOD and Adv does not explain them."""
     clean = dataclasses.replace(BY_HAND, evaluations=("clean",))
     table = built("table1", written_by_hand, clean)
@@ -331,7 +320,7 @@ def test_the_notes_are_about_the_columns_shown(written_by_hand: Store) -> None:
 # --- table 2 ----------------------------------------------------------------------------------------
 
 
-def test_table_2_by_hand(tables_by_hand: dict[str, Table]) -> None:
+def test_table_2_by_hand(tables_by_hand):
     """Each further method has its rows with and without RiFT, and their difference by seed."""
     table, root = tables_by_hand["table2"], pytest.approx
     expected = {
@@ -352,7 +341,7 @@ def test_table_2_by_hand(tables_by_hand: dict[str, Table]) -> None:
     ]
 
 
-def test_table_2_is_of_the_first_network_and_two_datasets() -> None:
+def test_table_2_is_of_the_first_network_and_two_datasets():
     """As in the paper: ResNet18, CIFAR-10 and CIFAR-100, every method but the first."""
     cells = REPORTS["table2"].cells(SCALES["paper"], REPORTS["table2"].defaults)
     assert {cell.arch for cell in cells} == {"resnet18"}
@@ -361,7 +350,7 @@ def test_table_2_is_of_the_first_network_and_two_datasets() -> None:
     assert len(cells) == 2 * 4 * 2 * 3
 
 
-def test_a_scale_of_one_method_has_no_table_2() -> None:
+def test_a_scale_of_one_method_has_no_table_2():
     """There is nothing to compare with."""
     assert (
         REPORTS["table2"].cells(
@@ -374,7 +363,7 @@ def test_a_scale_of_one_method_has_no_table_2() -> None:
 # --- tables 3 and 4 ---------------------------------------------------------------------------------
 
 
-def test_table_3_by_hand(tables_by_hand: dict[str, Table]) -> None:
+def test_table_3_by_hand(tables_by_hand):
     """Each tuning stands as fine-tuned and at the mean of its alpha*, on the first network."""
     table = tables_by_hand["table3"]
     assert "ResNet18 (width 8) on Digits" in table.title
@@ -391,7 +380,7 @@ def test_table_3_by_hand(tables_by_hand: dict[str, Table]) -> None:
     }
 
 
-def test_table_4_by_hand(tables_by_hand: dict[str, Table]) -> None:
+def test_table_4_by_hand(tables_by_hand):
     """The first rows of Table 4 are the base model and RiFT, then two, three and five modules."""
     table = tables_by_hand["table4"]
     labels = [row.labels for row in table.rows]
@@ -410,14 +399,14 @@ def test_table_4_by_hand(tables_by_hand: dict[str, Table]) -> None:
     assert percents(table.rows[7]) == [(92.1, 1), (72.4, 2), (49, 1)]
 
 
-def test_an_alpha_of_some_seeds_is_not_shown(own: Store) -> None:
+def test_an_alpha_of_some_seeds_is_not_shown(own):
     """The mean alpha* stands only if every seed has one."""
     own.record_path(cell_at("rift", seed=2), "making").unlink()
     labels = [row.labels for row in built("table4", own).rows]
     assert ("top 1", "alpha*") in labels
 
 
-def test_ablations_explain_only_the_dataset_they_show(store: Store) -> None:
+def test_ablations_explain_only_the_dataset_they_show(store):
     """Tables 3 and 4 are of one dataset, and so are their notes."""
     scale = dataclasses.replace(BY_HAND, datasets=("digits", "cifar10"))
     assert not [note for note in built("table3", store, scale).notes if "CIFAR" in note]
@@ -432,7 +421,7 @@ def audited(store: Store, name: str, *finetunes: str) -> Table:
     return REPORTS[name].build(View(store, AUDIT_BY_HAND), finetunes)
 
 
-def test_protocols_stand_side_by_side(store: Store) -> None:
+def test_protocols_stand_side_by_side(store):
     """Each base model comes before its fine-tunings, and each difference is to the row's own base."""
     table = audited(store, "table1", "rift", "rift-held-out", "bn-only")
     assert [row.labels[-1] for row in table.rows] == [
@@ -447,7 +436,7 @@ def test_protocols_stand_side_by_side(store: Store) -> None:
     assert table.rows[0].numbers != table.rows[5].numbers
 
 
-def test_a_title_says_which_data_chose(store: Store) -> None:
+def test_a_title_says_which_data_chose(store):
     """One kind of data is named once; several, by fine-tuning; and the notes explain each protocol."""
     mixed = audited(store, "table1", "rift", "rift-held-out")
     assert mixed.title.endswith(
@@ -460,7 +449,7 @@ def test_a_title_says_which_data_chose(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["table3", "table4"])
-def test_ablations_under_several_protocols(store: Store, name: str) -> None:
+def test_ablations_under_several_protocols(store, name):
     """A block per protocol, of that protocol's fine-tunings and base model."""
     protocols = ("rift", "rift-official-code", "rift-held-out")
     table = REPORTS[name].build(View(store, BY_HAND), protocols)
@@ -471,13 +460,13 @@ def test_ablations_under_several_protocols(store: Store, name: str) -> None:
     assert len(keys) == 2 + 8 * 3
 
 
-def test_an_ablation_is_of_protocols(store: Store) -> None:
+def test_an_ablation_is_of_protocols(store):
     """Tables 3 and 4 cannot be of a single control, and say what they can be of."""
     with pytest.raises(UserError, match=r"'bn-only' is a fine-tuning, not a protocol.*rift-held-out"):
         REPORTS["table3"].cells(BY_HAND, ["rift", "bn-only"])
 
 
-def test_zero_gradients_are_a_note(store: Store) -> None:
+def test_zero_gradients_are_a_note(store):
     """One line has the highest counts under all attacks shown, and tells of records without."""
     table = audited(store, "table1", "rift")
     none = "zero gradients at up to 0 of 1000 images; zero losses at up to 0 of 1000 images"
@@ -485,7 +474,6 @@ def test_zero_gradients_are_a_note(store: Store) -> None:
     for finetune, parts in (("rift", {"zero-gradients": Count(k=7, n=1000)}), ("none", {})):
         cell = cell_at(finetune, scale=AUDIT_BY_HAND)
         record = store.record(cell, "pgd10x3")
-        assert record is not None
         changed = record.model_copy(update={"parts": parts})
         store.record_path(cell, "pgd10x3").write_text(changed.model_dump_json())
     notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
@@ -495,21 +483,19 @@ def test_zero_gradients_are_a_note(store: Store) -> None:
     ) in notes
 
 
-def test_remarks_of_records_are_notes(store: Store) -> None:
+def test_remarks_of_records_are_notes(store):
     """What a record remarks, such as a sign of gradient masking, is printed with every table of it."""
     table = audited(store, "table1", "rift")
     assert not any("masking" in note for note in table.notes)
     cell = cell_at("rift", scale=AUDIT_BY_HAND)
     path = store.record_path(cell, "pgd10x3")
     record = store.record(cell, "pgd10x3")
-    assert record is not None
     path.write_text(record.model_copy(update={"remarks": ["warning: masking"]}).model_dump_json())
     notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
     assert "warning: masking (1 of 6 models)" in notes
     other = cell_at("none", scale=AUDIT_BY_HAND)
     for place, k in ((cell, 3), (other, 4)):
         path, record = store.record_path(place, "pgd10x3"), store.record(place, "pgd10x3")
-        assert record is not None
         path.write_text(record.model_copy(update={"remarks": [f"warning: {k} of 9"]}).model_dump_json())
     notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
     remarks = [note for note in notes if note.startswith("warning")]

@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-import pytest
-
 from benchmark.plans.plan import Plan
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
@@ -11,7 +9,7 @@ from benchmark.report.view import Found, Missing, View
 from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_making, write_record
 
 
-def test_all_seeds_of_a_fresh_cell_are_needed(store: Store) -> None:
+def test_all_seeds_of_a_fresh_cell_are_needed(store):
     """A number appears when its last seed is there."""
     cells = [cell_at(seed=seed) for seed in BY_HAND.seeds]
     for cell in cells:
@@ -22,7 +20,7 @@ def test_all_seeds_of_a_fresh_cell_are_needed(store: Store) -> None:
     assert found.estimate.values == (0.1, 0.2, 0.3)
 
 
-def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
+def test_how_a_base_model_was_made_is_no_fine_tuning(store):
     """A reader gives the fine-tuning of a fine-tuned cell and nothing for a base model."""
     write_making(store, cell_at("none"))
     write_making(store, cell_at("rift"), alpha=0.25)
@@ -30,11 +28,10 @@ def test_how_a_base_model_was_made_is_no_fine_tuning(store: Store) -> None:
     assert view.finetuning(cell_at("none")) is None
     assert view.finetuning(cell_at("top-2")) is None
     made = view.finetuning(cell_at("rift"))
-    assert made is not None
     assert made.alpha == 0.25
 
 
-def test_plans_are_made_and_files_are_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plans_are_made_and_files_are_read_once(store, monkeypatch):
     """An audit and its notes ask for the same cells many times."""
     write_audit(store)
     calls: Counter[tuple[str, ...]] = Counter()

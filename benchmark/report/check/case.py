@@ -50,7 +50,6 @@ class Case:
         return Finding(name, verdict, str(place), what, why, claim=self.claim)
 
     def missing(self, place: Setting | str, what: str, why: Missing) -> Finding:
-        """Return a line without a record."""
         return self.line(place, what, (Verdict.MISSING, "")).missing(why)
 
     def change(self, place: Setting, ours: str, role: str, bound: Bound, theirs: str = BASE) -> Finding:

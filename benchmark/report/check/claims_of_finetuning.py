@@ -57,7 +57,6 @@ def _rises(role: str) -> Callable[[Makings], tuple[Decision, Estimate]]:
 
 
 def _curve(tuned: Finetuning, role: str) -> dict[float, float]:
-    """Return the rise of an accuracy over that at 0, by alpha."""
     counts = {point.alpha: point.clean if role == "Std" else point.robust for point in tuned.curve}
     known = {alpha: count.fraction for alpha, count in counts.items() if count is not None}
     return {alpha: value - known[0.0] for alpha, value in known.items()}
@@ -67,8 +66,6 @@ def _curve(tuned: Finetuning, role: str) -> dict[float, float]:
 
 
 class _Valid(NamedTuple):
-    """A module with a valid MRC."""
-
     mrc: float
     drop: float
     constrained: bool

@@ -57,7 +57,6 @@ def c17(case: Case) -> list[Finding]:
 
 
 def _changes(case: Case, ours: str, rules: dict[str, Bound]) -> list[Finding]:
-    """A line for each of `rules` on the first model, at the scale as `posthoc` shows it."""
     view = case.view
     if possible(view.scale, [ours])[ours] is not None:
         return []

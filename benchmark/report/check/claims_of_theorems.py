@@ -88,7 +88,6 @@ def _bounded(seed: SeedEvidence) -> Decision:
 
 
 def _by_evidence(case: Case, what: str, decide: Callable[[SeedEvidence], Decision]) -> list[Finding]:
-    """Return a line per seed of the first model of the scale."""
     view, lines = case.view, []
     found = evidence(view.store.results, view.scale.stem)
     stale = {} if found is None else stale_evidence(found, view.store, view.scale)

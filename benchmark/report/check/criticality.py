@@ -68,10 +68,10 @@ def criticality_compared(view: View, published: Published) -> list[Finding]:
     if not is_compared(scale) or METHOD not in scale.methods:
         return []
     return [
-        _finding(view, entry, quantity, value, reading)
+        _finding(view, entry, quantity, reading)
         for entry in (*published.criticality, *published.modules)
         if entry.dataset in scale.datasets and entry.arch in scale.archs
-        for quantity, value in _quantities(entry).items()
+        for quantity in _quantities(entry)
         for reading in (READINGS if isinstance(entry, PublishedCriticality) else [OFFICIAL_CODE])
     ]
 
@@ -85,9 +85,7 @@ def _quantities(entry: PublishedModule) -> dict[str, float | None]:
     return {**known, **({_OF_ROLE[entry.role]: None} if entry.role else {})}
 
 
-def _finding(
-    view: View, entry: PublishedModule, quantity: str, value: float | None, reading: str
-) -> Finding:
+def _finding(view: View, entry: PublishedModule, quantity: str, reading: str) -> Finding:
     place, source = Setting(entry.dataset, entry.arch, METHOD), entry.source
     name = f"{source}/{entry.dataset}/{entry.arch}"
     if isinstance(entry, PublishedCriticality):
@@ -99,17 +97,17 @@ def _finding(
         f"{place}/{reading}",
         f"{_LABELS[quantity]}, {entry.module}",
         plain=quantity == MRC,
-        published=value,
+        published=_quantities(entry)[quantity],
         source=source,
     )
-    reports = ("figure3", "figure3-official")
+    reports = {RIFT: "figure3", OFFICIAL_CODE: "figure3-official"}
     if place != view.places()[0]:
-        reports = ("table1", f"table1 --protocol {reading}")
-    makings = view.makings(place, reading, reports[reading == OFFICIAL_CODE])
+        reports = {RIFT: "table1", OFFICIAL_CODE: f"table1 --protocol {OFFICIAL_CODE}"}
+    makings = view.makings(place, reading, reports[reading])
     if isinstance(makings, Missing):
         return finding.missing(makings)
     seeds = {cell.seed: tuned.criticality or [] for cell, tuned in makings.items()}
-    values, (verdict, why) = _compared(entry, quantity, value, reading, seeds)
+    values, (verdict, why) = _compared(entry, quantity, finding.published, reading, seeds)
     if verdict is Verdict.MATCH and COMPARED[view.scale.name] == "neighbour":
         verdict, why = Verdict.WITHIN, f"{why}, but by another recipe"
     ours = None
@@ -128,19 +126,14 @@ def _compared(
     seeds: Mapping[int, Sequence[ModuleCriticality]],
 ) -> tuple[list[float], Decision]:
     """Return our values by seed (empty for a name, or if one is unknown) and the decision."""
-    found = {
-        seed: module
-        for seed, modules in seeds.items()
-        for module in modules
-        if module.module == entry.module
-    }
+    found = {seed: m for seed, modules in seeds.items() for m in modules if m.module == entry.module}
     if absent := [str(seed) for seed in seeds if seed not in found]:
         return [], (Verdict.OFF, f"{entry.module} was not measured, seed {', '.join(absent)}")
-    by_remark: dict[str, list[str]] = {}
-    for seed, module in found.items():
-        if module.remark is not None:
-            by_remark.setdefault(module.remark, []).append(str(seed))
-    remarks = "".join(f"; seed {', '.join(which)}: {remark}" for remark, which in by_remark.items())
+    remarks = ""
+    for remark in dict.fromkeys(module.remark for module in found.values() if module.remark):
+        which = ", ".join(str(seed) for seed, module in found.items() if module.remark == remark)
+        remarks += f"; seed {which}: {remark}"
+    values = list[float]()
     if published is None:
         released = PROTOCOLS[reading].released_order
         ranked = [
@@ -151,32 +144,31 @@ def _compared(
             return [], (Verdict.OFF, f"no rank{remarks}")
         ordered = ranked if quantity == LEAST else [names[::-1] for names in ranked]
         verdict, why = compare_rank(entry.module, ordered)
-        return [], (verdict, why + remarks)
-    measured = [m.mrc if quantity == MRC else m.accuracy_drop for m in found.values() if m.valid]
-    values = [value for value in measured if value is not None]
-    if len(values) < len(found):
-        return [], (Verdict.OFF, f"no value{remarks}")
-    verdict, why = compare_value(quantity, values, published)
+    else:
+        measured = [m.mrc if quantity == MRC else m.accuracy_drop for m in found.values() if m.valid]
+        values = [value for value in measured if value is not None]
+        if len(values) < len(found):
+            return [], (Verdict.OFF, f"no value{remarks}")
+        verdict, why = compare_value(quantity, values, published)
     return values, (verdict, why + remarks)
 
 
 def compare_value(quantity: str, ours: Sequence[float], published: float) -> Decision:
     """Compare MRC or drops of robust accuracy (fractions) by seed with the published value."""
-    if quantity == MRC:
-        if min(*ours, published) <= 0:
-            return Verdict.OFF, "not above zero everywhere, so that there is no ratio"
-        mean = geometric_mean(ours)
-        ratio = mean / published
-        match = abs(mean - published) <= MRC_ROUNDING + ROUNDED
-        close = max(ratio, 1 / ratio) <= FACTOR + ROUNDED
-        seeds = f"geometric mean {mean:.2f}, "
-        why = f"{ratio:.3g} times the published value, {'' if close else 'not '}within a factor of"
-        why += f" {FACTOR:g}"
-    else:
+    if quantity == DROP:
         gap = abs(fmean(ours) - published) - ROUNDED
         match, close = gap <= ROUNDING, gap <= FAR
         seeds = f"by seed {', '.join(f'{100 * value:.2f}' for value in ours)}; "
         why = f"{'no more' if close else 'more'} than {100 * FAR:g} points apart"
+    elif min(*ours, published) <= 0:
+        return Verdict.OFF, "not above zero everywhere, so that there is no ratio"
+    else:
+        mean = geometric_mean(ours)
+        ratio = mean / published
+        match = abs(mean - published) <= MRC_ROUNDING + ROUNDED
+        close = max(ratio, 1 / ratio) <= FACTOR + ROUNDED
+        seeds, within = f"geometric mean {mean:.2f}, ", "within" if close else "not within"
+        why = f"{ratio:.3g} times the published value, {within} a factor of {FACTOR:g}"
     shown = seeds if len(ours) > 1 else ""
     if match:
         return Verdict.MATCH, f"{shown}equal as printed"

@@ -7,7 +7,7 @@ gives to evaluations.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from fractions import Fraction as Rational
+from fractions import Fraction
 from math import isclose
 from typing import Annotated, Literal, Self
 
@@ -21,6 +21,7 @@ from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.models import arch
 from benchmark.records.cells import BASE
 from benchmark.records.files import Frozen
+from benchmark.records.ranges import Share
 
 OTHER = "other:"
 """Prefix of a network or method that this suite does not have; the rest is free text."""
@@ -36,18 +37,6 @@ recipe; `same-weights`, the very weights; `neighbour`, another recipe, for orien
 def attacks(name: str) -> bool:
     """Return whether the evaluation `name` attacks the model, and so may differ between runs."""
     return evaluation(name).kind not in ("clean", "corruptions")
-
-
-def _fraction(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{value} is not a fraction in [0,1] (write 0.8344 for 83.44 %)")
-    return value
-
-
-def _difference(value: float) -> float:
-    if not -1 <= value <= 1:
-        raise ValueError(f"{value} is not a difference of fractions (write 0.0198 for 1.98 points)")
-    return value
 
 
 def _named(known: Callable[[str], object], *, others: bool = False) -> AfterValidator:
@@ -80,8 +69,7 @@ def _known_evaluation(name: str) -> None:
 Text = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
 """One line without spaces at its ends."""
 
-Fraction = Annotated[float, Field(strict=True), AfterValidator(_fraction)]
-Difference = Annotated[float, Field(strict=True), AfterValidator(_difference)]
+Difference = Annotated[float, Field(strict=True, ge=-1, le=1, allow_inf_nan=False)]
 DatasetName = Annotated[str, _named(dataset_info)]
 ArchName = Annotated[str, _named(arch, others=True)]
 OwnArchName = Annotated[str, _named(arch)]
@@ -122,7 +110,7 @@ class PublishedRow(_Printed):
     protocol: Text
     seeds: Annotated[int, Field(strict=True, gt=0)] | None = None
     tolerance: Tolerance
-    values: Annotated[dict[EvaluationName, Fraction], Field(min_length=1)]
+    values: Annotated[dict[EvaluationName, Share], Field(min_length=1)]
     checkpoint: Text | None = None
     eps: Annotated[str, Field(pattern=r"^(\d+/255|0\.\d+)$")] = "8/255"
     extra_data: bool = False
@@ -140,7 +128,7 @@ class PublishedRow(_Printed):
         None of others' attacks, and none under attack if `eps` is not the radius of this suite for the
         dataset.
         """
-        same_eps = isclose(float(Rational(self.eps)), dataset_info(self.dataset).threat.eps)
+        same_eps = isclose(float(Fraction(self.eps)), dataset_info(self.dataset).threat.eps)
         own = {name: value for name, value in self.values.items() if name in EVALUATIONS}
         return {name: value for name, value in own.items() if same_eps or not attacks(name)}
 
@@ -174,7 +162,7 @@ class PublishedCriticality(PublishedModule):
 
     where: Text
     mrc: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
-    accuracy_drop: Fraction | None = None
+    accuracy_drop: Share | None = None
     role: Literal["non-robust-critical", "robust-critical"] | None = None
     note: Text | None = None
 
@@ -184,8 +172,8 @@ class AlphaRange(Frozen):
 
     source: Text
     where: Text
-    low: Fraction
-    high: Fraction
+    low: Share
+    high: Share
     lr: Annotated[float, Field(strict=True, gt=0)]
 
     @model_validator(mode="after")

@@ -41,7 +41,6 @@ def published_text(published: Published) -> str:
 
 
 def _items(texts: Iterable[str]) -> list[str]:
-    """Return the texts as indented paragraphs and an empty line."""
     return [*(line for text in texts for line in wrapped(text, "  ", "    ")), ""]
 
 
@@ -75,7 +74,6 @@ def _behind(rows: Sequence[PublishedRow], published: Published) -> list[str]:
 
 
 def _table_that_fits(rows: Sequence[PublishedRow], published: Published) -> str:
-    """Return the table with labels as wide as the terminal allows."""
     tables = [_table(rows, label, published) for label in _LABELS]
     fitting = (each for each in tables if max(map(len, each.splitlines())) <= width())
     return next(fitting, tables[-1])
@@ -128,7 +126,6 @@ def _changes(changes: Sequence[PrintedChange]) -> str:
 
 
 def _modules(published: Published) -> list[str]:
-    """List measured and named modules and the range of alpha*."""
     lines = []
     for each in published.criticality:
         mrc = "" if each.mrc is None else f", MRC {each.mrc:g}"

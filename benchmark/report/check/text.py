@@ -49,12 +49,10 @@ class Check:
 
     @property
     def numbers(self) -> list[Finding]:
-        """Findings about published numbers, worst first."""
         return worst_first(finding for finding in self.findings if not finding.claim)
 
     @property
     def claims(self) -> list[tuple[Finding, list[Finding]]]:
-        """Summary and lines of each claim, worst first."""
         return [
             (summary, worst_first(f for f in self.findings if f.claim == summary.id != f.id))
             for summary in worst_first(finding for finding in self.findings if finding.is_summary)
@@ -62,7 +60,6 @@ class Check:
 
     @property
     def present_claims(self) -> list[tuple[Finding, list[Finding]]]:
-        """The claims that something is on record for."""
         return [each for each in self.claims if each[0].verdict is not Verdict.MISSING]
 
     @property

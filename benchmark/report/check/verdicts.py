@@ -69,13 +69,11 @@ class Finding:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the published value."""
         if self.ours is None or self.published is None:
             return None
         return self.ours.mean - self.published
 
     def missing(self, found: Missing) -> Self:
-        """The same finding for what is not on record."""
         return replace(self, verdict=Verdict.MISSING, why=found.why, make=found.make)
 
 

@@ -125,7 +125,6 @@ class ModuleOverSeeds:
 
     @property
     def marks(self) -> list[str]:
-        """The markers that tell what went wrong with an ascent."""
         return [DIVERGED] * self.diverged + [FAILED] * self.failed
 
 

@@ -88,7 +88,6 @@ class CurveFigure(FigureSpec):
 
 
 def _cross(seeds: int) -> str:
-    """What the intervals in the picture are of."""
     if seeds > 1:
         return "crosses: 95 % t interval over seeds of the change from AT to alpha 1"
     return "cross: 95 % interval (Wilson's) of AT over these images; of a change, see `audit`"
@@ -121,7 +120,6 @@ class TuningCurve:
 
     @classmethod
     def of(cls, tuning: str, finetunings: Sequence[Finetuning]) -> "TuningCurve":
-        """The curve of `tuning` from how each seed was made."""
         curves = [each.curve for each in finetunings]
         clean = [[point.clean.fraction for point in curve] for curve in curves]
         robust = [[point.robust.fraction for point in curve if point.robust] for curve in curves]
@@ -259,7 +257,6 @@ class Curves(Picture):
         return figure
 
     def _cross(self, axes: "Axes", curve: TuningCurve) -> NDArray[np.float64]:
-        """Draw the intervals at alpha 1, of one seed those of AT; their ends in percent, (ends, 2)."""
         place = -1 if len(self.seeds) > 1 else 0
         x, y = (100 * curve.mean[:, place]).tolist()
         across, up = self.interval(curve, place, 0), self.interval(curve, place, 1)

@@ -96,7 +96,6 @@ class DamageFigure(FigureSpec):
 
 
 def _alone(module: str) -> str:
-    """Name of the fine-tuning of `module` alone."""
     return f"{MODULE}{module.lower()}{ALPHA_1}"
 
 

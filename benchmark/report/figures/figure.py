@@ -4,8 +4,6 @@ A line, bar or dot shows all seeds that the scale has of its model, or it is lef
 missing: never a mean over some of them. Accuracies are fractions, drawn as percents and points.
 """
 
-import csv
-import io
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +18,7 @@ from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell, ScaleName
 from benchmark.records.records import Finetuning
 from benchmark.report.figures import draw
+from benchmark.report.tables.render import as_csv
 from benchmark.report.view import View
 
 if TYPE_CHECKING:
@@ -45,11 +44,9 @@ class Picture(ABC):
 
     @property
     def caption(self) -> str:
-        """What is printed with the picture: title, model, and a note per line."""
         return "\n".join([f"{self.title}, {self.model}", "", *(f"  {note}" for note in self.notes), ""])
 
     def files(self) -> dict[str, bytes]:
-        """Contents of its files by suffix: `png`, `svg` and `csv` (the numbers shown)."""
         return {**draw.draw(self), "csv": self.csv().encode()}
 
     @abstractmethod
@@ -62,12 +59,10 @@ class Picture(ABC):
 
     def csv(self) -> str:
         """`rows` as CSV with a head, numbers to ten places, None left blank."""
-        rows, text = self.rows(), io.StringIO()
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: round(v, 10) if isinstance(v, float) else v for k, v in row.items()})
-        return text.getvalue()
+        rows = self.rows()
+        return as_csv(
+            [{k: round(v, 10) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+        )
 
     def by_seed(self, values: Iterable[T], mean: T) -> list[tuple[object, T]]:
         """`values` by seed, and their `mean` if there are several."""
@@ -132,7 +127,6 @@ class FigureSpec(ABC):
         """The cells that the figure needs at `scale`."""
 
     def wanted(self, scale: Scale) -> tuple[str, ...]:
-        """The records that it needs at `scale`."""
         return scale.evaluations if self.audited or self.of_posthoc else self.evaluations
 
     @abstractmethod
@@ -156,7 +150,6 @@ class FigureSpec(ABC):
         return self.name, title, self.subject.label(scale), seeds, (*first, *notes)
 
     def nothing(self, scale: Scale, missing: Sequence[Cell]) -> UserError:
-        """The error of a figure of which no part is complete."""
         called, precision, _ = ScaleName.parse(scale.name)
         known = called if called in SCALES else "FILE.toml"
         if precision is not None:

@@ -30,9 +30,9 @@ class RivalFigure(FigureSpec):
 
     def wanted(self, scale: Scale) -> tuple[str, ...]:
         names = scale.evaluations
-        roles = {role: [n for n in names if _role(n) == role] for role in ("Std", "Adv")}
+        std, adv = ([n for n in names if evaluation(n).role == role][:1] for role in ("Std", "Adv"))
         adaptive = adaptive_pgd(scale)
-        return (*roles["Std"][:1], *roles["Adv"][:1], *([adaptive] if adaptive else []))
+        return (*std, *adv, *([adaptive] if adaptive else []))
 
     def build(self, view: View) -> "Rivals":
         scale, cells = view.scale, self.cells(view.scale)
@@ -58,10 +58,6 @@ class RivalFigure(FigureSpec):
         return Rivals(*head, moved)
 
 
-def _role(name: str) -> str | None:
-    return evaluation(name).role
-
-
 class Standing(NamedTuple):
     """Accuracies of a model: clean, under the attack through it alone, and under the adaptive one."""
 
@@ -78,12 +74,8 @@ class Rivals(Picture):
 
     def rows(self) -> Rows:
         return [
-            {
-                "method": name,
-                "clean": place.clean,
-                "robust": place.adaptive,
-                "not_adaptive": place.alone,
-            }
+            {"method": name, "clean": place.clean, "robust": place.adaptive}
+            | {"not_adaptive": place.alone}
             for name, place in self.places.items()
         ]
 

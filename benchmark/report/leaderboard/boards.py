@@ -126,7 +126,6 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], tw
 
 
 def _images(store: Store, having: Iterable[Model], name: str) -> int:
-    """How many images are behind a column, at the least."""
     return min(len(per_image(store, model.of(name)[0])) for model in having)
 
 
@@ -155,7 +154,6 @@ def _change(store: Store, model: Model, base: Model | None, name: str) -> Change
 
 
 def _fields(known: Estimate) -> dict[str, Any]:
-    """What numbers and differences have in common."""
     interval = known.interval
     return {
         "mean": _rounded(known.mean),

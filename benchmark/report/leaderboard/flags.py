@@ -26,41 +26,39 @@ def twins_of(models: Iterable[Model]) -> Twins:
 
 
 def flags(
-    model: Model,
-    twins: Twins,
-    numbers: Mapping[str, Number],
-    elsewhere: Collection[str],
+    model: Model, twins: Twins, numbers: Mapping[str, Number], elsewhere: Collection[str]
 ) -> tuple[Flag, ...]:
     """The flags of an entry, gravest first.
 
     `elsewhere` names evaluations that were of other images than those of most of its board.
     """
-    found = (
-        *_warnings(model),
-        *_other_images(elsewhere),
-        *_few_seeds(model, numbers),
-        *_checkouts(model),
-        *_made_elsewhere(model),
-        *_chosen_on(model),
-        *_criticality(model),
-        *_same_weights(model, twins),
-        *_zero_gradients(model),
-        *_subsets(numbers),
-    )
-    return tuple(Flag(kind=kind, text=text) for kind, text in dict.fromkeys(found))
+    found = dict.fromkeys(_found(model, twins, numbers, elsewhere))
+    return tuple(Flag(kind=kind, text=text) for kind, text in found)
 
 
-def _warnings(model: Model) -> Flags:
+def _found(
+    model: Model, twins: Twins, numbers: Mapping[str, Number], elsewhere: Collection[str]
+) -> Flags:
     for name in sorted(model.records):
         for record in model.of(name):
             for warning in record.warnings:
                 yield "warning", f"{name}, seed {record.cell.seed}: {warning}"
-
-
-def _other_images(elsewhere: Collection[str]) -> Flags:
     if elsewhere:
         names = ", ".join(sorted(elsewhere))
         yield "other-images", f"judged on other images than the rest and not ranked: {names}"
+    yield from _few_seeds(model, numbers)
+    yield from _checkouts(model)
+    yield from _made_elsewhere(model)
+    if model.chosen_on == "test":
+        text = "epochs and alpha* were chosen on test images, which favours what was chosen"
+        yield "chosen-on-test", text
+    yield from _criticality(model)
+    yield from _same_weights(model, twins)
+    for text in sanity.zeros(model.every_record, at_least=1):
+        yield "zero-gradients", text
+    for known in map(evaluation, numbers):
+        if (images := first_images(known)) is not None:
+            yield "subset", f"{known.label} is of the first {images:,} test images only"
 
 
 def _few_seeds(model: Model, numbers: Mapping[str, Number]) -> Flags:
@@ -109,12 +107,6 @@ def _made_elsewhere(model: Model) -> Flags:
         yield "other-dataset", text
 
 
-def _chosen_on(model: Model) -> Flags:
-    if model.chosen_on == "test":
-        text = "epochs and alpha* were chosen on test images, which favours what was chosen"
-        yield "chosen-on-test", text
-
-
 def _criticality(model: Model) -> Flags:
     for seed, making in sorted(model.makings.items()):
         details = making.details
@@ -130,21 +122,9 @@ def _criticality(model: Model) -> Flags:
 
 
 def _same_weights(model: Model, twins: Twins) -> Flags:
-    """Of a fine-tuned model only."""
     if model.tuning is None:
         return
     for seed, weights in sorted(model.weights.items()):
         first = next((name for name in twins[model.base_id, seed, weights] if name != model.id), None)
         if first is not None:
             yield "same-weights", f"has the very weights of {first}/seed{seed}, and so its results"
-
-
-def _zero_gradients(model: Model) -> Flags:
-    for text in sanity.zeros(model.every_record, at_least=1):
-        yield "zero-gradients", text
-
-
-def _subsets(numbers: Mapping[str, Number]) -> Flags:
-    for known in map(evaluation, numbers):
-        if (images := first_images(known)) is not None:
-            yield "subset", f"{known.label} is of the first {images:,} test images only"

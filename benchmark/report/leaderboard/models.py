@@ -58,7 +58,6 @@ class Model:
 
     @property
     def scale_summary(self) -> str:
-        """What the scale is, in words."""
         return "models that were trained elsewhere" if self.scale is None else self.scale.summary
 
     @property
@@ -103,7 +102,6 @@ class Model:
         return {record.cell.seed: record.provenance.weights_sha256 for record in self.every_record}
 
     def of(self, name: str) -> list[Record]:
-        """The records of evaluation `name`, by seed."""
         return [record for _, record in sorted(self.records[name].items())]
 
     def images(self, name: str) -> frozenset[str]:

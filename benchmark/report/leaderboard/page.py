@@ -72,7 +72,6 @@ def _selects(boards: Iterable[Board]) -> list[dict[str, Any]]:
 
 
 def _protocol(entry: BoardEntry) -> str:
-    """The protocol, and the data that it chose on."""
     return f"{entry.protocol.name} ({entry.protocol.chosen_on})"
 
 

@@ -156,7 +156,6 @@ class BoardEntry(Frozen):
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds behind any number."""
         return tuple(sorted({seed for number in self.numbers.values() for seed in number.seeds}))
 
     @property

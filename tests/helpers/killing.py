@@ -1,0 +1,35 @@
+"""Work that is killed where a test wants it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from benchmark.records.store import Journal
+
+
+def killing(done: int | None = None, note: str = "", stage: str | None = None) -> Callable[..., None]:
+    """Progress that ends the process behind so many steps, at a note that begins so, or in a stage."""
+
+    def stops(named: str, now: int, total: int, said: str = "") -> None:
+        if done in (None, now) and stage in (None, named) and said.startswith(note):
+            raise KeyboardInterrupt
+
+    return stops
+
+
+@contextmanager
+def killed_after(chunks: int) -> Iterator[None]:
+    """Work inside is killed once journals have kept so many chunks."""
+    put, kept = Journal.put, []
+
+    def fails_later(journal: Journal, name: str, **arrays: object) -> None:
+        if len(kept) == chunks:
+            raise KeyboardInterrupt
+        put(journal, name, **arrays)
+        kept.append(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "put", fails_later)
+        with pytest.raises(KeyboardInterrupt):
+            yield
