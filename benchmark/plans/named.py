@@ -64,7 +64,8 @@ def called(name: str, scale: Scale) -> Scale:
     Raises `UserError` if there is no such checkpoint or precision.
     """
     _, precision, checkpoint = ScaleName.parse(name)
-    found = scale if checkpoint is None else starting_from(scale, [checkpoint])
+    names = scale.checkpoints if checkpoint is None else (checkpoint,)
+    found = starting_from(scale, names) if names else scale
     other = in_precision(found, precision)
     if precision is not None and other == found:
         own = found.precision or "any precision"
@@ -76,6 +77,8 @@ def arguments(name: str, results: Path) -> str:
     """What follows `--scale` to give `name` on the command line; scales that are not the suite's are
     filed in `results`."""
     scale, precision, checkpoint = ScaleName.parse(name)
+    if scale in SCALES and checkpoint in SCALES[scale].checkpoints:
+        checkpoint = None  # that it starts from anyway
     flags = (("--precision", precision), ("--from-checkpoint", checkpoint))
     file = scale if scale in SCALES else str(filed(scale, results))
     return " ".join((file, *(f"{flag} {value}" for flag, value in flags if value is not None)))
@@ -125,5 +128,5 @@ def _read(path: Path) -> Scale:
 
 SCALES: dict[str, Scale] = {
     name: _parse(Path(__file__).with_name(f"{name}.toml"))
-    for name in ("demo", "quick", "narrow", "small", "short", "paper")
+    for name in ("demo", "quick", "narrow", "small", "lean", "short", "paper")
 }
