@@ -72,7 +72,7 @@ def status(
     ] = False,
 ) -> None:
     """Which cells are done, missing, stale or running, and what of them is on Slurm or failed there."""
-    chosen = scope.chosen(precision=precision)
+    chosen = scope.chosen(precision=precision, results=results)
     store = Store(results, artifacts)
     tables = [spec for spec in REPORTS.values() if spec.of_tables]
     listed = [cell for spec in tables for cell in spec.cells(chosen, spec.defaults)]

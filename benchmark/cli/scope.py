@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import arch, key_name
 from benchmark.plans import start
-from benchmark.plans.named import SCALES, scale
+from benchmark.plans.named import SCALES, scale, unknown_names
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import starting_from
 from benchmark.records.cells import Cell, ScaleName
@@ -101,13 +102,18 @@ class Scope:
         of_posthoc: bool = False,
         beyond_first: bool = False,
         precision: str | None = None,
+        results: Path | None = None,
     ) -> Scale:
         """Return the scale with what the flags change, and the audit's evaluations if `audited`, or as
         post-training methods are compared at it if `of_posthoc`.
 
-        `beyond_first` is that of `starting_from`, `precision` that of `in_precision`.
+        `beyond_first` is that of `starting_from`, `precision` that of `in_precision`. A command that
+        only reads names the tree `results`, in which a scale may be of plug-ins that are not loaded.
         """
-        chosen = in_precision(scale(self.scale), precision)
+        read = scale(self.scale, results)
+        if results is None and (wrong := unknown_names(vars(read))):
+            raise UserError(f"'{self.scale}' is not a scale: {'; '.join(wrong)}")
+        chosen = in_precision(read, precision)
         chosen = chosen.with_models(
             chosen.archs if self.archs is None else tuple(map(key_name, listed(self.archs, arch))),
             chosen.methods if self.methods is None else listed(self.methods, method),

@@ -41,10 +41,7 @@ def scale(name: str, results: Path | None = None) -> Scale:
     """
     known = ScaleName.parse(name).scale
     if name.endswith(".toml") and (known not in SCALES or at_home(name).is_file()):
-        read = _read(at_home(name))
-        if results is None and (wrong := unknown_names(vars(read))):  # else plug-ins may be missing
-            raise UserError(f"'{name}' is not a scale: {'; '.join(wrong)}")
-        return read
+        return _read(at_home(name))
     if known in SCALES:
         return called(name, SCALES[known])
     path = None if results is None else filed(known, results)

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.data import dataset_info
 from benchmark.models import arch
+from benchmark.plans.named import unknown_names
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell, base_name
 from benchmark.records.records import Making, Provenance, Record, Training
@@ -56,7 +57,7 @@ def findings(store: Store, scales: Mapping[str, Scale | None], published: Publis
     """
     short, parts = list[str](), list[str]()
     for name, scale in scales.items():
-        if scale is not None:
+        if scale is not None and not unknown_names(vars(scale)):  # else of plug-ins, not loaded
             found = AtScale.of(store, name, scale)
             short += found.in_short()
             parts += found.sections(published)

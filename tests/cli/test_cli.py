@@ -22,13 +22,13 @@ from benchmark.engine.training import TrainingFailed
 from benchmark.errors import UserError
 from benchmark.jobs.tasks import Options
 from benchmark.jobs.worker import Worker
-from benchmark.plans.named import SCALES
+from benchmark.plans.named import SCALES, scale
 from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning, Training
 from benchmark.records.store import Store
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
-from handmade import BY_HAND
+from handmade import BY_HAND, write_record
 from invoking import MINI, TINY, Command, said
 
 KEY = "mini/digits/resnet18-w8/pgd-at"
@@ -180,9 +180,11 @@ def test_status_shows_every_state(made, store, command):
 
 def test_status_shows_cells_of_no_table(own_mini, command):
     """A cell that was made beside the tables is listed too."""
-    answer = command("status", "--scale", MINI, "--seeds", "1", "--only", "*/none/*")
-    listed = [line.split()[:2] for line in answer.stdout.splitlines()[1:3]]
-    assert listed == [[BASE_1, "done"], [BASE_0, "done"]]
+    other = BASE_0.replace("seed0", "seed7")
+    write_record(own_mini, Cell.parse(other), "clean", 9, 10, scale(str(MINI)))
+    answer = command("status", "--scale", MINI, "--only", "*/none/*")
+    listed = [line.split()[:2] for line in answer.good().stdout.splitlines()[1:4]]
+    assert listed == [[BASE_0, "done"], [BASE_1, "done"], [other, "done"]]
 
 
 def test_list_names_everything(idle):
@@ -323,7 +325,9 @@ def test_options_reach_the_workers(command, monkeypatch, options, threads, name)
     monkeypatch.setattr(benchmark.jobs.worker, "refuse_missing", lambda *given: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     command("table1", "--scale", TINY, "--data-dir", "/some/where", "--device", "cuda:1", *options)
-    assert got == [Options(command.store, Path("/some/where"), "cuda:1", threads, Precision(name))]
+    assert got == [
+        Options(command.store, Path("/some/where"), "cuda:1", threads, Precision(name, None))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ from invoking import MINI, said
 
 ASK = "import time, sys; sys.stderr.write('there'); sys.stderr.flush(); time.sleep(60)"
 RUN = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests' own process ignores
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import benchmark.cli as cli, sys, types
 module = types.ModuleType("benchmark.cli.app")
 def app(): exec({ASK!r})

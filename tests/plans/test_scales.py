@@ -346,7 +346,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         scale(str(path))
     path.write_text(names)
     with pytest.raises(UserError) as unknown_names:
-        scale(str(path))
+        Scope(str(path)).chosen()
     for said in ("dataset 'digitz'; close to it: digits", "'trade'; close to it: trades"):
         assert said in str(everything.value)
         assert said in str(unknown_names.value)
