@@ -26,7 +26,7 @@ from submitting import RESULTS
 PICTURES = ("png", "svg", "csv")
 KNOWN = {
     "": (
-        *("README.md", "published.toml", "croissant.json", "bf16.json", "bf16.md"),
+        *("README.md", "published.toml", "croissant.json", "bf16.json", "bf16.md", "bf16-tuning.json"),
         *("leaderboard.md", "leaderboard.json", "leaderboard.csv", "leaderboard.html"),
     ),
     "benchmarks": ("*.json",),
