@@ -12,6 +12,7 @@ from benchmark.errors import UserError
 from benchmark.plans import named as scales
 from benchmark.records.cells import OWN, Cell, ScaleName
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
+from benchmark.records.read_once import ReadOnce
 from benchmark.records.store import Store
 from benchmark.report.check.published import published
 from benchmark.report.findings import findings
@@ -40,7 +41,7 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
     filed in `results`, or by TOML file, or `own`. Raises `UserError` for a broken record, and if there
     is none.
     """
-    store, name = Store(results, Path("artifacts")), "leaderboard"  # artifacts are not read
+    store, name = ReadOnce(results, Path("artifacts")), "leaderboard"  # artifacts are not read
     if scale is None:
         chosen, left_out = kept_scales(store)
     else:

@@ -186,9 +186,11 @@ class Work(Places, Computing, OnSlurm):
             f"cells to make: {count}, of {len(bases)} base models, {workers} at a time, threads each: "
             f"{options.threads}; stop at any moment, the same command continues"
         )
-        repaid = [base.key for base in bases if repays_compiling(base, scale, options.device)]
-        if self.compiled is None and repaid:
-            say(f"compiled, unless begun without: {', '.join(repaid)} (--no-compile leaves that out)")
+        if self.compiled is None:
+            repaid = [base.key for base in bases if repays_compiling(base, scale, options.device)]
+            if repaid:
+                said = ", ".join(repaid)
+                say(f"compiled, unless begun without: {said} (--no-compile leaves that out)")
         made_of = (cell for task in tasks for cell in task.cells)
         each = {cell.key: stages(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
         with display(workers, len(tasks), costs=each) as bars, logged(bars, self.log_dir) as shown:

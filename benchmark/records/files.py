@@ -37,9 +37,11 @@ def check_lines(fields: Mapping[str, Any]) -> None:
     waiting = [(name, value) for name, value in fields.items()]
     while waiting:
         name, part = waiting.pop()
-        if isinstance(part, str) and (shown := line(part)) != part:
-            raise ValueError(f"{name}: '{shown}' has control characters; write a line without")
-        if isinstance(part, Mapping):
+        if isinstance(part, str):
+            # Nearly every string is printable, which is cheap to ask, and then it is a line.
+            if not part.isprintable() and (shown := line(part)) != part:
+                raise ValueError(f"{name}: '{shown}' has control characters; write a line without")
+        elif isinstance(part, Mapping):
             waiting += [(name, each) for each in (*part, *part.values())]
         elif isinstance(part, list | tuple):
             waiting += [(name, each) for each in part]

@@ -137,8 +137,7 @@ class Store:
     def of(self, cell: Cell) -> Iterator[Record | Making]:
         """Every record and making of `cell`, by name of file. Raises `UserError` for a broken one."""
         for name in self.names(cell):
-            path = self.record_path(cell, name)
-            found = _read(Making, path) if name == MAKING else _read(Record, path)
+            found = self.making(cell) if name == MAKING else self.record(cell, name)
             if found is not None:
                 yield found
 

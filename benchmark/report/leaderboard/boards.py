@@ -126,7 +126,9 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], tw
 
 
 def _images(store: Store, having: Iterable[Model], name: str) -> int:
-    return min(len(per_image(store, model.of(name)[0])) for model in having)
+    """How many images are behind a column, at the least; as many for all models of the same ones."""
+    one_each = {model.images(name): model for model in having}.values()
+    return min(len(per_image(store, model.of(name)[0])) for model in one_each)
 
 
 def _on_other_images(found: Sequence[Model], name: str) -> set[str]:
