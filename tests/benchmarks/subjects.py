@@ -76,11 +76,11 @@ def enter(race: Race, fast: Callable[[Precision], Callable[[], object]]) -> None
 def in_precision(chosen: Precision, run):
     """`run` with the process computing in `chosen`."""
 
-    def running():
+    def running(*given):
         before = precision.used()
         precision.use(chosen)
         try:
-            return run()
+            return run(*given)
         finally:
             precision.use(before)
 
