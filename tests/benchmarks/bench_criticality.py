@@ -1,4 +1,4 @@
-"""MRC of every module, in both definitions, on examples that are given."""
+"""MRC of every module, in all definitions, on examples that are given."""
 
 import functools
 from pathlib import Path
@@ -12,7 +12,7 @@ from benchmark.algorithm.criticality import criticality, criticality_modules
 from benchmark.data.images import Split
 from benchmark.data.info import LinfAttack
 from benchmark.engine.precision import BF16, FP32, Precision
-from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, ScaleFreeCriticality
 from benchmark.records.records import ModuleCriticality
 from benchmark.records.store import Journal
 from conftest import Lane
@@ -26,8 +26,9 @@ SETTINGS = {
     # batch at a hundred times the rate.
     "algorithm1": CriticalitySettings(lr=100.0),
     "official": OfficialCriticality(steps=1),
+    "one step": ScaleFreeCriticality(rate=1.0, steps=1),
 }
-ASKED = {"algorithm1": {"bit-identical": 3.5}, "official": {"fast": 4}}
+ASKED = {"algorithm1": {"bit-identical": 3.5}, "official": {"fast": 4}, "one step": {"fast": 10}}
 NO_ATTACK = LinfAttack(eps=0.0, step_size=0.0, steps=0)
 """Crafting belongs to another row; the images are taken as they are."""
 

@@ -322,3 +322,15 @@ def test_a_log_keeps_what_is_shown(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="--log-dir: "), kept(LogLines(console, 1), tmp_path / "file"):
         pass
+
+
+def test_tensorboard_reads_the_log(tmp_path) -> None:
+    """TensorBoard itself finds every loss under the cell's key."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with kept(LogLines(plain(), 1), tmp_path) as shown:
+        shown.update(0, KEY, "training", 11, 22, "loss 0.512 in epoch 1/2")
+        shown.update(0, KEY, "training", 22, 22, "loss 0.250 in epoch 2/2")
+    found = reader.EventAccumulator(str(tmp_path / KEY))
+    found.Reload()
+    points = [(each.step, round(each.value, 3)) for each in found.Scalars("training/loss")]
+    assert points == [(11, 0.512), (22, 0.25)]

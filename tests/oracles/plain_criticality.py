@@ -1,15 +1,20 @@
-"""Both definitions of MRC with nothing left out: every pass of every module runs the whole network.
+"""All definitions of MRC with nothing left out: every pass of every module runs the whole network.
 
 The oracle of `algorithm.criticality`, which must give the same bits with less work. Sums are taken
 in the order that it promises: batch by batch, and within a batch chunk by chunk.
 """
 
+import functools
 import math
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmark.engine.recipes import CriticalitySettings
+from benchmark.engine.recipes import (
+    CriticalitySettings,
+    OfficialCriticality,
+    ScaleFreeCriticality,
+)
 from benchmark.records.cells import derive_seed
 from benchmark.records.records import ModuleCriticality
 
@@ -17,8 +22,12 @@ from benchmark.records.records import ModuleCriticality
 def plain_criticality(model, x_adv, labels, settings, seed, chunk=256):
     """MRC of every convolution and linear module of `model`, which is in evaluation mode."""
     kinds = torch.nn.Conv2d | torch.nn.Linear
-    ascend = _algorithm1 if isinstance(settings, CriticalitySettings) else _official
     reference = _loss(model, x_adv, labels, chunk)
+    ascend = {
+        CriticalitySettings: _algorithm1,
+        OfficialCriticality: _official,
+        ScaleFreeCriticality: functools.partial(_scale_free, reference=reference),
+    }[type(settings)]
     entries = []
     for name, module in model.named_modules():
         if not isinstance(module, kinds):
@@ -110,4 +119,27 @@ def _official(model, name, weight, x_adv, labels, settings, seed, chunk):
         if peak is None or loss > peak[0]:
             ratio = float((weight.data - start).norm()) / norm if norm > 0 else 0.0
             peak = (loss, accuracy, ratio)
+    return peak, settings.steps, projected
+
+
+def _scale_free(model, name, weight, x_adv, labels, settings, seed, chunk, reference):
+    """The highest point of the path, its start included, steps, and whether a projection was needed."""
+    start = weight.detach().clone()
+    norm, projected, peak = float(start.norm()), False, (*reference, 0.0)
+    for step in range(settings.steps):
+        gradient = torch.zeros_like(start)
+        _add_gradient(gradient, model, weight, x_adv, labels, chunk)
+        length = float(gradient.norm())
+        if not math.isfinite(length):
+            return None, step, projected
+        if length == 0:
+            return peak, step, projected
+        weight.data.add_(gradient, alpha=settings.rate * settings.radius * norm / length)
+        distance = float((weight.data - start).norm())
+        if distance > settings.radius * norm:
+            projected = True
+            weight.data.copy_(start + settings.radius * norm / distance * (weight.data - start))
+        loss, accuracy = _loss(model, x_adv, labels, chunk)
+        if loss > peak[0]:
+            peak = (loss, accuracy, float((weight.data - start).norm()) / norm)
     return peak, settings.steps, projected

@@ -29,6 +29,7 @@ from benchmark.report.leaderboard.entries import entry_of
 from benchmark.report.leaderboard.flags import Twins, twins_of
 from benchmark.report.leaderboard.models import Model, models_on_record
 from benchmark.report.leaderboard.schema import Board, ChangeFromBase, Leaderboard, LeftOut, Number
+from benchmark.report.mce import mce
 
 if TYPE_CHECKING:
     from benchmark.checkpoints.entry import CheckpointEntry
@@ -97,7 +98,7 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], tw
                 rank=rank.rank if rank and enough else None,
                 rank_best=rank.best if rank else None,
                 rank_worst=rank.worst if rank else None,
-                change=_change(store, model, models.get(model.base_id), name),
+                **_beside_base(store, model, models.get(model.base_id), name),
             )
 
     def order(model: Model) -> tuple[bool, float, str]:
@@ -142,17 +143,21 @@ def _on_other_images(found: Sequence[Model], name: str) -> set[str]:
     return {key for key, known in images.items() if known != usual}
 
 
-def _change(store: Store, model: Model, base: Model | None, name: str) -> ChangeFromBase | None:
-    """Against the base model, over the seeds that both have; None without one on the same images."""
+def _beside_base(store: Store, model: Model, base: Model | None, name: str) -> dict[str, Any]:
+    """Over the seeds that the base model has too; nothing without one on the same images."""
     if base is None or base is model or name not in base.records:
-        return None
+        return {"change": None}
     if model.images(name) != base.images(name):
-        return None
-    ours, theirs = model.records[name], base.records[name]
-    if not (seeds := sorted(ours.keys() & theirs.keys())):
-        return None
-    known = change(store, [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
-    return ChangeFromBase(**_fields(known), seeds=tuple(seeds))
+        return {"change": None}
+    seeds = sorted(model.records[name].keys() & base.records[name].keys())
+    if not seeds:
+        return {"change": None}
+    ours, theirs = ([each.records[name][seed] for seed in seeds] for each in (model, base))
+    known, errors = change(store, ours, theirs), mce(ours, theirs)
+    return {
+        "change": ChangeFromBase(**_fields(known), seeds=tuple(seeds)),
+        "mce": None if errors is None else _rounded(errors),
+    }
 
 
 def _fields(known: Estimate) -> dict[str, Any]:

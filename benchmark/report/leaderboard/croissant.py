@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from importlib.metadata import version
 
 from benchmark.report.leaderboard.flat import HEAD
 
 _INTEGERS = {"images", "rank", "rank_best", "rank_worst"}
-_FLOATS = {"eps", "mean", "low", "high", "change", "change_low", "change_high"}
+_FLOATS = {"eps", "mean", "low", "high", "change", "change_low", "change_high", "mce"}
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -42,6 +43,7 @@ def croissant(table: bytes, name: str, started: Iterable[str]) -> bytes:
         "with its 95 % interval. A row is an evaluation of a model; accuracies are fractions.",
         "license": "https://spdx.org/licenses/MIT.html",
         "url": "leaderboard.html",
+        "version": version("rift-benchmark"),
         "creator": {"@type": "Organization", "name": "The RiFT benchmark maintainers"},
         "datePublished": max(started)[:10],
         "citeAs": "Zhu et al., Improving Generalization of Adversarial Training via Robust Critical "

@@ -8,7 +8,7 @@ from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard, 
 
 HEAD = (
     "board scale dataset eps chosen_on id label arch extra_data evaluation images seeds mean low high "
-    "over rank rank_best rank_worst change change_low change_high papers flags"
+    "over rank rank_best rank_worst change change_low change_high mce papers flags"
 )
 
 
@@ -39,6 +39,7 @@ def _row(
         *(name, images, " ".join(map(str, number.seeds)), number.mean, number.low, number.high),
         *(number.over, number.rank, number.rank_best, number.rank_worst),
         *((change.mean, change.low, change.high) if change else (None, None, None)),
+        number.mce,
         " ".join(paper.link for paper in entry.papers),
         " ".join(dict.fromkeys(flag.kind for flag in entry.flags)),
     )

@@ -71,13 +71,15 @@ class Number(_Estimated):
     `rank` is the one by the mean among the numbers of the column on the same images, `rank_best` and
     `rank_worst` are the range that the intervals allow; all are null for a number on other images than
     the rest, and `rank` is in a column of too few. `change` is null for a base model, and where its
-    record is missing.
+    record is missing; so is `mce`, the mean corruption error relative to the base model (1.0: as many
+    errors), which other evaluations than corruptions do not have.
     """
 
     rank: int | None
     rank_best: int | None
     rank_worst: int | None
     change: ChangeFromBase | None
+    mce: float | None = None
 
 
 class Cost(Frozen):

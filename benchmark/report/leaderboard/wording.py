@@ -33,7 +33,8 @@ READING = (
     f"where their intervals do not overlap, and nobody has a position on fewer than {ENOUGH:,} images.",
     "Below an accuracy stands the difference to the model's own base model, with its interval. An "
     "arrow marks those whose interval excludes 0, without correction for how many there are. This "
-    "paired difference is sharper than two intervals side by side, which overlap too easily.",
+    "paired difference is sharper than two intervals side by side, which overlap too easily. mCE, the "
+    "mean corruption error (Hendrycks and Dietterich, 2019), is relative to that base model, 100.",
     "Intervals of several seeds are Student's t over seeds; seeds that all agree exactly say nothing "
     "of their spread and have none. Of one seed they are over test images "
     f"(Wilson; for OOD and for differences a bootstrap of {RESAMPLES:,} resamples) and do not say what "
@@ -85,9 +86,10 @@ def interval(number: Number | ChangeFromBase, signed: bool) -> str:
 
 
 def change(number: Number) -> tuple[str, ...]:
-    """`▲ +0.18` and `[+0.06, +0.30]`; the arrow where the interval excludes 0. () without a difference.
+    """`▲ +0.18`, `[+0.06, +0.30]` and, of corruptions, `mCE 99.5`; () without a difference.
 
-    `equal` where every seed has the accuracy of its base model and the interval is that point.
+    The arrow stands where the interval excludes 0; `equal` where every seed has the accuracy of its
+    base model and the interval is that point.
     """
     if (known := number.change) is None:
         return ()
@@ -95,7 +97,9 @@ def change(number: Number) -> tuple[str, ...]:
         return ("equal",)
     arrow = {1: "▲", -1: "▼", 0: ""}[known.sign]
     points = percent(Estimate((known.mean,)), signed=True)
-    return tuple(part for part in (f"{arrow} {points}".lstrip(), interval(known, signed=True)) if part)
+    errors = "" if number.mce is None else f"mCE {100 * number.mce:.1f}"
+    parts = (f"{arrow} {points}".lstrip(), interval(known, signed=True), errors)
+    return tuple(part for part in parts if part)
 
 
 def rank(number: Number | None) -> tuple[str, str]:

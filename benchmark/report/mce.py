@@ -1,0 +1,37 @@
+"""mCE, mean corruption error relative to another network (Hendrycks and Dietterich, 2019, sec. 4)."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+
+from benchmark.records.records import Record
+
+
+def mce(records: Sequence[Record], reference: Sequence[Record]) -> float | None:
+    """The mean over corruptions c of sum_s E(c, s) / sum_s E_ref(c, s), over severities s.
+
+    E is an error rate. `records` and `reference` are of one evaluation, one each per seed, in order;
+    the result is their mean. 1.0 is as many errors as the reference makes; that of the paper is
+    AlexNet, which takes no 32x32 images. None where parts are not by corruption and severity, or the
+    reference makes no error.
+    """
+    ratios = [_relative(ours, theirs) for ours, theirs in zip(records, reference, strict=True)]
+    known = [each for each in ratios if each is not None]
+    return statistics.fmean(known) if known and len(known) == len(ratios) else None
+
+
+def _relative(ours: Record, theirs: Record) -> float | None:
+    errors, of_reference = _errors(ours), _errors(theirs)
+    if not errors or errors.keys() != of_reference.keys() or not all(of_reference.values()):
+        return None
+    return statistics.fmean(errors[name] / of_reference[name] for name in errors)
+
+
+def _errors(record: Record) -> dict[str, float]:
+    """The errors summed over severities, by corruption."""
+    errors: dict[str, float] = defaultdict(float)
+    for part, count in record.parts.items():
+        name, _, severity = part.rpartition("-")
+        if name and severity.isdecimal():
+            errors[name] += 1 - count.fraction
+    return errors
