@@ -22,7 +22,7 @@ from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.queue import FAILED, by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, side_by_side, tasks_for
-from benchmark.plans.cost import NOMINAL, costs, rates, repays_compiling, stages
+from benchmark.plans.cost import NOMINAL, costs, rates, repays_compiling, stages_left
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_states, supersede_stale
@@ -191,8 +191,8 @@ class Work(Places, Computing, OnSlurm):
             if repaid:
                 said = ", ".join(repaid)
                 say(f"compiled, unless begun without: {said} (--no-compile leaves that out)")
-        made_of = (cell for task in tasks for cell in task.cells)
-        each = {cell.key: stages(Plan.of(cell, scale), scale.evaluations) for cell in made_of}
+        plans = (Plan.of(cell, scale) for task in tasks for cell in task.cells)
+        each = {plan.cell.key: stages_left(store, plan, scale.evaluations) for plan in plans}
         with display(workers, len(tasks), costs=each) as bars, logged(bars, self.log_dir) as shown:
             failures = sweep(tasks, scale, options, workers, shown, loaded)
         made = count - len({failure.key for failure in failures})

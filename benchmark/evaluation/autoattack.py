@@ -73,6 +73,11 @@ class AttackStep(NamedTuple):
     source: int = 0
 
 
+def _passes(given: Parameters) -> int:
+    """Passes of an image that stays right."""
+    return int(given.get("n_queries", 0) + 2 * given.get("n_iter", 0) * given.get(TARGETS, 1))
+
+
 @dataclass(frozen=True)
 class SurvivedAttacks(Evaluation):
     """Share of images that are right and stay right under each of `attacks`, names of `PARAMETERS`.
@@ -147,6 +152,12 @@ class SurvivedAttacks(Evaluation):
             }
             for attack in self.attacks
         }
+
+    def passes(self, info: DatasetInfo) -> int:
+        """Those of an image that half of every attack meets: a step goes forward and back."""
+        found = self.parameters(info)
+        whole = sum(_passes(found[step.attack]) for step in self.steps)
+        return round(whole / 2 / len(self.arrays))
 
     def spec(self, info: DatasetInfo) -> Spec | None:
         spec: Spec = spec_of(self)

@@ -1,7 +1,8 @@
 """What cells cost, before they are made: operations counted from the networks, hours, and disk.
 
-Training is counted in a step of it, evaluations and choices by the passes that they make. Left out, as
-small or not known before: criticality after its first gradients, alphas after the second, AutoAttack.
+Training is counted in a step of it, evaluations and choices by the passes that they make, AutoAttack's
+by half of those of an image that it never breaks. Left out, as small or not known before: criticality
+after its first gradients, alphas after the second.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from benchmark.engine.precision import has_compiler
 from benchmark.evaluation import evaluation
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
+from benchmark.plans.states import State, cell_states
 from benchmark.records.cells import Cell
-from benchmark.records.store import Store
+from benchmark.records.store import WEIGHTS, Store
 
 IMAGES = {
     "digits": (1_297, 500),
@@ -108,6 +110,18 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
     for name, each in ((name, evaluation(name)) for name in evaluations):
         found[name] = each.answers(IMAGES[info.name][1]) * each.passes(info)
     return found
+
+
+def stages_left(store: Store, plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
+    """`stages`, where what is on record and weights that are there cost nothing."""
+    records = cell_states(store, plan, tuple(evaluations))[1]
+    there = {name for name, state in records.items() if state is State.DONE}
+    elsewhere = plan.cell.is_base and plan.cell.checkpoint is not None
+    made = elsewhere or (store.work(plan.cell) / WEIGHTS).exists()
+    return {
+        stage: 0.0 if stage in there or (made and stage not in records) else passes
+        for stage, passes in stages(plan, evaluations).items()
+    }
 
 
 def _criticality(plan: Plan) -> float:

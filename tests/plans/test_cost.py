@@ -10,12 +10,13 @@ from baselines import METHODS
 from benchmark.data.info import CIFAR10, TINY_IMAGENET, LinfAttack
 from benchmark.engine.flops import counted, of_image, passes
 from benchmark.plans import cost as costing
-from benchmark.plans.cost import costs, rates, repays_compiling, stages, training
+from benchmark.plans.cost import costs, rates, repays_compiling, stages, stages_left, training
 from benchmark.plans.named import SCALES, scale
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
+from benchmark.records.store import WEIGHTS
 from benchmark.report.tables import REPORTS
-from handmade import BY_HAND, cell_at, write_making
+from handmade import BY_HAND, cell_at, write_making, write_record
 from invoking import MINI, TINY
 
 PAPER = SCALES["paper"]
@@ -45,6 +46,28 @@ def test_a_step_of_each_method(name, more):
     """PGD goes forward and back in each step; then one forward, two back, and a method's own."""
     attack = LinfAttack(8 / 255, 2 / 255, steps=5)
     assert passes(METHODS[name], attack, CIFAR10) == pytest.approx(2 * 5 + 3 + more, abs=1.1)
+
+
+def test_autoattack_by_its_parameters():
+    """Half of 100 steps forward and back, twice nine targets' (of digits too), and 5,000 queries."""
+    cell, known = Cell("quick", "digits", "resnet10-w16", "pgd-at", "none", 0), SCALES["quick"]
+    found = stages(Plan.of(cell, known), ("autoattack-first-10",))["autoattack-first-10"]
+    assert found == pytest.approx(10 * (200 + 2 * 9 * 200 + 5000) / 2, rel=1e-3)
+
+
+def test_what_is_there_is_not_left(store):
+    """Records and weights that exist cost nothing more, and a checkpoint is not trained."""
+    cell, names = cell_at(), ("clean", "pgd10x3")
+    plan = Plan.of(cell, BY_HAND)
+    assert stages_left(store, plan, names) == stages(plan, names)
+    write_record(store, cell, "clean", 900)
+    store.work(cell).mkdir(parents=True)
+    (store.work(cell) / WEIGHTS).touch()
+    left = stages_left(store, plan, names)
+    assert {name for name, passes in left.items() if passes} == {"pgd10x3"}
+    begun, lean = replace(BASE, scale=SCALES["lean"].key_names[0]), SCALES["lean"]
+    left = stages_left(store, Plan.of(begun, lean), names)
+    assert [name for name, passes in left.items() if passes] == [*names]
 
 
 def test_what_is_shared_costs_once():
