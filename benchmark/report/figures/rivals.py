@@ -1,5 +1,6 @@
 """Post-training methods in the plane of clean against adaptive robust accuracy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = (draw.BLUE, draw.VERMILLION, draw.GREEN, draw.PURPLE, draw.ORANGE, draw.GREY)
+NEAR = 0.04
+"""Heads that are nearer than this share of the plane have one label."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +92,50 @@ class Rivals(Picture):
         handles = [draw.line(color=draw.BLACK, marker="o", ms=4, ls="none", label="base")]
         for number, name in enumerate(methods):
             colour = COLOURS[number % len(COLOURS)]
-            self._arrow(axes, name, colour, str(number + 1))
+            self._arrow(axes, name, colour)
             label = f"{number + 1}  {name}"
             handles.append(draw.line(color=colour, marker="o", ms=3.5, lw=1.2, label=label))
         handles.append(
             draw.line(color=draw.BLACK, marker="o", mfc="white", ms=4, ls="none", label="not adaptive")
         )
+        together = self._together(methods)
+        for numbers in together:
+            place, alone = self.places[methods[numbers[0]]], len(numbers) == 1
+            axes.annotate(
+                ", ".join(str(number + 1) for number in numbers),
+                (100 * place.clean, 100 * place.adaptive),
+                (4 if alone else -4, -7),
+                textcoords="offset points",
+                color=COLOURS[numbers[0] % len(COLOURS)] if alone else draw.BLACK,
+                ha="left" if alone else "right",
+                size=6.5,
+            )
         for name, place in self.places.items():
             if name == base_name(name):
                 axes.plot(
                     100 * place.clean, 100 * place.adaptive, "o", color=draw.BLACK, ms=4, zorder=5
                 )
-        axes.margins(0.12)
+        axes.margins(0.12 + 0.02 * (max(map(len, together)) - 1), 0.12)
         figure.legend(handles=handles, loc="outside right center")
         return figure
 
-    def _arrow(self, axes: "Axes", name: str, colour: str, label: str) -> None:
+    def _together(self, methods: Sequence[str]) -> list[list[int]]:
+        """The places of `methods` in that list by groups that stand where one label has room."""
+        clean, robust = ([each[axis] for each in self.places.values()] for axis in (0, 2))
+        room = [NEAR * (max(each) - min(each)) for each in (clean, robust)]
+        groups: list[list[int]] = []
+        for number, name in enumerate(methods):
+            for group in groups:
+                first, own = self.places[methods[group[0]]], self.places[name]
+                apart = abs(first.clean - own.clean), abs(first.adaptive - own.adaptive)
+                if apart[0] <= room[0] and apart[1] <= room[1]:
+                    group.append(number)
+                    break
+            else:
+                groups.append([number])
+        return groups
+
+    def _arrow(self, axes: "Axes", name: str, colour: str) -> None:
         x, alone, adaptive = (100 * each for each in self.places[name])
         base = self.places[base_name(name)]
         axes.annotate(
@@ -116,4 +147,3 @@ class Rivals(Picture):
         axes.plot([x, x], [adaptive, alone], color=colour, lw=0.7, ls=":", zorder=2)
         axes.plot(x, alone, "o", c=colour, mfc="white", ms=4, mew=0.9, zorder=3)
         axes.plot(x, adaptive, "o", c=colour, ms=2.5, zorder=4)
-        axes.annotate(label, (x, adaptive), (4, -7), textcoords="offset points", color=colour, size=6.5)
