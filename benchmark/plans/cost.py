@@ -14,7 +14,7 @@ from benchmark.engine.precision import has_compiler
 from benchmark.evaluation import evaluation
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_states
+from benchmark.plans.states import State, record_state
 from benchmark.records.cells import Cell
 from benchmark.records.store import WEIGHTS, Store
 
@@ -114,12 +114,11 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
 
 def stages_left(store: Store, plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
     """`stages`, where what is on record and weights that are there cost nothing."""
-    records = cell_states(store, plan, tuple(evaluations))[1]
-    there = {name for name, state in records.items() if state is State.DONE}
+    there = {name for name in evaluations if record_state(store, plan, name) is State.DONE}
     elsewhere = plan.cell.is_base and plan.cell.checkpoint is not None
     made = elsewhere or (store.work(plan.cell) / WEIGHTS).exists()
     return {
-        stage: 0.0 if stage in there or (made and stage not in records) else passes
+        stage: 0.0 if stage in there or (made and stage not in evaluations) else passes
         for stage, passes in stages(plan, evaluations).items()
     }
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
 from benchmark.plans.named import OF_ONE_MACHINE
 from benchmark.plans.named import scale as named_scale
 from benchmark.plans.scales import Scale
@@ -144,16 +145,19 @@ def _on_other_images(found: Sequence[Model], name: str) -> set[str]:
 
 
 def _beside_base(store: Store, model: Model, base: Model | None, name: str) -> dict[str, Any]:
-    """Over the seeds that the base model has too; nothing without one on the same images."""
+    """`change`, and of corruptions `mce`, over the seeds that the base model has too.
+
+    Without a base model on the same images there is neither.
+    """
+    nothing: dict[str, Any] = {"change": None, "mce": None}
     if base is None or base is model or name not in base.records:
-        return {"change": None}
-    if model.images(name) != base.images(name):
-        return {"change": None}
+        return nothing
     seeds = sorted(model.records[name].keys() & base.records[name].keys())
-    if not seeds:
-        return {"change": None}
+    if not seeds or model.images(name) != base.images(name):
+        return nothing
     ours, theirs = ([each.records[name][seed] for seed in seeds] for each in (model, base))
-    known, errors = change(store, ours, theirs), mce(ours, theirs)
+    known = change(store, ours, theirs)
+    errors = mce(ours, theirs) if evaluation(name).kind == "corruptions" else None
     return {
         "change": ChangeFromBase(**_fields(known), seeds=tuple(seeds)),
         "mce": None if errors is None else _rounded(errors),
