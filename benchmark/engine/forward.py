@@ -1,7 +1,7 @@
 """Post-hoc methods that give back a module: another forward pass, or a second network as well."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchmark.data.images import Split
+    from benchmark.records.counts import Count
 
 Numbers = Mapping[str, float]
 """What trades clean against robust accuracy in a module, by name; empty where nothing does."""
@@ -90,6 +91,15 @@ class ForwardMethod(ABC):
         for name, value in numbers.items():
             module.get_buffer(name).fill_(value)
         return module
+
+    def counter(self, module: "nn.Module", images: "Split") -> "Callable[[Numbers], Count]":
+        """What tells for numbers how many of `images` `module` gets right with them.
+
+        A method may keep what its numbers leave as it is, where the counts stay the same.
+        """
+        from benchmark.engine.counting import clean_count
+
+        return lambda numbers: clean_count(self.at(module, numbers), images)
 
     def stand_in(self, module: "nn.Module") -> "nn.Module | None":
         """A module whose logits are those of `module` bit by bit and whose gradient leads an attack.

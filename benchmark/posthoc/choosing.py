@@ -45,6 +45,7 @@ class Candidate:
         worst = WorstCase(self.base, self.judged, self.attack, self.seeds)
         grid: Sequence[Numbers] = self.method.grid
         places, done = range(len(grid)), iter(range(1, len(grid) + 2))
+        count = self.method.counter(self.module, self.judged)
 
         def robust_of(attacked: Attacked, name: str) -> Count:
             found = Count.of(worst.answers(attacked, self.journal, name))
@@ -52,7 +53,7 @@ class Candidate:
             return found
 
         def clean(place: int) -> Count:
-            return clean_count(self.method.at(self.module, grid[place]), self.judged)
+            return count(grid[place])
 
         def robust(place: int) -> Count:
             module = self.method.at(self.module, grid[place])

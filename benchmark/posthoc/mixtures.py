@@ -1,6 +1,6 @@
 """Methods that hold a second network, trained on clean images alone (Bai et al.; no torch)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchmark.data.images import Split
+    from benchmark.records.counts import Count
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,19 @@ class OutputMixing(ForwardMethod):
         from benchmark.posthoc.modules import check_mix
 
         check_mix(module, images)
+
+    def counter(self, module: "nn.Module", images: "Split") -> "Callable[[Numbers], Count]":
+        """Counts from the logits of both networks, which run once for all numbers."""
+        from benchmark.posthoc.modules import OutputMix, judged_mix, logits_of_both
+
+        assert isinstance(module, OutputMix)
+        both = logits_of_both(module, images)
+
+        def count(numbers: Numbers) -> "Count":
+            self.at(module, numbers)
+            return judged_mix(module, both, images)
+
+        return count
 
 
 @dataclass(frozen=True)

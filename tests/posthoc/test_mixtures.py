@@ -22,6 +22,7 @@ from benchmark.posthoc.averages import FlipAverage
 from benchmark.posthoc.margins import best_numbers
 from benchmark.posthoc.mixtures import MixingNonlinearly, OutputMixing
 from benchmark.posthoc.modules import MixedNuts, OutputMix, nonlinear
+from benchmark.records.counts import Count
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -112,6 +113,24 @@ def test_at_weight_1_the_answers_are_the_robust_networks(images):
     )
     with torch.no_grad():
         assert torch.equal(attacked(x).argmax(1), h(x).argmax(1))
+
+
+@pytest.mark.parametrize("method", [OutputMixing(), MixingNonlinearly()])
+def test_a_choice_runs_each_network_once(images, method):
+    """However many numbers are counted, and the counts are those of the whole module."""
+    h, g = networks("resnet10-w8", "resnet10-w8")
+    with torch.no_grad():
+        g.linear.weight.mul_(100)
+        images = Split(images.images, g(images.batch(0, len(images))[0]).argmax(1))
+    module, ran = method.apply(h, images, g), []
+    for network in (module.network, module.partner):
+        network.register_forward_pre_hook(lambda network, x: ran.append(len(x[0])))
+    grid = OutputMixing().grid
+    count = method.counter(module, images)
+    counts = [count(numbers) for numbers in grid]
+    assert sum(ran) == 2 * len(images)
+    plain = [Count.of(clean_answers(method.at(module, numbers), images).numpy()) for numbers in grid]
+    assert counts == plain and len({each.k for each in counts}) > 1
 
 
 def test_numbers_survive_bf16():
