@@ -10,9 +10,10 @@ none imports what stands above it (docs/architecture.md):
     plans        what there is to make: scales, plans of cells, what of them is made; plug-ins
     checkpoints  weights from files: the registry, safe loading, RobustBench
     algorithm    RiFT: criticality, selection, fine-tuning, interpolation, readings of the paper
+    posthoc      its rivals: other forward passes, second networks
     evaluation   clean, PGD, AutoAttack, corruptions
     engine       the one training loop, the one attack loop, and the numbers they compute in
-    models       ResNet and Wide ResNet
+    models       ResNet, Wide ResNet, ViT
     data         datasets in memory, getting them, corrupting them
     records      cells, records, specs, the store
 

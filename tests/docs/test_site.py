@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import benchmark
+
 pytestmark = pytest.mark.site
 SITE = Path(__file__).parents[2] / "docs/_build/html"
 LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=\"([^\"]*)\"")
@@ -46,3 +48,10 @@ def test_search_needs_no_server():
     assert 'src="searchindex.js"' in (SITE / "search.html").read_text(encoding="utf-8")
     options = (SITE / "_static/documentation_options.js").read_text(encoding="utf-8")
     assert "SHOW_SEARCH_SUMMARY: false" in options  # summaries are fetched
+
+
+def test_the_reference_has_every_public_name():
+    """What `benchmark` offers from Python is on the page; `add` by what can be called on it."""
+    page = (SITE / "reference/python.html").read_text(encoding="utf-8")
+    anchors = re.findall(r'<dt [^>]*\bid="([\w.]+)"', page)
+    assert {*benchmark.__all__} - {"add"} <= {anchor.rpartition(".")[2] for anchor in anchors}
