@@ -28,9 +28,10 @@ ScaleOption = Annotated[
         "--scale",
         autocompletion=lambda: list(SCALES),
         help="Which data and networks, and so what it costs: `demo` (digits, half a minute), `quick` "
-        "(digits, minutes), `narrow` and `small` (real images on a CPU, hours), `short` (the paper's "
-        "networks on a GPU, hours), `paper` (GPU days), or the path of a TOML file with a scale of "
-        "your own.",
+        "(digits, minutes), `narrow` and `small` (real images on a CPU, hours), `lean` (the paper's "
+        "ResNet18 from weights that come with the suite, hours on a CPU), `short` (the paper's "
+        "networks on a GPU, hours), `paper` (GPU days), or the path of a TOML file with a "
+        "scale of your own.",
     ),
 ]
 FromOption = Annotated[
