@@ -77,7 +77,7 @@ class LiveBars:
         row = self.rows.get(worker)
         if row is None:
             row = self.rows[worker] = self._row(title)
-        elif self.progress.tasks[row].fields["title"] != title:
+        elif (task := self.progress.tasks[row]).fields["title"] != title or done < task.completed:
             self.progress.reset(row, title=title)
         shown = f"{title}, {line(note)}" if note else title
         if key and self.lines:  # the cell, and below it the stage with its epoch and loss
@@ -100,7 +100,8 @@ def _short(key: str) -> str:
 
 
 class LogLines:
-    """A line when a worker reaches a new stage or epoch, at most one in 15 s within a stage.
+    """A line when a worker reaches a new stage or epoch, or begins one again, as for another alpha; at
+    most one in 15 s otherwise.
 
     What is not counted in steps, as a download, has a line at its end, too.
     """
@@ -116,12 +117,14 @@ class LogLines:
         self.left = TimeLeft(costs)
         self.started = time.monotonic()
         self.stages: dict[int, tuple[str, float, float, int]] = {}
+        self.last: dict[int, int] = {}
 
     def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None:
         self.left.update(worker, key, stage, done, total)
         now, title = time.monotonic(), f"{key}  {stage}" if key else stage
         name, began, shown, first = self.stages.get(worker, ("", now, 0.0, done))
-        fresh = name != title
+        fresh = name != title or done < self.last.get(worker, 0)
+        self.last[worker] = done
         if fresh:
             began, first = now, done
         ended = self.unit is not Unit.STEPS and done == total

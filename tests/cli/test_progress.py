@@ -96,6 +96,16 @@ def test_lines_within_a_stage_are_rare(clock):
     ]
 
 
+def test_a_stage_that_begins_again_is_timed_anew(clock):
+    """The images of the next alpha are counted from the first on, and so is the time that they take."""
+    passes = [[((0, KEY, "robust", done, 40, note), 1) for done in range(1, 41)] for note in ("a", "b")]
+    lines = logged(clock, *(event for alpha in passes for pair in alpha for event in pair))
+    assert lines[3:5] == [
+        f"[    40 s] {KEY}  robust 1/40, b",
+        f"[    55 s] {KEY}  robust 16/40, 24 s left, b",
+    ]
+
+
 def test_lines_show_every_epoch(clock):
     """An epoch is a line however short it was, and the last one has no time left."""
     stage = "adversarial training"
@@ -167,6 +177,15 @@ def test_bars_start_again_with_a_new_stage():
     last = written(console).split("base models")[-1]
     assert "fine-tuning" in last
     assert "linear" not in last
+
+
+def test_a_bar_goes_back_with_its_stage():
+    """Its speed is that of the pass that it shows."""
+    bars = LiveBars(terminal(), 1, 1)
+    for done in (20, 40, 20):
+        bars.update(0, KEY, "robust", done, 40, "")
+    (task,) = [task for task in bars.progress.tasks if task.id == bars.rows[0]]
+    assert task.completed == 20 and task.finished_time is None and task.elapsed is not None
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
