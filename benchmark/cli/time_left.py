@@ -34,9 +34,9 @@ class TimeLeft:
         before = 0.0
         for name, cost in self.costs.get(key, {}).items():
             if name.startswith(whole):
-                self.earlier += before if key not in self.done else 0.0
-                share = done / total if total and not part else 0.0
-                self.done[key] = max(self.done.get(key, 0.0), before + cost * share)
+                made = before + (cost * done / total if total and not part else 0.0)
+                self.earlier += made if key not in self.done else 0.0
+                self.done[key] = max(self.done.get(key, 0.0), made)
                 return
             before += cost
 

@@ -197,7 +197,8 @@ def test_bars_fit_a_terminal(width):
     bars.left.began = time.monotonic() - 600
     with bars.progress:
         bars.update(0, long, "criticality: adversarial examples", 256, 512, "")
-        bars.update(1, KEY, "adversarial training", 40, 120, "loss 0.512 in epoch 2/10, bf16")
+        for done in (0, 40):
+            bars.update(1, KEY, "adversarial training", done, 120, "loss 0.512 in epoch 2/10, bf16")
         bars.progress.refresh()
     shown = written(console).split("base models")[-1].splitlines()
     overall, first, stage, second, training = shown[:5]
@@ -218,14 +219,16 @@ def test_time_left_is_in_proportion_to_costs(clock):
     two workers are one rate."""
     stages = {"adversarial training": 60.0, "clean": 20.0, "pgd10x3-first-9": 20.0}
     left = TimeLeft({"a": stages, "b": stages, "c": {"criticality": 50.0, "clean": 50.0}})
-    left.update(0, "a", "adversarial training", 50, 100)
+    left.update(0, "a", "adversarial training", 10, 100)  # goes on where an earlier command was
     assert left.seconds is None
     clock[0] += 60
-    left.update(1, "b", "pgd10x3", 1, 2)  # its training and clean accuracy were there
-    assert left.seconds == pytest.approx(60 * (300 - 80 - 40) / 40)
+    left.update(0, "a", "adversarial training", 50, 100)
+    assert left.seconds == pytest.approx(60 * (300 - 6 - 24) / 24)
+    left.update(1, "b", "pgd10x3", 1, 2)  # its training, clean accuracy and half of this were there
+    assert left.seconds == pytest.approx(60 * (300 - 96 - 24) / 24)
     left.update(0, "c", "criticality: adversarial examples", 9, 10)
     left.finish(1)
-    assert left.seconds == pytest.approx(60 * (300 - 80 - 120) / 120)
+    assert left.seconds == pytest.approx(60 * (300 - 96 - 104) / 104)
     left.update(0, "c", "clean", 1, 1)
     assert left.seconds == 0.0
 
