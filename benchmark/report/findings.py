@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.data import dataset_info
+from benchmark.evaluation.first import FIRST
 from benchmark.models import arch
 from benchmark.plans.named import unknown_names
 from benchmark.plans.scales import Scale
@@ -64,23 +65,42 @@ def findings(store: Store, scales: Mapping[str, Scale | None], published: Publis
     return "\n\n".join([HEAD, "\n".join(short), *parts]) + "\n"
 
 
+FINE_TUNED = (
+    "rift-alpha-1",
+    "bn-only-alpha-1",
+    "rift-bn-frozen-alpha-1",
+    "random-layer-alpha-1",
+    "last-layer-alpha-1",
+    "robust-critical-alpha-1",
+    "all-layers-alpha-1",
+)
+"""What is shown as fine-tuned, before a rule has chosen how much of it is kept."""
+
+
 @dataclass(frozen=True)
 class AtScale:
-    """What is on record at one scale: under the evaluations of the audit, and of post-hoc methods."""
+    """What is on record at one scale: under the evaluations of the audit, and of post-hoc methods.
+
+    An evaluation that no model has a record of gives way to the same on fewer images, if there is one.
+    """
 
     name: str
     audited: View
     among: View
     gains: Changes
+    tuned: Changes
     rivals: Changes
 
     @classmethod
     def of(cls, store: Store, name: str, scale: Scale) -> Self:
         """What `store` has of the first model of `scale`, which stands as `name` in keys."""
-        audited = View(store, replace(scale, evaluations=scale.for_audit))
-        among = View(store, scale.for_posthoc)
-        gains = changes(audited, audit_cells(scale, (*AUDITED, *SIMPLER)))
-        return cls(name, audited, among, gains, changes(among, rival_cells(among.scale, RIVALS)))
+        cells = audit_cells(scale, (*AUDITED, *SIMPLER))
+        tuned, rivals = audit_cells(scale, FINE_TUNED), rival_cells(scale.for_posthoc, RIVALS)
+        audited = View(store, replace(scale, evaluations=_there(store, cells, scale.for_audit)))
+        posthoc = scale.for_posthoc
+        among = View(store, replace(posthoc, evaluations=_there(store, rivals, posthoc.evaluations)))
+        found = changes(audited, cells), changes(audited, tuned), changes(among, rivals)
+        return cls(name, audited, among, *found)
 
     def in_short(self) -> Iterator[str]:
         """What RiFT gains, in a line."""
@@ -94,7 +114,7 @@ class AtScale:
     def sections(self, published: Published) -> Iterator[str]:
         """The paragraphs and tables about the scale; none where no fine-tuning is on record."""
         view = self.audited
-        if not (self.gains or self.rivals):
+        if not (self.gains or self.tuned or self.rivals):
             return
         first = f"{arch(view.scale.archs[0]).label} on {dataset_info(view.scale.datasets[0]).label}"
         yield f"## `{self.name}`: {markdown(first)}"
@@ -103,12 +123,31 @@ class AtScale:
             yield _in_words(view, self.gains)
             yield "Gain over adversarial training, in points:"
             yield _table(view, self.gains, "alpha*")
-        if self.rivals:
+        if self.tuned:
+            yield "The same as fine-tuned, before the rule chooses:"
+            yield _table(view, self.tuned, "alpha")
+        if self.rivals.keys() - self.gains.keys():
             yield "Post-training methods on the same weights ([how](../docs/posthoc.md)), in points:"
             yield _table(self.among, self.rivals, "numbers")
         if claims := _claims(view, published):
             yield "Claims of the papers (`check` prints each case, and those without any record):"
             yield tabulate(claims, ("claim", "verdict", "cases", "claimed"), "pipe")
+
+
+def _there(store: Store, cells: Sequence[Cell], wanted: Sequence[str]) -> tuple[str, ...]:
+    """`wanted` evaluations, or those of the most of the first images that `cells` have instead."""
+    there = {name for cell in cells for name in store.names(cell)}
+
+    def found(name: str) -> str:
+        whole = name.partition(FIRST)[0]
+        fewer = [each for each in there if each.startswith(whole + FIRST)]
+        return name if name in there else max(fewer, key=_images, default=name)
+
+    return tuple(dict.fromkeys(map(found, wanted)))
+
+
+def _images(name: str) -> int:
+    return int(name.rpartition(FIRST)[2])
 
 
 def changes(view: View, cells: Sequence[Cell]) -> Changes:
@@ -134,10 +173,13 @@ def _shown(change: Estimate | None) -> str:
 
 
 def _table(view: View, gains: Changes, numbered: str) -> str:
-    rows = [(name, how, *map(_shown, moved)) for name, (how, moved) in gains.items()]
+    """The changes by fine-tuning; an accuracy that none has a record of is left out."""
+    texts = [(name, how, *map(_shown, moved)) for name, (how, moved) in gains.items()]
     heads = ("method", numbered, *columns(view.scale))
-    align = ["left", "left"] + ["right"] * len(columns(view.scale))
-    return tabulate(rows, heads, "pipe", colalign=align, disable_numparse=True)
+    kept = [column for column in zip(heads, *texts, strict=True) if {*column[1:]} != {MISSING}]
+    shown, *rows = zip(*kept, strict=True)
+    align = ["left", "left"] + ["right"] * (len(kept) - 2)
+    return tabulate(rows, shown, "pipe", colalign=align, disable_numparse=True)
 
 
 def _in_words(view: View, gains: Changes) -> str:

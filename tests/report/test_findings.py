@@ -14,12 +14,12 @@ ONE_SEED = replace(BY_HAND, seeds=(0,), evaluations=(CLEAN, ADV), audit=(CLEAN, 
 N = 1000
 
 
-def page(store: Store, **right: tuple[int, int]) -> str:
-    """The page on fine-tunings of which so many images of 1,000 are right, clean and attacked."""
+def page(store: Store, adv: str = ADV, **right: tuple[int, int]) -> str:
+    """The page on fine-tunings of which so many images of 1,000 are right, clean and under `adv`."""
     for name, counts in right.items():
         cell = cell_at(name.replace("_", "-"))
-        for evaluation, count in zip((CLEAN, ADV), counts, strict=True):
-            bits = {evaluation: np.arange(N) < count}
+        for evaluation, count in zip((CLEAN, adv), counts, strict=True):
+            bits = {evaluation.partition("-first")[0]: np.arange(N) < count}
             write_record(store, cell, evaluation, count, scale=ONE_SEED, bits=bits)
         write_making(store, cell, alpha=0.6, scale=ONE_SEED)
     return findings(store, {"by-hand": ONE_SEED}, published())
@@ -55,3 +55,23 @@ def test_every_number_has_an_interval(store: Store) -> None:
     shown = page(store, none=(800, 500), rift=(820, 480))
     row = next(line for line in shown.splitlines() if line.startswith("| rift "))
     assert row.count("[") == row.count("]") == 2
+
+
+def test_fewer_images_stand_where_all_are_missing(store: Store) -> None:
+    """The most of the first images that are on record, named so; and no column without a number."""
+    few = f"{ADV}-first-900"
+    assert "Adv" not in page(store, few.replace("900", "90"), none=(800, 500)).partition("## ")[2]
+    shown = page(store, few, none=(800, 500), rift=(820, 480))
+    assert "| Adv (first 900) |" in " ".join(shown.split()) and "first 90)" not in shown
+    assert "Adv (first 900) **-2.00 [" in next(line for line in shown.splitlines() if "RiFT at" in line)
+    shown = page(store, none=(800, 500), rift=(820, 490))
+    assert "first 900" not in shown and "Adv **-1.00 [" in shown
+
+
+def test_fine_tuned_weights_have_a_table(store: Store) -> None:
+    """What the rule chooses from stands below what it chose, in numbers of its own."""
+    shown = page(store, none=(800, 500), rift=(800, 500), rift_alpha_1=(820, 400))
+    chosen, _, tuned = shown.partition("as fine-tuned")
+    assert "| rift-alpha-1 " not in chosen and "-10.00 [" not in chosen
+    row = next(line for line in tuned.splitlines() if line.startswith("| rift-alpha-1 "))
+    assert "+2.00 [" in row and "-10.00 [" in row
