@@ -105,7 +105,8 @@ def made_again(tree: Path, name: str, rest: str) -> None:
     shown, _, protocols = rest.partition(".")
     chosen, _, checkpoints = shown.partition(FROM)
     options = ["--scale", chosen if chosen in BUILT_IN else str(tree / SCALES / f"{chosen}.toml")]
-    options += ["--from-checkpoint", checkpoints.replace("+", ",")] if checkpoints else []
+    if checkpoints and not (chosen in BUILT_IN and BUILT_IN[chosen].checkpoints):  # not the scale's own
+        options += ["--from-checkpoint", checkpoints.replace("+", ",")]
     options += ["--protocol", protocols.replace("+", ",")] if protocols else []
     places = ["--results", str(tree), "--artifacts", str(tree.parent / "artifacts")]
     said(name, *options, "--collect", *places).good()
