@@ -8,7 +8,8 @@ from tabulate import tabulate
 
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.data import dataset_info
-from benchmark.evaluation.first import FIRST
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import FIRST, first_images
 from benchmark.models import arch
 from benchmark.plans.named import unknown_names
 from benchmark.plans.scales import Scale
@@ -141,13 +142,10 @@ def _there(store: Store, cells: Sequence[Cell], wanted: Sequence[str]) -> tuple[
     def found(name: str) -> str:
         whole = name.partition(FIRST)[0]
         fewer = [each for each in there if each.startswith(whole + FIRST)]
-        return name if name in there else max(fewer, key=_images, default=name)
+        most = max(fewer, key=lambda each: first_images(evaluation(each)) or 0, default=name)
+        return name if name in there else most
 
     return tuple(dict.fromkeys(map(found, wanted)))
-
-
-def _images(name: str) -> int:
-    return int(name.rpartition(FIRST)[2])
 
 
 def changes(view: View, cells: Sequence[Cell]) -> Changes:
