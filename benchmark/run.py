@@ -22,7 +22,7 @@ from benchmark.algorithm.adversarial_examples import CHUNK
 from benchmark.algorithm.criticality import criticality
 from benchmark.algorithm.finetune import trainable_parameters
 from benchmark.algorithm.interpolate import best_alpha
-from benchmark.checkpoints.start import starting_weights
+from benchmark.checkpoints.start import bring_weights, starting_weights
 from benchmark.engine.counting import batch_starts, clean_count, score
 from benchmark.engine.precision import FP32, computing_in
 from benchmark.engine.training import Fitted
@@ -66,11 +66,12 @@ def adversarial_training(run: Run) -> Weights:
     on = judged, plan.info.threat, plan.cell.seed_for("select")
     where = run.device if plan.checkpoint is None else torch.device("cpu")
     space = run.workspace(plan.cell, plan.spec, device=where)
+    bring_weights(plan.cell, run.store, directory := run.data.directory or Path("data"))
 
     def make() -> Made:
         model = new_model(plan, where)
         if plan.checkpoint is not None:
-            return Made(*starting_weights(plan.checkpoint, model, run.data.directory or Path("data")))
+            return Made(*starting_weights(plan.checkpoint, model, directory))
         fitted = space.fit(
             model,
             images.train,

@@ -1,6 +1,7 @@
 """The order of the steps: what a cell reuses and what it writes."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,13 +17,14 @@ from benchmark.engine.workspace import check_repeatable
 from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
+from benchmark.jobs.export import export, toml_block
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.store import WEIGHTS, Store
-from benchmark.run import choose_alpha, run_cell
+from benchmark.run import adversarial_training, choose_alpha, run_cell
 from handmade import cell_at, write_making
 from invoking import MINI
 
@@ -132,6 +134,43 @@ def test_weights_are_not_made_again_where_they_would_differ(store, monkeypatch):
     )
     with pytest.raises(UserError, match=message):
         check_repeatable(made.model_copy(update={"provenance": same}), cpu)
+
+
+class TestRegisteredWeights:
+    """Records whose weights are not here go on from the registry's file of these weights."""
+
+    @pytest.fixture
+    def base(self, own_mini, digits, tmp_path, monkeypatch):
+        """Step 0 of `BASE`, whose weights are registered, in a store; training raises."""
+        exported = export(BASE, "base.safetensors", own_mini, name="base")
+        (tmp_path / "base.safetensors").write_bytes(exported.content)
+        registry = tmp_path / "checkpoints.toml"
+        registry.write_text("schema_version = 1\n" + toml_block(exported.entry))
+        monkeypatch.setenv("BENCHMARK_CHECKPOINTS", str(registry))
+
+        def never(*args, **kwargs):
+            raise AssertionError("trained")
+
+        monkeypatch.setattr("benchmark.engine.workspace.fit", never)
+        plan = Plan.of(BASE, scale(str(MINI)))
+        return lambda store: adversarial_training(Run(plan, digits, store, silent))
+
+    def test_nothing_is_trained_again(self, base, own_mini):
+        """Where artifacts are lost, the weights are those that the making on record names."""
+        shutil.rmtree(own_mini.artifacts)
+        assert base(own_mini).sha256 == own_mini.making(BASE).provenance.weights_sha256
+
+    def test_results_of_ones_own_are_trained(self, base, tmp_path):
+        """A store without the making gets no weights but its own."""
+        with pytest.raises(AssertionError, match="trained"):
+            base(Store(tmp_path / "mine", tmp_path / "work"))
+
+    def test_another_file_is_refused(self, base, own_mini, tmp_path):
+        """A file that is not the registry's is named before anything is read from it."""
+        shutil.rmtree(own_mini.artifacts)
+        (tmp_path / "base.safetensors").write_bytes(b"other")
+        with pytest.raises(UserError, match="is not base: expected"):
+            base(own_mini)
 
 
 class TestChoosingAlpha:

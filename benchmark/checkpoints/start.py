@@ -1,4 +1,4 @@
-"""The tensors of a registry entry as the weights that cells start from."""
+"""The tensors of a registry entry as the weights that cells start from, or that a cell left."""
 
 from pathlib import Path
 
@@ -6,8 +6,11 @@ from torch import Tensor, nn
 
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.load import load_checkpoint
-from benchmark.checkpoints.registry import expected_sha256, verified_file
+from benchmark.checkpoints.registry import expected_sha256, path_of, registry, verified_file
+from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
+from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint
+from benchmark.records.store import WEIGHTS, Store
 
 
 def starting_weights(
@@ -35,3 +38,21 @@ def starting_weights(
         notes=list(loaded.notes),
     )
     return dict(loaded.state), known
+
+
+def bring_weights(cell: Cell, store: Store, directory: Path) -> None:
+    """Put the registered file of the trained `cell` where its weights belong, for work to go on there.
+
+    Only where `store` has the making of these very weights and not the weights: who trains anew, with
+    results of their own, is given nothing. `directory` is the data directory. Raises `UserError` if the
+    file is not the registry's.
+    """
+    making, place = store.making(cell), store.work(cell) / WEIGHTS
+    if making is None or place.exists():
+        return
+    for entry in registry().values():
+        if entry.cell == cell.key and path_of(entry, directory).is_file():
+            state, metadata = load_tensors(verified_file(entry, directory))
+            if weights_sha256(state) == making.provenance.weights_sha256:
+                save_tensors(place, state, metadata)
+                return
