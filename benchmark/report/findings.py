@@ -1,6 +1,6 @@
 """What was found, scale by scale, in Markdown: all numbers from records, all with an interval."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -8,23 +8,22 @@ from tabulate import tabulate
 
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.data import dataset_info
-from benchmark.evaluation import evaluation
-from benchmark.evaluation.first import FIRST, first_images
 from benchmark.models import arch
 from benchmark.plans.named import unknown_names
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell, base_name
+from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Provenance, Record, Training
 from benchmark.records.store import Store
 from benchmark.report.check.case import RIFT
 from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import worst_first
+from benchmark.report.compared import Compared, Gain
 from benchmark.report.estimates import Estimate
 from benchmark.report.markup import markdown
 from benchmark.report.tables.audit import AUDITED, SIMPLER, audit_cells
-from benchmark.report.tables.layout import average_change, columns, mean_alpha
-from benchmark.report.tables.posthoc import RIVALS, numbers, rival_cells
+from benchmark.report.tables.layout import columns
+from benchmark.report.tables.posthoc import RIVALS, rival_cells
 from benchmark.report.tables.render import MISSING, brackets
 from benchmark.report.view import View
 
@@ -47,8 +46,6 @@ what training again would change. Nothing corrects for multiple comparisons: whe
 [docs/records.md](../docs/records.md) says what each file is, and `croissant.json` describes the columns
 of `leaderboard.csv` to machines. Images are not in here: a record holds which of them a model gets
 right."""
-Changes = dict[str, tuple[str, list[Estimate | None]]]
-"""By fine-tuning: its numbers, such as alpha*, and the change of each accuracy (fraction)."""
 
 
 def findings(store: Store, scales: Mapping[str, Scale | None], published: Published) -> str:
@@ -80,84 +77,69 @@ FINE_TUNED = (
 
 @dataclass(frozen=True)
 class AtScale:
-    """What is on record at one scale: under the evaluations of the audit, and of post-hoc methods.
-
-    An evaluation that no model has a record of gives way to the same on fewer images, if there is one.
-    """
+    """What is on record at one scale, of which `full` is the view: by the rule of RiFT, as fine-tuned,
+    and among post-hoc methods."""
 
     name: str
-    audited: View
-    among: View
-    gains: Changes
-    tuned: Changes
-    rivals: Changes
+    full: View
+    audited: Compared
+    tuned: Compared
+    among: Compared
 
     @classmethod
     def of(cls, store: Store, name: str, scale: Scale) -> Self:
         """What `store` has of the first model of `scale`, which stands as `name` in keys."""
-        cells = audit_cells(scale, (*AUDITED, *SIMPLER))
-        tuned, rivals = audit_cells(scale, FINE_TUNED), rival_cells(scale.for_posthoc, RIVALS)
-        audited = View(store, replace(scale, evaluations=_there(store, cells, scale.for_audit)))
-        posthoc = scale.for_posthoc
-        among = View(store, replace(posthoc, evaluations=_there(store, rivals, posthoc.evaluations)))
-        found = changes(audited, cells), changes(audited, tuned), changes(among, rivals)
-        return cls(name, audited, among, *found)
+        audited, posthoc = replace(scale, evaluations=scale.for_audit), scale.for_posthoc
+        return cls(
+            name,
+            View(store, scale),
+            Compared.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
+            Compared.of(store, audited, audit_cells(scale, FINE_TUNED)),
+            Compared.of(store, posthoc, rival_cells(posthoc, RIVALS)),
+        )
 
     def in_short(self) -> Iterator[str]:
         """What RiFT gains, in a line."""
-        for view, found in ((self.audited, self.gains), (self.among, self.rivals)):
-            if found.get(RIFT):
-                shown = zip(columns(view.scale), map(_shown, found[RIFT][1]), strict=True)
+        for found in (self.audited, self.among):
+            if gain := found.gains.get(RIFT):
+                shown = zip(columns(found.view.scale), map(_shown, gain.moved), strict=True)
                 gains = ", ".join(f"{head} {text}" for head, text in shown if text != MISSING)
-                yield f"- RiFT at `{self.name}`: {gains}."
+                yield f"- RiFT at `{self.name}`{_of_seeds(gain)}: {gains}."
                 return
 
     def sections(self, published: Published) -> Iterator[str]:
         """The paragraphs and tables about the scale; none where no fine-tuning is on record."""
-        view = self.audited
-        if not (self.gains or self.tuned or self.rivals):
+        scale, audited = self.full.scale, self.audited
+        if not (audited.gains or self.tuned.gains or self.among.gains):
             return
-        first = f"{arch(view.scale.archs[0]).label} on {dataset_info(view.scale.datasets[0]).label}"
+        first = f"{arch(scale.archs[0]).label} on {dataset_info(scale.datasets[0]).label}"
         yield f"## `{self.name}`: {markdown(first)}"
-        yield f"{markdown(view.scale.summary)}. {_made(view.store, self.name)}"
-        if self.gains:
-            yield _in_words(view, self.gains)
+        yield f"{markdown(scale.summary)}. {_made(self.full.store, self.name)}"
+        if audited.gains:
+            yield _in_words(audited)
             yield "Gain over adversarial training, in points:"
-            yield _table(view, self.gains, "alpha*")
-        if self.tuned:
+            yield _table(audited, "alpha")
+        if self.tuned.gains:
             yield "The same as fine-tuned, before the rule chooses:"
-            yield _table(view, self.tuned, "alpha")
-        if self.rivals.keys() - self.gains.keys():
-            yield "Post-training methods on the same weights ([how](../docs/posthoc.md)), in points:"
-            yield _table(self.among, self.rivals, "numbers")
-        if claims := _claims(view, published):
+            yield _table(self.tuned, "alpha")
+        if self.among.gains.keys() - audited.gains.keys():
+            one = f", seed {self.among.view.scale.seeds[0]}" if len(_seeds(self.full)) > 1 else ""
+            what = f"Post-training methods on the same weights{one}"
+            yield f"{what} ([how](../docs/posthoc.md)), in points:"
+            yield _table(self.among, "numbers")
+        if claims := _claims(self.full, published):
             yield "Claims of the papers (`check` prints each case, and those without any record):"
             yield tabulate(claims, ("claim", "verdict", "cases", "claimed"), "pipe")
 
 
-def _there(store: Store, cells: Sequence[Cell], wanted: Sequence[str]) -> tuple[str, ...]:
-    """`wanted` evaluations, or those of the most of the first images that `cells` have instead."""
-    there = {name for cell in cells for name in store.names(cell)}
-
-    def found(name: str) -> str:
-        whole = name.partition(FIRST)[0]
-        fewer = [each for each in there if each.startswith(whole + FIRST)]
-        most = max(fewer, key=lambda each: first_images(evaluation(each)) or 0, default=name)
-        return name if name in there else most
-
-    return tuple(dict.fromkeys(map(found, wanted)))
+def _seeds(view: View) -> tuple[int, ...]:
+    """The seeds of the first model."""
+    scale = view.scale
+    return scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
 
 
-def changes(view: View, cells: Sequence[Cell]) -> Changes:
-    """Each fine-tuning of `cells` minus its base model, of those with a record of both."""
-    found: Changes = {}
-    for name in dict.fromkeys(cell.finetune for cell in cells):
-        own, base = ([c for c in cells if c.finetune == each] for each in (name, base_name(name)))
-        pairs = [(view.records(own, each), view.records(base, each)) for each in view.scale.evaluations]
-        moved = [average_change(view.store, [one], [two]) for one, two in pairs]
-        if name != base_name(name) and any(moved):
-            found[name] = mean_alpha(view, own) or numbers(view, own), moved
-    return found
+def _of_seeds(gain: Gain) -> str:
+    return "" if gain.seeds == MISSING else f" ({gain.seeds} seeds)"
 
 
 def _shown(change: Estimate | None) -> str:
@@ -170,27 +152,30 @@ def _shown(change: Estimate | None) -> str:
     return f"**{shown}**" if change.interval.sign else shown
 
 
-def _table(view: View, gains: Changes, numbered: str) -> str:
-    """The changes by fine-tuning; an accuracy that none has a record of is left out."""
-    texts = [(name, how, *map(_shown, moved)) for name, (how, moved) in gains.items()]
-    heads = ("method", numbered, *columns(view.scale))
+def _table(found: Compared, numbered: str) -> str:
+    """The changes by fine-tuning; what none has anything of is left out."""
+    texts = [
+        (name, markdown(gain.numbers), gain.seeds, *map(_shown, gain.moved))
+        for name, gain in found.gains.items()
+    ]
+    heads = ("method", numbered, "seeds", *columns(found.view.scale))
     kept = [column for column in zip(heads, *texts, strict=True) if {*column[1:]} != {MISSING}]
     shown, *rows = zip(*kept, strict=True)
     align = ["left", "left"] + ["right"] * (len(kept) - 2)
     return tabulate(rows, shown, "pipe", colalign=align, disable_numparse=True)
 
 
-def _in_words(view: View, gains: Changes) -> str:
+def _in_words(found: Compared) -> str:
     """Where RiFT in its readings, and what else was fine-tuned, moves an accuracy beyond 0."""
-    heads, lines = columns(view.scale), []
+    heads, lines = columns(found.view.scale), []
     for kind, own in (("Readings of RiFT", True), ("Controls", False)):
-        for side, word in ((-1, "lose"), (1, "gain")):
+        gains = {name: gain for name, gain in found.gains.items() if (name in PROTOCOLS) == own}
+        for side, word in ((-1, "lose"), (1, "gain")) if gains else ():
             parts = [
-                f"`{name}` {head} {_shown(change).strip('*')}"
-                for name, (_, moved) in gains.items()
-                for head, change in zip(heads, moved, strict=True)
-                if (name in PROTOCOLS) == own and change and change.interval
-                if change.interval.sign == side
+                f"`{name}`{_of_seeds(gain)} {head} {_shown(change).strip('*')}"
+                for name, gain in gains.items()
+                for head, change in zip(heads, gain.moved, strict=True)
+                if change and change.interval and change.interval.sign == side
             ]
             said = "; ".join(parts) or "nothing whose interval excludes 0"
             lines.append(f"- {kind} {word}: {said}.")
@@ -224,4 +209,4 @@ def _made(store: Store, name: str) -> str:
 
 def _place(made: Provenance) -> str:
     torch = made.versions.get("torch", "")
-    return made.device + (f" with torch {torch.partition('+')[0]}" if torch else "")
+    return markdown(made.device + (f" with torch {torch.partition('+')[0]}" if torch else ""))

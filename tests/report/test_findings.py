@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import handmade
 from benchmark.records.store import Store
 from benchmark.report.check.published import published
 from benchmark.report.findings import findings
@@ -66,6 +67,43 @@ def test_fewer_images_stand_where_all_are_missing(store: Store) -> None:
     assert "Adv (first 900) **-2.00 [" in next(line for line in shown.splitlines() if "RiFT at" in line)
     shown = page(store, none=(800, 500), rift=(820, 490))
     assert "first 900" not in shown and "Adv **-1.00 [" in shown
+
+
+def test_a_loss_stays_where_the_base_alone_has_more(store: Store) -> None:
+    """Of a base model on all images and a fine-tuning on fewer, those of both are compared."""
+    few = f"{ADV}-first-900"
+    page(store, few, none=(800, 500), rift_alpha_1=(820, 400))
+    shown = page(store, none=(800, 500), rift=(800, 500))
+    row = next(line for line in shown.splitlines() if line.startswith("| rift-alpha-1 "))
+    assert "+2.00 [" in row and "-10.00 [" in row
+    both = page(store, few, none=(800, 500), bn_only=(801, 450))
+    rows = [line for line in both.splitlines() if line.startswith(("| rift ", "| bn-only "))]
+    assert "Adv (first 900)" in both and "-5.00 [" in rows[1] and "—" in rows[0]
+
+
+def test_seeds_that_are_there_are_counted(store: Store) -> None:
+    """A row of one seed of two says so, and a claim about both stays open."""
+    two = replace(ONE_SEED, seeds=(0, 1))
+    page(store, none=(800, 500), rift=(850, 501))
+    shown = findings(store, {"by-hand": two}, published())
+    row = next(line for line in shown.splitlines() if line.startswith("| rift "))
+    assert "| 1 of 2 |" in " ".join(row.split()) and "**+5.00 [" in row
+    assert "RiFT at `by-hand` (1 of 2 seeds): Std **+5.00 [" in shown
+    assert "`rift` (1 of 2 seeds) Std +5.00 [" in shown
+
+
+def test_controls_that_were_not_run_are_not_judged(store: Store) -> None:
+    """Without a control on record nothing is said of them."""
+    assert "Controls" not in page(store, none=(800, 500), rift=(802, 500))
+    assert "Controls lose: nothing" in page(store, bn_only=(800, 500))
+
+
+def test_markup_in_a_record_means_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device of a record that came from elsewhere is no tag and no link."""
+    foreign = handmade.PROVENANCE.model_copy(update={"device": "cpu, <img src=x> [a](http://b)"})
+    monkeypatch.setattr(handmade, "PROVENANCE", foreign)
+    shown = page(store, none=(800, 500), rift=(802, 500))
+    assert "<img" not in shown and "[a](" not in shown and "&lt;img" in shown
 
 
 def test_fine_tuned_weights_have_a_table(store: Store) -> None:

@@ -1,0 +1,102 @@
+"""Fine-tunings beside their base models: what each gains, of the seeds and images on record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import FIRST, first_images
+from benchmark.plans.scales import Scale
+from benchmark.plans.states import State
+from benchmark.records.cells import Cell, base_name
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.tables.layout import average_change, mean_alpha
+from benchmark.report.tables.posthoc import numbers
+from benchmark.report.tables.render import MISSING
+from benchmark.report.view import View
+
+
+class Gain(NamedTuple):
+    """What a fine-tuning gains over its base model: its numbers, such as alpha, how many seeds it has
+    if some are missing (`1 of 5`), and the change of each accuracy (fraction; None: not on record)."""
+
+    numbers: str
+    seeds: str
+    moved: list[Estimate | None]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Fine-tunings beside their base models, each at the seeds that both are on record at.
+
+    Where a model has an evaluation on the first images only, the most of them have a column, too.
+    """
+
+    view: View
+    gains: Mapping[str, Gain]
+
+    @classmethod
+    def of(cls, store: Store, scale: Scale, cells: Sequence[Cell]) -> Self:
+        """What `store` has of the fine-tunings among `cells`, under evaluations that `scale` names."""
+        there = _there(View(store, scale), cells)
+        shown = _columns(there, scale.evaluations)
+        view = View(store, replace(scale, evaluations=shown))
+        gains = {}
+        for name in dict.fromkeys(name for name, _ in there):
+            known = [there[name, each] for each in shown if (name, each) in there]
+            if known:
+                seeds = set.intersection(*known) or set.union(*known)
+                gains[name] = _gain(view, [cell for cell in cells if cell.seed in seeds], cells, name)
+        return cls(view, gains)
+
+
+There = Mapping[tuple[str, str], set[int]]
+"""Seeds with a record of a fine-tuning and of its base model, by fine-tuning and evaluation."""
+
+
+def _there(view: View, cells: Sequence[Cell]) -> There:
+    """Where `view` has evaluations of its scale, and those of the first images only."""
+    on_disk = {name for cell in cells for name in view.store.names(cell)}
+    wanted = view.scale.evaluations
+    wholes = {*map(_whole, wanted)}
+    names = [each for each in on_disk if each in wanted or (FIRST in each and _whole(each) in wholes)]
+    done = {(cell, name) for cell in cells for name in names if view.state(cell, name) is State.DONE}
+    found: dict[tuple[str, str], set[int]] = {}
+    for cell in cells:
+        base = replace(cell, finetune=base_name(cell.finetune))
+        for name in names:
+            if cell != base and {(cell, name), (base, name)} <= done:
+                found.setdefault((cell.finetune, name), set()).add(cell.seed)
+    return found
+
+
+def _whole(name: str) -> str:
+    return name.partition(FIRST)[0]
+
+
+def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
+    """`wanted` evaluations, and those on the most of the first images for what lacks them."""
+    shown: list[str] = []
+    for name in wanted:
+        fewer = {each for _, each in there if each.startswith(_whole(name) + FIRST)} - {name}
+        without = {tuned for tuned, _ in there}
+        kept = []
+        for each in (name, *sorted(fewer, key=lambda each: -(first_images(evaluation(each)) or 0))):
+            if have := {tuned for tuned in without if (tuned, each) in there}:
+                kept.append(each)
+                without -= have
+        shown += kept or [name]
+    return tuple(dict.fromkeys(shown))
+
+
+def _gain(view: View, shared: Sequence[Cell], cells: Sequence[Cell], name: str) -> Gain:
+    """What the fine-tuning `name` gains in the `shared` ones of `cells`."""
+    own, base = ([c for c in shared if c.finetune == each] for each in (name, base_name(name)))
+    pairs = [(view.records(own, each), view.records(base, each)) for each in view.scale.evaluations]
+    seeds = sum(cell.finetune == name for cell in cells)
+    return Gain(
+        mean_alpha(view, own) or numbers(view, own),
+        f"{len(own)} of {seeds}" if len(own) < seeds else MISSING,
+        [average_change(view.store, [one], [two]) for one, two in pairs],
+    )
