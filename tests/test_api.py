@@ -395,6 +395,11 @@ def test_modules_that_cannot_be_tuned(plain, images):
     plain.head.requires_grad_(False)
     with pytest.raises(UserError, match=r"'head[.]weight' is frozen"):
         benchmark.rift(plain, train, others, modules=["head"], **QUIETLY)
+    plain.head.requires_grad_(True)
+    plain.norm.requires_grad_(False)
+    for protocol in ("all-layers-alpha-1", "bn-affine"):
+        with pytest.raises(UserError, match=r"'norm[.]weight' is frozen and may be chosen"):
+            benchmark.rift(plain, train, others, protocol=protocol, **QUIETLY)
 
 
 def test_exports_are_lazy_and_stay():

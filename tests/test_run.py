@@ -10,6 +10,7 @@ import torch
 
 from benchmark.algorithm import interpolate as step_3
 from benchmark.data.images import Dataset
+from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import device_name, machine_versions
 from benchmark.engine.weights import Weights, load_tensors
@@ -27,6 +28,7 @@ from benchmark.records.store import WEIGHTS, Store
 from benchmark.run import adversarial_training, choose_alpha, run_cell
 from handmade import cell_at, write_making
 from invoking import MINI
+from tiny_runs import changed
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 EVALUATIONS = ("clean", "pgd10x3")
@@ -61,7 +63,7 @@ def test_equal_weights_are_evaluated_once(make, monkeypatch, store):
     for name in EVALUATIONS:
         assert again[name].parts == base[name].parts
         assert again[name].value == base[name].value
-        assert again[name].provenance.weights_sha256 == base[name].provenance.weights_sha256
+        assert again[name].provenance == base[name].provenance
         for part, bits in store.bits(base[name]).items():
             assert np.array_equal(store.bits(again[name])[part], bits)
 
@@ -97,6 +99,25 @@ def test_other_weights_are_evaluated(make):
     base, tuned = make("none"), make("last-layer-alpha-1")
     for name in EVALUATIONS:
         assert tuned[name].provenance.weights_sha256 != base[name].provenance.weights_sha256
+
+
+def test_another_choice_of_modules_is_trained_anew(make, monkeypatch, store):
+    """Fine-tuned weights of one module are not taken for those of another, which MRC chose later."""
+    for module in ("layer1.0.conv1", "linear"):
+        monkeypatch.setattr("benchmark.algorithm.selection.Candidates.ranked", [module])
+        making = store.record_path(cell := replace(BASE, finetune="rift-alpha-1"), "making")
+        for path in (making, store.work(cell) / WEIGHTS):
+            path.unlink(missing_ok=True)
+        for name in EVALUATIONS:
+            store.record_path(cell, name).unlink(missing_ok=True)
+        make("rift-alpha-1")
+        before, after = (read_weights(store, each)[0].state for each in (BASE, cell))
+        assert {
+            name for name in changed(before, after) if "running" not in name and "num" not in name
+        } <= {
+            f"{module}.weight",
+            f"{module}.bias",
+        }
 
 
 def test_a_second_run_makes_nothing(make, monkeypatch):

@@ -41,9 +41,9 @@ class CleanTraining(CleanMethod):
 @contextmanager
 def batch_norm_frozen(model: "nn.Module") -> Iterator[None]:
     """Batch normalisation in evaluation mode inside the block: statistics are used, not updated."""
-    from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
-    moved = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    moved = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
     for module in moved:
         module.eval()
     try:

@@ -11,13 +11,13 @@ choose algorithms by the batch's size, last bits may differ. The classifier's ma
 rounding depends on the batch everywhere, is in the last segment and thus never in front of a cut.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from benchmark.algorithm.adversarial_examples import AdversarialSet
+from benchmark.engine.device import free_memory
 from benchmark.engine.pgd import training_mode
 from benchmark.models.segments import Network, in_sequence, segments_of
 
@@ -49,7 +49,8 @@ def same_in_any_batch(examples: AdversarialSet, batch_size: int) -> bool:
 class Rolling:
     """`examples`, which are images, at the cut in front of one module of `model` after another.
 
-    Only the activations at one cut are kept. `memory` bounds their bytes, the images not counted: where
+    Only the activations at one cut are kept. `memory` bounds their bytes, the images not counted (None:
+    by half of what is free): where
     the activations at a cut exceed it, those at the last cut that fits are kept and the tail starts
     there. It also holds on the way from one cut to another: where the activations at both exceed it
     together, the examples start again from the images. Values do not depend on it.
@@ -58,7 +59,7 @@ class Rolling:
     def __init__(self, model: nn.Module, examples: AdversarialSet, memory: int | None = None) -> None:
         self._model, self._images = model, examples
         self._segments = segments_of(model)
-        self._memory = math.inf if memory is None else memory
+        self._memory = free_memory(examples.x_adv.device) // 2 if memory is None else memory
         self._shapes, self._bytes = self._sizes()
         self._cut, self._held = 0, examples
 

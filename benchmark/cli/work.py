@@ -78,7 +78,7 @@ class Work(Places, Computing, OnSlurm):
             max=2**20,
             rich_help_panel=HOW,
             help="Activations a process may hold while it measures criticality. Less takes longer and "
-            "changes no number. Default: no limit.",
+            "changes no number. Default: half of what is free.",
         ),
     ] = None
     log_dir: Annotated[

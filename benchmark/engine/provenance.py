@@ -64,7 +64,8 @@ def journaled(
     again, and a resumed run ends with the bytes of one that was not interrupted. The device is not:
     what goes on on another one says so (`done_elsewhere`).
     """
-    return " ".join((spec_hash(spec), *weights, precision or used().label(device), f"by {chunk}"))
+    numbers = precision or used().label(device) + ", ascents too" * used().ascent_in_bf16
+    return " ".join((spec_hash(spec), *weights, numbers, f"by {chunk}"))
 
 
 def done_elsewhere(journal: Journal, stage: str, device: torch.device) -> list[str]:

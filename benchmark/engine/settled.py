@@ -26,6 +26,7 @@ from benchmark.engine.folded_copy import cheaper, foldable
 from benchmark.engine.pgd import example_starts, linf_pgd, training_mode
 from benchmark.engine.precision import used
 from benchmark.models.around import Around
+from benchmark.models.segments import Operator
 
 FACTOR, MEASURED, CHECKED = 4, 500, 100
 REPAYS = 20_000
@@ -64,7 +65,9 @@ class Scorer:
         Only networks of this suite, which are continuous in their weights, are ever rounded, and no
         module of a post-hoc method, which need not be.
         """
-        fits = foldable(self.network) and not isinstance(self.network, Around)
+        fits = foldable(self.network) and not any(
+            isinstance(part, Around | Operator) for part in self.network.modules()
+        )
         rounds = fits and used().uses_bf16(self.data.test.images.device)
         return self if rounds and answers >= REPAYS else None
 

@@ -46,6 +46,8 @@ class TrainingState:
         self.draws = {"epoch": generator.get_state(), "network": torch.get_rng_state()}
         if self.loss.is_cuda:
             self.draws["cuda"] = torch.cuda.get_rng_state(self.loss.device)
+        elif self.loss.is_mps:
+            self.draws["mps"] = torch.mps.get_rng_state()
 
     def seed_network(self, seed: int) -> None:
         """Let the network's draws begin at `seed`, or go on as they were inside an epoch."""
@@ -54,6 +56,8 @@ class TrainingState:
             torch.set_rng_state(self.draws["network"])
         if "cuda" in self.draws and self.loss.is_cuda:
             torch.cuda.set_rng_state(self.draws["cuda"], self.loss.device)
+        if "mps" in self.draws and self.loss.is_mps:
+            torch.mps.set_rng_state(self.draws["mps"])
 
     def average(self, weights: Mapping[str, Tensor], count: int) -> None:
         """Make `mean`, of `count` - 1 epochs, that of `count` with `weights`.

@@ -1,7 +1,7 @@
 """Work that outlives its process: weights are made once, a killed run goes on where it stopped."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,11 +162,12 @@ class Workspace:
 
     def fit(self, *what: Any, state: str = TRAINING, **how: Any) -> Fitted:
         """`benchmark.engine.training.fit`, continued where a killed run left `state`."""
+        of = _hash_of(how.get("trainable"))
         return fit(
             *what,
             **how,
             checkpoint=self.file(state),
-            fingerprint=self.fingerprint,
+            fingerprint=f"{self.fingerprint} {of}".rstrip(),
             takeover=self.takeover,
             progress=self.progress,
         )
@@ -181,16 +182,21 @@ class Workspace:
         **how: Any,
     ) -> Fitted:
         """What `fit`, or an own tuning, returned to this or another cell that shares the files, or
-        returns now."""
-        if (kept := self._tuned()) is not None:
+        returns now. What trained other parameters, because criticality was measured anew, is left."""
+        of = _hash_of(how.get("trainable"))
+        if (kept := self._tuned(of)) is not None:
             return kept
         if isinstance(method, OwnTuning):
             fitted = tuned_by(method, model, split, info, recipe, progress=self.progress, **how)
         else:
             fitted = self.fit(model, split, info, method, recipe, state=FINETUNING, **how)
-        if (kept := self._tuned()) is not None:  # by another process
+        if (kept := self._tuned(of)) is not None:  # by another process
             return kept
-        told = {"log": _LOGS.dump_json(fitted.epochs).decode(), "begun": json.dumps(fitted.begun)}
+        told = {
+            "trainable": of,
+            "log": _LOGS.dump_json(fitted.epochs).decode(),
+            "begun": json.dumps(fitted.begun),
+        }
         told["best"] = fitted.best.model_dump_json()
         tensors = moved(fitted.state, self.start.state if self.start else {})
         save_tensors(self.file(FINETUNED), tensors, {"fingerprint": self.fingerprint} | told)
@@ -211,12 +217,15 @@ class Workspace:
             )
         return Weights.of(state)
 
-    def _tuned(self) -> Fitted | None:
-        """What `fit_once` left; the state of that training is done with."""
+    def _tuned(self, of: str) -> Fitted | None:
+        """What `fit_once` left of parameters with the hash `of`; its unfinished state is done with.
+
+        Files of earlier versions do not say which parameters were trained.
+        """
         if (found := load_unfinished(self.file(FINETUNED), sealed=True)) is None:
             return None
         delta, kept = found
-        if kept.get("fingerprint") != self.fingerprint:
+        if (kept.get("fingerprint"), kept.get("trainable", of)) != (self.fingerprint, of):
             return None
         state = (self.start.state if self.start else {}) | delta
         self.file(FINETUNING).unlink(missing_ok=True)
@@ -255,6 +264,11 @@ class Workspace:
         making = self.store.making(self.cell)
         if making is not None and making.details.kind != "checkpoint":  # tensors of a file repeat
             check_repeatable(making, self.device)
+
+
+def _hash_of(names: Collection[str] | None) -> str:
+    """What stands for the parameters `names` in a fingerprint; nothing for all of a network."""
+    return "" if names is None else spec_hash({"trainable": sorted(names)})
 
 
 def check_repeatable(making: Making, device: torch.device) -> None:

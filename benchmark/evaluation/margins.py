@@ -100,9 +100,9 @@ def _answers_and_margins(
 
     with torch.no_grad(), training_mode(model, False):
         logits = model(x)
-    first, second = logits.double().softmax(1).topk(2, 1).values.unbind(1)
+    first, second = logits.cpu().double().softmax(1).topk(2, 1).values.unbind(1)
     margins = (first - second).nan_to_num(0.0)
-    return judged(logits, labels).cpu().numpy(), margins.cpu().numpy()
+    return judged(logits, labels).cpu().numpy(), margins.numpy()
 
 
 def surer_where_right(right: NDArray[np.bool_], sure: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -21,7 +21,8 @@ from benchmark.evaluation.protocol import Outcome
 from benchmark.progress import Progress
 from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
-from benchmark.records.records import CellName, Record, hashed
+from benchmark.records.files import read_if_there, write_atomically
+from benchmark.records.records import CellName, Provenance, Record, hashed
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import EVALUATION, Bits, Journal, Store
 
@@ -60,23 +61,37 @@ class Evaluating:
         assert spec is not None
         device, data = self.device, self.data.test.sha256()
         self.progress(name, 0, 1)
-        chosen = self.scorer.where_it_repays(evaluation(name).answers(len(self.data.test)))
+        chosen, turned = None, self.store.work(cell) / f"{EVALUATION}{name}.in-fp32"
+        if read_if_there(turned) != (mark := f"{spec_hash(spec)} {self.weights.sha256}".encode()):
+            chosen = self.scorer.where_it_repays(evaluation(name).answers(len(self.data.test)))
         precision = used().label(device) if chosen is None else chosen.label
         journal = self.journal(name, spec, precision)
         resumed = not journal.empty
         begun = done_elsewhere(journal, name, device)
-        outcome = self.taken_over(name, spec, data, precision)
-        if outcome is None:
+        if (known := self.taken_over(name, spec, data, precision)) is not None:
+            outcome, made = known
+        else:
             try:
                 with scoring(chosen):
                     outcome = self.outcome(name, journal)
             except NotSettled:
                 journal.remove()
+                write_atomically(turned, mark)  # for whoever goes on after a kill
                 self.progress(name, 0, 1, "rounding turned an answer: again in fp32")
                 precision = used().label(device)
                 journal = self.journal(name, spec, precision)
                 begun = done_elsewhere(journal, name, device)
                 outcome = self.outcome(name, journal)
+            made = provenance(
+                started,
+                device=device,
+                weights=self.weights.sha256,
+                data=data,
+                resumed=resumed,
+                chunk=self.chunk,
+                begun=begun,
+                precision=precision,
+            )
         warnings = self.warnings(cell, name, spec, outcome, data)
         packed, bits_sha256 = pack_bits(outcome.bits)
         record = Record(
@@ -89,20 +104,12 @@ class Evaluating:
             bits_sha256=bits_sha256,
             sources=dict(self.sources) | outcome.sources,
             remarks=list(dict.fromkeys((*self.remarks, *begun, *outcome.remarks, *warnings))),
-            provenance=provenance(
-                started,
-                device=device,
-                weights=self.weights.sha256,
-                data=data,
-                resumed=resumed,
-                chunk=self.chunk,
-                begun=begun,
-                precision=precision,
-            ),
+            provenance=made,
             **hashed(spec),
         )
         record = self.store.write_record(record, packed)
         journal.remove()
+        turned.unlink(missing_ok=True)
         return record
 
     @property
@@ -129,8 +136,11 @@ class Evaluating:
         model = self.attacked if each.adaptive and self.attacked else self.model
         return each.run(model, self.data, self.subject.cell.base, journal, self.progress)
 
-    def taken_over(self, name: str, spec: Spec, data: str, precision: str) -> Outcome | None:
-        """The outcome of the same evaluation by another cell of the base model that has these weights.
+    def taken_over(
+        self, name: str, spec: Spec, data: str, precision: str
+    ) -> tuple[Outcome, Provenance] | None:
+        """The outcome of the same evaluation by another cell of the base model that has these weights,
+        and where it comes from.
 
         Seeds derive from the base model, hence it is the same bit by bit in the same precision and
         chunks. Which cell was first leaves no trace: warnings of that cell's records, side by side, are
@@ -145,7 +155,7 @@ class Evaluating:
                 outcome = Outcome(record.count, record.parts, self.store.bits(record), record.sources)
                 warned = self.warnings(record.cell.cell, name, record.spec, outcome, data)
                 remarks = tuple(remark for remark in record.remarks if remark not in warned)
-                return replace(outcome, remarks=remarks)
+                return replace(outcome, remarks=remarks), record.provenance
         return None
 
     def warnings(self, cell: Cell, name: str, spec: Spec, outcome: Outcome, data: str) -> list[str]:

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.algorithm.selection import NamedModules, NoModule
+from benchmark.algorithm.selection import BatchNormAffine, NamedModules, NoModule
 from benchmark.algorithm.tunings import Finetune, finetune
 from benchmark.data.given import Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
@@ -205,16 +206,24 @@ class Question:
         )
 
     def refuse_frozen(self) -> None:
-        """Raise `UserError` if a module that may be chosen does not ask for gradients."""
+        """Raise `UserError` if a parameter that may be chosen does not ask for gradients."""
+        for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad and self._may_move(name):
+                raise UserError(
+                    f"'{name}' is frozen and may be chosen; call requires_grad_(True) or name others "
+                    "in modules"
+                )
+
+    def _may_move(self, name: str) -> bool:
+        """Whether the parameter `name` is of what the protocol may choose."""
         chosen = self._chosen.selector
+        if self.modules is None and chosen.everything:
+            return True
+        if self.modules is None and isinstance(chosen, BatchNormAffine):
+            return isinstance(self.model.get_submodule(name.rpartition(".")[0]), _BatchNorm)
         candidates = () if isinstance(chosen, NoModule) else criticality_modules(self.model)
-        for module in candidates if self.modules is None else self.modules:
-            for name, parameter in self.model.named_parameters():
-                if name.startswith(f"{module}.") and not parameter.requires_grad:
-                    raise UserError(
-                        f"'{name}' is frozen and '{module}' may be chosen; call "
-                        "requires_grad_(True) or name others in modules"
-                    )
+        modules = candidates if self.modules is None else self.modules
+        return any(name.startswith(f"{module}.") for module in modules)
 
     def run(self, stack: ExitStack, workdir: Path | str | None, progress: Progress) -> GivenRun:
         """The run of these steps, with files in `workdir` (None: a folder that goes with `stack`).

@@ -110,6 +110,10 @@ def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Dat
             found = run.plan.base.checkpoint
             if found is not None:
                 verified_file(found, options.data)
+            if options.device.startswith("mps") and (made := run.plan.forward) and made.double:
+                raise UserError(
+                    f"{cell.finetune} needs double precision, which mps has not; --device cpu"
+                )
             needed |= {(cell.dataset, name): run for name in run.missing(scale.evaluations)}
     for (_, name), run in needed.items():
         evaluation(name).check(run.test_data)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.errors import UserError, close_to, reason
 from benchmark.models.normalize import Normalize
@@ -77,7 +78,7 @@ def has_batch_norm(full: str, info: "DatasetInfo") -> bool:
     library, name = known(full)
     with torch.random.fork_rng(devices=[]):
         model = library.make(name, info)
-    return any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 def _normalised(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:

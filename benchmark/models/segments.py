@@ -22,6 +22,10 @@ class Place(nn.Identity):
         self.channels, self.axis = channels, axis
 
 
+class Operator(nn.Module):
+    """What a post-hoc method puts in a `Place`. It need not be continuous."""
+
+
 class Segment(NamedTuple):
     """Some of a network's submodules, by name, and what they make of their input (B, ...).
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from baselines import method
+from baselines.awp import Awp
 from benchmark.algorithm.finetune import CleanTraining
 from benchmark.algorithm.protocols import PAPER, Interpolation
 from benchmark.algorithm.tunings import SAME, Finetune, finetune
@@ -185,7 +186,7 @@ class Plan:
         if not isinstance(chosen, str):
             return chosen
         if chosen == SAME:
-            return self.base.method
+            return _past_warmup(self.base.method)
         own = POSTHOC.get(chosen)
         return own if isinstance(own, OwnTuning) else method(chosen)
 
@@ -276,3 +277,8 @@ def _unlike_clean(tuner: Method | OwnTuning) -> Spec:
     if type(tuner) is CleanTraining:
         return {"bn": tuner.bn} if tuner.bn != "training" else {}
     return {"method": spec_of(tuner)}
+
+
+def _past_warmup(method: Method) -> Method:
+    """`method` as it goes on after its first epochs, which some train otherwise."""
+    return replace(method, warmup=0) if isinstance(method, Awp) else method

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
-from benchmark.models.segments import Place
+from benchmark.models.segments import Operator, Place
 
 if TYPE_CHECKING:
     from benchmark.data.images import Split
@@ -48,7 +48,7 @@ class _Sparse(torch.autograd.Function):
         return made, None, None, None, None
 
 
-class MeanBand(nn.Module):
+class MeanBand(Operator):
     """x stays where |x - m| >= t s and becomes m elsewhere, for each channel; NaN stays.
 
     `mean` m and `std` s are of the network's own values at this place, `widest` is the largest |x - m|

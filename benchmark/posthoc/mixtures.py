@@ -23,6 +23,7 @@ class OutputMixing(ForwardMethod):
 
     type_name: ClassVar[str] = "output-mix"
     version: ClassVar[int] = 1
+    double: ClassVar[bool] = True
     passes: ClassVar[int] = 2
     partner: ClassVar[str | None] = "standard"
     weights: tuple[float, ...] = tuple(1 - step / 20 for step in range(11))

@@ -1,8 +1,11 @@
 """What the controls leave alone, and that every protocol goes all the way to a record."""
 
 import pytest
+import torch
+from torch import nn
 
 from benchmark.algorithm.criticality import criticality_modules
+from benchmark.algorithm.finetune import batch_norm_frozen
 from benchmark.engine.kept_weights import read_weights
 from benchmark.errors import UserError
 from benchmark.run import run_cell
@@ -24,6 +27,17 @@ def test_bn_frozen_leaves_every_buffer_equal(tuned):
     assert moved
     assert moved <= parameters
     assert len({name.rsplit(".", 1)[0] for name in moved}) == 1
+
+
+def test_bn_frozen_is_all_batch_norm():
+    """Statistics of vectors stay, too, and modes are as before."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.BatchNorm1d(8)
+    ).train()
+    with batch_norm_frozen(model):
+        model(torch.rand(4, 1, 2, 2))
+    assert not any(model[place].running_mean.any() for place in (1, 3))
+    assert all(part.training for part in model)
 
 
 def test_rift_moves_both(tuned):

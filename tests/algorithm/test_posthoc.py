@@ -23,7 +23,9 @@ from benchmark.engine.recipes import FINETUNE_RECIPE
 from benchmark.engine.training import TrainingFailed, training_step
 from benchmark.engine.weights import interpolate
 from benchmark.errors import UserError
+from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
+from benchmark.records.cells import Cell
 from benchmark.records.records import Count
 from handmade import BY_HAND, cell_at
 from tiny_runs import changed
@@ -62,6 +64,15 @@ def test_wise_ft_has_one_point():
     assert (finetune("wise-ft").alpha, finetune("wise-ft-alpha-1").alpha) == (0.5, 1)
     with pytest.raises(UserError, match=r"wise-ft is at alpha = 0.5 and searches none"):
         finetune("wise-ft-curve")
+
+
+@pytest.mark.parametrize("method", ["awp", "trades-awp", "trades"])
+def test_more_of_the_same_is_past_the_warm_up(method):
+    """AWP perturbs from the first epoch on; nothing else of a method changes."""
+    cell = Cell("paper", "cifar10", "resnet18", method, "continued-at", 0)
+    plan = Plan.of(cell, scale("paper"))
+    assert getattr(plan.tuner, "warmup", 0) == 0
+    assert plan.tuner == plan.base.method or method == "trades-awp"
 
 
 def test_critical_adversarial_moves_the_most_critical_module(tuned, run):

@@ -290,6 +290,14 @@ class TestMemory:
         else:
             assert max(size for _, size in peaks) <= cap
 
+    def test_half_of_what_is_free_is_kept(self, small, monkeypatch):
+        """Where no cap is given: with room for nothing the images stay, with twice as much the cut."""
+        model, examples, _ = small
+        last, sizes = criticality_modules(model)[-1], bytes_by_cut(model, examples)
+        for free, kept in ((0, True), (2 * max(sizes), False)):
+            monkeypatch.setattr("benchmark.algorithm.rolling.free_memory", lambda _, free=free: free)
+            assert (Rolling(model, examples).to(last).examples.x_adv is examples.x_adv) == kept
+
     def test_the_widest_network_fits_into_24_gib(self):
         """WRN-34-10 with 10,000 CIFAR images: what is kept at a cut, with the next one where its shape
         is another, is less than 10 GiB."""

@@ -1,5 +1,6 @@
 """Answers that bf16 settles: never another one than fp32's, or none at all."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -17,6 +18,7 @@ from benchmark.evaluation.record import Evaluating
 from benchmark.models import arch
 from benchmark.models.around import Around
 from benchmark.plans.elsewhere import CheckpointPlan
+from benchmark.posthoc.bands import put_in
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 
@@ -75,6 +77,19 @@ def test_where_nothing_is_rounded(model, few, in_bf16):
         foldable(around := Around(model))
         and Scorer(around, few).where_it_repays(settled.REPAYS) is None
     )
+    sparse = put_in(copy.deepcopy(model))
+    assert foldable(sparse) and Scorer(sparse, few).where_it_repays(settled.REPAYS) is None
+
+
+def interrupted(outcome):
+    """`outcome`, but a kill where nothing is settled."""
+
+    def run(self, name, journal):
+        if "margins" in journal.fingerprint:
+            return outcome(self, name, journal)
+        raise KeyboardInterrupt
+
+    return run
 
 
 def test_an_answer_that_turns_sends_all_to_fp32(model, few, in_bf16, store, monkeypatch):
@@ -98,6 +113,11 @@ def test_an_answer_that_turns_sends_all_to_fp32(model, few, in_bf16, store, monk
     monkeypatch.setattr(Scorer, "bound", 1.0)
     with pytest.raises(NotSettled), scoring(Scorer(model, few)):
         clean_answers(model, few.test)
+    with monkeypatch.context() as killed:
+        killed.setattr(Evaluating, "outcome", interrupted(Evaluating.outcome))
+        with pytest.raises(KeyboardInterrupt):
+            record("turned")
+    monkeypatch.setattr(Scorer, "where_it_repays", None)  # who goes on tries no more
     turned = record("turned")
     assert turned.bits_sha256 == exact.bits_sha256
     assert turned.provenance.precision == "bf16, scored in fp32"

@@ -624,3 +624,12 @@ def test_fingerprints_of_unfinished_work():
     }
     use(Precision("bf16"))
     assert len(known | {journaled({"a": 1}, device=cpu, chunk=85)}) == 9
+
+
+def test_ascents_in_bf16_are_apart():
+    """`auto` on bf16 units has ascents in fp32, and goes on with none that was begun in bf16."""
+    cpu, found = torch.device("cpu"), set()
+    for chosen in (Precision("auto", units=True), Precision("bf16")):
+        use(chosen)
+        found.add(journaled({"a": 1}, device=cpu, chunk=85))
+    assert len(found) == 2

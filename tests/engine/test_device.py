@@ -1,0 +1,30 @@
+"""Devices: exact arithmetic where it is called fp32, and what is free."""
+
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from benchmark.engine.device import free_memory, torch_device
+
+
+@pytest.mark.parametrize(("name", "stays"), [("cuda", False), ("cpu", True)])
+def test_tf32_is_not_called_fp32(monkeypatch, name, stays):
+    """Work on CUDA switches it off for convolutions and products; other devices change nothing."""
+    flags = [SimpleNamespace(allow_tf32=True), SimpleNamespace(allow_tf32=True)]
+    monkeypatch.setattr(torch, "empty", lambda *_, device: device)
+    monkeypatch.setattr(torch.backends, "cudnn", flags[0])
+    monkeypatch.setattr(torch.backends.cuda, "matmul", flags[1])
+    torch_device(name)
+    assert [each.allow_tf32 for each in flags] == [stays, stays]
+
+
+@pytest.mark.parametrize(("given", "free"), [(None, 4), ("1024", 4), ("3", 3), ("x", 4)])
+def test_a_job_has_what_slurm_gives_it(monkeypatch, given, free):
+    """Free memory of the machine, or less where a job may have less."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 2**20))
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    if given is not None:
+        monkeypatch.setenv("SLURM_MEM_PER_NODE", given)
+    assert free_memory(torch.device("cpu")) == free * 2**20
