@@ -1,17 +1,30 @@
 """How the module of a post-hoc method came to be."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from benchmark.records.counts import Count, Sha256
 from benchmark.records.files import Frozen
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+
+
+class _Module(Frozen):
+    forward: dict[str, Any]
+    numbers: dict[Name, FiniteFloat]
+
+
+def _of_a_method(module: dict[str, Any]) -> dict[str, Any]:
+    """`module`, if it names its method and its numbers, which are numbers."""
+    _Module.model_validate(module)
+    return module
 
 
 class ChoicePoint(Frozen):
     """Accuracy of a module at some numbers; `robust`, adaptive, is None where it was not needed."""
 
-    numbers: dict[str, FiniteFloat]
+    numbers: dict[Name, FiniteFloat]
     clean: Count
     robust: Count | None
 
@@ -24,7 +37,7 @@ class Applied(Frozen):
     """
 
     kind: Literal["applied"] = "applied"
-    module: dict[str, Any]
+    module: Annotated[dict[str, Any], AfterValidator(_of_a_method)]
     on_sha256: Sha256
     partner_sha256: Sha256 | None
     reference: Count | None

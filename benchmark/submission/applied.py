@@ -1,6 +1,7 @@
 """Whether the making of a module is what the code would have written: its choice is taken again."""
 
 from benchmark.engine.choice import most_accurate
+from benchmark.engine.forward import ForwardMethod
 from benchmark.plans.plan import Plan
 from benchmark.records.applied import Applied
 from benchmark.records.counts import Count
@@ -21,6 +22,9 @@ def check_applied(details: Applied, plan: Plan) -> Problems:
     if rule is None:
         if details.points or details.reference is not None:
             yield "details.points", f"are there, but {plan.cell.finetune} looks at no others"
+        fixed = dict(next(iter(method.grid), {}))
+        if type(method).choose is ForwardMethod.choose and details.numbers != fixed:
+            yield "details.module", f"has {details.numbers}, not {fixed} of {plan.cell.finetune}"
         return
     grid = [dict(numbers) for numbers in method.grid]
     if [point.numbers for point in details.points] != grid:

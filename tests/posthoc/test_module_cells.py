@@ -1,10 +1,12 @@
 """Cells of post-hoc methods: made, filed, told apart, read back, and refused."""
 
 import copy
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from benchmark.algorithm.selection import Untouched
 from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
@@ -19,6 +21,7 @@ from benchmark.plans.running import Run
 from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
+from benchmark.records.records import Making
 from benchmark.run import adversarial_training, another_forward_pass, rift, run_cell
 from benchmark.submission.making import check_making
 from handmade import BY_HAND, cell_at
@@ -167,6 +170,26 @@ def test_a_making_that_the_rule_contradicts(made):
     assert "by its points the rule chooses" in text
     assert problems(points=details.points[1:]) == ["are not the 11 of the grid of mean-sparse"]
     assert "is missing" in problems(reference=None)[0]
+
+
+def test_a_making_with_other_numbers(made):
+    """A method without numbers has none, and no name of one is markup."""
+    run, _ = made("flip-average")
+    making = run.store.making(run.plan.cell)
+    assert list(check_making(making, run.plan)) == []
+    for numbers, told in (
+        ({"weight": 1.0}, "not {} of flip-average"),
+        ({"<b>": 1.0}, None),
+        (None, None),
+    ):
+        changed = json.loads(making.model_dump_json())
+        changed["details"]["module"] |= {"numbers": numbers}
+        if told is None:
+            with pytest.raises(ValidationError, match="module"):
+                Making.model_validate(changed)
+        else:
+            ((_, text),) = check_making(Making.model_validate(changed), run.plan)
+            assert told in text
 
 
 class TestNames:

@@ -138,9 +138,11 @@ class TestSummaries:
         ],
     )
     def test_generally_is_a_majority(self, alphas, verdict):
-        """alpha* generally lies in a range if more than half surely does."""
-        line = replace(_line(UNCLEAR), ours=Estimate(tuple(alphas)))
-        assert c9_summary([line, _line(MISSING)], published())[0] is verdict
+        """alpha* generally lies in a range if that of more than half of the models surely does; seeds
+        are no further models, and a missing one leaves it open."""
+        found = [replace(_line(UNCLEAR), ours=Estimate((alpha, alpha))) for alpha in alphas]
+        assert c9_summary(found, published())[0] is verdict
+        assert c9_summary([*found, _line(MISSING)], published())[0] is UNCLEAR
 
 
 def _line(verdict: Verdict) -> Finding:
@@ -222,7 +224,7 @@ def test_alphas_and_growth(by_hand):
     """0.5, 0.6 and 0.7 are neither all in the range nor all outside. The claim about the growth of the
     gain is open: it is about three datasets, none of them digits."""
     assert lines(by_hand, "C9")[f"{PLACE}/alpha*"] is UNCLEAR
-    assert by_hand["C9"].why.startswith("4 of 6 models in the range")
+    assert by_hand["C9"].why.startswith("2 of 2 models in the range")
     assert (by_hand["C10"].verdict, lines(by_hand, "C10")) == (UNCLEAR, {})
 
 

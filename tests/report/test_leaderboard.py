@@ -184,6 +184,14 @@ def test_a_board_is_ordered_by_its_strongest_attack(held, wanted):
     assert ranked_by(held) == wanted
 
 
+def test_a_board_is_ordered_by_what_base_models_have():
+    """Controls on fewer images leave neither AT nor RiFT without a rank; a stronger attack does."""
+    held = {"pgd10x3": 2, "pgd10x3-first-2000": 3}
+    assert ranked_by(held) == "pgd10x3-first-2000"
+    assert ranked_by(held, {"clean", "pgd10x3"}) == "pgd10x3"
+    assert ranked_by(held | {"autoattack": 1}, {"pgd10x3"}) == "autoattack"
+
+
 def test_few_images_give_no_position(store):
     """Two trials on three images neither stand on top nor have positions, only the range of ranks that
     their intervals allow; alone they order no board."""

@@ -182,10 +182,12 @@ def c9_summary(lines: Sequence[Finding], published: Published) -> Decision:
     present = [line for line in lines if line.verdict is not Verdict.MISSING]
     if not present or any("learning rate" in line.why for line in present):
         return (Verdict.UNCLEAR if present else verdict), why
-    alphas = [alpha for line in present if line.ours for alpha in line.ours.values]
-    within = sum(_in_range(alpha, published.alpha) for alpha in alphas)
-    share = wilson(within, len(alphas))
-    why = f"{within} of {len(alphas)} models in the range; {why}"
+    models = [line.ours.mean for line in present if line.ours]  # seeds are no further models
+    within = sum(_in_range(alpha, published.alpha) for alpha in models)
+    share = wilson(within, len(models))
+    why = f"{within} of {len(models)} models in the range; {why}"
+    if len(present) < len(lines):
+        return Verdict.UNCLEAR, why
     if share.low > 0.5:
         return Verdict.HOLDS, why
     if share.high < 0.5:

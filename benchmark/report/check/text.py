@@ -28,7 +28,9 @@ _BRIEF = {
     Verdict.MISSING: "missing",
 }
 _GONE = "nothing judges it any more"
-_NOTHING = "nothing is on record for these claims (`check --published` prints them), by command"
+_NOTHING = (
+    "records of these claims are missing or incomplete (`check --published` prints them), by command"
+)
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,15 @@ class Check:
     def missing_claims(self) -> list[str]:
         """The other claims, a line for each command that is needed."""
         needed: dict[str, dict[str, None]] = {}
+        why: dict[str, dict[str, None]] = {}
         for summary, lines in self.claims:
             for line in (lines or [summary]) if summary.verdict is Verdict.MISSING else ():
                 needed.setdefault(line.make, {})[summary.claim] = None
+                why.setdefault(line.make, {})[line.why] = None
         return [
-            f"{', '.join(names)}: " + (f"`{make}`" if make else "see the scale")
+            f"{', '.join(names)}: "
+            + (f"`{make}`" if make else "see the scale")
+            + (f" ({next(iter(why[make]))})" if len(why[make]) == 1 else "")
             for make, names in needed.items()
         ]
 

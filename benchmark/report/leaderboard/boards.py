@@ -83,7 +83,8 @@ def leaderboard(
 def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], twins: Twins) -> Board:
     """A board of `found`; the base models that differences are against are among `models`."""
     first, counts = found[0], Counter(name for model in found for name in model.records)
-    names, main = in_order(counts), ranked_by(counts)
+    bases = {name for model in found if model.cell.is_base for name in model.records}
+    names, main = in_order(counts), ranked_by(counts, bases)
     elsewhere = {name: _on_other_images(found, name) for name in names}
     numbers: dict[str, dict[str, Number]] = {model.id: {} for model in found}
     for name in names:

@@ -1,6 +1,6 @@
 """The columns of a leaderboard: in which order they stand, and which one a board is ordered by."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from benchmark.data.info import DatasetInfo
 from benchmark.evaluation import EVALUATIONS, evaluation
@@ -36,16 +36,22 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=_order)
 
 
-def ranked_by(entries: Mapping[str, int]) -> str | None:
+def ranked_by(entries: Mapping[str, int], bases: Collection[str] = ()) -> str | None:
     """The evaluation that a board is ordered by, of the numbers of `entries` that have each.
 
-    It is the strongest attack on enough images; of several in one family, what most entries have, and
-    of two alike the one whose column stands further left. None without such an attack.
+    It is the strongest attack on enough images; of several in one family, one of `bases`, which base
+    models have, then what most entries have, and of two alike the one whose column stands further left.
+    None without such an attack.
     """
     attacks = [name for name in entries if evaluation(name).kind == "attack" and ranks(name)]
     return min(
         attacks,
-        key=lambda name: (-evaluation(name).strength, -entries[name], _order(name)),
+        key=lambda name: (
+            -evaluation(name).strength,
+            name not in bases,
+            -entries[name],
+            _order(name),
+        ),
         default=None,
     )
 

@@ -167,11 +167,12 @@ def devices_apart(board: Board, entry: BoardEntry) -> tuple[str, ...]:
 
 
 def details(entry: BoardEntry) -> list[str]:
-    """Protocol and alpha*, the modules, and what a model from elsewhere really is, as short lines."""
+    """Protocol and alpha, the modules, and what a model from elsewhere really is, as short lines."""
     tuned = list(dict.fromkeys(entry.modules.values()))
     first = [] if entry.protocol.name in ("base", "elsewhere") else [f"protocol {entry.protocol.name}"]
     if entry.alphas:
-        first.append(f"alpha* {', '.join(f'{alpha:.2f}' for alpha in entry.alphas.values())}")
+        alphas = [f"{alpha:.2f}" for alpha in entry.alphas.values()]
+        first.append(f"alpha {', '.join(alphas if len(set(alphas)) > 1 else alphas[:1])}")
     lines = [", ".join(first)] if first else []
     if tuned and all(len(modules) <= _FEW for modules in tuned):
         lines.append("; ".join(", ".join(modules) or "no parameter" for modules in tuned))

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from baselines import method
 from benchmark.algorithm.protocols import PROTOCOLS
@@ -40,6 +40,7 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
     lines += [f"records left out: {count}, {why}" for why, count in stale.items()]
     remarks = _remarks(view, cells)
     lines += [remark for remark in remarks if remark.startswith(WARNING)]
+    lines += _begun(view, cells)
     lines += [
         f"scale {scale.name}: {scale.summary}",
         f"accuracy in percent; {_seeds(seeds)}",
@@ -62,12 +63,29 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
     return [*lines, *(remark for remark in remarks if not remark.startswith(WARNING))]
 
 
+def _begun(view: View, cells: Sequence[Cell]) -> Iterator[str]:
+    """Which seeds are on record where others are missing, so that no number of all is shown."""
+    there = seeds_by_setting(cell for cell in cells if next(view.fresh(cell), None))
+    for setting, asked in seeds_by_setting(cells).items():
+        known = there.get(setting, asked)
+        if len(known) < len(asked):
+            some = ",".join(map(str, sorted(known)))
+            yield (
+                f"{_model(setting)}: on record are seeds {some} of {', '.join(map(str, asked))}; "
+                f"--seeds {some} shows them"
+            )
+
+
+def _model(setting: Setting) -> str:
+    dataset, network, used = setting
+    return f"{method(used).label}, {arch(network).label} on {dataset_info(dataset).label}"
+
+
 def _seeds(seeds: SeedsBySetting) -> str:
     """Of which seeds numbers are, and where these differ, which models have them."""
     by_seeds: dict[tuple[int, ...], list[str]] = {}
-    for (dataset, network, used), own in seeds.items():
-        label = f"{method(used).label}, {arch(network).label} on {dataset_info(dataset).label}"
-        by_seeds.setdefault(own, []).append(label)
+    for setting, own in seeds.items():
+        by_seeds.setdefault(own, []).append(_model(setting))
     *few, most = sorted(by_seeds, key=lambda own: len(by_seeds[own]))
     parts = [f"{_spread(own)} ({'; '.join(by_seeds[own])})" for own in few]
     return "; ".join([*parts, _spread(most) + (" (all others)" if few else "")])
