@@ -41,11 +41,11 @@ configs:
 
 `python -m benchmark leaderboard` writes this page from the records in this folder; nobody edits it.
 Intervals are 95 %: over seeds where there are several, else over test images, and then they do not say
-what training again would change. Nothing corrects for multiple comparisons: where nothing differs, 1 in
-20 excludes 0. [docs/findings.md](../docs/findings.md) discusses it, and
-[docs/records.md](../docs/records.md) says what each file is, and `croissant.json` describes the columns
-of `leaderboard.csv` to machines. Images are not in here: a record holds which of them a model gets
-right."""
+what training again would change. Nothing corrects for multiple comparisons: where nothing differs, 1
+in 20 excludes 0. Bold: the interval excludes 0, gain or loss. [docs/findings.md](../docs/findings.md)
+discusses it, and [docs/records.md](../docs/records.md) says what each file is, and `croissant.json`
+describes the columns of `leaderboard.csv` to machines. Images are not in here: a record holds which of
+them a model gets right."""
 
 
 def findings(store: Store, scales: Mapping[str, Scale | None], published: Published) -> str:
@@ -168,7 +168,7 @@ def _table(found: Compared, numbered: str) -> str:
 def _in_words(found: Compared) -> str:
     """Where RiFT in its readings, and what else was fine-tuned, moves an accuracy beyond 0."""
     heads, lines = columns(found.view.scale), []
-    for kind, own in (("Readings of RiFT", True), ("Controls", False)):
+    for kind, own in (("Readings of RiFT", True), ("Controls and simpler methods", False)):
         gains = {name: gain for name, gain in found.gains.items() if (name in PROTOCOLS) == own}
         for side, word in ((-1, "lose"), (1, "gain")) if gains else ():
             parts = [

@@ -455,10 +455,14 @@ class TestExport:
         assert "has no record" in refused()
         assert not list(tmp_path.glob("out*"))
 
-    def test_the_committed_card_is_of_today(self):
-        """The model card in the repository is what `card` prints of the committed records."""
-        answer = checkpoints("card", OURS, "--results", shipped("results/README.md").parent).good()
-        assert shipped(f"checkpoints/{OURS}.md").read_text() == answer.stdout
+    def test_committed_cards_are_of_today(self):
+        """Model cards in the repository are what `card` prints of the committed records."""
+        folder = shipped("checkpoints/README.md").parent
+        cards = [path for path in folder.glob("*.md") if path.name != "README.md"]
+        assert cards
+        for path in cards:
+            answer = checkpoints("card", path.stem, "--results", folder.parent / "results").good()
+            assert path.read_text() == answer.stdout
 
     def test_a_card_is_of_a_cell(self):
         """A checkpoint that others made has no card here, but a link."""

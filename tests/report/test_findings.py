@@ -95,7 +95,7 @@ def test_seeds_that_are_there_are_counted(store: Store) -> None:
 def test_controls_that_were_not_run_are_not_judged(store: Store) -> None:
     """Without a control on record nothing is said of them."""
     assert "Controls" not in page(store, none=(800, 500), rift=(802, 500))
-    assert "Controls lose: nothing" in page(store, bn_only=(800, 500))
+    assert "Controls and simpler methods lose: nothing" in page(store, bn_only=(800, 500))
 
 
 def test_markup_in_a_record_means_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
