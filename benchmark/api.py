@@ -28,7 +28,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images, limited
 from benchmark.jobs.applied import PAPERS_ATTACK, MethodResult, apply_method
-from benchmark.jobs.given import Question, shown
+from benchmark.jobs.given import Question, own_draws, prepared, shown
 from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
 from benchmark.progress import Progress
@@ -230,21 +230,23 @@ def evaluate(
     known = [evaluation(limited(name, limit) if limit else name) for name in evaluations]
     named = load(dataset_info(data).name, at_home(data_dir)) if isinstance(data, str) else None
     images = data if named is None else named.test
-    asked = Question(model, images, None, attack or PAPERS_ATTACK, device=device, measures=False)
-    found = Dataset(asked.info, asked.splits[0], asked.splits[0])
-    if named is not None:
-        threat = attack or named.info.threat
-        if asked.info.classes != named.info.classes:
-            raise UserError(
-                f"the model has {asked.info.classes} classes and {named.info.label} has "
-                f"{named.info.classes}"
-            )
-        found = replace(named.to(asked.place), info=replace(named.info, threat=threat))
-    network = copy.deepcopy(model).to(asked.place).to(memory_format=torch.channels_last).eval()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name, each in zip(evaluations, known, strict=True):
+    with ExitStack() as stack:
+        own_draws(stack, seed)
+        asked = Question(model, images, None, attack or PAPERS_ATTACK, device=device, measures=False)
+        found = Dataset(asked.info, asked.splits[0], asked.splits[0])
+        if named is not None:
+            threat = attack or named.info.threat
+            if asked.info.classes != named.info.classes:
+                raise UserError(
+                    f"the model has {asked.info.classes} classes and {named.info.label} has "
+                    f"{named.info.classes}"
+                )
+            found = replace(named.to(asked.place), info=replace(named.info, threat=threat))
+        network = prepared(model).to(asked.place)
+        for each in known:
             each.check(found)
+        folder, rows = stack.enter_context(tempfile.TemporaryDirectory()), []
+        for name, each in zip(evaluations, known, strict=True):
             cell, journal = Cell(OWN, OWN, OWN, OWN, "none", seed), Journal(Path(folder) / name, name)
             value = each.run(network, found, cell, journal, shown(progress)).value
             ends = None if each.pooled else wilson(value.k, value.n)

@@ -196,5 +196,5 @@ def second_network(run: Run) -> Weights | None:
     if (plan := run.plan.partner) is None or run.partner is not None:
         return run.partner
     own = replace(run.plan, cell=plan.cell, base=plan, finetune=None, partner=None)
-    with run.store.lock(plan.cell):
+    with run.store.lock_to_make(plan.cell):
         return adversarial_training(replace(run, plan=own))

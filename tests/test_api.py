@@ -284,6 +284,92 @@ def test_steps_one_by_one(plain, images):
     assert Weights.of(model.state_dict()).sha256 == Weights.of(whole.model.state_dict()).sha256
 
 
+class Viewed(nn.Module):
+    """A network that asks for a view of contiguous activations, as many do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3, stride=2), nn.Linear(36, 10)
+        self.register_buffer("mask", torch.tensor([[[[[1.0]]]], [[[[-torch.inf]]]]]))
+        self.register_buffer("kept", torch.tensor([True, False]))
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        return self.head(x.view(len(x), -1))
+
+
+def test_networks_of_any_kind(images, tmp_path):
+    """Views of activations, masks that are infinite, bool or of five dimensions: in, out and on disk;
+    an activation that a network keeps, which cannot be copied, is told."""
+    train, others = images
+    model = Viewed()
+    found = benchmark.rift(model, train, others, **QUIETLY)
+    assert set(benchmark.evaluate(found.model, others, progress=False)["answers"]) == {64}
+    found.save(tmp_path / "viewed.safetensors")
+    loaded = benchmark.load_checkpoint(tmp_path / "viewed.safetensors", Viewed())
+    assert torch.equal(loaded.mask, model.mask) and loaded.kept.dtype == torch.bool
+    assert not found.model._forward_pre_hooks
+    model.seen = model.conv(train[0][:2])
+    with pytest.raises(UserError, match=r"the model fails on images .* deepcopy"):
+        benchmark.evaluate(model, others, progress=False)
+
+
+def test_a_network_is_scored_whatever_computes_its_weights(images):
+    """A score asks for no module; criticality does, where it may be measured."""
+    train, others = images
+    normed = Viewed()
+    weight_norm(normed.head)
+    assert len(benchmark.evaluate(normed, others, "clean", progress=False)) == 1
+    assert benchmark.rift(normed, train, others, modules=["conv"], **QUIETLY).modules == ["conv"]
+    with pytest.raises(UserError, match="weight of 'head' is computed from others"):
+        benchmark.rift(normed, train, others, **QUIETLY)
+
+
+def test_refusals_come_before_the_first_attack(plain, images):
+    """An evaluation that the images do not fit ends the call before another has run."""
+    stages = []
+    with pytest.raises(UserError, match="square images of uint8"):
+        benchmark.evaluate(
+            plain,
+            images[1],
+            ["clean", "corruptions-15-gen-v2"],
+            progress=lambda stage, *_: stages.append(stage),
+        )
+    assert stages == []
+
+
+def test_draws_of_the_caller_go_on(plain, images):
+    """A loader that shuffles draws by the seed, and the caller's draws are as if nothing had been."""
+    (x, labels), _ = images
+    loader = DataLoader(TensorDataset(x, labels), 32, shuffle=True)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    scores = set()
+    for _ in range(2):
+        torch.manual_seed(3)
+        scores.add(benchmark.evaluate(plain, loader, "clean", limit=40, progress=False)["right"].item())
+        assert torch.equal(torch.rand(2), expected)
+    assert len(scores) == 1
+
+
+def test_tied_weights_are_trained_by_either_name(images):
+    """A module whose weight has its name elsewhere trains that weight, not its bias alone."""
+    train, others = images
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.Linear(64, 10)
+    )
+    model[3].weight = model[1].weight
+    tuned = benchmark.finetune(model, train, others, ["3"], recipe=FEW, progress=False)
+    assert not torch.equal(tuned[1].weight, model[1].weight)
+    assert torch.equal(tuned[1].bias, model[1].bias) and not torch.equal(tuned[3].bias, model[3].bias)
+
+
+def test_an_unknown_filling_is_refused():
+    """torch's own words for modes are not taken for another mode."""
+    with pytest.raises(UserError, match="unknown augmentation mode 'constant'"):
+        benchmark.Augmentation(2, "constant", flip=True)
+
+
 def test_what_measures_nothing_takes_a_head_that_nothing_uses(plain, images):
     """An auxiliary head, which has no criticality, is in the way of neither end nor of a score."""
     _, others = images

@@ -60,8 +60,12 @@ def trainable_parameters(
     trains everything. Raises `UserError` for a name that has none."""
     if selector.everything:
         return None
-    every = [name for name, _ in model.named_parameters()]
-    own = {each: {n for n in every if n == each or n.startswith(f"{each}.")} for each in chosen}
+    first = {id(parameter): name for name, parameter in model.named_parameters()}  # of tied ones
+    every = {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
+    own = {
+        each: {known for n, known in every.items() if n == each or n.startswith(f"{each}.")}
+        for each in chosen
+    }
     if empty := [each for each, names in own.items() if not names]:
         raise UserError(
             f"'{empty[0]}' was chosen to be trained, but is neither a parameter of the model nor a "

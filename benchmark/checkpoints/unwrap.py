@@ -161,15 +161,22 @@ class FileTensors:
         for name, like in network.items():
             tensor = self.tensors[name].detach()
             there, here = (str(each.dtype).removeprefix("torch.") for each in (tensor, like))
-            if tensor.dtype not in (_FLOATS if like.is_floating_point() else (*_FLOATS, *_INTEGERS)):
+            fits = _FLOATS if like.is_floating_point() else (*_FLOATS, *_INTEGERS)
+            if tensor.dtype not in (*fits, like.dtype):
                 raise UserError(f"{name!r} in '{self.path}' is {there}, not the network's {here}")
             if tensor.dtype != like.dtype:
                 conversions[f"from {there} to {here}"] += 1
             state[name] = torch.empty(like.shape, dtype=like.dtype, device="cpu").copy_(tensor)
-            if not (tensor.isfinite().all() and state[name].isfinite().all()):
+            finite = tensor.isfinite() & state[name].isfinite()
+            if not (finite.all() or _alike(finite, like.isfinite())):
                 raise UserError(f"{name!r} in '{self.path}' holds NaN or infinite numbers")
         self.notes += [f"converted {count} entries {how}" for how, count in conversions.items()]
         return state
+
+
+def _alike(finite: Tensor, ours: Tensor) -> bool:
+    """Whether a network has numbers that are not finite where a file has them: a mask, say."""
+    return not ours.is_meta and torch.equal(finite, ours.cpu())
 
 
 def _candidates(content: Mapping[Any, Any]) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 
 from benchmark.cli.options import say
 from benchmark.cli.progress import display
+from benchmark.errors import UserError
 from benchmark.jobs.cluster import Cluster, submit
 from benchmark.jobs.queue import cancel
 from benchmark.jobs.tasks import Options, Task
@@ -73,6 +74,8 @@ class OnSlurm:
         cluster = Cluster.of(
             self.slurm or (), split=self.slurm_split is JobOf.TUNING, limit=self.slurm_limit
         )
+        if options.device not in ("cpu", "cuda"):
+            raise UserError(f"--device {options.device}: a job has a GPU of its own; say cpu or cuda")
         needed = costs([cell for task in tasks for cell in task.cells], scale)
         options.store.check_writable(sum(cost.size for cost in needed) // 10**6)
         submitted, there = submit(tasks, scale, options, cluster, display)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from benchmark.errors import unknown
 from benchmark.records.ranges import Positive, Share
 from benchmark.records.specs import Spec, spec_of
 
@@ -27,14 +28,25 @@ class LinfAttack:
         return 2 * self.steps + 1
 
 
+MODES = ("reflect", "zero", "edge")
+
+
 @dataclass(frozen=True)
 class Augmentation:
-    """Random shift by up to `pad` pixels (edges filled by `mode`) and, if `flip`, mirroring."""
+    """Random shift by up to `pad` pixels and, if `flip`, mirroring.
+
+    Edges are filled by `mode`: `reflect`, `zero`, or `edge`, the nearest pixel. Raises `UserError` for
+    another.
+    """
 
     version: ClassVar[int] = 1
     pad: int
     mode: str
     flip: bool
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise unknown("augmentation mode", self.mode, MODES)
 
 
 @dataclass(frozen=True)

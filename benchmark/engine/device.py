@@ -16,8 +16,7 @@ TO_A_CALLER = "the device '{name}' cannot be used here ({reason}); leave device 
 def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch.device:
     """Return the device called `name`. Raises `UserError` if this machine or this torch has none.
 
-    On CUDA this switches TF32 off in the process: fp32 with 10 bits of mantissa is not what records
-    mean by it, nor what the 0.1-point rule needs.
+    To a command this also switches TF32 off (`set_tf32`); a caller's process is not ours.
     """
     try:
         device = torch.device(name)
@@ -25,9 +24,20 @@ def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(refusal.format(name=name, reason=reason)) from error
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    if device.type == "cuda" and refusal == TO_A_COMMAND:
+        set_tf32(convolutions=False, products=False)
     return device
+
+
+def set_tf32(convolutions: bool, products: bool) -> tuple[bool, bool]:
+    """Say whether CUDA may take TF32 for fp32; returns what was said before.
+
+    With its 10 bits of mantissa it is not what records mean by fp32, nor what the 0.1-point rule needs.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32, matmul.allow_tf32 = convolutions, products
+    return before
 
 
 def free_memory(device: torch.device) -> int:

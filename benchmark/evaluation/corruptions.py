@@ -223,6 +223,7 @@ class GeneratedCorruptions(Corruptions):
         self.copies(data)
 
     def copies(self, data: "Dataset") -> Copies:
+        from benchmark.data.corruptions.constants import CONSTANTS
         from benchmark.data.corruptions.frost import load_frost
 
         shape, kind = data.test.images.shape, str(data.test.images.dtype)
@@ -231,6 +232,10 @@ class GeneratedCorruptions(Corruptions):
                 "corruptions are generated of square images of uint8, not "
                 f"{shape[1]}x{shape[2]} of {kind}"
             )
+        sides = {side for of in CONSTANTS.values() for side in of}
+        if shape[1] not in sides:
+            known = ", ".join(map(str, sorted(sides)))
+            raise UserError(f"corruptions are defined for sides {known}, not for {shape[1]} pixels")
         values = data.judged.images.numel() * 19 * len(SEVERITIES)
         copy = _kept_copy if values <= KEPT_VALUES else generated_copy
         sources = {}

@@ -13,6 +13,7 @@ from benchmark.data.info import LinfAttack
 from benchmark.engine.adaptive import Attacked
 from benchmark.errors import UserError
 from benchmark.jobs.given import Question, shown
+from benchmark.posthoc import forward_method
 from benchmark.progress import Progress
 from benchmark.records.applied import Applied
 from benchmark.records.cells import Cell
@@ -69,7 +70,8 @@ def apply_method(
             network that the method does not fit.
     """
     asked = Question(model, train, judge, attack, method, seed=seed, device=device, clean=clean)
-    forward = asked.plan.forward
+    named = asked.chosen.forward
+    forward = forward_method(named) if isinstance(named, str) else named
     if forward is None:
         raise UserError(f"{method} trains weights and makes no module; rift(..., protocol='{method}')")
     if (forward.partner is None) != (clean is None):

@@ -26,7 +26,7 @@ from benchmark.progress import Progress
 from benchmark.records.cells import BASE, OWN, PART, Cell
 from benchmark.records.records import Record
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Store
+from benchmark.records.store import MAKING, Store
 
 EPS_DIGITS = 1e-6
 """Radii that differ by less are the same number, written with fewer digits."""
@@ -109,6 +109,7 @@ def evaluate_model_file(
     model = on_device(model, weights, device)
     cell = file.cell(file.name or f"{file.file_name}-{weights.sha256[:8]}")
     plan = CheckpointPlan(cell, file.info, file.arch, weights.sha256)
+    _refuse_another(store, plan, evaluations)
     missing = [wanted for wanted in evaluations if not _on_file(store, plan, wanted)]
     if missing:
         data = replace(load(file.info.name, directory).to(device), info=file.info)
@@ -170,6 +171,18 @@ def on_device(model: nn.Module, weights: Weights, device: torch.device) -> nn.Mo
     """`model` with `weights`, ready to be evaluated."""
     model.load_state_dict(weights.state)
     return model.to(device).to(memory_format=torch.channels_last).eval()
+
+
+def _refuse_another(store: Store, plan: CheckpointPlan, evaluations: Sequence[str]) -> None:
+    """Raise `UserError` if a record of the cell is of other weights or of another normalisation."""
+    ours = next((spec["model"] for each in evaluations if (spec := plan.evaluation_spec(each))), None)
+    for name in store.names(plan.cell):
+        record = None if name == MAKING else store.record(plan.cell, name)
+        if ours is not None and record is not None and record.spec["model"] != ours:
+            raise UserError(
+                f"'{plan.cell.key}' has a {name} record of other weights, settings or normalisation; "
+                "choose another --name"
+            )
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:

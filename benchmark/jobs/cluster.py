@@ -6,6 +6,7 @@ whose node dies or is taken; one that is told of its limit does so itself (`benc
 """
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +20,20 @@ from benchmark.jobs.queue import Parts, Queued, folder, mark, queue
 from benchmark.jobs.tasks import Options, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell
 from benchmark.records.files import at_home, read_toml, write_atomically
-from benchmark.records.store import Store
+from benchmark.records.store import WEIGHTS, Store
 
 if TYPE_CHECKING:
     from benchmark.plans.running import Run
 
+_OF_A_KIND: tuple[tuple[str, type, str], ...] = (
+    ("time", int, "say minutes, such as time=1440"),
+    ("timeout_min", int, "say minutes, such as timeout_min=1440"),
+    ("signal_delay_s", int, "say seconds, such as signal_delay_s=120"),
+    ("additional_parameters", dict, "that is a table of a TOML file"),
+)
+"""What submitit counts with, of which kind, and what to say."""
 FOREVER = 10**6
 """Time limits that a job may reach."""
 _OURS = ("dependency", "job_name", "name", "nodes", "ntasks_per_node", "tasks_per_node", "use_srun")
@@ -61,6 +70,9 @@ class Cluster:
                 read |= read_toml(at_home(Path(text)), "file or NAME=VALUE of --slurm")
         if fixed := sorted(read.keys() & set(_OURS)):
             raise UserError(f"--slurm {fixed[0]}: the suite sets that itself; leave it out")
+        for name, kind, like in _OF_A_KIND:
+            if not isinstance(read.get(name, kind()), kind):
+                raise UserError(f"--slurm {name}={read[name]}: {like}")
         return cls({_IN_FULL.get(name, name): value for name, value in read.items()}, split, limit)
 
     def of_job(self, task: Task, device: str) -> dict[str, Any]:
@@ -76,9 +88,10 @@ class Cluster:
             whole["mem"] = f"{int(1024 * whole['mem'])}M"
         if "cpus_per_task" in whole:  # srun does not take it over from sbatch
             given = f"--cpus-per-task={whole['cpus_per_task']}"
-            whole["srun_args"] = [given, *whole.get("srun_args", ())]
-        more = {"requeue": True, "kill-on-invalid-dep": "yes"}
-        return whole | {"additional_parameters": more | whole.get("additional_parameters", {})}
+            more = whole.get("srun_args", ())
+            whole["srun_args"] = [given, *(shlex.split(more) if isinstance(more, str) else more)]
+        ours = {"requeue": True, "kill-on-invalid-dep": "yes"}
+        return whole | {"additional_parameters": ours | whole.get("additional_parameters", {})}
 
 
 @dataclass(frozen=True)
@@ -110,17 +123,25 @@ class Step:
 
 
 def steps(task: Task, scale: Scale, store: Store, *, split: bool) -> list[Step]:
-    """The jobs that `task` is: one, or if `split` the base model, each measurement and each tuning."""
+    """The jobs that `task` is: one, or if `split` the base model, each measurement and each tuning; and
+    before it the second network of a mix, which several base models may share."""
     base = task.base
+    plans = {cell: Plan.of(cell, scale) for cell in task.cells}
+    found = {
+        second.key: Step(second.key, Task(second, (second,)), train)
+        for plan in plans.values()
+        if plan.partner and not trained(store, second := plan.partner.cell)
+    }
     if not split:
-        return [Step(base.key, task)]
-    found: dict[str, Step] = {}
+        return [*found.values(), Step(base.key, task, None, tuple(found))]
     if base in task.cells:
         found[base.key] = Step(base.key, Task(base, (base,)))
-    elif store.making(base) is None:
+    elif not trained(store, base):
         found[base.key] = Step(base.key, Task(base, (base,)), train)
-    for cell in task.cells:
-        plan, needs = Plan.of(cell, scale), [base.key]
+    for cell, plan in plans.items():
+        needs = [base.key, *([plan.partner.cell.key] if plan.partner else [])]
+        if plan.forward and plan.before.finetune:
+            needs.append(replace(cell, finetune=plan.before.finetune.tuning).key)
         if (chosen := plan.finetune) is None:
             continue
         if chosen.selector.needs_criticality:
@@ -133,6 +154,11 @@ def steps(task: Task, scale: Scale, store: Store, *, split: bool) -> list[Step]:
     return list(found.values())
 
 
+def trained(store: Store, cell: Cell) -> bool:
+    """Whether the weights of the base model `cell` are here; a record of its making is not enough."""
+    return (store.work(cell) / WEIGHTS).exists()
+
+
 def submit(
     tasks: Sequence[Task], scale: Scale, options: Options, cluster: Cluster, show: Show
 ) -> tuple[int, int]:
@@ -141,17 +167,19 @@ def submit(
     Everything that the jobs need is looked for first. Raises `UserError` for what is missing here and
     for what Slurm refuses.
     """
-    there, store = queue(options.store), options.store
+    store = options.store
+    there = sorted(queue(store), key=lambda job: int(job.id.partition("_")[0]))
     todo = [step for task in tasks for step in steps(task, scale, store, split=cluster.split)]
     todo = [step for step in todo if not step.is_in(there, scale)]
     if todo:
         from benchmark.jobs.worker import refuse_missing
 
         refuse_missing([step.task for step in todo], scale, options)
+    todo = list({step.name: step for step in todo}.values())
     ids, lanes = {job.name: job.id for job in there}, [job.id for job in there]
     for step in todo:
         after = [f"afterok:{ids[name]}" for name in step.needs if name in ids]
-        if not step.needs:
+        if step.task.base.key not in step.needs:
             after += [f"afterany:{job.id}" for job in there if step.shares_base_with(job)]
         if cluster.limit is not None and len(lanes) >= cluster.limit:
             after.append(f"afterany:{lanes[-cluster.limit]}")
@@ -175,7 +203,7 @@ def _submit(
         options,
         store=store,
         data=options.data.resolve(),
-        threads=options.threads or parameters.get("cpus_per_task", 1),
+        threads=options.threads or parameters.get("cpus_per_task", parameters.get("cpus_per_gpu", 1)),
         takeover=Takeover(True, options.takeover.redo_stale),  # on another kind of node
         make=step.make,
     )

@@ -22,12 +22,12 @@ from benchmark.algorithm.tunings import Finetune, finetune
 from benchmark.data.given import Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
 from benchmark.data.info import Augmentation, DatasetInfo, LinfAttack
-from benchmark.engine.device import TO_A_CALLER, torch_device
+from benchmark.engine.device import TO_A_CALLER, set_tf32, torch_device
 from benchmark.engine.folded_copy import foldable
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.engine.weights import Weights
 from benchmark.errors import UserError, line
-from benchmark.jobs.soundness import refuse_model, refuse_modules, usable
+from benchmark.jobs.soundness import in_order, refuse_model, refuse_modules, usable
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
@@ -85,8 +85,34 @@ class GivenRun(Run):
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    return copied.requires_grad_(True).eval()
+    return prepared(model).requires_grad_(True)
+
+
+def prepared(model: nn.Module) -> nn.Module:
+    """A copy of `model` in evaluation mode, in the memory order that it works in.
+
+    Networks of this suite take pixels channels-last; code of others may ask for a view of contiguous
+    ones, which they are made before the copy sees them.
+    """
+    copied = copy.deepcopy(model).eval()
+    if foldable(copied):
+        return copied.to(memory_format=torch.channels_last)
+    copied.register_forward_pre_hook(_contiguous)
+    return copied
+
+
+def _contiguous(_model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(in_order(each) if isinstance(each, Tensor) else each for each in inputs)
+
+
+def own_draws(stack: ExitStack, seed: int) -> None:
+    """Let torch's generators begin at `seed` until `stack` is closed, and switch TF32 off; then both
+    are as the caller left them."""
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if begun else ()
+    stack.enter_context(torch.random.fork_rng(devices=devices))
+    torch.manual_seed(seed)
+    stack.callback(set_tf32, *set_tf32(convolutions=False, products=False))
 
 
 @dataclass(frozen=True)
@@ -112,7 +138,7 @@ class Question:
     clean: nn.Module | None = None
 
     def __post_init__(self) -> None:
-        refuse_model(self.model)
+        refuse_model(self.model, self.modules if self.measures else ())
         if not isinstance(self.attack, LinfAttack):
             raise UserError(f"attack is {self.attack!r}; say LinfAttack(eps=8/255, step_size=2/255)")
         shortened(self.attack, {}, "attack")
@@ -171,14 +197,14 @@ class Question:
         own = self.recipe or {}
         whole, changes = (own, {}) if isinstance(own, Recipe) else (FINETUNE_RECIPE, own)
         recipe = shortened(whole, changes, "recipe")
-        plan = Plan(self.cell, given, self._chosen, recipe, self._settings)
+        plan = Plan(self.cell, given, self.chosen, recipe, self._settings)
         if self.clean is None:
             return plan
         sha256 = Weights.of(dict(self.clean.state_dict())).sha256
         return replace(plan, partner=replace(given, weights_sha256=sha256))
 
     @cached_property
-    def _chosen(self) -> Finetune:
+    def chosen(self) -> Finetune:
         chosen = finetune(self.protocol)
         if self.modules is None:
             return chosen
@@ -187,7 +213,7 @@ class Question:
 
     @cached_property
     def _settings(self) -> Criticality:
-        published = self._chosen.protocol.criticality(self.cell.dataset)
+        published = self.chosen.protocol.criticality(self.cell.dataset)
         return shortened(published, self.mrc or {}, "mrc")
 
     @cached_property
@@ -195,7 +221,7 @@ class Question:
         """What is known of the images, once `model` has answered some of them."""
         train, selection = self.splits
         few = pixels(train.images[:8])
-        measured = self.measures and self._chosen.selector.needs_criticality
+        measured = self.measures and self.chosen.selector.needs_criticality
         classes = usable(self.model, few, self.place, measured=measured)
         below(train, classes, "train" if self.selection is not None else "images")
         below(selection, classes, "judge")
@@ -216,7 +242,7 @@ class Question:
 
     def _may_move(self, name: str) -> bool:
         """Whether the parameter `name` is of what the protocol may choose."""
-        chosen = self._chosen.selector
+        chosen = self.chosen.selector
         if self.modules is None and chosen.everything:
             return True
         if self.modules is None and isinstance(chosen, BatchNormAffine):
@@ -232,9 +258,7 @@ class Question:
         DataLoader that shuffles, draws by the cell's seed; afterwards that generator is as it was.
         Raises `UserError` if `workdir` holds work on another model, images or settings.
         """
-        devices = [self.place] if self.place.type == "cuda" else []
-        stack.enter_context(torch.random.fork_rng(devices=devices))
-        torch.manual_seed(replace(self.cell, finetune=BASE).seed_for("first pass"))
+        own_draws(stack, replace(self.cell, finetune=BASE).seed_for("first pass"))
         folder = at_home(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         store, (train, selection) = Store(folder / "results", folder / "artifacts"), self.splits
         settings, mark = spec_hash(self.plan.spec), store.work(self.cell) / "spec.sha256"

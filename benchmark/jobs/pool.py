@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 
+@dataclass(frozen=True)
+class _Tolerant:
+    """`display`, without which work goes on: a full disk or a lost terminal ends no training."""
+
+    display: Display
+
+    def update(self, worker: int, key: str, stage: str, done: int, total: int, note: str) -> None:
+        with suppress(OSError):
+            self.display.update(worker, key, stage, done, total, note)
+
+    def finish(self, worker: int, key: str, cells: int, failed: int = 0) -> None:
+        with suppress(OSError):
+            self.display.finish(worker, key, cells, failed)
+
+
 def sweep(
     tasks: Sequence[Task],
     scale: Scale,
@@ -41,6 +56,7 @@ def sweep(
     """
     if not tasks:
         return []
+    display = _Tolerant(display)
     if jobs > 1:
         return _Pool(scale, options, min(jobs, len(tasks)), display).run(tasks)
     from benchmark.jobs.worker import Worker

@@ -11,15 +11,17 @@ from benchmark.algorithm.criticality import criticality_modules
 from benchmark.errors import UserError
 
 
-def refuse_model(model: Any) -> None:
-    """Raise `UserError` unless `model` is a module whose Conv2d and Linear weights are here, once."""
+def refuse_model(model: Any, modules: Sequence[str] | None = None) -> None:
+    """Raise `UserError` unless `model` is a module whose weights are here, and those of `modules`, all
+    Conv2d and Linear ones if None, are parameters."""
     if not isinstance(model, nn.Module):
         raise UserError(
             f"the model is a {type(model).__name__}; give a torch.nn.Module from pixels to logits"
         )
-    if not (modules := criticality_modules(model)):
+    known = criticality_modules(model)
+    if modules is None and not known:
         raise UserError("the model has no Conv2d or Linear module, and so nothing to choose among")
-    for name in modules:
+    for name in known if modules is None else [each for each in known if each in modules]:
         weight = model.get_submodule(name).weight
         if not isinstance(weight, nn.Parameter):
             raise UserError(
@@ -28,7 +30,8 @@ def refuse_model(model: Any) -> None:
             )
         if nn.parameter.is_lazy(weight):
             raise UserError(f"'{name}' has no weight yet; call the model once on some images")
-    devices = sorted({str(tensor.device) for tensor in model.state_dict().values()})
+    tensors = (each for each in model.state_dict().values() if isinstance(each, Tensor))
+    devices = sorted({str(tensor.device) for tensor in tensors})
     if devices == ["meta"]:
         raise UserError("the model is on the meta device, without weights; load them first")
     if len(devices) > 1:
@@ -43,15 +46,20 @@ def refuse_modules(modules: Sequence[str]) -> Sequence[str]:
     return modules
 
 
+def in_order(x: Tensor) -> Tensor:
+    """A copy of images x (B, C, H, W) that is contiguous, also in the strides of a single channel."""
+    return x.clone(memory_format=torch.contiguous_format)
+
+
 def usable(model: nn.Module, x: Tensor, device: torch.device, *, measured: bool) -> int:
     """The number of classes of `model`, by its logits for the images x (B, C, H, W) in [0,1].
 
     Raises `UserError` if it fails on them, or gives no finite logits or no gradients: by the pixels,
     and, if `measured`, by the weight of every Conv2d and Linear module.
     """
-    model = copy.deepcopy(model).to(device).eval().requires_grad_(True)
-    x = x.detach().clone().requires_grad_(True)
+    x = in_order(x.detach()).requires_grad_(True)
     try:
+        model = copy.deepcopy(model).to(device).eval().requires_grad_(True)
         logits = model(x)
     except Exception as error:  # whatever somebody's code raises
         reason = next(iter(str(error).splitlines()), "")

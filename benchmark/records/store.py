@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,10 @@ class Store:
         if `alone`, on `cell` only."""
         locks = self.work(cell if alone else cell.base) / "lock"
         return locked(inside(locks, self.artifacts), timeout)
+
+    def lock_to_make(self, cell: Cell) -> AbstractContextManager[None]:
+        """The lock of the base model `cell` until its weights are there; where they are, none."""
+        return nullcontext() if (self.work(cell) / WEIGHTS).exists() else self.lock(cell)
 
     def sweep(self) -> None:
         """Remove what killed processes left: temporary files, journals of what is on record."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from benchmark.algorithm.tunings import ALPHA_1, finetune
 from benchmark.checkpoints.registry import registry
+from benchmark.models import key_name
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
 from benchmark.records.store import MAKING
@@ -53,6 +54,8 @@ def check_together(entry: ResultEntry, library: Library) -> Problems:
     assert isinstance(record, Record)
     if entry.cell.scale != OWN:
         yield from _check_making(record, library)
+    else:
+        yield from _check_own(entry, record, library)
     if entry.cell != base:
         where = f"starts from {base.key}, which has no"
         if library.making(base) is None:
@@ -68,6 +71,24 @@ def check_together(entry: ResultEntry, library: Library) -> Problems:
     if ours != usual:
         others = f"{count} records of {entry.cell.dataset} have {usual}"
         yield "provenance.data_sha256", f"is {ours}, but {others}"
+
+
+def _check_own(entry: ResultEntry, record: Record, library: Library) -> Problems:
+    """Whether a name stands for one model, and the name of a registered one for that."""
+    records = (library.record(cell, name) for cell, name in library.entries if cell == entry.cell)
+    others = (each for each in records if each and each.spec["model"] != record.spec["model"])
+    if (other := next(others, None)) is not None:
+        yield "spec.model", f"is another than that of the record of {other.evaluation}"
+    if (known := registry().get(entry.cell.method)) is None:
+        return
+    place, registered = (
+        f"{entry.cell.dataset}/{entry.cell.arch}",
+        f"{known.dataset}/{key_name(known.arch)}",
+    )
+    if place != registered:
+        yield "cell", f"is {known.name} on {place}, which the registry has on {registered}"
+    if known.sha256 is not None and known.sha256 not in record.sources.values():
+        yield "sources", f"have no file with the sha256 of {known.name}, {known.sha256}"
 
 
 def _check_making(record: Record, library: Library) -> Problems:

@@ -156,6 +156,7 @@ def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights):
     for answer in (
         evaluate("--name", "mine", file=other),
         evaluate("--name", "mine", "--normalization", "none"),
+        evaluate("--name", "mine", "--normalization", "none", "--evaluations", "pgd10-official-code"),
     ):
         assert answer.errors()[0].endswith("choose another --name")
     assert store.record_path(KEY, "clean").read_bytes() == before

@@ -26,7 +26,7 @@ from benchmark.jobs.cluster import Cluster, Step, steps
 from benchmark.jobs.tasks import Task, tasks_for
 from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
-from benchmark.records.store import Store
+from benchmark.records.store import WEIGHTS, Store
 from handmade import BY_HAND, cell_at, write_making
 from invoking import MINI, Command
 
@@ -118,7 +118,59 @@ def test_a_base_model_that_is_there_is_not_made_again(store):
         cell_at("all-layers").key,
     ]
     write_making(store, cell_at())
+    assert len(steps(task, BY_HAND, store, split=True)) == 2  # its weights are gone
+    (store.work(cell_at()) / WEIGHTS).parent.mkdir(parents=True)
+    (store.work(cell_at()) / WEIGHTS).touch()
     assert len(steps(task, BY_HAND, store, split=True)) == 1
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_what_a_module_is_made_of_comes_first(store, split):
+    """The second network of two mixes is one job, which they wait for, and so is a module's tuning."""
+    names = ("rift", "output-mix", "mixed-nuts", "rift+mean-sparse")
+    (task,) = tasks_for(store, BY_HAND, [cell_at(name) for name in names])
+    found = {step.name: step for step in steps(task, BY_HAND, store, split=split)}
+    second = replace(cell_at(), method="standard")
+    assert found[second.key].make is not None and found[second.key].needs == ()
+    if not split:
+        assert list(found) == [second.key, cell_at().key]
+        assert found[cell_at().key].needs == (second.key,)
+        return
+    for name in names[1:3]:
+        assert found[cell_at(name).key].needs == (cell_at().key, second.key)
+    assert cell_at("rift").key in found[cell_at("rift+mean-sparse").key].needs
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("time=1-00:00:00", "say minutes, such as time=1440"),
+        ("timeout_min=24:00:00", "say minutes"),
+        ("signal_delay_s=2m", "say seconds"),
+        ("additional_parameters=x", "a table of a TOML file"),
+    ],
+)
+def test_values_that_are_counted_with(text, says):
+    """What submitit would stumble over at a time limit is refused before anything is submitted."""
+    with pytest.raises(UserError, match=says):
+        asked(text)
+
+
+def test_words_for_srun_stay_words():
+    """Text is split as a shell would, behind what srun does not take over by itself."""
+    given = asked("srun_args=--mpi=none --cpu-bind='x y'", "cpus_per_task=2")
+    assert given.of_job(Task(BASE, ()), "cpu")["srun_args"] == [
+        "--cpus-per-task=2",
+        "--mpi=none",
+        "--cpu-bind=x y",
+    ]
+
+
+@pytest.mark.parametrize("device", ["cuda:0,cuda:1", "gpu"])
+def test_a_job_has_one_device(command, device):
+    """Devices of this machine mean nothing on a node."""
+    answer = command(*ONLY_BASES, "--slurm", "partition=x", "--device", device)
+    assert answer.errors()[0].startswith(f"--device {device}: a job has a GPU of its own")
 
 
 @pytest.fixture

@@ -458,20 +458,23 @@ def test_a_record_may_know_that_it_is_odd(tree: Path) -> None:
 # --- other kinds of cells ---------------------------------------------------------------------------
 
 
-def own_record(root: Path, finetune: str = "none") -> Path:
-    """A record of a model made elsewhere, with a normalisation of its own; 400 of 500 digits."""
+def own_record(
+    root: Path, finetune: str = "none", *, name: str = "mine", n: int = 500, mean: float = 0.5
+) -> Path:
+    """A record of a model made elsewhere, with its own normalisation; 400 of the first n digits."""
     given = json.loads((RESULTS / "records" / BASE / "clean.json").read_text())
-    info = replace(DIGITS, mean=(0.5,), std=(0.25,))
-    cell = Cell("own", "digits", "resnet18-w8", "mine", finetune, 0)
+    info = replace(DIGITS, mean=(mean,), std=(0.25,))
+    cell = Cell("own", "digits", "resnet18-w8", name, finetune, 0)
+    evaluation = "clean" if n == 500 else f"clean-first-{n}"
     plan = CheckpointPlan(cell, info, arch("resnet18-w8"), given["provenance"]["weights_sha256"])
-    packed, sha256 = pack_bits({"clean": np.arange(500) < 400})
-    spec = plan.evaluation_spec("clean")
+    packed, sha256 = pack_bits({"clean": np.arange(n) < 400})
+    spec = plan.evaluation_spec(evaluation)
     assert spec is not None
     given["provenance"]["data_sha256"] = KNOWN_DATA["digits"].test_sha256
-    counts = {"k": 400, "n": 500, "value": 0.8, "bits_sha256": sha256}
+    counts = {"k": 400, "n": n, "value": 400 / n, "bits_sha256": sha256, "evaluation": evaluation}
     made = Record.model_validate(given | {"cell": vars(cell)} | counts | hashed(spec))
-    path = root / "records" / cell.key / "clean.json"
-    path.parent.mkdir(parents=True)
+    path = root / "records" / cell.key / f"{evaluation}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(made.model_dump_json(indent=1))
     path.with_suffix(".npz").write_bytes(packed)
     return path
@@ -486,6 +489,25 @@ def test_a_model_from_elsewhere(tmp_path: Path) -> None:
     assert "spec.model.weights_sha256 is 99d2662b" in line
     change(path, "spec/model/arch/width", 16)
     assert any("spec.model.arch.width is 16, but" in line for line in lines(tmp_path / "results"))
+
+
+def test_a_name_from_elsewhere_is_of_one_model(tmp_path: Path) -> None:
+    """Two normalisations are two models; the same one may have any number of records."""
+    for mean, told in ((0.5, 0), (0.25, 2)):
+        root = tmp_path / str(mean) / "results"
+        own_record(root)
+        own_record(root, n=450, mean=mean)
+        found = [line for line in lines(root) if "another than that of the record of" in line]
+        assert len(found) == told
+
+
+def test_a_registered_name_from_elsewhere(tmp_path: Path) -> None:
+    """It is of the registry's dataset, network and file."""
+    name = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
+    own_record(tmp_path / "results", name=name)
+    found = "; ".join(lines(tmp_path / "results"))
+    assert f"{name} on digits/resnet18-w8, which the registry has on cifar10/resnet18-w16" in found
+    assert f"have no file with the sha256 of {name}" in found
 
 
 def test_a_fine_tuned_model_from_elsewhere(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from benchmark.evaluation.protocol import Evaluation
 from benchmark.models import FAMILIES, Family, arch
 from benchmark.records.cells import BASE, HELD_OUT, OWN, PART
 from benchmark.records.plugins import LOADED, ORIGINS, Kind, Plugin
+from benchmark.records.store import MAKING
 
 if TYPE_CHECKING:
     from benchmark.data.images import Dataset
@@ -90,6 +91,8 @@ class Additions:
         """Add an evaluation: what `benchmark.evaluation.protocol.Evaluation` asks for."""
         if FIRST in name:
             raise UserError(f"evaluation '{name}': '{FIRST}' stands before a number of images")
+        if name == MAKING:
+            raise UserError(f"evaluation '{name}': a file of that name stands beside the records")
         _complete(evaluation, f"evaluation '{name}'", ("version", "label", "summary", "spec", "run"))
         self._put("evaluation", EVALUATIONS, name, evaluation)
 

@@ -32,7 +32,7 @@ def load_plugin(source: str | Path) -> Plugin:
         UserError: where there is none, it fails, a name exists, or another of its name is loaded.
     """
     named = str(source)
-    if named.endswith(".py") or at_home(named).exists():
+    if named.endswith(".py") or at_home(named).is_file():
         return _load_file(at_home(named))
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if named not in found:
