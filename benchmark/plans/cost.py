@@ -2,7 +2,7 @@
 
 Training is counted in a step of it, evaluations and choices by the passes that they make, AutoAttack's
 by half of those of an image that it never breaks. Left out, as small or not known before: criticality
-after its first gradients, alphas after the second.
+after its first gradients, alphas after the second, the numbers of a module.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Any
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.precision import has_compiler
 from benchmark.evaluation import evaluation
-from benchmark.plans.plan import Plan
+from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, record_state
 from benchmark.records.cells import Cell
@@ -59,10 +59,12 @@ def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
         cost = found.setdefault((cell.dataset, cell.arch), ModelCost(cell.dataset, cell.arch))
         cost.cells += cell in cells
         cost.size += 4 * weights * 2  # its weights, and the average or the fine-tuned ones
-        tuning = plan.finetune.tuning if plan.finetune else ""
-        shared = {"criticality": plan.criticality.stage, "fine-tuning": tuning}
+        tuned = plan.before.finetune if plan.forward else plan.finetune
+        shared = {"criticality": plan.criticality.stage, "fine-tuning": tuned.tuning if tuned else ""}
         for stage, passes in stages(plan, scale.evaluations).items():
             work = (cell.base, shared[stage]) if stage in shared else (cell, stage)
+            if plan.partner is not None and stage == "adversarial training":
+                work = plan.partner.cell, stage  # which several mixes have
             cost.operations += way * passes * (work not in done)
             done.add(work)
     return list(found.values())
@@ -81,15 +83,15 @@ def repays_compiling(base: Cell, scale: Scale, device: str) -> bool:
     return has_compiler() and passes > 0 and passes * of_image(base.arch, plan.base.info)[0] >= least
 
 
-def training(plan: Plan) -> float:
+def training(base: BasePlan) -> float:
     """Passes of adversarial training and of the choice of its epoch."""
     from benchmark.engine.flops import passes
 
-    if plan.base.checkpoint is not None:
+    if base.checkpoint is not None:
         return 0.0
-    recipe, info = plan.base.recipe, plan.base.info
+    recipe, info = base.recipe, base.info
     images, judged = IMAGES[info.name]
-    method: Any = plan.base.method
+    method: Any = base.method
     step = passes(method, recipe.training_attack(info.threat), info)
     choosing = min(recipe.select_last, recipe.epochs) * (recipe.select_images or judged)
     return recipe.epochs * images * step + choosing * info.threat.passes
@@ -100,15 +102,16 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
     if plan.cell.dataset not in IMAGES:
         return {}
     found: dict[str, float] = {}
-    if plan.finetune is None:
-        found["adversarial training"] = training(plan)
-    else:
-        if plan.finetune.selector.needs_criticality:
-            found["criticality"] = _criticality(plan)
-        found["fine-tuning"] = _tuning(plan)  # with the choice of alpha
-    info = plan.base.info
+    tuned = plan.before if plan.forward else plan
+    if plan.finetune is None or plan.partner is not None:
+        found["adversarial training"] = training(plan.partner or plan.base)
+    if tuned.finetune is not None:
+        if tuned.finetune.selector.needs_criticality:
+            found["criticality"] = _criticality(tuned)
+        found["fine-tuning"] = _tuning(tuned)  # with the choice of alpha
+    info, networks = plan.base.info, plan.forward.passes if plan.forward else 1
     for name, each in ((name, evaluation(name)) for name in evaluations):
-        found[name] = each.answers(IMAGES[info.name][1]) * each.passes(info)
+        found[name] = networks * each.answers(IMAGES[info.name][1]) * each.passes(info)
     return found
 
 
@@ -151,6 +154,6 @@ def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]
         making = store.making(base)
         if base.dataset in IMAGES and making is not None and making.details.kind == "training":
             told, plan = making.provenance, Plan.of(base, scale)
-            reached = of_image(base.arch, plan.base.info)[0] * training(plan) / told.seconds
+            reached = of_image(base.arch, plan.base.info)[0] * training(plan.base) / told.seconds
             found[told.device] = max(found.get(told.device, 0.0), reached)
     return found

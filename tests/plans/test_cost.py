@@ -12,7 +12,7 @@ from benchmark.engine.flops import counted, of_image, passes
 from benchmark.plans import cost as costing
 from benchmark.plans.cost import costs, rates, repays_compiling, stages, stages_left, training
 from benchmark.plans.named import SCALES, scale
-from benchmark.plans.plan import Plan
+from benchmark.plans.plan import BasePlan, Plan
 from benchmark.records.cells import Cell
 from benchmark.records.store import WEIGHTS
 from benchmark.report.tables import REPORTS
@@ -91,7 +91,28 @@ def test_the_whole_paper():
     largest = max(found, key=lambda cost: cost.operations)
     assert (largest.dataset, largest.arch) == ("tiny-imagenet", "wrn-34-10")
     half = replace(PAPER, training={"epochs": 55})
-    assert training(Plan.of(BASE, half)) * 2 == pytest.approx(training(Plan.of(BASE, PAPER)))
+    assert training(Plan.of(BASE, half).base) * 2 == pytest.approx(training(Plan.of(BASE, PAPER).base))
+
+
+def test_what_a_module_costs():
+    """Two networks run for each answer of a mix, whose second one is trained once for both.
+
+    A module that trains nothing has no fine-tuning, and one on RiFT's weights has RiFT's.
+    """
+    scale = replace(PAPER, evaluations=("clean",))
+
+    def cost(*names: str) -> float:
+        (found,) = costs([replace(BASE, finetune=name) for name in names], scale)
+        return found.operations / of_image(BASE.arch, Plan.of(BASE, scale).base.info)[0]
+
+    base, clean = cost("none"), 10_000
+    assert cost("mean-sparse") == pytest.approx(base + clean)
+    assert cost("flip-average") == pytest.approx(base + 2 * clean)
+    second = training(BasePlan.of(replace(BASE, method="standard"), scale))
+    assert cost("output-mix") == pytest.approx(base + second + 2 * clean)
+    assert cost("output-mix", "mixed-nuts") == pytest.approx(base + second + 4 * clean)
+    assert cost("rift+mean-sparse") == pytest.approx(cost("rift"))
+    assert cost("rift", "rift+mean-sparse") == pytest.approx(cost("rift") + clean)
 
 
 def test_hours_go_by_what_is_on_record(store):
@@ -100,7 +121,7 @@ def test_hours_go_by_what_is_on_record(store):
     write_making(store, cell_at())
     making = store.making(cell_at())
     plan = Plan.of(cell_at(), BY_HAND)
-    operations = of_image(cell_at().arch, plan.base.info)[0] * training(plan)
+    operations = of_image(cell_at().arch, plan.base.info)[0] * training(plan.base)
     assert rates(store, BY_HAND, [cell_at("rift")]) == {
         making.provenance.device: operations / making.provenance.seconds
     }
