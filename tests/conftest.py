@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,16 @@ def _in_fp32() -> Iterator[None]:
     use(Precision(FP32))
     yield
     use(Precision(FP32))
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """No test leaves another number of torch's threads to the next."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else None
+    yield
+    if before is not None and sys.modules["torch"].get_num_threads() != before:
+        sys.modules["torch"].set_num_threads(before)
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def file_state(checkpoint: CheckpointEntry, directory: Path) -> FileState:
 def how_to_get(checkpoint: CheckpointEntry) -> str:
     """What brings the file of an entry here, in words."""
     if checkpoint.kind is FileSource.PATH:
-        return "restore it from version control"
+        return "restore it from version control, or work from a clone: a wheel has the smallest only"
     get = f"checkpoints get {checkpoint.name}"
     return f"`{get}` downloads it, `{get} --file PATH` takes a copy of yours"
 

@@ -252,15 +252,31 @@ class TestDivergence:
         assert journal.get("conv1") is None
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A function that gives what a measurement of the model ends with when nothing happens."""
+    known = {}
+
+    def measured_once(model, split, settings):
+        if settings not in known:
+            folder = tmp_path_factory.mktemp("whole")
+            known[settings] = lines(measure(model, split, Journal(folder / "x", "x"), settings))
+        return known[settings]
+
+    return measured_once
+
+
 class TestJournal:
     """Continuing after an interruption."""
 
     @BOTH
     @pytest.mark.parametrize("finished", [1, 6, 10])
-    def test_resumed_equals_uninterrupted(self, model, split, tmp_path, monkeypatch, kind, finished):
+    def test_resumed_equals_uninterrupted(
+        self, model, split, whole, tmp_path, monkeypatch, kind, finished
+    ):
         """After a kill behind some modules only the others are measured, to the same bytes."""
         settings, folder, calls = kind(steps=2, batch_size=64), tmp_path / "interrupted", []
-        expected = lines(measure(model, split, Journal(tmp_path / "whole", "x"), settings))
+        expected = whole(model, split, settings)
         stops = killing(finished, stage="criticality")
         with pytest.raises(KeyboardInterrupt):
             measure(model, split, Journal(folder, "x"), settings, progress=stops)
@@ -274,11 +290,12 @@ class TestJournal:
 
     @pytest.mark.parametrize("stop", [1, 2, 3, 5])
     @pytest.mark.parametrize("kind", [*KINDS, ScaleFreeCriticality])
-    def test_resumed_inside_an_ascent(self, model, split, tmp_path, monkeypatch, kind, stop):
+    def test_resumed_inside_an_ascent(self, model, split, whole, tmp_path, monkeypatch, kind, stop):
         """Behind any epoch that was kept: none is made twice, and the bytes are the same."""
         monkeypatch.setattr(stopping, "EVERY", 0.0)
         settings, folder, calls = kind(steps=4, radius=0.5), tmp_path / "interrupted", []
         keep = MovingWeight.keep
+        expected = whole(model, split, settings)
 
         def stops(moving, ascent):
             keep(moving, ascent)
@@ -286,7 +303,6 @@ class TestJournal:
             if len(calls) == stop:
                 raise StopRequested
 
-        expected = lines(measure(model, split, Journal(tmp_path / "whole", "x"), settings))
         monkeypatch.setattr(MovingWeight, "keep", stops)
         with pytest.raises(StopRequested):
             measure(model, split, Journal(folder, "x"), settings)

@@ -69,7 +69,9 @@ def test_a_narrow_encoding_loses_signs_only(tmp_path):
 
 
 def test_git_says_nothing_for_three_reasons(tmp_path, monkeypatch):
-    """No checkout, no git, and another user's checkout are told apart."""
+    """No checkout, no git, and another user's checkout are told apart, whatever git is set up to."""
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     assert "is no git checkout" in (unnamed(tmp_path) or "")
     identity = ("-c", "user.name=a", "-c", "user.email=a@b")
     for arguments in (

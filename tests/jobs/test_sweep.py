@@ -271,11 +271,22 @@ def test_two_processes_make_what_one_makes(mini, store, monkeypatch):
 # --- commands against each other and against the clock ------------------------------------------------
 
 
-def started(store: Store, *more: str, new_session: bool = False) -> subprocess.Popen[str]:
-    """`python -m benchmark table1 ...` on base models of the mini scale, as a process of its own."""
+KEEPING = """from benchmark.records import stopping
+stopping.EVERY = 0.0
+from benchmark.cli import main
+main()"""
+"""`python -m benchmark`, but that a training keeps its state after every step."""
+
+
+def started(
+    store: Store, *more: str, new_session: bool = False, keeping: bool = False
+) -> subprocess.Popen[str]:
+    """`python -m benchmark table1 ...` on base models of the mini scale, as a process of its own, which
+    is `KEEPING` its states or not."""
+    program = ("-c", KEEPING) if keeping else ("-m", "benchmark")
     places = ("--results", str(store.results), "--artifacts", str(store.artifacts))
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmark", *ONLY_BASES, *places, *more],
+        [sys.executable, *program, *ONLY_BASES, *places, *more],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -313,7 +324,7 @@ def wait_for(pattern: str, folder: Path, process: subprocess.Popen[str]) -> list
 
 def test_a_killed_command_goes_on_where_it_was(mini, store, command):
     """Killed in the middle of training, a command gives the same bytes when it is called again."""
-    with started(store, "--jobs", "1") as first:
+    with started(store, "--jobs", "1", keeping=True) as first:
         (checkpoint,) = wait_for("**/training.safetensors", store.artifacts, first)
         first.kill()
     killed = Cell.parse(checkpoint.parent.relative_to(store.artifacts).as_posix())

@@ -233,8 +233,10 @@ def test_a_failed_write_leaves_the_old_file(
         raise error
 
     path = tmp_path / "a" / "b" / "file.json"
+    umask = os.umask(0o022)
     write_atomically(path, b"first")
     write_atomically(path, b"old")
+    os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o644
     monkeypatch.setattr(os, patched, failing)
     with pytest.raises(type(error)):
@@ -362,7 +364,7 @@ def test_a_folder_in_the_place_of_a_lock(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "lock"), [(0o755, 0o644), (0o2775, 0o664), (0o1777, 0o666), (0o500, 0o600)]
+    ("folder", "lock"), [(0o755, 0o644), (0o2775, 0o664), (0o1777, 0o666), (0o700, 0o600)]
 )
 def test_who_may_write_a_folder_may_lock_in_it(tmp_path: Path, folder: int, lock: int) -> None:
     """Whatever the umask of the process that made the lock first."""
