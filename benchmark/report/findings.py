@@ -14,11 +14,11 @@ from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Provenance, Record, Training
 from benchmark.records.store import Store
+from benchmark.report.against_base import AgainstBase, Gained
 from benchmark.report.check.case import RIFT
 from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import worst_first
-from benchmark.report.compared import Compared, Gain
 from benchmark.report.estimates import Estimate
 from benchmark.report.markup import markdown
 from benchmark.report.tables.audit import AUDITED, SIMPLER, audit_cells
@@ -82,9 +82,9 @@ class AtScale:
 
     name: str
     full: View
-    audited: Compared
-    tuned: Compared
-    among: Compared
+    audited: AgainstBase
+    tuned: AgainstBase
+    among: AgainstBase
 
     @classmethod
     def of(cls, store: Store, name: str, scale: Scale) -> Self:
@@ -93,9 +93,9 @@ class AtScale:
         return cls(
             name,
             View(store, scale),
-            Compared.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
-            Compared.of(store, audited, audit_cells(scale, FINE_TUNED)),
-            Compared.of(store, posthoc, rival_cells(posthoc, RIVALS)),
+            AgainstBase.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
+            AgainstBase.of(store, audited, audit_cells(scale, FINE_TUNED)),
+            AgainstBase.of(store, posthoc, rival_cells(posthoc, RIVALS)),
         )
 
     def in_short(self) -> Iterator[str]:
@@ -138,7 +138,7 @@ def _seeds(view: View) -> tuple[int, ...]:
     return scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
 
 
-def _of_seeds(gain: Gain) -> str:
+def _of_seeds(gain: Gained) -> str:
     return "" if gain.seeds == MISSING else f" ({gain.seeds} seeds)"
 
 
@@ -152,7 +152,7 @@ def _shown(change: Estimate | None) -> str:
     return f"**{shown}**" if change.interval.sign else shown
 
 
-def _table(found: Compared, numbered: str) -> str:
+def _table(found: AgainstBase, numbered: str) -> str:
     """The changes by fine-tuning; what none has anything of is left out."""
     texts = [
         (name, markdown(gain.numbers), gain.seeds, *map(_shown, gain.moved))
@@ -165,7 +165,7 @@ def _table(found: Compared, numbered: str) -> str:
     return tabulate(rows, shown, "pipe", colalign=align, disable_numparse=True)
 
 
-def _in_words(found: Compared) -> str:
+def _in_words(found: AgainstBase) -> str:
     """Where RiFT in its readings, and what else was fine-tuned, moves an accuracy beyond 0."""
     heads, lines = columns(found.view.scale), []
     for kind, own in (("Readings of RiFT", True), ("Controls and simpler methods", False)):

@@ -17,7 +17,7 @@ from benchmark.report.tables.render import MISSING
 from benchmark.report.view import View
 
 
-class Gain(NamedTuple):
+class Gained(NamedTuple):
     """What a fine-tuning gains over its base model: its numbers, such as alpha, how many seeds it has
     if some are missing (`1 of 5`), and the change of each accuracy (fraction; None: not on record)."""
 
@@ -27,14 +27,14 @@ class Gain(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Compared:
+class AgainstBase:
     """Fine-tunings beside their base models, each at the seeds that both are on record at.
 
     Where a model has an evaluation on the first images only, the most of them have a column, too.
     """
 
     view: View
-    gains: Mapping[str, Gain]
+    gains: Mapping[str, Gained]
 
     @classmethod
     def of(cls, store: Store, scale: Scale, cells: Sequence[Cell]) -> Self:
@@ -90,12 +90,12 @@ def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(shown))
 
 
-def _gain(view: View, shared: Sequence[Cell], cells: Sequence[Cell], name: str) -> Gain:
+def _gain(view: View, shared: Sequence[Cell], cells: Sequence[Cell], name: str) -> Gained:
     """What the fine-tuning `name` gains in the `shared` ones of `cells`."""
     own, base = ([c for c in shared if c.finetune == each] for each in (name, base_name(name)))
     pairs = [(view.records(own, each), view.records(base, each)) for each in view.scale.evaluations]
     seeds = sum(cell.finetune == name for cell in cells)
-    return Gain(
+    return Gained(
         mean_alpha(view, own) or numbers(view, own),
         f"{len(own)} of {seeds}" if len(own) < seeds else MISSING,
         [average_change(view.store, [one], [two]) for one, two in pairs],
