@@ -16,13 +16,12 @@ CHANCE = 10  # percent, of ten classes
 PNG = b"\x89PNG"
 
 
-def run(name: str, *arguments: str) -> str:
-    """What `name` prints, in a process of its own."""
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    where = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=where)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+IN_TURN = """import json, runpy, sys
+for path, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [path, *arguments]
+    runpy.run_path(path, run_name="__main__")
+    print(end=chr(0))"""
+"""Scripts, each as `python PATH ARGUMENTS`, in one process, which imports torch once."""
 
 
 def under_attack(said: str) -> list[float]:
@@ -31,24 +30,30 @@ def under_attack(said: str) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def own_model(tmp_path_factory) -> tuple[Path, str]:
-    """What `own_model.py` wrote and printed."""
+def own(tmp_path_factory) -> tuple[Path, dict[str, str]]:
+    """The folder that `own_model.py` wrote to, and what each script printed."""
     folder = tmp_path_factory.mktemp("own")
-    return folder, run("own_model.py", str(folder))
+    names = ("own_model", "own_posthoc", "own_forward", "own_at_method")
+    scripts = [[str(EXAMPLES / f"{name}.py"), *([str(folder)] * (name != names[-1]))] for name in names]
+    where = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (EXAMPLES, EXAMPLES.parent)))}
+    command = [sys.executable, "-c", IN_TURN, json.dumps(scripts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=where)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder, dict(zip(names, done.stdout.split(chr(0)), strict=False))
 
 
-def test_own_model(own_model):
+def test_own_model(own):
     """torchvision's network is robust well above chance before and after RiFT, and lies in a file."""
-    folder, said = own_model
+    folder, said = own[0], own[1]["own_model"]
     assert re.search(r"rift: [\w.]+ fine-tuned, alpha\* = \d", said)
     assert len(under_attack(said)) == 2 and min(under_attack(said)) > 2 * CHANCE
     card = (folder / "digits-rift.md").read_text()
     assert (folder / "digits-rift.safetensors").is_file() and "pgd10x3" in card
 
 
-def test_own_posthoc(own_model):
+def test_own_posthoc(own):
     """Two methods start from the saved network, keep its robustness and stand in one table."""
-    said = run("own_posthoc.py", str(own_model[0]))
+    said = own[1]["own_posthoc"]
     rows = {line.split()[0]: line for line in said.splitlines()[1:]}
     assert set(rows) == {"as", "rift-one-step", "bn-only"}
     for line in rows.values():
@@ -56,9 +61,9 @@ def test_own_posthoc(own_model):
         assert robust > 2 * CHANCE
 
 
-def test_own_forward(own_model):
+def test_own_forward(own):
     """PGD sees nothing in rounded logits, the adaptive attack what it sees in the network."""
-    said = run("own_forward.py", str(own_model[0]))
+    said = own[1]["own_forward"]
     assert re.search(r"rounded to multiples of 0\.\d+", said)
     adaptive = [float(value) for value in re.findall(r"([\d.]+) % adaptively", said)]
     alone = under_attack(said)
@@ -66,9 +71,9 @@ def test_own_forward(own_model):
     assert adaptive[0] > 2 * CHANCE and adaptive[1] < alone[0] + 15
 
 
-def test_own_at_method():
+def test_own_at_method(own):
     """A method written in an example trains a robust network in the suite's loop."""
-    said = run("own_at_method.py")
+    said = own[1]["own_at_method"]
     assert under_attack(said)[0] > 2 * CHANCE
 
 
