@@ -107,7 +107,10 @@ def made_again(tree: Path, name: str, rest: str) -> None:
     options = ["--scale", chosen if chosen in BUILT_IN else str(tree / SCALES / f"{chosen}.toml")]
     if checkpoints and not (chosen in BUILT_IN and BUILT_IN[chosen].checkpoints):  # not the scale's own
         options += ["--from-checkpoint", checkpoints.replace("+", ",")]
-    options += ["--protocol", protocols.replace("+", ",")] if protocols else []
+    if protocols.startswith("seeds-"):
+        options += ["--seeds", protocols.removeprefix("seeds-").replace("+", ",")]
+    elif protocols:
+        options += ["--protocol", protocols.replace("+", ",")]
     places = ["--results", str(tree), "--artifacts", str(tree.parent / "artifacts")]
     said(name, *options, "--collect", *places).good()
 
