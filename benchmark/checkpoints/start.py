@@ -47,12 +47,12 @@ def bring_weights(cell: Cell, store: Store, directory: Path) -> None:
     results of their own, is given nothing. `directory` is the data directory. Raises `UserError` if the
     file is not the registry's.
     """
-    making, place = store.making(cell), store.work(cell) / WEIGHTS
-    if making is None or place.exists():
+    making = store.making(cell)
+    if making is None or store.has_weights(cell):
         return
     for entry in registry().values():
         if entry.cell == cell.key and path_of(entry, directory).is_file():
             state, metadata = load_tensors(verified_file(entry, directory))
             if weights_sha256(state) == making.provenance.weights_sha256:
-                save_tensors(place, state, metadata)
+                save_tensors(store.work(cell) / WEIGHTS, state, metadata)
                 return

@@ -12,7 +12,7 @@ from benchmark.evaluation.adaptive import AdaptiveAutoAttack, AdaptivePgd
 from benchmark.evaluation.autoattack import Apgd, AutoAttack
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.corruptions import GeneratedCorruptions, OfficialCorruptions
-from benchmark.evaluation.first import FIRST, First
+from benchmark.evaluation.first import FIRST, First, whole_name
 from benchmark.evaluation.margins import Margins
 from benchmark.evaluation.pgd import Pgd10OfficialCode, Pgd10x3
 from benchmark.evaluation.protocol import Evaluation
@@ -57,4 +57,4 @@ def evaluation_spec(name: str, info: DatasetInfo) -> Spec | None:
     None if `info` has no data for it. Raises `UserError` if there is no such evaluation.
     """
     spec = evaluation(name).spec(info)
-    return None if spec is None else spec | made_with(("evaluation", name.partition(FIRST)[0]))
+    return None if spec is None else spec | made_with(("evaluation", whole_name(name)))

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 FIRST = "-first-"
 
 
+def whole_name(name: str) -> str:
+    """The name of the evaluation on all images that `name` is of the first of, or `name`."""
+    return name.partition(FIRST)[0]
+
+
 @dataclass(frozen=True)
 class First(Evaluation):
     """`whole` on the first `images` test images.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.adaptive import MODULE, masked
-from benchmark.evaluation.first import FIRST
+from benchmark.evaluation.first import whole_name
 from benchmark.evaluation.protocol import NOT_FINITE, Evaluation
 from benchmark.records.records import VANISHING, WARNING, ZERO_GRADIENTS, ZERO_LOSSES, Count, Record
 
@@ -72,10 +72,10 @@ def warnings(
     """
     found = [_not_finite(parts.get(NOT_FINITE))]
     if (attack := attack_of(name)) is not None:
-        title = name.partition(FIRST)[0]
+        title = whole_name(name)
         for other, theirs in others.items():
             if (known := attack_of(other)) is not None and known.strength != attack.strength:
-                pair = (attack, title, bits), (known, other.partition(FIRST)[0], theirs)
+                pair = (attack, title, bits), (known, whole_name(other), theirs)
                 weaker, stronger = sorted(pair, key=lambda each: each[0].strength)
                 found.append(_above_weaker(stronger, weaker))
         found.append(_below_chance(title, survivors(attack, bits), classes))

@@ -70,10 +70,9 @@ def apply_method(
             network that the method does not fit.
     """
     asked = Question(model, train, judge, attack, method, seed=seed, device=device, clean=clean)
-    named = asked.chosen.forward
-    forward = forward_method(named) if isinstance(named, str) else named
-    if forward is None:
+    if (named := asked.chosen.forward) is None:
         raise UserError(f"{method} trains weights and makes no module; rift(..., protocol='{method}')")
+    forward = forward_method(named)
     if (forward.partner is None) != (clean is None):
         says = (
             "holds one network; leave clean out" if clean else "mixes with a second network; say clean="

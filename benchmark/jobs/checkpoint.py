@@ -179,10 +179,15 @@ def _refuse_another(store: Store, plan: CheckpointPlan, evaluations: Sequence[st
     for name in store.names(plan.cell):
         record = None if name == MAKING else store.record(plan.cell, name)
         if ours is not None and record is not None and record.spec["model"] != ours:
-            raise UserError(
-                f"'{plan.cell.key}' has a {name} record of other weights, settings or normalisation; "
-                "choose another --name"
-            )
+            raise _taken(plan.cell, name)
+
+
+def _taken(cell: Cell, name: str) -> UserError:
+    """What is said where the record of `name` is another model's, or of other settings."""
+    return UserError(
+        f"'{cell.key}' has a {name} record of other weights, settings or normalisation; choose another "
+        "--name"
+    )
 
 
 def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:
@@ -192,8 +197,5 @@ def _on_file(store: Store, plan: CheckpointPlan, name: str) -> bool:
         raise UserError(f"{plan.info.label} has no '{name}'; choose others by --evaluations")
     record = store.record(plan.cell, name)
     if record is not None and record.spec_hash != spec_hash(spec):
-        raise UserError(
-            f"'{plan.cell.key}' has a {name} record of other weights, settings or normalisation; "
-            "choose another --name"
-        )
+        raise _taken(plan.cell, name)
     return record is not None

@@ -20,9 +20,8 @@ from benchmark.jobs.queue import Parts, Queued, folder, mark, queue
 from benchmark.jobs.tasks import Options, Task
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell
 from benchmark.records.files import at_home, read_toml, write_atomically
-from benchmark.records.store import WEIGHTS, Store
+from benchmark.records.store import Store
 
 if TYPE_CHECKING:
     from benchmark.plans.running import Run
@@ -130,13 +129,13 @@ def steps(task: Task, scale: Scale, store: Store, *, split: bool) -> list[Step]:
     found = {
         second.key: Step(second.key, Task(second, (second,)), train)
         for plan in plans.values()
-        if plan.partner and not trained(store, second := plan.partner.cell)
+        if plan.partner and not store.has_weights(second := plan.partner.cell)
     }
     if not split:
         return [*found.values(), Step(base.key, task, None, tuple(found))]
     if base in task.cells:
         found[base.key] = Step(base.key, Task(base, (base,)))
-    elif not trained(store, base):
+    elif not store.has_weights(base):
         found[base.key] = Step(base.key, Task(base, (base,)), train)
     for cell, plan in plans.items():
         needs = [base.key, *([plan.partner.cell.key] if plan.partner else [])]
@@ -152,11 +151,6 @@ def steps(task: Task, scale: Scale, store: Store, *, split: bool) -> list[Step]:
         others = found[name].task.cells if name in found else ()
         found[name] = Step(name, Task(base, (*others, cell)), None, tuple(needs))
     return list(found.values())
-
-
-def trained(store: Store, cell: Cell) -> bool:
-    """Whether the weights of the base model `cell` are here; a record of its making is not enough."""
-    return (store.work(cell) / WEIGHTS).exists()
 
 
 def submit(

@@ -20,7 +20,7 @@ from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state
 from benchmark.records.cells import Cell
 from benchmark.records.plugins import LOADED, Plugin
-from benchmark.records.store import WEIGHTS, Store
+from benchmark.records.store import Store
 
 if TYPE_CHECKING:
     from benchmark.data.images import Dataset
@@ -108,7 +108,7 @@ def side_by_side(store: Store, tasks: Iterable[Task]) -> list[Task]:
     """`tasks`, each cell in one of its own where the weights of all of its task are on disk."""
     found: list[Task] = []
     for task in tasks:
-        made = all((store.work(cell) / WEIGHTS).exists() for cell in (task.base, *task.cells))
+        made = all(store.has_weights(cell) for cell in (task.base, *task.cells))
         apart = [Task(task.base, (cell,), alone=True) for cell in task.cells]
         found += apart if made else [task]
     return found

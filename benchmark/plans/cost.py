@@ -16,7 +16,7 @@ from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, record_state
 from benchmark.records.cells import Cell
-from benchmark.records.store import WEIGHTS, Store
+from benchmark.records.store import Store
 
 IMAGES = {
     "digits": (1_297, 500),
@@ -119,7 +119,7 @@ def stages_left(store: Store, plan: Plan, evaluations: Sequence[str]) -> dict[st
     """`stages`, where what is on record and weights that are there cost nothing."""
     there = {name for name in evaluations if record_state(store, plan, name) is State.DONE}
     elsewhere = plan.cell.is_base and plan.cell.checkpoint is not None
-    made = elsewhere or (store.work(plan.cell) / WEIGHTS).exists()
+    made = elsewhere or store.has_weights(plan.cell)
     return {
         stage: 0.0 if stage in there or (made and stage not in evaluations) else passes
         for stage, passes in stages(plan, evaluations).items()

@@ -156,7 +156,7 @@ class Plan:
     def forward(self) -> ForwardMethod | None:
         """What makes a module of the weights, if anything. Raises `UserError` for an unknown name."""
         named = self.finetune.forward if self.finetune else None
-        return forward_method(named) if isinstance(named, str) else named
+        return None if named is None else forward_method(named)
 
     @cached_property
     def before(self) -> "Plan":

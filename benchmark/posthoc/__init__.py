@@ -42,8 +42,11 @@ def of_spec(module: Spec, where: str) -> ForwardMethod:
     )
 
 
-def forward_method(name: str) -> ForwardMethod:
-    """The method called `name` that gives back a module. Raises `UserError` if there is none."""
+def forward_method(name: str | ForwardMethod) -> ForwardMethod:
+    """The method called `name`, or given itself, that makes a module. Raises `UserError` if there is
+    none."""
+    if isinstance(name, ForwardMethod):
+        return name
     found = POSTHOC.get(name)
     if not isinstance(found, ForwardMethod):
         known = [each for each, made in POSTHOC.items() if isinstance(made, ForwardMethod)]

@@ -86,7 +86,11 @@ class Store:
 
     def lock_to_make(self, cell: Cell) -> AbstractContextManager[None]:
         """The lock of the base model `cell` until its weights are there; where they are, none."""
-        return nullcontext() if (self.work(cell) / WEIGHTS).exists() else self.lock(cell)
+        return nullcontext() if self.has_weights(cell) else self.lock(cell)
+
+    def has_weights(self, cell: Cell) -> bool:
+        """Whether the weights of `cell` are here; a record of their making is not enough."""
+        return (self.work(cell) / WEIGHTS).exists()
 
     def sweep(self) -> None:
         """Remove what killed processes left: temporary files, journals of what is on record."""

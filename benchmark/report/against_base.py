@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.first import FIRST, first_images
+from benchmark.evaluation.first import FIRST, first_images, whole_name
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State
 from benchmark.records.cells import Cell, base_name
@@ -59,8 +59,10 @@ def _there(view: View, cells: Sequence[Cell]) -> There:
     """Where `view` has evaluations of its scale, and those of the first images only."""
     on_disk = {name for cell in cells for name in view.store.names(cell)}
     wanted = view.scale.evaluations
-    wholes = {*map(_whole, wanted)}
-    names = [each for each in on_disk if each in wanted or (FIRST in each and _whole(each) in wholes)]
+    wholes = {*map(whole_name, wanted)}
+    names = [
+        each for each in on_disk if each in wanted or (FIRST in each and whole_name(each) in wholes)
+    ]
     done = {(cell, name) for cell in cells for name in names if view.state(cell, name) is State.DONE}
     found: dict[tuple[str, str], set[int]] = {}
     for cell in cells:
@@ -71,15 +73,11 @@ def _there(view: View, cells: Sequence[Cell]) -> There:
     return found
 
 
-def _whole(name: str) -> str:
-    return name.partition(FIRST)[0]
-
-
 def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
     """`wanted` evaluations, and those on the most of the first images for what lacks them."""
     shown: list[str] = []
     for name in wanted:
-        fewer = {each for _, each in there if each.startswith(_whole(name) + FIRST)} - {name}
+        fewer = {each for _, each in there if each.startswith(whole_name(name) + FIRST)} - {name}
         without = {tuned for tuned, _ in there}
         kept = []
         for each in (name, *sorted(fewer, key=lambda each: -(first_images(evaluation(each)) or 0))):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
-from benchmark.evaluation.first import FIRST
+from benchmark.evaluation.first import FIRST, whole_name
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
@@ -176,7 +176,7 @@ class View:
         A claim is about a direction, which fewer images can show too; whatever stands there is named.
         """
         names = dict.fromkeys((*self.scale.evaluations, *self.scale.for_audit))
-        fitting = (name for name in names if role in (evaluation(name).role, name.partition(FIRST)[0]))
+        fitting = (name for name in names if role in (evaluation(name).role, whole_name(name)))
         return sorted(fitting, key=lambda name: FIRST in name)
 
     def warnings(self, place: Setting) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.autoattack import CLEAN
-from benchmark.evaluation.first import FIRST
+from benchmark.evaluation.first import whole_name
 from benchmark.records.records import Record
 from benchmark.report.intervals import mcnemar
 from benchmark.submission.read import Problems, ResultEntry
@@ -54,13 +54,8 @@ def check_plausible(entry: ResultEntry, library: Library) -> Problems:
         if other.cell == entry.cell:
             yield from _out_of_order(entry, other)
     for other, file in others:
-        if _whole(other.name) == _whole(entry.name) and _how(file) == _how(record):
+        if whole_name(other.name) == whole_name(entry.name) and _how(file) == _how(record):
             yield from _another_value(entry, other)
-
-
-def _whole(name: str) -> str:
-    """The name of an evaluation without its limit."""
-    return name.partition(FIRST)[0]
 
 
 def _kind(name: str) -> str:

@@ -67,17 +67,15 @@ class Check:
     @property
     def missing_claims(self) -> list[str]:
         """The other claims, a line for each command that is needed."""
-        needed: dict[str, dict[str, None]] = {}
-        why: dict[str, dict[str, None]] = {}
+        needed: dict[str, list[Finding]] = {}
         for summary, lines in self.claims:
             for line in (lines or [summary]) if summary.verdict is Verdict.MISSING else ():
-                needed.setdefault(line.make, {})[summary.claim] = None
-                why.setdefault(line.make, {})[line.why] = None
+                needed.setdefault(line.make, []).append(line)
         return [
-            f"{', '.join(names)}: "
+            f"{', '.join(dict.fromkeys(line.claim for line in lines))}: "
             + (f"`{make}`" if make else "see the scale")
-            + (f" ({next(iter(why[make]))})" if len(why[make]) == 1 else "")
-            for make, names in needed.items()
+            + _one_reason(lines)
+            for make, lines in needed.items()
         ]
 
 
@@ -112,6 +110,12 @@ def _counts(findings: Sequence[Finding]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=badness))
 
 
+def _one_reason(findings: Sequence[Finding]) -> str:
+    """In brackets why all of `findings` are as they are, if that is one reason."""
+    reasons = {finding.why for finding in findings}
+    return f" ({reasons.pop()})" if len(reasons) == 1 else ""
+
+
 def _present(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.verdict is not Verdict.MISSING]
 
@@ -131,8 +135,8 @@ def _missing(findings: Sequence[Finding]) -> list[str]:
         found = (_OF_CHECKPOINT.search(finding.make) for finding in missing)
         if names := dict.fromkeys(match.group() for match in found if match):
             line += f"; NAME: {', '.join(names)}"
-        elif make and len({finding.why for finding in missing}) == 1:
-            line += f" ({missing[0].why})"
+        elif make:
+            line += _one_reason(missing)
         lines.append(line)
     return lines
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from benchmark.data.info import DatasetInfo
 from benchmark.evaluation import EVALUATIONS, evaluation
-from benchmark.evaluation.first import FIRST, first_images
+from benchmark.evaluation.first import first_images, whole_name
 from benchmark.evaluation.protocol import Evaluation
 from benchmark.report.leaderboard.schema import Column
 
@@ -25,7 +25,7 @@ def _order(name: str) -> tuple[int, int, bool, int, float]:
     sets before parts of them, larger parts before smaller. Raises `UserError` for the name of no
     evaluation."""
     known = evaluation(name)
-    listed = list(EVALUATIONS).index(name.partition(FIRST)[0])
+    listed = list(EVALUATIONS).index(whole_name(name))
     images = first_images(known)
     place = float("-inf") if images is None else -images
     return _KINDS.index(known.kind), -known.strength, not known.adaptive, listed, place
