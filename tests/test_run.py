@@ -19,6 +19,9 @@ from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
 from benchmark.jobs.export import export, toml_block
+from benchmark.jobs.tasks import Options, Task
+from benchmark.jobs.worker import refuse_missing
+from benchmark.plans.cost import stages_left
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
@@ -185,6 +188,25 @@ class TestRegisteredWeights:
         """A store without the making gets no weights but its own."""
         with pytest.raises(AssertionError, match="trained"):
             base(Store(tmp_path / "mine", tmp_path / "work"))
+
+    def test_they_cost_no_training(self, base, own_mini, tmp_path):
+        """The time left counts no adversarial training where the file is brought."""
+        shutil.rmtree(own_mini.artifacts)
+        plan = Plan.of(BASE, scale(str(MINI)))
+        left = stages_left(own_mini, plan, ["autoattack"], tmp_path)
+        assert not left["adversarial training"] and left["autoattack"]
+        elsewhere = stages_left(Store(tmp_path / "mine", tmp_path), plan, ["autoattack"], tmp_path)
+        assert elsewhere["adversarial training"]
+
+    def test_their_average_is_not_there(self, base, own_mini, tmp_path):
+        """What begins at the mean of the last epochs' weights is refused before any work."""
+        shutil.rmtree(own_mini.artifacts)
+        task = Task(BASE, (replace(BASE, finetune="epoch-average"),))
+        options = Options(own_mini, tmp_path, "cpu", 1)
+        with pytest.raises(UserError, match="the registry has those alone"):
+            refuse_missing([task], scale(str(MINI)), options)
+        mine = Store(tmp_path / "mine", tmp_path / "work")
+        assert refuse_missing([task], scale(str(MINI)), replace(options, store=mine))
 
     def test_another_file_is_refused(self, base, own_mini, tmp_path):
         """A file that is not the registry's is named before anything is read from it."""

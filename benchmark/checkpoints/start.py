@@ -40,8 +40,8 @@ def starting_weights(
     return dict(loaded.state), known
 
 
-def bring_weights(cell: Cell, store: Store, directory: Path) -> None:
-    """Put the registered file of the trained `cell` where its weights belong, for work to go on there.
+def registered_weights(cell: Cell, store: Store, directory: Path) -> CheckpointEntry | None:
+    """The entry whose file goes where the weights of the trained `cell` belong, for work to go on.
 
     Only where `store` has the making of these very weights and not the weights: who trains anew, with
     results of their own, is given nothing. `directory` is the data directory. Raises `UserError` if the
@@ -49,10 +49,16 @@ def bring_weights(cell: Cell, store: Store, directory: Path) -> None:
     """
     making = store.making(cell)
     if making is None or store.has_weights(cell):
-        return
+        return None
     for entry in registry().values():
         if entry.cell == cell.key and path_of(entry, directory).is_file():
-            state, metadata = load_tensors(verified_file(entry, directory))
+            state, _ = load_tensors(verified_file(entry, directory))
             if weights_sha256(state) == making.provenance.weights_sha256:
-                save_tensors(store.work(cell) / WEIGHTS, state, metadata)
-                return
+                return entry
+    return None
+
+
+def bring_weights(cell: Cell, store: Store, directory: Path) -> None:
+    """Put the file of `registered_weights`, if there is one, there. Raises `UserError` as that does."""
+    if (entry := registered_weights(cell, store, directory)) is not None:
+        save_tensors(store.work(cell) / WEIGHTS, *load_tensors(path_of(entry, directory)))

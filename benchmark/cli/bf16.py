@@ -81,7 +81,7 @@ def bf16(
             cell = own.cell(registered)
         else:
             cell = Cell.parse(key or "")
-            own = cell_model(cell, places.store)
+            own = cell_model(cell, places.store, places.data_dir)
         _add(Comparison(own, cell, evaluation, places.store, on), places.data_dir)
     if measured := read_changes(places.results):
         show(text(as_table(measured)))

@@ -192,7 +192,8 @@ class Work(Places, Computing, OnSlurm):
                 said = ", ".join(repaid)
                 say(f"compiled, unless begun without: {said} (--no-compile leaves that out)")
         plans = (Plan.of(cell, scale) for task in tasks for cell in task.cells)
-        each = {plan.cell.key: stages_left(store, plan, scale.evaluations) for plan in plans}
+        wanted, data = scale.evaluations, options.data
+        each = {plan.cell.key: stages_left(store, plan, wanted, data) for plan in plans}
         with display(workers, len(tasks), costs=each) as bars, logged(bars, self.log_dir) as shown:
             failures = sweep(tasks, scale, options, workers, shown, loaded)
         made = count - len({failure.key for failure in failures})

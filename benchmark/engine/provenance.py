@@ -124,3 +124,6 @@ def _commit() -> tuple[str | None, bool | None]:
     if head is None or changes is None:
         return None, None
     return head.strip(), bool(changes.strip())
+
+
+_commit()  # as the code is read: a checkout may move on while a training runs

@@ -13,6 +13,7 @@ from torch import nn
 
 from benchmark.checkpoints.networks import normalised
 from benchmark.checkpoints.registry import checkpoint
+from benchmark.checkpoints.start import bring_weights
 from benchmark.data import dataset_info, load
 from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import BF16, FP32, computing_in, has_bf16_units, used
@@ -43,11 +44,15 @@ def bf16_units(device: torch.device) -> str:
     return next((name for name in ("amx_bf16", "avx512_bf16") if features.get(name)), EMULATED)
 
 
-def cell_model(cell: Cell, store: Store) -> ModelFile:
-    """The model of `cell`, from the working files. Raises `UserError` if its weights are not there."""
+def cell_model(cell: Cell, store: Store, directory: Path) -> ModelFile:
+    """The model of `cell`, from the working files, where the registry may bring it from the data
+    directory `directory`. Raises `UserError` if its weights are not there."""
+    bring_weights(cell, store, directory)
     path = store.work(cell) / WEIGHTS
     if read_weights(store, cell) is None:
-        raise UserError(f"'{path}' is not there; `run {cell.key}` makes it")
+        there = store.making(cell) is not None
+        how = "bring its folder from where it was made" if there else f"`run {cell.key}` makes it"
+        raise UserError(f"'{path}' is not there; {how}")
     info = dataset_info(cell.dataset)
     if cell.checkpoint is not None:
         info = normalised(info, checkpoint(cell.checkpoint).normalization)

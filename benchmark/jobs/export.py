@@ -56,7 +56,9 @@ def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | N
     making, records = made(cell, store)
     path, kept = store.work(cell) / WEIGHTS, read_weights(store, cell)
     if kept is None:
-        raise UserError(f"the weights of {cell.key} are not at '{path}'; `run {cell.key}` makes them")
+        raise UserError(
+            f"the weights of {cell.key} are not at '{path}'; bring its folder from where they were made"
+        )
     weights, metadata = kept
     if weights.sha256 != making.provenance.weights_sha256:
         raise UserError(f"the tensors in '{path}' are not those of the making of {cell.key}; delete it")

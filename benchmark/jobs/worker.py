@@ -9,13 +9,14 @@ import torch
 from filelock import Timeout
 
 from benchmark.checkpoints.registry import verified_file
+from benchmark.checkpoints.start import registered_weights
 from benchmark.data import load
 from benchmark.data.images import Dataset
 from benchmark.engine.device import torch_device
 from benchmark.engine.first_choice import first_choice
 from benchmark.engine.precision import use
 from benchmark.engine.training import TrainingFailed
-from benchmark.engine.workspace import WeightsDiffer
+from benchmark.engine.workspace import AVERAGE, WeightsDiffer
 from benchmark.errors import UserError, system_problem
 from benchmark.evaluation import evaluation
 from benchmark.jobs.tasks import Datasets, Failure, Options, Report, Task
@@ -110,6 +111,7 @@ def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Dat
             found = run.plan.base.checkpoint
             if found is not None:
                 verified_file(found, options.data)
+            _refuse_without_average(run.plan, options)
             if options.device.startswith("mps") and (made := run.plan.forward) and made.double:
                 raise UserError(
                     f"{cell.finetune} needs double precision, which mps has not; --device cpu"
@@ -118,6 +120,21 @@ def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Dat
     for (_, name), run in needed.items():
         evaluation(name).check(run.test_data)
     return data
+
+
+def _refuse_without_average(plan: Plan, options: Options) -> None:
+    """Raise `UserError` for what begins at the mean of the last epochs' weights, of a base model that
+    has its weights without it: from the registry, say."""
+    store, base = options.store, plan.base.cell
+    if not (plan.finetune and plan.finetune.start == "average") or store.has_weights(plan.cell):
+        return
+    trained = store.has_weights(base) or registered_weights(base, store, options.data)
+    if trained and not (store.work(base) / AVERAGE).is_file():
+        raise UserError(
+            f"{plan.cell.key} begins at the mean of the last epochs' weights, which is not beside the "
+            f"weights of {base.key} (the registry has those alone); leave it out (--protocol), or "
+            "train with --results and --artifacts of your own"
+        )
 
 
 def failure(key: str, error: Exception) -> Failure:

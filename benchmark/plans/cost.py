@@ -7,6 +7,7 @@ after its first gradients, alphas after the second, the numbers of a module.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmark.engine.method import OwnTuning
@@ -73,12 +74,13 @@ def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
 def repays_compiling(base: Cell, scale: Scale, device: str) -> bool:
     """Whether all that `base` takes, made from nothing, is worth compiling it on a `device`.
 
-    Never without a compiler, and where operations are not known.
+    Not which evaluations a command asks for first counts, but Std and Adv, so that the seeds of a scale
+    are alike. Never without a compiler, and where operations are not known.
     """
     from benchmark.engine.flops import of_image
 
     plan = Plan.of(base, scale)
-    passes = sum(stages(plan, scale.evaluations).values())
+    passes = sum(stages(plan, ("clean", "pgd10x3")).values())
     least = COMPILING["cpu" if device.startswith("cpu") else "accelerator"]
     return has_compiler() and passes > 0 and passes * of_image(base.arch, plan.base.info)[0] >= least
 
@@ -115,11 +117,17 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def stages_left(store: Store, plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
-    """`stages`, where what is on record and weights that are there cost nothing."""
+def stages_left(
+    store: Store, plan: Plan, evaluations: Sequence[str], directory: Path
+) -> dict[str, float]:
+    """`stages`, where what is on record and weights that are there cost nothing, nor those that the
+    registry brings from the data directory `directory`."""
+    from benchmark.checkpoints.start import registered_weights
+
     there = {name for name in evaluations if record_state(store, plan, name) is State.DONE}
     elsewhere = plan.cell.is_base and plan.cell.checkpoint is not None
     made = elsewhere or store.has_weights(plan.cell)
+    made = made or registered_weights(plan.cell, store, directory) is not None
     return {
         stage: 0.0 if stage in there or (made and stage not in evaluations) else passes
         for stage, passes in stages(plan, evaluations).items()

@@ -29,7 +29,8 @@ def applied(run: "Run", theta_at: Weights, on: Weights, partner: Weights | None)
     assert method is not None
     second = None if partner is None else run.second(partner)
     module = method.apply(run.network(on), run.splits.train, second)
-    chosen, reference, points = choose_numbers(run, module, theta_at, on)
+    made_of = [on] if partner is None else [on, partner]
+    chosen, reference, points = choose_numbers(run, module, theta_at, *made_of)
     log = Applied(
         module=method.spec(chosen.numbers),
         on_sha256=on.sha256,
@@ -43,9 +44,10 @@ def applied(run: "Run", theta_at: Weights, on: Weights, partner: Weights | None)
 
 
 def choose_numbers(
-    run: "Run", module: nn.Module, theta_at: Weights, on: Weights
+    run: "Run", module: nn.Module, theta_at: Weights, on: Weights, *others: Weights
 ) -> tuple[Choice, Count | None, list[ChoicePoint]]:
-    """The numbers of `module`, made of `on`, the base's robust count, and the points looked at."""
+    """The numbers of `module`, made of `on` and `others`, the base's robust count, and the points
+    looked at."""
     plan, judged = run.plan, run.selection_images()
     assert plan.finetune is not None and plan.forward is not None
     seeds = tuple(run_seed(plan.base.cell, start) for start in range(SOURCES))
@@ -55,7 +57,7 @@ def choose_numbers(
     if plan.rule is None:
         return Choice(next(iter(plan.forward.grid), {})), None, []
     space = run.workspace(plan.cell, plan.spec, on)
-    steps = space.steps("numbers", theta_at, chunk=batch_starts(judged).step)
+    steps = space.steps("numbers", theta_at, on, *others, chunk=batch_starts(judged).step)
     candidate = Candidate(
         plan.forward, module, run.network(theta_at), judged, plan.attack, seeds, steps, run.progress
     )

@@ -55,18 +55,18 @@ def test_autoattack_by_its_parameters():
     assert found == pytest.approx(10 * (200 + 2 * 9 * 200 + 5000) / 2, rel=1e-3)
 
 
-def test_what_is_there_is_not_left(store):
+def test_what_is_there_is_not_left(store, tmp_path):
     """Records and weights that exist cost nothing more, and a checkpoint is not trained."""
     cell, names = cell_at(), ("clean", "pgd10x3")
     plan = Plan.of(cell, BY_HAND)
-    assert stages_left(store, plan, names) == stages(plan, names)
+    assert stages_left(store, plan, names, tmp_path) == stages(plan, names)
     write_record(store, cell, "clean", 900)
     store.work(cell).mkdir(parents=True)
     (store.work(cell) / WEIGHTS).touch()
-    left = stages_left(store, plan, names)
+    left = stages_left(store, plan, names, tmp_path)
     assert {name for name, passes in left.items() if passes} == {"pgd10x3"}
     begun, lean = replace(BASE, scale=SCALES["lean"].key_names[0]), SCALES["lean"]
-    left = stages_left(store, Plan.of(begun, lean), names)
+    left = stages_left(store, Plan.of(begun, lean), names, tmp_path)
     assert [name for name, passes in left.items() if passes] == [*names]
 
 
@@ -146,6 +146,7 @@ def test_the_first_images_cost_their_share():
         ("demo", "digits/resnet10-w8", "cpu", False),
         ("quick", "digits/wrn-10-2", "cpu", False),
         ("narrow", "cifar10/resnet18-w16", "cpu", False),  # most of an hour
+        ("small", "cifar10/resnet18-w16", "cpu", False),
         ("narrow", "tiny-imagenet/resnet18-w16", "cpu", True),
         ("narrow", "cifar10/resnet18", "cpu", True),
         ("narrow", "cifar10/resnet18", "cuda:1", False),  # minutes
@@ -160,5 +161,7 @@ def test_what_is_compiled(
     monkeypatch.setattr(costing, "has_compiler", lambda: True)
     chosen, base = scale(named), Cell.parse(f"{scale(named).name}/{model}/pgd-at/none/seed0")
     assert repays_compiling(base, chosen, device) is compiled
+    more = replace(chosen, evaluations=chosen.for_audit)
+    assert repays_compiling(base, more, device) is compiled, "what is asked for first decides"
     monkeypatch.setattr(costing, "has_compiler", lambda: False)
     assert not repays_compiling(base, chosen, device)

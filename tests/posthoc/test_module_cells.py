@@ -14,14 +14,17 @@ from benchmark.data.images import Dataset
 from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import used
 from benchmark.engine.weights import Weights, load_tensors
+from benchmark.engine.workspace import Workspace
 from benchmark.errors import UserError
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
+from benchmark.posthoc.applying import applied
 from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.records import Making
+from benchmark.records.store import Journal
 from benchmark.run import adversarial_training, another_forward_pass, rift, run_cell
 from benchmark.submission.making import check_making
 from handmade import BY_HAND, cell_at
@@ -49,6 +52,22 @@ def made(tmp_path_factory, digits):
         return run, base if plan.finetune is None else rift(run, base)
 
     return of
+
+
+def test_points_on_the_way_are_of_all_weights(made, monkeypatch):
+    """What a killed choice of numbers left counts for the same network and second network only."""
+    run, _ = made("output-mix")
+    base = adversarial_training(run)
+    tuned, clean = (Weights.of({name: x + step for name, x in base.state.items()}) for step in (1, 2))
+    asked = []
+
+    def steps(space, stage, *weights, chunk):
+        asked.append([each.sha256 for each in weights])
+        return Journal(space.file(stage), "of this test")
+
+    monkeypatch.setattr(Workspace, "steps", steps)
+    applied(run, base, tuned, clean)
+    assert asked == [[base.sha256, tuned.sha256, clean.sha256]]
 
 
 def fixed(monkeypatch, name, **numbers):
