@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
+from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST, first_images, whole_name
 from benchmark.plans.scales import Scale
@@ -19,7 +20,8 @@ from benchmark.report.view import View
 
 class Gained(NamedTuple):
     """What a fine-tuning gains over its base model: its numbers, such as alpha, how many seeds it has
-    if some are missing (`1 of 5`), and the change of each accuracy (fraction; None: not on record)."""
+    if some are missing (`1 of 5`), and the change of each accuracy (fraction; None: not on record),
+    each of all seeds that it is on record at."""
 
     numbers: str
     seeds: str
@@ -28,7 +30,7 @@ class Gained(NamedTuple):
 
 @dataclass(frozen=True)
 class AgainstBase:
-    """Fine-tunings beside their base models, each at the seeds that both are on record at.
+    """Fine-tunings beside their base models, under each evaluation at the seeds that both have it at.
 
     Where a model has an evaluation on the first images only, the most of them have a column, too.
     """
@@ -44,10 +46,9 @@ class AgainstBase:
         view = View(store, replace(scale, evaluations=shown))
         gains = {}
         for name in dict.fromkeys(name for name, _ in there):
-            known = [there[name, each] for each in shown if (name, each) in there]
+            known = {each: there[name, each] for each in shown if (name, each) in there}
             if known:
-                seeds = set.intersection(*known) or set.union(*known)
-                gains[name] = _gain(view, [cell for cell in cells if cell.seed in seeds], cells, name)
+                gains[name] = _gain(view, cells, name, known)
         return cls(view, gains)
 
 
@@ -60,9 +61,8 @@ def _there(view: View, cells: Sequence[Cell]) -> There:
     on_disk = {name for cell in cells for name in view.store.names(cell)}
     wanted = view.scale.evaluations
     wholes = {*map(whole_name, wanted)}
-    names = [
-        each for each in on_disk if each in wanted or (FIRST in each and whole_name(each) in wholes)
-    ]
+    fewer = {each for each in on_disk if FIRST in each and whole_name(each) in wholes and _known(each)}
+    names = on_disk & {*wanted, *fewer}
     done = {(cell, name) for cell in cells for name in names if view.state(cell, name) is State.DONE}
     found: dict[tuple[str, str], set[int]] = {}
     for cell in cells:
@@ -71,6 +71,14 @@ def _there(view: View, cells: Sequence[Cell]) -> There:
             if cell != base and {(cell, name), (base, name)} <= done:
                 found.setdefault((cell.finetune, name), set()).add(cell.seed)
     return found
+
+
+def _known(name: str) -> bool:
+    """Whether this version knows the evaluation; the leaderboard lists what it does not."""
+    try:
+        return bool(evaluation(name))
+    except UserError:
+        return False
 
 
 def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -88,13 +96,19 @@ def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(shown))
 
 
-def _gain(view: View, shared: Sequence[Cell], cells: Sequence[Cell], name: str) -> Gained:
-    """What the fine-tuning `name` gains in the `shared` ones of `cells`."""
-    own, base = ([c for c in shared if c.finetune == each] for each in (name, base_name(name)))
-    pairs = [(view.records(own, each), view.records(base, each)) for each in view.scale.evaluations]
-    seeds = sum(cell.finetune == name for cell in cells)
+def _gain(view: View, cells: Sequence[Cell], name: str, known: Mapping[str, set[int]]) -> Gained:
+    """What the fine-tuning `name` among `cells` gains at the `known` seeds, by evaluation."""
+    every, bases = ([c for c in cells if c.finetune == each] for each in (name, base_name(name)))
+    most = max(known.values(), key=len)
+    own = [cell for cell in every if cell.seed in most]
+    moved: list[Estimate | None] = []
+    for each in view.scale.evaluations:
+        seeds = known.get(each, ())
+        pair = ([cell for cell in part if cell.seed in seeds] for part in (every, bases))
+        ours, theirs = (view.records(part, each) for part in pair)
+        moved.append(average_change(view.store, [ours], [theirs]) if seeds else None)
     return Gained(
         mean_alpha(view, own) or numbers(view, own),
-        f"{len(own)} of {seeds}" if len(own) < seeds else MISSING,
-        [average_change(view.store, [one], [two]) for one, two in pairs],
+        f"{len(own)} of {len(every)}" if len(own) < len(every) else MISSING,
+        moved,
     )

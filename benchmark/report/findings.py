@@ -102,7 +102,7 @@ class AtScale:
         """What RiFT gains, in a line."""
         for found in (self.audited, self.among):
             if gain := found.gains.get(RIFT):
-                shown = zip(columns(found.view.scale), map(_shown, gain.moved), strict=True)
+                shown = zip(columns(found.view.scale), _changes(gain), strict=True)
                 gains = ", ".join(f"{head} {text}" for head, text in shown if text != MISSING)
                 yield f"- RiFT at `{self.name}`{_of_seeds(gain)}: {gains}."
                 return
@@ -142,6 +142,14 @@ def _of_seeds(gain: Gained) -> str:
     return "" if gain.seeds == MISSING else f" ({gain.seeds} seeds)"
 
 
+def _changes(gain: Gained) -> Iterator[str]:
+    """The changes in points; what fewer seeds have says how many."""
+    most = max(len(change.values) for change in gain.moved if change)
+    for change in gain.moved:
+        fewer = change and len(change.values) < most and f" ({len(change.values)} of {most} seeds)"
+        yield _shown(change) + (fewer or "")
+
+
 def _shown(change: Estimate | None) -> str:
     if change is None:
         return MISSING
@@ -155,7 +163,7 @@ def _shown(change: Estimate | None) -> str:
 def _table(found: AgainstBase, numbered: str) -> str:
     """The changes by fine-tuning; what none has anything of is left out."""
     texts = [
-        (name, markdown(gain.numbers), gain.seeds, *map(_shown, gain.moved))
+        (name, markdown(gain.numbers), gain.seeds, *_changes(gain))
         for name, gain in found.gains.items()
     ]
     heads = ("method", numbered, "seeds", *columns(found.view.scale))
@@ -201,9 +209,10 @@ def _made(store: Store, name: str) -> str:
     ]
     hours = sum(file.provenance.seconds for file in trained) / 3600
     places = sorted({_place(file.provenance) for file in files})
+    models = len({replace(cell, seed=0) for cell in cells})  # seeds are no further models
     return (
-        f"{len(cells)} models with {records} records, {len(trained)} trained adversarially in "
-        f"{hours:.1f} hours; made on {', '.join(places)}."
+        f"{models} models with {records} records, {len(trained)} trained adversarially in {hours:.1f} "
+        f"hours; made on {', '.join(places)}."
     )
 
 

@@ -144,6 +144,12 @@ class TestSummaries:
         assert c9_summary(found, published())[0] is verdict
         assert c9_summary([*found, _line(MISSING)], published())[0] is UNCLEAR
 
+    def test_a_mean_in_the_range_is_no_seed_in_it(self):
+        """Seeds on both sides of the range are not in it, whatever their mean is."""
+        found = [replace(_line(FAILS), ours=Estimate((0.0, 1.0, 1.0, 1.0, 0.5)))] * 9
+        verdict, why = c9_summary(found, published())
+        assert verdict is FAILS and why.startswith("0 of 9 models in the range")
+
 
 def _line(verdict: Verdict) -> Finding:
     return Finding(verdict.name, verdict, "here", "Std", "why", claim="C1")

@@ -570,6 +570,9 @@ def test_epochs_of_training_and_fine_tuning(store):
         ("AT", 2, 1.0, 0.8),
     ] * 2
     assert picture.notes[-1].startswith("left out, because cells are missing or stale: by-hand/")
+    one = FIGURES["figure-training"].build(View(store, replace(TWO, seeds=TWO.seeds[:1])))
+    for shown, bars in ((picture, 0), (one, 1)):
+        assert sum(note.startswith("bars: 95 %") for note in shown.notes) == bars
     for seed in TWO.seeds:
         write_making(store, cell_at("rift", seed, scale=TWO))
     picture = picture_of("figure-training", store)

@@ -92,6 +92,31 @@ def test_seeds_that_are_there_are_counted(store: Store) -> None:
     assert "`rift` (1 of 2 seeds) Std +5.00 [" in shown
 
 
+def test_seeds_are_those_of_each_evaluation(store: Store) -> None:
+    """A column that one seed has takes none from the others, and says of how many it is."""
+    two = replace(ONE_SEED, seeds=(0, 1))
+    page(store, none=(800, 500), rift=(850, 501))
+    for name, right in (("none", 800), ("rift", 852)):
+        bits = {CLEAN: np.arange(N) < right}
+        write_record(store, cell_at(name, seed=1), CLEAN, right, scale=two, bits=bits)
+    shown = findings(store, {"by-hand": two}, published())
+    row = next(line for line in shown.splitlines() if line.startswith("| rift "))
+    assert "+5.10 [" in row and "+0.10 [" in row and row.count("(1 of 2 seeds)") == 1
+    assert "RiFT at `by-hand`: Std **+5.10 [" in shown
+    assert "2 models with 6 records" in shown
+
+
+def test_an_unknown_record_is_left_out(store: Store) -> None:
+    """An evaluation that no version knows changes nothing; the leaderboard lists it."""
+    shown = page(store, none=(800, 500), rift=(850, 501))
+    for name in ("none", "rift"):
+        path = store.record_path(cell_at(name), ADV)
+        none = path.read_text().replace(f'"evaluation": "{ADV}"', f'"evaluation": "{ADV}-first-0"')
+        path.with_name(f"{ADV}-first-0.json").write_text(none)
+    again = findings(store, {"by-hand": ONE_SEED}, published())
+    assert again.replace("with 6 records", "with 4 records") == shown
+
+
 def test_controls_that_were_not_run_are_not_judged(store: Store) -> None:
     """Without a control on record nothing is said of them."""
     assert "Controls" not in page(store, none=(800, 500), rift=(802, 500))

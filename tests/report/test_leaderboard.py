@@ -31,7 +31,7 @@ from benchmark.report.leaderboard.markdown import markdown
 from benchmark.report.leaderboard.page import html
 from benchmark.report.leaderboard.scatter import scatter
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard
-from benchmark.report.leaderboard.wording import duration, own_flags, remarks
+from benchmark.report.leaderboard.wording import duration, own_flags, remarks, seeds
 from handmade import (
     BY_HAND,
     PROVENANCE,
@@ -275,6 +275,31 @@ def test_a_number_of_other_images_is_shown_and_not_ranked(store):
     assert entry_in(shown, "all-layers").numbers["pgd10x3"].rank == 1
 
 
+def test_a_mean_over_fewer_seeds_than_the_base_has_is_not_ranked(store):
+    """Its position would be luck of the seeds; what has all of them is ranked."""
+    for seed in (0, 1):
+        for tuning, k in (("none", 500), ("rift", 510)):
+            write_record(store, cell_at(tuning, seed=seed), "pgd10x3", k + seed)
+    written(store, all_layers=900)
+    shown = board_of(store)
+    number = entry_in(shown, "all-layers").numbers["pgd10x3"]
+    assert (number.rank, number.rank_best, number.change.mean) == (None, None, 0.4)
+    ranks = [entry_in(shown, name).numbers["pgd10x3"].rank for name in ("rift", "none")]
+    assert ranks == [1, 2]
+    assert shown.boards[0].entries[-1].id.endswith("all-layers")
+
+
+def test_weights_of_several_seeds(store):
+    """The first seed's are linked, in whatever order the registry has them."""
+    own = {}
+    for seed in (2, 1):
+        write_record(store, cell_at(seed=seed), "clean", 900)
+        own[f"seed{seed}"] = someones(
+            name=f"seed{seed}", method="pgd-at", seed=seed, cell=cell_at(seed=seed).key
+        )
+    assert entry_in(board_of(store, checkpoints=own), "none").checkpoint.name == "seed1"
+
+
 def test_stale_and_unknown_records_are_left_out_and_listed(store):
     """A record of other settings is not shown but named, as is one whose name means nothing."""
     write_record(store, cell_at(), "clean", 900)
@@ -324,7 +349,9 @@ def test_entries_without_all_seeds_are_flagged(store):
     own = replace(BY_HAND, networks={"resnet18-w8": {"seeds": (2, 0)}})
     entry = entry_in(board_of(store, scales={"by-hand": own}), "none")
     assert entry.scale_seeds == (2, 0)
-    assert "seeds" not in kinds(entry)
+    assert "seeds" not in kinds(entry) and seeds(entry) == "2"
+    other = replace(BY_HAND, networks={"resnet18-w8": {"seeds": (1, 2)}})  # 0 is none of its seeds
+    assert seeds(entry_in(board_of(store, scales={"by-hand": other}), "none")) == "1 of 2"
 
 
 @pytest.mark.parametrize(

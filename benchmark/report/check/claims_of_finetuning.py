@@ -153,8 +153,8 @@ def c9(case: Case) -> list[Finding]:
     """alpha* generally lies in the published range, at the published learning rate: Section 5.5.
 
     A network's line holds if alpha* of every seed is in the range and fails if none is. The summary
-    takes "generally" as more than half of all models, by Wilson's interval of that share. At another
-    learning rate the claim is open.
+    takes "generally" as more than half of all models, by Wilson's interval of that share; a model is in
+    the range with most of its seeds. At another learning rate the claim is open.
     """
     range_ = case.published.alpha
 
@@ -182,8 +182,9 @@ def c9_summary(lines: Sequence[Finding], published: Published) -> Decision:
     present = [line for line in lines if line.verdict is not Verdict.MISSING]
     if not present or any("learning rate" in line.why for line in present):
         return (Verdict.UNCLEAR if present else verdict), why
-    models = [line.ours.mean for line in present if line.ours]  # seeds are no further models
-    within = sum(_in_range(alpha, published.alpha) for alpha in models)
+    models = [line.ours.values for line in present if line.ours]  # seeds are no further models
+    most = (fmean(_in_range(alpha, published.alpha) for alpha in alphas) for alphas in models)
+    within = sum(part > 0.5 for part in most)
     share = wilson(within, len(models))
     why = f"{within} of {len(models)} models in the range; {why}"
     if len(present) < len(lines):

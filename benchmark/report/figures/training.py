@@ -51,7 +51,7 @@ class TrainingFigure(FigureSpec):
             f"loss: mean over an epoch of {base.label}'s own loss, in fine-tuning that of clean images",
             "learning rate: that of the epoch's last step",
             *notes,
-            *(["bars: 95 % interval (Wilson's) over these images"] if len(found) == 1 else []),
+            *(["bars: 95 % interval (Wilson's) over these images"] * (len(stages[0].seeds) == 1)),
             *self.subject.stand_ins(scale),
             *left_out(missing),
         ]

@@ -6,7 +6,8 @@ AutoAttack and that of the first 1,000 images are two columns with a ranking eac
 ranges of ranks only. Networks and methods meet in one board. It is ordered by AutoAttack, in the ranked
 variant that most of its entries have, else by the strongest ranked attack.
 
-An entry takes all seeds on disk together; one with fewer seeds than its scale asks for is flagged.
+An entry takes all seeds on disk together; one with fewer seeds than its scale asks for is flagged, and
+one with fewer than its base model has no rank.
 Stale records are left out and listed. `-curve` fine-tunings are not shown: they are the models of the
 same name without it.
 """
@@ -86,11 +87,12 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], tw
     bases = {name for model in found if model.cell.is_base for name in model.records}
     names, main = in_order(counts), ranked_by(counts, bases)
     elsewhere = {name: _on_other_images(found, name) for name in names}
+    apart = {name: elsewhere[name] | _of_fewer_seeds(found, models, name) for name in names}
     numbers: dict[str, dict[str, Number]] = {model.id: {} for model in found}
     for name in names:
         having = [model for model in found if name in model.records]
         estimates = {model.id: accuracy(store, model.of(name)) for model in having}
-        ranked = {key: known for key, known in estimates.items() if key not in elsewhere[name]}
+        ranked = {key: known for key, known in estimates.items() if key not in apart[name]}
         ranges, enough = rank_ranges(ranked), _images(store, having, name) >= ENOUGH
         for model in having:
             rank = ranges.get(model.id)
@@ -143,6 +145,17 @@ def _on_other_images(found: Sequence[Model], name: str) -> set[str]:
     alike = Counter(known for known in images.values() if len(known) == 1)
     usual = min(alike, key=lambda known: (-alike[known], sorted(known)), default=frozenset())
     return {key for key, known in images.items() if known != usual}
+
+
+def _of_fewer_seeds(found: Iterable[Model], models: Mapping[str, Model], name: str) -> set[str]:
+    """Ids of models without some seed that their base model has in the column: another mean."""
+    bases = {model.id: models.get(model.base_id, model) for model in found if name in model.records}
+    return {
+        model.id
+        for model in found
+        if model.id in bases
+        and bases[model.id].records.get(name, {}).keys() - model.records[name].keys()
+    }
 
 
 def _beside_base(store: Store, model: Model, base: Model | None, name: str) -> dict[str, Any]:

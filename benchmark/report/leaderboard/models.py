@@ -29,7 +29,7 @@ class Model:
 
     `cell` is that of any seed. `tuning` is None for a base model, `scale` for a model that was made
     elsewhere. `checkpoint` is the entry of the registry that the model is, or starts from; `kept` holds
-    its weights, as they were made here.
+    its weights, of the first seed that there are some of, as they were made here.
     """
 
     cell: Cell
@@ -154,7 +154,8 @@ def _model(cell: Cell, view: View | None, checkpoints: "Mapping[str, CheckpointE
         for known in checkpoints.values()
         if known.cell and _id(Cell.parse(known.cell)) == model_id
     )
-    return Model(cell, info, view.scale, tuning, checkpoint, next(kept, None))
+    first = min(kept, key=lambda known: known.seed, default=None)
+    return Model(cell, info, view.scale, tuning, checkpoint, first)
 
 
 def _fill(model: Model, cell: Cell, store: Store, view: View | None) -> list[LeftOut]:

@@ -185,9 +185,9 @@ def details(entry: BoardEntry) -> list[str]:
 
 def seeds(entry: BoardEntry) -> str:
     """`2 of 3`: seeds on record of those that the scale asks for; `3` if there are all."""
-    own = entry.seeds
-    complete = set(entry.scale_seeds) <= set(own)
-    return str(len(own)) if complete else f"{len(own)} of {len(entry.scale_seeds)}"
+    asked = set(entry.scale_seeds)
+    known = asked & set(entry.seeds)
+    return str(len(entry.seeds)) if known == asked else f"{len(known)} of {len(asked)}"
 
 
 def extra_data(entry: BoardEntry) -> str:

@@ -64,15 +64,19 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
 
 
 def _begun(view: View, cells: Sequence[Cell]) -> Iterator[str]:
-    """Which seeds are on record where others are missing, so that no number of all is shown."""
-    there = seeds_by_setting(cell for cell in cells if next(view.fresh(cell), None))
+    """Which seeds are on record where others are missing, so that no number of all is shown.
+
+    Of fine-tunings, where the table has any: a base model alone shows no more.
+    """
+    tuned = [cell for cell in cells if not cell.is_base] or cells
+    there = seeds_by_setting(cell for cell in tuned if next(view.fresh(cell), None))
     for setting, asked in seeds_by_setting(cells).items():
         known = there.get(setting, asked)
         if len(known) < len(asked):
             some = ",".join(map(str, sorted(known)))
             yield (
                 f"{_model(setting)}: on record are seeds {some} of {', '.join(map(str, asked))}; "
-                f"--seeds {some} shows them"
+                f"--seeds {some} shows what is there of all of these"
             )
 
 
