@@ -102,6 +102,12 @@ def full_disk(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
 
 
+@pytest.fixture
+def forbidden(monkeypatch):
+    """Nothing is to be downloaded."""
+    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("a download"))
+
+
 class TestFetch:
     """Mirrors and what they may send."""
 
@@ -156,36 +162,31 @@ class TestFetch:
         assert len(done) > 2
         assert done[-1] == 3_000_000
 
-    def test_file_that_is_there_is_verified_and_not_downloaded(self, tmp_path):
+    def test_file_that_is_there_is_verified_and_not_downloaded(self, tmp_path, forbidden):
         content = tarred(FILES)
         wanted, path = archive_of(content, size=len(content)), tmp_path / "set.tar.gz"
         path.write_bytes(content)
-        assert fetch(wanted, tmp_path, downloader=forbidden) == path
+        assert fetch(wanted, tmp_path) == path
         path.write_bytes(content[:-7])
         with pytest.raises(UserError, match=f"truncated: expected {len(content)} bytes, found "):
-            fetch(wanted, tmp_path, downloader=forbidden)
+            fetch(wanted, tmp_path)
         changed = content[:-1] + bytes([content[-1] ^ 1])
         path.write_bytes(changed)
         with pytest.raises(UserError) as refused:
-            fetch(wanted, tmp_path, downloader=forbidden)
+            fetch(wanted, tmp_path)
         assert f"expected md5 {wanted.md5}" in str(refused.value)
         assert f"found {hashlib.md5(changed).hexdigest()}" in str(refused.value)
         assert path.read_bytes() == changed
 
-    def test_another_process_was_faster(self, tmp_path):
-        content, calls = tarred(FILES), []
-
-        def downloader(url, output, _pooch):
-            calls.append(url)
-            Path(output).write_bytes(content)
-
-        wanted = archive_of(content)
+    def test_another_process_was_faster(self, serve, tmp_path):
+        content = tarred(FILES)
+        wanted = archive_of(content, urls=[serve("/set", content)])
         with ThreadPoolExecutor(4) as pool:
-            calling = [pool.submit(fetch, wanted, tmp_path, downloader=downloader) for _ in range(4)]
+            calling = [pool.submit(fetch, wanted, tmp_path) for _ in range(4)]
         assert [call.result() for call in calling] == [tmp_path / "set.tar.gz"] * 4
-        assert len(calls) == 1
+        assert serve.asked == ["/set"]
 
-    def test_kill_leaves_a_part_only_and_the_next_call_succeeds(self, tmp_path):
+    def test_kill_leaves_a_part_only_and_the_next_call_succeeds(self, serve, tmp_path):
         """A process that ends amid a download leaves no file of the archive's name."""
         content = tarred(FILES)
         code = """
@@ -194,22 +195,15 @@ class TestFetch:
             from benchmark.data.get.archives import Archive
             from benchmark.data.get.download import fetch
 
-            def dies(url, output, pooch):
-                Path(output).write_bytes(b"half")
-                os._exit(9)
-
-            wanted = Archive("set", "set.tar.gz", "", "0" * 32, None, ("http://127.0.0.1:9/",), "set")
-            fetch(wanted, Path(sys.argv[1]), downloader=dies)
+            wanted = Archive("set", "set.tar.gz", "", "0" * 32, None, (sys.argv[2],), "set")
+            fetch(wanted, Path(sys.argv[1]), progress=lambda *told: os._exit(9))
         """
-        killed = subprocess.run([sys.executable, "-c", dedent(code), str(tmp_path)], check=False)
+        url = serve("/set", content)
+        killed = subprocess.run([sys.executable, "-c", dedent(code), str(tmp_path), url], check=False)
         assert killed.returncode == 9
         assert tree(tmp_path) == {}
         assert [path.name for path in tmp_path.glob(".*.part")] == [".set.tar.gz.part"]
-
-        def downloader(url, output, _pooch):
-            Path(output).write_bytes(content)
-
-        path = fetch(archive_of(content), tmp_path, downloader=downloader)
+        path = fetch(archive_of(content, urls=[url]), tmp_path)
         assert path.read_bytes() == content
         assert not list(tmp_path.glob(".*.part"))
 
@@ -225,15 +219,10 @@ class TestFetch:
         assert serve.asked == ([] if known else ["/set"])
         assert tree(tmp_path) == {}
 
-    def test_a_folder_that_is_a_file(self, tmp_path):
+    def test_a_folder_that_is_a_file(self, tmp_path, forbidden):
         (tmp_path / "data").write_text("")
         with pytest.raises(UserError, match="--data-dir"):
-            fetch(archive_of(b"x"), tmp_path / "data", downloader=forbidden)
-
-
-def forbidden(*_):
-    """Stand in for a download that must not be."""
-    raise AssertionError("nothing is to be downloaded")
+            fetch(archive_of(b"x"), tmp_path / "data")
 
 
 PACKERS = [("set.tar", lambda files: tarred(files, "w")), ("set.tar.gz", tarred), ("set.zip", zipped)]

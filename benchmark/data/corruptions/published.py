@@ -5,27 +5,196 @@ Perturbations" (ICLR 2019). They lie in a folder of that name under the data fol
 holds the hashes of what was unpacked from an archive whose md5 had been checked.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.corruptions.published_sets import (
-    LABELS,
-    SUFFIX,
-    CifarCorruptions,
-    CorruptedSet,
-    TinyCorruptions,
-    compare_hash,
-    corruption_paths,
-    how_to_get,
-    how_to_mend,
-)
-from benchmark.data.get.sha256sums import NAME, read_sums, sha256_of, write_sums
+from benchmark.data.corruptions.constants import SEVERITY_LEVELS
+from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.regular import read_regular
+from benchmark.data.get.sha256sums import NAME, known_sha256, read_sums, sha256_of, write_sums
 from benchmark.data.info import CIFAR10, CIFAR100, TINY_IMAGENET, DatasetInfo
+from benchmark.data.jpegs import Pixels, decode_all
+from benchmark.data.sealed import mapped_array
 from benchmark.errors import UserError
 
+SEVERITIES = len(SEVERITY_LEVELS)
 TEST_IMAGES = 10_000
+SUFFIX = {"CIFAR-10-C": ".npy", "CIFAR-100-C": ".npy", "Tiny-ImageNet-C": ""}
+"""How the file of a corruption ends, by the name of the set; nothing where it is a folder."""
+LABELS = "labels.npy"
+
+Labels = NDArray[np.int64]
+
+
+class CorruptedSet(ABC):
+    """Corrupted copies, `images` at each severity, of the test set of `info`, in `folder`.
+
+    Where `SHA256SUMS` stands beside the files, each is checked against it, once per process, before
+    it is used; `verified` is whether it does.
+    """
+
+    def __init__(self, info: DatasetInfo, folder: Path, images: int) -> None:
+        assert info.corruptions is not None
+        self.info, self.folder, self.images = info, folder, images
+        self.title = info.corruptions
+        self._sums = read_sums(folder)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The corruptions that are there, sorted."""
+        paths = corruption_paths(self.title, self.folder)
+        return tuple(path.name.removesuffix(SUFFIX[self.title]) for path in paths)
+
+    @property
+    def verified(self) -> bool:
+        """Whether hashes of files from a checked archive are there to compare with."""
+        return self._sums is not None
+
+    def sha256(self, name: str) -> str:
+        """Hash of all severities of `name`: of its file, or of its folder as `sha256sums` has it.
+
+        Raises `UserError` if it is not there.
+        """
+        return known_sha256(self._path(name))
+
+    def copy(self, name: str, severity: int, threads: int = 1) -> tuple[Pixels, Labels]:
+        """Images uint8 (N, H, W, C) and labels (N,) of corruption `name` at `severity` 1 to 5.
+
+        Every call reads them anew. JPEG files are decoded in `threads` threads. Raises `UserError`
+        if they are missing, not what they should be, or not those of `SHA256SUMS`.
+        """
+        if severity not in SEVERITY_LEVELS:
+            raise UserError(f"severity {severity} is not one of 1 to {SEVERITIES}")
+        path = self._path(name)
+        self._verify(path)
+        return self._read(path, severity, threads)
+
+    def check(self) -> None:
+        """Raise `UserError` unless every corruption that is there, and there is one, has its form."""
+        if not self.names:
+            raise self._wrong(self.folder, "holds no corruption")
+        for name in self.names:
+            self._check(self._path(name))
+
+    @abstractmethod
+    def _check(self, path: Path) -> object:
+        """`check` for the file or folder of one corruption."""
+
+    @abstractmethod
+    def _read(self, path: Path, severity: int, threads: int) -> tuple[Pixels, Labels]:
+        """What `copy` returns, from the file or folder of a corruption."""
+
+    def _path(self, name: str) -> Path:
+        path = self.folder / f"{name}{SUFFIX[self.title]}"
+        if name not in self.names:
+            raise self._wrong(path, "is missing")
+        return path
+
+    def _verify(self, path: Path) -> None:
+        if self._sums is not None:
+            compare_hash(self.title, path, self._sums, known_sha256(path))
+
+    def _wrong(self, path: Path, what: str) -> UserError:
+        return UserError(f"'{path}' {what}; {how_to_mend(self.title, self.folder)}")
+
+
+class CifarCorruptions(CorruptedSet):
+    """CIFAR-10-C and CIFAR-100-C: one .npy file per corruption, and `labels.npy`.
+
+    A file holds the five severities of the whole test set one after the other. The labels, those of the
+    test set in its order five times over, are checked at once, against `test_labels` too where they
+    are given.
+    """
+
+    def __init__(
+        self, info: DatasetInfo, folder: Path, images: int, test_labels: NDArray[Any] | None
+    ) -> None:
+        super().__init__(info, folder, images)
+        self._labels = self._read_labels(test_labels)
+
+    def _read_labels(self, test_labels: NDArray[Any] | None) -> Labels:
+        path, count = self.folder / LABELS, SEVERITIES * self.images
+        if not path.is_file():
+            raise self._wrong(path, "is missing")
+        self._verify(path)
+        right = f"integers of shape ({count},) are right"
+        stored = mapped_array(path, (count,), np.typecodes["AllInteger"], right)
+        if stored.min() < 0 or stored.max() >= self.info.classes:
+            right = f"those of {self.info.label} are from 0 to {self.info.classes - 1}"
+            raise UserError(f"'{path}' has labels from {stored.min()} to {stored.max()}; {right}")
+        five: Labels = stored.astype(np.int64).reshape(SEVERITIES, self.images)
+        labels: Labels = np.array(five[0])
+        if (five != labels).any():
+            raise UserError(f"'{path}' is not the same {self.images} labels {SEVERITIES} times over")
+        if test_labels is not None and not np.array_equal(labels, test_labels):
+            what = f"the labels of the {self.info.label} test set in its order"
+            raise UserError(f"'{path}' does not have {what}")
+        return labels
+
+    def check(self) -> None:
+        counts, fair = np.bincount(self._labels), self.images // self.info.classes
+        if (counts != fair).any():
+            there = f"'{self.folder / LABELS}' has {counts.min()} to {counts.max()} images of a class"
+            raise UserError(f"{there}; {fair} of each are right")
+        super().check()
+
+    def _check(self, path: Path) -> NDArray[Any]:
+        shape = (SEVERITIES * self.images, self.info.side, self.info.side, self.info.channels)
+        return mapped_array(path, shape, "B", f"uint8 of shape {shape} is right")
+
+    def _read(self, path: Path, severity: int, _threads: int) -> tuple[Pixels, Labels]:
+        stored = self._check(path)
+        first = (severity - 1) * self.images
+        return np.array(stored[first : first + self.images], order="C"), self._labels.copy()
+
+
+class TinyCorruptions(CorruptedSet):
+    """Tiny-ImageNet-C: `<corruption>/<severity>/<class>/*.JPEG`, as many images of each class.
+
+    Classes are numbered in the order of their sorted names, as those of Tiny-ImageNet, and images
+    are ordered by class, then by name. Its photographs are others than those of the test part of
+    Tiny-ImageNet (hendrycks/robustness, issue 39), so that its rows do not correspond to it.
+    """
+
+    def _check(self, path: Path) -> None:
+        for severity in SEVERITY_LEVELS:
+            self._pictures(path / str(severity))
+
+    def _read(self, path: Path, severity: int, threads: int) -> tuple[Pixels, Labels]:
+        names = self._pictures(path / str(severity))
+        images = decode_all(names, lambda name: read_regular(Path(name)), self.info.side, threads)
+        classes = np.arange(self.info.classes, dtype=np.int64)
+        return images, np.repeat(classes, self.images // self.info.classes)
+
+    def _pictures(self, folder: Path) -> list[str]:
+        """The files of one severity, by class and name, as many of each class."""
+        names, per_class = [], self.images // self.info.classes
+        for wnid in self._classes(folder):
+            pictures = sorted(str(file) for file in (folder / wnid).glob("[!.]*.JPEG"))
+            if len(pictures) != per_class:
+                raise self._wrong(folder / wnid, f"has {len(pictures)} images; {per_class} are right")
+            names += pictures
+        return names
+
+    def _classes(self, folder: Path) -> list[str]:
+        from benchmark.data.tiny_imagenet import class_names
+
+        if not folder.is_dir():
+            raise self._wrong(folder, "is missing")
+        classes = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
+        if len(classes) != self.info.classes:
+            # The frost of the archive in Zenodo's record 2536630 has 1000 classes, that of record
+            # 8206060 has 200 (hendrycks/robustness, issue 60).
+            raise self._wrong(folder, f"has {len(classes)} classes; {self.info.classes} are right")
+        known = class_names(self.folder.parent)
+        if known is not None and list(known) != classes:
+            odd = min(set(classes) ^ set(known))
+            raise UserError(f"'{folder}' does not have the classes of {self.info.label}: see {odd}")
+        return classes
 
 
 def official(
@@ -33,30 +202,29 @@ def official(
     directory: Path,
     test_labels: NDArray[Any] | None = None,
     *,
-    images: int = TEST_IMAGES,
+    images: int | None = None,
 ) -> CorruptedSet:
     """The published corrupted copies of the test set of `info` under the data folder `directory`.
 
     `test_labels` (N,) are those of the test set; where rows of the copies correspond to it (CIFAR),
-    they must be the same. `images` is how many one severity has. Raises `UserError` if the dataset
-    has no such copies, they are not there, or their labels are wrong.
+    they must be the same. `images` is how many one severity has (None: `TEST_IMAGES`). Raises
+    `UserError` if the dataset has no such copies, they are not there, or their labels are wrong.
     """
     if info.corruptions is None:
         raise UserError(f"there are no published corrupted copies of {info.label}")
     folder = _folder(info.corruptions, directory)
+    images = TEST_IMAGES if images is None else images
     if SUFFIX[info.corruptions]:
         return CifarCorruptions(info, folder, images, test_labels)
     return TinyCorruptions(info, folder, images)
 
 
-def check(title: str, directory: Path, images: int | None = None) -> None:
+def check(title: str, directory: Path) -> None:
     """Raise `UserError` unless what is there of `title` under `directory` has the shapes and labels of
-    the published files.
-
-    `images` as in `official` (None: those of the published sets). Pictures are counted, not decoded.
+    the published files. Pictures are counted, not decoded.
     """
     info = next(each for each in (CIFAR10, CIFAR100, TINY_IMAGENET) if each.corruptions == title)
-    official(info, directory, images=TEST_IMAGES if images is None else images).check()
+    official(info, directory).check()
 
 
 def describe(title: str, directory: Path) -> str | None:
@@ -102,7 +270,8 @@ def verify(title: str, directory: Path) -> None:
 
 def _folder(title: str, directory: Path) -> Path:
     if not (folder := directory / title).is_dir():
-        raise UserError(f"'{folder}' is not there; {how_to_get(title, directory)}")
+        files, command = _archives(title)
+        raise UserError(f"'{folder}' is not there; unpack {files} in '{directory}', or run: {command}")
     return folder
 
 
@@ -110,3 +279,34 @@ def _hashed(title: str, folder: Path) -> list[Path]:
     """What `SHA256SUMS` is to list: the corruptions, and the labels where they are a file."""
     labels = folder / LABELS
     return corruption_paths(title, folder) + [labels] * (bool(SUFFIX[title]) and labels.is_file())
+
+
+def corruption_paths(title: str, folder: Path) -> list[Path]:
+    """The file or folder of each corruption in `folder`, by name."""
+    found = sorted(folder.glob(f"[!.]*{SUFFIX[title]}"))
+    if SUFFIX[title]:
+        return [path for path in found if path.is_file() and path.name != LABELS]
+    return [path for path in found if path.is_dir()]
+
+
+def compare_hash(title: str, path: Path, sums: dict[str, str], found: str) -> None:
+    """Raise `UserError` unless `found` is the hash of `path` in `sums`."""
+    if path.name not in sums:
+        raise UserError(
+            f"'{path}' is not listed in {NAME}; remove it, or that list to use files of your own"
+        )
+    if sums[path.name] != found:
+        raise UserError(f"'{path}' is not what was unpacked; {how_to_mend(title, path.parent)}")
+
+
+def how_to_mend(title: str, folder: Path) -> str:
+    """How to have the right files in `folder`, which holds others; the end of a message."""
+    files, command = _archives(title)
+    return f"take it from {files}, or delete '{folder}' and run: {command}"
+
+
+def _archives(title: str) -> tuple[str, str]:
+    """The archives that unpack to `title`, and the command that gets them."""
+    archives = [archive for archive in ARCHIVES.values() if archive.gives == title]
+    files = " and ".join(f"{archive.file} (md5 {archive.md5})" for archive in archives)
+    return files, f"python -m benchmark data get {' '.join(archive.name for archive in archives)}"

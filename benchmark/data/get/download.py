@@ -7,7 +7,7 @@ process leaves at most that folder, which the next call removes.
 import errno
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +15,6 @@ from typing import Protocol
 from benchmark.errors import UserError, reason
 from benchmark.progress import Progress, silent
 from benchmark.records.files import locked
-
-Downloader = Callable[[str, str, object], None]
-"""As pooch has them: called with an address, the path to write to, and an object to ignore."""
 
 CHUNK = 1 << 20  # bytes
 AGAIN = "delete it and get it again"
@@ -40,19 +37,13 @@ class Remote(Protocol):
     def urls(self) -> tuple[str, ...]: ...
 
 
-def fetch(
-    remote: Remote,
-    directory: Path,
-    *,
-    progress: Progress | None = None,
-    downloader: Downloader | None = None,
-) -> Path:
+def fetch(remote: Remote, directory: Path, *, progress: Progress = silent) -> Path:
     """The verified file of `remote` in `directory`, downloaded from the first mirror that has it.
 
-    `progress` is told bytes done, their total (0: unknown) and the mirror. `downloader` stands in for
-    pooch's. A file that is there already is verified and used. Processes that want the same file take
-    turns. Raises `UserError` for a file of another content, a full disk, and when no mirror serves the
-    file: then with every mirror's reason, the hash expected and where to put the file by hand.
+    `progress` is told bytes done, their total (0: unknown) and the mirror. A file that is there already
+    is verified and used. Processes that want the same file take turns. Raises `UserError` for a file of
+    another content, a full disk, and when no mirror serves the file: then with every mirror's reason,
+    the hash expected and where to put the file by hand.
     """
     target = directory / remote.file
     if not target.exists():
@@ -60,7 +51,7 @@ def fetch(
             if not target.exists():
                 check_space(directory, remote.size or 0, remote.file)
                 with staging(directory, remote.file) as part:
-                    _download(remote, part, target, progress or silent, downloader)
+                    _download(remote, part, target, progress)
                 return target
     verify_archive(remote, target)
     return target
@@ -160,26 +151,17 @@ class _Meter:
         """Nothing is open."""
 
 
-def _download(
-    remote: Remote, part: Path, target: Path, progress: Progress, downloader: Downloader | None
-) -> None:
+def _download(remote: Remote, part: Path, target: Path, progress: Progress) -> None:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # progress is the caller's to show
     reasons = []
     for url in remote.urls:
         meter = _Meter(remote, part, progress, url.split("/")[2])
-        own = pooch.HTTPDownloader(
-            progressbar=meter, chunk_size=CHUNK, headers={"Accept-Encoding": "identity"}
-        )
+        whole = {"Accept-Encoding": "identity"}
+        downloader = pooch.HTTPDownloader(progressbar=meter, chunk_size=CHUNK, headers=whole)
         try:
-            pooch.retrieve(
-                url,
-                known_hash=remote.checksum,
-                fname=remote.file,
-                path=part,
-                downloader=downloader or own,
-            )
+            pooch.retrieve(url, remote.checksum, remote.file, part, downloader=downloader)
         except (OSError, ValueError) as error:  # those of requests are of OSError, a hash of ValueError
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
