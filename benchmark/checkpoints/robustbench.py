@@ -2,7 +2,7 @@
 
 Of the zoo only the architectures are used. They are built without weights, and the user's file is
 read by `benchmark.checkpoints.load`, never by RobustBench, which downloads and unpickles. A zoo network
-normalises pixels itself and is fed [0,1]. Resuming its attacks (`aa_state_path`) is not mended.
+normalises pixels itself and is fed [0,1]. Its own evaluation is not mended.
 """
 
 import importlib
@@ -19,7 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchmark.checkpoints.robustbench_stand_ins import importable, stand_ins
 from benchmark.data import dataset_info
 from benchmark.errors import UserError, close_to, reason
 
@@ -80,14 +79,60 @@ def import_robustbench() -> ModuleType:
     """
     if "robustbench" in sys.modules and sys.modules["robustbench"] is not None:
         return sys.modules["robustbench"]
-    if not importable("robustbench"):
+    if not _importable("robustbench"):
         raise UserError(f"RobustBench is not installed; {INSTALL}")
     try:
-        with warnings.catch_warnings(), stand_ins():
+        with warnings.catch_warnings(), _stand_ins():
             warnings.simplefilter("ignore")  # moved modules of timm and torch
             return importlib.import_module("robustbench")
     except ImportError as error:
         raise UserError(f"RobustBench cannot be imported ({error}); {INSTALL}") from error
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Meanwhile two packages that RobustBench 1.1.1 imports, and that are gone, are in `sys.modules`.
+
+    These are `pkg_resources`, which setuptools no longer has, and `autoattack`, which is not on PyPI
+    but for `pyautoattack`, its release there. RobustBench keeps its references to them. What is there
+    is left alone.
+    """
+    added: dict[str, ModuleType] = {}
+    if not _importable("pkg_resources"):
+        added["pkg_resources"] = _module("pkg_resources", resource_filename=_resource_filename)
+    if not _importable("autoattack"):
+        from pyautoattack import AutoAttack
+        from pyautoattack.state import EvaluationState
+
+        state = _module("autoattack.state", EvaluationState=EvaluationState)
+        added["autoattack"] = _module("autoattack", AutoAttack=AutoAttack, state=state, __path__=[])
+        added["autoattack.state"] = state
+    before = {name: sys.modules[name] for name in added if name in sys.modules}
+    sys.modules.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            sys.modules.pop(name, None)
+        sys.modules.update(before)
+
+
+def _importable(name: str) -> bool:
+    """Whether top-level module `name` is imported already or is there to be imported."""
+    return sys.modules.get(name) is not None or importlib.util.find_spec(name) is not None
+
+
+def _resource_filename(package: str, resource: str) -> str:
+    """The one function of `pkg_resources` that RobustBench calls."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.origin is not None
+    return str(Path(spec.origin).parent / resource)
+
+
+def _module(name: str, **contents: object) -> ModuleType:
+    module = ModuleType(name, "A stand-in by benchmark.checkpoints.robustbench.")
+    vars(module).update(contents)
+    return module
 
 
 def zoo_arch(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> ZooArch:
