@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 def bf16(
     places: Places,
     key: Annotated[
-        str | None,
-        typer.Argument(metavar="[KEY]", help="A cell whose weights are in --artifacts."),
+        str | None, typer.Argument(metavar="[KEY]", help="A cell whose weights are in --artifacts.")
     ] = None,
     registered: Annotated[
         str | None,

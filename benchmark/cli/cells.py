@@ -34,8 +34,7 @@ def run(
     work: Work,
     keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Cells to make.")],
     scale: Annotated[
-        str | None,
-        typer.Option("--scale", help="A TOML file, if the keys are of a scale of yours."),
+        str | None, typer.Option(help="A TOML file, if the keys are of a scale of yours.")
     ] = None,
     evaluations: EvaluationsOption = None,
     limit: LimitOption = None,

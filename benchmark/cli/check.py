@@ -48,16 +48,14 @@ def check(
     scale: Annotated[
         str | None,
         typer.Option(
-            "--scale",
             help="A scale by name (default: `quick`), by the path of its TOML file, or by the name "
             "under which one is kept in results/scales/; `SCALE-from-NAME` for its cells that start "
-            "from the checkpoint NAME; or `own`, checkpoints evaluated by `evaluate --checkpoint`.",
+            "from the checkpoint NAME; or `own`, checkpoints evaluated by `evaluate --checkpoint`."
         ),
     ] = None,
     from_checkpoint: Annotated[
         str | None,
         typer.Option(
-            "--from-checkpoint",
             metavar="NAME,...",
             help="Judge the cells that start from these checkpoints, as in `table1 --from-checkpoint`.",
         ),
@@ -66,9 +64,7 @@ def check(
     only: Annotated[
         str | None,
         typer.Option(
-            "--only",
-            metavar="GLOB",
-            help="Only verdicts whose id matches, such as `C1*` or `table1/*`.",
+            metavar="GLOB", help="Only verdicts whose id matches, such as `C1*` or `table1/*`."
         ),
     ] = None,
     accept: Annotated[
@@ -86,7 +82,7 @@ def check(
         ),
     ] = False,
     format: Annotated[  # noqa: A002 - the flag's name
-        CheckFormat, typer.Option("--format", help="How to print the verdicts.")
+        CheckFormat, typer.Option(help="How to print the verdicts.")
     ] = CheckFormat.TEXT,
     results: ResultsOption = Path("results"),
 ) -> None:

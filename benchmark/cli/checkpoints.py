@@ -12,6 +12,7 @@ from benchmark.checkpoints.registry import FileState, checkpoint, file_state, pa
 from benchmark.cli.options import (
     ArtifactsOption,
     DataOption,
+    NamesArgument,
     ResultsOption,
     command,
     say,
@@ -31,10 +32,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Adversarially trained weights: what is registered, get it, check it, export your own.",
 )
-
-NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: everything that is there.")
-]
 
 
 @app.command("list")
@@ -59,13 +56,11 @@ def get(
         list[str], typer.Argument(metavar="NAME...", help="As `checkpoints list` names them.")
     ],
     file: Annotated[
-        Path | None,
-        typer.Option("--file", metavar="PATH", help="Take this copy of yours instead of a download."),
+        Path | None, typer.Option(metavar="PATH", help="Take this copy of yours instead of a download.")
     ] = None,
     accept_checksum: Annotated[
         list[str] | None,
         typer.Option(
-            "--accept-checksum",
             metavar="SHA256",
             help="Take a file of this hash where the registry knows none; may be repeated.",
         ),
@@ -125,15 +120,13 @@ def verify(
 def export_cell(
     key: Annotated[str, typer.Argument(metavar="KEY", help="A finished cell.")],
     out: Annotated[
-        Path,
-        typer.Option("--out", metavar="FILE", help="The safetensors file; its card is FILE with .md."),
+        Path, typer.Option(metavar="FILE", help="The safetensors file; its card is FILE with .md.")
     ],
     name: Annotated[
-        str | None, typer.Option("--name", help="In the registry. Default: that of the file.")
+        str | None, typer.Option(help="In the registry. Default: that of the file.")
     ] = None,
     licence: Annotated[
-        str | None,
-        typer.Option("--licence", help="Default: MIT, or that of the checkpoint it started from."),
+        str | None, typer.Option(help="Default: MIT, or that of the checkpoint it started from.")
     ] = None,
     results: ResultsOption = Path("results"),
     artifacts: ArtifactsOption = Path("artifacts"),

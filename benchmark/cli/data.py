@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import DataOption, ThreadsOption, command, say, show
+from benchmark.cli.options import DataOption, NamesArgument, ThreadsOption, command, say, show
 from benchmark.cli.progress import Unit, getting
 from benchmark.data import dataset_info, load
 from benchmark.data.get.archives import Archive
@@ -67,7 +67,6 @@ def import_data(
     accept_checksum: Annotated[
         list[str] | None,
         typer.Option(
-            "--accept-checksum",
             metavar="HASH",
             help="Take data of this hash although it is not the official one; may be repeated.",
         ),
@@ -137,10 +136,7 @@ def generate(
 @app.command()
 @command
 def verify(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Default: everything that is there."),
-    ] = None,
+    names: NamesArgument = None,
     data_dir: DataOption = Path("data"),
 ) -> None:
     """Read everything that is there again, archives too; exit code 2 if something is damaged."""

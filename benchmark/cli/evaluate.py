@@ -35,7 +35,6 @@ def evaluate(
     weights: Annotated[
         Path | None,
         typer.Option(
-            "--weights",
             metavar="FILE",
             help="A safetensors file, or a state dict that torch.save wrote (.pt, .pth), bare or in a "
             "dict; loaded strictly and without running code.",
@@ -61,13 +60,11 @@ def evaluate(
         ),
     ] = None,
     dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", metavar="D", help="The dataset it was trained on; see `list`."),
+        str | None, typer.Option(metavar="D", help="The dataset it was trained on; see `list`.")
     ] = None,
     normalization: Annotated[
         str,
         typer.Option(
-            "--normalization",
             metavar="N",
             help="What the network does to pixels in [0,1] first: `dataset` (what this suite trains "
             "with), `none` (the checkpoints of TRADES, MART), `cifar10`, `cifar100`, `imagenet`, or "
@@ -77,7 +74,6 @@ def evaluate(
     evaluations: Annotated[
         str | None,
         typer.Option(
-            "--evaluations",
             metavar="LIST",
             help="Comma-separated names, see `list`. Default: clean, pgd10x3, and corruptions-15 if "
             "the published files are there, else corruptions-15-gen-v2.",
@@ -86,17 +82,14 @@ def evaluate(
     limit: LimitOption = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="What to call the model in results/. Default: file name and hash."),
+        typer.Option(help="What to call the model in results/. Default: file name and hash."),
     ] = None,
     entry: Annotated[
-        str | None,
-        typer.Option("--entry", help="The entry to take, if the file holds several state dicts."),
+        str | None, typer.Option(help="The entry to take, if the file holds several state dicts.")
     ] = None,
     drop: Annotated[
         list[str] | None,
-        typer.Option(
-            "--drop", metavar="PREFIX", help="Leave out entries, such as the WRN's unused sub_block1."
-        ),
+        typer.Option(metavar="PREFIX", help="Leave out entries, such as the WRN's unused sub_block1."),
     ] = None,
 ) -> None:
     """Evaluate a checkpoint of your own, or one of the registry, and keep records of it.

@@ -23,8 +23,7 @@ def evidence(
     work: Work,
     scale: ScaleOption = "quick",
     seeds: Annotated[
-        str | None,
-        typer.Option("--seeds", metavar="LIST", help="Only these of the scale's seeds, e.g. 0,2."),
+        str | None, typer.Option(metavar="LIST", help="Only these of the scale's seeds, e.g. 0,2.")
     ] = None,
     from_checkpoint: FromOption = None,
     collect: CollectOption = False,

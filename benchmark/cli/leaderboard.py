@@ -86,10 +86,9 @@ def leaderboard_command(
     scale: Annotated[
         str | None,
         typer.Option(
-            "--scale",
             help="One scale: by name, also SCALE-from-CHECKPOINT and those in results/scales/; by TOML "
             "file; or `own` for models from elsewhere. Written to leaderboard-SCALE.*. Default: all "
-            "scales on disk but `demo` and `quick`.",
+            "scales on disk but `demo` and `quick`."
         ),
     ] = None,
     check: Annotated[

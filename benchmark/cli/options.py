@@ -45,11 +45,7 @@ PrecisionOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(
-        "--device",
-        rich_help_panel=HOW,
-        help="cpu, cuda, cuda:1, mps, ... Default: cpu.",
-    ),
+    typer.Option("--device", rich_help_panel=HOW, help="cpu, cuda, cuda:1, mps, ... Default: cpu."),
 ]
 ResultsOption = Annotated[
     Path,
@@ -77,6 +73,9 @@ DataOption = Annotated[
         rich_help_panel=PLACES,
         help="Where datasets are, or are downloaded to; `data list` says what is there.",
     ),
+]
+NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: everything that is there.")
 ]
 PluginOption = Annotated[
     list[str] | None,

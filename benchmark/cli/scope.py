@@ -53,17 +53,10 @@ class Scope:
     scale: ScaleOption = "quick"
     only: Annotated[
         str | None,
-        typer.Option(
-            "--only", metavar="GLOB", help="Only cells whose key matches, such as `*/rift/*`."
-        ),
+        typer.Option(metavar="GLOB", help="Only cells whose key matches, such as `*/rift/*`."),
     ] = None
     seeds: Annotated[
-        str | None,
-        typer.Option(
-            "--seeds",
-            metavar="LIST",
-            help="Seeds instead of the scale's, e.g. 0,1,2.",
-        ),
+        str | None, typer.Option(metavar="LIST", help="Seeds instead of the scale's, e.g. 0,1,2.")
     ] = None
     archs: Annotated[
         str | None,

@@ -34,7 +34,6 @@ class OnSlurm:
     slurm: Annotated[
         list[str] | None,
         typer.Option(
-            "--slurm",
             metavar="NAME=VALUE",
             rich_help_panel=ON,
             help="Submit what is missing to Slurm, a job per base model, and end. Any parameter of "
@@ -44,17 +43,10 @@ class OnSlurm:
     ] = None
     slurm_split: Annotated[
         JobOf,
-        typer.Option(
-            "--slurm-split",
-            rich_help_panel=ON,
-            help="A job per base model, or per fine-tuning as well.",
-        ),
+        typer.Option(rich_help_panel=ON, help="A job per base model, or per fine-tuning as well."),
     ] = JobOf.BASE
     slurm_limit: Annotated[
-        int | None,
-        typer.Option(
-            "--slurm-limit", metavar="N", min=1, rich_help_panel=ON, help="At most N jobs at once."
-        ),
+        int | None, typer.Option(metavar="N", min=1, rich_help_panel=ON, help="At most N jobs at once.")
     ] = None
     slurm_cancel: Annotated[
         bool,

@@ -33,13 +33,11 @@ def submit(
         ),
     ] = None,
     check: Annotated[
-        bool,
-        typer.Option("--check", help="File nothing: check the tree that --results names."),
+        bool, typer.Option("--check", help="File nothing: check the tree that --results names.")
     ] = False,
     scale: Annotated[
         list[Path] | None,
         typer.Option(
-            "--scale",
             metavar="FILE",
             help="The TOML file of a scale of yours that records are of; it is filed with them.",
         ),

@@ -66,24 +66,19 @@ def _add(app: typer.Typer, name: str) -> None:
         work: Work,
         protocol: Annotated[
             str | None,
-            typer.Option(
-                "--protocol",
-                metavar="LIST",
-                help=_PROTOCOLS if name in _OF_PROTOCOLS else _FINE_TUNINGS,
-            ),
+            typer.Option(metavar="LIST", help=_PROTOCOLS if name in _OF_PROTOCOLS else _FINE_TUNINGS),
         ] = None,
         evaluations: EvaluationsOption = None,
         limit: LimitOption = None,
         collect: CollectOption = False,
         format: Annotated[  # noqa: A002 - the flag's name
-            Format, typer.Option("--format", help="How to print the table.")
+            Format, typer.Option(help="How to print the table.")
         ] = Format.TEXT,
         style: Annotated[
             Style,
             typer.Option(
-                "--style",
                 help="`paper` (table1 to table4): the paper's rows and columns with its numbers, "
-                "ours / paper; printed, not written.",
+                "ours / paper; printed, not written."
             ),
         ] = Style.OURS,
         notes: Annotated[

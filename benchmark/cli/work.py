@@ -53,7 +53,6 @@ class Work(Places, Computing, OnSlurm):
     device: Annotated[
         str | None,
         typer.Option(
-            "--device",
             rich_help_panel=HOW,
             help="cpu, cuda, cuda:1, mps, ..., or several, with --jobs on each (cuda:0,cuda:1; cuda: "
             "all that are visible). Default: cpu, in Slurm's jobs cuda.",
@@ -62,7 +61,6 @@ class Work(Places, Computing, OnSlurm):
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs",
             min=1,
             rich_help_panel=HOW,
             help="Base models worked on at once, on each device. Default: what cores and free memory "
@@ -72,7 +70,6 @@ class Work(Places, Computing, OnSlurm):
     memory: Annotated[
         float | None,
         typer.Option(
-            "--memory",
             metavar="GIB",
             min=0,
             max=2**20,
@@ -84,7 +81,6 @@ class Work(Places, Computing, OnSlurm):
     log_dir: Annotated[
         Path | None,
         typer.Option(
-            "--log-dir",
             metavar="DIR",
             rich_help_panel=PLACES,
             help="Write what progress shows (cell, stage, step, epoch, loss) to DIR/metrics.jsonl too, "
@@ -276,21 +272,15 @@ def finishing(failures: Sequence[Failure], cells: Sequence[Cell] = ()) -> Iterat
     stays in its place.
     """
     mendable = any(failure.user for failure in failures)
-    if cells and (mendable or {cell.key for cell in cells} <= {failure.key for failure in failures}):
-        finish(failures)
-    try:
-        yield
-    except (UserError, OSError):
-        _list(failures)
-        raise
-    finish(failures)
-
-
-def finish(failures: Sequence[Failure]) -> None:
-    """Say what failed, and end with the exit code for it."""
+    if not cells or not (mendable or {cell.key for cell in cells} <= {each.key for each in failures}):
+        try:
+            yield
+        except (UserError, OSError):
+            _list(failures)
+            raise
     if failures:
         _list(failures)
-        raise typer.Exit(2 if any(failure.user for failure in failures) else 1)
+        raise typer.Exit(2 if mendable else 1)
 
 
 def _list(failures: Sequence[Failure]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, Any, Literal, NamedTuple, Self
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -31,11 +31,6 @@ _READERS: dict[tuple[int, int], Callable[..., tuple[tuple[int, ...], bool, np.dt
 
 class Manifest(Frozen):
     """The content of a `manifest.json`; subclasses have the fields."""
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """The manifest of `folder`. Raises `OSError`, or pydantic's `ValidationError`."""
-        return cls.model_validate_json((folder / MANIFEST).read_bytes())
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / MANIFEST, (self.model_dump_json(indent=1) + "\n").encode())

@@ -155,7 +155,8 @@ def _decoded(
 
 def _manifest(directory: Path) -> CacheManifest:
     try:
-        manifest = CacheManifest.read(directory / CACHE)
+        content = (directory / CACHE / MANIFEST).read_bytes()
+        manifest = CacheManifest.model_validate_json(content)
     except (OSError, ValidationError) as error:
         raise _damaged(directory, MANIFEST) from error
     if set(manifest.sha256) != set(FILES):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,36 +37,22 @@ class Layout:
         return self.classes * self.test_per_class
 
 
-class ImageFiles(Protocol):
-    """The files of the set. `place` is what messages call it."""
-
-    place: Path
-    names: frozenset[str]
-
-    def read(self, name: str, /) -> bytes:
-        """The content of a file, from any thread. Raises `UserError` if it cannot be read."""
-        ...
-
-
 class Tree:
-    """An unpacked folder."""
+    """An unpacked folder, which messages call `place`, and the `names` of its files."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.names = frozenset(self._walk())
+        parts = [part for part in ("train", "val") if (place / part).is_dir()]  # test has no labels
+        images = (f"{part}/{name}" for part in parts for name in regular_files(place / part))
+        self.names = frozenset((*images, *(path.name for path in place.glob("*.txt"))))
 
-    def _walk(self) -> Iterator[str]:
-        yield from (path.name for path in self.place.glob("*.txt"))
-        for part in ("train", "val"):  # not test, which has no labels
-            if (self.place / part).is_dir():
-                yield from (f"{part}/{name}" for name in regular_files(self.place / part))
-
-    def read(self, name: str, /) -> bytes:
+    def read(self, name: str) -> bytes:
+        """The content of a file, from any thread. Raises `UserError` if it cannot be read."""
         return read_regular(self.place / name)
 
 
 class Zip:
-    """The published zip file, read without unpacking it."""
+    """The published zip file, read without unpacking it; otherwise as `Tree`."""
 
     def __init__(self, place: Path, archive: zipfile.ZipFile) -> None:
         self.place = place
@@ -78,7 +63,7 @@ class Zip:
             name.removeprefix(inside) for name in archive.namelist() if name.startswith(inside)
         )
 
-    def read(self, name: str, /) -> bytes:
+    def read(self, name: str) -> bytes:
         try:
             with self._lock:
                 member = self._archive.getinfo(f"{ROOT}/{name}")
@@ -86,6 +71,9 @@ class Zip:
                 return self._archive.read(member)
         except (*DAMAGE, OSError, KeyError) as error:
             raise UserError(f"cannot read {name!r} in '{self.place}' ({reason(error)})") from error
+
+
+ImageFiles = Tree | Zip
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Records and makings, read once and parsed without trusting them; and how problems are reported."""
 
 import hashlib
+import io
 import json
 import math
 import re
@@ -11,18 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
+from benchmark.data.sealed import read_header
 from benchmark.errors import UserError
 from benchmark.records.bits import bits_beside, bits_path
 from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Record
 from benchmark.records.store import MAKING, Bits
-from benchmark.submission.bits import LARGEST_BITS, unpacked
 
 RECORDS = "records"
 LARGEST_JSON = 2**24
-"""Bytes that a file, and the arrays of one, may have; those of the suite have a hundredth of it."""
+"""Bytes that a file may have; those of the suite have a hundredth of it."""
+LARGEST_BITS = 2**26
+"""Bytes of all arrays of a file of bits, at most."""
 SHOWN = 100
 """Characters of a value that a line shows at most."""
 
@@ -253,3 +257,28 @@ def _bits(beside: Path, record: Record, wrong: list[tuple[str, str]]) -> tuple[b
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         wrong.append(("bits", f"cannot be read from {beside.name} ({shown(error)})"))
         return packed, {}
+
+
+def unpacked(packed: bytes) -> Iterator[tuple[str, Any]]:
+    """Boolean arrays (N,) by name, of a file of packed bits.
+
+    Nothing is read before its size is known to be what its header claims. Raises `ValueError`, among
+    others, for what is not such a file.
+    """
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > LARGEST_BITS:
+            raise ValueError(f"its arrays have more than {LARGEST_BITS:,} bytes")
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                if (header := read_header(file)).size != member.file_size:
+                    raise ValueError(f"{member.filename} is said to be {header}, which it is not")
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        members = {name: np.asarray(arrays[name]) for name in arrays.files}
+    n = members.pop("n", None)
+    if n is None or n.shape != () or n.dtype.kind not in "iu":
+        raise ValueError("it does not say its number n of images")
+    count = int(n)
+    for name, array in members.items():
+        if count < 1 or array.dtype != np.uint8 or array.shape != (-(-count // 8),):
+            raise ValueError(f"{name} is {array.dtype}{array.shape}, which is not {count} packed bits")
+        yield name, np.unpackbits(array, count=count).astype(bool)

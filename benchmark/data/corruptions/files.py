@@ -16,7 +16,7 @@ from benchmark.data.corruptions.generator import OPERATIONS, corrupt, generator_
 from benchmark.data.get.sha256sums import known_sha256
 from benchmark.data.sealed import MANIFEST, Manifest, mapped_array, write_array
 from benchmark.errors import UserError
-from benchmark.progress import Progress
+from benchmark.progress import Progress, silent
 from benchmark.records.files import locked, read_model
 from benchmark.records.records import Sha256
 
@@ -55,7 +55,7 @@ def write_files(
     *,
     seed: int,
     threads: int,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Write the 19 corruptions of `images`, uint8 (N, H, W, C), into `folder`.
 
@@ -92,8 +92,7 @@ def write_files(
                     files = manifest.files | {name: digest}
                     manifest = manifest.model_copy(update={"files": files})
                     manifest.write(folder)
-                if progress is not None:
-                    progress("corruption files", (done + 1) * len(SEVERITY_LEVELS), total, name)
+                progress("corruption files", (done + 1) * len(SEVERITY_LEVELS), total, name)
     except OSError as error:
         what = f"cannot write corruptions into '{folder}' ({error.strerror})"
         raise UserError(f"{what}; free space there or name another folder") from error
