@@ -161,12 +161,10 @@ def show_card(
 
 
 def _row(entry: CheckpointEntry, here: FileState) -> list[str]:
-    return [
-        entry.name,
-        here.value,
-        *(_percent(entry.published.get(name)) for name in ("clean", "autoattack")),
-        MISSING if entry.size is None else f"{entry.size / 1e6:.1f}",
-    ]
+    known = (entry.published.get(name) for name in ("clean", "autoattack"))
+    fractions = [None if value is None else Estimate((value,)) for value in known]
+    size = MISSING if entry.size is None else f"{entry.size / 1e6:.1f}"
+    return [entry.name, here.value, *(percent(each, signed=False) for each in fractions), size]
 
 
 def _what(entry: CheckpointEntry) -> str:
@@ -174,10 +172,6 @@ def _what(entry: CheckpointEntry) -> str:
     method = entry.method or "no method of this suite"
     facts = f"{entry.dataset}, {entry.arch}, {method}, eps {entry.eps}, licence {entry.licence}."
     return " ".join([facts, entry.what, *(["Extra data."] if entry.extra_data else [])])
-
-
-def _percent(fraction: float | None) -> str:
-    return percent(None if fraction is None else Estimate((fraction,)), signed=False)
 
 
 def _verified(entry: CheckpointEntry, data_dir: Path, results: Path) -> str:

@@ -5,7 +5,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -143,20 +143,15 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(function)
     groups: dict[str, Any] = {}
     flags: list[inspect.Parameter] = []
+    flag = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
     for name, parameter in signature.parameters.items():
-        group, kind = parameter.annotation, parameter.KEYWORD_ONLY
-        if not dataclasses.is_dataclass(group):
-            flags.append(parameter.replace(kind=kind))
-            continue
-        groups[name] = group
-        for field in dataclasses.fields(group):
-            flag = inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)
-            flags.append(flag)
-    flags.append(
-        inspect.Parameter(
-            "plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginOption
-        )
-    )
+        group = parameter.annotation
+        if dataclasses.is_dataclass(group):
+            groups[name], fields = group, dataclasses.fields(group)
+            flags += [flag(each.name, default=each.default, annotation=each.type) for each in fields]
+        else:
+            flags.append(flag(name, default=parameter.default, annotation=group))
+    flags.append(flag("plugin", default=None, annotation=PluginOption))
 
     @wraps(function)
     def wrapper(**given: Any) -> None:

@@ -1,16 +1,14 @@
 """A folder of .npy files and a `manifest.json` with the sha256 of each.
 
-Every file gets its name in one rename once it is on disk, and so does a whole folder made by
-`new_folder`. Headers are read without trusting them: no Python objects, nothing to unpickle.
+Every file gets its name in one rename once it is on disk. Headers are read without trusting them: no
+Python objects, nothing to unpickle.
 """
 
 import hashlib
 import io
 import math
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any, Literal, NamedTuple
@@ -34,22 +32,6 @@ class Manifest(Frozen):
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / MANIFEST, (self.model_dump_json(indent=1) + "\n").encode())
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder that becomes `folder` in one rename at the end, unless the block fails.
-
-    The caller holds a lock that keeps others from doing the same. Replaces what is in `folder`, and
-    removes what a killed process left.
-    """
-    from benchmark.data.get.download import staging
-
-    with staging(folder.parent, folder.name) as part:
-        yield part
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
 
 
 def write_array(

@@ -5,6 +5,7 @@ Its val/ is the test part, since the labels of its test/ were never published.
 """
 
 import os
+import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.images import Dataset, Split
 from benchmark.data.info import TINY_IMAGENET
 from benchmark.data.jpegs import Pixels, decode_all, decoder
-from benchmark.data.sealed import MANIFEST, Manifest, new_folder, read_array, write_array
+from benchmark.data.sealed import MANIFEST, Manifest, read_array, write_array
 from benchmark.data.tiny_imagenet_source import ROOT, ImageFiles, Layout, Part, index, opened
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
@@ -127,7 +128,7 @@ def _make(
     with opened(place) as files:
         classes, *found = index(files, layout)
         parts, hashes = dict(zip(("train", "test"), found, strict=True)), {}
-        with new_folder(cache) as new:
+        with download.staging(cache.parent, cache.name) as new:
             for name, part in parts.items():
                 count, images, labels = len(part.labels), f"{name}_images.npy", f"{name}_labels.npy"
                 shape = (count, layout.side, layout.side, 3)
@@ -142,6 +143,9 @@ def _make(
                 decoder=decoder(),
                 sha256=hashes,
             ).write(new)
+            if cache.exists():
+                shutil.rmtree(cache)
+            new.rename(cache)
 
 
 def _decoded(

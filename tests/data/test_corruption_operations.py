@@ -15,14 +15,7 @@ from benchmark.data.corruptions.blur import overwriting
 from benchmark.data.corruptions.filters import convolve, gaussian_blur, sample, trail_blur, zoom
 from benchmark.data.corruptions.frost import TEXTURES
 from benchmark.data.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
-from benchmark.data.corruptions.weather import (
-    MUD,
-    WATER,
-    outlines,
-    plasma,
-    plasma_noise_side,
-    relief,
-)
+from benchmark.data.corruptions.weather import MUD, WATER, outlines, plasma, plasma_noise_side, relief
 
 COUNT = 200
 DIGITS = np.rint(load_digits().images[:COUNT] * 255 / 16).astype(np.uint8)[..., None]

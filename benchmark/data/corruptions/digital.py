@@ -115,11 +115,9 @@ def pixelate(x: FloatArray, _streams: Streams, constants: Constants) -> FloatArr
 def jpeg_compression(x: FloatArray, _streams: Streams, constants: Constants) -> FloatArray:
     """Encode and decode as JPEG. Constants: Pillow's quality, 1..95."""
     (quality,) = constants
-    return _floats([_jpeg_round_trip(image, int(quality)) for image in _pictures(x)], x.shape)
-
-
-def _jpeg_round_trip(image: Image.Image, quality: int) -> Image.Image:
-    """Encode and decode one picture."""
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return Image.open(stream, formats=["JPEG"])
+    decoded = []
+    for image in _pictures(x):
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=int(quality))
+        decoded.append(Image.open(stream, formats=["JPEG"]))
+    return _floats(decoded, x.shape)

@@ -5,6 +5,7 @@ so that a killed writer goes on where it was. Readers take nothing that the mani
 """
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,11 @@ def write_files(
         source_sha256=images_sha256(images),
         files={},
     )
+    ids = np.arange(len(images), dtype=np.int64)
     # Refuses images that the generator does not take before anything is written.
-    corrupt(images[:0], next(iter(OPERATIONS)), 1, seed=seed, ids=np.arange(0, dtype=np.int64))
+    corrupt(images[:0], next(iter(OPERATIONS)), 1, seed=seed, ids=ids[:0])
+    make = partial(corrupt, images, seed=seed, ids=ids, threads=threads)
+    shape = (len(SEVERITY_LEVELS) * len(images), *images.shape[1:])
     total = len(OPERATIONS) * len(SEVERITY_LEVELS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,14 +89,15 @@ def write_files(
                     f"'{folder}' holds corruptions of another {', '.join(sorted(there))}; name another "
                     "folder or move it away"
                 )
-            for done, name in enumerate(OPERATIONS):
+            for done, name in enumerate(OPERATIONS, start=1):
                 known = manifest.files.get(name)
                 if known is None or not _is_whole(folder / f"{name}.npy", known):
-                    digest = _write(images, folder / f"{name}.npy", name, seed, threads)
+                    blocks = (make(name, severity) for severity in SEVERITY_LEVELS)
+                    digest = write_array(folder / f"{name}.npy", shape, np.uint8, blocks)
                     files = manifest.files | {name: digest}
                     manifest = manifest.model_copy(update={"files": files})
                     manifest.write(folder)
-                progress("corruption files", (done + 1) * len(SEVERITY_LEVELS), total, name)
+                progress("corruption files", done * len(SEVERITY_LEVELS), total, name)
     except OSError as error:
         what = f"cannot write corruptions into '{folder}' ({error.strerror})"
         raise UserError(f"{what}; free space there or name another folder") from error
@@ -138,14 +143,3 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return known_sha256(path) == sha256
     except OSError:
         return False
-
-
-def _write(images: NDArray[np.uint8], path: Path, name: str, seed: int, threads: int) -> str:
-    """Write all severities of one corruption, one at a time in memory; returns the file's sha256."""
-    shape = (len(SEVERITY_LEVELS) * len(images), *images.shape[1:])
-    ids = np.arange(len(images), dtype=np.int64)
-    blocks = (
-        corrupt(images, name, severity, seed=seed, ids=ids, threads=threads)
-        for severity in SEVERITY_LEVELS
-    )
-    return write_array(path, shape, np.uint8, blocks)
