@@ -1,8 +1,10 @@
 """Fixtures that several test files share."""
 
+import http.server
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -200,3 +202,36 @@ def plain_pgd(one_thread):
         return x_adv
 
     return attack
+
+
+@pytest.fixture
+def serve():
+    """A web server: give it answers by path, get its address; `asked` are the paths asked for."""
+    answers, asked = {}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            status, content, length = answers.get(self.path, (404, b"", 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            """Be silent."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+
+    def answer(path, content, status=200, length=None):
+        answers[path] = (status, content, len(content) if length is None else length)
+        return address + path
+
+    answer.asked = asked
+    yield answer
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,11 +1,9 @@
 """`checkpoints list`, `get`, `verify`, `export`, `card`, and `evaluate --checkpoint`."""
 
 import hashlib
-import http.server
 import io
 import json
 import shutil
-import threading
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -129,37 +127,6 @@ def drive(monkeypatch):
         return asked
 
     return send
-
-
-@pytest.fixture
-def serve():
-    """A web server: give it answers by path, get its address; `asked` are the paths asked for."""
-    answers, asked = {}, []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answers[self.path])))
-            self.end_headers()
-            self.wfile.write(answers[self.path])
-
-        def log_message(self, *_):
-            """Be silent."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-
-    def answer(path: str, content: bytes) -> str:
-        answers[path] = content
-        return f"http://127.0.0.1:{server.server_port}{path}"
-
-    answer.asked = asked
-    yield answer
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def sha256(content: bytes) -> str:

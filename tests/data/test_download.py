@@ -1,14 +1,12 @@
 """Fetching and unpacking archives: mirrors, damage, kills, and members that mean harm."""
 
 import hashlib
-import http.server
 import io
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
@@ -60,39 +58,6 @@ def tree(folder):
         for path in folder.rglob("*")
         if path.is_file() and not path.relative_to(folder).parts[0].startswith(".")
     }
-
-
-@pytest.fixture
-def serve():
-    """A web server of this process: give it answers by path, get its address and what was asked."""
-    answers, asked = {}, []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            status, content, length = answers.get(self.path, (404, b"", 0))
-            self.send_response(status)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            """Be silent."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
-
-    def answer(path, content, status=200, length=None):
-        answers[path] = (status, content, len(content) if length is None else length)
-        return address + path
-
-    answer.asked = asked
-    yield answer
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
