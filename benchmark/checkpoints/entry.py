@@ -23,8 +23,6 @@ from benchmark.records.records import Sha256
 if TYPE_CHECKING:
     from benchmark.checkpoints.robustbench import ZooArch
 
-_FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-
 
 class FileSource(StrEnum):
     """Where the file of an entry comes from."""
@@ -77,7 +75,7 @@ class CheckpointEntry(Frozen):
     cell: Annotated[str, _known_to(Cell.parse)] | None = None
     source: Line
     mirrors: tuple[Line, ...] = ()
-    file: str = Field(pattern=f"^{_FILE_NAME}$")
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     sha256: Sha256 | None = None
     size: int | None = Field(default=None, gt=0)
     entry: str | None = None

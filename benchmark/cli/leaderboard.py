@@ -13,7 +13,6 @@ from benchmark.plans import named as scales
 from benchmark.records.cells import OWN, Cell, ScaleName
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.read_once import ReadOnce
-from benchmark.records.store import Store
 from benchmark.report.check.published import published
 from benchmark.report.findings import findings
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
@@ -60,14 +59,10 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
     files = {f"{name}.{suffix}": content for suffix, content in rendered(shown, name).items()}
     if scale is None:
         files["README.md"] = findings(store, chosen, published()).encode()
-        files["croissant.json"] = croissant(files[f"{name}.csv"], f"{name}.csv", _started(store))
+        cells = map(Cell.parse, store.keys_on_disk())
+        started = [found.provenance.started for cell in cells for found in store.of(cell)]
+        files["croissant.json"] = croissant(files[f"{name}.csv"], f"{name}.csv", started)
     return {results / file: content for file, content in files.items()}
-
-
-def _started(store: Store) -> list[str]:
-    """When each record and making that is on disk was begun."""
-    cells = map(Cell.parse, store.keys_on_disk())
-    return [found.provenance.started for cell in cells for found in store.of(cell)]
 
 
 def _source(scale: str | None, results: Path) -> str:

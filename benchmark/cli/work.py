@@ -257,8 +257,7 @@ def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
     """Print the records of `cells` and their remarks."""
     for cell in cells:
         for name in scale.evaluations:
-            record = store.record(cell, name)
-            if record is not None:
+            if (record := store.record(cell, name)) is not None:
                 show(f"{cell.key}  {summary(store, record)}")
                 for remark in record.remarks:
                     say(f"{cell.key}  {name}: {remark}")

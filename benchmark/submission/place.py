@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from benchmark.errors import UserError
 from benchmark.plans.named import arguments, filed
@@ -43,10 +42,6 @@ def _is_there(entry: ResultEntry, results: Path) -> bool:
 
 def _holds(target: Path, content: bytes | None) -> bool:
     return target.is_file() and target.read_bytes() == content
-
-
-def _refuse(target: Path) -> NoReturn:
-    raise UserError(f"'{target}' has just been written by someone else; nothing was filed")
 
 
 def conflicts(
@@ -96,7 +91,8 @@ def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: 
                 if link_once(part, target):
                     written.append(target)
                 elif not _holds(target, files[target]):
-                    _refuse(target)
+                    problem = f"'{target}' has just been written by someone else; nothing was filed"
+                    raise UserError(problem)  # noqa: TRY301 - what is written is taken back below
     except BaseException as error:
         for target in written:
             target.unlink()

@@ -114,26 +114,22 @@ class CifarCorruptions(CorruptedSet):
         self, info: DatasetInfo, folder: Path, images: int, test_labels: NDArray[Any] | None
     ) -> None:
         super().__init__(info, folder, images)
-        self._labels = self._read_labels(test_labels)
-
-    def _read_labels(self, test_labels: NDArray[Any] | None) -> Labels:
-        path, count = self.folder / LABELS, SEVERITIES * self.images
+        path, count = folder / LABELS, SEVERITIES * images
         if not path.is_file():
             raise self._wrong(path, "is missing")
         self._verify(path)
         right = f"integers of shape ({count},) are right"
         stored = mapped_array(path, (count,), np.typecodes["AllInteger"], right)
-        if stored.min() < 0 or stored.max() >= self.info.classes:
-            right = f"those of {self.info.label} are from 0 to {self.info.classes - 1}"
+        if stored.min() < 0 or stored.max() >= info.classes:
+            right = f"those of {info.label} are from 0 to {info.classes - 1}"
             raise UserError(f"'{path}' has labels from {stored.min()} to {stored.max()}; {right}")
-        five: Labels = stored.astype(np.int64).reshape(SEVERITIES, self.images)
-        labels: Labels = np.array(five[0])
-        if (five != labels).any():
-            raise UserError(f"'{path}' is not the same {self.images} labels {SEVERITIES} times over")
-        if test_labels is not None and not np.array_equal(labels, test_labels):
-            what = f"the labels of the {self.info.label} test set in its order"
+        five: Labels = stored.astype(np.int64).reshape(SEVERITIES, images)
+        self._labels: Labels = np.array(five[0])
+        if (five != self._labels).any():
+            raise UserError(f"'{path}' is not the same {images} labels {SEVERITIES} times over")
+        if test_labels is not None and not np.array_equal(self._labels, test_labels):
+            what = f"the labels of the {info.label} test set in its order"
             raise UserError(f"'{path}' does not have {what}")
-        return labels
 
     def check(self) -> None:
         counts, fair = np.bincount(self._labels), self.images // self.info.classes

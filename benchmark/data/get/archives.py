@@ -35,9 +35,9 @@ class Archive:
         return f"md5:{self.md5}"
 
 
-def _cifar(name: str, title: str, md5: str, size: int, gives: str) -> Archive:
+def _cifar(title: str, md5: str, size: int, gives: str) -> Archive:
     """At the publisher's address, which is slow at times, and as PaddlePaddle's copy."""
-    file = f"{title.lower()}-python.tar.gz"
+    name, file = title.lower().replace("-", ""), f"{title.lower()}-python.tar.gz"
     urls = (f"https://www.cs.toronto.edu/~kriz/{file}", f"https://dataset.bj.bcebos.com/cifar/{file}")
     return Archive(name, file, title, md5, size, urls, gives)
 
@@ -55,28 +55,19 @@ def _corrupted(stem: str, md5: str, size: int | None, record: int) -> Archive:
 
 
 _TINY = "tiny-imagenet-200"
-_HOSTS = ("http://cs231n.stanford.edu", "https://image-net.org/data")
-_URLS = tuple(f"{host}/{_TINY}.zip" for host in _HOSTS)
+_MIRRORS = ("http://cs231n.stanford.edu", "https://image-net.org/data")
 ARCHIVES: dict[str, Archive] = {
     each.name: each
     for each in (
-        _cifar(
-            "cifar10",
-            "CIFAR-10",
-            "c58f30108f718f92721af3b95e74349a",
-            170_498_071,
-            "cifar-10-batches-py",
-        ),
-        _cifar(
-            "cifar100", "CIFAR-100", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437, "cifar-100-python"
-        ),
+        _cifar("CIFAR-10", "c58f30108f718f92721af3b95e74349a", 170_498_071, "cifar-10-batches-py"),
+        _cifar("CIFAR-100", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437, "cifar-100-python"),
         Archive(
             "tiny-imagenet",
             f"{_TINY}.zip",
             "Tiny-ImageNet",
             "90528d7ca1a48142e341f4ef8d21d0de",
             248_100_043,
-            _URLS,
+            tuple(f"{mirror}/{_TINY}.zip" for mirror in _MIRRORS),
             _TINY,
         ),
         _corrupted("CIFAR-10-C", "56bf5dcef84df0e2308c6dcbcbbd8499", 2_918_471_680, 2535967),
