@@ -8,7 +8,6 @@ user, never from a file; a file that holds others was trained with others.
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +24,13 @@ SHOWN = 4
 """How many differences are named."""
 
 _CONSTANT = re.compile(r"(?P<layer>(?:.*\.)?_?(?:new_)?)(?P<kind>mean|std|mu|sigma)")
+_HEADS = ("linear.", "fc.")
+"""How the names of the last layer begin, whose weight is (classes, inputs)."""
 _KINDS = {"mu": "mean", "sigma": "std"}
 _MOST = 4
 """Channels of an image, at most."""
 _ROUNDING = 1e-6
 """Numbers that differ by less, absolutely or relatively, are taken for the same in float32."""
-
-
-class _Classifier(NamedTuple):
-    """The last layer, by the shape of its weight."""
-
-    name: str
-    classes: int
-    inputs: int
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
@@ -98,31 +91,23 @@ def _hints(file: Shapes, network: Shapes) -> list[str]:
     used = {name: shape for name, shape in file.items() if not name.startswith(UNUSED)}
     if used == network:
         return [f"`--drop {UNUSED}` would leave this out, because the network never uses it"]
-    there, here = _classifier(used), _classifier(network)
-    if there is None or here is None or _body(used, there) != _body(network, here):
+    head = next((each for each in _HEADS if len(used.get(f"{each}weight", ())) == 2), None)
+    if head is None or _body(used, head) != _body(network, head):
         return []
+    (theirs, given), (ours, taken) = (shapes[f"{head}weight"] for shapes in (used, network))
     hints = []
-    if there.classes != here.classes:
-        hints.append(f"the file has {there.classes} classes, the network {here.classes}")
-    if there.inputs != here.inputs:
+    if theirs != ours:
+        hints.append(f"the file has {theirs} classes, the network {ours}")
+    if given != taken:
         hints.append(
-            f"the file's classifier takes {there.inputs} inputs, the network's {here.inputs}: it is "
-            "for images of another size, or its head averages other windows"
+            f"the file's classifier takes {given} inputs, the network's {taken}: it is for images of "
+            "another size, or its head averages other windows"
         )
     return hints
 
 
-def _classifier(shapes: Shapes) -> _Classifier | None:
-    for name in ("linear", "fc"):
-        shape = shapes.get(f"{name}.weight", ())
-        if len(shape) == 2:
-            return _Classifier(name, *shape)
-    return None
-
-
-def _body(shapes: Shapes, classifier: _Classifier) -> Shapes:
-    """All entries, those of the classifier with their ranks instead of their shapes."""
-    head = f"{classifier.name}."
+def _body(shapes: Shapes, head: str) -> Shapes:
+    """All entries, those of the last layer `head` with their ranks instead of their shapes."""
     return {name: (len(shape),) if name.startswith(head) else shape for name, shape in shapes.items()}
 
 

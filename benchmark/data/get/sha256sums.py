@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.data.get.download import CHUNK, hash_of
+from benchmark.data.get.download import hash_of
 from benchmark.data.get.regular import regular_files
 from benchmark.errors import UserError
 from benchmark.records.files import write_atomically
@@ -66,6 +66,5 @@ def _folder_sha256(folder: Path) -> str:
     for name, path in regular_files(folder).items():
         digest.update(name.encode() + b"\0" + path.stat().st_size.to_bytes(8, "big"))
         with path.open("rb") as file:
-            while block := file.read(CHUNK):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
