@@ -24,7 +24,8 @@ from benchmark.errors import UserError
 SEVERITIES = len(SEVERITY_LEVELS)
 TEST_IMAGES = 10_000
 SUFFIX = {"CIFAR-10-C": ".npy", "CIFAR-100-C": ".npy", "Tiny-ImageNet-C": ""}
-"""How the file of a corruption ends, by the name of the set; nothing where it is a folder."""
+"""How the file of a corruption ends, by the name of the set and of its folder; nothing where it is a
+folder itself."""
 LABELS = "labels.npy"
 
 Labels = NDArray[np.int64]
@@ -38,16 +39,14 @@ class CorruptedSet(ABC):
     """
 
     def __init__(self, info: DatasetInfo, folder: Path, images: int) -> None:
-        assert info.corruptions is not None
         self.info, self.folder, self.images = info, folder, images
-        self.title = info.corruptions
         self._sums = read_sums(folder)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The corruptions that are there, sorted."""
-        paths = corruption_paths(self.title, self.folder)
-        return tuple(path.name.removesuffix(SUFFIX[self.title]) for path in paths)
+        suffix = SUFFIX[self.folder.name]
+        return tuple(path.name.removesuffix(suffix) for path in _corruption_paths(self.folder))
 
     @property
     def verified(self) -> bool:
@@ -89,17 +88,17 @@ class CorruptedSet(ABC):
         """What `copy` returns, from the file or folder of a corruption."""
 
     def _path(self, name: str) -> Path:
-        path = self.folder / f"{name}{SUFFIX[self.title]}"
+        path = self.folder / f"{name}{SUFFIX[self.folder.name]}"
         if name not in self.names:
             raise self._wrong(path, "is missing")
         return path
 
     def _verify(self, path: Path) -> None:
         if self._sums is not None:
-            compare_hash(self.title, path, self._sums, known_sha256(path))
+            _compare(path, self._sums, known_sha256(path))
 
     def _wrong(self, path: Path, what: str) -> UserError:
-        return UserError(f"'{path}' {what}; {how_to_mend(self.title, self.folder)}")
+        return UserError(f"'{path}' {what}; {_how_to_mend(self.folder)}")
 
 
 class CifarCorruptions(CorruptedSet):
@@ -225,7 +224,7 @@ def check(title: str, directory: Path) -> None:
 
 def describe(title: str, directory: Path) -> str | None:
     """What of `title` is under `directory`, in one line; None for nothing. Looks at names only."""
-    found = corruption_paths(title, directory / title)
+    found = _corruption_paths(directory / title)
     if not found:
         return None
     hashes = "hashes on file" if (directory / title / NAME).exists() else "no hashes on file"
@@ -239,9 +238,9 @@ def record_hashes(title: str, directory: Path) -> None:
     """
     folder = _folder(title, directory)
     known = read_sums(folder) or {}
-    hashes = {path.name: sha256_of(path) for path in _hashed(title, folder)}
+    hashes = {path.name: sha256_of(path) for path in _hashed(folder)}
     for name in known.keys() & hashes:
-        compare_hash(title, folder / name, known, hashes[name])
+        _compare(folder / name, known, hashes[name])
     write_sums(folder, known | hashes)
 
 
@@ -254,14 +253,12 @@ def verify(title: str, directory: Path) -> None:
     folder = _folder(title, directory)
     sums = read_sums(folder)
     if sums is None:
-        raise UserError(
-            f"'{folder}' has no {NAME}, so nothing is known of it; {how_to_mend(title, folder)}"
-        )
-    paths = {path.name: path for path in _hashed(title, folder)}
+        raise UserError(f"'{folder}' has no {NAME}, so nothing is known of it; {_how_to_mend(folder)}")
+    paths = {path.name: path for path in _hashed(folder)}
     for name in sorted(sums.keys() | paths):
         if name not in paths:
-            raise UserError(f"'{folder / name}' is missing; {how_to_mend(title, folder)}")
-        compare_hash(title, paths[name], sums, sha256_of(paths[name]))
+            raise UserError(f"'{folder / name}' is missing; {_how_to_mend(folder)}")
+        _compare(paths[name], sums, sha256_of(paths[name]))
 
 
 def _folder(title: str, directory: Path) -> Path:
@@ -271,33 +268,35 @@ def _folder(title: str, directory: Path) -> Path:
     return folder
 
 
-def _hashed(title: str, folder: Path) -> list[Path]:
+def _hashed(folder: Path) -> list[Path]:
     """What `SHA256SUMS` is to list: the corruptions, and the labels where they are a file."""
     labels = folder / LABELS
-    return corruption_paths(title, folder) + [labels] * (bool(SUFFIX[title]) and labels.is_file())
+    is_listed = SUFFIX[folder.name] and labels.is_file()
+    return [*_corruption_paths(folder), *([labels] if is_listed else [])]
 
 
-def corruption_paths(title: str, folder: Path) -> list[Path]:
+def _corruption_paths(folder: Path) -> list[Path]:
     """The file or folder of each corruption in `folder`, by name."""
-    found = sorted(folder.glob(f"[!.]*{SUFFIX[title]}"))
-    if SUFFIX[title]:
+    suffix = SUFFIX[folder.name]
+    found = sorted(folder.glob(f"[!.]*{suffix}"))
+    if suffix:
         return [path for path in found if path.is_file() and path.name != LABELS]
     return [path for path in found if path.is_dir()]
 
 
-def compare_hash(title: str, path: Path, sums: dict[str, str], found: str) -> None:
+def _compare(path: Path, sums: dict[str, str], found: str) -> None:
     """Raise `UserError` unless `found` is the hash of `path` in `sums`."""
     if path.name not in sums:
         raise UserError(
             f"'{path}' is not listed in {NAME}; remove it, or that list to use files of your own"
         )
     if sums[path.name] != found:
-        raise UserError(f"'{path}' is not what was unpacked; {how_to_mend(title, path.parent)}")
+        raise UserError(f"'{path}' is not what was unpacked; {_how_to_mend(path.parent)}")
 
 
-def how_to_mend(title: str, folder: Path) -> str:
+def _how_to_mend(folder: Path) -> str:
     """How to have the right files in `folder`, which holds others; the end of a message."""
-    files, command = _archives(title)
+    files, command = _archives(folder.name)
     return f"take it from {files}, or delete '{folder}' and run: {command}"
 
 
