@@ -174,8 +174,9 @@ class PublishedCorruptions(ArchivedData):
                 unpack(self.archive, source, part)
                 if accepted:  # else it is the published archive
                     published.check(self.archive.gives, part)
-            settle(copy, directory / self.archive.gives)
-        published.record_hashes(self.archive.gives, directory)
+            with locked(directory / f".{self.archive.gives}.lock"):  # two archives share the folder
+                settle(copy, directory / self.archive.gives)
+                published.record_hashes(self.archive.gives, directory)
 
 
 Archived = Cifar | TinyImageNet | PublishedCorruptions

@@ -46,7 +46,9 @@ def unpack(archive: Archive, path: Path, directory: Path) -> None:
         except (*DAMAGE, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk, not of the archive's content
-            raise UserError(f"'{path}' is damaged or truncated ({reason(error)}); get it") from error
+            raise UserError(
+                f"'{path}' is damaged or truncated ({reason(error)}); get it again"
+            ) from error
         settle(_top(part, archive), directory / archive.gives)
 
 
