@@ -12,7 +12,7 @@ from benchmark.plans.states import State
 from benchmark.records.cells import Cell, base_name
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
-from benchmark.report.tables.layout import average_change, mean_alpha
+from benchmark.report.tables.layout import average_change, by_finetune, mean_alpha
 from benchmark.report.tables.posthoc import numbers
 from benchmark.report.tables.render import MISSING
 from benchmark.report.view import View
@@ -25,7 +25,7 @@ class Gained(NamedTuple):
 
     numbers: str
     seeds: str
-    moved: list[Estimate | None]
+    moved: tuple[Estimate | None, ...]
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ class AgainstBase:
         there = _there(View(store, scale), cells)
         shown = _columns(there, scale.evaluations)
         view = View(store, replace(scale, evaluations=shown))
-        gains = {}
+        gains, by_name = {}, by_finetune(cells)
         for name in dict.fromkeys(name for name, _ in there):
-            known = {each: there[name, each] for each in shown if (name, each) in there}
-            if known:
-                gains[name] = _gain(view, cells, name, known)
+            if known := {each: there[name, each] for each in shown if (name, each) in there}:
+                gains[name] = _gain(view, by_name[name], by_name[base_name(name)], known)
         return cls(view, gains)
 
 
@@ -96,19 +95,19 @@ def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(shown))
 
 
-def _gain(view: View, cells: Sequence[Cell], name: str, known: Mapping[str, set[int]]) -> Gained:
-    """What the fine-tuning `name` among `cells` gains at the `known` seeds, by evaluation."""
-    every, bases = ([c for c in cells if c.finetune == each] for each in (name, base_name(name)))
+def _gain(
+    view: View, cells: Sequence[Cell], bases: Sequence[Cell], known: Mapping[str, set[int]]
+) -> Gained:
+    """What the fine-tunings `cells` gain over `bases` at the `known` seeds, by evaluation."""
+
+    def change(name: str) -> Estimate | None:
+        ours, theirs = ([cell for cell in each if cell.seed in known[name]] for each in (cells, bases))
+        return average_change(view, [ours], [theirs], name)
+
     most = max(known.values(), key=len)
-    own = [cell for cell in every if cell.seed in most]
-    moved: list[Estimate | None] = []
-    for each in view.scale.evaluations:
-        seeds = known.get(each, ())
-        pair = ([cell for cell in part if cell.seed in seeds] for part in (every, bases))
-        ours, theirs = (view.records(part, each) for part in pair)
-        moved.append(average_change(view.store, [ours], [theirs]) if seeds else None)
+    own = [cell for cell in cells if cell.seed in most]
     return Gained(
         mean_alpha(view, own) or numbers(view, own),
-        f"{len(own)} of {len(every)}" if len(own) < len(every) else MISSING,
-        moved,
+        f"{len(own)} of {len(cells)}" if len(own) < len(cells) else MISSING,
+        tuple(change(name) if name in known else None for name in view.scale.evaluations),
     )

@@ -46,6 +46,11 @@ class Estimate:
         return statistics.fmean(self.values)
 
     @property
+    def sign(self) -> int:
+        """+1 if the interval lies above zero, -1 if below, 0 if it contains zero or there is none."""
+        return self.interval.sign if self.interval else 0
+
+    @property
     def spread(self) -> float | None:
         """Standard deviation over seeds (ddof = 1); None for one seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
@@ -201,11 +206,7 @@ def _means_by_seed(models: Sequence[Records]) -> tuple[float, ...]:
 def _check_pairs(ours: Sequence[Records], theirs: Sequence[Records]) -> None:
     for model, other in zip(ours, theirs, strict=True):
         for one, two in zip(model, other, strict=True):
-            if (
-                _evaluated_on(one) != _evaluated_on(two)
-                or one.cell.seed != two.cell.seed
-                or one.n != two.n
-            ):
+            if _evaluated_on(one) != _evaluated_on(two) or one.cell.seed != two.cell.seed:
                 raise ValueError(
                     f"no pair: {one.cell.cell.key} {one.evaluation} and {two.cell.cell.key} "
                     f"{two.evaluation}"

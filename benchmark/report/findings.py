@@ -123,19 +123,14 @@ class AtScale:
             yield "The same as fine-tuned, before the rule chooses:"
             yield _table(self.tuned, "alpha")
         if self.among.gains.keys() - audited.gains.keys():
-            one = f", seed {self.among.view.scale.seeds[0]}" if len(_seeds(self.full)) > 1 else ""
+            seeds = scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
+            one = f", seed {self.among.view.scale.seeds[0]}" if len(seeds) > 1 else ""
             what = f"Post-training methods on the same weights{one}"
             yield f"{what} ([how](../docs/posthoc.md)), in points:"
             yield _table(self.among, "numbers")
         if claims := _claims(self.full, published):
             yield "Claims of the papers (`check` prints each case, and those without any record):"
             yield tabulate(claims, ("claim", "verdict", "cases", "claimed"), "pipe")
-
-
-def _seeds(view: View) -> tuple[int, ...]:
-    """The seeds of the first model."""
-    scale = view.scale
-    return scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
 
 
 def _of_seeds(gain: Gained) -> str:
@@ -157,7 +152,7 @@ def _shown(change: Estimate | None) -> str:
     if change.interval is None:
         return f"{value} (no interval)"
     shown = f"{value} {brackets(change.interval, signed=True)}"
-    return f"**{shown}**" if change.interval.sign else shown
+    return f"**{shown}**" if change.sign else shown
 
 
 def _table(found: AgainstBase, numbered: str) -> str:
@@ -183,7 +178,7 @@ def _in_words(found: AgainstBase) -> str:
                 f"`{name}`{_of_seeds(gain)} {head} {_shown(change).strip('*')}"
                 for name, gain in gains.items()
                 for head, change in zip(heads, gain.moved, strict=True)
-                if change and change.interval and change.interval.sign == side
+                if change and change.sign == side
             ]
             said = "; ".join(parts) or "nothing whose interval excludes 0"
             lines.append(f"- {kind} {word}: {said}.")

@@ -1,7 +1,8 @@
 """The audit as a picture: what every reading of RiFT and every control gains."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.tunings import finetune
@@ -10,9 +11,9 @@ from benchmark.plans.start import without_held_out
 from benchmark.records.cells import Cell, base_name
 from benchmark.report.figures import draw
 from benchmark.report.figures.figure import FigureSpec, Picture, Rows, left_out
-from benchmark.report.intervals import RESAMPLES, Interval
+from benchmark.report.intervals import RESAMPLES
 from benchmark.report.tables.audit import AUDITED, Compared, audit_cells, compared
-from benchmark.report.tables.layout import columns
+from benchmark.report.tables.layout import by_finetune, columns
 from benchmark.report.view import View
 
 if TYPE_CHECKING:
@@ -31,18 +32,19 @@ class GainFigure(FigureSpec):
 
     def build(self, view: View) -> "Gains":
         scale, cells = view.scale, self.cells(view.scale)
-        gains, missing = list[Gain](), list[Cell]()
-        for name in dict.fromkeys(cell.finetune for cell in cells if not cell.is_base):
-            ours = [cell for cell in cells if cell.finetune == name]
-            theirs = [cell for cell in cells if cell.finetune == base_name(name)]
-            found = compared(view, ours, theirs)
+        gains, missing = dict[str, Sequence[Compared]](), list[Cell]()
+        by_name = by_finetune(cells)
+        for name, ours in by_name.items():
+            if name == base_name(name):
+                continue
+            found = compared(view, ours, by_name[base_name(name)])
             if any(each.difference for each in found):
-                gains.append(Gain(name, tuple(found)))
+                gains[name] = found
             else:
                 missing += ours
         if not gains:
             raise self.nothing(scale, missing)
-        favoured = [gain.name for gain in gains if finetune(gain.name).selects_on == "test"]
+        favoured = [name for name in gains if finetune(name).selects_on == "test"]
         notes = [
             "accuracy less that of the base model, in points; filled where no interval contains 0",
             f"lines: paired 95 % bootstrap interval over test images ({RESAMPLES:,} resamples)",
@@ -56,43 +58,32 @@ class GainFigure(FigureSpec):
         ]
         title = "Audit: gains over the base model"
         head = self.head(scale, title, "dots their mean", notes)
-        return Gains(*head, tuple(gains), columns(scale))
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A fine-tuning against its base model, evaluation by evaluation."""
-
-    name: str
-    found: tuple[Compared, ...]
-
-    @property
-    def is_rift(self) -> bool:
-        return self.name in PROTOCOLS
+        return Gains(*head, gains, columns(scale))
 
 
 @dataclass(frozen=True)
 class Gains(Picture):
-    """Fine-tunings below each other, a panel per evaluation."""
+    """Fine-tunings against their base models, below each other; a panel per evaluation."""
 
-    gains: tuple[Gain, ...]
+    gains: Mapping[str, Sequence[Compared]]
     columns: tuple[str, ...]
 
     def rows(self) -> Rows:
         return [
-            {"fine-tuning": gain.name, "column": column, "difference": each.difference.mean}
+            {"fine-tuning": name, "column": column, "difference": each.difference.mean}
             | {
                 f"{over}_{end}": interval and getattr(interval, end)
                 for over, interval in (("images", each.images), ("seeds", each.seeds))
                 for end in ("low", "high")
             }
-            for gain in self.gains
-            for column, each in zip(self.columns, gain.found, strict=True)
+            for name, found in self.gains.items()
+            for column, each in zip(self.columns, found, strict=True)
             if each.difference is not None
         ]
 
     def figure(self) -> "Figure":
-        known = [i for i in range(len(self.columns)) if any(g.found[i].difference for g in self.gains)]
+        found = self.gains.values()
+        known = [i for i in range(len(self.columns)) if any(each[i].difference for each in found)]
         rows = (len(known) + 1) // 2
         height = 0.9 + rows * (0.55 + 0.14 * len(self.gains))
         figure, panels = draw.canvas(draw.COLUMN, height, (1,) * rows, min(2, len(known)))
@@ -102,12 +93,12 @@ class Gains(Picture):
             axes.set_title(self.columns[column], loc="left", size=6.5)
             axes.axvline(0, color=draw.BLACK, lw=0.6, zorder=1)
             axes.set_ylim(len(self.gains) - 0.4, -0.6)
-            names = [gain.name for gain in self.gains] if place % 2 == 0 else []
-            axes.set_yticks(range(len(self.gains)), names or [""] * len(self.gains))
+            names = list(self.gains) if place % 2 == 0 else [""] * len(self.gains)
+            axes.set_yticks(range(len(self.gains)), names)
             axes.grid(axis="y", lw=0.3, color=draw.GRID)
             axes.tick_params(axis="y", length=0)
-            for line, gain in enumerate(self.gains):
-                self._dot(axes, line, gain, gain.found[column])
+            for line, (name, changes) in enumerate(self.gains.items()):
+                _dot(axes, line, name, changes[column])
             if place >= len(known) - 2:
                 axes.set_xlabel("gain (points)")
         figure.suptitle(self.model, x=0.02, ha="left", size=7.5)
@@ -121,23 +112,19 @@ class Gains(Picture):
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         return figure
 
-    def _dot(self, axes: "Axes", line: int, gain: Gain, found: Compared) -> None:
-        if found.difference is None:
-            return
-        colour, marker = (draw.BLUE, "o") if gain.is_rift else (draw.VERMILLION, "s")
-        intervals = [each for each in (found.images, found.seeds) if each is not None]
-        apart = bool(intervals) and all(each.sign for each in intervals)
-        if found.images:
-            axes.plot(_points(found.images), [line] * 2, color=colour, lw=1.4, zorder=2)
-        if found.seeds:
-            axes.plot(
-                _points(found.seeds), [line] * 2, color=colour, lw=0.7, marker="|", ms=4, zorder=2
-            )
-        inside = colour if apart else "white"
-        axes.plot(
-            100 * found.difference.mean, line, marker, c=colour, mfc=inside, ms=3.5, mew=0.9, zorder=3
-        )
 
-
-def _points(interval: Interval) -> list[float]:
-    return [100 * interval.low, 100 * interval.high]
+def _dot(axes: "Axes", line: int, name: str, found: Compared) -> None:
+    """The difference of the fine-tuning `name` and the intervals around it."""
+    if found.difference is None:
+        return
+    colour, marker = (draw.BLUE, "o") if name in PROTOCOLS else (draw.VERMILLION, "s")
+    styles: list[dict[str, Any]] = [{"lw": 1.4}, {"lw": 0.7, "marker": "|", "ms": 4}]
+    both = zip((found.images, found.seeds), styles, strict=True)
+    known = [(interval, style) for interval, style in both if interval is not None]
+    for interval, style in known:
+        ends = [100 * interval.low, 100 * interval.high]
+        axes.plot(ends, [line] * 2, color=colour, zorder=2, **style)
+    apart = bool(known) and all(interval.sign for interval, _ in known)
+    inside = colour if apart else "white"
+    mean = 100 * found.difference.mean
+    axes.plot(mean, line, marker, c=colour, mfc=inside, ms=3.5, mew=0.9, zorder=3)

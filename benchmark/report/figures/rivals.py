@@ -9,6 +9,7 @@ from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell, base_name
 from benchmark.report.figures import draw
 from benchmark.report.figures.figure import FigureSpec, Picture, Rows, left_out
+from benchmark.report.tables.layout import by_finetune
 from benchmark.report.tables.posthoc import adaptive_pgd, rival_cells
 from benchmark.report.view import Missing, View
 
@@ -40,8 +41,7 @@ class RivalFigure(FigureSpec):
     def build(self, view: View) -> "Rivals":
         scale, cells = view.scale, self.cells(view.scale)
         found, missing = dict[str, Standing](), list[Cell]()
-        for name in dict.fromkeys(cell.finetune for cell in cells):
-            own = [cell for cell in cells if cell.finetune == name]
+        for name, own in by_finetune(cells).items():
             known = [view.accuracy(own, each) for each in self.wanted(scale)]
             means = [each.estimate.mean for each in known if not isinstance(each, Missing)]
             if len(means) == len(Standing._fields):

@@ -27,7 +27,8 @@ from benchmark.report.tables.layout import (
     Row,
     Table,
     TableSpec,
-    average,
+    accuracies,
+    by_finetune,
     columns,
     mean_alpha,
     with_bases,
@@ -81,22 +82,15 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
     """
     scale, cells = view.scale, audit_cells(view.scale, finetunes)
     seeds, heads = len({cell.seed for cell in cells}), columns(scale)
-    by_name = {cell.finetune: [c for c in cells if c.finetune == cell.finetune] for cell in cells}
-
-    def accuracies(name: str) -> tuple[Entry, ...]:
-        found = (view.records(by_name[name], wanted) for wanted in scale.evaluations)
-        return tuple(average(view.store, [records]) for records in found)
-
-    rows: list[Row] = []
-    changes: dict[str, list[Compared]] = {}
+    by_name, rows, changes = by_finetune(cells), list[Row](), dict[str, list[Compared]]()
     for name, own in by_name.items():
         if name == base_name(name):
             label = f"{name} ({method(scale.methods[0]).label})"
-            rows.append(Row((label, "", "accuracy"), accuracies(name), ends_block=True))
+            rows.append(Row((label, "", "accuracy"), accuracies(view, [own]), ends_block=True))
         else:
             labels = (name, mean_alpha(view, own))
             changes[name] = compared(view, own, by_name[base_name(name)])
-            rows.append(Row((*labels, "accuracy"), accuracies(name)))
+            rows.append(Row((*labels, "accuracy"), accuracies(view, [own])))
             rows += _comparison_rows(labels, changes[name])
     beyond = {
         f"{name} - {other}": compared(view, by_name[name], by_name[other])
@@ -104,18 +98,19 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
     }
     for label, comparisons in beyond.items():
         rows += _comparison_rows((label, ""), comparisons)
+    left, network = without_statistics(scale, finetunes), arch(scale.archs[0]).label
     if seeds == 1:
         rows = [row for row in rows if row.labels[-1] != OVER_SEEDS]
     return Table(
         "audit",
-        f"Audit: where does the gain come from? {arch(scale.archs[0]).label} on "
+        f"Audit: where does the gain come from? {network} on "
         f"{dataset_info(scale.datasets[0]).label}{chosen_on(scale, finetunes)}",
         ("fine-tuning", "alpha*", "what"),
         heads,
         tuple(rows),
         (
             *_gains(heads, changes),
-            *_nothing_to_move(scale, finetunes),
+            *([f"left out: {', '.join(left)}; {network} has no statistics to move"] if left else []),
             *notes(view, cells),
             *(note for name in changes for note in chosen(view, cells, name, name)),
             *_how(rows, changes, seeds),
@@ -222,23 +217,13 @@ def _how(rows: Sequence[Row], names: Iterable[str], seeds: int) -> list[str]:
     return lines
 
 
-def _nothing_to_move(scale: Scale, finetunes: Sequence[str]) -> list[str]:
-    """Why controls of batch normalisation are not in the table."""
-    if not (left := without_statistics(scale, finetunes)):
-        return []
-    return [f"left out: {', '.join(left)}; {arch(scale.archs[0]).label} has no statistics to move"]
-
-
 def _readings(heads: Sequence[str], comparisons: Mapping[str, Sequence[Compared]]) -> list[str]:
     """On which side of zero the intervals lie, column by column."""
     sides = {1: "above 0", -1: "below 0", 0: "contains 0"}
     lines = []
     for place, head in enumerate(heads):
-        for label in ("95 % images", OVER_SEEDS):
-            ends = {
-                name: each[place].images if label != OVER_SEEDS else each[place].seeds
-                for name, each in comparisons.items()
-            }
+        for label, over in (("95 % images", "images"), (OVER_SEEDS, "seeds")):
+            ends = {name: getattr(each[place], over) for name, each in comparisons.items()}
             signs = {name: interval.sign for name, interval in ends.items() if interval is not None}
             parts = [
                 f"{side}: {', '.join(name for name in signs if signs[name] == sign)}"

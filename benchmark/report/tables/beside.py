@@ -9,11 +9,12 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import arch
 from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell
 from benchmark.records.records import WARNING
 from benchmark.report.check.published import published
 from benchmark.report.check.published_schema import PrintedChange, PublishedRow
 from benchmark.report.estimates import Estimate
-from benchmark.report.tables.layout import Beside, Models, Row, Table, average, average_change
+from benchmark.report.tables.layout import Beside, Row, Table, average, average_change
 from benchmark.report.view import Setting, View
 
 Printed = PublishedRow | PrintedChange
@@ -111,14 +112,13 @@ def _ours(view: View, printed: Printed, rows: Mapping[str, PublishedRow], role: 
     if (name := _standing_for(view.scale, role)) is None:
         return None
 
-    def models(of: Sequence[PublishedRow]) -> Models:
-        cells = (view.cells(_counterpart(row, view.scale), row.finetunes[0]) for row in of)
-        return [view.records(own, name) for own in cells]
+    def models(*ids: str) -> list[list[Cell]]:
+        of = (rows[each] for each in ids)
+        return [view.cells(_counterpart(row, view.scale), row.finetunes[0]) for row in of]
 
     if isinstance(printed, PublishedRow):
-        return average(view.store, models([printed]))
-    after, before = ([rows[each] for each in ids] for ids in (printed.after, printed.before))
-    return average_change(view.store, models(after), models(before))
+        return average(view, models(printed.id), name)
+    return average_change(view, models(*printed.after), models(*printed.before), name)
 
 
 def _apart(rows: Sequence[PublishedRow], roles: Iterable[str], scale: Scale) -> list[str]:

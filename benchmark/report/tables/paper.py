@@ -18,13 +18,11 @@ from benchmark.models import arch
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, HELD_OUT, Cell, base_name
 from benchmark.report.tables.layout import (
-    Entry,
-    Models,
     Row,
     Table,
     TableSpec,
-    average,
-    average_change,
+    accuracies,
+    changes,
     columns,
     mean_alpha,
     with_bases,
@@ -109,28 +107,21 @@ def _without_and_with(
     Of several networks under one method it is the average that is shown. A fine-tuning is better than
     its base model, or that than each of its fine-tunings, where the interval of the difference says so.
     """
-    used, store = settings[0].method, view.store
-
-    def models(name: str) -> list[Models]:
-        """Records of the fine-tuning `name`, for each evaluation of the scale."""
-        cells = [view.cells(setting, name) for setting in settings]
-        return [[view.records(own, wanted) for own in cells] for wanted in view.scale.evaluations]
-
-    def accuracies(name: str) -> tuple[Entry, ...]:
-        return tuple(average(store, each) for each in models(name))
-
+    used = settings[0].method
+    names = [*finetunes, *map(base_name, finetunes)]
+    models = {name: [view.cells(setting, name) for setting in settings] for name in names}
     rows = []
     for base in dict.fromkeys(base_name(name) for name in finetunes):
         tuned, signs = list[Row](), list[list[int]]()
         for name in (name for name in finetunes if base_name(name) == base):
-            pairs = zip(models(name), models(base), strict=True)
-            changes = [average_change(store, ours, theirs) for ours, theirs in pairs]
-            signs.append([each.interval.sign if each and each.interval else 0 for each in changes])
-            gains = tuple(sign > 0 for sign in signs[-1])
-            tuned.append(Row((*place, _label(used, name)), accuracies(name), better=gains))
-            tuned.append(Row((*place, "difference"), tuple(changes), signed=True, ends_block=True))
+            gained = changes(view, models[name], models[base])
+            signs.append([each.sign if each else 0 for each in gained])
+            labels, better = (*place, _label(used, name)), tuple(sign > 0 for sign in signs[-1])
+            tuned.append(Row(labels, accuracies(view, models[name]), better=better))
+            tuned.append(Row((*place, "difference"), gained, signed=True, ends_block=True))
         best = tuple(max(column) < 0 for column in zip(*signs, strict=True))
-        rows.append(Row((*place, method(used).label + _ON[base]), accuracies(base), better=best))
+        label = method(used).label + _ON[base]
+        rows.append(Row((*place, label), accuracies(view, models[base]), better=best))
         rows += tuned
     return rows
 
@@ -197,9 +188,7 @@ def _ablation(
     cells = _ablation_cells(tunings, scale, protocols)
 
     def row(finetune: str, *labels: str) -> Row:
-        own = view.cells(setting, finetune)
-        found = [view.records(own, wanted) for wanted in scale.evaluations]
-        return Row(labels, tuple(average(view.store, [records]) for records in found))
+        return Row(labels, accuracies(view, [view.cells(setting, finetune)]))
 
     for protocol, suffix in _suffixes(protocols).items():
         place = (protocol,) if len(protocols) > 1 else ()

@@ -23,15 +23,16 @@ from benchmark.models import arch
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell, base_name
-from benchmark.records.records import Record
+from benchmark.records.records import Applied, Finetuning, Record
 from benchmark.report.estimates import Estimate, change_of_flags
 from benchmark.report.tables.layout import (
     Part,
     Row,
     Table,
     TableSpec,
-    average,
-    average_change,
+    accuracies,
+    by_finetune,
+    changes,
     columns,
     with_bases,
 )
@@ -91,32 +92,23 @@ def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
     Raises `UserError` for bits that are not those of their record.
     """
     scale, cells = view.scale, rival_cells(view.scale, finetunes)
-    by_name = {cell.finetune: [c for c in cells if c.finetune == cell.finetune] for cell in cells}
-    adaptive = adaptive_pgd(scale)
+    by_name, adaptive = by_finetune(cells), adaptive_pgd(scale)
     extra = (BOTH_WAYS, MASKED) if adaptive else ()
     rows, kept = list[Row](), list[str]()
     for name, own in by_name.items():
-        records = [view.records(own, wanted) for wanted in scale.evaluations]
         labels = (name, numbers(view, own), *_how(view.plan(own[0])))
-        shown = [average(view.store, [each]) for each in records]
-        blank = (None,) * len(extra)
-        rows.append(Row((*labels, "accuracy"), (*shown, *blank), ends_block=name == base_name(name)))
-        if name == base_name(name):
+        shown, base = (*accuracies(view, [own]), *(None for _ in extra)), by_name[base_name(name)]
+        rows.append(Row((*labels, "accuracy"), shown, ends_block=own is base))
+        if own is base:
             continue
-        base = [view.records(by_name[base_name(name)], wanted) for wanted in scale.evaluations]
-        changes = [
-            average_change(view.store, [ours], [theirs])
-            for ours, theirs in zip(records, base, strict=True)
-        ]
+        gained = changes(view, [own], [base])
+        better = tuple(each is not None and each.sign > 0 for each in gained)
         if adaptive:
-            pair = view.records(own, adaptive), view.records(by_name[base_name(name)], adaptive)
+            pair = view.records(own, adaptive), view.records(base, adaptive)
             both, line = _transferred(view, name, *pair)
-            changes += [both, masked_points(view, pair[0])]
+            gained = (*gained, both, masked_points(view, pair[0]))
             kept += line
-        better = tuple(_above(each) for each in changes[: len(shown)])
-        rows.append(
-            Row((*labels, "- base"), tuple(changes), signed=True, ends_block=True, better=better)
-        )
+        rows.append(Row((*labels, "- base"), gained, signed=True, ends_block=True, better=better))
     left = {name: why for name, why in possible(scale, finetunes).items() if why}
     return Table(
         "posthoc",
@@ -144,10 +136,12 @@ def numbers(view: View, cells: Sequence[Cell]) -> str:
     """The numbers that were chosen for each of `cells`, such as `alpha 0.95` or `threshold 0.2`."""
     found = list[str]()
     for cell in cells:
-        if (tuned := view.finetuning(cell)) is not None:
-            found.append(f"alpha {tuned.alpha:g}")
-        elif (made := view.applied(cell)) is not None:
-            found.append(" ".join(f"{name} {value:.3g}" for name, value in made.numbers.items()))
+        made = view.fresh_making(cell)
+        if made and isinstance(made.details, Finetuning):
+            found.append(f"alpha {made.details.alpha:g}")
+        elif made and isinstance(made.details, Applied):
+            chosen = made.details.numbers.items()
+            found.append(" ".join(f"{name} {value:.3g}" for name, value in chosen))
     return ", ".join(dict.fromkeys(found))
 
 
@@ -164,10 +158,6 @@ def _how(plan: Plan) -> tuple[str, str]:
         return passes, "Std" if plan.finetune.mirrored else "adaptive Adv"
     own = type(plan.forward).choose is not ForwardMethod.choose
     return passes, "margins" if own else "fixed"
-
-
-def _above(change: Estimate | None) -> bool:
-    return change is not None and change.interval is not None and change.interval.sign > 0
 
 
 # --- the bits of the adaptive attack ------------------------------------------------------------------
