@@ -1,20 +1,18 @@
 """All that is on record of one cell, as text: how it was made, modules, curve, accuracies."""
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator
 
 from tabulate import tabulate
 
 from benchmark.errors import UserError, close_to
 from benchmark.records.cells import Cell
-from benchmark.records.records import Count, EpochLog, Finetuning, Making, Record, Training
+from benchmark.records.records import Count, Finetuning, Making, Record, Training
 from benchmark.records.store import Store
 from benchmark.report.model_card import how_made
 from benchmark.report.tables.render import MISSING, summary
 
 ROWS = 21
 """Rows of a table that are shown: of longer ones evenly many, the first and the last among them."""
-T = TypeVar("T")
 
 
 def cell_as_text(store: Store, cell: Cell) -> str:
@@ -45,7 +43,10 @@ def _making(making: Making) -> Iterator[str]:
     threads = f"{made.threads} thread{'s' * (made.threads != 1)}"
     yield f"  {made.seconds:.0f} s on {made.device}, {threads}, at commit {made.commit or 'unknown'}"
     if isinstance(details, Training | Finetuning):
-        yield from _table("epochs", ["epoch", "loss", "rate", "selected on"], _epochs(details.epochs))
+        epochs = [
+            [str(e.epoch), f"{e.loss:.4f}", f"{e.lr:.4g}", _share(e.selection)] for e in details.epochs
+        ]
+        yield from _table("epochs", ["epoch", "loss", "rate", "selected on"], epochs)
     if not isinstance(details, Finetuning):
         return
     found = sorted(details.criticality or (), key=lambda each: (not each.valid, each.mrc or 0))
@@ -58,10 +59,6 @@ def _making(making: Making) -> Iterator[str]:
     yield from _table("curve, on the images that chose alpha", ["alpha", "Std", "Adv"], curve)
 
 
-def _epochs(log: Sequence[EpochLog]) -> list[list[str]]:
-    return [[str(e.epoch), f"{e.loss:.4f}", f"{e.lr:.4g}", _share(e.selection)] for e in log]
-
-
 def _share(count: Count | None) -> str:
     return MISSING if count is None else f"{100 * count.fraction:.2f}"
 
@@ -69,13 +66,9 @@ def _share(count: Count | None) -> str:
 def _table(title: str, heads: list[str], rows: list[list[str]]) -> Iterator[str]:
     if not rows:
         return
-    shown = _spread(rows)
+    shown = rows
+    if len(rows) > ROWS:
+        shown = [rows[round(k * (len(rows) - 1) / (ROWS - 1))] for k in range(ROWS)]
     yield title + (f" ({len(shown)} of {len(rows)})" if len(shown) < len(rows) else "")
     table = tabulate(shown, heads, "plain", disable_numparse=True)
     yield from (f"  {line.rstrip()}" for line in table.splitlines())
-
-
-def _spread(rows: list[T]) -> list[T]:
-    if len(rows) <= ROWS:
-        return rows
-    return [rows[round(k * (len(rows) - 1) / (ROWS - 1))] for k in range(ROWS)]

@@ -86,7 +86,10 @@ def how_made(making: Making) -> Iterator[str]:
         )
     if recipe := base_spec(making.spec).get("recipe"):
         values = {name: value for name, value in recipe.items() if name not in ("type", "version")}
-        parts = (f"{name} {_value(value)}" for name, value in values.items())
+        parts = (
+            f"{name} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
+            for name, value in values.items()
+        )
         yield f"recipe of the adversarial training: {', '.join(parts)}"
     yield f"spec hash `{making.spec_hash}`, weights hash `{making.provenance.weights_sha256}`"
 
@@ -97,10 +100,6 @@ def base_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:
         return base_spec(spec["on"])
     found: Mapping[str, Any] = spec["tuning"]["base"] if spec["type"] == "finetune" else spec
     return found
-
-
-def _value(value: object) -> str:
-    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _limits(entry: CheckpointEntry, cell: Cell, records: Sequence[Record]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, is_of
 from benchmark.records.cells import BASE, Cell, ScaleName
 from benchmark.records.plugins import flags
-from benchmark.records.records import Applied, Finetuning, Making, Record
+from benchmark.records.records import Finetuning, Making, Record
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import MAKING, Store
 from benchmark.report.estimates import Estimate, accuracy, change
@@ -54,6 +54,11 @@ class Found:
     estimate: Estimate
     behind: dict[str, str]
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, estimate: Estimate, records: Sequence[Record]) -> "Found":
+        """`estimate` of `records`."""
+        return cls(name, estimate, hashes(records), warnings(records))
 
     @property
     def label(self) -> str:
@@ -137,23 +142,18 @@ class View:
         redo = " --redo-stale" if stale else ""
         return Missing(why, self.command(without, name) + redo, stale)
 
-    def fresh(self, cell: Cell) -> Iterator[Record]:
-        for name in self.scale.evaluations:
-            record = self.record(cell, name)
-            if record is not None and self.state(cell, name) is State.DONE:
-                yield record
-
-    def stale(self, cells: Iterable[Cell]) -> Iterator[Record]:
+    def on_disk(self, cells: Iterable[Cell], state: State) -> Iterator[Record]:
+        """The records of `cells` under evaluations of the scale that are fresh (`DONE`) or `STALE`."""
         for cell, name in product(cells, self.scale.evaluations):
             record = self.record(cell, name)
-            if record is not None and self.state(cell, name) is State.STALE:
+            if record is not None and self.state(cell, name) is state:
                 yield record
 
     def accuracy(self, cells: Sequence[Cell], name: str) -> Found | Missing:
         records = self.records(cells, name)
         if isinstance(records, Missing):
             return records
-        return Found(name, accuracy(self.store, records), hashes(records), warnings(records))
+        return Found.of(name, accuracy(self.store, records), records)
 
     def change(self, place: Setting, ours: str, theirs: str, role: str) -> Found | Missing:
         """Accuracy of the fine-tuning `ours` minus that of `theirs`, in the column `role`.
@@ -165,8 +165,7 @@ class View:
         for name in self.evaluations(role):
             one, two = (self.records(self.cells(place, each), name) for each in (ours, theirs))
             if not isinstance(one, Missing) and not isinstance(two, Missing):
-                both = (*one, *two)
-                return Found(name, change(self.store, one, two), hashes(both), warnings(both))
+                return Found.of(name, change(self.store, one, two), (*one, *two))
             missing += [each for each in (one, two) if isinstance(each, Missing)]
         return next(iter(missing), Missing(f"scale '{self.scale.name}' does not evaluate {role}"))
 
@@ -191,10 +190,6 @@ class View:
         """How the weights of `cell` were made by today's plan, if that is on disk."""
         making = self.making(cell)
         return making if making is not None and is_of(making, self.plan(cell)) else None
-
-    def applied(self, cell: Cell) -> Applied | None:
-        making = self.fresh_making(cell)
-        return making.details if making and isinstance(making.details, Applied) else None
 
     def finetuning(self, cell: Cell) -> Finetuning | None:
         making = self.fresh_making(cell)

@@ -64,20 +64,18 @@ def accepted_path(results: Path, scale: str) -> Path:
 
 def accepting(scale: str, findings: Iterable[Finding]) -> Accepted:
     """Return `findings` as they would be accepted."""
-    kept = sorted(
-        (f for f in findings if f.verdict is not Verdict.MISSING), key=lambda finding: finding.id
-    )
-    return Accepted(scale=scale, verdicts=tuple(map(_accepting, kept)))
+    known = (finding for finding in findings if finding.verdict is not Verdict.MISSING)
+    ordered = sorted(known, key=lambda finding: finding.id)
+    return Accepted(scale=scale, verdicts=tuple(map(_accepting, ordered)))
 
 
 def _accepting(finding: Finding) -> AcceptedVerdict:
     values, interval = (finding.ours.values, finding.ours.interval) if finding.ours else ((), None)
-    ends = (round(interval.low, _DIGITS), round(interval.high, _DIGITS)) if interval else None
     return AcceptedVerdict(
         id=finding.id,
         verdict=finding.verdict,
         values=tuple(round(value, _DIGITS) for value in values),
-        interval=ends,
+        interval=interval and (round(interval.low, _DIGITS), round(interval.high, _DIGITS)),
         published=finding.published,
         behind={} if finding.is_summary else dict(sorted(finding.behind.items())),
     )

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.records.cells import BASE, Cell
@@ -34,9 +35,14 @@ class Case:
         return Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
 
     def line(
-        self, place: Setting | str, what: str, decision: Decision, warnings: Sequence[str] = ()
+        self,
+        place: Setting | str,
+        what: str,
+        decision: Decision,
+        warnings: Sequence[str] = (),
+        **evidence: Any,
     ) -> Finding:
-        """Return a line of the claim without a number.
+        """Return a line of the claim; `evidence` are further fields of it.
 
         Where there are `warnings`, or the base models of `place` have some, the line is unclear: the
         direction of a model whose training failed, or whose gradients are masked, means nothing.
@@ -47,7 +53,7 @@ class Case:
         if found and verdict is not Verdict.MISSING:
             verdict, why = Verdict.UNCLEAR, warned(why, found)
         name = f"{self.claim}/{place}/{re.sub('[^A-Za-z0-9.*]+', '-', what)}"
-        return Finding(name, verdict, str(place), what, why, claim=self.claim)
+        return Finding(name, verdict, str(place), what, why, claim=self.claim, **evidence)
 
     def missing(self, place: Setting | str, what: str, why: Missing) -> Finding:
         return self.line(place, what, (Verdict.MISSING, "")).missing(why)
@@ -61,8 +67,10 @@ class Case:
         verdict, why = bound.decide(found.estimate)
         if found.label != role:
             why += f"; {role} is {found.name}"
-        line = self.line(place, what, (verdict, why), found.warnings)
-        return replace(line, ours=found.estimate, signed=True, behind=found.behind)
+        shown = found.estimate
+        return self.line(
+            place, what, (verdict, why), found.warnings, ours=shown, signed=True, behind=found.behind
+        )
 
     def made(
         self,
@@ -71,15 +79,16 @@ class Case:
         finetune: str,
         report: str,
         decide: Callable[[Makings], tuple[Decision, Estimate | None]],
+        **shown: Any,
     ) -> Finding:
         """Return a line that `decide` draws from how the models of `finetune` were made, which the
-        table or figure `report` does."""
+        table or figure `report` does; `shown` are fields of it, such as `signed`."""
         makings = self.view.makings(place, finetune, report)
         if isinstance(makings, Missing):
             return self.missing(place, what, makings)
         decision, ours = decide(makings)
-        line = self.line(place, what, decision)
-        return replace(line, ours=ours, behind=self.view.making_hashes(list(makings)))
+        behind = self.view.making_hashes(list(makings))
+        return self.line(place, what, decision, ours=ours, behind=behind, **shown)
 
 
 def by_seed(values: Sequence[float], sources: Sequence[str]) -> Estimate:

@@ -20,7 +20,7 @@ summary is about all of them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.records.cells import BASE
@@ -114,8 +114,8 @@ def _growth(case: Case, small: Setting, large: Setting) -> Finding:
     sources = before.estimate.sources + after.estimate.sources
     growth = by_seed([of_large - of_small for of_small, of_large in pairs], sources)
     warnings = [*case.view.warnings(small), *case.view.warnings(large)]
-    line = case.line(where, what, GROWTH[small.dataset].decide(growth), warnings)
-    return replace(line, ours=growth, signed=True, behind={**before.behind, **after.behind})
+    decision, behind = GROWTH[small.dataset].decide(growth), {**before.behind, **after.behind}
+    return case.line(where, what, decision, warnings, ours=growth, signed=True, behind=behind)
 
 
 def c11(case: Case) -> list[Finding]:

@@ -1,7 +1,6 @@
 """Claims C3 and C7 to C9, decided by how models were fine-tuned: curves, criticality and alpha*."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import combinations
 from math import comb
 from statistics import fmean
@@ -33,12 +32,11 @@ def c3(case: Case) -> list[Finding]:
     curve: one PGD run on the images that choose alpha*.
     """
     places = [place for place in case.view.places() if place.arch == case.view.scale.archs[0]]
-    lines = [
-        case.made(place, f"{role} at first", RIFT + CURVE, figure, _rises(role))
+    return [
+        case.made(place, f"{role} at first", RIFT + CURVE, figure, _rises(role), signed=True)
         for place, figure in zip(places[:2], ("figure1", "figure-c5"), strict=False)
         for role in ("Std", "Adv")
     ]
-    return [replace(line, signed=line.ours is not None) for line in lines]
 
 
 def _rises(role: str) -> Callable[[Makings], tuple[Decision, Estimate]]:
@@ -49,8 +47,8 @@ def _rises(role: str) -> Callable[[Makings], tuple[Decision, Estimate]]:
         ]
         rise = by_seed(at_first, [cell.key for cell in makings])
         verdict, why = RAISED.decide(rise)
-        highest = [max(curve.items(), key=lambda point: point[1]) for curve in curves]
-        alpha, peak = max(highest, key=lambda point: point[1])
+        points = (point for curve in curves for point in curve.items())
+        alpha, peak = max(points, key=lambda point: point[1])
         return (verdict, f"{why}; highest {100 * peak:+.2f} at alpha {alpha:g}"), rise
 
     return decide
@@ -168,8 +166,8 @@ def c9(case: Case) -> list[Finding]:
             return (Verdict.UNCLEAR, why), ours
         return (unanimous([_in_range(alpha, range_) for alpha in alphas]), why), ours
 
-    lines = [case.made(place, "alpha*", RIFT, "table1", decide) for place in case.view.places()]
-    return [replace(line, plain=line.ours is not None) for line in lines]
+    places = case.view.places()
+    return [case.made(place, "alpha*", RIFT, "table1", decide, plain=True) for place in places]
 
 
 def _in_range(alpha: float, range_: AlphaRange) -> bool:

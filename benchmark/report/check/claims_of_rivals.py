@@ -51,8 +51,8 @@ def c17(case: Case) -> list[Finding]:
                 f"margin above the median: {100 * sure[right].mean():.1f} % of right answers, "
                 f"{100 * sure[~right].mean():.1f} % of wrong ones"
             )
-            line = case.line(place, condition, (verdict, why))
-            lines.append(replace(line, ours=ours, signed=True, behind=hashes(found)))
+            decision, behind = (verdict, why), hashes(found)
+            lines.append(case.line(place, condition, decision, ours=ours, signed=True, behind=behind))
     return lines
 
 

@@ -1,7 +1,6 @@
 """Claims C13 and C14, decided by the measurements of `results/evidence/<scale>.json`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from benchmark.plans.states import stale_evidence
 from benchmark.records.evidence import SAME, RescaledModule, SeedEvidence, evidence
@@ -101,5 +100,5 @@ def _by_evidence(case: Case, what: str, decide: Callable[[SeedEvidence], Decisio
             continue
         seed = seeds[number]
         behind = {f"evidence/{seed.key}": seed.spec_hash}
-        lines.append(replace(case.line(place, what, decide(seed)), behind=behind))
+        lines.append(case.line(place, what, decide(seed), behind=behind))
     return lines

@@ -36,7 +36,7 @@ from benchmark.records.store import Store
 from benchmark.report.check.published_schema import PrintedChange, Published, PublishedRow, attacks
 from benchmark.report.check.verdicts import ROUNDED, Decision, Finding, Verdict
 from benchmark.report.estimates import Estimate, accuracy, average_change
-from benchmark.report.view import Found, Missing, Setting, View, hashes, warned, warnings
+from benchmark.report.view import Found, Missing, Setting, View, warned
 
 ROUNDING = 0.00005
 """Half a unit of the last printed digit: accuracies are published in percent with two decimals."""
@@ -60,17 +60,10 @@ def is_compared(scale: Scale) -> bool:
 def compare(
     ours: Estimate, published: float, kind: Kind, name: str, seeds: int | None = None
 ) -> Decision:
-    """Compare an accuracy (or a difference) with a published one.
+    """Compare an accuracy or a difference (fraction) under the evaluation `name` with a published one.
 
-    Args:
-        ours: Fractions by seed and their interval.
-        published: Fraction.
-        kind: The closeness to expect, see the module.
-        name: The evaluation of both.
-        seeds: The number that the published mean is over; None where that is not known.
-
-    Returns:
-        MATCH, WITHIN or OFF, and why.
+    `kind` is the closeness to expect, see the module; `seeds` is the number that the published mean is
+    over, None where that is not known. Returns MATCH, WITHIN or OFF, and why.
     """
     gap = abs(ours.mean - published) - ROUNDED
     if kind == "neighbour":
@@ -88,8 +81,7 @@ def compare(
         return Verdict.MATCH, f"closer than the paper's spread over seeds ({100 * SPREAD:g} points)"
     if gap > FAR:
         return Verdict.OFF, f"more than {100 * FAR:g} points apart"
-    interval = ours.interval
-    if interval is None:
+    if (interval := ours.interval) is None:
         why = "our seeds agree exactly" if len(ours.values) > 1 else "our interval is not known"
         return Verdict.OFF, f"further apart than the paper's spread, and {why}"
     half = _half_width(seeds) + ROUNDED
@@ -181,11 +173,14 @@ def _of_change(
     if not rows.keys() >= {*change.after, *change.before}:
         return
     after, before = [rows[name] for name in change.after], [rows[name] for name in change.before]
+    parts = [sorted({getattr(row, part) for row in after}) for part in ("dataset", "arch", "method")]
+    models = "/".join("+".join(names) for names in parts)
+    where = f"{models}/{after[0].finetunes[0]} - {BASE}"
     for name, value in change.values.items():
         finding = Finding(
             f"{change.id}/{name}",
             Verdict.MISSING,
-            _where_of_change(after),
+            where,
             f"change of {evaluation(name).label}",
             signed=True,
             source=f"{change.source}: {change.where}",
@@ -204,14 +199,7 @@ def _average_change(
             return records
         models.append(records)
     change = average_change(view.store, models[: len(after)], models[len(after) :])
-    everything = [record for records in models for record in records]
-    return Found(name, change, hashes(everything), warnings(everything))
-
-
-def _where_of_change(after: Sequence[PublishedRow]) -> str:
-    parts = [sorted({getattr(row, part) for row in after}) for part in ("dataset", "arch", "method")]
-    names = "/".join("+".join(names) for names in parts)
-    return f"{names}/{after[0].finetunes[0]} - {BASE}"
+    return Found.of(name, change, [record for records in models for record in records])
 
 
 # --- checkpoints made elsewhere --------------------------------------------------------------------
@@ -272,5 +260,5 @@ def _of_weights(
         elif entry and entry.sha256 and entry.sha256 not in record.sources.values():
             why = f"the record is of another file than the registry's (sha256 {entry.sha256[:12]})"
         else:
-            return Found(name, accuracy(store, [record]), hashes([record]), warnings([record]))
+            return Found.of(name, accuracy(store, [record]), [record])
     return Missing(why)

@@ -15,27 +15,13 @@ from benchmark.report.check.published_schema import Published
 FILE = "results/published.toml"
 
 
-def published(path: Path | None = None) -> Published:
-    """Read the published numbers.
-
-    Args:
-        path: A file of them; None for that of the repository, which is read once.
-
-    Returns:
-        Everything in the file, checked.
-
-    Raises:
-        UserError: In one line with the file, the entry and what is wrong.
-    """
-    return _shipped() if path is None else _read(path)
-
-
 @cache
-def _shipped() -> Published:
-    return _read(shipped(FILE))
+def published(path: Path | None = None) -> Published:
+    """The published numbers in the file `path` (None: that of the repository), checked; read once.
 
-
-def _read(path: Path) -> Published:
+    Raises `UserError` in one line with the file, the entry and what is wrong.
+    """
+    path = shipped(FILE) if path is None else path
     flat = _flat(read_toml(path, "file of published numbers"), path)
     try:
         return Published.model_validate(flat)

@@ -11,6 +11,7 @@ from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation, sanity
 from benchmark.models import arch
 from benchmark.plans.scales import Scale, of_recipe
+from benchmark.plans.states import State
 from benchmark.records.cells import Cell
 from benchmark.records.plugins import not_loaded
 from benchmark.records.records import WARNING, flagged, not_valid
@@ -33,7 +34,7 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
     """What a reader of a table of `cells` has to know; `differences`: it has rows of them."""
     scale, seeds = view.scale, seeds_by_setting(cells)
     several = {len(own) > 1 for own in seeds.values()}
-    stale = Counter(not_loaded(record.spec) for record in view.stale(cells))
+    stale = Counter(not_loaded(record.spec) for record in view.on_disk(cells, State.STALE))
     lines = []
     if count := stale.pop(None, 0):
         lines.append(f"stale records left out: {count}; `status` lists them")
@@ -58,7 +59,7 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
             lines.append(f"{info.label}: {'; '.join(parts)}")
         if missing := [name for name in specs if specs[name] is None]:
             lines.append(f"{info.label} has no {', '.join(missing)}")
-    if zeros := sanity.zeros(record for cell in cells for record in view.fresh(cell)):
+    if zeros := sanity.zeros(view.on_disk(cells, State.DONE)):
         lines.append("; ".join(zeros))
     return [*lines, *(remark for remark in remarks if not remark.startswith(WARNING))]
 
@@ -69,7 +70,7 @@ def _begun(view: View, cells: Sequence[Cell]) -> Iterator[str]:
     Of fine-tunings, where the table has any: a base model alone shows no more.
     """
     tuned = [cell for cell in cells if not cell.is_base] or cells
-    there = seeds_by_setting(cell for cell in tuned if next(view.fresh(cell), None))
+    there = seeds_by_setting(cell for cell in tuned if any(view.on_disk([cell], State.DONE)))
     for setting, asked in seeds_by_setting(cells).items():
         known = there.get(setting, asked)
         if len(known) < len(asked):
@@ -132,7 +133,8 @@ def _remarks(view: View, cells: Sequence[Cell]) -> list[str]:
     """Remarks of records; of those that differ in numbers only the first stands for all."""
     alike: dict[str, list[str]] = {}
     for cell in cells:
-        for remark in dict.fromkeys(each for record in view.fresh(cell) for each in record.remarks):
+        records = view.on_disk([cell], State.DONE)
+        for remark in dict.fromkeys(each for record in records for each in record.remarks):
             alike.setdefault(re.sub(r"\d+", "#", remark), []).append(remark)
     return [
         f"{remarks[0]} ({len(remarks)} of {len(cells)} models"
