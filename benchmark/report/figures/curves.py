@@ -231,14 +231,8 @@ class Curves(Picture):
             colour, marker, dashes = LOOKS[curve.tuning]
             mean, label = 100 * curve.mean, curve.label
             places = [i for i, alpha in enumerate(curve.alphas) if alpha in WRITTEN]
-            style: dict[str, Any] = {
-                "color": colour,
-                "ls": dashes,
-                "marker": marker,
-                "ms": 3,
-                "mew": 0,
-                "lw": 1,
-            }
+            style: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1}
+            style |= {"marker": marker, "ms": 3, "mew": 0}
             axes.plot(*mean, **style, markevery=places, zorder=4)
             if not left <= mean[0, -1] <= right or not low <= mean[1, -1] <= high:
                 label += f", to ({mean[0, -1]:.1f}, {mean[1, -1]:.1f})"

@@ -1,14 +1,14 @@
 """The entry of a model on a board: its names, numbers, cost and flags."""
 
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from baselines import METHODS
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.errors import UserError
 from benchmark.models import arch
-from benchmark.records.records import Finetuning, Making, Provenance, Training
+from benchmark.records.records import Finetuning, Provenance, Training
 from benchmark.report.leaderboard.flags import Twins, flags
 from benchmark.report.leaderboard.models import Model
 from benchmark.report.leaderboard.schema import (
@@ -107,27 +107,29 @@ def _arch_label(name: str) -> str:
 
 def _protocol(model: Model) -> EntryProtocol:
     if model.tuning is not None:
-        protocol = model.tuning.protocol
-        name = next(name for name, known in PROTOCOLS.items() if known is protocol)
-        return EntryProtocol(name=name, summary=protocol.summary, chosen_on=model.chosen_on)
-    if model.own or model.cell.checkpoint:
+        used = model.tuning.protocol
+        name = next(name for name, known in PROTOCOLS.items() if known is used)
+        summary = used.summary
+    elif model.own or model.cell.checkpoint:
+        name = "elsewhere"
         summary = "trained elsewhere; what is known is in the registry of checkpoints"
-        return EntryProtocol(name="elsewhere", summary=summary, chosen_on=model.chosen_on)
-    data = {"test": "test images", "hold-out": "a tenth of the training images, never trained on,"}
-    summary = f"adversarial training; {data[model.chosen_on]} chose the epoch"
-    return EntryProtocol(name="base", summary=summary, chosen_on=model.chosen_on)
+    else:
+        data = {"test": "test images", "hold-out": "a tenth of the training images, never trained on,"}
+        name, summary = "base", f"adversarial training; {data[model.chosen_on]} chose the epoch"
+    return EntryProtocol(name=name, summary=summary, chosen_on=model.chosen_on)
 
 
 def _cost(model: Model, base: Model | None) -> Cost:
-    trained = _made(base.makings.values() if base else (), Training)
-    tuned = _made(model.makings.values(), Finetuning)
+    trained = _made(base, Training)
+    tuned = _made(model, Finetuning)
     used = {
         f"{each.device}, {each.threads} thread{'s' * (each.threads > 1)}" for each in trained + tuned
     }
     return Cost(base_seconds=_mean(trained), finetune_seconds=_mean(tuned), devices=tuple(sorted(used)))
 
 
-def _made(makings: Iterable[Making], kind: type) -> list[Provenance]:
+def _made(model: Model | None, kind: type) -> list[Provenance]:
+    makings = model.makings.values() if model else ()
     return [making.provenance for making in makings if isinstance(making.details, kind)]
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 
 from benchmark.errors import line
-from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard, Number
+from benchmark.report.leaderboard.schema import Board, BoardEntry, Column, Leaderboard, Number
 
 HEAD = (
     "board scale dataset eps chosen_on id label arch extra_data evaluation images seeds mean low high "
@@ -24,19 +24,17 @@ def flat(shown: Leaderboard) -> str:
         for entry in board.entries:
             for column in board.columns:
                 if number := entry.numbers.get(column.evaluation):
-                    cells = _row(board, entry, number, column.evaluation, column.images)
+                    cells = _row(board, entry, number, column)
                     writer.writerow(["" if cell is None else line(str(cell)) for cell in cells])
     return text.getvalue()
 
 
-def _row(
-    board: Board, entry: BoardEntry, number: Number, name: str, images: int | None
-) -> tuple[object, ...]:
+def _row(board: Board, entry: BoardEntry, number: Number, column: Column) -> tuple[object, ...]:
     change = number.change
     return (
         *(board.id, board.scale, board.dataset, board.threat.eps, board.chosen_on),
-        *(entry.id, entry.label, entry.arch, entry.extra_data),
-        *(name, images, " ".join(map(str, number.seeds)), number.mean, number.low, number.high),
+        *(entry.id, entry.label, entry.arch, entry.extra_data, column.evaluation, column.images),
+        *(" ".join(map(str, number.seeds)), number.mean, number.low, number.high),
         *(number.over, number.rank, number.rank_best, number.rank_worst),
         *((change.mean, change.low, change.high) if change else (None, None, None)),
         number.mce,

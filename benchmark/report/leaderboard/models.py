@@ -16,7 +16,7 @@ from benchmark.records.cells import BASE, OWN, Cell
 from benchmark.records.plugins import up_to_date
 from benchmark.records.records import Making, Record
 from benchmark.records.store import MAKING, Store
-from benchmark.report.leaderboard.schema import ChosenOn, LeftOut, Threat
+from benchmark.report.leaderboard.schema import ChosenOn, LeftOut, Threat, WhyLeftOut
 from benchmark.report.view import View
 
 if TYPE_CHECKING:
@@ -126,13 +126,8 @@ def models_on_record(
             cell = Cell.parse(key)
             model = _model(cell, views[name], checkpoints)
         except UserError as error:
-            unknown = LeftOut(
-                key=key,
-                evaluation=None,
-                why="unknown-name",
-                text=f"of no cell of this version: {error}",
-            )
-            left_out.append(_of_plugin(store, key) or unknown)
+            text = f"of no cell of this version: {error}"
+            left_out.append(_left_out(store, key, None, "unknown-name", text))
             continue
         if model.tuning is None or not model.tuning.whole_curve:
             left_out += _fill(models.setdefault(model.id, model), cell, store, views[name])
@@ -169,8 +164,7 @@ def _fill(model: Model, cell: Cell, store: Store, view: View | None) -> list[Lef
         try:
             spec = evaluation_spec(name, model.info)
         except UserError as error:
-            unknown = LeftOut(key=cell.key, evaluation=name, why="unknown-name", text=str(error))
-            left_out.append(_of_plugin(store, cell.key, name) or unknown)
+            left_out.append(_left_out(store, cell.key, name, "unknown-name", str(error)))
             continue
         record = view.record(cell, name) if view else store.record(cell, name)
         assert record is not None
@@ -182,15 +176,15 @@ def _fill(model: Model, cell: Cell, store: Store, view: View | None) -> list[Lef
             model.records.setdefault(name, {})[cell.seed] = record
         else:
             text = "made with other settings than today's"
-            stale = LeftOut(key=cell.key, evaluation=name, why="stale", text=text)
-            left_out.append(_of_plugin(store, cell.key, name) or stale)
+            left_out.append(_left_out(store, cell.key, name, "stale", text))
     return left_out
 
 
-def _of_plugin(store: Store, key: str, name: str | None = None) -> LeftOut | None:
-    """What is left out at `key`, or its record `name`, where a plug-in that is not loaded made it."""
-    text = without_plugins(store, key, name)
-    return None if text is None else LeftOut(key=key, evaluation=name, why="plug-in", text=text)
+def _left_out(store: Store, key: str, name: str | None, why: WhyLeftOut, text: str) -> LeftOut:
+    """What is left out at `key`, or its record `name`; `why` yields to a plug-in that is not loaded."""
+    if (of_plugin := without_plugins(store, key, name)) is not None:
+        why, text = "plug-in", of_plugin
+    return LeftOut(key=key, evaluation=name, why=why, text=text)
 
 
 def _evaluated_on(record: Record) -> str:

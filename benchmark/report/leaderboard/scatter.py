@@ -24,7 +24,7 @@ class Dot:
     along: tuple[float, float]
     is_base: bool
     words: str
-    label: str = ""
+    label: str
     at: tuple[float, float] = (0, 0)
     anchor: str = "start"
 
@@ -72,7 +72,7 @@ def scatter(board: Board) -> Scatter | None:
     x = _axis(std.label, (one for _, one, _ in found), LEFT, WIDTH - RIGHT)
     y = _axis(adv.label, (one for _, _, one in found), HEIGHT - BOTTOM, TOP)
     dots = [_dot(entry, one, other, x, y) for entry, one, other in found]
-    _label(dots, {id(dot): entry.label for dot, (entry, _, _) in zip(dots, found, strict=True)})
+    _place_labels(dots)
     return Scatter(x, y, dots)
 
 
@@ -103,15 +103,15 @@ def _dot(entry: BoardEntry, std: Number, adv: Number, x: Axis, y: Axis) -> Dot:
         f"{y.title.removesuffix(' (%)')} {100 * adv.mean:.2f}"
     )
     is_base = not entry.modules and entry.protocol.name in ("base", "elsewhere")
-    return Dot(x.place(100 * std.mean), y.place(100 * adv.mean), across, along, is_base, words)
+    centre = x.place(100 * std.mean), y.place(100 * adv.mean)
+    return Dot(*centre, across, along, is_base, words, entry.label)
 
 
-def _label(dots: list[Dot], labels: dict[int, str]) -> None:
-    """Label dots where a label covers neither another nor a dot: base models first, then by rank."""
+def _place_labels(dots: list[Dot]) -> None:
+    """Place labels where one covers neither another nor a dot: base models first, then by rank."""
     taken = [(dot.x - 4, dot.y - 4, dot.x + 4, dot.y + 4) for dot in dots]
     for dot in sorted(dots, key=lambda each: not each.is_base):
-        text = labels[id(dot)]
-        long = len(text) * _LETTER
+        long = len(dot.label) * _LETTER
         for anchor, left, line in (
             ("start", dot.x + _GAP, dot.y - _GAP),
             ("start", dot.x + _GAP, dot.y + _GAP + 9),
@@ -123,8 +123,10 @@ def _label(dots: list[Dot], labels: dict[int, str]) -> None:
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 at = left if anchor == "start" else left + long
-                dot.label, dot.anchor, dot.at = text, anchor, (round(at, 1), round(line, 1))
+                dot.anchor, dot.at = anchor, (round(at, 1), round(line, 1))
                 break
+        else:
+            dot.label = ""
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

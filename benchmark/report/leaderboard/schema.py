@@ -14,6 +14,7 @@ from benchmark.report.intervals import LEVEL, Interval
 
 SCHEMA_VERSION: Literal[1] = 1
 ChosenOn = Literal["test", "hold-out", "unknown"]
+WhyLeftOut = Literal["stale", "unknown-name", "unknown-scale", "plug-in"]
 FlagKind = Literal[
     "warning",
     "other-images",
@@ -224,7 +225,7 @@ class LeftOut(Frozen):
 
     key: str
     evaluation: str | None
-    why: Literal["stale", "unknown-name", "unknown-scale", "plug-in"]
+    why: WhyLeftOut
     text: str
 
 

@@ -41,27 +41,31 @@ def entry(shown: Entry, signed: bool) -> str:
     if shown is None or shown.spread is not None or shown.interval is None:
         return percent(shown, signed)
     digits = 2 if signed else 1
-    value = f"{100 * shown.mean:{_sign(signed)}z.{digits}f}"
-    return f"{value} {brackets(shown.interval, signed, digits)}"
+    return f"{_times_100(shown.mean, signed, digits)} {brackets(shown.interval, signed, digits)}"
 
 
 def percent(number: Estimate | None, signed: bool) -> str:
     """`98.20 ± 0.53`, `+0.40 ± 0.20`, or a dash for a missing number."""
     if number is None:
         return MISSING
-    value = f"{100 * number.mean:{_sign(signed)}z.2f}"
+    value = _times_100(number.mean, signed)
     return value if number.spread is None else f"{value} ± {100 * number.spread:.2f}"
 
 
 def brackets(interval: Interval, signed: bool, digits: int = 2) -> str:
     """`[65.35, 67.20]` in percent, or `[-0.20, +2.80]` in percentage points."""
-    low, high = (f"{100 * end:{_sign(signed)}z.{digits}f}" for end in (interval.low, interval.high))
+    low, high = (_times_100(end, signed, digits) for end in (interval.low, interval.high))
     return f"[{low}, {high}]"
 
 
-def number_and_interval(shown: Estimate) -> str:
-    """`66.28 [65.35, 67.20]` in percent."""
-    return f"{percent(shown, signed=False)} {_interval(shown, signed=False)}".rstrip()
+def _times_100(fraction: float, signed: bool, digits: int = 2) -> str:
+    return f"{100 * fraction:{'+' if signed else ''}z.{digits}f}"
+
+
+def number_and_interval(shown: Estimate, unit: str = "") -> str:
+    """`66.28 [65.35, 67.20]` in percent, or with the unit ` %` behind the number."""
+    interval = "" if shown.interval is None else f" {brackets(shown.interval, signed=False)}"
+    return f"{percent(shown, signed=False)}{unit}{interval}"
 
 
 def summary(store: Store, record: Record) -> str:
@@ -70,20 +74,8 @@ def summary(store: Store, record: Record) -> str:
 
     Raises `UserError` for bits that are not those of the record.
     """
-    shown = accuracy(store, [record])
-    value = f"{percent(shown, signed=False)} % {_interval(shown, signed=False)}".rstrip()
+    value = number_and_interval(accuracy(store, [record]), " %")
     return f"{record.evaluation}  {value} ({record.k} of {record.n})"
-
-
-def _sign(signed: bool) -> str:
-    return "+" if signed else ""
-
-
-def _interval(shown: Entry, signed: bool) -> str:
-    """What stands below a number; empty below anything else."""
-    if not isinstance(shown, Estimate) or shown.interval is None:
-        return ""
-    return brackets(shown.interval, signed)
 
 
 def _cells(row: Row, bold: str, quote: Callable[[str], str] = str) -> list[str]:
@@ -164,7 +156,8 @@ def latex(table: Table) -> str:
     heads = [r"\\".join(map(in_latex, lines)) for lines in _broken_heads(table, plain)]
     table = _quoted(table, in_latex)
     lines = [" & ".join(rf"\shortstack{{{head}}}" for head in heads) + r" \\", r"\midrule"]
-    for row, cells in zip(table.rows, _once(table, r"\textbf{{{}}}", _latex_entry), strict=True):
+    entries = _once(table, r"\textbf{{{}}}", lambda shown: in_latex(shown).replace("-", "$-$"))
+    for row, cells in zip(table.rows, entries, strict=True):
         # A bracket or a star that opened a line would belong to the line break before.
         lines.append("{}" + " & ".join(cells) + r" \\")
         if row.ends_block and row is not table.rows[-1]:
@@ -174,10 +167,6 @@ def latex(table: Table) -> str:
     align = "l" * len(table.label_heads) + "r" * len(table.columns)
     title = _NUMBER.sub("", table.title)  # LaTeX numbers it
     return _LATEX % (title, table.name, align, body, notes)
-
-
-def _latex_entry(shown: str) -> str:
-    return in_latex(shown).replace("-", "$-$")
 
 
 _LATEX = r"""%% \usepackage{adjustbox,booktabs,threeparttable}
