@@ -5,6 +5,7 @@ channels, and the result is the luma of what becomes of that picture.
 """
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def _pictures(x: FloatArray) -> list[Image.Image]:
     return [Image.fromarray(image) for image in (levels[..., 0] if x.shape[3] == 1 else levels)]
 
 
-def _floats(pictures: list[Image.Image], shape: tuple[int, ...]) -> FloatArray:
+def _floats(pictures: Sequence[Image.Image], shape: tuple[int, ...]) -> FloatArray:
     """Pillow images back as an array of `shape` (N, H, W, C) in [0, 1]."""
     levels: NDArray[np.uint8] = np.stack([np.asarray(picture) for picture in pictures])
     return levels.reshape(shape) / 255

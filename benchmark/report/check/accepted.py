@@ -75,7 +75,7 @@ def _accepting(finding: Finding) -> AcceptedVerdict:
         id=finding.id,
         verdict=finding.verdict,
         values=tuple(round(value, _DIGITS) for value in values),
-        interval=interval and (round(interval.low, _DIGITS), round(interval.high, _DIGITS)),
+        interval=(round(interval.low, _DIGITS), round(interval.high, _DIGITS)) if interval else None,
         published=finding.published,
         behind={} if finding.is_summary else dict(sorted(finding.behind.items())),
     )
