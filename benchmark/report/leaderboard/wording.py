@@ -30,7 +30,8 @@ READING = (
     "A board holds what may be compared: one scale, one dataset, one threat model, and the same data "
     "that chose epochs and alpha*. A column is one evaluation: accuracies of another one, of another "
     "threat model or of fewer images never share it, nor its ranks. Two entries are told apart only "
-    f"where their intervals do not overlap, and nobody has a position on fewer than {ENOUGH:,} images.",
+    f"where their intervals do not overlap, and nobody has a position on fewer than {ENOUGH:,} images. "
+    "A mean over fewer seeds than the base model has is not ranked.",
     "Below an accuracy stands the difference to the model's own base model, with its interval. An "
     "arrow marks those whose interval excludes 0, without correction for how many there are. This "
     "paired difference is sharper than two intervals side by side, which overlap too easily. mCE, the "
