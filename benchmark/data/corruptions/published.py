@@ -24,10 +24,8 @@ from benchmark.errors import UserError
 SEVERITIES = len(SEVERITY_LEVELS)
 TEST_IMAGES = 10_000
 SUFFIX = {"CIFAR-10-C": ".npy", "CIFAR-100-C": ".npy", "Tiny-ImageNet-C": ""}
-"""How the file of a corruption ends, by the name of the set and of its folder; nothing where it is a
-folder itself."""
+"""How the file of a corruption ends, by the set's name and folder; nothing where it is a folder."""
 LABELS = "labels.npy"
-
 Labels = NDArray[np.int64]
 
 
@@ -55,9 +53,7 @@ class CorruptedSet(ABC):
 
     def sha256(self, name: str) -> str:
         """Hash of all severities of `name`: of its file, or of its folder as `sha256sums` has it.
-
-        Raises `UserError` if it is not there.
-        """
+        Raises `UserError` if it is not there."""
         return known_sha256(self._path(name))
 
     def copy(self, name: str, severity: int, threads: int = 1) -> tuple[Pixels, Labels]:
@@ -216,16 +212,14 @@ def official(
 
 def check(title: str, directory: Path) -> None:
     """Raise `UserError` unless what is there of `title` under `directory` has the shapes and labels of
-    the published files. Pictures are counted, not decoded.
-    """
+    the published files. Pictures are counted, not decoded."""
     info = next(each for each in (CIFAR10, CIFAR100, TINY_IMAGENET) if each.corruptions == title)
     official(info, directory).check()
 
 
 def describe(title: str, directory: Path) -> str | None:
     """What of `title` is under `directory`, in one line; None for nothing. Looks at names only."""
-    found = _corruption_paths(directory / title)
-    if not found:
+    if not (found := _corruption_paths(directory / title)):
         return None
     hashes = "hashes on file" if (directory / title / NAME).exists() else "no hashes on file"
     return f"{len(found)} corruption{'s' if len(found) > 1 else ''}, {hashes}"
@@ -251,8 +245,7 @@ def verify(title: str, directory: Path) -> None:
     are no hashes to compare with.
     """
     folder = _folder(title, directory)
-    sums = read_sums(folder)
-    if sums is None:
+    if (sums := read_sums(folder)) is None:
         raise UserError(f"'{folder}' has no {NAME}, so nothing is known of it; {_how_to_mend(folder)}")
     paths = {path.name: path for path in _hashed(folder)}
     for name in sorted(sums.keys() | paths):
@@ -270,9 +263,8 @@ def _folder(title: str, directory: Path) -> Path:
 
 def _hashed(folder: Path) -> list[Path]:
     """What `SHA256SUMS` is to list: the corruptions, and the labels where they are a file."""
-    labels = folder / LABELS
-    is_listed = SUFFIX[folder.name] and labels.is_file()
-    return [*_corruption_paths(folder), *([labels] if is_listed else [])]
+    listed = [folder / LABELS] if SUFFIX[folder.name] and (folder / LABELS).is_file() else []
+    return [*_corruption_paths(folder), *listed]
 
 
 def _corruption_paths(folder: Path) -> list[Path]:
