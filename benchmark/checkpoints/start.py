@@ -40,8 +40,11 @@ def starting_weights(
     return dict(loaded.state), known
 
 
-def registered_weights(cell: Cell, store: Store, directory: Path) -> CheckpointEntry | None:
-    """The entry whose file goes where the weights of the trained `cell` belong, for work to go on.
+def registered_weights(
+    cell: Cell, store: Store, directory: Path
+) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors and metadata of the registered file that goes where the weights of the trained `cell`
+    belong, for work to go on there.
 
     Only where `store` has the making of these very weights and not the weights: who trains anew, with
     results of their own, is given nothing. `directory` is the data directory. Raises `UserError` if the
@@ -52,13 +55,13 @@ def registered_weights(cell: Cell, store: Store, directory: Path) -> CheckpointE
         return None
     for entry in registry().values():
         if entry.cell == cell.key and path_of(entry, directory).is_file():
-            state, _ = load_tensors(verified_file(entry, directory))
+            state, metadata = load_tensors(verified_file(entry, directory))
             if weights_sha256(state) == making.provenance.weights_sha256:
-                return entry
+                return state, metadata
     return None
 
 
 def bring_weights(cell: Cell, store: Store, directory: Path) -> None:
-    """Put the file of `registered_weights`, if there is one, there. Raises `UserError` as that does."""
-    if (entry := registered_weights(cell, store, directory)) is not None:
-        save_tensors(store.work(cell) / WEIGHTS, *load_tensors(path_of(entry, directory)))
+    """Put `registered_weights`, if there are some, in their place. Raises `UserError` as that does."""
+    if (found := registered_weights(cell, store, directory)) is not None:
+        save_tensors(store.work(cell) / WEIGHTS, *found)

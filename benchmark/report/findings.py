@@ -175,9 +175,9 @@ def _in_words(found: AgainstBase) -> str:
         gains = {name: gain for name, gain in found.gains.items() if (name in PROTOCOLS) == own}
         for side, word in ((-1, "lose"), (1, "gain")) if gains else ():
             parts = [
-                f"`{name}`{_of_seeds(gain)} {head} {_shown(change).strip('*')}"
+                f"`{name}`{_of_seeds(gain)} {head} {shown.replace('*', '')}"
                 for name, gain in gains.items()
-                for head, change in zip(heads, gain.moved, strict=True)
+                for head, change, shown in zip(heads, gain.moved, _changes(gain), strict=True)
                 if change and change.sign == side
             ]
             said = "; ".join(parts) or "nothing whose interval excludes 0"

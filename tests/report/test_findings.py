@@ -104,6 +104,13 @@ def test_seeds_are_those_of_each_evaluation(store: Store) -> None:
     assert "+5.10 [" in row and "+0.10 [" in row and row.count("(1 of 2 seeds)") == 1
     assert "RiFT at `by-hand`: Std **+5.10 [" in shown
     assert "2 models with 6 records" in shown
+    page(store, bn_only=(850, 400))
+    write_record(
+        store, cell_at("bn-only", seed=1), CLEAN, 852, scale=two, bits={CLEAN: np.arange(N) < 852}
+    )
+    words = findings(store, {"by-hand": two}, published()).splitlines()
+    line = next(each for each in words if "lose: `bn-only` Adv -10.00 [" in each)
+    assert line.endswith("] (1 of 2 seeds).")
 
 
 def test_an_unknown_record_is_left_out(store: Store) -> None:
