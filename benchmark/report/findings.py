@@ -7,25 +7,28 @@ from typing import Self
 from tabulate import tabulate
 
 from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.data import dataset_info
+from benchmark.evaluation import evaluation
 from benchmark.models import arch
 from benchmark.plans.named import unknown_names
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell
+from benchmark.plans.states import State
+from benchmark.records.cells import BASE, Cell
 from benchmark.records.records import Making, Provenance, Record, Training
 from benchmark.records.store import Store
-from benchmark.report.against_base import AgainstBase, Gained
-from benchmark.report.check.case import RIFT
+from benchmark.report.changes import Changes, Gained
+from benchmark.report.check.case import RIFT, RIFT_1
 from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import worst_first
 from benchmark.report.estimates import Estimate
 from benchmark.report.markup import markdown
 from benchmark.report.tables.audit import AUDITED, SIMPLER, audit_cells
-from benchmark.report.tables.layout import columns
+from benchmark.report.tables.layout import average, columns
 from benchmark.report.tables.posthoc import RIVALS, rival_cells
-from benchmark.report.tables.render import MISSING, brackets
-from benchmark.report.view import View
+from benchmark.report.tables.render import MISSING, brackets, number_and_interval
+from benchmark.report.view import Setting, View
 
 HEAD = """---
 license: mit
@@ -63,28 +66,34 @@ def findings(store: Store, scales: Mapping[str, Scale | None], published: Publis
     return "\n\n".join([HEAD, "\n".join(short), *parts]) + "\n"
 
 
-FINE_TUNED = (
-    "rift-alpha-1",
-    "bn-only-alpha-1",
-    "rift-bn-frozen-alpha-1",
-    "random-layer-alpha-1",
-    "last-layer-alpha-1",
-    "robust-critical-alpha-1",
-    "all-layers-alpha-1",
-)
+INSTEAD = ("bn-only", "random-layer", "last-layer", "robust-critical", "all-layers")
+"""What could be fine-tuned instead of the least critical module."""
+
+FINE_TUNED = tuple(name + ALPHA_1 for name in (RIFT, "rift-bn-frozen", *INSTEAD))
 """What is shown as fine-tuned, before a rule has chosen how much of it is kept."""
+
+
+def _minus(name: str, tuned: str = "") -> str:
+    """How a row is called that compares RiFT with `name`, both with the ending `tuned`."""
+    return f"{RIFT}{tuned} - {name}{tuned}"
+
+
+PAIRS = {
+    _minus(name, tuned): (RIFT + tuned, name + tuned) for tuned in ("", ALPHA_1) for name in INSTEAD
+}
 
 
 @dataclass(frozen=True)
 class AtScale:
     """What is on record at one scale, of which `full` is the view: by the rule of RiFT, as fine-tuned,
-    and among post-hoc methods."""
+    RiFT minus what could be fine-tuned instead, and among post-hoc methods."""
 
     name: str
     full: View
-    audited: AgainstBase
-    tuned: AgainstBase
-    among: AgainstBase
+    audited: Changes
+    tuned: Changes
+    instead: Changes
+    among: Changes
 
     @classmethod
     def of(cls, store: Store, name: str, scale: Scale) -> Self:
@@ -93,19 +102,28 @@ class AtScale:
         return cls(
             name,
             View(store, scale),
-            AgainstBase.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
-            AgainstBase.of(store, audited, audit_cells(scale, FINE_TUNED)),
-            AgainstBase.of(store, posthoc, rival_cells(posthoc, RIVALS)),
+            Changes.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
+            Changes.of(store, audited, audit_cells(scale, FINE_TUNED)),
+            Changes.of(store, audited, audit_cells(scale, (*INSTEAD, *FINE_TUNED, RIFT)), PAIRS),
+            Changes.of(store, posthoc, rival_cells(posthoc, RIVALS)),
         )
 
     def in_short(self) -> Iterator[str]:
-        """What RiFT gains, in a line."""
-        for found in (self.audited, self.among):
-            if gain := found.gains.get(RIFT):
+        """What RiFT gains, over its base model and over a random module, in a line each."""
+        for what, found, label in (
+            ("RiFT", self.audited if RIFT in self.audited.gains else self.among, RIFT),
+            ("RiFT as fine-tuned", self.tuned, RIFT_1),
+            ("RiFT minus a random module", self.instead, _minus("random-layer")),
+            (
+                "RiFT minus a random module, as fine-tuned,",
+                self.instead,
+                _minus("random-layer", ALPHA_1),
+            ),
+        ):
+            if gain := found.gains.get(label):
                 shown = zip(columns(found.view.scale), _changes(gain), strict=True)
                 gains = ", ".join(f"{head} {text}" for head, text in shown if text != MISSING)
-                yield f"- RiFT at `{self.name}`{_of_seeds(gain)}: {gains}."
-                return
+                yield f"- {what} at `{self.name}`{_of_seeds(gain)}: {gains}."
 
     def sections(self, published: Published) -> Iterator[str]:
         """The paragraphs and tables about the scale; none where no fine-tuning is on record."""
@@ -115,6 +133,7 @@ class AtScale:
         first = f"{arch(scale.archs[0]).label} on {dataset_info(scale.datasets[0]).label}"
         yield f"## `{self.name}`: {markdown(first)}"
         yield f"{markdown(scale.summary)}. {_made(self.full.store, self.name)}"
+        yield _base(audited if audited.gains else self.tuned, published)
         if audited.gains:
             yield _in_words(audited)
             yield "Gain over adversarial training, in points:"
@@ -122,6 +141,9 @@ class AtScale:
         if self.tuned.gains:
             yield "The same as fine-tuned, before the rule chooses:"
             yield _table(self.tuned, "alpha")
+        if self.instead.gains:
+            yield "RiFT minus what could be fine-tuned instead of its module, in points:"
+            yield _table(self.instead, "alpha of RiFT")
         if self.among.gains.keys() - audited.gains.keys():
             seeds = scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
             one = f", seed {self.among.view.scale.seeds[0]}" if len(seeds) > 1 else ""
@@ -131,6 +153,27 @@ class AtScale:
         if claims := _claims(self.full, published):
             yield "Claims of the papers (`check` prints each case, and those without any record):"
             yield tabulate(claims, ("claim", "verdict", "cases", "claimed"), "pipe")
+
+
+def _base(found: Changes, published: Published) -> str:
+    """Accuracies of the base model, and those of the paper where it has the same network."""
+    view, scale = found.view, found.view.scale
+    place = Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
+    cells = view.cells(place, BASE)
+    ours, papers = list[str](), list[str]()
+    for name, head in zip(scale.evaluations, columns(scale), strict=True):
+        done = [cell for cell in cells if view.state(cell, name) is State.DONE]
+        if known := average(view, [done], name):
+            seeds = f" ({len(done)} of {len(cells)} seeds)" if len(done) < len(cells) else ""
+            ours.append(f"{head} {number_and_interval(known)}{seeds}")
+    for row in published.rows:
+        of_rift = (row.source, row.where) == ("rift", "Table 1")
+        if of_rift and Setting(row.dataset, row.arch, row.method) == place:
+            accuracies = {str(evaluation(name).role): value for name, value in row.values.items()}
+            values = (f"{role} {100 * value:.2f}" for role, value in accuracies.items())
+            papers.append(f"{row.label} {', '.join(values)}")
+    printed = f" In the paper: {'; '.join(papers)}." if papers else ""
+    return f"AT alone: {', '.join(ours)}.{printed}"
 
 
 def _of_seeds(gain: Gained) -> str:
@@ -155,7 +198,7 @@ def _shown(change: Estimate | None) -> str:
     return f"**{shown}**" if change.sign else shown
 
 
-def _table(found: AgainstBase, numbered: str) -> str:
+def _table(found: Changes, numbered: str) -> str:
     """The changes by fine-tuning; what none has anything of is left out."""
     texts = [
         (name, markdown(gain.numbers), gain.seeds, *_changes(gain))
@@ -168,7 +211,7 @@ def _table(found: AgainstBase, numbered: str) -> str:
     return tabulate(rows, shown, "pipe", colalign=align, disable_numparse=True)
 
 
-def _in_words(found: AgainstBase) -> str:
+def _in_words(found: Changes) -> str:
     """Where RiFT in its readings, and what else was fine-tuned, moves an accuracy beyond 0."""
     heads, lines = columns(found.view.scale), []
     for kind, own in (("Readings of RiFT", True), ("Controls and simpler methods", False)):

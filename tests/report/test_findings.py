@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import handmade
+from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.check.published import published
 from benchmark.report.findings import findings
@@ -145,3 +146,30 @@ def test_fine_tuned_weights_have_a_table(store: Store) -> None:
     assert "| rift-alpha-1 " not in chosen and "-10.00 [" not in chosen
     row = next(line for line in tuned.splitlines() if line.startswith("| rift-alpha-1 "))
     assert "+2.00 [" in row and "-10.00 [" in row
+
+
+def test_the_base_stands_beside_the_papers(store: Store) -> None:
+    """The accuracies of AT have their intervals; the paper's stand there for its own network only."""
+    shown = page(store, none=(800, 500), rift=(802, 500))
+    assert "AT alone: Std 80.00 [77.4" in shown and "In the paper" not in shown
+    cifar = replace(ONE_SEED, datasets=("cifar10",), archs=("resnet18",))
+    for name in ("none", "rift"):
+        cell = Cell("by-hand", "cifar10", "resnet18", "pgd-at", name, 0)
+        write_record(store, cell, CLEAN, 800, scale=cifar, bits={CLEAN: np.arange(N) < 800})
+        write_making(store, cell, alpha=0.6, scale=cifar)
+    shown = findings(store, {"by-hand": cifar}, published())
+    assert "In the paper: AT Std 81.46, OOD 73.56, Adv 53.63; AT+RiFT Std 83.44," in shown
+    assert "Top 2" not in shown
+
+
+def test_rift_is_held_against_what_could_be_tuned_instead(store: Store) -> None:
+    """RiFT minus a control is paired over images, by the rule and as fine-tuned, each with its like."""
+    shown = page(store, none=(800, 500), rift=(810, 500), random_layer=(815, 490))
+    assert "RiFT minus a random module at `by-hand`: Std **-0.50 [" in shown
+    page(store, rift_alpha_1=(830, 400), random_layer_alpha_1=(830, 500), bn_only_alpha_1=(800, 500))
+    shown = page(store)
+    rows = {line.split("|")[1].strip(): line for line in shown.splitlines() if line.startswith("| rift")}
+    assert "**+1.00 [" in rows["rift - random-layer"]
+    assert "**-10.00 [" in rows["rift-alpha-1 - random-layer-alpha-1"]
+    assert "**+3.00 [" in rows["rift-alpha-1 - bn-only-alpha-1"] and "rift - bn-only" not in rows
+    assert "module, as fine-tuned, at `by-hand`: Std +0.00 [+0.00, +0.00], Adv **-10.00 [" in shown

@@ -1,0 +1,123 @@
+"""Fine-tunings in pairs, or beside their base models: what one gains, of what is on record of both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import FIRST, first_images, whole_name
+from benchmark.plans.scales import Scale
+from benchmark.plans.states import State
+from benchmark.records.cells import Cell, base_name
+from benchmark.records.store import Store
+from benchmark.report.estimates import Estimate
+from benchmark.report.tables.layout import average_change, by_finetune, mean_alpha
+from benchmark.report.tables.posthoc import numbers
+from benchmark.report.tables.render import MISSING
+from benchmark.report.view import View
+
+Pairs = Mapping[str, tuple[str, str]]
+"""A fine-tuning and the one that it is compared with, or its base model, by the label of a row."""
+
+
+class Gained(NamedTuple):
+    """What one model gains over another: its numbers, such as alpha, how many seeds both have if some
+    are missing (`1 of 5`), and the change of each accuracy (fraction; None: not on record), each of all
+    seeds that both are on record at."""
+
+    numbers: str
+    seeds: str
+    moved: tuple[Estimate | None, ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Models compared in pairs, under each evaluation at the seeds that both have it at.
+
+    Where a pair has an evaluation on the first images only, the most of them have a column, too.
+    """
+
+    view: View
+    gains: Mapping[str, Gained]
+
+    @classmethod
+    def of(cls, store: Store, scale: Scale, cells: Sequence[Cell], pairs: Pairs | None = None) -> Self:
+        """What `store` has of `pairs` of fine-tunings among `cells`, under evaluations that `scale`
+        names; by default each fine-tuning and its base model."""
+        by_name = by_finetune(cells)
+        if pairs is None:
+            bases = {name: base_name(name) for name in by_name}
+            pairs = {name: (name, base) for name, base in bases.items() if name != base}
+        there = _there(View(store, scale), by_name, pairs)
+        shown = _columns(there, scale.evaluations)
+        view = View(store, replace(scale, evaluations=shown))
+        gains = {}
+        for label, (ours, theirs) in pairs.items():
+            if known := {each: there[label, each] for each in shown if (label, each) in there}:
+                gains[label] = _gain(view, by_name[ours], by_name[theirs], known)
+        return cls(view, gains)
+
+
+There = Mapping[tuple[str, str], set[int]]
+"""Seeds at which both models of a pair have a record, by its label and evaluation."""
+
+
+def _there(view: View, by_name: Mapping[str, Sequence[Cell]], pairs: Pairs) -> There:
+    """Where `view` has evaluations of its scale, and those of the first images only."""
+    cells = [cell for own in by_name.values() for cell in own]
+    on_disk = {name for cell in cells for name in view.store.names(cell)}
+    wanted = view.scale.evaluations
+    wholes = {*map(whole_name, wanted)}
+    fewer = {each for each in on_disk if FIRST in each and whole_name(each) in wholes and _known(each)}
+    found: dict[tuple[str, str], set[int]] = {}
+    for name in on_disk & {*wanted, *fewer}:
+        done = {
+            tuned: {cell.seed for cell in own if view.state(cell, name) is State.DONE}
+            for tuned, own in by_name.items()
+        }
+        for label, (ours, theirs) in pairs.items():
+            if both := done.get(ours, set()) & done.get(theirs, set()):
+                found[label, name] = both
+    return found
+
+
+def _known(name: str) -> bool:
+    """Whether this version knows the evaluation; the leaderboard lists what it does not."""
+    try:
+        return bool(evaluation(name))
+    except UserError:
+        return False
+
+
+def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
+    """`wanted` evaluations, and those on the most of the first images for what lacks them."""
+    shown: list[str] = []
+    for name in wanted:
+        fewer = {each for _, each in there if each.startswith(whole_name(name) + FIRST)} - {name}
+        without = {label for label, _ in there}
+        kept = []
+        for each in (name, *sorted(fewer, key=lambda each: -(first_images(evaluation(each)) or 0))):
+            if have := {label for label in without if (label, each) in there}:
+                kept.append(each)
+                without -= have
+        shown += kept or [name]
+    return tuple(dict.fromkeys(shown))
+
+
+def _gain(
+    view: View, ours: Sequence[Cell], theirs: Sequence[Cell], known: Mapping[str, set[int]]
+) -> Gained:
+    """What the cells `ours` gain over `theirs` at the `known` seeds, by evaluation."""
+
+    def change(name: str) -> Estimate | None:
+        one, two = ([cell for cell in each if cell.seed in known[name]] for each in (ours, theirs))
+        return average_change(view, [one], [two], name)
+
+    most = max(known.values(), key=len)
+    own = [cell for cell in ours if cell.seed in most]
+    return Gained(
+        mean_alpha(view, own) or numbers(view, own),
+        f"{len(own)} of {len(ours)}" if len(own) < len(ours) else MISSING,
+        tuple(change(name) if name in known else None for name in view.scale.evaluations),
+    )
