@@ -68,7 +68,7 @@ class OnSlurm:
         )
         if options.device not in ("cpu", "cuda"):
             raise UserError(f"--device {options.device}: a job has a GPU of its own; say cpu or cuda")
-        needed = costs([cell for task in tasks for cell in task.cells], scale)
+        needed = costs(([cell for task in tasks for cell in task.cells], scale))
         options.store.check_writable(sum(cost.size for cost in needed) // 10**6)
         submitted, there = submit(tasks, scale, options, cluster, display)
         say(

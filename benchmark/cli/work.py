@@ -139,7 +139,8 @@ class Work(Places, Computing, OnSlurm):
         if self.dry_run:
             for cells, scale in parts:
                 show_states(self.store, scale, cells)
-                show_costs(self.store, scale, cells)
+            show_costs(self.store, *parts)
+            for cells, scale in parts[-1:]:  # whose evaluations are those of all
                 show_missing_data(self.data_dir, scale, cells)
             raise typer.Exit
         if collect:
@@ -220,10 +221,11 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> bool:
     return bool(totals[State.RUNNING]) or any(not said.startswith(FAILED) for said in jobs.values())
 
 
-def show_costs(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print what `cells` cost, made from nothing, and what the hours go by."""
-    if not (found := costs(cells, scale)):
+def show_costs(store: Store, *parts: Part) -> None:
+    """Print what the cells of `parts` cost, made from nothing, and what the hours go by."""
+    if not (found := costs(*parts)):
         return
+    cells, scale = parts[0]
     reached = rates(store, scale, cells)
     device, rate = max(reached.items(), key=lambda item: item[1], default=("", NOMINAL))
     rows = [(c.dataset, c.arch, c.cells, c.operations, c.size) for c in found]

@@ -46,20 +46,27 @@ class ModelCost:
     size: int = 0
 
 
-def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
-    """What it costs to make `cells` from nothing, by dataset and network."""
+def costs(*parts: tuple[Sequence[Cell], Scale]) -> list[ModelCost]:
+    """What it costs to make cells from nothing, each part's under its scale, by dataset and network.
+
+    What several parts have counts once.
+    """
     from benchmark.engine.flops import of_image
 
     found: dict[tuple[str, str], ModelCost] = {}
+    named = {cell for cells, _ in parts for cell in cells}
     done: set[tuple[Cell, str]] = set()
-    for cell in dict.fromkeys(part for named in cells for part in (named.base, named)):
+    counted: set[Cell] = set()
+    for cell, scale in [(part, scale) for cells, scale in parts for part in _with_bases(cells)]:
         if cell.dataset not in IMAGES:
             continue
         plan = Plan.of(cell, scale)
         way, weights = of_image(cell.arch, plan.base.info)
         cost = found.setdefault((cell.dataset, cell.arch), ModelCost(cell.dataset, cell.arch))
-        cost.cells += cell in cells
-        cost.size += 4 * weights * 2  # its weights, and the average or the fine-tuned ones
+        if cell not in counted:
+            cost.cells += cell in named
+            cost.size += 4 * weights * 2  # its weights, and the average or the fine-tuned ones
+        counted.add(cell)
         tuned = plan.before.finetune if plan.forward else plan.finetune
         shared = {"criticality": plan.criticality.stage, "fine-tuning": tuned.tuning if tuned else ""}
         for stage, passes in stages(plan, scale.evaluations).items():
@@ -69,6 +76,10 @@ def costs(cells: Sequence[Cell], scale: Scale) -> list[ModelCost]:
             cost.operations += way * passes * (work not in done)
             done.add(work)
     return list(found.values())
+
+
+def _with_bases(cells: Sequence[Cell]) -> list[Cell]:
+    return list(dict.fromkeys(part for cell in cells for part in (cell.base, cell)))
 
 
 def repays_compiling(base: Cell, scale: Scale, device: str) -> bool:

@@ -73,7 +73,7 @@ def test_what_is_there_is_not_left(store, tmp_path):
 def test_what_is_shared_costs_once():
     """A fine-tuning with alpha* and with alpha = 1 is trained once, criticality measured once."""
     alone, both, more = (
-        costs([replace(BASE, finetune=name) for name in names], CLEAN_ONLY)[0]
+        costs(([replace(BASE, finetune=name) for name in names], CLEAN_ONLY))[0]
         for names in (("rift",), ("rift", "rift-alpha-1"), ("rift", "top-2"))
     )
     one = of_image("resnet18", CIFAR10)[0] * 10_000
@@ -81,12 +81,16 @@ def test_what_is_shared_costs_once():
     assert (alone.cells, both.cells) == (1, 2)
     assert more.operations - alone.operations > 100 * one
     assert both.size > alone.size
+    rift = [replace(BASE, finetune="rift")]
+    more = replace(CLEAN_ONLY, evaluations=(*CLEAN_ONLY.evaluations, "pgd10x3"))
+    (apart,), (whole,) = costs((rift, CLEAN_ONLY), (rift, more)), costs((rift, more))
+    assert apart == whole and whole.operations > alone.operations
 
 
 def test_the_whole_paper():
     """Every cell is counted, Tiny-ImageNet's WRN is the largest, and epochs count in proportion."""
     cells = REPORTS["table1"].cells(PAPER, REPORTS["table1"].defaults)
-    found = costs(cells, PAPER)
+    found = costs((cells, PAPER))
     assert sum(cost.cells for cost in found) == len(cells)
     largest = max(found, key=lambda cost: cost.operations)
     assert (largest.dataset, largest.arch) == ("tiny-imagenet", "wrn-34-10")
@@ -102,7 +106,7 @@ def test_what_a_module_costs():
     scale = replace(PAPER, evaluations=("clean",))
 
     def cost(*names: str) -> float:
-        (found,) = costs([replace(BASE, finetune=name) for name in names], scale)
+        (found,) = costs(([replace(BASE, finetune=name) for name in names], scale))
         return found.operations / of_image(BASE.arch, Plan.of(BASE, scale).base.info)[0]
 
     base, clean = cost("none"), 10_000

@@ -168,7 +168,9 @@ def test_rift_is_held_against_what_could_be_tuned_instead(store: Store) -> None:
     assert "RiFT minus a random module at `by-hand`: Std **-0.50 [" in shown
     page(store, rift_alpha_1=(830, 400), random_layer_alpha_1=(830, 500), bn_only_alpha_1=(800, 500))
     shown = page(store)
-    rows = {line.split("|")[1].strip(): line for line in shown.splitlines() if line.startswith("| rift")}
+    rows = {
+        line.split("|")[1].strip(): line for line in shown.splitlines() if line.startswith("| rift")
+    }
     assert "**+1.00 [" in rows["rift - random-layer"]
     assert "**-10.00 [" in rows["rift-alpha-1 - random-layer-alpha-1"]
     assert "**+3.00 [" in rows["rift-alpha-1 - bn-only-alpha-1"] and "rift - bn-only" not in rows
