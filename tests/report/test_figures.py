@@ -310,7 +310,10 @@ def test_damage_by_hand(store):
     assert {row["std_gain"] for row in rows} == {"0.01"}
     assert [float(row["adv_loss"]) for row in only(rows, seed="1")] == [0.003, 0.009, 0.0, 0.006]
     caption = picture_of("figure-damage", store).caption
-    assert "over 4 modules: Adv lost rho = 0.00 (p = 1.000); Std gained not defined" in caption
+    assert (
+        "over 4 modules: Adv lost rho = 0.00 [-0.96, 0.96] (p = 1.000); Std gained not defined"
+        in caption
+    )
     assert "within each seed: rho = " in caption
     assert "left out" not in caption
 
@@ -368,7 +371,20 @@ def test_spearman_agrees_with_its_closed_form():
     p = 2 * t.sf(rho * (3 / (1 - rho**2)) ** 0.5, 3)
     found = spearman(x, y)
     assert (found.rho, found.p) == pytest.approx((rho, p))
-    assert str(found) == "rho = 0.60 (p = 0.285)"
+    assert str(found) == "rho = 0.60 [-0.67, 0.98] (p = 0.285)"
+
+
+def test_spearmans_interval_covers_the_population():
+    """Of 1,000 samples of 21 pairs from a normal with correlation r, whose population's rho is
+    6 / pi asin(r / 2), 95 % have it in their interval."""
+    rng, r = np.random.default_rng(0), 0.6
+    x, noise = rng.standard_normal((2, 1_000, 21))
+    y = r * x + (1 - r**2) ** 0.5 * noise
+    intervals = [spearman(*pair).interval for pair in zip(x, y, strict=True)]
+    covered = np.mean([each.low <= 6 / np.pi * np.arcsin(r / 2) <= each.high for each in intervals])
+    assert 0.93 < covered < 0.97
+    assert spearman((1, 2, 3), (2, 3, 1)).interval is None
+    assert str(spearman((1, 2, 3, 4), (1, 2, 3, 4))) == "rho = 1.00 (p < 0.001)"
 
 
 def test_spearman_of_nothing_to_rank_is_undefined():

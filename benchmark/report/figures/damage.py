@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import atanh, sqrt, tanh
+from statistics import NormalDist
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -27,6 +29,7 @@ from benchmark.report.figures.bars import (
     with_criticality,
 )
 from benchmark.report.figures.figure import FigureSpec, Picture, Rows, complete, left_out
+from benchmark.report.intervals import Interval
 from benchmark.report.view import Missing, View
 
 if TYPE_CHECKING:
@@ -101,14 +104,28 @@ def _alone(module: str) -> str:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho of two quantities over modules, and its two-sided p-value."""
+    """Spearman's rho of two quantities over `n` modules, and its two-sided p-value."""
 
     rho: float
     p: float
+    n: int
 
     def __str__(self) -> str:
-        """`rho = 0.53 (p = 0.013)`; a p below 0.001 reads `p < 0.001`."""
-        return f"rho = {self.rho:z.2f} (p {'< 0.001' if self.p < 0.001 else f'= {self.p:.3f}'})"
+        """`rho = 0.53 [0.10, 0.79] (p = 0.013)`; a p below 0.001 reads `p < 0.001`."""
+        found = self.interval
+        shown = "" if found is None else f" [{found.low:z.2f}, {found.high:z.2f}]"
+        p = "< 0.001" if self.p < 0.001 else f"= {self.p:.3f}"
+        return f"rho = {self.rho:z.2f}{shown} (p {p})"
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % over modules, by Fisher's z with the variance (1 + rho^2 / 2) / (n - 3) of Bonett and
+        Wright (2000); None for three modules and for a perfect correlation."""
+        if self.n == 3 or abs(self.rho) >= 1:
+            return None
+        middle = atanh(self.rho)
+        half = NormalDist().inv_cdf(0.975) * sqrt((1 + self.rho**2 / 2) / (self.n - 3))
+        return Interval(tanh(middle - half), tanh(middle + half))
 
 
 def spearman(x: Sequence[float | None], y: Sequence[float]) -> Correlation | None:
@@ -118,7 +135,7 @@ def spearman(x: Sequence[float | None], y: Sequence[float]) -> Correlation | Non
     from scipy.stats import spearmanr
 
     result = spearmanr(x, y)
-    return Correlation(float(result.statistic), float(result.pvalue))
+    return Correlation(float(result.statistic), float(result.pvalue), len(x))
 
 
 @dataclass(frozen=True)
