@@ -14,7 +14,7 @@ from benchmark.records.cells import OWN, Cell, ScaleName
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.read_once import ReadOnce
 from benchmark.report.check.published import published
-from benchmark.report.findings import findings
+from benchmark.report.findings.page import findings
 from benchmark.report.leaderboard.boards import kept_scales, leaderboard
 from benchmark.report.leaderboard.croissant import croissant
 from benchmark.report.leaderboard.flat import flat

@@ -1,0 +1,1 @@
+"""results/README.md: what was found, scale by scale, written from records."""

@@ -1,0 +1,146 @@
+"""What was found at one scale: what RiFT gains, beside controls and rivals, and how claims stand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+from tabulate import tabulate
+
+from benchmark.algorithm.tunings import ALPHA_1
+from benchmark.data import dataset_info
+from benchmark.models import arch
+from benchmark.plans.scales import Scale
+from benchmark.records.cells import Cell
+from benchmark.records.records import Making, Provenance, Record, Training
+from benchmark.records.store import Store
+from benchmark.report.check.case import RIFT, RIFT_1
+from benchmark.report.check.claims import claim_findings
+from benchmark.report.check.published_schema import Published
+from benchmark.report.check.verdicts import worst_first
+from benchmark.report.findings.by_seed import by_seed
+from benchmark.report.findings.changes import Changes
+from benchmark.report.findings.wording import base, changes_table, gains_and_losses, in_a_line
+from benchmark.report.markup import markdown
+from benchmark.report.tables.audit import AUDITED, SIMPLER, audit_cells
+from benchmark.report.tables.posthoc import RIVALS, rival_cells
+from benchmark.report.view import View
+
+INSTEAD = ("bn-only", "random-layer", "last-layer", "robust-critical", "all-layers")
+"""What could be fine-tuned instead of the least critical module."""
+
+FINE_TUNED = tuple(name + ALPHA_1 for name in (RIFT, "rift-bn-frozen", *INSTEAD))
+"""What is shown as fine-tuned, before a rule has chosen how much of it is kept."""
+
+
+def _minus(name: str, tuned: str = "") -> str:
+    """How a row is called that compares RiFT with `name`, both with the ending `tuned`."""
+    return f"{RIFT}{tuned} - {name}{tuned}"
+
+
+PAIRS = {
+    _minus(name, tuned): (RIFT + tuned, name + tuned) for tuned in ("", ALPHA_1) for name in INSTEAD
+}
+
+
+@dataclass(frozen=True)
+class AtScale:
+    """What is on record at one scale, of which `full` is the view: by the rule of RiFT, as fine-tuned,
+    RiFT minus what could be fine-tuned instead, and among post-hoc methods."""
+
+    name: str
+    full: View
+    audited: Changes
+    tuned: Changes
+    instead: Changes
+    among: Changes
+
+    @classmethod
+    def of(cls, store: Store, name: str, scale: Scale) -> Self:
+        """What `store` has of the first model of `scale`, which stands as `name` in keys."""
+        audited, posthoc = replace(scale, evaluations=scale.for_audit), scale.for_posthoc
+        return cls(
+            name,
+            View(store, scale),
+            Changes.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
+            Changes.of(store, audited, audit_cells(scale, FINE_TUNED)),
+            Changes.of(store, audited, audit_cells(scale, (*INSTEAD, *FINE_TUNED, RIFT)), PAIRS),
+            Changes.of(store, posthoc, rival_cells(posthoc, RIVALS)),
+        )
+
+    def in_short(self) -> Iterator[str]:
+        """What RiFT gains, over its base model and over a random module, in a line each."""
+        for what, found, label in (
+            ("RiFT", self.audited if RIFT in self.audited.gains else self.among, RIFT),
+            ("RiFT as fine-tuned", self.tuned, RIFT_1),
+            ("RiFT minus a random module", self.instead, _minus("random-layer")),
+            (
+                "RiFT minus a random module, as fine-tuned,",
+                self.instead,
+                _minus("random-layer", ALPHA_1),
+            ),
+        ):
+            if label in found.gains:
+                yield f"- {what} at `{self.name}`{in_a_line(found, label)}."
+
+    def sections(self, published: Published) -> Iterator[str]:
+        """The paragraphs and tables about the scale; none where no fine-tuning is on record."""
+        scale, audited = self.full.scale, self.audited
+        if not (audited.gains or self.tuned.gains or self.among.gains):
+            return
+        first = f"{arch(scale.archs[0]).label} on {dataset_info(scale.datasets[0]).label}"
+        yield f"## `{self.name}`: {markdown(first)}"
+        yield f"{markdown(scale.summary)}. {_made(self.full.store, self.name)}"
+        yield base(audited if audited.gains else self.tuned, published)
+        if audited.gains:
+            yield gains_and_losses(audited)
+            yield "Gain over adversarial training, in points:"
+            yield changes_table(audited, "alpha")
+        if self.tuned.gains:
+            yield "The same as fine-tuned, before the rule chooses:"
+            yield changes_table(self.tuned, "alpha")
+        if self.instead.gains:
+            yield "RiFT minus what could be fine-tuned instead of its module, in points:"
+            yield changes_table(self.instead, "alpha of RiFT")
+        if each := by_seed(self.full.store, audited.view.scale):
+            yield "Seed by seed, with intervals over images (AT: accuracy; below it changes in points):"
+            yield each
+        if self.among.gains.keys() - audited.gains.keys():
+            seeds = scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
+            one = f", seed {self.among.view.scale.seeds[0]}" if len(seeds) > 1 else ""
+            what = f"Post-training methods on the same weights{one}"
+            yield f"{what} ([how](../docs/posthoc.md)), in points:"
+            yield changes_table(self.among, "numbers")
+        if claims := _claims(self.full, published):
+            yield "Claims of the papers (`check` prints each case, and those without any record):"
+            yield tabulate(claims, ("claim", "verdict", "cases", "claimed"), "pipe")
+
+
+def _claims(view: View, published: Published) -> list[tuple[str, ...]]:
+    """Id, verdict, cases and statement of the claims that records say anything of, worst first."""
+    found = [each for each in claim_findings(view, published) if each.is_summary]
+    shown = [each for each in worst_first(found) if each.behind]
+    return [
+        (each.id, each.verdict.value, each.why.partition(";")[0], markdown(each.what)) for each in shown
+    ]
+
+
+def _made(store: Store, name: str) -> str:
+    """How many models and records there are at the scale `name`, made on what and in what time."""
+    cells = [Cell.parse(key) for key in store.keys_on_disk() if key.partition("/")[0] == name]
+    files = [file for cell in cells for file in store.of(cell)]
+    records = sum(isinstance(file, Record) for file in files)
+    trained = [
+        file for file in files if isinstance(file, Making) and isinstance(file.details, Training)
+    ]
+    hours = sum(file.provenance.seconds for file in trained) / 3600
+    places = sorted({_place(file.provenance) for file in files})
+    models = len({replace(cell, seed=0) for cell in cells})  # seeds are no further models
+    return (
+        f"{models} models with {records} records, {len(trained)} trained adversarially in {hours:.1f} "
+        f"hours; made on {', '.join(places)}."
+    )
+
+
+def _place(made: Provenance) -> str:
+    torch = made.versions.get("torch", "")
+    return markdown(made.device + (f" with torch {torch.partition('+')[0]}" if torch else ""))

@@ -1,0 +1,107 @@
+"""Accuracies and their changes in words and tables, in points, each with its interval."""
+
+from collections.abc import Iterator, Sequence
+
+from tabulate import tabulate
+
+from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.evaluation import evaluation
+from benchmark.plans.states import State
+from benchmark.records.cells import BASE, Cell
+from benchmark.report.check.published_schema import Published
+from benchmark.report.estimates import Estimate
+from benchmark.report.findings.changes import Changes, Gained
+from benchmark.report.markup import markdown
+from benchmark.report.tables.layout import average, columns
+from benchmark.report.tables.render import MISSING, brackets, number_and_interval
+from benchmark.report.view import Setting, View
+
+
+def base(found: Changes, published: Published) -> str:
+    """Accuracies of the base model, and those of the paper where it has the same network."""
+    scale = found.view.scale
+    place = Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
+    shown = zip(columns(scale), accuracies(found.view, found.view.cells(place, BASE)), strict=True)
+    ours = ", ".join(f"{head} {text}" for head, text in shown if text != MISSING)
+    papers = list[str]()
+    for row in published.rows:
+        of_rift = (row.source, row.where) == ("rift", "Table 1")
+        if of_rift and Setting(row.dataset, row.arch, row.method) == place:
+            values = (f"{evaluation(each).role} {100 * v:.2f}" for each, v in row.values.items())
+            papers.append(f"{row.label} {', '.join(values)}")
+    printed = f" In the paper: {'; '.join(papers)}." if papers else ""
+    return f"AT alone: {ours}.{printed}"
+
+
+def accuracies(view: View, cells: Sequence[Cell]) -> Iterator[str]:
+    """Accuracies of the model of `cells` in percent; what some of its seeds have says how many."""
+    for name in view.scale.evaluations:
+        done = [cell for cell in cells if view.state(cell, name) is State.DONE]
+        known = average(view, [done], name)
+        fewer = f" ({len(done)} of {len(cells)} seeds)" if len(done) < len(cells) else ""
+        yield MISSING if known is None else number_and_interval(known) + fewer
+
+
+def in_a_line(found: Changes, label: str) -> str:
+    """` (1 of 5 seeds): Std +0.56 [+0.32, +0.80], ...` of the row `label`."""
+    gain = found.gains[label]
+    shown = zip(columns(found.view.scale), shown_changes(gain), strict=True)
+    gains = ", ".join(f"{head} {text}" for head, text in shown if text != MISSING)
+    return f"{_of_seeds(gain)}: {gains}"
+
+
+def _of_seeds(gain: Gained) -> str:
+    return "" if gain.seeds == MISSING else f" ({gain.seeds} seeds)"
+
+
+def shown_changes(gain: Gained) -> Iterator[str]:
+    """The changes in points; what fewer seeds have says how many."""
+    most = max(len(change.values) for change in gain.moved if change)
+    for change in gain.moved:
+        fewer = change and len(change.values) < most and f" ({len(change.values)} of {most} seeds)"
+        yield _shown(change) + (fewer or "")
+
+
+def _shown(change: Estimate | None) -> str:
+    if change is None:
+        return MISSING
+    value = f"{100 * change.mean:+z.2f}"
+    if change.interval is None:
+        return f"{value} (no interval)"
+    shown = f"{value} {brackets(change.interval, signed=True)}"
+    return f"**{shown}**" if change.sign else shown
+
+
+def changes_table(found: Changes, numbered: str) -> str:
+    """The changes by fine-tuning; what none has anything of is left out."""
+    texts = [
+        (name, markdown(gain.numbers), gain.seeds, *shown_changes(gain))
+        for name, gain in found.gains.items()
+    ]
+    return table(("method", numbered, "seeds", *columns(found.view.scale)), texts, left=2)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A table in Markdown without the columns that have nothing, the first `left` to the left."""
+    every = zip(heads, *rows, strict=True)
+    kept = [column for column in every if {*column[1:]} != {MISSING}]
+    shown, *texts = zip(*kept, strict=True)
+    align = ["left"] * left + ["right"] * (len(kept) - left)
+    return tabulate(texts, shown, "pipe", colalign=align, disable_numparse=True)
+
+
+def gains_and_losses(found: Changes) -> str:
+    """Where RiFT in its readings, and what else was fine-tuned, moves an accuracy beyond 0."""
+    heads, lines = columns(found.view.scale), []
+    for kind, own in (("Readings of RiFT", True), ("Controls and simpler methods", False)):
+        gains = {name: gain for name, gain in found.gains.items() if (name in PROTOCOLS) == own}
+        for side, word in ((-1, "lose"), (1, "gain")) if gains else ():
+            parts = [
+                f"`{name}`{_of_seeds(gain)} {head} {shown.replace('*', '')}"
+                for name, gain in gains.items()
+                for head, change, shown in zip(heads, gain.moved, shown_changes(gain), strict=True)
+                if change and change.sign == side
+            ]
+            said = "; ".join(parts) or "nothing whose interval excludes 0"
+            lines.append(f"- {kind} {word}: {said}.")
+    return "\n".join(lines)
