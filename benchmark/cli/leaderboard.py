@@ -10,7 +10,7 @@ from benchmark.checkpoints.registry import registry
 from benchmark.cli.options import ResultsOption, command, say, show
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
-from benchmark.records.cells import OWN, Cell, ScaleName
+from benchmark.records.cells import OWN, ScaleName
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.read_once import ReadOnce
 from benchmark.report.check.published import published
@@ -59,8 +59,8 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
     files = {f"{name}.{suffix}": content for suffix, content in rendered(shown, name).items()}
     if scale is None:
         files["README.md"] = findings(store, chosen, published()).encode()
-        cells = map(Cell.parse, store.keys_on_disk())
-        started = [found.provenance.started for cell in cells for found in store.of(cell)]
+        every = (found for cell in store.cells_on_disk() for found in store.of(cell))
+        started = [found.provenance.started for found in every]
         files["croissant.json"] = croissant(files[f"{name}.csv"], f"{name}.csv", started)
     return {results / file: content for file, content in files.items()}
 

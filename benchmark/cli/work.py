@@ -136,6 +136,7 @@ class Work(Places, Computing, OnSlurm):
 
         What a later part evaluates an earlier one has made, so that no cell waits for another.
         """
+        parts = [part for part in parts if part[0]]
         if self.dry_run:
             for cells, scale in parts:
                 show_states(self.store, scale, cells)

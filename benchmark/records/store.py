@@ -213,6 +213,12 @@ class Store:
             if any(name.endswith(".json") for name in names_in(root / key)):
                 yield line(key)
 
+    def cells_on_disk(self) -> Iterator[Cell]:
+        """The cells of these keys, without those that name none."""
+        for key in self.keys_on_disk():
+            with suppress(UserError):
+                yield Cell.parse(key)
+
 
 def _read(kind: type[F], path: Path) -> F | None:
     content = read_if_there(path)

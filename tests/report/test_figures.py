@@ -311,8 +311,8 @@ def test_damage_by_hand(store):
     assert [float(row["adv_loss"]) for row in only(rows, seed="1")] == [0.003, 0.009, 0.0, 0.006]
     caption = picture_of("figure-damage", store).caption
     assert (
-        "over 4 modules: Adv lost rho = 0.00 [-0.96, 0.96] (p = 1.000); Std gained not defined"
-        in caption
+        "over 4 modules (95 % intervals over them): Adv lost rho = 0.00 [-0.96, 0.96] (p = 1.000); "
+        "Std gained not defined" in caption
     )
     assert "within each seed: rho = " in caption
     assert "left out" not in caption
@@ -384,7 +384,8 @@ def test_spearmans_interval_covers_the_population():
     covered = np.mean([each.low <= 6 / np.pi * np.arcsin(r / 2) <= each.high for each in intervals])
     assert 0.93 < covered < 0.97
     assert spearman((1, 2, 3), (2, 3, 1)).interval is None
-    assert str(spearman((1, 2, 3, 4), (1, 2, 3, 4))) == "rho = 1.00 (p < 0.001)"
+    for n in (4, 5, 10, 24):
+        assert str(spearman(range(n), range(n))) == "rho = 1.00 (p < 0.001)"
 
 
 def test_spearman_of_nothing_to_rank_is_undefined():

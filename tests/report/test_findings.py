@@ -1,5 +1,6 @@
 """The findings: what they say of records with chosen bits."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -88,9 +89,9 @@ def test_seeds_that_are_there_are_counted(store: Store) -> None:
     page(store, none=(800, 500), rift=(850, 501))
     shown = findings(store, {"by-hand": two}, published())
     row = next(line for line in shown.splitlines() if line.startswith("| rift "))
-    assert "| 1 of 2 |" in " ".join(row.split()) and "**+5.00 [" in row
-    assert "RiFT at `by-hand` (1 of 2 seeds): Std **+5.00 [" in shown
-    assert "`rift` (1 of 2 seeds) Std +5.00 [" in shown
+    assert "| only 0 |" in " ".join(row.split()) and "**+5.00 [" in row
+    assert "RiFT at `by-hand` (seed 0 of 2): Std **+5.00 [" in shown
+    assert "`rift` (seed 0 of 2) Std +5.00 [" in shown
 
 
 def test_seeds_are_those_of_each_evaluation(store: Store) -> None:
@@ -102,7 +103,7 @@ def test_seeds_are_those_of_each_evaluation(store: Store) -> None:
         write_record(store, cell_at(name, seed=1), CLEAN, right, scale=two, bits=bits)
     shown = findings(store, {"by-hand": two}, published())
     row = next(line for line in shown.splitlines() if line.startswith("| rift "))
-    assert "+5.10 [" in row and "+0.10 [" in row and row.count("(1 of 2 seeds)") == 1
+    assert "+5.10 [" in row and "+0.10 [" in row and row.count("(seed 0 of 2)") == 1
     assert "RiFT at `by-hand`: Std **+5.10 [" in shown
     assert "2 models with 6 records" in shown
     page(store, bn_only=(850, 400))
@@ -111,7 +112,7 @@ def test_seeds_are_those_of_each_evaluation(store: Store) -> None:
     )
     words = findings(store, {"by-hand": two}, published()).splitlines()
     line = next(each for each in words if "lose: `bn-only` Adv -10.00 [" in each)
-    assert line.endswith("] (1 of 2 seeds).")
+    assert line.endswith("] (seed 0 of 2).")
 
 
 def test_an_unknown_record_is_left_out(store: Store) -> None:
@@ -175,6 +176,30 @@ def test_rift_is_held_against_what_could_be_tuned_instead(store: Store) -> None:
     assert "**-10.00 [" in rows["rift-alpha-1 - random-layer-alpha-1"]
     assert "**+3.00 [" in rows["rift-alpha-1 - bn-only-alpha-1"] and "rift - bn-only" not in rows
     assert "module, as fine-tuned, at `by-hand`: Std +0.00 [+0.00, +0.00], Adv **-10.00 [" in shown
+
+
+def test_seeds_that_differ_between_evaluations_are_named(store: Store) -> None:
+    """A column of other seeds than its row says which; fewer images stand for seeds without all."""
+    three = replace(ONE_SEED, seeds=(0, 1, 2))
+    few = f"{ADV}-first-900"
+    for seed in (0, 1, 2):
+        for name, right in (("none", 500), ("rift", 400)):
+            for each in (CLEAN,) if seed == 0 else (few,) if seed == 1 else (CLEAN, ADV):
+                bits = {each.partition("-first")[0]: np.arange(N) < right + seed}
+                write_record(
+                    store, cell_at(name, seed=seed), each, right + seed, scale=three, bits=bits
+                )
+    shown = findings(store, {"by-hand": three}, published())
+    row = next(line for line in shown.splitlines() if line.startswith("| rift "))
+    assert [row.count(each) for each in ("only 0, 2", "(seed 2 of 3)", "(seed 1 of 3)")] == [1, 1, 1]
+
+
+def test_a_folder_of_no_cell_is_left_out(store: Store) -> None:
+    """A copy of a seed's folder changes nothing that is found."""
+    shown = page(store, none=(800, 500), rift=(850, 501))
+    folder = store.record_path(cell_at("rift"), ADV).parent
+    shutil.copytree(folder, folder.with_name("seed0-old"))
+    assert findings(store, {"by-hand": ONE_SEED}, published()) == shown
 
 
 def test_seeds_stand_apart(store: Store) -> None:

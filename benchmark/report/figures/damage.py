@@ -121,7 +121,7 @@ class Correlation:
     def interval(self) -> Interval | None:
         """95 % over modules, by Fisher's z with the variance (1 + rho^2 / 2) / (n - 3) of Bonett and
         Wright (2000); None for three modules and for a perfect correlation."""
-        if self.n == 3 or abs(self.rho) >= 1:
+        if self.n == 3 or abs(self.rho) > 1 - 1e-12:  # a perfect one is rounded
             return None
         middle = atanh(self.rho)
         half = NormalDist().inv_cdf(0.975) * sqrt((1 + self.rho**2 / 2) / (self.n - 3))
@@ -182,8 +182,9 @@ class Damage(Picture):
             return "not defined" if correlation is None else str(correlation)
 
         notes = [
-            f"Spearman's rank correlation with MRC over {len(self.modules)} modules: Adv lost "
-            f"{text(self.loss_correlation)}; Std gained {text(self.gain_correlation)}"
+            f"Spearman's rank correlation with MRC over {len(self.modules)} modules (95 % intervals "
+            f"over them): Adv lost {text(self.loss_correlation)}; Std gained "
+            f"{text(self.gain_correlation)}"
         ]
         if len(self.seeds) > 1:
             mrc = zip(*(module.measured.mrc for module in self.modules), strict=True)

@@ -10,7 +10,6 @@ from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.data import dataset_info
 from benchmark.models import arch
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell
 from benchmark.records.records import Making, Provenance, Record, Training
 from benchmark.records.store import Store
 from benchmark.report.check.case import RIFT, RIFT_1
@@ -69,28 +68,33 @@ class AtScale:
 
     def in_short(self) -> Iterator[str]:
         """What RiFT gains, over its base model and over a random module, in a line each."""
-        for what, found, label in (
-            ("RiFT", self.audited if RIFT in self.audited.gains else self.among, RIFT),
-            ("RiFT as fine-tuned", self.tuned, RIFT_1),
-            ("RiFT minus a random module", self.instead, _minus("random-layer")),
-            (
-                "RiFT minus a random module, as fine-tuned,",
-                self.instead,
-                _minus("random-layer", ALPHA_1),
-            ),
-        ):
+        lines = [("RiFT", self.audited if RIFT in self.audited.gains else self.among, RIFT)]
+        lines.append(("RiFT as fine-tuned", self.tuned, RIFT_1))
+        for what, tuned in (("module", ""), ("module, as fine-tuned,", ALPHA_1)):
+            row = _minus("random-layer", tuned)
+            lines.append((f"RiFT minus a random {what}", self.instead, row))
+        for what, found, label in lines:
+            one = self._one_seed if found is self.among else ""
             if label in found.gains:
-                yield f"- {what} at `{self.name}`{in_a_line(found, label)}."
+                yield f"- {what} at `{self.name}`{one}{in_a_line(found, label)}."
+
+    @property
+    def _one_seed(self) -> str:
+        """Which seed post-training methods are of, where the scale has several."""
+        scale = self.full.scale
+        seeds = scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
+        return f", seed {self.among.view.scale.seeds[0]}" if len(seeds) > 1 else ""
 
     def sections(self, published: Published) -> Iterator[str]:
         """The paragraphs and tables about the scale; none where no fine-tuning is on record."""
         scale, audited = self.full.scale, self.audited
-        if not (audited.gains or self.tuned.gains or self.among.gains):
+        known = [each for each in (audited, self.tuned, self.instead, self.among) if each.gains]
+        if not known:
             return
         first = f"{arch(scale.archs[0]).label} on {dataset_info(scale.datasets[0]).label}"
         yield f"## `{self.name}`: {markdown(first)}"
         yield f"{markdown(scale.summary)}. {_made(self.full.store, self.name)}"
-        yield base(audited if audited.gains else self.tuned, published)
+        yield base(known[0], published)
         if audited.gains:
             yield gains_and_losses(audited)
             yield "Gain over adversarial training, in points:"
@@ -104,10 +108,9 @@ class AtScale:
         if each := by_seed(self.full.store, audited.view.scale):
             yield "Seed by seed, with intervals over images (AT: accuracy; below it changes in points):"
             yield each
-        if self.among.gains.keys() - audited.gains.keys():
-            seeds = scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
-            one = f", seed {self.among.view.scale.seeds[0]}" if len(seeds) > 1 else ""
-            what = f"Post-training methods on the same weights{one}"
+        further = self.among.gains.keys() - audited.gains.keys()
+        if further or self.among.evaluations - audited.evaluations:
+            what = f"Post-training methods on the same weights{self._one_seed}"
             yield f"{what} ([how](../docs/posthoc.md)), in points:"
             yield changes_table(self.among, "numbers")
         if claims := _claims(self.full, published):
@@ -126,7 +129,7 @@ def _claims(view: View, published: Published) -> list[tuple[str, ...]]:
 
 def _made(store: Store, name: str) -> str:
     """How many models and records there are at the scale `name`, made on what and in what time."""
-    cells = [Cell.parse(key) for key in store.keys_on_disk() if key.partition("/")[0] == name]
+    cells = [cell for cell in store.cells_on_disk() if cell.scale == name]
     files = [file for cell in cells for file in store.of(cell)]
     records = sum(isinstance(file, Record) for file in files)
     trained = [

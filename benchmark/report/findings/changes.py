@@ -14,7 +14,6 @@ from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.tables.layout import average_change, by_finetune, mean_alpha
 from benchmark.report.tables.posthoc import numbers
-from benchmark.report.tables.render import MISSING
 from benchmark.report.view import View
 
 Pairs = Mapping[str, tuple[str, str]]
@@ -22,13 +21,18 @@ Pairs = Mapping[str, tuple[str, str]]
 
 
 class Gained(NamedTuple):
-    """What one model gains over another: its numbers, such as alpha, how many seeds both have if some
-    are missing (`1 of 5`), and the change of each accuracy (fraction; None: not on record), each of all
-    seeds that both are on record at."""
+    """What one model gains over another: its numbers, such as alpha, the change of each accuracy
+    (fraction; None: not on record) with the seeds that both have it at, and how many are asked for."""
 
     numbers: str
-    seeds: str
     moved: tuple[Estimate | None, ...]
+    seeds: tuple[tuple[int, ...], ...]
+    asked: int
+
+    @property
+    def most(self) -> tuple[int, ...]:
+        """The seeds of the change that has the most."""
+        return max(self.seeds, key=len)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class Changes:
             if known := {each: there[label, each] for each in shown if (label, each) in there}:
                 gains[label] = _gain(view, by_name[ours], by_name[theirs], known)
         return cls(view, gains)
+
+    @property
+    def evaluations(self) -> set[str]:
+        """Those that some pair has."""
+        pairs = (
+            zip(self.view.scale.evaluations, gain.moved, strict=True) for gain in self.gains.values()
+        )
+        return {name for moved in pairs for name, change in moved if change}
 
 
 There = Mapping[tuple[str, str], set[int]]
@@ -91,16 +103,20 @@ def _known(name: str) -> bool:
 
 
 def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
-    """`wanted` evaluations, and those on the most of the first images for what lacks them."""
+    """`wanted` evaluations, and those on the most of the first images for seeds that lack them."""
     shown: list[str] = []
     for name in wanted:
         fewer = {each for _, each in there if each.startswith(whole_name(name) + FIRST)} - {name}
-        without = {label for label, _ in there}
-        kept = []
-        for each in (name, *sorted(fewer, key=lambda each: -(first_images(evaluation(each)) or 0))):
-            if have := {label for label in without if (label, each) in there}:
+        every = (name, *sorted(fewer, key=lambda each: -(first_images(evaluation(each)) or 0)))
+        has: dict[str, set[tuple[str, int]]] = {each: set() for each in every}
+        for (label, each), seeds in there.items():
+            if each in has:
+                has[each] |= {(label, seed) for seed in seeds}
+        lacking, kept = set[tuple[str, int]]().union(*has.values()), []
+        for each in every:
+            if have := lacking & has[each]:
                 kept.append(each)
-                without -= have
+                lacking -= have
         shown += kept or [name]
     return tuple(dict.fromkeys(shown))
 
@@ -114,10 +130,12 @@ def _gain(
         one, two = ([cell for cell in each if cell.seed in known[name]] for each in (ours, theirs))
         return average_change(view, [one], [two], name)
 
-    most = max(known.values(), key=len)
-    own = [cell for cell in ours if cell.seed in most]
+    seeds = tuple(tuple(sorted(known.get(name, ()))) for name in view.scale.evaluations)
+    own = [cell for cell in ours if cell.seed in max(seeds, key=len)]
+    tuned = any(view.finetuning(cell) for cell in own)
     return Gained(
-        mean_alpha(view, own) or numbers(view, own),
-        f"{len(own)} of {len(ours)}" if len(own) < len(ours) else MISSING,
+        mean_alpha(view, own) if tuned else numbers(view, own),
         tuple(change(name) if name in known else None for name in view.scale.evaluations),
+        seeds,
+        len(ours),
     )

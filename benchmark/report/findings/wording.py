@@ -34,32 +34,33 @@ def base(found: Changes, published: Published) -> str:
 
 
 def accuracies(view: View, cells: Sequence[Cell]) -> Iterator[str]:
-    """Accuracies of the model of `cells` in percent; what some of its seeds have says how many."""
+    """Accuracies of the model of `cells` in percent; what some of its seeds have says which."""
     for name in view.scale.evaluations:
         done = [cell for cell in cells if view.state(cell, name) is State.DONE]
         known = average(view, [done], name)
-        fewer = f" ({len(done)} of {len(cells)} seeds)" if len(done) < len(cells) else ""
+        fewer = _of_seeds([cell.seed for cell in done], len(cells))
         yield MISSING if known is None else number_and_interval(known) + fewer
 
 
 def in_a_line(found: Changes, label: str) -> str:
-    """` (1 of 5 seeds): Std +0.56 [+0.32, +0.80], ...` of the row `label`."""
+    """` (seed 0 of 5): Std +0.56 [+0.32, +0.80], ...` of the row `label`."""
     gain = found.gains[label]
     shown = zip(columns(found.view.scale), shown_changes(gain), strict=True)
     gains = ", ".join(f"{head} {text}" for head, text in shown if text != MISSING)
-    return f"{_of_seeds(gain)}: {gains}"
+    return f"{_of_seeds(gain.most, gain.asked)}: {gains}"
 
 
-def _of_seeds(gain: Gained) -> str:
-    return "" if gain.seeds == MISSING else f" ({gain.seeds} seeds)"
+def _of_seeds(seeds: Sequence[int], asked: int) -> str:
+    """` (seeds 0, 2 of 5)`, empty for all that are asked for."""
+    shown = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} of {asked}"
+    return f" ({shown})" if len(seeds) < asked else ""
 
 
 def shown_changes(gain: Gained) -> Iterator[str]:
-    """The changes in points; what fewer seeds have says how many."""
-    most = max(len(change.values) for change in gain.moved if change)
-    for change in gain.moved:
-        fewer = change and len(change.values) < most and f" ({len(change.values)} of {most} seeds)"
-        yield _shown(change) + (fewer or "")
+    """The changes in points; what is of other seeds than most of the row says of which."""
+    for change, seeds in zip(gain.moved, gain.seeds, strict=True):
+        differs = change and seeds != gain.most
+        yield _shown(change) + (_of_seeds(seeds, gain.asked) if differs else "")
 
 
 def _shown(change: Estimate | None) -> str:
@@ -74,10 +75,11 @@ def _shown(change: Estimate | None) -> str:
 
 def changes_table(found: Changes, numbered: str) -> str:
     """The changes by fine-tuning; what none has anything of is left out."""
-    texts = [
-        (name, markdown(gain.numbers), gain.seeds, *shown_changes(gain))
-        for name, gain in found.gains.items()
-    ]
+    texts = []
+    for name, gain in found.gains.items():
+        few = len(gain.most) < gain.asked
+        seeds = f"only {', '.join(map(str, gain.most))}" if few else MISSING
+        texts.append((name, markdown(gain.numbers), seeds, *shown_changes(gain)))
     return table(("method", numbered, "seeds", *columns(found.view.scale)), texts, left=2)
 
 
@@ -97,7 +99,7 @@ def gains_and_losses(found: Changes) -> str:
         gains = {name: gain for name, gain in found.gains.items() if (name in PROTOCOLS) == own}
         for side, word in ((-1, "lose"), (1, "gain")) if gains else ():
             parts = [
-                f"`{name}`{_of_seeds(gain)} {head} {shown.replace('*', '')}"
+                f"`{name}`{_of_seeds(gain.most, gain.asked)} {head} {shown.replace('*', '')}"
                 for name, gain in gains.items()
                 for head, change, shown in zip(heads, gain.moved, shown_changes(gain), strict=True)
                 if change and change.sign == side
