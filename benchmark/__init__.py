@@ -1,6 +1,6 @@
 """Benchmark and reproduction suite for Robust Critical Fine-Tuning (RiFT, ICCV 2023).
 
-Read `run.py` first: it is the paper from top to bottom for one cell. The rooms, from the door down;
+Read `run.py` first: it is the paper from top to bottom for one cell. The packages, from the top down;
 none imports what stands above it (docs/architecture.md):
 
     cli          what a person types; all that prints

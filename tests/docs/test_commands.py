@@ -47,7 +47,7 @@ def commands(group: Any, before: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
 KNOWN = command_line()
 NAMES = {names[0] for names in commands(KNOWN)}
 PARAMETERS = [p for each in (KNOWN, *commands(KNOWN).values()) for p in each.params]
-OPTIONS = {option for parameter in PARAMETERS for option in parameter.opts}
+OPTIONS = {option for each in PARAMETERS for option in (*each.opts, *each.secondary_opts)}
 VALUED = {
     o for p in PARAMETERS for o in p.opts if o.startswith("--") and not getattr(p, "is_flag", False)
 }

@@ -1,4 +1,4 @@
-"""What holds for whole rooms of the package (the order of imports is held by `lint-imports`)."""
+"""What holds for whole packages (the order of imports is held by `lint-imports`)."""
 
 import ast
 import pkgutil
@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 TORCH_FREE = ("records", "plans", "report", "submission", "cli")
 
 
-@pytest.mark.parametrize("room", TORCH_FREE)
-def test_reading_needs_no_torch(room: str) -> None:
-    """Every module of a room that only reads is imported in a fresh process without torch."""
-    package = import_module(f"benchmark.{room}")
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_reading_needs_no_torch(name: str) -> None:
+    """Every module of a package that only reads is imported in a fresh process without torch."""
+    package = import_module(f"benchmark.{name}")
     names = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     assert names
     code = f"import sys; from importlib import import_module as i; [i(n) for n in {names!r}]"
@@ -25,7 +25,7 @@ def test_reading_needs_no_torch(room: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-SOURCES = [path for room in ("benchmark", "baselines") for path in sorted((ROOT / room).rglob("*.py"))]
+SOURCES = [path for name in ("benchmark", "baselines") for path in sorted((ROOT / name).rglob("*.py"))]
 
 
 def test_files_are_short() -> None:
