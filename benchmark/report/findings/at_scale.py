@@ -17,7 +17,7 @@ from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import worst_first
 from benchmark.report.findings.by_seed import by_seed
-from benchmark.report.findings.changes import Changes
+from benchmark.report.findings.comparisons import Comparisons
 from benchmark.report.findings.wording import base, changes_table, gains_and_losses, in_a_line
 from benchmark.report.markup import markdown
 from benchmark.report.tables.audit import AUDITED, SIMPLER, audit_cells
@@ -48,10 +48,10 @@ class AtScale:
 
     name: str
     full: View
-    audited: Changes
-    tuned: Changes
-    instead: Changes
-    among: Changes
+    audited: Comparisons
+    tuned: Comparisons
+    instead: Comparisons
+    among: Comparisons
 
     @classmethod
     def of(cls, store: Store, name: str, scale: Scale) -> Self:
@@ -60,10 +60,10 @@ class AtScale:
         return cls(
             name,
             View(store, scale),
-            Changes.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
-            Changes.of(store, audited, audit_cells(scale, FINE_TUNED)),
-            Changes.of(store, audited, audit_cells(scale, (*INSTEAD, *FINE_TUNED, RIFT)), PAIRS),
-            Changes.of(store, posthoc, rival_cells(posthoc, RIVALS)),
+            Comparisons.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
+            Comparisons.of(store, audited, audit_cells(scale, FINE_TUNED)),
+            Comparisons.of(store, audited, audit_cells(scale, (*INSTEAD, *FINE_TUNED, RIFT)), PAIRS),
+            Comparisons.of(store, posthoc, rival_cells(posthoc, RIVALS)),
         )
 
     def in_short(self) -> Iterator[str]:

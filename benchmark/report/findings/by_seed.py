@@ -7,7 +7,7 @@ from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
 from benchmark.records.store import Store
 from benchmark.report.check.case import RIFT, RIFT_1
-from benchmark.report.findings.changes import Changes
+from benchmark.report.findings.comparisons import Comparisons
 from benchmark.report.findings.wording import accuracies, shown_changes, table
 from benchmark.report.markup import markdown
 from benchmark.report.tables.audit import audit_cells
@@ -37,7 +37,7 @@ def by_seed(store: Store, scale: Scale) -> str:
 def _rows(store: Store, scale: Scale, seed: int) -> Iterator[dict[str, str]]:
     """The base model with its accuracies, then each fine-tuning that is on record of it."""
     cells = audit_cells(scale, SHOWN)
-    found, by_name = Changes.of(store, scale, cells), by_finetune(cells)
+    found, by_name = Comparisons.of(store, scale, cells), by_finetune(cells)
     heads = columns(found.view.scale)
     if found.gains:
         own = dict(zip(heads, accuracies(found.view, by_name[BASE]), strict=True))

@@ -10,14 +10,14 @@ from benchmark.plans.states import State
 from benchmark.records.cells import BASE, Cell
 from benchmark.report.check.published_schema import Published
 from benchmark.report.estimates import Estimate
-from benchmark.report.findings.changes import Changes, Gained
+from benchmark.report.findings.comparisons import Comparisons, Gained
 from benchmark.report.markup import markdown
 from benchmark.report.tables.layout import average, columns
 from benchmark.report.tables.render import MISSING, brackets, number_and_interval
 from benchmark.report.view import Setting, View
 
 
-def base(found: Changes, published: Published) -> str:
+def base(found: Comparisons, published: Published) -> str:
     """Accuracies of the base model, and those of the paper where it has the same network."""
     scale = found.view.scale
     place = Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
@@ -42,7 +42,7 @@ def accuracies(view: View, cells: Sequence[Cell]) -> Iterator[str]:
         yield MISSING if known is None else number_and_interval(known) + fewer
 
 
-def in_a_line(found: Changes, label: str) -> str:
+def in_a_line(found: Comparisons, label: str) -> str:
     """` (seed 0 of 5): Std +0.56 [+0.32, +0.80], ...` of the row `label`."""
     gain = found.gains[label]
     shown = zip(columns(found.view.scale), shown_changes(gain), strict=True)
@@ -73,7 +73,7 @@ def _shown(change: Estimate | None) -> str:
     return f"**{shown}**" if change.sign else shown
 
 
-def changes_table(found: Changes, numbered: str) -> str:
+def changes_table(found: Comparisons, numbered: str) -> str:
     """The changes by fine-tuning; what none has anything of is left out."""
     texts = []
     for name, gain in found.gains.items():
@@ -92,7 +92,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str
     return tabulate(texts, shown, "pipe", colalign=align, disable_numparse=True)
 
 
-def gains_and_losses(found: Changes) -> str:
+def gains_and_losses(found: Comparisons) -> str:
     """Where RiFT in its readings, and what else was fine-tuned, moves an accuracy beyond 0."""
     heads, lines = columns(found.view.scale), []
     for kind, own in (("Readings of RiFT", True), ("Controls and simpler methods", False)):

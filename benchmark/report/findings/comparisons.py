@@ -36,7 +36,7 @@ class Gained(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Changes:
+class Comparisons:
     """Models compared in pairs, under each evaluation at the seeds that both have it at.
 
     Where a pair has an evaluation on the first images only, the most of them have a column, too.
