@@ -1,4 +1,4 @@
-"""Errors that a user can mend: printed as one line, exit code 2, that controls no terminal."""
+"""Errors that a user can fix: one printed line without terminal controls, and exit code 2."""
 
 import difflib
 import unicodedata

@@ -1,4 +1,4 @@
-"""How long work reports where it is; who shows it is decided by the caller."""
+"""How long-running work reports its progress; the caller decides what shows it."""
 
 from typing import Protocol
 

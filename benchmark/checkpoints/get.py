@@ -34,8 +34,8 @@ def get_checkpoint(
 
     `copy` is a file of the user's to take instead of a download, and stays where it is. `accepted` are
     sha256 of files to take where the registry knows none. Raises `UserError` for another file, a web
-    page, a hash that is neither known nor accepted, and where nothing can be had. A download is kept
-    then, so that it need not come twice; a copy is not put in place.
+    page, a hash that is neither known nor accepted, and a failed download. A download whose hash is not
+    yet accepted is kept, so that it need not come twice; a copy is not put in place.
     """
     if accepted and checkpoint.sha256 is not None:
         raise UserError(f"{checkpoint.name} has sha256 {checkpoint.sha256}; no other is accepted")

@@ -193,9 +193,9 @@ def _unpickled(path: Path, content: bytes) -> Any:
 
 
 def _check_archive(path: Path, content: bytes) -> None:
-    """Raise `UserError` unless the zip archive comes from torch.save, with the checksums it has.
+    """Raise `UserError` unless the zip archive comes from torch.save and its checksums match.
 
-    torch writes them and does not look at them.
+    torch writes them but never verifies them.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = {name.rpartition("/")[2] for name in archive.namelist()}

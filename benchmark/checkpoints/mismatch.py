@@ -124,9 +124,9 @@ def stored_constants(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[st
 def compared_constants(
     constants: Mapping[str, Tensor], model: nn.Module
 ) -> tuple[list[str], str | None]:
-    """A line for each of `constants` with its values and those that `model` normalises by; and in one
-    line what is other than these, and what fits: None if nothing is, up to rounding, and for a network
-    that is not this suite's."""
+    """A note on each of `constants`, with its values and those that `model` normalises by; and one line
+    on the first that differs, with the option that fits: None if all agree up to rounding, and for a
+    network that is not this suite's."""
     layer = next((each for each in model.modules() if isinstance(each, Normalize)), None)
     known = layer is not None and not layer.mean.is_meta
     ours = {kind: getattr(layer, kind).double().flatten() for kind in ("mean", "std") if known}

@@ -91,11 +91,10 @@ def import_robustbench() -> ModuleType:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Meanwhile two packages that RobustBench 1.1.1 imports, and that are gone, are in `sys.modules`.
+    """Put stand-ins for two packages that RobustBench 1.1.1 imports into `sys.modules` for the block.
 
-    These are `pkg_resources`, which setuptools no longer has, and `autoattack`, which is not on PyPI
-    but for `pyautoattack`, its release there. RobustBench keeps its references to them. What is there
-    is left alone.
+    These are `pkg_resources`, which setuptools no longer has, and `autoattack`, which is on PyPI only
+    as `pyautoattack`. RobustBench keeps its references to them. An installed package is left alone.
     """
     added: dict[str, ModuleType] = {}
     if not _importable("pkg_resources"):

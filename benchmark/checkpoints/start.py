@@ -43,12 +43,11 @@ def starting_weights(
 def registered_weights(
     cell: Cell, store: Store, directory: Path
 ) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """Tensors and metadata of the registered file that goes where the weights of the trained `cell`
-    belong, for work to go on there.
+    """Tensors and metadata of the registered file with the trained weights of `cell`, to go on with.
 
-    Only where `store` has the making of these very weights and not the weights: who trains anew, with
-    results of their own, is given nothing. `directory` is the data directory. Raises `UserError` if the
-    file is not the registry's.
+    None unless `store` has the making of these very weights but not the weights: training anew, with
+    results of one's own, uses no registered file. `directory` is the data directory. Raises `UserError`
+    if the file is not the registry's.
     """
     making = store.making(cell)
     if making is None or store.has_weights(cell):

@@ -25,9 +25,9 @@ PARTS = ("train", "test")
 def pictures(info: DatasetInfo, source: Path) -> dict[str, Labelled] | None:
     """Images uint8 (N, side, side, 3) and labels (N,) of `train` and `test` under the folder `source`.
 
-    A file belongs to the part whose name a folder of its path, or it, begins with. None if there are
-    neither PNG nor parquet files. Raises `UserError` for pictures that are damaged or of another size,
-    and for folders that are not one per class.
+    A file belongs to the part whose name prefixes a folder on its path, or its own name. None unless
+    both parts have PNG, or both have parquet files. Raises `UserError` for pictures that are damaged or
+    of another size, and for folders that are not one per class.
     """
     files = regular_files(source)
     for suffix, read in ((".parquet", _parquet), (".png", _tree)):

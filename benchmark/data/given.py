@@ -38,7 +38,7 @@ class Streamed(Split):
         step: int = 0,
         drawn: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        if step:  # all of them
+        if step:  # not `enterable`: all are done
             return
         batches = 0
         for images, labels in _batches(self.loader, "train"):

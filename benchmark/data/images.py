@@ -17,7 +17,7 @@ from benchmark.data.info import Augmentation, DatasetInfo
 class Split:
     """`images` (N, H, W, C), uint8 or float32 in [0,1], and `labels` int64 (N,), on one device.
 
-    `enterable` tells that an epoch can be entered behind any batch, with the bytes of a whole one.
+    `enterable`: an epoch can be resumed after any batch, with the bytes of an uninterrupted one.
     """
 
     enterable: ClassVar[bool] = True
@@ -54,7 +54,7 @@ class Split:
         """Every image once, in random order, augmented by `how`: pixels (B, C, H, W) and labels (B,).
 
         All that is random is drawn from `generator`, the order first, then batch by batch. The first
-        `step` batches are left out, behind which the state of `generator` was `drawn`.
+        `step` batches are skipped; `drawn` is the state of `generator` after them.
         """
         order = torch.randperm(len(self), generator=generator).to(self.labels.device)
         if drawn is not None:

@@ -24,7 +24,7 @@ class LinfAttack:
 
     @property
     def passes(self) -> int:
-        """Passes of an attacked and judged image; a step goes forward and back to the pixels."""
+        """Passes to attack and judge an image: forward and back in each step, then forward once."""
         return 2 * self.steps + 1
 
 

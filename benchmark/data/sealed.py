@@ -79,7 +79,7 @@ def read_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, sha256: str
 
 
 def mapped_array(path: Path, shape: tuple[int, ...], types: str, right: str) -> NDArray[Any]:
-    """The array in the file `path`, left on disk; changing it does not change the file.
+    """The array in the file `path`, memory-mapped copy-on-write.
 
     `types` are the numpy codes to accept. Raises `UserError`, which ends with what is `right`.
     """

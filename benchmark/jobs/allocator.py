@@ -1,5 +1,5 @@
-"""How worker processes hold memory: activations are freed and asked for again at every step, and to
-give their pages back to the system and take them anew costs time."""
+"""The allocator settings of worker processes: activations are freed and allocated again at every step,
+and returning their pages to the system in between costs time."""
 
 import os
 import platform
@@ -15,14 +15,14 @@ SETTINGS = ":".join(
     f"glibc.malloc.{name}={value}"
     for name, value in {"hugetlb": 1, "mmap_max": 0, "trim_threshold": 2**32, "top_pad": 2**26}.items()
 )
-"""Large pages where the system has them; no mapping of its own for a tensor; nothing given back."""
+"""Huge pages where the system has them, no mmap per tensor, nothing returned below 4 GiB free."""
 
 
 @contextmanager
 def settings_for_workers() -> Iterator[None]:
-    """Processes that start inside the block have `SETTINGS`, where the C library is glibc.
+    """Give processes that start inside the block `SETTINGS`, where the C library is glibc.
 
-    A user's own stay. Raises `UserError` if the environment says neither yes nor no.
+    A user's own `GLIBC_TUNABLES` stay. Raises `UserError` if `SWITCH` is neither yes nor no.
     """
     said = os.environ.get(SWITCH, "yes")
     if said not in ("yes", "no"):

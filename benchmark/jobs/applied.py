@@ -23,10 +23,10 @@ PAPERS_ATTACK = LinfAttack(eps=8 / 255, step_size=2 / 255, steps=10)
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What a post-hoc method made of a network.
+    """The result of a post-hoc method on a network.
 
-    `model` goes from pixels to logits like any other. `attacked` is what an adaptive attack has to know
-    of it, for `evaluate(result.attacked, images, "pgd10x3-adaptive")`.
+    `model` maps pixels to logits like any other. `attacked` adds what an adaptive attack needs, for
+    `evaluate(result.attacked, images, "pgd10x3-adaptive")`.
     """
 
     model: nn.Module

@@ -142,7 +142,7 @@ def registered_model(found: CheckpointEntry, directory: Path) -> ModelFile:
 
 
 def load_model_file(file: ModelFile) -> tuple[nn.Module, Loaded]:
-    """Its network, not yet with the weights, and these. Raises `UserError` where they do not fit."""
+    """Its network, before loading, and its weights. Raises `UserError` where they do not fit."""
     module = None
     if isinstance(file.arch, ZooArch):
         model = zoo_model(file.arch)

@@ -1,8 +1,8 @@
-"""Base models as jobs of a Slurm cluster: submitted at once, each once, and continued at time limits.
+"""Base models as jobs of a Slurm cluster: submitted together, each once, and requeued at time limits.
 
-The name of a job is its lock: Slurm begins no second one of a name (`--dependency=singleton`), and file
-locks, which many shared file systems do not keep between nodes, are not taken. Slurm files a job again
-whose node dies or is taken; one that is told of its limit does so itself (`benchmark.jobs.node`).
+A job's name is its lock: Slurm starts no second job of that name (`--dependency=singleton`). File locks
+are not taken, since many shared file systems do not hold them between nodes. Slurm requeues a job whose
+node fails or is preempted; a job that nears its limit requeues itself (`benchmark.jobs.node`).
 """
 
 import json
@@ -42,7 +42,7 @@ _INSTEAD = {
     "cpus_per_task": ("cpus_per_gpu",),
     "mem": ("mem_per_cpu", "mem_per_gpu"),
 }
-"""What a user may ask for in other words, which Slurm does not take beside the default's."""
+"""Alternatives to a default parameter, which Slurm refuses together with it."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class Step:
 
 
 def steps(task: Task, scale: Scale, store: Store, *, split: bool) -> list[Step]:
-    """The jobs that `task` is: one, or if `split` the base model, each measurement and each tuning; and
-    before it the second network of a mix, which several base models may share."""
+    """The jobs of `task`: one, or, if `split`, one each for the base model, every measurement and every
+    tuning; first, the second network of a mix, which several base models may share."""
     base = task.base
     plans = {cell: Plan.of(cell, scale) for cell in task.cells}
     found = {
@@ -156,9 +156,9 @@ def steps(task: Task, scale: Scale, store: Store, *, split: bool) -> list[Step]:
 def submit(
     tasks: Sequence[Task], scale: Scale, options: Options, cluster: Cluster, show: Show
 ) -> tuple[int, int]:
-    """Submit what of `tasks` is not in the queue; return how many jobs that is, how many were there.
+    """Submit the jobs of `tasks` not yet queued; return how many those are and how many were queued.
 
-    Everything that the jobs need is looked for first. Raises `UserError` for what is missing here and
+    Everything that the jobs need is checked first. Raises `UserError` for what is missing here and
     for what Slurm refuses.
     """
     store = options.store

@@ -39,7 +39,7 @@ from benchmark.records.store import Store
 
 UNCHANGED = Augmentation(pad=0, mode="zero", flip=False)
 FEWEST = 10
-"""Images that choose alpha*, at least. The 0.1-point rule tells one image from none from 1,000 on."""
+"""Fewest images that may choose alpha*. Below 1,000 the 0.1-point rule lets no image be lost."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def _copied(model: nn.Module) -> nn.Module:
 def prepared(model: nn.Module) -> nn.Module:
     """A copy of `model` in evaluation mode, in the memory order that it works in.
 
-    Networks of this suite take pixels channels-last; code of others may ask for a view of contiguous
-    ones, which they are made before the copy sees them.
+    Networks of this suite run channels-last; others may call `view`, so a hook makes their inputs
+    contiguous.
     """
     copied = copy.deepcopy(model).eval()
     if foldable(copied):
@@ -117,10 +117,10 @@ def own_draws(stack: ExitStack, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Question:
-    """What the steps of RiFT are asked of: a model, its images, and how.
+    """The inputs of RiFT's steps: a model, its images and settings.
 
-    `selection` None: one set of images is all there is. `measures`: criticality may be asked for.
-    `clean` is the second network of a mix.
+    `selection` None: there is a single set of images. `measures`: criticality may be measured. `clean`
+    is the second network of a mix.
     """
 
     model: nn.Module
@@ -154,7 +154,7 @@ class Question:
 
     @cached_property
     def splits(self) -> tuple[Split, Split]:
-        """Training and selection images; of a DataLoader as many as criticality is measured on."""
+        """Training and selection images; of a training DataLoader, those that criticality needs."""
         if self.selection is None:
             only = as_split(self.train, "images", self.place, self._settings.images)
             return only, only

@@ -22,10 +22,10 @@ Show = Callable[[int, int], AbstractContextManager[Display]]
 
 @dataclass(frozen=True)
 class NodeWork:
-    """What a node is called with: makes the cells of `task` as a process here would, without a lock.
+    """The callable that a node runs: makes the cells of `task` as a process here would, without a lock.
 
-    `versions` are those where it was submitted. `grace` is how many seconds a step may take to its end
-    once Slurm has told of the limit: after that the job is filed again as it is.
+    `versions` are those of the submitting machine. `grace` is the time (seconds) that a step has to end
+    once Slurm has signalled the limit; after that the job is requeued as it stands.
     """
 
     task: Task
@@ -80,7 +80,7 @@ class NodeWork:
             return worker.make(self.task)
 
     def _check_node(self) -> None:
-        """Raise `UserError` unless this node has what there is where the job was submitted."""
+        """Raise `UserError` unless this node has the job's folders, versions, data and device."""
         from benchmark.data.get.inventory import INVENTORY, Availability
         from benchmark.engine.device import torch_device
         from benchmark.engine.provenance import machine_versions

@@ -1,10 +1,9 @@
 """Many cells: independent base models in parallel processes, each under its lock.
 
-`Options.device` may name several devices, between them commas; workers have them in turn. Workers
-are spawned processes that take one task after another; a task whose lock another command holds
-is put off and waited for at the end, and by then is usually done. A failing cell is noted and the
-others go on. A worker that dies (out of memory, say) fails its task only. Workers end when their parent
-does.
+`Options.device` may name several devices, separated by commas, which workers are assigned in turn.
+Workers are spawned processes that take one task after another; a task whose lock another command holds
+is put off to the end and waited for; by then it is usually done. A failing cell is noted and the others
+go on. A worker that dies (out of memory, say) fails its task only. Workers end with their parent.
 """
 
 import multiprocessing

@@ -91,9 +91,9 @@ def _parts(path: Path) -> Parts:
 
 
 def by_cell(store: Store) -> dict[str, str]:
-    """What Slurm has of cells, by key: queued and why, running and where, or failed and why.
+    """Slurm's state of cells, by key: queued and why, running and where, or failed and why.
 
-    What failed may have been made since. Empty, and nobody is asked, where nothing was submitted.
+    A failed cell may have been made since. Empty, without a call to Slurm, if nothing was submitted.
     """
     submitted = sorted(folder(store).rglob("*.json"), key=lambda path: int(path.stem))
     live = {job.id: str(job) for job in queue(store)} if submitted else {}
@@ -125,7 +125,7 @@ def _log(path: Path) -> Iterator[str]:
 
 
 def cancel(store: Store, cells: Sequence[Cell]) -> int:
-    """End the jobs that make `cells` or what they start from; returns how many there were."""
+    """Cancel the jobs that make `cells`, or only what these start from; return their number."""
     keys, bases = {cell.key for cell in cells}, {cell.base.key for cell in cells}
     jobs = [
         job.id

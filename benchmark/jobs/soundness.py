@@ -1,4 +1,4 @@
-"""What must hold of a network that somebody brings, looked at before any work."""
+"""Checks of a user's own network, before any work."""
 
 import copy
 from collections.abc import Sequence
@@ -54,8 +54,8 @@ def in_order(x: Tensor) -> Tensor:
 def usable(model: nn.Module, x: Tensor, device: torch.device, *, measured: bool) -> int:
     """The number of classes of `model`, by its logits for the images x (B, C, H, W) in [0,1].
 
-    Raises `UserError` if it fails on them, or gives no finite logits or no gradients: by the pixels,
-    and, if `measured`, by the weight of every Conv2d and Linear module.
+    Raises `UserError` if it fails on them, or its logits are not finite or have no gradient with
+    respect to the pixels or, if `measured`, the weight of a Conv2d or Linear module.
     """
     x = in_order(x.detach()).requires_grad_(True)
     try:

@@ -105,7 +105,7 @@ def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
 
 
 def side_by_side(store: Store, tasks: Iterable[Task]) -> list[Task]:
-    """`tasks`, each cell in one of its own where the weights of all of its task are on disk."""
+    """`tasks`, those whose weights are all on disk split into one per cell."""
     found: list[Task] = []
     for task in tasks:
         made = all(store.has_weights(cell) for cell in (task.base, *task.cells))

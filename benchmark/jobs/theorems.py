@@ -121,9 +121,9 @@ def moves(
     radius: float,
     recraft: Callable[[Point], AdversarialSet],
 ) -> tuple[Move, ...]:
-    """What the weights at alpha = 1, at `alpha`, and where the way between both state dicts leaves the
-    ball of `radius` around W of `module` do to the robust loss on `examples`, and on those that
-    `recraft` crafts against `model` when it has the weights of a point.
+    """The changes of robust loss and accuracy at alpha = 1, at `alpha`, and where the path between both
+    state dicts leaves the ball of `radius` around W of `module`: on `examples`, and on those that
+    `recraft` crafts against `model` at each point.
 
     Leaves other weights in `model`, a network in evaluation mode.
     """

@@ -98,10 +98,8 @@ class Worker:
 
 
 def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Datasets:
-    """Raise `UserError` for what workers would not find: a checkpoint, images.
-
-    Of the evaluations only those count that a cell has no record of yet. Returns the datasets by name.
-    """
+    """Return the datasets by name. Raises `UserError` for what workers would miss: images, checkpoint,
+    averaged weights, double precision, or data of an evaluation without a fresh record."""
     names = dict.fromkeys(cell.dataset for task in tasks for cell in task.cells)
     data = {name: load(name, options.data) for name in names}
     needed: dict[tuple[str, str], Run] = {}
@@ -123,8 +121,8 @@ def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Dat
 
 
 def _refuse_without_average(plan: Plan, options: Options) -> None:
-    """Raise `UserError` for what begins at the mean of the last epochs' weights, of a base model that
-    has its weights without it: from the registry, say."""
+    """Raise `UserError` if `plan` starts from the mean of the last epochs' weights, which its finished
+    base model lacks, as one from the registry does."""
     store, base = options.store, plan.base.cell
     if not (plan.finetune and plan.finetune.start == "average") or store.has_weights(plan.cell):
         return

@@ -1,7 +1,7 @@
 """What cells cost, before they are made: operations counted from the networks, hours, and disk.
 
-Training is counted in a step of it, evaluations and choices by the passes that they make, AutoAttack's
-by half of those of an image that it never breaks. Left out, as small or not known before: criticality
+Training is estimated from one counted step, evaluations and choices from their passes; AutoAttack takes
+half the passes of an image that it never breaks. Left out, as small or unknown beforehand: criticality
 after its first gradients, alphas after the second, the numbers of a module.
 """
 
@@ -27,10 +27,10 @@ IMAGES = {
 }
 """Training and test images; other datasets are not estimated."""
 COMPILING = {"cpu": 1e15, "accelerator": 1e17}
-"""Operations of a base model from which on compiling repays, which takes a minute or two: an hour of
-two cores with bf16 units, half an hour of an accelerator."""
+"""Operations of a base model from which compiling, a minute or two, pays off: an hour's on two cores
+with bf16 units, half an hour's on an accelerator."""
 CLEAN = 3
-"""Passes of an image in a step of clean training: one forward, and backward to images and weights."""
+"""Passes of an image in a step of clean training: one forward, two back (activations and weights)."""
 NOMINAL = 100e12
 """Operations a second to tell hours by where no training is on record: a round number, of no device."""
 
@@ -131,8 +131,8 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
 def stages_left(
     store: Store, plan: Plan, evaluations: Sequence[str], directory: Path
 ) -> dict[str, float]:
-    """`stages`, where what is on record and weights that are there cost nothing, nor those that the
-    registry brings from the data directory `directory`."""
+    """`stages`, at no cost for evaluations on record and for weights that exist or that the registry
+    brings from the data directory `directory`."""
     from benchmark.checkpoints.start import registered_weights
 
     there = {name for name in evaluations if record_state(store, plan, name) is State.DONE}

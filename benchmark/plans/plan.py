@@ -60,7 +60,7 @@ class BasePlan:
     def of(cls, cell: Cell, scale: Scale) -> "BasePlan":
         """The plan of `cell.base` at `scale`.
 
-        Raises `UserError` for an unknown name in the cell, and as `from_checkpoint.start` does.
+        Raises `UserError` for an unknown name in the cell, and as `plans.start.start` does.
         """
         chosen = method(cell.method)
         own = scale.networks.get(cell.arch, {}) | scale.recipes.get(cell.method, {})
@@ -110,8 +110,9 @@ class Plan:
     def of(cls, cell: Cell, scale: Scale) -> "Plan":
         """The plan of `cell` at `scale`.
 
-        Raises `UserError` for an unknown name in the cell, for a control of batch normalisation on a
-        network without it, and for a post-hoc method that needs what a checkpoint has not.
+        Raises `UserError` for an unknown name in the cell, a batch-norm control on a network without
+        batch norm, criticality on a split that is not the protocol's, and a method that needs what a
+        checkpoint lacks.
         """
         base, where = BasePlan.of(cell, scale), f"scale '{scale.name}'"
         chosen = None if cell.is_base else finetune(cell.finetune)

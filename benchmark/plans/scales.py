@@ -78,9 +78,9 @@ def of_recipe(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wrong_overrides(said: Mapping[str, Any]) -> list[str]:
-    """What no cell can have among the overrides of a scale that says `said`, fitting or not.
+    """Errors in the overrides of a scale that says `said`, valid or not.
 
-    That is an unknown field, or a number outside its range.
+    These are unknown fields, and numbers outside their range.
     """
 
     def table(content: Any) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def _wrong(parts: Sequence[tuple[str, Any, dict[str, Any]]]) -> list[str]:
 class Scale:
     """Datasets, networks and seeds of the tables, and what of the published recipes is shortened.
 
-    `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE`,
-    `CriticalitySettings` and `OfficialCriticality`; everything they leave out is as published.
+    `training`, `finetuning` and `criticality` override fields of `Recipe`, `FINETUNE_RECIPE` and the
+    protocol's `Criticality`; everything they leave out is as published.
     `networks` overrides `training` further for single networks, and `recipes` for single methods (the
     paper, too, tunes the learning rate); either may also name `seeds` of its own, see `seeds_of`.
     Table 1 shows the first of `methods`, Table 2 the others on the first two of `datasets`; Tables 2

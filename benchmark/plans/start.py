@@ -26,10 +26,10 @@ FIRST_METHOD = "pgd-at"
 
 
 def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = False) -> "Scale":
-    """`scale` cut down to what the checkpoints `names` are of, and starting from them.
+    """`scale` restricted to the models of the checkpoints `names`, and starting from them.
 
-    Datasets, networks and methods come in the order of `names`: the first checkpoint is that of
-    everything that is of one model. What the scale says of adversarial training is dropped.
+    Datasets, networks and methods come in the order of `names`: what shows a single model shows that of
+    the first checkpoint. What the scale says of adversarial training is dropped.
     `beyond_first` leaves out checkpoints of `FIRST_METHOD`, as Table 2 does.
     Raises `UserError` if two stand for one model, one for a dataset that the scale does not have, some
     network has fewer seeds than another, or none is left.

@@ -94,9 +94,9 @@ def is_locked(store: Store, plan: Plan) -> bool:
 
 
 def without_plugins(store: Store, key: str, evaluation: str | None = None) -> str | None:
-    """What a reader says of results at `key` that are of plug-ins which are not loaded; else None.
+    """The remark on results at `key` that were made with plug-ins which are not loaded; else None.
 
-    Of all of them, or of the record of `evaluation`. Broken files are for others to refuse, and most
+    It covers all of them, or the record of `evaluation`. Broken files are refused elsewhere; most files
     name no plug-in at all.
     """
     with suppress(UserError):

@@ -14,12 +14,12 @@ HASH = 12
 
 
 def bits_path(path: Path, sha256: str) -> Path:
-    """The file of the bits with that hash, of the record at `path`, as it is written."""
+    """Where the bits with the hash `sha256`, of the record at `path`, are written."""
     return path.with_name(f"{path.stem}.{sha256[:HASH]}.npz")
 
 
 def bits_beside(path: Path, sha256: str) -> Path:
-    """The same as it is read: by the name that older trees have, where that alone is there."""
+    """Where they are read: `bits_path`, or the name in older trees if only that exists."""
     new, old = bits_path(path, sha256), path.with_suffix(".npz")
     return old if old.exists() and not new.exists() else new
 

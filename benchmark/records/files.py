@@ -21,8 +21,8 @@ from benchmark.errors import UserError, line, problems
 
 
 class Frozen(BaseModel):
-    """A schema: no fields but those declared, none that changes once it is read, and no text, names of
-    a mapping included, that is more than a line or controls what shows it."""
+    """A schema: no undeclared fields, immutable, and every text, keys of mappings included, is one line
+    without terminal controls."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -9,7 +9,7 @@ from benchmark.records.store import Store
 
 @dataclass(frozen=True)
 class ReadOnce(Store):
-    """A store whose files nobody changes while it is used: what was read is remembered."""
+    """A store that caches what it reads; its files must not change while it is in use."""
 
     _records: dict[tuple[Cell, str], Record | None] = field(default_factory=dict, compare=False)
     _makings: dict[Cell, Making | None] = field(default_factory=dict, compare=False)

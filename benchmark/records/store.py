@@ -1,4 +1,4 @@
-"""The only module that knows `results/` and `artifacts/`.
+"""The trees `results/` and `artifacts/`: records and working files.
 
 `results/records/<key>/` holds what is kept: `<evaluation>.json` with `<evaluation>.<hash>.npz`
 (per-image correctness, packed; `<evaluation>.npz` in older trees), and `making.json`.
@@ -46,7 +46,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Store:
-    """Both trees; every path of the suite comes from here."""
+    """Both trees, and where records and working files are in them."""
 
     results: Path
     artifacts: Path

@@ -144,8 +144,8 @@ def _check_record(entry: ResultEntry, record: Record, plan: Plan | None) -> Prob
 
 
 def _understood(entry: ResultEntry, expected: Expected) -> ResultEntry | None:
-    """`entry` as it can be compared with others: None if its cell has names that are not known, and
-    without bits that its evaluation does not make."""
+    """`entry` for comparison with others: None if its cell has an unknown name or its dataset no such
+    evaluation; without bits that are not the evaluation's."""
     try:
         if expected.spec(entry.file) is None:
             return None

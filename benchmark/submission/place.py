@@ -23,7 +23,7 @@ SCALES = "scales"
 
 
 def sort(entries: Sequence[ResultEntry], results: Path) -> tuple[list[ResultEntry], list[ResultEntry]]:
-    """Those of `entries` that are new in the tree `results`, and those that it has byte for byte.
+    """Split `entries` into those new to the tree `results` and those that it has byte for byte.
 
     Each place counts once.
     """
@@ -117,7 +117,8 @@ def _missing_folders(files: Mapping[Path, bytes]) -> list[Path]:
 
 
 def commands(cells: Collection[Cell], expected: Expected, results: Path) -> list[str]:
-    """Commands for what shows some of `cells`: tables that are on file or complete, figures on file.
+    """Commands for what shows some of `cells`: tables on file or complete, figures on file, leaderboard
+    and checks.
 
     `cells` are in the tree `results`; those of models from elsewhere stand in no table.
     """

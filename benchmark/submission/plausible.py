@@ -32,7 +32,7 @@ Shares = NDArray[np.float64]
 
 
 def check_plausible(entry: ResultEntry, library: Library) -> Problems:
-    """What the number of a record with bits, or another one on file, speaks against."""
+    """Problems where a record contradicts chance, its bits or others of its weights."""
     record = entry.file
     if not isinstance(record, Record) or not entry.bits:
         return

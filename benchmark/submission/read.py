@@ -24,9 +24,9 @@ from benchmark.records.store import MAKING, Bits
 
 RECORDS = "records"
 LARGEST_JSON = 2**24
-"""Bytes that a file may have; those of the suite have a hundredth of it."""
+"""Largest JSON file (bytes); the suite's have a hundredth of it."""
 LARGEST_BITS = 2**26
-"""Bytes of all arrays of a file of bits, at most."""
+"""Largest file of bits (bytes), as it is and unpacked."""
 SHOWN = 100
 """Characters of a value that a line shows at most."""
 

@@ -96,7 +96,7 @@ def same_machine(one: Provenance, other: Provenance) -> bool:
 def missing_commits(commits: Iterable[str | None], root: Path = ROOT) -> frozenset[str]:
     """Those of `commits` that the git repository at `root` does not have.
 
-    None where that cannot be told: without git, outside a checkout, or in a shallow one.
+    Empty where that cannot be told: without git, outside a checkout, or in a shallow one.
     """
     asked = sorted({commit for commit in commits if commit and _COMMIT.fullmatch(commit)})
     if not asked or git("rev-parse", "--is-shallow-repository", root=root) != "false\n":

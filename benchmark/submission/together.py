@@ -76,7 +76,8 @@ def check_together(entry: ResultEntry, library: Library) -> Problems:
 def _check_own(entry: ResultEntry, record: Record, library: Library) -> Problems:
     """Whether a name stands for one model, and the name of a registered one for that."""
     records = (library.record(cell, name) for cell, name in library.entries if cell == entry.cell)
-    others = (each for each in records if each and each.spec["model"] != record.spec["model"])
+    model = record.spec.get("model")
+    others = (each for each in records if each and each.spec.get("model") != model)
     if (other := next(others, None)) is not None:
         yield "spec.model", f"is another than that of the record of {other.evaluation}"
     if (known := registry().get(entry.cell.method)) is None:
@@ -128,7 +129,7 @@ def _check_source(making: Making, details: Checkpoint, library: Library) -> Prob
 
 
 def check_copies(entries: Collection[ResultEntry], library: Library) -> Iterator[Problem]:
-    """Whether a model stands under two names: weights of a training, or losses, that another has too.
+    """Problems where a model stands under two names: with another's trained weights or losses.
 
     Training and fine-tuning draw from seeds of their own for every key.
     """

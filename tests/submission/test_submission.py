@@ -491,6 +491,15 @@ def test_a_model_from_elsewhere(tmp_path: Path) -> None:
     assert any("spec.model.arch.width is 16, but" in line for line in lines(tmp_path / "results"))
 
 
+def test_a_spec_without_a_model(tmp_path: Path) -> None:
+    """It is a problem like any other, not the end of the command."""
+    path = own_record(tmp_path / "results")
+    record = json.loads(path.read_text())
+    del record["spec"]["model"]
+    path.write_text(json.dumps(record))
+    assert any("spec" in line for line in lines(tmp_path / "results"))
+
+
 def test_a_name_from_elsewhere_is_of_one_model(tmp_path: Path) -> None:
     """Two normalisations are two models; the same one may have any number of records."""
     for mean, told in ((0.5, 0), (0.25, 2)):

@@ -40,11 +40,11 @@ class Status:
 class ArchivedData:
     """Data that may be in a data directory, and come in the archive called `name`.
 
-    `status` tells what is there: damage is no error, and large files are not read. `verify` tells how
-    it is known to be right, None if it is not there; it raises `UserError` on damage. `place` puts an
-    archive file of known or accepted md5, or a folder, in place, and tells `progress` of images
-    decoded; it raises `UserError` unless what is put there is known to be right or of a hash in
-    `accepted`, and nothing is in place then.
+    `status` says what is there: damage is no error, and images are read for CIFAR only. `verify` says
+    how the data are known to be right (None: not there); it raises `UserError` on damage. `place` puts
+    an archive file, of known or accepted md5, or a folder in place and reports images decoded to
+    `progress`; unless the content is known to be right or its hash is in `accepted`, it raises
+    `UserError` and puts nothing in place.
     """
 
     name: str

@@ -30,9 +30,9 @@ DAMAGE = (
 def unpack(archive: Archive, path: Path, directory: Path) -> None:
     """Unpack the file `path` (tar, tar.gz or zip) to the folder `archive.gives` in `directory`.
 
-    What is in that folder already stays, but for files that the archive has too. Members that would
-    land outside of the folder, and links, are refused before anything is written, and so is an archive
-    larger than what is free. Raises `UserError` for these and for a damaged or truncated file.
+    Other files in that folder stay. Members that would land outside it, links and special files in a
+    tar, and an archive larger than the free space are refused before anything is written. Raises
+    `UserError` for these and for a damaged or truncated file.
     """
     if not path.is_file():
         raise UserError(f"'{path}' is not there; {archive.file} was expected")
