@@ -63,7 +63,8 @@ class Tuning:
     tuning of the same selector and method, whose weights are then interpolated. `start` says where the
     fine-tuning begins: at the adversarially trained weights, or at the mean of their last epochs'.
     A tuning with a `forward` method, itself or by its name in `benchmark.posthoc`, trains nothing: that
-    method makes a module of the base's weights, or, under `TUNING+NAME`, of that tuning's.
+    method makes a module of the base's weights, or, under `TUNING+NAME`, of that tuning's. `paper`: who
+    published it and where, if that is not RiFT's.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Tuning:
     weights_of: str | None = None
     start: Literal["base", "average"] = "base"
     forward: ForwardMethod | str | None = None
+    paper: tuple[str, str] | None = None
 
 
 def _module(name: str, label: str) -> Tuning:
@@ -98,7 +100,14 @@ _TUNINGS = (
     ),
     Tuning("random-layer", "random layer", RandomModule()),
     Tuning("bn-affine", "batch-norm weights and biases", BatchNormAffine()),
-    Tuning("wise-ft", "all layers at alpha 0.5", AllLayers(), alpha=0.5, weights_of="all-layers"),
+    Tuning(
+        "wise-ft",
+        "all layers at alpha 0.5",
+        AllLayers(),
+        alpha=0.5,
+        weights_of="all-layers",
+        paper=("Wortsman et al., 2022", "https://arxiv.org/abs/2109.01903"),
+    ),
     Tuning("critical-adversarial", "robust-critical, by PGD-AT", MostCritical(), method="pgd-at"),
     Tuning("continued-at", "all layers, by more of the same AT", AllLayers(), method=SAME, alpha=1.0),
     Tuning("epoch-average", "mean of the last epochs' weights", NoModule(), alpha=1.0, start="average"),

@@ -1,8 +1,8 @@
-"""The command line: `python -m benchmark COMMAND`. This and its sub-commands are all that prints.
+"""The command line: `python -m benchmark COMMAND`. Nothing else here writes to standard output.
 
 Results go to standard output, progress and messages to standard error. Exit codes: 0 all is well, 1 a
-cell failed or a check found something worse than before, 2 the input was wrong or the system refused,
-128 + N stopped by signal N.
+cell or a check failed, 2 the input or the data are wrong or the system refused, 128 + N stopped by
+signal N.
 """
 
 import io
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _forget_unwritten() -> None:
-    """Drop what standard output does not take, a full disk say, which has been told."""
+    """Drop what standard output refuses, as on a full disk, which has been reported."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -94,7 +94,7 @@ class LiveBars:
 
 
 def _short(key: str) -> str:
-    """A key without what all cells of a command share, the method, which few differ in, last."""
+    """A key without scale and dataset, and with the method, in which few differ, last."""
     _, _, arch, method, finetune, seed = key.split("/")
     return f"{arch} {finetune} {seed} {method}:"
 

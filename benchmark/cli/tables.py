@@ -1,4 +1,4 @@
-"""`table1` to `table4` and `audit`: make the cells of a table, print it and write it."""
+"""`table1` to `table4`, `audit`, `posthoc`: make the cells of a table, print and write it."""
 
 from enum import StrEnum
 from typing import Annotated

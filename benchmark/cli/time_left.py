@@ -1,4 +1,4 @@
-"""How long a whole command will take yet, from its first minute on."""
+"""Time left of a whole command, known after its first `SOON` seconds."""
 
 import math
 import time

@@ -270,8 +270,8 @@ def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
 def finishing(failures: Sequence[Failure], cells: Sequence[Cell] = ()) -> Iterator[None]:
     """Show inside what was made; what failed is listed last, also where showing fails.
 
-    Nothing is shown if a user can mend what failed, or if all of `cells` did: an older table or figure
-    stays in its place.
+    Given `cells`, nothing is shown if a user can mend what failed, or if all of them did: an older
+    table or figure stays in its place.
     """
     mendable = any(failure.user for failure in failures)
     if not cells or not (mendable or {cell.key for cell in cells} <= {each.key for each in failures}):

@@ -44,12 +44,13 @@ class ForwardMethod(ABC):
 
     The module is whole in its state dict, numbers and statistics included: what is filed is that and
     the spec, from which `build` makes the module again. It takes pixels in [0,1], (B, C, H, W), and
-    returns logits (B, K), finite ones. `passes` is how many networks run for an answer, `partner` the
-    AT method of a second network of the same architecture and seed (None: there is none), `double` says
-    that numbers are in double precision, which MPS has not.
+    returns logits (B, K), finite ones. `paper`: who published it and where; `passes`: how many networks
+    run for an answer; `partner`: the AT method of a second network of the same architecture and seed
+    (None: there is none); `double`: its numbers are in double precision, which MPS lacks.
     """
 
     version: ClassVar[int]
+    paper: ClassVar[tuple[str, str] | None] = None
     passes: ClassVar[int] = 1
     partner: ClassVar[str | None] = None
     double: ClassVar[bool] = False

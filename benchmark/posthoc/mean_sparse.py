@@ -21,6 +21,7 @@ class MeanSparse(ForwardMethod):
 
     type_name: ClassVar[str] = "mean-sparse"
     version: ClassVar[int] = 1
+    paper: ClassVar[tuple[str, str] | None] = ("Amini et al., 2024", "https://arxiv.org/abs/2406.05927")
     double: ClassVar[bool] = True
     thresholds: tuple[float, ...] = tuple(step / 20 for step in range(11))
 

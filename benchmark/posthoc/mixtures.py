@@ -23,6 +23,7 @@ class OutputMixing(ForwardMethod):
 
     type_name: ClassVar[str] = "output-mix"
     version: ClassVar[int] = 1
+    paper: ClassVar[tuple[str, str] | None] = ("Bai et al., 2023", "https://arxiv.org/abs/2301.12554")
     double: ClassVar[bool] = True
     passes: ClassVar[int] = 2
     partner: ClassVar[str | None] = "standard"
@@ -69,6 +70,7 @@ class MixingNonlinearly(OutputMixing):
     """
 
     type_name: ClassVar[str] = "mixed-nuts"
+    paper: ClassVar[tuple[str, str] | None] = ("Bai et al., 2024", "https://arxiv.org/abs/2402.02263")
     weights: tuple[float, ...] = ()
     beta: float = 98.5
     steps: int = 8

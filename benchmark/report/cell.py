@@ -12,7 +12,7 @@ from benchmark.report.model_card import how_made
 from benchmark.report.tables.render import MISSING, summary
 
 ROWS = 21
-"""Rows of a table that are shown: of longer ones evenly many, the first and the last among them."""
+"""Most rows shown of a table; a longer one is sampled evenly, its first and last rows included."""
 
 
 def cell_as_text(store: Store, cell: Cell) -> str:

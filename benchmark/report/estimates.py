@@ -32,8 +32,8 @@ _KEPT = 256  # files of bits of which the shares per image are held in memory
 class Estimate:
     """Fractions by seed (of a change: differences of fractions) and the 95 % interval of their mean.
 
-    The interval is `over` seeds, or over the test images that one seed was evaluated on; None for seeds
-    that all agree exactly. `sources` are the keys of the cells behind the number.
+    The interval is `over` seeds, or over the test images that one seed was evaluated on; None if there
+    is none, as for seeds that agree exactly. `sources` are the keys of the cells behind the number.
     """
 
     values: tuple[float, ...]
@@ -154,7 +154,7 @@ class _Source:
 
 @lru_cache(maxsize=_KEPT)
 def _read(source: _Source) -> PerImage:
-    # The hash can fit and the file be of something else all the same.
+    # A file with the right hash may still hold something else.
     try:
         bits = source.store.bits(source.record)
     except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
@@ -184,7 +184,7 @@ def _of_images(store: Store, models: Sequence[Records]) -> Interval | None:
     shares = [per_image(store, record) for record in records]
     if len(records) == 1 and records[0].n == len(shares[0]):
         return wilson(records[0].k, records[0].n)
-    # The seed belongs to no cell, so that models that answer alike have the same interval.
+    # Not seeded by cell, so that models with equal answers get the same interval.
     return over_images(np.stack(shares), _seed(records[0], records[0].cell.dataset))
 
 
@@ -230,5 +230,5 @@ def _seed(record: Record, *subject: str) -> int:
 
 
 def _clipped(interval: Interval | None) -> Interval | None:
-    """What of an interval of an accuracy is in [0, 1]; a t interval knows no such bounds."""
+    """Clip the interval of an accuracy to [0, 1], which a t interval may leave."""
     return interval and Interval(max(0.0, interval.low), min(1.0, interval.high))

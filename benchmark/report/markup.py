@@ -22,8 +22,8 @@ _TEX = str.maketrans(
 def markdown(text: str, *, marks: bool = False) -> str:
     """`text` on one line, without a meaning for Markdown or HTML.
 
-    `marks`: emphasis, code and brackets in it are meant, or only look so; a link, a tag and another
-    column are never.
+    With `marks`, emphasis, code and brackets stay as they are; links, tags and column separators
+    never do.
     """
     if marks:
         plain = _MARKUP.sub("&lt;", _ENTITY.sub("&amp;", line(text)))

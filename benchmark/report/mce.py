@@ -11,9 +11,9 @@ def mce(records: Sequence[Record], reference: Sequence[Record]) -> float | None:
     """The mean over corruptions c of sum_s E(c, s) / sum_s E_ref(c, s), over severities s.
 
     E is an error rate. `records` and `reference` are of one evaluation, one each per seed, in order;
-    the result is their mean. 1.0 is as many errors as the reference makes; that of the paper is
+    the result is the mean over seeds. 1.0 is as many errors as the reference makes; the paper's is
     AlexNet, which takes no 32x32 images. None where parts are not by corruption and severity, or the
-    reference makes no error.
+    reference makes no error under some corruption.
     """
     ratios = [_relative(ours, theirs) for ours, theirs in zip(records, reference, strict=True)]
     known = [each for each in ratios if each is not None]

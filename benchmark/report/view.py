@@ -1,5 +1,5 @@
-"""The one reader of everything that shows records: those of a scale that the code would make today, or
-why there are none and which command makes them.
+"""Reading of what is on record of a scale: what the code would make today, or why there is nothing and
+which command makes it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -158,8 +158,8 @@ class View:
     def change(self, place: Setting, ours: str, theirs: str, role: str) -> Found | Missing:
         """Accuracy of the fine-tuning `ours` minus that of `theirs`, in the column `role`.
 
-        Of the evaluations that can stand there, the first that all records are there of: on all
-        test images where that is so, else on the first of them.
+        Takes the first evaluation of that column whose records are complete: on all test images if
+        possible, else on the first of them.
         """
         missing: list[Missing] = []
         for name in self.evaluations(role):

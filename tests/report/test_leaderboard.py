@@ -518,6 +518,25 @@ def test_models_from_elsewhere_are_what_the_registry_says(store, changes, wanted
     assert entry.extra_data == known.extra_data
 
 
+def test_a_method_is_ascribed_to_its_own_paper(store):
+    """RiFT's is that of RiFT, its controls and a module on its weights, not of its rivals."""
+    papers = {
+        "none": ["Madry"],
+        "rift": ["Madry", "Zhu"],
+        "random-layer": ["Madry", "Zhu"],
+        "wise-ft": ["Madry", "Wortsman"],
+        "mean-sparse": ["Madry", "Amini"],
+        "rift+mean-sparse": ["Madry", "Zhu", "Amini"],
+        "flip-average": ["Madry"],
+    }
+    for name in papers:
+        write_record(store, cell_at(name), "pgd10x3", 500)
+    shown = board_of(store)
+    for name, wanted in papers.items():
+        entry = entry_in(shown, f"/{name}")
+        assert [paper.authors.split()[0] for paper in entry.papers] == wanted
+
+
 def test_a_model_from_elsewhere_that_nobody_registered_is_flagged(store):
     """Nothing is known of how it was trained, and it is ranked with nothing that is known."""
     entry = entry_in(leaderboard(store, write_own(store), {}), "someones/none")

@@ -44,8 +44,8 @@ class Case:
     ) -> Finding:
         """Return a line of the claim; `evidence` are further fields of it.
 
-        Where there are `warnings`, or the base models of `place` have some, the line is unclear: the
-        direction of a model whose training failed, or whose gradients are masked, means nothing.
+        Unless missing, the line is unclear if there are `warnings`, or the base models of a `Setting`
+        have some: with failed training or masked gradients, a direction means nothing.
         """
         verdict, why = decision
         base = self.view.warnings(place) if isinstance(place, Setting) else ()
@@ -81,8 +81,8 @@ class Case:
         decide: Callable[[Makings], tuple[Decision, Estimate | None]],
         **shown: Any,
     ) -> Finding:
-        """Return a line that `decide` draws from how the models of `finetune` were made, which the
-        table or figure `report` does; `shown` are fields of it, such as `signed`."""
+        """Return the line that `decide` derives from the makings of `finetune`'s models, which the
+        table or figure `report` makes; `shown` are further fields, such as `signed`."""
         makings = self.view.makings(place, finetune, report)
         if isinstance(makings, Missing):
             return self.missing(place, what, makings)

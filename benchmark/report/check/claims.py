@@ -8,15 +8,15 @@ summary is about all of them.
   the bound: a claim about a method is about training again. With one seed there is an interval over
   test images only, so that the line is unclear, whatever that interval is. Seeds that all agree exactly
   have no interval and decide nothing either.
-- Where an attack on a model warns that its training failed or its gradients are masked, lines about
-  that model are unclear. The theorems are about any network.
+- Lines about a model are unclear where an attack warns that its training failed or its gradients are
+  masked, but for those of C13 and C14, theorems about any network, and of C17.
 - *Raises* and *loses* mean more than nothing; *keeps Adv* means not lower by more than 0.1 points,
   which is the paper's own rule for alpha* (Section 4, step 3; `Interpolation.tolerance`).
 - Lines about modules (C7, C8), theorems (C13, C14) and margins (C17) are counts or comparisons of
   measured values in given networks, which one seed can decide.
-- A summary fails if any line does (one counterexample refutes an "every"), holds if every line does, is
-  missing if every line is, and is unclear otherwise. Without a true effect 1 line in 40 fails by
-  chance.
+- A summary (of C9: `c9_summary`) fails if any line does, since one counterexample refutes an "every",
+  holds if every line does, is missing if every line is, and is unclear otherwise. Without a true effect
+  1 line in 40 fails by chance.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -136,8 +136,8 @@ def c12(case: Case) -> list[Finding]:
 
 @dataclass(frozen=True)
 class ClaimCheck:
-    """How a claim is decided: its lines, their summary, what the paper rests it on (the end of a
-    sentence that begins with "the paper"), and what is decided if that is not the claim itself."""
+    """How a claim is decided: its lines, their summary, the `extent` of the paper's own evidence (which
+    completes "the paper ..."), and what is decided `instead`, if not the claim itself."""
 
     lines: Callable[[Case], list[Finding]]
     extent: str

@@ -78,8 +78,8 @@ def c7(case: Case) -> list[Finding]:
 
     Decided by the modules with a drop of robust accuracy of at most `LOW_DROP` and an MRC of at most
     `SMALL` times the largest: it holds if every seed has one and fails if none has. Both thresholds are
-    this suite's; the paper gives an example. Modules whose ascent never reached the constraint are not
-    counted, because their MRC is a lower estimate, and those without a valid MRC are left out.
+    this suite's; the paper gives an example. Modules whose ascent never reached the constraint, so that
+    MRC is underestimated, only keep it from failing; those without a valid MRC are left out.
     """
     return _by_criticality(case, "modules that hardly matter", _hardly_matter)
 
@@ -104,9 +104,8 @@ def _hardly_matter(seeds: Sequence[Sequence[_Valid]], count: int) -> Decision:
 def c8(case: Case) -> list[Finding]:
     """The drop of robust accuracy does not follow MRC: Section 5.2.
 
-    Decided by the pairs of modules of which one has the higher MRC and the other the larger drop, in
-    every seed. How loosely one follows the other is not part of the claim. A module without a valid MRC
-    is in no such pair.
+    Holds if every seed has discordant pairs of modules (higher MRC, smaller drop), fails if none has.
+    The strength of the correlation is not part of the claim. Modules without a valid MRC are left out.
     """
     return _by_criticality(case, "rankings", _ranked_differently)
 
@@ -151,8 +150,8 @@ def c9(case: Case) -> list[Finding]:
     """alpha* generally lies in the published range, at the published learning rate: Section 5.5.
 
     A network's line holds if alpha* of every seed is in the range and fails if none is. The summary
-    takes "generally" as more than half of all models, by Wilson's interval of that share; a model is in
-    the range with most of its seeds. At another learning rate the claim is open.
+    takes "generally" as more than half of all models, by Wilson's interval of that share; a model
+    counts if most of its seeds are in it. At another learning rate the claim is unclear.
     """
     range_ = case.published.alpha
 

@@ -16,20 +16,20 @@ POINT = Bound(lambda change: change >= -0.01, "at least -1 points", "below -1 po
 
 
 def c15(case: Case) -> list[Finding]:
-    """MeanSparse keeps Std and raises Adv, through itself and in all parts of the adaptive attacks."""
+    """MeanSparse keeps Std and raises Adv, attacked through the module alone and adaptively."""
     rules = {"Std": KEEPS, "Adv": RAISED} | dict.fromkeys(ADAPTIVE, RAISED)
     return _changes(case, "mean-sparse", rules)
 
 
 def c16(case: Case) -> list[Finding]:
-    """Mixing with a clean network raises Std and costs less than a point of Adv."""
+    """Mixing with a clean network raises Std and costs at most a point of adaptive Adv."""
     rules = {"Std": RAISED} | dict.fromkeys(ADAPTIVE, POINT)
     return [each for name in ("output-mix", "mixed-nuts") for each in _changes(case, name, rules)]
 
 
 def c17(case: Case) -> list[Finding]:
-    """More right than wrong answers of the robust network have a margin above the median, clean and
-    attacked; decided in each network by its interval over images, at those of the adaptive attack."""
+    """Right answers of the robust network have a margin above the median more often than wrong ones,
+    clean and attacked; decided seed by seed, by intervals over the adaptive attack's images."""
     view, lines = case.view, []
     name = "margins" + "".join((adaptive_pgd(view.scale.for_posthoc) or "").partition(FIRST)[1:])
     for cell in view.cells(case.first, BASE):

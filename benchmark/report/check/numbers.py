@@ -8,15 +8,14 @@ one on the first images nor one on corrupted copies that this suite generates.
 Three kinds of closeness, which `compare` applies:
 
 - `seeds`, the same recipe trained again. The paper gives means of three seeds and bounds their standard
-  deviation by `SPREAD`. *Match*: our mean is that close (and `ROUNDING`), as one more of its own runs
-  would be. *Within tolerance*: the 95 % intervals of both means overlap, ours over seeds and theirs
-  from that deviation. Overlap is a lenient test on purpose (of equal means it rejects fewer than 1 in
-  100), for there are a hundred comparisons; and a wide interval of ours is no agreement, so that means
-  further apart than `FAR` are off whatever the intervals are.
+  deviation by `SPREAD`. *Match*: our mean is within that (plus `ROUNDING`), as another of its own runs
+  would be. *Within tolerance*: the 95 % intervals of both means overlap, ours over seeds (over images
+  for one seed), theirs from that deviation. Overlap is lenient on purpose (it rejects fewer than 1 in
+  100 pairs of equal means), since there are a hundred comparisons; but a wide interval of ours is no
+  agreement, so that means further apart than `FAR` are off whatever the intervals are.
 - `same-weights`, the very weights evaluated again. *Match*: equal as printed. *Within tolerance*: for
   an attack, `ATTACKED`, because random starts and versions of the attack move an accuracy by a few
-  tenths of a point; for what draws nothing, `CLEAN`, a few images whose logits are tied but for last
-  bits.
+  tenths of a point; where nothing is random, `CLEAN`, a few images whose logits tie but for last bits.
 - `neighbour`, the same method and network by another recipe. Never a match. *Within tolerance*: closer
   than `FAR`, which is about how far apart published re-implementations of one method are.
 """

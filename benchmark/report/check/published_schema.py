@@ -40,8 +40,8 @@ def attacks(name: str) -> bool:
 
 
 def _named(known: Callable[[str], object], *, others: bool = False) -> AfterValidator:
-    """Accept the names for which `known` raises no `UserError`; if `others`, `OTHER` and any name too,
-    also one that a plug-in adds: what has the name of a published model need not be it."""
+    """Accept names for which `known` raises no `UserError` and, if `others`, `OTHER` plus any text,
+    even the name of a plug-in's model, which need not be the published one."""
 
     def check(name: str) -> str:
         if others and name.startswith(OTHER) and name != OTHER:
@@ -125,8 +125,8 @@ class PublishedRow(_Printed):
     def comparable(self) -> dict[str, float]:
         """The values that an evaluation of this suite can be compared with.
 
-        None of others' attacks, and none under attack if `eps` is not the radius of this suite for the
-        dataset.
+        Leaves out evaluations this suite lacks and, unless `eps` is its radius for the dataset,
+        all attacks.
         """
         same_eps = isclose(float(Fraction(self.eps)), dataset_info(self.dataset).threat.eps)
         own = {name: value for name, value in self.values.items() if name in EVALUATIONS}

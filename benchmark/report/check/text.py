@@ -37,8 +37,8 @@ _NOTHING = (
 class Check:
     """The findings of a check of the scale called `name`.
 
-    `notes` tell what was not compared and why. `accepted` is the file of accepted verdicts, None if
-    there is none; `regressions` is what has got worse since.
+    `notes` say how verdicts are reached and what is not compared. `accepted` is the file of accepted
+    verdicts, None if there is none; `regressions` is what has got worse since.
     """
 
     name: str
@@ -111,7 +111,7 @@ def _counts(findings: Sequence[Finding]) -> str:
 
 
 def _one_reason(findings: Sequence[Finding]) -> str:
-    """In brackets why all of `findings` are as they are, if that is one reason."""
+    """Return the reason in brackets, if all of `findings` share one."""
     reasons = {finding.why for finding in findings}
     return f" ({reasons.pop()})" if len(reasons) == 1 else ""
 
@@ -124,7 +124,7 @@ _OF_CHECKPOINT = re.compile(r"(?<=--checkpoint )(\S+)")
 
 
 def _missing(findings: Sequence[Finding]) -> list[str]:
-    """Return one line per command that makes something missing; for all checkpoints together."""
+    """List what is missing by the command that makes it, all checkpoints in one line."""
     alike: dict[str, list[Finding]] = {}
     for finding in findings:
         if finding.verdict is Verdict.MISSING:

@@ -173,7 +173,7 @@ def under_estimated(modules: Sequence[ModuleOverSeeds], drawn: str) -> list[str]
 
 
 def axis_of_mrc(modules: Iterable[ModuleOverSeeds]) -> Literal["linear", "log", "symlog"]:
-    """Linear if all MRC are within a factor of ten; else log, or symlog if any is not positive."""
+    """Linear if all nonzero |MRC| are within a factor of ten; else log, or symlog if any is <= 0."""
     values = [value for module in modules for value in module.mrc if value is not None]
     sizes = [abs(value) for value in values if value != 0]
     if not sizes or max(sizes) < 10 * min(sizes):

@@ -208,8 +208,8 @@ class Curves(Picture):
     def figure(self) -> "Figure":
         """Robust against clean accuracy around AT, as far as single modules and intervals reach.
 
-        Fine-tuning all layers moves so much further that the rest would be a blot beside it: its curve
-        leaves the panel, and the legend says where it ends.
+        Fine-tuning all layers moves so much further that it would dwarf the rest: its curve leaves the
+        panel, and the legend says where it ends.
         """
         figure, (axes,) = draw.canvas(draw.COLUMN, 3.9, (1,))
         axes.set_title(self.model, loc="left")

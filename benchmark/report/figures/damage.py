@@ -142,7 +142,7 @@ def spearman(x: Sequence[float | None], y: Sequence[float]) -> Correlation | Non
 class DamagedModule:
     """A module, and what fine-tuning it alone loses in Adv and gains in Std (fractions) by seed.
 
-    `rank` is its place by mean MRC among all modules that have one, 1 the least critical.
+    `rank` is by mean MRC among modules with a valid MRC in every seed, 1 the least critical.
     """
 
     rank: int

@@ -64,7 +64,7 @@ def draw(picture: "Picture") -> dict[str, bytes]:
 
 
 def laid_out(picture: "Picture") -> "Figure":
-    """`picture` with everything in the place where both files have it."""
+    """Draw `picture` and freeze its layout, which both files share."""
     with _style():
         figure = picture.figure()
         figure.draw_without_rendering()

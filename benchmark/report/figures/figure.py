@@ -93,7 +93,7 @@ class PlaceInScale:
         return f"{arch(network).label} on {dataset_info(dataset).label}{scale.apart}"
 
     def stand_ins(self, scale: Scale) -> list[str]:
-        """Notes on what the scale does not have so many of."""
+        """Notes on the stand-ins for what the scale lacks."""
         dataset, network = self.names(scale)
         order = ("first", "second", "third")
         return [
@@ -108,11 +108,10 @@ class PlaceInScale:
 
 @dataclass(frozen=True)
 class FigureSpec(ABC):
-    """What a figure is called, which cells it needs with which evaluations, and what it shows.
+    """Name of a figure, the cells and evaluations that it needs, and what it shows.
 
-    Every figure needs how its cells were made; `evaluations` are the records it needs besides, those of
-    the scale's audit if `audited`. One `of_posthoc` is of the scale as post-training methods are
-    compared at it.
+    Cells come with their makings; `evaluations` are the records that a figure needs besides, or those
+    of the scale's audit if `audited`. If `of_posthoc`, the scale is its `for_posthoc`.
     """
 
     evaluations: ClassVar[tuple[str, ...]] = ()
@@ -163,7 +162,7 @@ class FigureSpec(ABC):
 
 
 def complete(cells: Iterable[Cell], read: Callable[[Cell], T | None]) -> tuple[list[T], list[Cell]]:
-    """What `read` gives for all cells or nothing, and the cells that it gives nothing for."""
+    """Results of `read`, empty unless every cell has one, and the cells that have none."""
     found = {cell: read(cell) for cell in cells}
     missing = [cell for cell, value in found.items() if value is None]
     return [value for value in found.values() if value is not None and not missing], missing

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLOURS = (draw.BLUE, draw.VERMILLION, draw.GREEN, draw.PURPLE, draw.ORANGE, draw.GREY)
 NEAR = 0.04
-"""Heads that are nearer than this share of the plane have one label."""
+"""Arrowheads within this share of both ranges have one label."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Rivals(Picture):
         return figure
 
     def _together(self, methods: Sequence[str]) -> list[list[int]]:
-        """The places of `methods` in that list by groups that stand where one label has room."""
+        """Indices into `methods`, grouped by arrowheads so close that they share a label."""
         clean, robust = ([each[axis] for each in self.places.values()] for axis in (0, 2))
         room = [NEAR * (max(each) - min(each)) for each in (clean, robust)]
         groups: list[list[int]] = []

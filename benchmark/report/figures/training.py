@@ -28,7 +28,7 @@ MARKED = 30  # epochs that have a dot each; more run into each other
 
 @dataclass(frozen=True)
 class TrainingFigure(FigureSpec):
-    """Loss, the accuracy that chooses the epoch (robust, of RiFT clean), and the learning rate."""
+    """Loss, the accuracy that chooses the epoch (clean for RiFT), and the learning rate."""
 
     def cells(self, scale: Scale) -> list[Cell]:
         return self.subject.cells(scale, [BASE, TUNED])
@@ -76,7 +76,7 @@ class Stage:
     seeds: tuple[Sequence[EpochLog], ...]
 
     def panels(self) -> dict[str, NDArray[np.float64]]:
-        """What is drawn, by its label: (seeds, epochs), not a number where an epoch was not judged."""
+        """Curves (seeds, epochs) by label; NaN where the accuracy of an epoch was not measured."""
         accuracies = [[e.selection and 100 * e.selection.fraction for e in log] for log in self.seeds]
         return {
             "loss": np.asarray([[epoch.loss for epoch in log] for log in self.seeds]),

@@ -39,7 +39,7 @@ class Gained(NamedTuple):
 class Comparisons:
     """Models compared in pairs, under each evaluation at the seeds that both have it at.
 
-    Where a pair has an evaluation on the first images only, the most of them have a column, too.
+    An evaluation on first images has a column, too, where a pair has no larger one at some seed.
     """
 
     view: View

@@ -1,4 +1,4 @@
-"""What was found, scale by scale, in Markdown: all numbers from records, all with an interval."""
+"""What was found, scale by scale, in Markdown: our numbers from records, with their intervals."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Accuracies and their changes in words and tables, in points, each with its interval."""
+"""Accuracies (percent) and changes (points) in words and tables, with their intervals."""
 
 from collections.abc import Iterator, Sequence
 
@@ -57,7 +57,7 @@ def _of_seeds(seeds: Sequence[int], asked: int) -> str:
 
 
 def shown_changes(gain: Gained) -> Iterator[str]:
-    """The changes in points; what is of other seeds than most of the row says of which."""
+    """The changes in points; one at other seeds than the row's own names them."""
     for change, seeds in zip(gain.moved, gain.seeds, strict=True):
         differs = change and seeds != gain.most
         yield _shown(change) + (_of_seeds(seeds, gain.asked) if differs else "")
@@ -74,7 +74,7 @@ def _shown(change: Estimate | None) -> str:
 
 
 def changes_table(found: Comparisons, numbered: str) -> str:
-    """The changes by fine-tuning; what none has anything of is left out."""
+    """A table of the changes by fine-tuning, without empty columns."""
     texts = []
     for name, gain in found.gains.items():
         few = len(gain.most) < gain.asked

@@ -1,10 +1,10 @@
 """Boards and rankings out of the records.
 
 A board holds what shares scale, dataset, threat model and the data that chose epochs and alpha*; a
-ranking has one evaluation on the same images. So nothing incomparable is ever ranked together: whole
-AutoAttack and that of the first 1,000 images are two columns with a ranking each, and one of fewer has
-ranges of ranks only. Networks and methods meet in one board. It is ordered by AutoAttack, in the ranked
-variant that most of its entries have, else by the strongest ranked attack.
+ranking has one evaluation on the same images. So nothing incomparable is ever ranked together:
+AutoAttack on all and on the first 1,000 images are two columns with a ranking each, and one on fewer
+has ranges of ranks only. Networks and methods meet in one board, ordered by its strongest ranked
+attack, in a variant that base models have, if any, then in the one that most entries have.
 
 An entry takes all seeds on disk together; one with fewer seeds than its scale asks for is flagged, and
 one with fewer than its base model has no rank.
@@ -131,7 +131,7 @@ def _board(store: Store, found: Sequence[Model], models: Mapping[str, Model], tw
 
 
 def _images(store: Store, having: Iterable[Model], name: str) -> int:
-    """How many images are behind a column, at the least; as many for all models of the same ones."""
+    """Fewest images behind any number of a column; models on the same images are counted once."""
     one_each = {model.images(name): model for model in having}.values()
     return min(len(per_image(store, model.of(name)[0])) for model in one_each)
 
@@ -209,10 +209,10 @@ class RankRange:
 def rank_ranges(estimates: Mapping[str, Estimate]) -> dict[str, RankRange]:
     """The rank of each of `estimates`, accuracies under one evaluation of the same images.
 
-    `best` is one more than how many lie above for certain, `worst` leaves room for all but those that
-    lie below for certain: whose 95 % interval does. Intervals over seeds and over images say different
-    things and never tell two numbers apart, nor does a number without an interval. Two may overlap
-    although a paired comparison would tell the two models apart: a range errs to the wide side.
+    `best` is one more than how many have their whole 95 % interval above its own, `worst` the number of
+    all less those whose interval lies below. An interval over seeds and one over images say
+    different things and never tell two numbers apart, nor does a number without one. Two may overlap
+    although a paired comparison would tell the two models apart: a range errs on the wide side.
     """
     means = {name: round(own.mean, 12) for name, own in estimates.items()}  # equal but for rounding
     in_order, ranges = sorted(means.values()), {}

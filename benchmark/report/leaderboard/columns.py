@@ -39,9 +39,9 @@ def in_order(names: Iterable[str]) -> list[str]:
 def ranked_by(entries: Mapping[str, int], bases: Collection[str] = ()) -> str | None:
     """The evaluation that a board is ordered by, of the numbers of `entries` that have each.
 
-    It is the strongest attack on enough images; of several in one family, one of `bases`, which base
-    models have, then what most entries have, and of two alike the one whose column stands further left.
-    None without such an attack.
+    It is the strongest attack on enough images; of equally strong ones, one of `bases`, which base
+    models have, then the one that most entries have, then the one whose column is further left. None
+    without such an attack.
     """
     attacks = [name for name in entries if evaluation(name).kind == "attack" and ranks(name)]
     return min(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from baselines import METHODS
 from benchmark.algorithm.protocols import PROTOCOLS
+from benchmark.algorithm.tunings import AND, TUNINGS, Finetune
 from benchmark.errors import UserError
 from benchmark.models import arch
+from benchmark.posthoc import forward_method
 from benchmark.records.records import Finetuning, Provenance, Training
 from benchmark.report.leaderboard.flags import Twins, flags
 from benchmark.report.leaderboard.models import Model
@@ -76,14 +78,23 @@ def _method_label(model: Model) -> str:
 
 
 def _papers(model: Model) -> tuple[Paper, ...]:
-    """Those of what trained it, as the registry has it where that was elsewhere, and of RiFT."""
+    """Papers of the training, or of its registered checkpoint, and of what was done to it."""
     known, trained = model.checkpoint, METHODS.get(_method(model) or "")
     found = [trained.paper] if trained and trained.paper else []
     if known and known.link:
         found = [(known.name, known.link)]
     if model.tuning is not None:
-        found.append(RIFT)
+        found += _of_tuning(model.tuning)
     return tuple(Paper(authors=authors, link=link) for authors, link in found)
+
+
+def _of_tuning(tuned: Finetune) -> list[tuple[str, str]]:
+    """Its own paper, else RiFT's, whose controls have none; both for a module on RiFT's weights."""
+    _, name = tuned.entry
+    if tuned.forward is None:
+        return [(name in TUNINGS and TUNINGS[name].paper) or RIFT]
+    own = forward_method(tuned.forward).paper
+    return ([RIFT] if AND in tuned.tuning else []) + ([own] if own else [])
 
 
 def _extra_data(model: Model) -> bool | None:

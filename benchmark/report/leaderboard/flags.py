@@ -13,7 +13,7 @@ from benchmark.report.leaderboard.schema import Flag, FlagKind, Number
 
 Flags = Iterator[tuple[FlagKind, str]]
 Twins = Mapping[tuple[str, int, str], Sequence[str]]
-"""Ids of the models of a base model's id that have, at a seed, weights of a hash."""
+"""Ids of models with equal weights, by base model's id, seed and weights hash."""
 
 
 def twins_of(models: Iterable[Model]) -> Twins:

@@ -69,11 +69,11 @@ class ChangeFromBase(_Estimated):
 class Number(_Estimated):
     """Accuracy of an entry under one evaluation.
 
-    `rank` is the one by the mean among the numbers of the column on the same images, `rank_best` and
-    `rank_worst` are the range that the intervals allow; all are null for a number on other images than
-    the rest, and `rank` is in a column of too few. `change` is null for a base model, and where its
-    record is missing; so is `mce`, the mean corruption error relative to the base model (1.0: as many
-    errors), which other evaluations than corruptions do not have.
+    `rank` is by the mean among the numbers of the column on the same images, `rank_best` and
+    `rank_worst` are the range that the intervals allow; all are null on other images than the rest or
+    without a seed of the base model, `rank` also on too few images. `change` is null for a base model,
+    and without its record on the same images; so is `mce`, the mean corruption error relative to the
+    base model (1.0: as many errors), which only corruptions have.
     """
 
     rank: int | None
@@ -97,7 +97,7 @@ class Cost(Frozen):
 
     @property
     def total(self) -> float | None:
-        """Both together; None if the whole is not known."""
+        """The sum, without an unknown fine-tuning; None without `base_seconds`."""
         if self.base_seconds is None:
             return None
         return self.base_seconds + (self.finetune_seconds or 0.0)

@@ -48,8 +48,8 @@ AUDITED = (
 SIMPLER = ("bn-affine", "wise-ft", "critical-adversarial")
 """Post-hoc methods that ask for less than RiFT; `audit --protocol` shows those that it names."""
 CONTROLS = ("bn-only", "random-layer", *SIMPLER)
-"""What `rift` is also compared with directly, because a gain that is told apart from zero beside one
-that is not does not tell the two apart."""
+"""Compared with `rift` directly, because a significant gain beside one that is not significant does not
+make their difference significant."""
 
 OVER_SEEDS = "95 % seeds"
 
@@ -66,7 +66,7 @@ def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
 
 
 def without_statistics(scale: Scale, finetunes: Sequence[str]) -> list[str]:
-    """Those of `finetunes` that move or hold statistics which the network does not have."""
+    """Those of `finetunes` that are about batch normalisation, if the network has none."""
     about = [name for name in finetunes if name not in BASES and finetune(name).about_batch_norm]
     return about if about and not arch(scale.archs[0]).batch_norm else []
 
@@ -236,7 +236,7 @@ def _readings(heads: Sequence[str], comparisons: Mapping[str, Sequence[Compared]
 
 
 def _gains(heads: Sequence[str], changes: Mapping[str, Sequence[Compared]]) -> list[str]:
-    """Where RiFT gains, and where the control does whose weights are those of its base model."""
+    """Columns in which RiFT gains, and in which a control that changes no parameter does."""
     kinds = {
         "RiFT": [name for name in changes if name in PROTOCOLS],
         "a control that changes no parameter": [

@@ -19,7 +19,7 @@ from benchmark.report.view import Setting, View
 
 Printed = PublishedRow | PrintedChange
 _KEPT = (WARNING, "stale records", "records left out", "scale ", "unlike the paper")
-"""How notes begin that hold in this layout, too, which has neither intervals nor bold entries."""
+"""Beginnings of notes that hold in this layout, too, which has no intervals or bold entries."""
 _WIDTH = re.compile(r"-w?\d+$")
 
 

@@ -35,8 +35,8 @@ Entry = Number | Beside
 class Row:
     """One line: labels, then an entry (None: missing) per column.
 
-    `signed` marks differences; `better`, by column, what is told apart from what it is compared with,
-    and better.
+    `signed` marks differences; `better`, by column, entries significantly better than what they are
+    compared with.
     """
 
     labels: tuple[str, ...]

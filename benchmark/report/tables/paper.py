@@ -1,8 +1,8 @@
 """Tables 1 to 4 of the paper as declarations over records.
 
 A number is the mean over all seeds that its scale has of the model, or it is missing: never a mean over
-some of them. Models of different seeds that are taken together, as in an average of networks, are taken
-at the seeds that all of them have: pairs of one seed have an interval, five seeds beside one have none.
+some of them. Models with different seeds that are averaged or subtracted are taken at the seeds that
+all of them have: a pair at one seed has an interval, five seeds against one would have none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -172,8 +172,8 @@ def masked_points(view: View, records: Sequence[Record] | Missing) -> Estimate |
 
 
 def both_ways(ours: Bits, theirs: Bits) -> NDArray[np.int8]:
-    """The robust answers of a model minus those of its base, per image, where each also met the
-    examples of the other: two starts of its own and one of the other's; (N,) of -1, 0 and 1."""
+    """Robust correctness of a model minus that of its base, per image, each also facing the other's
+    adversarial examples: two runs of its own and one transferred; (N,) of -1, 0 and 1."""
     worst = np.logical_and.reduce([ours[name] for name in PARTS])
     base = theirs[MODULE] & theirs[TRANSFER] & ours[TO_BASE]
     difference: NDArray[np.int8] = worst.astype(np.int8) - base.astype(np.int8)

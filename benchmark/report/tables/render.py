@@ -1,8 +1,8 @@
-"""Tables as text, Markdown, LaTeX and CSV: the only place with percents.
+"""Tables as text, Markdown and LaTeX, in percent, and as CSV, in fractions.
 
 A number takes one line: `81.46 ± 0.20` over seeds, whose 95 % interval is in the CSV, or of one seed
-`66.3 [65.4, 67.2]`, with that over images. What is better than what it is compared with, and told apart
-from it, is bold; in text it stands behind a star.
+`66.3 [65.4, 67.2]`, with that over images. An entry significantly better than what it is compared with
+is bold; in text it follows a star.
 """
 
 import re
@@ -106,7 +106,7 @@ def _grid(table: Table, rows: Sequence[Sequence[str]], heads: Sequence[str], sty
 
 
 def _broken_heads(table: Table, rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The lines of each head, no longer than `HEAD_WIDTH` or the entries below, broken at blanks."""
+    """Lines of each head, no wider than `HEAD_WIDTH` or its entries, broken at blanks or hyphens."""
     heads = [[head] for head in table.label_heads]
     for place, head in enumerate(table.columns, start=len(heads)):
         width = max([HEAD_WIDTH, *(len(cells[place]) for cells in rows)])
