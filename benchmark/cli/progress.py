@@ -94,9 +94,9 @@ class LiveBars:
 
 
 def _short(key: str) -> str:
-    """A key without scale and dataset, and with the method, in which few differ, last."""
-    _, _, arch, method, finetune, seed = key.split("/")
-    return f"{arch} {finetune} {seed} {method}:"
+    """A key without the scale, and with the method, in which few differ, last."""
+    _, dataset, arch, method, finetune, seed = key.split("/")
+    return f"{dataset}/{arch} {finetune} {seed} {method}:"
 
 
 class LogLines:
