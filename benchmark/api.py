@@ -123,7 +123,7 @@ def criticality(
 
     Returns:
         A row per module, input first, with MRC (nats), accuracy drop (fraction), the norm reached
-        relative to that of the weight, and whether that was the border of the ball.
+        relative to that of the weight, and whether the constraint was ever active.
 
     Raises:
         UserError: as `rift`.

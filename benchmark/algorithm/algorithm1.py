@@ -37,11 +37,11 @@ def first_gradients(
     batch_size: int,
     progress: Progress = silent,
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
-    """What the first epoch of every one of `modules` sums up, by module, and `robust_loss` of `model`.
+    """Sums of the first epoch's gradients, by name of each of `modules`, and `robust_loss` of `model`.
 
-    `tail` holds all of `modules`. The robust loss is counted on the way where gradients are in fp32 and
-    batches consist of the very chunks that it is summed over, and is a pass of its own elsewhere. The
-    graph of a chunk is as large as in the ascent of the first of `modules` alone.
+    `tail` holds all of `modules`. The robust loss comes from the same pass if gradients are in fp32 and
+    batches split into the same chunks as the whole set, else from a separate pass. The graph of a chunk
+    is as large as in the ascent of the first of `modules` alone.
     """
     weights = [weight_of(model, module) for module in modules]
     totals = [torch.zeros_like(weight) for weight in weights]

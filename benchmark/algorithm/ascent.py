@@ -43,8 +43,8 @@ class Ascent:
 class MovingWeight:
     """The weight W of `module` and its value before the ascent; dW is the difference.
 
-    Norms are L2 norms of the whole tensor. How far an ascent got is in `journal`, if there is one, as
-    it was `since`.
+    Norms are L2 norms of the whole tensor. `journal`, if any, keeps the progress, last saved (or begun)
+    at `since`.
     """
 
     module: str
@@ -56,7 +56,7 @@ class MovingWeight:
 
     @torch.no_grad()
     def begun(self) -> Ascent:
-        """How far this ascent got before it was killed, with the weight that it had; else nowhere."""
+        """Restore the weight that a killed run left and return its progress; 0 epochs if none."""
         kept = self.journal.get(f"ascent-{self.module}") if self.journal else None
         if kept is None:
             return Ascent(None, 0, False)
@@ -65,7 +65,7 @@ class MovingWeight:
         return Ascent(reached, int(kept["epochs"]), bool(kept["constrained"]))
 
     def keep(self, ascent: Ascent) -> None:
-        """Have the journal say, once a minute, that the ascent got that far."""
+        """Save weight and `ascent` to the journal, each minute and on a stop."""
         if self.journal and due(self.since):
             self.since, weight = time.monotonic(), self.weight.detach().cpu().numpy()
             kept = {name: np.array(getattr(ascent, name)) for name in ("epochs", "constrained")}
@@ -133,11 +133,11 @@ def moving_weight(
 def add_gradients(
     totals: Sequence[Tensor], network: Network, weights: Sequence[Tensor], batch: AdversarialSet
 ) -> list[Tensor]:
-    """Add to each of `totals` the gradient of the mean cross-entropy over `batch` with respect to one
-    of `weights`. Returns the logits (B, K) of each of the batch's chunks.
+    """Add to each of `totals` the gradient of the mean cross-entropy over `batch` with respect to its
+    counterpart in `weights`. Returns the logits (B, K) of each of the batch's chunks.
 
-    This is the one place of a measurement that may be in bf16 (`Precision.ascent_in_bf16`); the losses
-    that count are taken in fp32 (`robust_loss`).
+    Once examples are crafted, only this may be in bf16 (`Precision.ascent_in_bf16`); the losses that
+    count are taken in fp32 (`robust_loss`).
     """
     seen = []
     for chunk in batch.chunks():

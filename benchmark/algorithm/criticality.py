@@ -6,9 +6,9 @@ module, never its bias, then ascends the mean cross-entropy on them, starting at
 How W ascends and which loss counts is what the definitions differ in: `algorithm1`, `official_ascent`
 and this suite's `scale_free`. Their values are not comparable.
 
-Work whose result is known is left out, and the values keep their bits: what is in front of the moving
-module is run once (`benchmark.algorithm.rolling`), and Algorithm 1's first epoch takes the gradients of
-all modules in one pass.
+Redundant work is skipped, on a CPU without changing a bit: what precedes the moving module runs once
+(`benchmark.algorithm.rolling`), and one pass gives the first gradients of all modules (Algorithm 1 and
+`scale_free`).
 """
 
 import math
@@ -56,9 +56,9 @@ def module_criticality(
     """MRC of `module` in the definition of `settings`. Restores the weight bit by bit.
 
     `tail` is a part of `model` that holds `module`, or `Tail(model, images)`; `reference` is
-    `robust_loss` of the unperturbed model, `seed` that of the measurement. `first` is the module's own
-    of `first_gradients`, which Algorithm 1 computes again if it is None. Finished epochs are read from
-    `journal`. The values are None if the weight or a loss stopped being a finite number.
+    `robust_loss` of the unperturbed model, `seed` that of the measurement. `first` comes from
+    `first_gradients` (None: recomputed where needed). Finished epochs are read from `journal`. The
+    values are None if the weight or a loss is no longer finite.
     """
     with moving_weight(model, module, journal) as moving:
         match settings:
@@ -93,10 +93,10 @@ def criticality(
     """MRC of every module of `model` on the first `settings.images` images of `split`, input first.
 
     Finished modules, and epochs of an unfinished one, are read from `journal`, whose folder and
-    fingerprint belong to these settings alone. Continuing costs one pass from the images to the first
-    missing module, and one from there with gradients (Algorithm 1) or without. A module whose ascent
-    diverges has no values and the others are still measured. `memory` bounds the bytes of activations
-    kept from one module to the next (`Rolling`), not those of the passes, which go by `CHUNK` examples.
+    fingerprint belong to these settings alone. Resuming costs one pass from the images to the first
+    missing module and one from there, with gradients unless `settings` are `OfficialCriticality`. A
+    module whose ascent diverges has no values; the others are still measured. `memory` bounds the bytes
+    of activations kept between modules (`Rolling`), not those within a pass over `CHUNK` examples.
     Raises `TrainingFailed` if the robust loss of `model` itself is not finite.
     """
     modules = criticality_modules(model)

@@ -17,9 +17,9 @@ def best_alpha(
     *,
     whole: bool = False,
 ) -> tuple[float, list[CurvePoint]]:
-    """alpha* by `most_accurate`, and the points looked at; all of them if `whole`.
+    """alpha* by `most_accurate`, and all points; `robust` is None where not needed, unless `whole`.
 
-    At alpha = 0 the robust accuracy is `reference`, so that point always satisfies.
+    At alpha = 0 it is `reference`, so that point always satisfies.
     """
     best, (cleans, robusts) = most_accurate(
         grid, clean, robust, reference, tolerance, known={0.0: reference}, whole=whole

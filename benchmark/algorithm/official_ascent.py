@@ -3,8 +3,8 @@
 Plain SGD, without momentum or weight decay, goes through the examples in shuffled batches. After every
 epoch dW is scaled back to `radius` ||W|| if it is longer, and the mean robust loss of all examples is
 taken; the ascent then goes on. The loss that counts is the largest of these. The released code starts
-that maximum at 0, so that losses which are no numbers leave an MRC below all others; here such an
-ascent has diverged, and is ranked as there under its protocol alone.
+that maximum at 0, so that NaN losses yield an MRC below all others; here such an ascent has diverged,
+and only the released code's protocol ranks it as there.
 """
 
 import math

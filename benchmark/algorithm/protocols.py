@@ -25,9 +25,9 @@ class Interpolation:
 
     alpha* has the best clean accuracy among the points of {0, 1/intervals, ..., 1} whose robust
     accuracy is not below the base model's by more than `tolerance` (a fraction: 0.001 is the
-    paper's 0.1 point); the smallest alpha on a tie. Robust accuracy is one PGD-10 run with the
-    base model's random starts, clean accuracy that of the images that the protocol chooses on; the
-    reported accuracies are evaluated separately afterwards.
+    paper's 0.1 point); the smallest alpha on a tie. Robust accuracy is that of one PGD-10 run
+    from the base model's random starts; both are taken on the images that the protocol selects
+    on. Reported accuracies are evaluated separately afterwards.
     """
 
     version: ClassVar[int] = 1
@@ -61,8 +61,8 @@ class OfficialInterpolation(Interpolation):
 class Protocol:
     """One reading of the paper. `selects_on` names the data that choose epochs and alpha.
 
-    `criticality(dataset)` tells how and where MRC is measured, `released_order` that modules are ranked
-    by it as the released code does, with values that are no maximum (`Candidates.ranked`).
+    `criticality(dataset)` defines how and on which data MRC is measured; `released_order` ranks modules
+    as the released code does, negative MRC and diverged ascents included (`Candidates.ranked`).
     """
 
     suffix: str

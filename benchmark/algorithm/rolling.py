@@ -47,13 +47,12 @@ def same_in_any_batch(examples: AdversarialSet, batch_size: int) -> bool:
 
 
 class Rolling:
-    """`examples`, which are images, at the cut in front of one module of `model` after another.
+    """Propagation of `examples` (images) to the cut before one module of `model` after another.
 
-    Only the activations at one cut are kept. `memory` bounds their bytes, the images not counted (None:
-    by half of what is free): where
-    the activations at a cut exceed it, those at the last cut that fits are kept and the tail starts
-    there. It also holds on the way from one cut to another: where the activations at both exceed it
-    together, the examples start again from the images. Values do not depend on it.
+    Only the activations at one cut are kept. `memory` bounds their bytes, images excluded (None: half
+    of what is free). Where the activations at a cut exceed it, the tail starts at the last cut that
+    fits; where those at two cuts exceed it together, the second are computed from the images instead of
+    the first. Values do not depend on it.
     """
 
     def __init__(self, model: nn.Module, examples: AdversarialSet, memory: int | None = None) -> None:

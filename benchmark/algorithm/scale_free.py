@@ -25,11 +25,10 @@ def scale_free(
     reference: tuple[float, float],
     first: Tensor | None = None,
 ) -> Ascent:
-    """`settings.steps` normalised steps of `moving`, and the highest point of their path.
+    """At most `settings.steps` normalised steps of `moving`, and the peak of the loss on their path.
 
-    `reference` is `robust_loss` where the path begins, which counts as a point of it; of equal losses
-    the earlier one does. `first` is the gradient there if it is known. An ascent whose gradient is zero
-    has arrived.
+    `reference` is `robust_loss` at the start, a point of the path; of equal losses the earlier is the
+    peak. `first` is the gradient at the start, if known. A zero gradient or radius ends the ascent.
     """
     bound = settings.radius * moving.original_norm
     begun = moving.begun()
@@ -63,7 +62,7 @@ def scale_free(
 def _gradient(moving: MovingWeight, tail: Tail) -> tuple[Tensor, tuple[float, float]]:
     """The gradient of the mean robust loss at W + dW, and `robust_loss` there from the same pass.
 
-    Where gradients are in bf16 the loss is of a pass of its own.
+    Where gradients are in bf16 the loss takes a pass in fp32.
     """
     total, tally = torch.zeros_like(moving.weight), Tally()
     logits = add_gradients([total], tail.network, [moving.weight], tail.examples)

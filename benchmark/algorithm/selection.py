@@ -36,9 +36,9 @@ class Candidates:
     def ranked(self) -> list[str]:
         """Module names from least to most critical; the module nearer the input first on a tie.
 
-        A module whose MRC is not valid is left out. The released order has it: a negative MRC by its
-        value and, before all others, an ascent that diverged, whose losses are no numbers and leave the
-        released code's maximum at 0 (Immortalise/RiFT, main.py).
+        Modules without a valid MRC are left out, except in the released order: there a negative MRC
+        ranks by its value and a diverged ascent before all others, since NaN losses leave the released
+        code's maximum at 0 (Immortalise/RiFT, main.py).
         """
         if self.criticality is None:
             raise ValueError("this selection needs the criticality of every module")

@@ -9,7 +9,7 @@ A name reads TUNING[+MODULE][PROTOCOL][ENDING], such as `rift`, `top-2-held-out`
 - Endings: none for the fine-tuning's own alpha*, `-alpha-1` for the weights as fine-tuned (the paper
   does not say which of the two its ablation tables show), `-curve` for alpha* again with the robust
   accuracy of every alpha of the grid (Figure 1). All share the fine-tuned weights. `-mirrored` is for
-  numbers of a module: the best robust accuracy whose clean accuracy is not below the base's by more.
+  numbers of a module: the best robust accuracy with a clean one within tolerance of the base's.
 """
 
 from collections.abc import Iterable
@@ -56,12 +56,12 @@ AS_RELEASED = CleanTraining()
 class Tuning:
     """A post-hoc method: `selector` chooses what is trained, `method` trains it.
 
-    `method` is clean training, an AT method by its name, a `Method` of one's own, whose pieces the
-    training loop takes, or an `OwnTuning`, which has no need of that loop. `official` is the selector
-    under the released code's protocol, where it is another one. `alpha` is the point between both
-    weights that is taken, None: the one that the protocol's rule finds. `weights_of` names another
-    tuning of the same selector and method, whose weights are then interpolated. `start` says where the
-    fine-tuning begins: at the adversarially trained weights, or at the mean of their last epochs'.
+    `method` is a `Method`, an `OwnTuning`, which brings its own loop, or a name: `SAME`, or that of an
+    AT method or an `OwnTuning` in `benchmark.posthoc`. `official` replaces the selector under the
+    released code's protocol (None: the same). `alpha` is the interpolation coefficient (None: found by
+    the protocol's rule). `weights_of` names another tuning of the same selector and method, whose
+    weights are interpolated instead. `start` says where the fine-tuning begins: at the adversarially
+    trained weights, or at the mean of those of the last epochs.
     A tuning with a `forward` method, itself or by its name in `benchmark.posthoc`, trains nothing: that
     method makes a module of the base's weights, or, under `TUNING+NAME`, of that tuning's. `paper`: who
     published it and where, if that is not RiFT's.

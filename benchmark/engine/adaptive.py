@@ -1,7 +1,7 @@
 """A model as an adaptive attack sees it: through itself, through a stand-in, and from the base network.
 
-Every model has as many random starts as any other: where there is no stand-in the model itself is
-attacked a second time, and a base network a third time, where others are transferred to.
+Every model meets the same number of random starts: without a stand-in the model itself is attacked a
+second time, and a base network, which gets no transferred examples, a third time.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ SOURCES = 3
 
 
 class Attacked(nn.Module):
-    """`model`, beside it what gives its gradients (None: itself), and the network that it started from
+    """`model`, the stand-in that gives its gradients (None: itself), and the network it was made from
     (None: itself). Logits are the model's."""
 
     def __init__(self, model: nn.Module, stand_in: nn.Module | None, base: nn.Module | None) -> None:

@@ -30,11 +30,11 @@ def most_accurate(
     known: Mapping[Point, Count],
     whole: bool = False,
 ) -> tuple[Point | None, Seen[Point]]:
-    """The point of the best clean accuracy whose robust accuracy `satisfies`, and what was looked at.
+    """The point of best clean accuracy whose robust accuracy `satisfies`, and the counts taken.
 
-    Clean accuracy is cheap and is taken at every point; robust accuracy, unless `known`, in order of
-    falling clean accuracy (the first of the grid on a tie) until one satisfies: the same point as on a
-    full grid, which is taken if `whole`. None if no point does.
+    Clean accuracy is cheap and measured at every point; robust accuracy, unless `known`, in descending
+    order of clean accuracy (grid order on a tie) until a point satisfies. A full search, made if
+    `whole`, finds the same point. None if no point satisfies.
     """
     cleans = {point: clean(point) for point in grid}
     robusts = dict(known)

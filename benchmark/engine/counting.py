@@ -31,17 +31,17 @@ RIGHT, WRONG, LOST = 1, 0, -1
 
 
 def batch_starts(split: Split) -> range:
-    """Where the batches of `split` begin: at most `BATCH` images, and on a processor about
-    `BATCH_VALUES` pixel values, which its caches hold the activations of."""
+    """Where the batches of `split` begin: at most `BATCH` images, and on a CPU `BATCH_VALUES` pixel
+    values (or one image), whose activations fit its caches."""
     fitting = BATCH_VALUES // split.images[0].numel() if split.images.device.type == "cpu" else BATCH
     return range(0, len(split), min(BATCH, max(1, fitting)))
 
 
 def halved(work: Callable[..., Tensor], *batch: Tensor) -> Tensor:
-    """What `work` makes of each image of `batch`, tensors (B, ...); by halves where memory is short.
+    """`work` on `batch`, tensors (B, ...), split into halves as often as it runs out of memory.
 
-    `work` treats every image by itself, so that only last bits can depend on the size, and on a
-    processor in fp32 not even they (`benchmark.engine.pgd`). A warning says how small batches became.
+    `work` treats images independently, so that only last bits can depend on the size, and in fp32 on a
+    CPU not even they (`benchmark.engine.pgd`). A warning says how small batches became.
     """
     try:
         return work(*batch)
@@ -65,7 +65,7 @@ def judged(logits: Tensor, labels: Tensor) -> Tensor:
 def answers(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     """The answers of the model in evaluation mode to x (B, C, H, W); int8 (B,).
 
-    Whatever counts comes by here, so that a stop that was asked for is made here.
+    A stop that was asked for takes effect here, before the batch.
     """
     stop_if_asked()
     with training_mode(model, False):
@@ -90,10 +90,10 @@ def clean_count(model: nn.Module, split: Split) -> Count:
 
 
 def vanishing(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, NDArray[np.int64]]:
-    """At how many of x (B, C, H, W) in [0,1] the gradient of the cross-entropy is exactly zero in every
-    pixel, and at how many the cross-entropy is; by `VANISHING`.
+    """At how many of x (B, C, H, W) in [0,1] the cross-entropy has a gradient of exactly zero in every
+    pixel, and at how many it is exactly zero; keyed by `VANISHING`.
 
-    Both are taken of the model itself in evaluation mode, and so in fp32.
+    Both are computed on the model itself in evaluation mode, in fp32.
     """
 
     def zero(x: Tensor, labels: Tensor) -> Tensor:

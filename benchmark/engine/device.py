@@ -41,7 +41,7 @@ def set_tf32(convolutions: bool, products: bool) -> tuple[bool, bool]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on `device` now; on a processor, of what a job of Slurm may have."""
+    """Bytes free on `device` now; on a CPU, no more than Slurm allots to the job."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":

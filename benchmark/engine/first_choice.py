@@ -27,11 +27,11 @@ def first_choice(
     device: torch.device,
     repays: Callable[[], bool] = lambda: False,
 ) -> Precision:
-    """`precision`, whose `auto` is what it was when the first work on `base` began, now on `device`.
+    """`precision` with `auto` as resolved when work on `base` first began, or now by `device`.
 
-    So a base model that moves between kinds of devices, as in a queue, stays what it is. Where it is
-    not said whether networks are compiled, that is decided then, too: if it `repays`. Raises
-    `UserError` if the file that says so is damaged, and for compiled work without a compiler.
+    So a base model keeps its precision when moved between kinds of devices, as in a queue. Compilation,
+    if left open, is fixed then, too: as on record, else if it `repays`. Raises `UserError` if
+    the file with the choice is damaged, and for compiled work without a compiler.
     """
     if precision.name != AUTO and precision.compiled is not None:
         return precision

@@ -49,9 +49,9 @@ def of_image(arch: str, info: DatasetInfo) -> tuple[int, int]:
 
 @cache
 def passes(method: Any, attack: LinfAttack, info: DatasetInfo) -> float:
-    """What a training step of `method` takes for an image, in ways of that image through the network.
+    """Operations of a training step of `method` per image, relative to one forward pass.
 
-    `method` is a `Method`. Counted on a small network: it hardly depends on which.
+    `method` is a `Method`. Counted on a small network: the ratio hardly depends on which.
     """
     with torch.random.fork_rng(devices=[]):
         network: nn.Module = build(SMALL, info)

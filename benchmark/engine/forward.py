@@ -42,10 +42,10 @@ class Choice:
 class ForwardMethod(ABC):
     """A frozen dataclass whose fields stand in the spec; `version` is raised when numbers may change.
 
-    The module is whole in its state dict, numbers and statistics included: what is filed is that and
-    the spec, from which `build` makes the module again. It takes pixels in [0,1], (B, C, H, W), and
-    returns logits (B, K), finite ones. `paper`: who published it and where; `passes`: how many networks
-    run for an answer; `partner`: the AT method of a second network of the same architecture and seed
+    The module's state dict is complete, with numbers and statistics: it is filed together with the
+    spec, from which `build` makes the module again. It maps pixels (B, C, H, W) in [0,1] to finite
+    logits (B, K). `paper`: who published it and where; `passes`: forward passes
+    per answer; `partner`: the AT method of a second network of the same architecture and seed
     (None: there is none); `double`: its numbers are in double precision, which MPS lacks.
     """
 
@@ -87,28 +87,28 @@ class ForwardMethod(ABC):
         return None
 
     def at(self, module: "nn.Module", numbers: Numbers) -> "nn.Module":
-        """`module` with `numbers`, which are its scalar buffers of these names.
+        """`module` with `numbers` in its scalar buffers of these names.
 
-        Raises `UserError` for numbers that make no sense.
+        An override may raise `UserError` for invalid numbers.
         """
         for name, value in numbers.items():
             module.get_buffer(name).fill_(value)
         return module
 
     def counter(self, module: "nn.Module", images: "Split") -> "Callable[[Numbers], Count]":
-        """What tells for numbers how many of `images` `module` gets right with them.
+        """A function of numbers: how many of `images` `module` gets right with them.
 
-        A method may keep what its numbers leave as it is, where the counts stay the same.
+        An override may cache what numbers do not change, if the counts stay the same.
         """
         from benchmark.engine.counting import clean_count
 
         return lambda numbers: clean_count(self.at(module, numbers), images)
 
     def stand_in(self, module: "nn.Module") -> "nn.Module | None":
-        """A module whose logits are those of `module` bit by bit and whose gradient leads an attack.
+        """A module with the logits of `module`, bit by bit, and a gradient that is of use to an attack.
 
-        For modules with a flat, hard or saturating piece; None: their own gradient does. What has
-        tensors may be shared with `module`.
+        For modules with a flat, hard or saturating part; None: their own gradient will do. Tensors may
+        be shared with `module`.
         """
         return None
 

@@ -1,8 +1,8 @@
-"""Weights on disk, each tensor once: a base model's whole, of a fine-tuning what it moved.
+"""Weights on disk, each tensor once: a base model in full, a fine-tuning as what it changed.
 
-A fine-tuned network has all but one module of its base model, and other statistics of batch
-normalisation: some percent of it. A point between both (Equation 9) follows from them and alpha, so
-that its file says which and holds no tensor. Files of earlier versions hold all and are read alike.
+RiFT changes one module of its base model and the statistics of batch normalisation: some percent. A
+point between both (Equation 9) follows from them and alpha, so its file names the fine-tuning and alpha
+and holds no tensor. Files of earlier versions hold all and are read alike.
 """
 
 import json

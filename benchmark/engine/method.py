@@ -1,4 +1,4 @@
-"""What a method is to the training loop, and what one that has no need of the loop is instead."""
+"""Interfaces: a `Method` supplies pieces to the training loop, an `OwnTuning` replaces it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

@@ -1,14 +1,14 @@
-"""In which numbers gradients of attacks are computed; what is counted is always computed in fp32.
+"""The precision of attacks and of adversarial training; what is counted is decided as in fp32.
 
-bf16 has 8 bits of mantissa: enough for the sign of a gradient, which is all that an attack takes from
+bf16 has 7 bits of mantissa: enough for the sign of a gradient, which is all that an attack takes from
 it, and too few to count correct answers, which it shifts by tenths of a point. Hence an example may be
-crafted in bf16 and is always judged in fp32. `auto` takes bf16 where the hardware multiplies bf16
-matrices (CUDA devices of compute capability 8.0 on; processors with AMX or AVX512-BF16), and fp32
-elsewhere, where bf16 is emulated and slower; it leaves criticality in fp32 (`ascent_in_bf16`). The
-choice depends on the hardware's features alone and never on a timing, so that the same machine always
-makes the same numbers; it is made when the first work on a base model begins, and holds wherever that
-goes on (`engine.first_choice`). A scale may fix its precision; what is made in another one
-then has keys of its own.
+crafted in bf16 and is judged in fp32, or in bf16 where its margin is large (`engine.settled`). `auto`
+takes bf16 where the hardware multiplies bf16 matrices (CUDA devices of compute capability 8.0 on;
+processors with AMX or AVX512-BF16), and fp32 elsewhere, where bf16 is emulated and slower; it leaves
+the ascents of criticality in fp32 (`ascent_in_bf16`). The choice depends on hardware features alone,
+never on a timing, so that a machine always makes the same numbers; it is made when work on a base model
+begins, and kept (`engine.first_choice`). A scale may fix its precision; work in another one then has
+keys of its own.
 alpha* is decided by attacks in fp32, whatever is asked for: its 0.1-point rule is one image in 1,000,
 which rounding alone can turn.
 

@@ -43,8 +43,8 @@ class Recipe:
     a path of 2.5 eps.
 
     Weights are those of the best epoch among the last `select_last`, judged on the first
-    `select_images` test images (None: all): robust accuracy for adversarial training, clean
-    accuracy for fine-tuning, as the paper does.
+    `select_images` selection images (None: all): robust accuracy for adversarial training, clean
+    accuracy for fine-tuning, as the paper does on test images.
     """
 
     version: ClassVar[int] = 1

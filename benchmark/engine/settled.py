@@ -1,12 +1,11 @@
 """Answers in bf16 where rounding cannot turn them, and in fp32 elsewhere.
 
-bf16 moves the difference of two logits by something; an image whose two largest logits lie much
-further apart than that keeps its answer in any precision. How far rounding moves them is measured for
-the weights and the processor at hand, on `MEASURED` images that are clean, corrupted and attacked. An
-answer is settled where the margin exceeds `FACTOR` times the largest move; all others come from the
-network itself in fp32, and so does one settled answer in `CHECKED`. If one of these differs, nothing
-is settled: the whole evaluation is made again in fp32. How many wrong answers that leaves is measured
-(docs/speed.md), not proven.
+bf16 changes the difference of two logits by a rounding error; an image whose two largest logits lie
+much further apart keeps its answer. That error is measured for the weights and the device at hand, on
+about `MEASURED` clean, corrupted and attacked images. An answer is settled where the margin exceeds
+`FACTOR` times the largest error; all others come from the network itself in fp32, and so does one
+settled answer in `CHECKED`. If a checked one differs, none counts as settled: the whole evaluation is
+made again in fp32. How many wrong answers that leaves is measured (docs/speed.md), not proven.
 """
 
 from collections.abc import Callable, Iterator

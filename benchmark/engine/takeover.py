@@ -21,10 +21,10 @@ class Takeover:
     redo_stale: bool = False
 
     def differing(self, path: Path, there: Circumstances, here: Circumstances) -> str:
-        """What of the circumstances `there`, in which the state at `path` was made, is not so `here`.
+        """Those circumstances `there`, of the state at `path`, that differ `here`; empty if none do.
 
-        Empty if all is. Raises `UserError` if something is not and may not be. The device may: it is
-        what a queue gives.
+        Raises `UserError` if any but the device differ, unless `continue_anyway`: a queue chooses the
+        device.
         """
         names = [name for name, value in there.items() if here.get(name) != value]
         if names not in ([], [DEVICE]) and not self.continue_anyway:

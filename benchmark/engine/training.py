@@ -37,11 +37,11 @@ Select = Callable[[nn.Module], Count]
 UNTRAINED = 0.5
 """An epoch is untrained if it has less than this share of the last one's clean accuracy ..."""
 BY = 0.2
-"""... and less by more than this fraction, which a few images do not make by chance."""
+"""... and is below it by more than this fraction, beyond chance on a few images."""
 
 
 class TrainingFailed(RuntimeError):
-    """The loss, or every answer of the best epoch, stopped being a number, or that is untrained."""
+    """A loss, or every answer of the best epoch, is not finite, or that epoch is untrained."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +107,18 @@ def fit(
 ) -> Fitted:
     """Train `model` on `split` by `method` and `recipe`; return the best epoch's weights.
 
-    `select(model)` judges the last `recipe.select_last` epochs (more correct is better, the earlier
-    epoch on a tie), and `check(model)` says whether the best is trained at all, beside the last
-    (`UNTRAINED`). `trainable` names the parameters that move (None: all; none of them: there are
-    forward passes only, which move the statistics of BN); BN is in training mode unless the method
-    says otherwise. `mixed` trains in the precision of the process (`engine.precision`), which is
-    otherwise that of attacks alone. The weights after the last `mean_of` epochs (all, if there are
-    fewer) are averaged beside. The state goes to `checkpoint` once a minute, and at the end of the step
-    in which a stop is asked for (`records.stopping`), which then raises `StopRequested`; one left
-    there under the same `fingerprint` is continued, on another device too, which `Fitted.begun` tells.
-    Raises `UserError` for another one, and for one of another precision, number of threads, chunk or
-    release of torch, but for what `takeover` allows; `TrainingFailed` on a non-finite loss, and if the
-    best epoch gives no finite answer or is untrained. What a network draws itself, as in dropout, is
-    seeded by epoch too.
+    `select(model)` counts right answers after each of the last `recipe.select_last` epochs (more is
+    better, the earlier epoch on a tie); `check(model)` counts them for the best and the last epoch, to
+    refuse an untrained best (`UNTRAINED`). `trainable` names the parameters that are updated (None:
+    all; empty: forward passes only, which update the statistics of BN); BN is in training mode unless
+    the method says otherwise. `mixed` trains in the precision of the process (`engine.precision`),
+    which otherwise applies to attacks alone. The weights after the last `mean_of` epochs (all, if
+    fewer) are averaged, too. The state is saved to `checkpoint` once a minute, and after the step in
+    which a stop is asked for (`records.stopping`), which then raises `StopRequested`; one with the same
+    `fingerprint` is continued, on another device too, which `Fitted.begun` records. Raises `UserError`,
+    unless `takeover` allows it, for a state of another fingerprint, precision, number of threads, chunk
+    or release of torch; `TrainingFailed` on a non-finite loss, and if the best epoch gives no finite
+    answer or is untrained. The network's own draws, as in dropout, are seeded by epoch too.
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")

@@ -22,8 +22,8 @@ class TrainingState:
     """What `epoch` epochs came to: their log, the weights of the best one, the mean of the last ones.
 
     `seconds` is the time that they took, `begun` has a line for each time that the training was
-    continued in other circumstances. Of the epoch behind them `step` steps are done, on `seen`
-    images whose losses have the sum `loss` (); `draws` are the states of all generators there.
+    continued in other circumstances. Of the next epoch `step` steps are done, on `seen` images
+    whose summed loss is `loss` (scalar); `draws` are the states of all generators there.
     """
 
     epoch: int = 0

@@ -128,8 +128,8 @@ def _between(start: Tensor, end: Tensor, alpha: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict, on the CPU, with the spec of the module that it is of (None: the cell's network),
-    and the hash of both, by which models are told apart: two modules may share every tensor."""
+    """A state dict on the CPU, the spec of its module (None: the cell's network), and a hash of both,
+    which identifies the model: two modules may share every tensor."""
 
     state: dict[str, Tensor]
     sha256: str

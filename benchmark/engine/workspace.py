@@ -62,8 +62,8 @@ class Made:
 
     `chunk` is how many images were evaluated at once in choosing them (None: nothing was chosen),
     `seconds` the time of the training (None: since it began), `mean` the mean of the last epochs'
-    weights, if there is one. `between` has the fine-tuning and the alpha that `state` follows from,
-    `module` the spec of the module that it is of (`Weights`).
+    weights, if there is one. `between` is the fine-tuning and the alpha that `state` follows from,
+    `module` the spec of its module (`Weights`).
     """
 
     state: Mapping[str, Tensor]
@@ -181,8 +181,8 @@ class Workspace:
         recipe: Recipe,
         **how: Any,
     ) -> Fitted:
-        """What `fit`, or an own tuning, returned to this or another cell that shares the files, or
-        returns now. What trained other parameters, because criticality was measured anew, is left."""
+        """The result of `fit`, or of an own tuning: that on file, by this or another cell that shares
+        it, else a new one. A file of other parameters (criticality measured anew) is not used."""
         of = _hash_of(how.get("trainable"))
         if (kept := self._tuned(of)) is not None:
             return kept

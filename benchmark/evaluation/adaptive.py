@@ -39,8 +39,8 @@ class AdaptivePgd(Pgd10x3):
     """PGD-10 through the module, through its stand-in, and transferred from its base network.
 
     The value counts the images that are right under all three. Beside it stand two more starts through
-    the module, which tell what restarts alone would have found, and what the base gets right of the
-    module's examples, for a comparison in which both have met the other's.
+    the module, which show what restarts alone would find, and what the base gets right of the
+    stand-in's examples, for a comparison in which both have met the other's.
     """
 
     type_name: ClassVar[str] = "pgd10x3-adaptive"

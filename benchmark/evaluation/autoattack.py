@@ -84,14 +84,14 @@ class SurvivedAttacks(Evaluation):
 
     Images are attacked in chunks of `chunk`, a chunk's survivors as one batch. Random draws depend on
     the shape of that batch, hence `chunk` is part of the spec. An image is broken if its example lies
-    within eps and in [0,1] and the model, asked again in fp32, answers something else than the label.
+    within eps and in [0,1] and the model, queried again (`counting.answers`), misclassifies it.
 
     Bits are `clean` and, by attack, what survives it and all before it; the last are the value. The
     parts `zero-gradients` and `zero-losses` are those of PGD.
 
-    The same bits come out on one machine whenever a run is stopped and continued. Other hardware may
-    differ in last bits, which a search of 5,000 queries amplifies; on CUDA some sums (`cumsum` in FAB)
-    have no fixed order, and repeatability there has not been checked.
+    On one machine a run that is interrupted and resumed gives the same bits. Other hardware may differ
+    in last bits, which a search of 5,000 queries amplifies; on CUDA some sums (`cumsum` in FAB) have no
+    fixed order, and repeatability there has not been checked.
 
     The spec does not hold the version of pyautoattack: an upgrade that changes no number should not
     void GPU days, and what is stale should not depend on what is installed. Records name it in a
@@ -154,7 +154,7 @@ class SurvivedAttacks(Evaluation):
         }
 
     def passes(self, info: DatasetInfo) -> int:
-        """Those of an image that half of every attack meets: a step goes forward and back."""
+        """Passes per answer if an image meets half of every attack; a step is two passes."""
         found = self.parameters(info)
         whole = sum(_passes(found[step.attack]) for step in self.steps)
         return round(whole / 2 / len(self.arrays))

@@ -26,7 +26,7 @@ FIRST = "-first-"
 
 
 def whole_name(name: str) -> str:
-    """The name of the evaluation on all images that `name` is of the first of, or `name`."""
+    """`name` without `-first-N`: the evaluation on all test images."""
     return name.partition(FIRST)[0]
 
 

@@ -33,8 +33,8 @@ class Pgd10x3(Evaluation):
     """The lowest of the accuracies of three whole-set PGD-10 runs from different random starts.
 
     An image counts as right if the final iterate is classified as its label, in evaluation mode and
-    fp32. The stricter count of images that survive all three runs is the part `per-image-worst`; the
-    parts `zero-gradients` and `zero-losses` count the clean images at which the attack may be blind.
+    as fp32 decides (`engine.settled`). The part `per-image-worst` is stricter: images that survive all
+    three runs; `zero-gradients` and `zero-losses` count clean images where the attack may be blind.
     """
 
     type_name: ClassVar[str] = "pgd10x3"

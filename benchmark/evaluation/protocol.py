@@ -112,7 +112,7 @@ class Evaluation(Protocol):
 
     @property
     def optional_parts(self) -> frozenset[str]:
-        """Names of parts that a record has where there is something to count, or of its version on."""
+        """Names of parts that a record lacks if there was nothing to count, or if it is older."""
         return frozenset({NOT_FINITE})
 
     @property
@@ -135,7 +135,7 @@ class Evaluation(Protocol):
         return images * len(self.arrays or ("",))
 
     def passes(self, info: DatasetInfo) -> int:
-        """Forward passes that an answer costs, as far as they are known beforehand."""
+        """Forward and backward passes per answer, as far as known beforehand."""
         return 1
 
     def recount(self, bits: Mapping[str, NDArray[np.bool_]]) -> dict[str, Count]:

@@ -1,6 +1,6 @@
-"""What in the numbers of an evaluation hints at a mistake, or of an attack at masked gradients.
+"""Signs of a mistake in an evaluation's numbers or, in an attack's, of masked gradients.
 
-Pure functions without torch; remarks that begin with `records.WARNING`.
+Pure functions without torch; what `warnings` returns begins with `records.WARNING`.
 """
 
 from collections.abc import Iterable, Mapping

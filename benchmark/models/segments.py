@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Network = Callable[[Tensor], Tensor]
-"""What gives logits (B, K) for images or activations (B, ...): a module or a part of one."""
+"""A map from images or activations (B, ...) to activations or logits: a module or a part of one."""
 
 
 class Place(nn.Identity):

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @computing_in(FP32)
 def applied(run: "Run", theta_at: Weights, on: Weights, partner: Weights | None) -> Made:
-    """The module that the method of `run` makes of the network `on`, itself made of `theta_at`.
+    """The module that the method of `run` makes of the weights `on`: `theta_at` or fine-tuned from it.
 
     `partner` are the weights of a mix's second network. The module's numbers are chosen by the
-    protocol's rule with the adaptive robust accuracy, or by a rule of the method's own.
+    protocol's rule on adaptive robust accuracy, or by the method's own rule.
     """
     method = run.plan.forward
     assert method is not None

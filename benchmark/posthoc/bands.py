@@ -18,11 +18,11 @@ BLOCK = 64
 
 class _Sparse(torch.autograd.Function):
     """x (B, ...) where |x - mean| >= width, else the mean, both (C,) along `axis`; with the gradient of
-    that, or of x itself if `straight`.
+    that, or straight-through if `straight`.
 
-    A comparison into floats and an interpolation in their place, exact at 0 and 1, take a tenth of the
-    time of `torch.where`. Where channels are innermost, numbers of a whole row of pixels lie beside its
-    values: by 16 values at a time bf16 takes ten times as long.
+    A comparison stored as floats and an in-place `lerp` by it, exact at 0 and 1, take a tenth of the
+    time of `torch.where`. If channels are innermost, mean and width are repeated for a whole row of
+    pixels: broadcast over 16 channels only, bf16 takes ten times as long.
     """
 
     @staticmethod

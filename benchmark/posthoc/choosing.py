@@ -1,6 +1,6 @@
 """The numbers of a module, chosen by its adaptive robust accuracy.
 
-By the attack through the module alone the threshold would be taken that masks most.
+An attack through the module alone would favour the threshold that masks most.
 """
 
 from collections.abc import Sequence

@@ -54,8 +54,8 @@ class OutputMix(Around):
 class MixedNuts(OutputMix):
     """OutputMix of the hard maximum of g and of h after `nonlinear`; `soft` changes its gradient.
 
-    That is then of (1 - a) softmax(g) + a (0.9 softmax(h) + 0.1 softmax(mapped h)), as the authors
-    attack it (Bai-YT/MixedNUTS, adaptive_autoattack).
+    It is then that of log((1 - a) softmax(g) + a (0.9 softmax(h) + 0.1 softmax(mapped h))), as the
+    authors attack it (Bai-YT/MixedNUTS, adaptive_autoattack).
     """
 
     scale: Tensor
@@ -82,9 +82,9 @@ class MixedNuts(OutputMix):
 
 
 def nonlinear(z: Tensor, scale: Tensor | float, shift: Tensor | float, power: Tensor | float) -> Tensor:
-    """The map of MixedNUTS on logits z (B, K): normalised per image, then GELU, power and scale.
+    """The map of MixedNUTS on logits z (B, K): normalised per image, shifted, then GELU, power, scale.
 
-    GELU is not monotone below about -0.75, so that the largest logit may become another one.
+    GELU is not monotone below about -0.75, so that the argmax may change.
     """
     largest = z if z.shape[1] <= LARGEST else z.topk(LARGEST, 1).values
     spread = (largest.var(1, keepdim=True) + 1e-8).sqrt()
