@@ -11,7 +11,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.check.published import published
 from benchmark.report.findings.page import findings
-from handmade import ADV, BY_HAND, CLEAN, cell_at, write_making, write_record
+from handmade import ADV, BY_HAND, CLEAN, cell_at, measured, write_making, write_record
 
 ONE_SEED = replace(BY_HAND, seeds=(0,), evaluations=(CLEAN, ADV), audit=(CLEAN, ADV))
 N = 1000
@@ -206,14 +206,19 @@ def test_seeds_stand_apart(store: Store) -> None:
     """Two seeds have a table of their own, each against its own base over images; one has none."""
     assert "Seed by seed" not in page(store, none=(800, 500), rift=(850, 500))
     two = replace(ONE_SEED, seeds=(0, 1))
+    found = [measured("layer4.1.conv2", 0.3), measured("linear", 0.1)]
+    write_making(store, cell_at("rift-alpha-1"), alpha=1, scale=two, criticality=found)
+    write_record(store, cell_at("rift-alpha-1"), ADV, 500, scale=two, bits={ADV: np.arange(N) < 500})
     for name, right in (("none", 700), ("rift", 690)):
         cell = cell_at(name, seed=1)
         write_record(store, cell, CLEAN, right, scale=two, bits={CLEAN: np.arange(N) < right})
         write_making(store, cell, alpha=0.3, scale=two)
     shown = findings(store, {"by-hand": two}, published()).partition("Seed by seed")[2]
     rows = [[each.strip() for each in line.split("|")[1:-1]] for line in shown.splitlines()]
-    rows = [row for row in rows if len(row) == 6]
-    assert [row[0] for row in rows[2:]] == ["0", "", "1", ""]
-    assert rows[2][1] == "AT" and rows[2][4].startswith("80.00 [")
-    assert rows[3][1:4] == ["rift", "layer4.1.conv2", "0.60"] and rows[3][4].startswith("**+5.00 [")
-    assert rows[5][3] == "0.30" and rows[5][4].startswith("**-1.00 [") and rows[5][5] == "—"
+    rows = [row for row in rows if len(row) == 7]
+    assert [row[0] for row in rows[2:]] == ["0", "", "", "1", ""]
+    assert rows[2][1] == "AT" and rows[2][5].startswith("80.00 [")
+    assert rows[3][1:5] == ["rift", "layer4.1.conv2", "2", "0.60"]
+    assert rows[3][5].startswith("**+5.00 [") and rows[4][6].startswith("+0.00 [")
+    assert rows[6][3:5] == ["", "0.30"]
+    assert rows[6][5].startswith("**-1.00 [") and rows[6][6] == "—"

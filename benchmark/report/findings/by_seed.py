@@ -1,10 +1,11 @@
 """RiFT and a random module seed by seed: a mean over seeds hides that they may differ in kind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
+from benchmark.records.records import ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.check.case import RIFT, RIFT_1
 from benchmark.report.findings.comparisons import Comparisons
@@ -16,7 +17,7 @@ from benchmark.report.tables.render import MISSING
 from benchmark.report.view import View
 
 SHOWN = (RIFT, RIFT_1, "random-layer", f"random-layer{ALPHA_1}")
-_FIRST = ("seed", "method", "module", "alpha")
+_FIRST = ("seed", "method", "module", "MRC rank", "alpha")
 
 
 def by_seed(store: Store, scale: Scale) -> str:
@@ -38,16 +39,25 @@ def _rows(store: Store, scale: Scale, seed: int) -> Iterator[dict[str, str]]:
     """The base model with its accuracies, then each fine-tuning that is on record of it."""
     cells = audit_cells(scale, SHOWN)
     found, by_name = Comparisons.of(store, scale, cells), by_finetune(cells)
-    heads = columns(found.view.scale)
+    heads, order = columns(found.view.scale), _by_criticality(found.view, cells)
     if found.gains:
         own = dict(zip(heads, accuracies(found.view, by_name[BASE]), strict=True))
-        yield dict(zip(_FIRST, (str(seed), "AT", "", ""), strict=True)) | own
+        yield dict(zip(_FIRST, (str(seed), "AT", "", "", ""), strict=True)) | own
     for name, gain in found.gains.items():
-        first = ("", name, markdown(_modules(found.view, by_name[name])), gain.numbers)
+        made = found.view.finetuning(by_name[name][0])
+        modules = made.modules if made else []
+        ranks = [str(order.index(each) + 1) if each in order else "none" for each in modules if order]
+        first = ("", name, markdown(", ".join(modules)), ", ".join(ranks), gain.numbers)
         own = dict(zip(heads, shown_changes(gain), strict=True))
         yield dict(zip(_FIRST, first, strict=True)) | own
 
 
-def _modules(view: View, cells: list[Cell]) -> str:
-    made = [view.finetuning(cell) for cell in cells]
-    return ", ".join(module for each in made if each for module in each.modules)
+def _by_criticality(view: View, cells: Sequence[Cell]) -> list[str]:
+    """The modules with a valid MRC from least to most critical, as measured for RiFT; empty before."""
+    made = (view.finetuning(cell) for cell in cells)
+    measured = next((each.criticality for each in made if each and each.criticality), [])
+    return [each.module for each in sorted(measured, key=_mrc) if each.valid]
+
+
+def _mrc(measured: ModuleCriticality) -> float:
+    return measured.mrc or 0.0
