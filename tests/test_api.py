@@ -423,7 +423,7 @@ def test_bad_input_is_told(plain, images, change, message):
         ({"recipe": {"lr": float("inf")}}, "recipe: lr: "),
         ({"recipe": Recipe(momentum=-1)}, "recipe: momentum: "),
         ({"mrc": {"radius": float("nan")}}, "mrc: radius: "),
-        ({"judge": 4}, "judge: 4 images choose nothing"),
+        ({"judge": 4}, "judge: 4 images are too few to choose by"),
     ],
 )
 def test_bad_settings_are_told(plain, images, change, message):
@@ -446,7 +446,7 @@ def test_bad_settings_are_told(plain, images, change, message):
         (lambda m: weight_norm(m.body) and m, "weight of 'body' is computed from others"),
         (lambda m: setattr(m.stem, "weight", nn.Parameter(m.stem.weight.to("meta"))) or m, "several"),
         (lambda m: m.stem.requires_grad_(False) and m, r"'stem.weight' is frozen"),
-        (lambda m: Blind(m), "no gradient by the pixels"),
+        (lambda m: Blind(m), "no gradient with respect to the pixels"),
     ],
 )
 def test_models_that_cannot_be_used(plain, images, change, message):

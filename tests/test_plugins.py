@@ -174,7 +174,7 @@ def test_readers_know_what_it_adds(theirs: Store, tmp_path: Path) -> None:
 def test_readers_without_the_plugin(theirs: Store, tmp_path: Path) -> None:
     """Its records are told apart from stale ones, refused by `submit`, and passed where they are."""
     answer = said("status", "--scale", SCALE, *of(theirs))
-    assert f"results/records/{KEY} is made with plug-in outsider, not loaded" in answer.stderr
+    assert f"results/records/{KEY}' is made with plug-in outsider, not loaded" in answer.stderr
     ours = copied(tmp_path / "ours")
     hand_in = ("submit", theirs.results, "--scale", SCALE, "--allow-dirty", "--results", ours)
     refused = said(*hand_in)

@@ -38,8 +38,8 @@ app = typer.Typer(
     help="""Benchmark and reproduction suite for **Robust Critical Fine-Tuning** (RiFT, ICCV 2023).
 
 Start with `python -m benchmark table1`: it trains small networks on the embedded digits dataset,
-applies RiFT, evaluates everything and prints the paper's Table 1, in minutes and without network.
-Every command can be stopped at any moment; the same command continues.""",
+applies RiFT, evaluates everything and prints the paper's Table 1, in minutes and offline.
+Every command can be stopped at any moment; run it again and it continues.""",
     epilog="Cells are named SCALE/DATASET/ARCH/METHOD/FINETUNE/seedN, "
     "for example quick/digits/resnet10-w16/pgd-at/rift/seed0.",
 )

@@ -53,7 +53,7 @@ def bf16(
     threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Count what attacks in bf16 change: PGD-10 flags of a model in bf16 against fp32, image by image.
+    """Count the images on which PGD-10 in bf16 succeeds and in fp32 fails, or the other way round.
 
     Both attack the same weights from the same random starts. Adds the result to results/bf16.json and
     shows what is there; without a model it only shows.
@@ -70,8 +70,8 @@ def bf16(
         on = torch_device(device or "cpu")
         if bf16_units(on) == EMULATED and not emulated:
             raise UserError(
-                f"'{on}' has no bf16 units, and what it emulates says little of those that have; "
-                "--emulated measures it all the same, marked so"
+                f"'{on}' has no bf16 units, and emulated bf16 says little about devices that have "
+                "them; --emulated measures it anyway and marks the result"
             )
         torch.set_num_threads(threads or cores())
         (evaluation,) = limited_evaluations(("pgd10x3",), limit)

@@ -67,7 +67,10 @@ def status(
     results: ResultsOption = Path("results"),
     artifacts: ArtifactsOption = Path("artifacts"),
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it anew every half minute while something goes on.")
+        bool,
+        typer.Option(
+            "--watch", help="Refresh every half minute while cells are being made or are on Slurm."
+        ),
     ] = False,
 ) -> None:
     """Which cells are done, missing, stale or running, and what of them is on Slurm or failed there."""
@@ -85,7 +88,7 @@ def status(
             except UserError as error:
                 why = why or f"of no cell of this version: {error}"
             if why:
-                say(f"results/records/{key} is {why}")
+                say(f"'{results / 'records' / key}' is {why}")
     matching = scope.matching(list(dict.fromkeys(listed)))
     while show_states(store, chosen, matching) and watch:
         time.sleep(WATCH_S)

@@ -71,7 +71,7 @@ def check(
         bool,
         typer.Option(
             "--accept",
-            help="Keep these verdicts in results/checks/ as what later checks have to reach.",
+            help="Keep these verdicts in results/checks/ as the baseline of later checks.",
         ),
     ] = False,
     show_published: Annotated[
@@ -89,9 +89,9 @@ def check(
     """Compare records with published numbers, and judge the paper's claims by them.
 
     Numbers are compared at the scales `paper` and `short`, and for checkpoints evaluated by
-    `evaluate --checkpoint NAME` (`--scale own`); claims are judged at every other scale too. Ends with
-    exit code 1 if something is no longer a match, within tolerance or holding that was so in
-    results/checks/.
+    `evaluate --checkpoint NAME` (`--scale own`); claims are judged at every other scale too. Exits
+    with code 1 if a verdict in results/checks/ was a match, within tolerance or holding, and is none
+    of these any more.
     """
     if show_published:
         if accept or any(each is not None for each in (scale, from_checkpoint, precision, only)):
@@ -175,8 +175,8 @@ def _chosen(
 
 def _notes(scale: Scale) -> tuple[str, ...]:
     notes = [
-        "intervals are 95 %; claims about a method are judged over seeds; one, or several that agree "
-        "exactly, cannot decide them",
+        "intervals are 95 %; claims about a method are judged over seeds: a single seed, or several "
+        "that agree exactly, cannot decide them",
         "a claim fails if one of its cases does; where nothing differs, 1 case in 40 fails by chance",
     ]
     if not is_compared(scale):
@@ -187,8 +187,8 @@ def _notes(scale: Scale) -> tuple[str, ...]:
         )
         return tuple(notes)
     notes.append(
-        f"MRC is shown by seed and within tolerance up to a factor of {FACTOR:g}; a named module is if "
-        f"it is among the {NEAR} least (or most) critical in every seed"
+        f"MRC is shown by seed and within tolerance up to a factor of {FACTOR:g}; a named module is "
+        f"within tolerance if it is among the {NEAR} least (or most) critical in every seed"
     )
     if COMPARED[scale.name] == "neighbour":
         notes.append(

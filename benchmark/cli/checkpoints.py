@@ -123,7 +123,7 @@ def export_cell(
         Path, typer.Option(metavar="FILE", help="The safetensors file; its card is FILE with .md.")
     ],
     name: Annotated[
-        str | None, typer.Option(help="In the registry. Default: that of the file.")
+        str | None, typer.Option(help="Its name in the registry. Default: that of the file.")
     ] = None,
     licence: Annotated[
         str | None, typer.Option(help="Default: MIT, or that of the checkpoint it started from.")
@@ -144,7 +144,7 @@ def export_cell(
     write_result(path, made.content)
     write_result(card, made.card.encode())
     show(toml_block(made.entry), nl=False)
-    beside = f"a registry in '{path.parent}', and into another with the path from there as its source"
+    beside = f"a registry in '{path.parent}'; in any other, its source is the path from there"
     say(f"wrote {path} and {card}; the table above goes into {'the registry' if source else beside}")
 
 

@@ -45,8 +45,8 @@ def evaluate(
         typer.Option(
             "--checkpoint",
             metavar="NAME",
-            help="Instead of --weights and what says how to read it: a checkpoint of the registry, see "
-            "`checkpoints list`.",
+            help="A registered checkpoint, see `checkpoints list`, instead of --weights and the flags "
+            "that say how to read it.",
         ),
     ] = None,
     arch_name: Annotated[

@@ -49,7 +49,7 @@ def evidence(
     file.fresh()
     if work.on_slurm:
         raise UserError(
-            "evidence is measured here; let `run` or a table make its cells by --slurm first"
+            "evidence is never measured on Slurm; make its cells there first, by `run` or a table"
         )
     failures = work.make(cells, chosen, collect=collect)
     failed = {failure.key for failure in failures}

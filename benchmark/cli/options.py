@@ -38,9 +38,10 @@ PrecisionOption = Annotated[
         "--precision",
         metavar="NAME",
         rich_help_panel=HOW,
-        help="Of attacks and adversarial training: auto (bf16 where the hardware has it), fp32, or "
-        "bf16, which takes in criticality too. Counting, and choosing alpha*, is in fp32 always. "
-        "Default: what the scale fixes, else auto; where it fixes another, keys read SCALE-in-NAME/...",
+        help="Precision of attacks and adversarial training: auto (bf16 where the hardware has it), "
+        "fp32, or bf16 (criticality, too). alpha* is always chosen in fp32, and answers are counted as "
+        "in fp32. Default: what the scale fixes, else auto; with another NAME than the fixed one, keys "
+        "read SCALE-in-NAME/...",
     ),
 ]
 DeviceOption = Annotated[
@@ -95,8 +96,8 @@ LimitOption = Annotated[
         metavar="N",
         min=1,
         max=999_999_999,
-        help="Evaluate on the first N test images only. What comes of it is named so and is never "
-        "taken for whole.",
+        help="Evaluate on the first N test images only. Such results are named NAME-first-N and never "
+        "taken for those of the whole test set.",
     ),
 ]
 
@@ -113,9 +114,9 @@ class Computing:
         typer.Option(
             "--compile/--no-compile",
             rich_help_panel=HOW,
-            help="Compile networks for attacks and adversarial training; takes a minute or so per "
-            "model before it is faster, and a C++ compiler. Default: where all the work on a base "
-            "model repays it, decided when that begins.",
+            help="Compile networks for attacks and adversarial training; needs a C++ compiler, and a "
+            "minute or so per model before it is faster. Default: on where all the work on a base "
+            "model repays that, decided when the work begins; off for `evaluate`.",
             show_default=False,
         ),
     ] = None

@@ -40,8 +40,9 @@ FromOption = Annotated[
         "--from-checkpoint",
         metavar="NAME,...",
         autocompletion=lambda: list(registry()),
-        help="Start from these adversarially trained weights instead of training, see `checkpoints "
-        "list`; only what they are of is made and shown. Keys then read SCALE-from-NAME/...",
+        help="Start from these adversarially trained weights instead of training (see `checkpoints "
+        "list`); only cells of their datasets, networks and methods are made and shown. Keys then read "
+        "SCALE-from-NAME/...",
     ),
 ]
 
@@ -63,8 +64,8 @@ class Scope:
         typer.Option(
             "--arch",
             metavar="LIST",
-            help="Networks instead of the scale's, e.g. vit-mini or timm:resnet18, see `list`; what is "
-            "of one network, as the audit, is of the first.",
+            help="Networks instead of the scale's, e.g. vit-mini or timm:resnet18, see `list`; what "
+            "shows a single network, such as the audit, shows the first.",
         ),
     ] = None
     methods: Annotated[
@@ -73,7 +74,7 @@ class Scope:
             "--method",
             metavar="LIST",
             help="Adversarial training methods instead of the scale's, e.g. standard, see `list`; what "
-            "is of one method, as the audit, is of the first.",
+            "shows a single method, such as the audit, shows the first.",
         ),
     ] = None
     from_checkpoint: FromOption = None
@@ -191,7 +192,7 @@ def without_held_out(finetunes: Sequence[str], scale: Scale) -> tuple[str, ...]:
     """Return what `start.without_held_out` keeps; say what it leaves out."""
     kept = start.without_held_out(finetunes, scale)
     if out := [name for name in finetunes if name not in kept]:
-        say(f"left out, since the checkpoints were trained on what they hold out: {', '.join(out)}")
+        say(f"left out, as the checkpoints were trained on the images held out: {', '.join(out)}")
     return kept
 
 
@@ -206,5 +207,5 @@ def as_shown(scale: Scale, cells: Sequence[Cell], what: str, *, beyond_first: bo
     if len(names) == len(scale.checkpoints):
         return scale
     out = ", ".join(name for name in scale.checkpoints if name not in names)
-    say(f"{what} has no place beside {', '.join(names)} for {out}; name it alone")
+    say(f"{what} cannot show {out} beside {', '.join(names)}; to show it, name it alone")
     return starting_from(scale, names, beyond_first=beyond_first)

@@ -36,9 +36,9 @@ class OnSlurm:
         typer.Option(
             metavar="NAME=VALUE",
             rich_help_panel=ON,
-            help="Submit what is missing to Slurm, a job per base model, and end. Any parameter of "
-            "submitit's SlurmExecutor, such as partition=gpu, timeout_min=1440, constraint=h100, or a "
-            "TOML file of them; repeatable (docs/cluster.md).",
+            help="Submit what is missing to Slurm, one job per base model, and exit. Takes any "
+            "parameter of submitit's SlurmExecutor, such as partition=gpu, timeout_min=1440, "
+            "constraint=h100, or a TOML file of them; repeatable (docs/cluster.md).",
         ),
     ] = None
     slurm_split: Annotated[
@@ -53,7 +53,7 @@ class OnSlurm:
         typer.Option(
             "--slurm-cancel",
             rich_help_panel=ON,
-            help="End the jobs that make these cells, and no more.",
+            help="Cancel the jobs that make these cells, and do nothing else.",
         ),
     ] = False
 
@@ -72,8 +72,8 @@ class OnSlurm:
         options.store.check_writable(sum(cost.size for cost in needed) // 10**6)
         submitted, there = submit(tasks, scale, options, cluster, display)
         say(
-            f"jobs submitted: {submitted}, in the queue before: {there}; `status` shows them, "
-            "--slurm-cancel ends them, the same command adds what is missing"
+            f"jobs submitted: {submitted}, already in the queue: {there}; `status` shows them, "
+            "--slurm-cancel cancels them, running this command again adds what is missing"
         )
 
     def end(self, cells: Sequence[Cell], options: Options) -> None:

@@ -46,8 +46,8 @@ def submit(
         bool,
         typer.Option(
             "--allow-dirty",
-            help="Take what was made from a checkout with uncommitted changes. It says so for good, "
-            "and --check passes it with this option only.",
+            help="Accept what was made from a checkout with uncommitted changes. It stays marked as "
+            "such, and --check passes it only with this option.",
         ),
     ] = False,
     dry_run: Annotated[

@@ -74,8 +74,8 @@ class Work(Places, Computing, OnSlurm):
             min=0,
             max=2**20,
             rich_help_panel=HOW,
-            help="Activations a process may hold while it measures criticality. Less takes longer and "
-            "changes no number. Default: half of what is free.",
+            help="Memory for activations, per process, while criticality is measured. Less is slower; "
+            "the numbers stay the same. Default: half of what is free.",
         ),
     ] = None
     log_dir: Annotated[
@@ -181,14 +181,14 @@ class Work(Places, Computing, OnSlurm):
             loaded = {}  # processes read their own, and this one has no use for them
         count = sum(len(task.cells) for task in tasks)
         say(
-            f"cells to make: {count}, of {len(bases)} base models, {workers} at a time, threads each: "
+            f"cells to make: {count}, base models: {len(bases)}, processes: {workers}, threads each: "
             f"{options.threads}; stop at any moment, the same command continues"
         )
         if self.compiled is None:
             repaid = [base.key for base in bases if repays_compiling(base, scale, options.device)]
             if repaid:
                 said = ", ".join(repaid)
-                say(f"compiled, unless begun without: {said} (--no-compile leaves that out)")
+                say(f"will be compiled, unless begun uncompiled: {said} (--no-compile turns it off)")
         plans = (Plan.of(cell, scale) for task in tasks for cell in task.cells)
         wanted, data = scale.evaluations, options.data
         each = {plan.cell.key: stages_left(store, plan, wanted, data) for plan in plans}
@@ -209,7 +209,7 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> bool:
         jobs = by_cell(store)
     except UserError as error:
         jobs = {}
-        say(f"not asked what Slurm has: {error}")
+        say(f"cannot tell which jobs Slurm has: {error}")
     for cell in cells:
         plan = Plan.of(cell, scale)
         state, records = cell_states(store, plan, scale.evaluations)
@@ -238,7 +238,7 @@ def show_costs(store: Store, *parts: Part) -> None:
     headers = ["dataset", "network", "cells", "EFLOP", "hours", "disk, GB"]
     show(tabulate(shown, headers, "pipe", disable_numparse=True))
     how = f"reached on {device} by a training on record" if device else "a round number, not measured"
-    show(f"made from nothing; operations are counted, hours are at {rate / 1e12:.3g} TFLOP/s, {how}")
+    show(f"cost from scratch; operations are counted, hours assume {rate / 1e12:.3g} TFLOP/s, {how}")
 
 
 def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> None:

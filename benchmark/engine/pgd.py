@@ -5,10 +5,10 @@
 Objective, start and BN mode are arguments; methods and evaluations differ in nothing else. With BN in
 evaluation mode the gradient is that of a cheaper copy (`benchmark.engine.folded_copy`).
 
-In fp32 on a CPU the perturbation of an example then has the same bits in any batch of 16 images or more;
-torch may convolve fewer by another kernel. In bf16 that holds on some processors only: with AMX, kernels
-for a narrow network may round by the size of the batch. On a GPU nothing is promised. Hence a record is
-made in batches of one size, which it names (`chunk`).
+In fp32 on a CPU the perturbation of an example then has the same bits in any batch of 16 images or
+more; torch may convolve fewer by another kernel. In bf16 that holds on some processors only: with AMX,
+kernels for a narrow network may round by the size of the batch. On a GPU nothing is promised. Hence a
+record is made in batches of one size, which it names (`chunk`).
 """
 
 from collections.abc import Callable, Iterator

@@ -29,9 +29,9 @@ class Takeover:
         names = [name for name, value in there.items() if here.get(name) != value]
         if names not in ([], [DEVICE]) and not self.continue_anyway:
             raise UserError(
-                f"'{path}' is a training begun with {_told(there, names)}, and this would go on with "
-                f"{_told(here, names)}; --continue-anyway does so and the record names both, or move "
-                "the file away to begin again"
+                f"'{path}' is a training begun with {_told(there, names)}, and this run would continue "
+                f"it with {_told(here, names)}; --continue-anyway does so, and the record names both; "
+                "or move the file away to begin again"
             )
         return _told(there, names)
 

@@ -126,7 +126,7 @@ def fit(
     if alone and any(isinstance(part, _BatchNorm) for part in model.modules()):
         raise UserError(
             f"{stage}: batch_size {recipe.batch_size} of {len(split)} images leaves a batch of one, "
-            "which batch norm makes nothing of; choose another"
+            "too few for batch norm; choose another"
         )
     parameters = freeze_all_but(model, trainable)
     optimizer = torch.optim.SGD(

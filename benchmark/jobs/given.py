@@ -162,8 +162,8 @@ class Question:
         selection = as_split(self.selection, "judge", self.place)
         if len(selection) < FEWEST:
             raise UserError(
-                f"judge: {len(selection)} images choose nothing; give 1,000 or more, among which 0.1 "
-                f"points are an image (at least {FEWEST})"
+                f"judge: {len(selection)} images are too few to choose by; give 1,000 or more, of "
+                f"which one is at most 0.1 points (at least {FEWEST})"
             )
         return train, selection
 

@@ -80,7 +80,9 @@ def usable(model: nn.Module, x: Tensor, device: torch.device, *, measured: bool)
     if logits.requires_grad:
         slopes = torch.autograd.grad(logits.sum(), [x, *weights], allow_unused=True)
     if slopes[0] is None:
-        raise UserError("the logits have no gradient by the pixels (no_grad, detach or rounding?)")
+        raise UserError(
+            "the logits have no gradient with respect to the pixels (no_grad, detach or rounding?)"
+        )
     if unused := [name for name, gradient in zip(names, slopes[1:], strict=True) if gradient is None]:
         raise UserError(
             f"the logits do not depend on '{unused[0]}'; remove what evaluation leaves out, such as "

@@ -39,8 +39,8 @@ def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = 
         left = {name: where for name, where in places.items() if where.method != FIRST_METHOD}
         if not left:
             raise UserError(
-                f"Table 2 is of methods other than {FIRST_METHOD}, and that is what "
-                f"{_quoted(places)} {'is' if len(places) == 1 else 'are'} of; see `table1`"
+                f"Table 2 shows methods other than {FIRST_METHOD}, by which {_quoted(places)} "
+                f"{'was' if len(places) == 1 else 'were'} trained; see `table1`"
             )
         places = left
     for name, where in places.items():
@@ -60,7 +60,8 @@ def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = 
     if fewer := [key for key, own in seeds.items() if own != every]:
         raise UserError(
             f"the checkpoints are of seeds {_listed(every)}, but those of {'/'.join(fewer[0])} of "
-            f"{_listed(seeds[fewer[0]])}; a mean is over the same seeds everywhere: name them apart"
+            f"{_listed(seeds[fewer[0]])} only; means need the same seeds everywhere: name them "
+            "in separate commands"
         )
     methods = tuple(dict.fromkeys(where.method for where in places.values()))
     whose = "; ".join(checkpoint(name).summary for name in places)

@@ -83,7 +83,7 @@ def test_a_table_is_made_from_nothing(made):
     assert re.search(r"^Digits +ResNet18 \(width 8\) +AT( +\d+\.\d \[.+?\]){2}$", first.stdout, re.M)
     assert re.search(r"^ +difference( +[+-]\d+\.\d\d \[.+?\]){2}$", first.stdout, re.M)
     assert "—" not in first.stdout
-    assert "cells to make: 2, of 1 base models, 1 at a time, threads each: 1" in first.stderr
+    assert "cells to make: 2, base models: 1, processes: 1, threads each: 1" in first.stderr
     assert re.search(r"^cells made: 2 of 2, in \d+ s$", first.stderr, re.M)
     assert f"written to {store.results}/tables/table1-tiny.{{md,tex,csv}}" in first.stderr
     tables = sorted(path.name for path in (store.results / "tables").iterdir())
@@ -242,7 +242,7 @@ def test_a_dry_run_writes_nothing(command, idle, tmp_path, arguments, last):
     """`--dry-run` lists what would be made and what it costs, and touches no folder."""
     lines = command(*arguments, "--dry-run").good().stdout.splitlines()
     assert last in lines
-    assert lines[-1].startswith("made from nothing; operations are counted, hours are at ")
+    assert lines[-1].startswith("cost from scratch; operations are counted, hours assume ")
     damaged = f"{KEY}/module-layer2.1.conv2-alpha-1/seed0"
     assert any(damaged in line for line in lines) == (arguments[0] == "figure-damage")
     assert list(tmp_path.iterdir()) == []

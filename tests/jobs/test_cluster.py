@@ -308,9 +308,10 @@ def ended(store: Store) -> bool:
 def test_nodes_make_what_is_made_here(nodes, mini, store, command):
     """Submitted at once, asked for twice and submitted once; weights, bits and counts as made here."""
     said = command(*ONLY_BASES, *SMALL).good()
-    assert "jobs submitted: 2, in the queue before: 0" in said.stderr
+    assert "jobs submitted: 2, already in the queue: 0" in said.stderr
     assert "rows without any number, not shown" in said.stdout
-    assert "jobs submitted: 0, in the queue before: 2" in command(*ONLY_BASES, *SMALL).good().stderr
+    again = command(*ONLY_BASES, *SMALL).good()
+    assert "jobs submitted: 0, already in the queue: 2" in again.stderr
     assert {job.name for job in queue.queue(store)} == {cell.key for cell in BASES}
     wait(lambda: ended(store))
     assert_same(store, mini)
@@ -473,7 +474,7 @@ def test_each_tuning_a_job(nodes, store, command, tmp_path):
     said = command("table1", *what, *SMALL, "--slurm-split", "tuning").good()
     assert "jobs submitted: 4" in said.stderr
     again = command("table1", *what, *SMALL, "--slurm-split", "tuning").good()
-    assert "jobs submitted: 0, in the queue before: 4" in again.stderr
+    assert "jobs submitted: 0, already in the queue: 4" in again.stderr
     local = Store(tmp_path / "local-results", tmp_path / "local-artifacts")
     Command(local)("table1", *what).good()
     wait(lambda: ended(store))

@@ -382,7 +382,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "reason"),
         [
-            (("table2",), "Table 2 is of methods other than pgd-at"),
+            (("table2",), "Table 2 shows methods other than pgd-at"),
             (("table1", "--seeds", "7"), "--seeds 7: the checkpoints are of seed 0"),
             (("table1", "--protocol", "rift-held-out"), "was or may have been trained on them"),
             (("table1", "--scale", "quick-from-one"), "starts from checkpoints already"),
@@ -427,7 +427,7 @@ class TestRefusals:
         """The audit leaves its held-out row out, says so, and makes every other cell."""
         known({})
         said = command("audit", *FROM_ONE, "--dry-run").good()
-        assert "what they hold out: rift-held-out" in said.stderr
+        assert "the images held out: rift-held-out" in said.stderr
         assert "mini-from-one/digits/resnet18-w8/pgd-at/random-layer/seed0" in said.stdout
         assert "held-out" not in said.stdout
 
@@ -455,7 +455,7 @@ def test_several_methods_are_said_to_be_left_out(known, command):
     """Table 1 is of one method: a checkpoint of another is named, and the table is of the first."""
     known({}, {"name": "two", "method": "trades"})
     said = command("table1", "--scale", str(MINI), "--from-checkpoint", "one,two", "--dry-run")
-    assert "table1 has no place beside one for two" in said.stderr
+    assert "table1 cannot show two beside one" in said.stderr
     assert "trades" not in said.stdout
 
 
