@@ -90,6 +90,14 @@ def test_nothing_else_is_there():
     assert unknown == []
 
 
+def test_the_front_page_quotes_what_was_found():
+    """The results on the first screen are lines of the generated page, so that no number is typed."""
+    page = (RESULTS.parent / "README.md").read_text()
+    quoted = page.partition("<!-- from results/README.md -->\n")[2].partition("<!-- end -->")[0]
+    found = (RESULTS / "README.md").read_text().splitlines()
+    assert quoted and {*quoted.splitlines()} <= {*found}
+
+
 def generated(folder: str, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Committed files of a folder without suffix: their stem, command, and what follows it."""
     for path in sorted((RESULTS / folder).glob("*.csv")):
