@@ -24,7 +24,7 @@ class LinfAttack:
 
     @property
     def passes(self) -> int:
-        """Passes to attack and judge an image: forward and back in each step, then forward once."""
+        """Passes to attack and judge an image, forward and back in each step and forward once after."""
         return 2 * self.steps + 1
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_nothing_comes_from_elsewhere():
     """Scripts, styles, fonts and pictures are files of the site."""
     for page in pages():
         for address in LOADED.findall(page.read_text(encoding="utf-8")):
-            local = address.partition("?")[0].partition("#")[0]
+            local = unquote(address.partition("?")[0].partition("#")[0])
             if local and not local.startswith("data:"):
                 assert (page.parent / local).is_file(), f"{address} in {page.name}"
     for style in SITE.rglob("*.css"):
@@ -36,7 +37,7 @@ def test_every_link_leads_to_a_page():
     """What is linked relatively is there, the leaderboard and files to download too."""
     for page in pages():
         for address in re.findall(r"<a\b[^>]*?\bhref=\"([^\"]*)\"", page.read_text(encoding="utf-8")):
-            local = address.partition("#")[0]
+            local = unquote(address.partition("#")[0])
             if local and not re.match(r"\w+:", local):
                 assert (page.parent / local).exists(), f"{address} in {page.name}"
 
