@@ -1,4 +1,4 @@
-"""RiFT and a random module seed by seed: a mean over seeds hides that they may differ in kind."""
+"""RiFT and its controls seed by seed: a mean over seeds hides that they may differ in kind."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ from benchmark.report.tables.layout import by_finetune, columns
 from benchmark.report.tables.render import MISSING
 from benchmark.report.view import View
 
-SHOWN = (RIFT, RIFT_1, "random-layer", f"random-layer{ALPHA_1}")
+SHOWN = (RIFT, RIFT_1, "random-layer", f"random-layer{ALPHA_1}", f"bn-only{ALPHA_1}")
 _FIRST = ("seed", "method", "module", "MRC rank", "alpha")
 
 
