@@ -236,7 +236,7 @@ def test_warnings_and_progress_reach_no_terminal(tmp_path: Path) -> None:
     for shown in (bars, LogLines(console, 1)):
         shown.update(0, KEY, "[red]a\x9b\nb", 1, 2, "epoch \u202e[/red]")
     assert {str(task.description) for task in bars.progress.tasks} >= {
-        "resnet10-w16 rift seed0 pgd-at: [red]a\\x9b\\nb, epoch \\u202e[/red]"
+        "digits/resnet10-w16 rift seed0 pgd-at: [red]a\\x9b\\nb, epoch \\u202e[/red]"
     }
     console.print(bars.progress.get_renderable())
     lines = written.getvalue()
