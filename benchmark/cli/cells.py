@@ -21,7 +21,7 @@ from benchmark.cli.work import EvaluationsOption, Work, finishing, show_states, 
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.plans.states import without_plugins
-from benchmark.records.cells import Cell
+from benchmark.records.cells import Cell, bases_first
 from benchmark.records.store import Store
 from benchmark.report.cell import cell_as_text
 from benchmark.report.tables import REPORTS
@@ -42,7 +42,7 @@ def run(
     """Make single cells, each with its base model, and print their records."""
     named = [Cell.parse(key) for key in keys]
     chosen = scale_of(named, scale, evaluations, limit, work.precision)
-    cells = list(dict.fromkeys(part for cell in named for part in (cell.base, cell)))
+    cells = bases_first(named)
     for cell in cells:
         Plan.of(cell, chosen)
     with finishing(work.make(cells, chosen)):

@@ -26,7 +26,7 @@ from benchmark.plans.cost import NOMINAL, costs, rates, repays_compiling, stages
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_states, supersede_stale
-from benchmark.records.cells import Cell
+from benchmark.records.cells import Cell, bases_first
 from benchmark.records.store import Store
 from benchmark.report.tables.layout import Part
 from benchmark.report.tables.render import summary
@@ -154,7 +154,7 @@ class Work(Places, Computing, OnSlurm):
         if self.slurm_cancel:
             self.end(cells, options)
         if self.redo_stale:
-            for part in dict.fromkeys(part for cell in cells for part in (cell.base, cell)):
+            for part in bases_first(cells):
                 supersede_stale(store, Plan.of(part, scale), scale.evaluations)
         tasks = tasks_for(store, scale, cells)
         if not tasks:

@@ -16,7 +16,7 @@ from benchmark.evaluation import evaluation
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, record_state
-from benchmark.records.cells import Cell
+from benchmark.records.cells import Cell, bases_first
 from benchmark.records.store import Store
 
 IMAGES = {
@@ -57,7 +57,7 @@ def costs(*parts: tuple[Sequence[Cell], Scale]) -> list[ModelCost]:
     named = {cell for cells, _ in parts for cell in cells}
     done: set[tuple[Cell, str]] = set()
     counted: set[Cell] = set()
-    for cell, scale in [(part, scale) for cells, scale in parts for part in _with_bases(cells)]:
+    for cell, scale in [(part, scale) for cells, scale in parts for part in bases_first(cells)]:
         if cell.dataset not in IMAGES:
             continue
         plan = Plan.of(cell, scale)
@@ -76,10 +76,6 @@ def costs(*parts: tuple[Sequence[Cell], Scale]) -> list[ModelCost]:
             cost.operations += way * passes * (work not in done)
             done.add(work)
     return list(found.values())
-
-
-def _with_bases(cells: Sequence[Cell]) -> list[Cell]:
-    return list(dict.fromkeys(part for cell in cells for part in (cell.base, cell)))
 
 
 def repays_compiling(base: Cell, scale: Scale, device: str) -> bool:

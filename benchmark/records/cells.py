@@ -5,6 +5,7 @@ Key, path, seeds and place in a table are functions of the cell and of nothing e
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
@@ -115,6 +116,11 @@ class Cell:
         _check_key(key := key.strip("/"))
         scale, dataset, arch, method, finetune, seed = key.split("/")
         return cls(scale, dataset, arch, method, finetune, int(seed.removeprefix("seed")))
+
+
+def bases_first(cells: Iterable[Cell]) -> list[Cell]:
+    """Each base model before the first of `cells` that starts from it; every cell once."""
+    return list(dict.fromkeys(part for cell in cells for part in (cell.base, cell)))
 
 
 def _check_key(key: str) -> None:

@@ -88,6 +88,12 @@ class View:
 
     # --- the models of the scale ---------------------------------------------------------------------
 
+    @property
+    def first(self) -> Setting:
+        """The model of the audit, of Tables 3 and 4, and of Figures 1 and 3."""
+        scale = self.scale
+        return Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
+
     def cells(self, place: Setting, finetune: str) -> list[Cell]:
         """One cell per seed; empty where the scale has nothing there."""
         return self.scale.cells([place.dataset], [place.arch], [finetune], [place.method])

@@ -30,9 +30,8 @@ class Case:
 
     @property
     def first(self) -> Setting:
-        """The model of Tables 3 and 4 and of Figures 1 and 3."""
-        scale = self.view.scale
-        return Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
+        """`View.first`."""
+        return self.view.first
 
     def line(
         self,

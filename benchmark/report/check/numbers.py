@@ -227,7 +227,7 @@ def checkpoints_compared(
     evaluations: dict[str, dict[str, None]] = {}
     for checkpoint, _, name, _ in wanted:
         evaluations.setdefault(checkpoint, {})[name] = None
-    cells = [Cell.parse(key) for key in store.keys_on_disk() if key.startswith(f"{OWN}/")]
+    cells = [cell for cell in store.cells_on_disk() if cell.scale == OWN]
     findings = []
     for (checkpoint, dataset, name, value), (identity, source) in wanted.items():
         label = evaluation(name).label

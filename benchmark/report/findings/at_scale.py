@@ -81,9 +81,8 @@ class AtScale:
     @property
     def _one_seed(self) -> str:
         """Which seed post-training methods are of, where the scale has several."""
-        scale = self.full.scale
-        seeds = scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
-        return f", seed {self.among.view.scale.seeds[0]}" if len(seeds) > 1 else ""
+        several = len(self.full.seeds(self.full.first)) > 1
+        return f", seed {self.among.view.scale.seeds[0]}" if several else ""
 
     def sections(self, published: Published) -> Iterator[str]:
         """The paragraphs and tables about the scale; none where no fine-tuning is on record."""
@@ -105,7 +104,7 @@ class AtScale:
         if self.instead.gains:
             yield "RiFT minus what could be fine-tuned instead of its module, in points:"
             yield changes_table(self.instead, "alpha of RiFT")
-        if each := by_seed(self.full.store, audited.view.scale):
+        if each := by_seed(audited.view):
             yield "Seed by seed, with intervals over images (AT: accuracy; below it changes in points):"
             yield each
         further = self.among.gains.keys() - audited.gains.keys()

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+from benchmark.algorithm.selection import Candidates
 from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
-from benchmark.records.records import ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.check.case import RIFT, RIFT_1
 from benchmark.report.findings.comparisons import Comparisons
-from benchmark.report.findings.wording import accuracies, shown_changes, table
+from benchmark.report.findings.wording import shown_accuracies, shown_changes, table
 from benchmark.report.markup import markdown
 from benchmark.report.tables.audit import audit_cells
 from benchmark.report.tables.layout import by_finetune, columns
@@ -20,13 +20,13 @@ SHOWN = (RIFT, RIFT_1, "random-layer", f"random-layer{ALPHA_1}", f"bn-only{ALPHA
 _FIRST = ("seed", "method", "module", "MRC rank", "alpha")
 
 
-def by_seed(store: Store, scale: Scale) -> str:
-    """The first model of `scale` and what tuning one module changes, with intervals over images.
+def by_seed(view: View) -> str:
+    """The first model of `view` and what tuning one module changes, with intervals over images.
 
     Empty unless several seeds are on record.
     """
-    seeds = scale.seeds_of(scale.datasets[0], scale.archs[0], scale.methods[0])
-    rows = [list(_rows(store, scale.with_seeds((seed,)), seed)) for seed in seeds]
+    store, scale = view.store, view.scale
+    rows = [list(_rows(store, scale.with_seeds((seed,)), seed)) for seed in view.seeds(view.first)]
     if sum(map(bool, rows)) < 2:
         return ""
     lines = [line for each in rows for line in each]
@@ -41,7 +41,7 @@ def _rows(store: Store, scale: Scale, seed: int) -> Iterator[dict[str, str]]:
     found, by_name = Comparisons.of(store, scale, cells), by_finetune(cells)
     heads, order = columns(found.view.scale), _by_criticality(found.view, cells)
     if found.gains:
-        own = dict(zip(heads, accuracies(found.view, by_name[BASE]), strict=True))
+        own = dict(zip(heads, shown_accuracies(found.view, by_name[BASE]), strict=True))
         yield dict(zip(_FIRST, (str(seed), "AT", "", "", ""), strict=True)) | own
     for name, gain in found.gains.items():
         made = found.view.finetuning(by_name[name][0])
@@ -56,8 +56,5 @@ def _by_criticality(view: View, cells: Sequence[Cell]) -> list[str]:
     """The modules with a valid MRC from least to most critical, as measured for RiFT; empty before."""
     made = (view.finetuning(cell) for cell in cells)
     measured = next((each.criticality for each in made if each and each.criticality), [])
-    return [each.module for each in sorted(measured, key=_mrc) if each.valid]
-
-
-def _mrc(measured: ModuleCriticality) -> float:
-    return measured.mrc or 0.0
+    first = cells[0]
+    return Candidates([], measured, first.dataset, first.arch, first.seed).ranked

@@ -19,9 +19,9 @@ from benchmark.report.view import Setting, View
 
 def base(found: Comparisons, published: Published) -> str:
     """Accuracies of the base model, and those of the paper where it has the same network."""
-    scale = found.view.scale
-    place = Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
-    shown = zip(columns(scale), accuracies(found.view, found.view.cells(place, BASE)), strict=True)
+    view, place = found.view, found.view.first
+    cells = view.cells(place, BASE)
+    shown = zip(columns(view.scale), shown_accuracies(view, cells), strict=True)
     ours = ", ".join(f"{head} {text}" for head, text in shown if text != MISSING)
     papers = list[str]()
     for row in published.rows:
@@ -33,7 +33,7 @@ def base(found: Comparisons, published: Published) -> str:
     return f"AT alone: {ours}.{printed}"
 
 
-def accuracies(view: View, cells: Sequence[Cell]) -> Iterator[str]:
+def shown_accuracies(view: View, cells: Sequence[Cell]) -> Iterator[str]:
     """Accuracies of the model of `cells` in percent; what some of its seeds have says which."""
     for name in view.scale.evaluations:
         done = [cell for cell in cells if view.state(cell, name) is State.DONE]

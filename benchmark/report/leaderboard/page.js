@@ -10,7 +10,7 @@
 
   // --- one table --------------------------------------------------------------------------------
 
-  class Board {
+  class BoardView {
     constructor(section) {
       this.section = section;
       this.id = section.id;
@@ -103,7 +103,7 @@
     }
   }
 
-  const boards = [...document.querySelectorAll(".board")].map((section) => new Board(section));
+  const boards = [...document.querySelectorAll(".board")].map((section) => new BoardView(section));
   const all = boards.reduce((sum, board) => sum + board.rows.length, 0);
 
   // --- filters ----------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def _ablation(
 ) -> Table:
     """Rows: the base model, then each tuning as fine-tuned and at its own alpha*; by protocol."""
     scale, rows, picks = view.scale, list[Row](), list[str]()
-    setting = Setting(scale.datasets[0], scale.archs[0], scale.methods[0])
+    setting = view.first
     cells = _ablation_cells(tunings, scale, protocols)
 
     def row(finetune: str, *labels: str) -> Row:
