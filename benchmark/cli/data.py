@@ -139,7 +139,7 @@ def verify(
     names: NamesArgument = None,
     data_dir: DataOption = Path("data"),
 ) -> None:
-    """Read everything that is there again, archives too; exit code 2 if something is damaged."""
+    """Read everything that is there again, archives too; exit code 1 if something is damaged."""
     wrong, seen = False, False
     for name, entry in {name: archived(name) for name in names or INVENTORY}.items():
         file = data_dir / entry.archive.file
@@ -163,7 +163,7 @@ def verify(
     if not (seen or names):
         say(f"nothing to verify in '{data_dir}'")
     if wrong:
-        raise typer.Exit(2)
+        raise typer.Exit(1)
 
 
 def _show(name: str, state: Availability, title: str, note: str) -> None:

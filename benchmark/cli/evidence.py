@@ -32,7 +32,7 @@ def evidence(
     by at most MRC inside the ball (3.1), and does MRC stay when a layer is rescaled (A.4)?
 
     Makes the RiFT cells that are missing, measures seed by seed, prints what was measured and writes it
-    to results/evidence/.
+    to results/evidence/. Measured on this machine only, never on Slurm.
     """
     whole, chosen = (
         dataclasses.replace(
