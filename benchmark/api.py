@@ -93,6 +93,8 @@ def rift(
     asked = Question(
         model, train, judge, attack, protocol, modules, recipe, mrc, augmentation, seed, device
     )
+    if asked.chosen.forward is not None:
+        raise UserError(f"{protocol} makes a module; apply_method(model, '{protocol}', train, judge)")
     asked.refuse_frozen()
     with ExitStack() as stack:
         run = asked.run(stack, workdir, shown(progress))

@@ -325,6 +325,28 @@ def test_a_network_is_scored_whatever_computes_its_weights(images):
         benchmark.rift(normed, train, others, **QUIETLY)
 
 
+class Inside(nn.Module):
+    """A network in a list, which makes it no submodule."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.networks = [network]
+
+    def forward(self, x):
+        return self.networks[0](x)
+
+
+def test_weights_of_16_bits_and_weights_that_are_hidden(plain, images):
+    """Both are scored; small steps do not move the former, and of the latter there are none to move."""
+    train, others = images
+    half = Viewed().bfloat16()
+    half.register_forward_pre_hook(lambda _model, inputs: (inputs[0].bfloat16(),))
+    assert len(benchmark.evaluate(half, others, "clean", progress=False)) == 1
+    with pytest.raises(UserError, match=r"weights are torch[.]bfloat16; give model[.]float"):
+        benchmark.rift(half, train, others, **QUIETLY)
+    assert len(benchmark.evaluate(Inside(plain), others, ["clean", "pgd10x3"], progress=False)) == 2
+
+
 def test_refusals_come_before_the_first_attack(plain, images):
     """An evaluation that the images do not fit ends the call before another has run."""
     stages = []
@@ -424,6 +446,7 @@ def test_bad_input_is_told(plain, images, change, message):
         ({"recipe": Recipe(momentum=-1)}, "recipe: momentum: "),
         ({"mrc": {"radius": float("nan")}}, "mrc: radius: "),
         ({"judge": 4}, "judge: 4 images are too few to choose by"),
+        ({"protocol": "rift+flip-average"}, "rift[+]flip-average makes a module; apply_method"),
     ],
 )
 def test_bad_settings_are_told(plain, images, change, message):
@@ -481,6 +504,8 @@ def test_modules_that_cannot_be_tuned(plain, images):
     plain.head.requires_grad_(False)
     with pytest.raises(UserError, match=r"'head[.]weight' is frozen"):
         benchmark.rift(plain, train, others, modules=["head"], **QUIETLY)
+    with pytest.raises(UserError, match=r"'head[.]weight' is frozen"):
+        benchmark.finetune(plain, train, others, ["head.weight"], progress=False)
     plain.head.requires_grad_(True)
     plain.norm.requires_grad_(False)
     for protocol in ("all-layers-alpha-1", "bn-affine"):

@@ -32,7 +32,8 @@ def official_ascent(
     peak, constrained = begun.reached, begun.constrained
     for epoch in range(begun.epochs, settings.steps):
         generator = torch.Generator().manual_seed(derive_seed(seed, "order", moving.module, epoch))
-        order = torch.randperm(len(examples), generator=generator).to(examples.labels.device)
+        order = torch.randperm(len(examples), generator=generator, device="cpu")
+        order = order.to(examples.labels.device)
         for rows in torch.split(order, settings.batch_size):
             gradient = torch.zeros_like(moving.weight)
             add_gradients([gradient], network, [moving.weight], examples.take(rows))

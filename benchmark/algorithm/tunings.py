@@ -40,7 +40,7 @@ from benchmark.algorithm.selection import (
 from benchmark.engine.forward import ForwardMethod
 from benchmark.engine.method import Method, OwnTuning
 from benchmark.errors import UserError, unknown
-from benchmark.records.cells import base_name
+from benchmark.records.cells import BASES, base_name
 from benchmark.records.plugins import Thing
 
 ALPHA_1, CURVE, MIRRORED = "-alpha-1", "-curve", "-mirrored"
@@ -158,6 +158,13 @@ class Finetune:
         return f"{first}{self.protocol.suffix}"
 
     @property
+    def trained(self) -> "Finetune | None":
+        """What trains weights: itself, or what is before its module; None if nothing does."""
+        if self.forward is None:
+            return self
+        return None if self.before in BASES else finetune(self.before)
+
+    @property
     def about_batch_norm(self) -> bool:
         """Whether it means nothing without batch normalisation."""
         if self.start == "base" and isinstance(self.selector, NoModule | BatchNormAffine):
@@ -206,13 +213,12 @@ def _finetune(tuning: Tuning, protocol: Protocol, ending: str, on: Tuning | None
 
 def finetune(name: str) -> Finetune:
     """The fine-tuning called `name`; `module-NAME` fine-tunes one module. Raises `UserError`."""
-    rest, ending, protocol = name, "", PAPER
-    for end in (ALPHA_1, CURVE, MIRRORED):
-        if rest.endswith(end):
-            rest, ending = rest.removesuffix(end), end
-    for known in PROTOCOLS.values():
-        if known.suffix and rest.endswith(known.suffix) and rest not in TUNINGS:
-            rest, protocol = rest.removesuffix(known.suffix), known
+    ending = next((end for end in (ALPHA_1, CURVE, MIRRORED) if name.endswith(end)), "")
+    rest, protocol = name.removesuffix(ending), PAPER
+    if rest not in TUNINGS:
+        found = (known for known in PROTOCOLS.values() if rest.endswith(known.suffix))
+        protocol = max(found, key=lambda known: len(known.suffix))  # at least PAPER, which has none
+    rest = rest.removesuffix(protocol.suffix)
     first, joined, last = rest.rpartition(AND)
     tuning, on = _tuning(last), _tuning(first)
     if tuning is None or (joined and on is None):

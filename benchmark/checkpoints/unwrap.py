@@ -154,7 +154,7 @@ class FileTensors:
     def converted(self, network: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Copies of the tensors in the network's order and types; names and shapes agree already.
 
-        Refuses numbers that are not finite, and floats where the network has integers.
+        Refuses numbers that are not finite, and integers where the network has floats.
         """
         state: dict[str, Tensor] = {}
         conversions: Counter[str] = Counter()

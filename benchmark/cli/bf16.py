@@ -21,7 +21,7 @@ from benchmark.cli.options import (
 from benchmark.cli.progress import working_on
 from benchmark.cli.work import MEGABYTES
 from benchmark.errors import UserError
-from benchmark.jobs.tasks import cores
+from benchmark.jobs.tasks import cores, locked_after_others
 from benchmark.records.cells import Cell
 from benchmark.records.files import inside, locked
 from benchmark.report.bf16 import EMULATED, as_json, as_table, changes_path, read_changes
@@ -91,7 +91,8 @@ def bf16(
 def _add(comparison: "Comparison", data_dir: Path) -> None:
     store = comparison.store
     begin(store, MEGABYTES)
-    with working_on(comparison.cell.key) as progress, store.lock(comparison.cell):
+    cell = comparison.cell
+    with working_on(cell.key) as progress, locked_after_others(store, cell, progress):
         if not comparison.is_among(read_changes(store.results)):
             found = comparison.measure(data_dir, progress)
             with locked(inside(store.artifacts / "bf16.lock", store.artifacts)):

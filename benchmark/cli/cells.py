@@ -17,7 +17,8 @@ from benchmark.cli.options import (
     show,
 )
 from benchmark.cli.scope import Scope, scale_of
-from benchmark.cli.work import EvaluationsOption, Work, finishing, show_states, show_values
+from benchmark.cli.states import show_states, show_values
+from benchmark.cli.work import EvaluationsOption, Work, finishing
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.plans.states import without_plugins

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.figures import CHEAPEST
+from benchmark.cli.log_dir import logged
 from benchmark.cli.options import begin, command, say, show
 from benchmark.cli.progress import display
 from benchmark.cli.scope import FromOption, ScaleOption, Scope
@@ -64,7 +65,7 @@ def evidence(
         options = dataclasses.replace(work.options(chosen), make=file.measure)
         loaded = refuse_missing(tasks, chosen, options)
         begin(work.store, MEGABYTES)
-        with display(1, len(tasks)) as shown:
+        with display(1, len(tasks)) as bars, logged(bars, work.log_dir) as shown:
             failures += sweep(tasks, chosen, options, 1, shown, loaded)
     with finishing(failures):
         _show(file, own)

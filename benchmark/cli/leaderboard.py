@@ -59,7 +59,8 @@ def leaderboard_files(results: Path, scale: str | None = None) -> dict[Path, byt
     files = {f"{name}.{suffix}": content for suffix, content in rendered(shown, name).items()}
     if scale is None:
         files["README.md"] = findings(store, chosen, published()).encode()
-        every = (found for cell in store.cells_on_disk() for found in store.of(cell))
+        shown_cells = (cell for cell in store.cells_on_disk() if cell.scale in chosen)
+        every = (found for cell in shown_cells for found in store.of(cell))
         started = [found.provenance.started for found in every]
         files["croissant.json"] = croissant(files[f"{name}.csv"], f"{name}.csv", started)
     return {results / file: content for file, content in files.items()}

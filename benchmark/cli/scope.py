@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from baselines import method
-from benchmark.checkpoints.registry import checkpoint, registry
+from benchmark.checkpoints.registry import checkpoint, registry, trained_model
 from benchmark.cli.options import limited_evaluations, listed, say
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.models import arch, key_name
-from benchmark.plans import start
 from benchmark.plans.named import SCALES, scale, unknown_names
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import starting_from
@@ -109,11 +108,20 @@ class Scope:
         if results is None and (wrong := unknown_names(vars(read))):
             raise UserError(f"'{self.scale}' is not a scale: {'; '.join(wrong)}")
         chosen = in_precision(read, precision)
-        chosen = chosen.with_models(
-            chosen.archs if self.archs is None else tuple(map(key_name, listed(self.archs, arch))),
-            chosen.methods if self.methods is None else listed(self.methods, method),
-        )
+        archs = None if self.archs is None else tuple(map(key_name, listed(self.archs, arch)))
+        methods = None if self.methods is None else listed(self.methods, method)
+        chosen = chosen.with_models(archs or chosen.archs, methods or chosen.methods)
         chosen = from_checkpoints(chosen, self.scale, self.from_checkpoint, beyond_first=beyond_first)
+        models = [trained_model(name) for name in chosen.checkpoints]
+        for flag, named, theirs in (
+            ("--arch", archs, {model.arch for model in models}),
+            ("--method", methods, {model.method for model in models}),
+        ):
+            if models and named and set(named) != theirs:
+                raise UserError(
+                    f"{flag} {','.join(named)}: the checkpoints are of {', '.join(sorted(theirs))}; "
+                    "leave it out, or start from others"
+                )
         if of_posthoc:
             evaluated = chosen.for_posthoc
             chosen = evaluated if self.seeds is None else evaluated.with_seeds(chosen.seeds)
@@ -186,14 +194,6 @@ def scale_of(
                 f"{cell.key} is of scale '{cell.scale}', not '{chosen.stem}'; run one scale at a time"
             )
     return chosen
-
-
-def without_held_out(finetunes: Sequence[str], scale: Scale) -> tuple[str, ...]:
-    """Return what `start.without_held_out` keeps; say what it leaves out."""
-    kept = start.without_held_out(finetunes, scale)
-    if out := [name for name in finetunes if name not in kept]:
-        say(f"left out, as the checkpoints were trained on the images held out: {', '.join(out)}")
-    return kept
 
 
 def as_shown(scale: Scale, cells: Sequence[Cell], what: str, *, beyond_first: bool = False) -> Scale:

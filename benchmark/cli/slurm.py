@@ -16,6 +16,7 @@ from benchmark.jobs.tasks import Options, Task
 from benchmark.plans.cost import costs
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
+from benchmark.records.store import Store
 
 ON = "On a cluster"
 
@@ -57,6 +58,14 @@ class OnSlurm:
         ),
     ] = False
 
+    def __post_init__(self) -> None:
+        """Raise `UserError` for flags of jobs where none are submitted."""
+        if not self.on_slurm and (self.slurm_limit is not None or self.slurm_split is not JobOf.BASE):
+            raise UserError(
+                "--slurm-limit and --slurm-split are of jobs; submit them by --slurm, such as --slurm "
+                "partition=gpu"
+            )
+
     @property
     def on_slurm(self) -> bool:
         """Whether nothing is to be made by this process."""
@@ -76,6 +85,6 @@ class OnSlurm:
             "--slurm-cancel cancels them, running this command again adds what is missing"
         )
 
-    def end(self, cells: Sequence[Cell], options: Options) -> None:
-        say(f"jobs cancelled: {cancel(options.store, cells)}")
+    def end(self, cells: Sequence[Cell], store: Store) -> None:
+        say(f"jobs cancelled: {cancel(store, cells)}")
         raise typer.Exit

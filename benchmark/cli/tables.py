@@ -7,9 +7,10 @@ import typer
 
 from benchmark.algorithm.tunings import finetune
 from benchmark.cli.options import LimitOption, command, listed, say, show, write_result
-from benchmark.cli.scope import Scope, as_shown, without_held_out
+from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, EvaluationsOption, Work, finishing
 from benchmark.errors import UserError
+from benchmark.plans.start import FIRST_METHOD, without_held_out
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.beside import beside_paper, printed_in
@@ -98,9 +99,15 @@ def _add(app: typer.Typer, name: str) -> None:
                 raise UserError("--style paper is of the paper's own protocol; leave --protocol out")
             printed_in(name, chosen)
         defaults = without_held_out(spec.defaults, chosen)
+        if protocol is None and (out := [name for name in spec.defaults if name not in defaults]):
+            say(f"left out, as the checkpoints were trained on the images held out: {', '.join(out)}")
         finetunes = defaults if protocol is None else listed(protocol, finetune)
         if not (cells := spec.cells(chosen, finetunes)):
-            raise UserError(f"scale '{chosen.name}' has nothing for {name}: it names one method only")
+            whose = f"scale '{chosen.name}'" if scope.methods is None else f"--method {scope.methods}"
+            raise UserError(
+                f"{whose} has nothing for {name}: it names one method only; `{name}` shows all but the "
+                f"first, as of --method {FIRST_METHOD},trades"
+            )
         chosen = as_shown(chosen, cells, name, beyond_first=spec.beyond_first)
         cells = scope.matching(cells)
         made = work.make_parts(spec.parts(cells, chosen), collect=collect)

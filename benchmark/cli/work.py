@@ -8,28 +8,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tabulate import tabulate
 
 from benchmark.cli.log_dir import logged
-from benchmark.cli.options import HOW, PLACES, Computing, Places, begin, say, show
+from benchmark.cli.options import HOW, PLACES, Computing, Places, begin, say
 from benchmark.cli.progress import display
 from benchmark.cli.slurm import OnSlurm
-from benchmark.data.get.inventory import INVENTORY, Availability
+from benchmark.cli.states import show_costs, show_missing_data, show_states
 from benchmark.engine.precision import asked
 from benchmark.engine.takeover import Takeover
 from benchmark.errors import UserError
-from benchmark.evaluation import EVALUATIONS, evaluation
+from benchmark.evaluation import EVALUATIONS
 from benchmark.jobs.pool import sweep
-from benchmark.jobs.queue import FAILED, by_cell
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, side_by_side, tasks_for
-from benchmark.plans.cost import NOMINAL, costs, rates, repays_compiling, stages_left
+from benchmark.plans.cost import repays_compiling, stages_left
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_states, supersede_stale
+from benchmark.plans.states import supersede_stale
 from benchmark.records.cells import Cell, bases_first
-from benchmark.records.store import Store
 from benchmark.report.tables.layout import Part
-from benchmark.report.tables.render import summary
 
 MEGABYTES = 500
 
@@ -137,6 +133,8 @@ class Work(Places, Computing, OnSlurm):
         What a later part evaluates an earlier one has made, so that no cell waits for another.
         """
         parts = [part for part in parts if part[0]]
+        for cells, scale in parts:
+            _refuse_without_data(cells, scale)
         if self.dry_run:
             for cells, scale in parts:
                 show_states(self.store, scale, cells)
@@ -144,18 +142,24 @@ class Work(Places, Computing, OnSlurm):
             for cells, scale in parts[-1:]:  # whose evaluations are those of all
                 show_missing_data(self.data_dir, scale, cells)
             raise typer.Exit
+        if self.slurm_cancel:
+            self.end([cell for cells, _ in parts for cell in cells], self.store)
         if collect:
             return []
+        if self.redo_stale:
+            for cells, scale in parts:
+                for cell in bases_first(cells):
+                    supersede_stale(self.store, Plan.of(cell, scale), scale.evaluations)
+        for cells, scale in parts[1:]:  # what is wrong there is said before the first cell is made
+            if tasks := tasks_for(self.store, scale, cells):
+                from benchmark.jobs.worker import refuse_missing
+
+                refuse_missing(tasks, scale, self.options(scale))
         numbered = enumerate(parts)
         return [each for place, part in numbered for each in self._make(*part, apart=place > 0)]
 
     def _make(self, cells: Sequence[Cell], scale: Scale, *, apart: bool = False) -> list[Failure]:
         store, options, began = self.store, self.options(scale), time.monotonic()
-        if self.slurm_cancel:
-            self.end(cells, options)
-        if self.redo_stale:
-            for part in bases_first(cells):
-                supersede_stale(store, Plan.of(part, scale), scale.evaluations)
         tasks = tasks_for(store, scale, cells)
         if not tasks:
             return []
@@ -189,9 +193,13 @@ class Work(Places, Computing, OnSlurm):
             if repaid:
                 said = ", ".join(repaid)
                 say(f"will be compiled, unless begun uncompiled: {said} (--no-compile turns it off)")
-        plans = (Plan.of(cell, scale) for task in tasks for cell in task.cells)
-        wanted, data = scale.evaluations, options.data
-        each = {plan.cell.key: stages_left(store, plan, wanted, data) for plan in plans}
+        each: dict[str, dict[str, float]] = {}
+        for task in tasks:
+            # What the base model takes is part of its first cell, unless it is that.
+            before = stages_left(store, Plan.of(task.base, scale), (), options.data)
+            for cell in task.cells:
+                own = stages_left(store, Plan.of(cell, scale), scale.evaluations, options.data)
+                each[cell.key], before = before | own, {}
         with display(workers, len(tasks), costs=each) as bars, logged(bars, self.log_dir) as shown:
             failures = sweep(tasks, scale, options, workers, shown, loaded)
         made = count - len({failure.key for failure in failures})
@@ -199,71 +207,12 @@ class Work(Places, Computing, OnSlurm):
         return failures
 
 
-def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> bool:
-    """Print which cells are done, missing, stale or running, and what Slurm has of them.
-
-    Returns whether any of them is being made, or waits for that on Slurm.
-    """
-    rows, totals = [], dict.fromkeys(State, 0)
-    try:
-        jobs = by_cell(store)
-    except UserError as error:
-        jobs = {}
-        say(f"cannot tell which jobs Slurm has: {error}")
-    for cell in cells:
-        plan = Plan.of(cell, scale)
-        state, records = cell_states(store, plan, scale.evaluations)
-        totals[state] += 1
-        job = () if state is State.DONE else (jobs.get(cell.key, ""),)
-        rows.append([cell.key, state.value, *(each.value for each in records.values()), *job])
-    headers = ["cell", "state", *scale.evaluations, *(["on Slurm"] if jobs else [])]
-    show(tabulate(rows, headers, "plain", disable_numparse=True))
-    show(", ".join(f"{count} {state}" for state, count in totals.items() if count))
-    return bool(totals[State.RUNNING]) or any(not said.startswith(FAILED) for said in jobs.values())
-
-
-def show_costs(store: Store, *parts: Part) -> None:
-    """Print what the cells of `parts` cost, made from nothing, and what the hours go by."""
-    if not (found := costs(*parts)):
-        return
-    cells, scale = parts[0]
-    reached = rates(store, scale, cells)
-    device, rate = max(reached.items(), key=lambda item: item[1], default=("", NOMINAL))
-    rows = [(c.dataset, c.arch, c.cells, c.operations, c.size) for c in found]
-    totals = (sum(c.cells for c in found), sum(c.operations for c in found), sum(c.size for c in found))
-    shown = [
-        [*names, count, f"{flop / 1e18:.3g}", f"{flop / rate / 3600:.3g}", f"{size / 1e9:.2g}"]
-        for *names, count, flop, size in [*rows, ("all", "", *totals)]
-    ]
-    headers = ["dataset", "network", "cells", "EFLOP", "hours", "disk, GB"]
-    show(tabulate(shown, headers, "pipe", disable_numparse=True))
-    how = f"reached on {device} by a training on record" if device else "a round number, not measured"
-    show(f"cost from scratch; operations are counted, hours assume {rate / 1e12:.3g} TFLOP/s, {how}")
-
-
-def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print the commands that get the archives which `cells` need and `directory` lacks."""
-    datasets = list(dict.fromkeys(cell.dataset for cell in cells))
-    if any("fog" in evaluation(name).sources for name in scale.evaluations):  # of a published set
-        datasets += [f"{name}-c" for name in datasets]
-    needed = [name for name in datasets if name in INVENTORY]
-    missing = [
-        name for name in needed if INVENTORY[name].status(directory).state is Availability.MISSING
-    ]
-    if missing:
-        show(f"missing in '{directory}': python -m benchmark data get {' '.join(missing)}")
-    elif needed:
-        show(f"all data are in '{directory}'")
-
-
-def show_values(store: Store, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print the records of `cells` and their remarks."""
-    for cell in cells:
-        for name in scale.evaluations:
-            if (record := store.record(cell, name)) is not None:
-                show(f"{cell.key}  {summary(store, record)}")
-                for remark in record.remarks:
-                    say(f"{cell.key}  {name}: {remark}")
+def _refuse_without_data(cells: Sequence[Cell], scale: Scale) -> None:
+    """Raise `UserError` if no dataset of `cells` has data for any evaluation of `scale`."""
+    plans, names = (Plan.of(cell, scale) for cell in cells), scale.evaluations
+    if names and not any(plan.evaluation_spec(name) for plan in plans for name in names):
+        datasets = ", ".join(dict.fromkeys(cell.dataset for cell in cells))
+        raise UserError(f"{datasets}: no data for {', '.join(names)}; choose others by --evaluations")
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Split:
         All that is random is drawn from `generator`, the order first, then batch by batch. The first
         `step` batches are skipped; `drawn` is the state of `generator` after them.
         """
-        order = torch.randperm(len(self), generator=generator).to(self.labels.device)
+        order = torch.randperm(len(self), generator=generator, device="cpu").to(self.labels.device)
         if drawn is not None:
             generator.set_state(drawn)
         for rows in torch.split(order, batch_size)[step:]:
@@ -114,17 +114,17 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     shift, drawn from `generator` (on the CPU, so that the draws do not depend on the device).
     """
     count, height, width = images.shape[:3]
-    shifts = torch.randint(-how.pad, how.pad + 1, (2, count), generator=generator)
-    flips = torch.rand(count, generator=generator) < 0.5
-    rows = torch.arange(height) + shifts[0, :, None]
-    columns = torch.arange(width) + shifts[1, :, None]
+    shifts = torch.randint(-how.pad, how.pad + 1, (2, count), generator=generator, device="cpu")
+    flips = torch.rand(count, generator=generator, device="cpu") < 0.5
+    rows = torch.arange(height, device="cpu") + shifts[0, :, None]
+    columns = torch.arange(width, device="cpu") + shifts[1, :, None]
     if how.flip:
         columns = torch.where(flips[:, None], columns.flip(1), columns)
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     if how.mode == "reflect":
         rows = (height - 1) - ((height - 1) - rows.abs()).abs()
         columns = (width - 1) - ((width - 1) - columns.abs()).abs()
-    index = torch.arange(count)[:, None, None]
+    index = torch.arange(count, device="cpu")[:, None, None]
     rows = rows.clamp(0, height - 1)[:, :, None]
     columns = columns.clamp(0, width - 1)[:, None, :]
     device = images.device

@@ -43,13 +43,7 @@ class AttackCopy:
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, *, compiled: bool = False) -> None:
         self.dtype = dtype
-        self.folded = [
-            (f"{name}{dot}{conv}", f"{name}{dot}{bn}")
-            for name, module in network.named_modules()
-            for dot in ["." if name else ""]
-            for conv, bn in _FOLDED.get(type(module), ())
-            if _has(module, conv)
-        ]
+        self.folded = _pairs(network)
         self.network = copy.deepcopy(network).eval()
         for conv, bn in self.folded:
             unfolded, norm = _pair(self.network, conv, bn)
@@ -166,7 +160,26 @@ def foldable(network: nn.Module) -> bool:
     """Whether the batch normalisation of `network`, or of all that a module runs, can be folded."""
     if isinstance(network, Around):
         return all(map(foldable, network.children()))
-    return isinstance(network, ResNet | WideResNet | PreActResNet)
+    known = isinstance(network, ResNet | WideResNet | PreActResNet)
+    return known and all(_plain(network, *pair) for pair in _pairs(network))
+
+
+def _pairs(network: nn.Module) -> list[tuple[str, str]]:
+    """The names of the convolutions in `network` and of the batch normalisation behind each."""
+    return [
+        (f"{name}{dot}{conv}", f"{name}{dot}{bn}")
+        for name, module in network.named_modules()
+        for dot in ["." if name else ""]
+        for conv, bn in _FOLDED.get(type(module), ())
+        if _has(module, conv)
+    ]
+
+
+def _plain(network: nn.Module, conv: str, bn: str) -> bool:
+    """Whether a user left both as they were: own weights, running statistics."""
+    unfolded, norm = network.get_submodule(conv), network.get_submodule(bn)
+    own = isinstance(unfolded, nn.Conv2d) and "weight" in unfolded._parameters
+    return own and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
 
 
 def _pair(network: nn.Module, conv: str, bn: str) -> tuple[nn.Conv2d, nn.BatchNorm2d]:

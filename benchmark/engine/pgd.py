@@ -102,7 +102,7 @@ def gaussian_start(x: Tensor, std: float, generator: torch.Generator) -> Tensor:
 
 def _drawn_for(x: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
     # From pinned memory the copy waits for nothing that the device still has to do.
-    start = draw(torch.empty(x.shape, pin_memory=x.is_cuda))
+    start = draw(torch.empty(x.shape, pin_memory=x.is_cuda, device="cpu"))
     return start.to(x.device, non_blocking=True)
 
 

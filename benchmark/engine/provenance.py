@@ -69,8 +69,13 @@ def journaled(
 
 
 def done_elsewhere(journal: Journal, stage: str, device: torch.device) -> list[str]:
-    """Note in `journal` that `device` goes on with `stage`; a line for each other one before it."""
+    """Note in `journal` that `device` goes on with `stage`; a line for each other one before it.
+
+    A CPU with another number of threads is another one: it adds in another order.
+    """
     here, kept = device_name(device), journal.get("devices")
+    if device.type == "cpu":
+        here += f", threads {torch.get_num_threads()}"
     there = [] if kept is None else [str(name) for name in kept["names"]]
     if here not in there:
         journal.put("devices", names=np.array([*there, here]))

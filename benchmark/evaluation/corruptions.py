@@ -6,7 +6,7 @@ have them. What the generator makes is another distribution, so that it has name
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -241,7 +241,8 @@ class GeneratedCorruptions(Corruptions):
         sources = {}
         if self.frost == "pictures":
             _, sources["frost"] = load_frost(frost_folder(data), data.info.side)
-        return Copies(partial(copy, data, self.frost), lambda: sources)
+        tested = replace(data, train=data.test)  # what is kept does not keep the training images
+        return Copies(partial(copy, tested, self.frost), lambda: sources)
 
 
 def corruption_seed(info: DatasetInfo) -> int:

@@ -78,6 +78,7 @@ def apply_method(
             "holds one network; leave clean out" if clean else "mixes with a second network; say clean="
         )
         raise UserError(f"{method} {says}")
+    asked.refuse_frozen()
     with ExitStack() as stack:
         run = asked.run(stack, workdir, shown(progress))
         theta = paper.another_forward_pass(run, asked.weights)

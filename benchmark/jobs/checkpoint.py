@@ -19,6 +19,7 @@ from benchmark.engine.weights import Weights, module_of
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.record import Evaluating
+from benchmark.jobs.tasks import locked_after_others
 from benchmark.models import Arch, build
 from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.posthoc import of_spec
@@ -117,7 +118,7 @@ def evaluate_model_file(
             evaluation(wanted).check(data)
         sources = {file.weights.name: loaded.file_sha256}
         evaluating = Evaluating(plan, model, weights, data, store, progress, sources, notes)
-        with store.lock(cell):
+        with locked_after_others(store, cell, progress):
             for wanted in missing:
                 if not _on_file(store, plan, wanted):  # another process may just have made it
                     evaluating.record(wanted)

@@ -27,7 +27,7 @@ from benchmark.engine.folded_copy import foldable
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
 from benchmark.engine.weights import Weights
 from benchmark.errors import UserError, line
-from benchmark.jobs.soundness import in_order, refuse_model, refuse_modules, usable
+from benchmark.jobs.soundness import in_order, refuse_coarse, refuse_model, refuse_modules, usable
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
@@ -149,8 +149,8 @@ class Question:
     def place(self) -> torch.device:
         if self.device is not None:
             return torch_device(self.device, TO_A_CALLER)
-        first: Tensor = next(iter(self.model.state_dict().values()))
-        return first.device
+        tensors = (x for x in self.model.state_dict().values() if isinstance(x, Tensor))
+        return next((x.device for x in tensors), torch.device("cpu"))
 
     @cached_property
     def splits(self) -> tuple[Split, Split]:
@@ -169,6 +169,7 @@ class Question:
 
     @cached_property
     def weights(self) -> Weights:
+        refuse_coarse(self.model)
         return Weights.of(
             {name: x.to(self.place, copy=True) for name, x in self.model.state_dict().items()}
         )
@@ -221,7 +222,8 @@ class Question:
         """What is known of the images, once `model` has answered some of them."""
         train, selection = self.splits
         few = pixels(train.images[:8])
-        measured = self.measures and self.chosen.selector.needs_criticality
+        trained = self.chosen.trained
+        measured = self.measures and trained is not None and trained.selector.needs_criticality
         classes = usable(self.model, few, self.place, measured=measured)
         below(train, classes, "train" if self.selection is not None else "images")
         below(selection, classes, "judge")
@@ -242,14 +244,16 @@ class Question:
 
     def _may_move(self, name: str) -> bool:
         """Whether the parameter `name` is of what the protocol may choose."""
-        chosen = self.chosen.selector
+        if (trained := self.chosen.trained) is None:
+            return False
+        chosen = trained.selector
         if self.modules is None and chosen.everything:
             return True
         if self.modules is None and isinstance(chosen, BatchNormAffine):
             return isinstance(self.model.get_submodule(name.rpartition(".")[0]), _BatchNorm)
         candidates = () if isinstance(chosen, NoModule) else criticality_modules(self.model)
         modules = candidates if self.modules is None else self.modules
-        return any(name.startswith(f"{module}.") for module in modules)
+        return any(f"{name}.".startswith(f"{module}.") for module in modules)
 
     def run(self, stack: ExitStack, workdir: Path | str | None, progress: Progress) -> GivenRun:
         """The run of these steps, with files in `workdir` (None: a folder that goes with `stack`).

@@ -46,6 +46,13 @@ def refuse_modules(modules: Sequence[str]) -> Sequence[str]:
     return modules
 
 
+def refuse_coarse(model: nn.Module) -> None:
+    """Raise `UserError` for weights of 16 bits, in which steps as small as fine-tuning's are lost."""
+    numbers = (x for x in model.parameters() if x.is_floating_point())
+    if coarse := {str(x.dtype) for x in numbers if x.itemsize < 4}:
+        raise UserError(f"the model's weights are {', '.join(sorted(coarse))}; give model.float()")
+
+
 def in_order(x: Tensor) -> Tensor:
     """A copy of images x (B, C, H, W) that is contiguous, also in the strides of a single channel."""
     return x.clone(memory_format=torch.contiguous_format)

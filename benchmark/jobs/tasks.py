@@ -4,12 +4,14 @@ A task is one base model with all its cells.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import psutil
+from filelock import Timeout
 
 from benchmark.engine.precision import Precision
 from benchmark.engine.takeover import REFUSE, Takeover
@@ -18,6 +20,7 @@ from benchmark.models import arch, check
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state
+from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.plugins import LOADED, Plugin
 from benchmark.records.store import Store
@@ -112,6 +115,18 @@ def side_by_side(store: Store, tasks: Iterable[Task]) -> list[Task]:
         apart = [Task(task.base, (cell,), alone=True) for cell in task.cells]
         found += apart if made else [task]
     return found
+
+
+@contextmanager
+def locked_after_others(store: Store, cell: Cell, progress: Progress) -> Iterator[None]:
+    """Hold the lock of the base model of `cell`; `progress` is told while another process has it."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(store.lock(cell, 0))
+        except Timeout:
+            progress("waiting for another process", 0, 1)
+            held.enter_context(store.lock(cell))
+        yield
 
 
 def default_jobs(device: str, threads: int, tasks: int) -> int:

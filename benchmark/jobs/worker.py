@@ -3,15 +3,19 @@
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache, partial
 
 import torch
 from filelock import Timeout
+from torch import nn
 
+from benchmark.algorithm.selection import NamedModule
 from benchmark.checkpoints.registry import verified_file
 from benchmark.checkpoints.start import registered_weights
 from benchmark.data import load
 from benchmark.data.images import Dataset
+from benchmark.data.info import DatasetInfo
 from benchmark.engine.device import torch_device
 from benchmark.engine.first_choice import first_choice
 from benchmark.engine.precision import use
@@ -20,6 +24,7 @@ from benchmark.engine.workspace import AVERAGE, WeightsDiffer
 from benchmark.errors import UserError, system_problem
 from benchmark.evaluation import evaluation
 from benchmark.jobs.tasks import Datasets, Failure, Options, Report, Task
+from benchmark.models import build
 from benchmark.plans.cost import repays_compiling
 from benchmark.plans.plan import Plan
 from benchmark.plans.plugins import load_again
@@ -99,7 +104,7 @@ class Worker:
 
 def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Datasets:
     """Return the datasets by name. Raises `UserError` for what workers would miss: images, checkpoint,
-    averaged weights, double precision, or data of an evaluation without a fresh record."""
+    averaged weights, modules, double precision, or data of an evaluation without a fresh record."""
     names = dict.fromkeys(cell.dataset for task in tasks for cell in task.cells)
     data = {name: load(name, options.data) for name in names}
     needed: dict[tuple[str, str], Run] = {}
@@ -110,6 +115,8 @@ def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Dat
             if found is not None:
                 verified_file(found, options.data)
             _refuse_without_average(run.plan, options)
+            if not options.store.has_weights(cell):
+                _refuse_misfit(run)
             if options.device.startswith("mps") and (made := run.plan.forward) and made.double:
                 raise UserError(
                     f"{cell.finetune} needs double precision, which mps has not; --device cpu"
@@ -118,6 +125,27 @@ def refuse_missing(tasks: Sequence[Task], scale: Scale, options: Options) -> Dat
     for (_, name), run in needed.items():
         evaluation(name).check(run.test_data)
     return data
+
+
+def _refuse_misfit(run: Run) -> None:
+    """Raise `UserError` for a module that is named and that the network does not have, and for a method
+    that can make no module of it."""
+    plan, forward = run.plan, run.plan.forward
+    if forward is not None:
+        try:
+            forward.build(run.bare(), run.bare() if forward.partner else None)
+        except UserError as error:
+            raise UserError(f"{error}; or leave {plan.cell.finetune} out (--protocol)") from error
+        plan = plan.before
+    if plan.finetune is not None and isinstance(plan.finetune.selector, NamedModule):
+        network = _without_values(plan.cell.arch, plan.base.info)
+        plan.finetune.selector.select(replace(run, plan=plan).candidates(network, None))
+
+
+@cache
+def _without_values(arch: str, info: DatasetInfo) -> nn.Module:
+    with torch.device("meta"):
+        return build(arch, info)
 
 
 def _refuse_without_average(plan: Plan, options: Options) -> None:

@@ -49,8 +49,13 @@ class Segmented(Protocol):
 
 
 def segments_of(model: nn.Module) -> list[Segment]:
-    """The segments of `model`; a network that cannot be cut is one segment."""
-    if isinstance(model, Segmented):
+    """The segments of `model`; a network that cannot be cut is one segment.
+
+    So is one whose `forward` is not of the class that knows the segments, or has hooks around it.
+    """
+    own = next(each for each in (model, *type(model).__mro__) if "forward" in vars(each))
+    hooked = model._forward_hooks or model._forward_pre_hooks
+    if isinstance(model, Segmented) and "segments" in vars(own) and not hooked:
         return model.segments()
     return [Segment(tuple(name for name, _ in model.named_children()), model)]
 

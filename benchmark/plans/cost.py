@@ -2,7 +2,7 @@
 
 Training is estimated from one counted step, evaluations and choices from their passes; AutoAttack takes
 half the passes of an image that it never breaks. Left out, as small or unknown beforehand: criticality
-after its first gradients, alphas after the second, the numbers of a module.
+after its first gradients, alphas after the second unless a curve has all, the numbers of a module.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.precision import has_compiler
+from benchmark.engine.recipes import Recipe
 from benchmark.evaluation import evaluation
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.scales import Scale
@@ -68,7 +69,9 @@ def costs(*parts: tuple[Sequence[Cell], Scale]) -> list[ModelCost]:
             cost.size += 4 * weights * 2  # its weights, and the average or the fine-tuned ones
         counted.add(cell)
         tuned = plan.before.finetune if plan.forward else plan.finetune
-        shared = {"criticality": plan.criticality.stage, "fine-tuning": tuned.tuning if tuned else ""}
+        shared = {"criticality": plan.criticality.stage}
+        if tuned is not None:
+            shared |= {"fine-tuning": tuned.tuning, "interpolation": f"alpha* of {tuned.name}"}
         for stage, passes in stages(plan, scale.evaluations).items():
             work = (cell.base, shared[stage]) if stage in shared else (cell, stage)
             if plan.partner is not None and stage == "adversarial training":
@@ -99,10 +102,10 @@ def training(base: BasePlan) -> float:
     if base.checkpoint is not None:
         return 0.0
     recipe, info = base.recipe, base.info
-    images, judged = IMAGES[info.name]
+    images, _ = IMAGES[info.name]
     method: Any = base.method
     step = passes(method, recipe.training_attack(info.threat), info)
-    choosing = min(recipe.select_last, recipe.epochs) * (recipe.select_images or judged)
+    choosing = min(recipe.select_last, recipe.epochs) * _judged(recipe, base)
     return recipe.epochs * images * step + choosing * info.threat.passes
 
 
@@ -117,7 +120,10 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
     if tuned.finetune is not None:
         if tuned.finetune.selector.needs_criticality:
             found["criticality"] = _criticality(tuned)
-        found["fine-tuning"] = _tuning(tuned)  # with the choice of alpha
+        found["fine-tuning"] = _tuning(tuned)
+        if (rule := tuned.finetune.interpolation) is not None:
+            alphas = len(rule.grid) if tuned.finetune.whole_curve else 2
+            found["interpolation"] = alphas * tuned.attack.passes * _judged(tuned.recipe, tuned.base)
     info, networks = plan.base.info, plan.forward.passes if plan.forward else 1
     for name, each in ((name, evaluation(name)) for name in evaluations):
         found[name] = networks * each.answers(IMAGES[info.name][1]) * each.passes(info)
@@ -143,21 +149,26 @@ def stages_left(
 
 def _criticality(plan: Plan) -> float:
     images, judged = IMAGES[plan.base.info.name]
-    used = plan.criticality.images or (judged if plan.criticality.split == "test" else images)
-    return used * (plan.attack.passes + CLEAN)
+    there = judged if plan.criticality.split == "test" else images
+    return min(plan.criticality.images or there, there) * (plan.attack.passes + CLEAN)
 
 
 def _tuning(plan: Plan) -> float:
     from benchmark.engine.flops import passes
 
     info, recipe = plan.base.info, plan.recipe
-    images, judged = IMAGES[info.name]
+    images, _ = IMAGES[info.name]
     tuner: Any = plan.tuner
     step: float = CLEAN
     if not isinstance(tuner, OwnTuning):
         step = passes(tuner, recipe.training_attack(info.threat), info)
-    choosing = (recipe.select_images or judged) * (recipe.epochs + 2 * plan.attack.passes)
-    return recipe.epochs * images * step + choosing
+    return recipe.epochs * (images * step + _judged(recipe, plan.base))
+
+
+def _judged(recipe: Recipe, base: BasePlan) -> int:
+    """Images that choose epochs and alpha*."""
+    _, there = IMAGES[base.info.name]
+    return min(recipe.select_images or there, there)
 
 
 def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]:

@@ -81,11 +81,12 @@ def cell_states(
 
 
 def is_locked(store: Store, plan: Plan) -> bool:
-    """Whether a process works on the base model of `plan` now."""
+    """Whether a process works on the base model of `plan` now, or on its cell alone."""
     try:
-        if (store.work(plan.cell.base) / "lock").exists():
-            with store.lock(plan.cell, timeout=0):
-                pass
+        for cell in dict.fromkeys((plan.cell.base, plan.cell)):
+            if (store.work(cell) / "lock").exists():
+                with store.lock(cell, timeout=0, alone=True):
+                    pass
     except (Timeout, PermissionError):
         return True
     except UserError as error:  # another user's is not ours to work on; others fail when it is tried

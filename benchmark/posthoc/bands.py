@@ -79,10 +79,10 @@ class _Watch(nn.Module):
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.axis, self.count = place.axis, 0
-        self.total = torch.zeros(place.channels, dtype=torch.float64)
-        self.squares = torch.zeros(place.channels, dtype=torch.float64)
-        self.low = torch.full((place.channels,), torch.inf)
-        self.high = torch.full((place.channels,), -torch.inf)
+        self.total = torch.zeros(place.channels, dtype=torch.float64, device="cpu")
+        self.squares = torch.zeros_like(self.total)
+        self.low = torch.full((place.channels,), torch.inf, device="cpu")
+        self.high = torch.full((place.channels,), -torch.inf, device="cpu")
 
     def forward(self, x: Tensor) -> Tensor:
         values = x.detach().movedim(self.axis, -1).flatten(0, -2)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines import method
+from baselines import METHODS, method
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
@@ -80,9 +80,11 @@ def how_made(making: Making) -> Iterator[str]:
         yield f"a module of {details.module['forward']['type']}: {chosen or 'no number'}"
         yield from details.remarks
     else:
+        trained = METHODS.get(making.cell.method)
+        clean = trained is not None and trained.selects_by == "clean"
         yield (
             f"trained for {len(details.epochs)} epochs; epoch {details.best_epoch} was kept, by "
-            f"{details.best.k} of {details.best.n} images right under PGD-10"
+            f"{details.best.k} of {details.best.n} images right{'' if clean else ' under PGD-10'}"
         )
     if recipe := base_spec(making.spec).get("recipe"):
         values = {name: value for name, value in recipe.items() if name not in ("type", "version")}

@@ -186,7 +186,11 @@ class TestNames:
 
     @pytest.mark.parametrize(
         "name",
-        ["rfit", "module-", "rift-alpha-2", "rift-alpha-1-curve", "none", "-held-out", "module--curve"],
+        [
+            *("rfit", "module-", "rift-alpha-2", "none", "-held-out", "module--curve"),
+            *("rift-alpha-1-curve", "rift-curve-alpha-1", "mean-sparse-mirrored-curve"),
+            *("rift-scale-free-held-out", "rift-held-out-official-code"),
+        ],
     )
     def test_an_unknown_name_is_refused(self, name):
         """What has no meaning is refused with the grammar of names."""

@@ -117,6 +117,17 @@ class TestSegments:
         assert order == sorted(order)
         assert set(order) == set(range(count))
 
+    def test_a_changed_network_is_one_segment(self):
+        """A subclass with a `forward` of its own, hooks, a child called `segments`: all of it runs."""
+        sharper, hooked = network_of("narrow"), network_of("narrow")
+        sharper.__class__ = type("Sharper", (ResNet,), {"forward": lambda *to: 4 * ResNet.forward(*to)})
+        hooked.register_forward_pre_hook(lambda _model, inputs: (inputs[0] / 2,))
+        named = torch.nn.Sequential(torch.nn.Flatten())
+        named.segments = torch.nn.Identity()
+        for model in (sharper, hooked, named):
+            (segment,) = segments_of(model)
+            assert segment.run is model
+
     def test_another_network_is_one_segment(self):
         """A network that says nothing of segments is run as a whole."""
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))

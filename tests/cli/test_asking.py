@@ -12,6 +12,7 @@ from benchmark.plans.named import SCALES, scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
+from handmade import cell_at, write_making
 from invoking import said
 from submitting import RESULTS
 
@@ -77,6 +78,17 @@ def test_a_cell_is_shown_with_all_that_is_on_record() -> None:
     for record in Store(RESULTS, RESULTS).of(Cell.parse(KEY)):
         if hasattr(record, "evaluation"):
             assert f"{record.evaluation} {100 * record.value:.2f} %" in " ".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("method", "judged"), [("pgd-at", " right under PGD-10"), ("standard", " right")]
+)
+def test_what_chose_the_epoch_is_told(store, method, judged):
+    """Epochs of clean training are chosen by clean accuracy, and said to be."""
+    cell = cell_at(method=method)
+    write_making(store, cell)
+    lines = said("show", cell.key, "--results", store.results).good().stdout.splitlines()
+    assert any(line.endswith(f"by 400 of 500 images{judged}") for line in lines)
 
 
 def test_a_mistyped_cell_is_met_with_close_ones():

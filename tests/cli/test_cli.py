@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -241,7 +242,7 @@ def test_collecting_an_empty_store(command, idle, name):
 def test_a_dry_run_writes_nothing(command, idle, tmp_path, arguments, last):
     """`--dry-run` lists what would be made and what it costs, and touches no folder."""
     lines = command(*arguments, "--dry-run").good().stdout.splitlines()
-    assert last in lines
+    assert last in lines and lines[0].startswith("cell  ")
     assert lines[-1].startswith("cost from scratch; operations are counted, hours assume ")
     damaged = f"{KEY}/module-layer2.1.conv2-alpha-1/seed0"
     assert any(damaged in line for line in lines) == (arguments[0] == "figure-damage")
@@ -294,6 +295,37 @@ def test_what_an_evaluation_needs_is_told_before_training(command, tmp_path):
     wanted = ("--evaluations", "clean,corruptions-15-gen-v2-pictures")
     assert "frost" in command("table1", *ONE, "--data-dir", tmp_path, *wanted).refusal
     assert not list(command.store.artifacts.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", f"{KEY}/module-layer9.conv1/seed0"), "has no module 'layer9.conv1'; it has conv1, "),
+        (
+            ("table1", "--protocol", "mean-sparse", "--arch", "torchvision:resnet18"),
+            "mean-sparse has no place in a ResNet; ",
+        ),
+        (("posthoc", "--evaluations", "clean,autoattack-first-600"), "Digits has 500 test images"),
+    ],
+)
+def test_what_a_later_step_needs_is_told_before_training(command, idle, arguments, message):
+    """A module that is not there, a network that a method does not fit, AutoAttack's images."""
+    assert message in command(*arguments, "--scale", MINI).refusal
+
+
+def test_the_time_left_counts_the_base_model(command, monkeypatch):
+    """Also of a figure, which trains base models and shows none."""
+    given = []
+
+    @contextmanager
+    def display(*_, costs):
+        given.append(costs)
+        yield None
+
+    monkeypatch.setattr(benchmark.cli.work, "display", display)
+    monkeypatch.setattr(benchmark.cli.work, "sweep", lambda *_: [])
+    command("figure3", *ONE)
+    assert [next(iter(stages)) for stages in given[0].values()] == ["adversarial training"]
 
 
 def test_a_dry_run_says_which_data_are_missing(command, tmp_path):
@@ -450,6 +482,11 @@ seeds = [0]
         (("table1", "--only", "*/lora/*"), "no cell matches --only '*/lora/*'; a key of this scale"),
         (("status", "--only", "x"), "no cell matches --only 'x'"),
         (("table2", "--scale", MINI), "scale 'mini' has nothing for table2: it names one method only"),
+        (("table2", *ONE, "--method", "trades"), "--method trades has nothing for table2"),
+        (("table1", "--scale", "lean", "--arch", "resnet34"), "--arch resnet34: the checkpoints are"),
+        (("table3", "--scale", "lean", "--method", "mart"), "--method mart: the checkpoints are of "),
+        (("table1", "--slurm-limit", "2"), "--slurm-limit and --slurm-split are of jobs"),
+        (("table1", "--evaluations", "corruptions-15"), "digits: no data for corruptions-15; choose"),
         (("figure3", "--collect"), ""),
         (("run", "rift"), "'rift' is not a cell key; a key reads SCALE/DATASET/"),
         (("run", "slow/digits/resnet18-w8/pgd-at/rift/seed0"), "unknown scale 'slow'; known: "),

@@ -241,7 +241,7 @@ def test_costs_are_of_what_reports_its_progress():
         for name in ("none", "rift")
     )
     assert list(base) == ["adversarial training", "clean"]
-    assert list(tuned) == ["criticality", "fine-tuning", "clean"]
+    assert list(tuned) == ["criticality", "fine-tuning", "interpolation", "clean"]
     assert min(*base.values(), *tuned.values()) > 0
     cell = Cell("quick", "digits", "wrn-10-1", "pgd-at", "none", 0)  # 50 epochs in place of 30
     longer = stages(Plan.of(cell, known), ("clean-first-9",))

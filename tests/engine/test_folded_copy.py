@@ -8,9 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 
 from benchmark.data import dataset_info
-from benchmark.data.info import DatasetInfo, LinfAttack
+from benchmark.data.info import DIGITS, DatasetInfo, LinfAttack
 from benchmark.engine.folded_copy import AttackCopy, MixedPrecision, _copies, cheaper, trained
 from benchmark.engine.pgd import example_starts, linf_pgd, training_mode
 from benchmark.engine.precision import Precision, has_compiler
@@ -53,6 +55,24 @@ def gradient(model: nn.Module | AttackCopy, x: Tensor, labels: Tensor) -> Tensor
     """Of the summed cross-entropy by the pixels."""
     x = x.clone().requires_grad_(True)
     return torch.autograd.grad(F.cross_entropy(model(x), labels, reduction="sum"), x)[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model.layer1[0], "bn1", nn.GroupNorm(2, 8)),
+        lambda model: weight_norm(model.layer1[0].conv1),
+        lambda model: prune.identity(model.layer1[0].conv1, "weight"),
+        lambda model: setattr(model, "bn1", nn.BatchNorm2d(8, track_running_stats=False)),
+    ],
+    ids=["group norm", "weight norm", "pruned", "no statistics"],
+)
+def test_a_changed_network_runs_as_it_is(change):
+    """What a user made of a network of this suite is not folded where that cannot be."""
+    model, x = network("resnet18-w8", DIGITS), pictures(DIGITS)
+    change(model)
+    assert cheaper(model.eval(), CPU) is model
+    assert linf_pgd(model, x, torch.arange(len(x)), DIGITS.threat, torch.zeros_like(x)).isfinite().all()
 
 
 @pytest.mark.parametrize(("arch", "dataset"), NETWORKS)

@@ -18,7 +18,7 @@ from test_sweep import BASES, assert_same
 
 import benchmark.cli.cells
 import benchmark.cli.slurm
-import benchmark.cli.work
+import benchmark.cli.states
 import benchmark.jobs.worker
 from benchmark.errors import UserError
 from benchmark.jobs import queue
@@ -218,9 +218,10 @@ def test_status_says_what_slurm_has(store, said, command):
 
 def test_status_is_watched_while_something_goes_on(store, command, monkeypatch):
     """It is shown again until nothing waits or runs: what failed does neither."""
-    answers = [{BASE.key: "queued: job 1 (Priority)"}, {BASE.key: "failed: no images"}]
+    others = {"quick/digits/wrn-10-1/pgd-at/none/seed0": "queued: job 2 (Priority)"}
+    answers = [{BASE.key: "queued: job 1 (Priority)"}, {BASE.key: "failed: no images"} | others]
     monkeypatch.setattr(benchmark.cli.cells, "WATCH_S", 0)
-    monkeypatch.setattr(benchmark.cli.work, "by_cell", lambda _: answers.pop(0))
+    monkeypatch.setattr(benchmark.cli.states, "by_cell", lambda _: answers.pop(0))
     text = command("status", "--scale", MINI, "--watch").good().stdout
     assert answers == []
     assert "job 1 (Priority)" in text and "failed: no images" in text

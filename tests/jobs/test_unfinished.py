@@ -292,7 +292,7 @@ class TestDevices:
         assert make(TUNED).provenance.begun == []
         move(monkeypatch)
         made = make(rift).provenance
-        assert made.begun == [f"criticality: a part was done on device {HERE}"]
+        assert made.begun == [f"criticality: a part was done on device {HERE}, threads 1"]
 
     @pytest.mark.parametrize("known", [True, False], ids=["kept", "of an earlier version"])
     @pytest.mark.parametrize(("first", "then"), [("yes", "no"), ("no", "yes")])
@@ -576,7 +576,7 @@ class TestChunks:
         monkeypatch.setattr(counting, "pgd_answers", lambda *of: calls.append(of) or attack(*of))
         record, _ = evaluate("pgd10x3", store)
         assert len(calls) == 2
-        line = f"pgd10x3: a part was done on device {HERE}"
+        line = f"pgd10x3: a part was done on device {HERE}, threads 1"
         assert record.provenance.begun == [line]
         assert record.provenance.resumed
         assert line in record.remarks

@@ -87,6 +87,22 @@ def test_what_is_shared_costs_once():
     assert apart == whole and whole.operations > alone.operations
 
 
+def test_a_curve_attacks_every_alpha():
+    """A rule two at least, alpha = 1 none; no more images than there are."""
+    few = replace(PAPER, finetuning={"select_images": 10**6})
+    rule, curve, fixed, all_images = (
+        stages(Plan.of(replace(BASE, finetune=name), known), ())
+        for name, known in (
+            ("rift", PAPER),
+            ("rift-curve", PAPER),
+            ("rift-alpha-1", PAPER),
+            ("rift", few),
+        )
+    )
+    assert curve["interpolation"] == pytest.approx(21 / 2 * rule["interpolation"])
+    assert "interpolation" not in fixed and all_images == rule
+
+
 def test_the_whole_paper():
     """Every cell is counted, Tiny-ImageNet's WRN is the largest, and epochs count in proportion."""
     cells = REPORTS["table1"].cells(PAPER, REPORTS["table1"].defaults)

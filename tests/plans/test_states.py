@@ -152,6 +152,14 @@ def test_cells_of_a_base_that_is_worked_on_are_running(store, tmp_path):
     assert states(store, BY_HAND, "rift") == [State.MISSING]
 
 
+def test_a_cell_that_is_made_alone_is_running(store):
+    """Its own lock is enough; other cells of its base model are not running."""
+    plan = Plan.of(cell_at("rift"), BY_HAND)
+    with store.lock(plan.cell, alone=True):
+        assert is_locked(store, plan)
+        assert not is_locked(store, Plan.of(cell_at("top-2"), BY_HAND))
+
+
 def test_asking_for_a_lock_leaves_no_trace(store):
     """Looking at a store that nobody works on makes no lock files and no folders."""
     assert not is_locked(store, Plan.of(cell_at("rift"), BY_HAND))

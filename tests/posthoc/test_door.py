@@ -75,6 +75,18 @@ def test_a_mix_needs_a_second_network(by):
         by("bn-only")
 
 
+def test_weights_that_cannot_be_trained(by, own):
+    """Before a module is made of trained weights, what `rift` refuses is refused; a module alone trains
+    nothing."""
+    own.stem.weight.requires_grad_(False)
+    assert by("flip-average").numbers == {}
+    with pytest.raises(UserError, match=r"'stem[.]weight' is frozen and may be chosen"):
+        by("continued-at+flip-average")
+    own.requires_grad_(True).aux = nn.Linear(2, 2)
+    with pytest.raises(UserError, match="logits do not depend on 'aux'"):
+        by("rift+flip-average")
+
+
 class Rounded(Around):
     """Logits rounded to multiples of `step`; `soft` hides that from gradients."""
 

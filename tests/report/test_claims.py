@@ -143,6 +143,8 @@ class TestSummaries:
         found = [replace(_line(UNCLEAR), ours=Estimate((alpha, alpha))) for alpha in alphas]
         assert c9_summary(found, published())[0] is verdict
         assert c9_summary([*found, _line(MISSING)], published())[0] is UNCLEAR
+        warned = [replace(each, why="0.7; WARNING, at chance") for each in found]
+        assert c9_summary(warned, published())[0] is UNCLEAR
 
     def test_a_mean_in_the_range_is_no_seed_in_it(self):
         """Seeds on both sides of the range are not in it, whatever their mean is."""

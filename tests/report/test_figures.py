@@ -16,6 +16,8 @@ from benchmark.errors import UserError
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
+from benchmark.plans.start import starting_from
+from benchmark.records.cells import Cell
 from benchmark.records.records import Count, CurvePoint, EpochLog, ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
@@ -600,6 +602,18 @@ def test_epochs_of_training_and_fine_tuning(store):
     ]
     assert panels[2].get_lines()[-1].get_xydata().tolist() == [[2, 80]]
     assert draw(picture) == draw(picture)
+
+
+def test_weights_of_a_checkpoint_have_no_epochs(store):
+    """Their training is not shown, and is not called missing."""
+    scale = starting_from(SCALES["narrow"], ["narrow-cifar10-resnet18-w16-pgd-at-seed0"])
+    (name,) = scale.key_names
+    write_making(store, Cell(name, "cifar10", "resnet18-w16", "pgd-at", "rift", 0), scale=scale)
+    notes = FIGURES["figure-training"].build(View(store, scale)).notes
+    assert any(
+        each.endswith("weights of a checkpoint, whose epochs are not on record") for each in notes
+    )
+    assert not any("missing or stale" in each for each in notes)
 
 
 def test_gains_are_those_of_the_audit(store):

@@ -20,6 +20,7 @@ from benchmark.errors import UserError
 from benchmark.jobs.export import toml_block
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
+from benchmark.records.applied import Applied
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Count
 from benchmark.records.store import Store
@@ -476,6 +477,27 @@ def test_costs_are_means_over_seeds(by_hand):
     assert entry_in(by_hand, "resnet18-w8/pgd-at/none").cost.finetune_seconds is None
 
 
+def test_a_module_costs_what_making_it_took(store):
+    """What is made around a network counts as a fine-tuning does."""
+    cell = cell_at("mean-sparse")
+    for each in (cell.base, cell):
+        write_record(store, each, "clean", 900, scale=ONE_SEED)
+        write_record(store, each, "pgd10x3", 500, scale=ONE_SEED)
+    write_making(store, cell.base, scale=ONE_SEED)
+    making = write_making(store, cell, scale=ONE_SEED)
+    applied = Applied(
+        module={"forward": {}, "numbers": {}},
+        on_sha256="0" * 64,
+        partner_sha256=None,
+        reference=None,
+        points=[],
+        remarks=[],
+    )
+    store.write_making(making.model_copy(update={"details": applied}))
+    entry = entry_in(board_of(store, scales={BY_HAND.name: ONE_SEED}), "/mean-sparse")
+    assert (entry.cost.finetune_seconds, entry.cost.total) == (1.5, 3.0)
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
@@ -782,6 +804,9 @@ def test_the_command_writes_and_checks(narrow):
     say(narrow).good()
     names = {path.name for path in narrow.results.glob("leaderboard*")}
     assert names == {f"leaderboard.{suffix}" for suffix in ("json", "csv", "md", "html")}
+    write_record(narrow, cell_at("none", scale=scale("quick")), "clean", 490, scale=scale("quick"))
+    (later,) = narrow.results.glob("records/quick/**/clean.json")
+    later.write_text(later.read_text().replace(PROVENANCE.started[:10], "2999-12-31"))
     say(narrow, "--check").good()
     path = narrow.results / "leaderboard.md"
     path.write_text(path.read_text().replace("41.00", "99.00"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from benchmark.evaluation.adaptive import AGAIN, PARTS, TO_BASE
 from benchmark.plans.named import SCALES
 from benchmark.plans.start import starting_from
+from benchmark.records.cells import Cell
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
 from benchmark.report.leaderboard.columns import ranked_by
@@ -65,6 +66,10 @@ def test_rows_and_differences(written):
     labels = [row.labels[1:4] for row in table.rows[1::2]]
     assert labels == [("alpha 0.6", "1x", "Adv"), ("", "2x", "fixed")]
     assert table.rows[2].better == (True, False, False)
+    assert any(note.startswith("bold, in text *: a gain over the base") for note in table.notes)
+    changes = (each for row in table.rows for each in row.numbers if isinstance(each, Estimate))
+    sources = {Cell.parse(key).finetune for each in changes for key in each.sources}
+    assert sources == {"none", "rift", "flip-average"}
     assert table.notes[0] == "rift keeps the 0.1-point rule with transfer both ways: +0 of 1000 images"
 
 

@@ -511,3 +511,7 @@ def test_remarks_of_records_are_notes(store):
     notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
     remarks = [note for note in notes if note.startswith("warning")]
     assert remarks == ["warning: 4 of 9 (2 of 6 models; numbers of the first)"]
+    path, record = store.record_path(cell, "clean"), store.record(cell, "clean")
+    path.write_text(record.model_copy(update={"remarks": ["warning: 5 of 9"]}).model_dump_json())
+    notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
+    assert remarks == [note for note in notes if note.startswith("warning")]

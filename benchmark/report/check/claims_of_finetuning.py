@@ -151,7 +151,8 @@ def c9(case: Case) -> list[Finding]:
 
     A network's line holds if alpha* of every seed is in the range and fails if none is. The summary
     takes "generally" as more than half of all models, by Wilson's interval of that share; a model
-    counts if most of its seeds are in it. At another learning rate the claim is unclear.
+    counts if most of its seeds are in it. At another learning rate, and where an attack warns of a base
+    model, the claim is unclear.
     """
     range_ = case.published.alpha
 
@@ -177,7 +178,8 @@ def c9_summary(lines: Sequence[Finding], published: Published) -> Decision:
     """Decide whether more than half of all models have alpha* in the range."""
     verdict, why = every(lines, published)
     present = [line for line in lines if line.verdict is not Verdict.MISSING]
-    if not present or any("learning rate" in line.why for line in present):
+    leave_open = ("learning rate", "WARNING, ")
+    if not present or any(reason in line.why for line in present for reason in leave_open):
         return (Verdict.UNCLEAR if present else verdict), why
     models = [line.ours.values for line in present if line.ours]  # seeds are no further models
     most = (fmean(_in_range(alpha, published.alpha) for alpha in alphas) for alphas in models)

@@ -129,9 +129,9 @@ def _modules(published: Published) -> list[str]:
     lines = []
     for each in published.criticality:
         mrc = "" if each.mrc is None else f", MRC {each.mrc:g}"
-        drop = "" if each.accuracy_drop is None else f", drop {points(each.accuracy_drop)}"
+        drop = "" if each.accuracy_drop is None else f", drop {points(each.accuracy_drop)} points"
         note = f" ({each.note})" if each.note else ""
-        lines.append(f"{each.dataset}, {each.arch}: {each.module}{mrc}{drop} points{note}")
+        lines.append(f"{each.dataset}, {each.arch}: {each.module}{mrc}{drop}{note}")
     lines += [f"{m.dataset}, {m.arch}: {m.module} ({m.source})" for m in published.modules]
     a = published.alpha
     return [*lines, f"alpha* {a.low:g} to {a.high:g} at learning rate {a.lr:g} ({a.where})"]

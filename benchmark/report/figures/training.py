@@ -39,6 +39,9 @@ class TrainingFigure(FigureSpec):
         where = "test images" if finetune(TUNED).selects_on == "test" else "a hold-out"
         models = (BASE, base.label, base.selects_by), (TUNED, "fine-tuning", "clean")
         for name, label, kind in models:
+            if name == BASE and scale.checkpoints:
+                notes.append(f"{label}: weights of a checkpoint, whose epochs are not on record")
+                continue
             found, incomplete = complete(self.subject.cells(scale, [name]), partial(_epochs, view))
             missing += incomplete
             if found:

@@ -16,6 +16,7 @@ from benchmark.report.check.case import RIFT, RIFT_1
 from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import worst_first
+from benchmark.report.findings.agreement import agreement
 from benchmark.report.findings.by_seed import by_seed
 from benchmark.report.findings.comparisons import Comparisons
 from benchmark.report.findings.wording import base, changes_table, gains_and_losses, in_a_line
@@ -107,6 +108,8 @@ class AtScale:
         if each := by_seed(audited.view):
             yield "Seed by seed, with intervals over images (AT: accuracy; below it changes in points):"
             yield each
+        if alike := agreement(self.full):
+            yield alike
         further = self.among.gains.keys() - audited.gains.keys()
         if further or self.among.evaluations - audited.evaluations:
             what = f"Post-training methods on the same weights{self._one_seed}"

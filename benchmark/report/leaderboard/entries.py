@@ -10,7 +10,7 @@ from benchmark.algorithm.tunings import AND, TUNINGS, Finetune
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.posthoc import forward_method
-from benchmark.records.records import Finetuning, Provenance, Training
+from benchmark.records.records import Applied, Finetuning, Provenance, Training
 from benchmark.report.leaderboard.flags import Twins, flags
 from benchmark.report.leaderboard.models import Model
 from benchmark.report.leaderboard.schema import (
@@ -132,16 +132,16 @@ def _protocol(model: Model) -> EntryProtocol:
 
 def _cost(model: Model, base: Model | None) -> Cost:
     trained = _made(base, Training)
-    tuned = _made(model, Finetuning)
+    tuned = _made(model, Finetuning, Applied)
     used = {
         f"{each.device}, {each.threads} thread{'s' * (each.threads > 1)}" for each in trained + tuned
     }
     return Cost(base_seconds=_mean(trained), finetune_seconds=_mean(tuned), devices=tuple(sorted(used)))
 
 
-def _made(model: Model | None, kind: type) -> list[Provenance]:
+def _made(model: Model | None, *kinds: type) -> list[Provenance]:
     makings = model.makings.values() if model else ()
-    return [making.provenance for making in makings if isinstance(making.details, kind)]
+    return [making.provenance for making in makings if isinstance(making.details, kinds)]
 
 
 def _mean(made: Sequence[Provenance]) -> float | None:

@@ -87,8 +87,8 @@ class Cost(Frozen):
     """Wall-clock seconds, means over the seeds whose makings are on disk, and on what.
 
     `base_seconds` took adversarial training, null where it was done elsewhere; `finetune_seconds` of
-    everything from criticality to alpha*, null for a base model. Work that several fine-tunings share
-    is in the one that did it first.
+    everything from criticality to alpha*, or of making a module, null for a base model. Work that
+    several fine-tunings share is in the one that did it first.
     """
 
     base_seconds: float | None

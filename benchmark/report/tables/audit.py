@@ -193,7 +193,8 @@ def _how(rows: Sequence[Row], names: Iterable[str], seeds: int) -> list[str]:
     averaged = "; an image's difference is its mean over seeds" if seeds > 1 else ""
     lines = [
         "differences, intervals and p are against the base model that the fine-tuning starts from, or "
-        "of A against B in a row 'A - B', on the same test images and random starts",
+        "of A against B in a row 'A - B', on the same test images and random starts (of three "
+        "runs, each model's worst, which may be another one)",
         f"95 % images: percentile bootstrap over test images, {RESAMPLES:,} resamples{averaged}",
         "McNemar p: exact, two-sided, one per seed; none where an image has several trials, as in OOD",
         "95 % images and McNemar p take the trained weights as given and do not say what training "

@@ -30,8 +30,11 @@ def seeds_by_setting(cells: Iterable[Cell]) -> SeedsBySetting:
     return {setting: tuple(seeds) for setting, seeds in found.items()}
 
 
-def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> list[str]:
-    """What a reader of a table of `cells` has to know; `differences`: it has rows of them."""
+def notes(
+    view: View, cells: Sequence[Cell], *, differences: bool = False, bold: str = _BETTER
+) -> list[str]:
+    """What a reader of a table of `cells` has to know; `differences`: it has rows of them, and `bold`
+    entries."""
     scale, seeds = view.scale, seeds_by_setting(cells)
     several = {len(own) > 1 for own in seeds.values()}
     stale = Counter(not_loaded(record.spec) for record in view.on_disk(cells, State.STALE))
@@ -45,7 +48,7 @@ def notes(view: View, cells: Sequence[Cell], *, differences: bool = False) -> li
     lines += [
         f"scale {scale.name}: {scale.summary}",
         f"accuracy in percent; {_seeds(seeds)}",
-        *([_BETTER] if differences else []),
+        *([bold] if differences else []),
         *_readings(cells),
         *_shortened(scale, {cell.method for cell in cells}),
         *_brackets(several),
@@ -131,15 +134,15 @@ def _paired(several: Collection[bool]) -> str:
 
 def _remarks(view: View, cells: Sequence[Cell]) -> list[str]:
     """Remarks of records; of those that differ in numbers only the first stands for all."""
-    alike: dict[str, list[str]] = {}
+    alike: dict[str, list[tuple[str, Cell]]] = {}
     for cell in cells:
-        records = view.on_disk([cell], State.DONE)
-        for remark in dict.fromkeys(each for record in records for each in record.remarks):
-            alike.setdefault(re.sub(r"\d+", "#", remark), []).append(remark)
+        for record in view.on_disk([cell], State.DONE):
+            for remark in record.remarks:
+                alike.setdefault(re.sub(r"\d+", "#", remark), []).append((remark, cell))
     return [
-        f"{remarks[0]} ({len(remarks)} of {len(cells)} models"
-        + ("; numbers of the first)" if len(set(remarks)) > 1 else ")")
-        for remarks in alike.values()
+        f"{found[0][0]} ({len({cell for _, cell in found})} of {len(cells)} models"
+        + ("; numbers of the first)" if len({remark for remark, _ in found}) > 1 else ")")
+        for found in alike.values()
     ]
 
 

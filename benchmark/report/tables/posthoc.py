@@ -56,6 +56,7 @@ RIVALS = (
 )
 BOTH_WAYS, MASKED = "Adv (adaptive), transfer both ways", "masked points"
 """Columns beside those of evaluations; both are of the bits of the adaptive PGD."""
+_BOLD = "bold, in text *: a gain over the base whose 95 % interval excludes 0; losses are not marked"
 Bits = dict[str, NDArray[np.bool_]]
 
 
@@ -119,7 +120,7 @@ def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
         tuple(rows),
         (
             *kept,
-            *notes(view, cells, differences=True),
+            *notes(view, cells, differences=True, bold=_BOLD),
             *_explained(extra),
             *(f"left out: {why}" for why in left.values()),
         ),
@@ -188,7 +189,8 @@ def _transferred(
         return None, []
     pairs = zip(ours, theirs, strict=True)
     found = np.stack([both_ways(view.store.bits(one), view.store.bits(two)) for one, two in pairs])
-    shown = change_of_flags(found, f"{ours[0].cell.cell.key} both ways")
+    keys = tuple(record.cell.cell.key for record in (*ours, *theirs))
+    shown = replace(change_of_flags(found, f"{keys[0]} both ways"), sources=keys)
     chosen = finetune(name)
     if chosen.forward is not None or chosen.interpolation is None:
         return shown, []
