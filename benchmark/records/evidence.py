@@ -36,6 +36,11 @@ ROUNDING = 1e-5
 """By what share a norm that was projected onto the sphere may exceed the radius."""
 
 
+def same_mrc(value: float | None, mrc: float | None) -> bool:
+    """Whether `value` is `mrc` but for the share `SAME`; no ascent that diverged is like another."""
+    return value is not None and mrc is not None and abs(value - mrc) <= SAME * abs(mrc)
+
+
 class Move(Frozen):
     """A point on the way from the adversarially trained to the fine-tuned weights, and its robust loss.
 

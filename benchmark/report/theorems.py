@@ -3,7 +3,7 @@
 from tabulate import tabulate
 
 from benchmark.models import arch
-from benchmark.records.evidence import SAME, Evidence
+from benchmark.records.evidence import SAME, Evidence, same_mrc
 from benchmark.records.records import ModuleCriticality
 
 
@@ -67,8 +67,8 @@ def _rescaling(found: Evidence) -> list[str]:
             for one in module.rescaled:
                 measured = _measured(one.criticality, one.rank, each.modules)
                 rows.append([*labels, f"{one.factor:g}", *measured, _loss(one.mrc_with_lr)])
-                kept.append(_equal(mrc, one.criticality.mrc))
-                relative.append(_equal(mrc, one.mrc_with_lr))
+                kept.append(same_mrc(one.criticality.mrc, mrc))
+                relative.append(same_mrc(one.mrc_with_lr, mrc))
             if module.reason is not None:
                 reasons.append(f"  seed {each.seed}: {module.module} is not rescaled: {module.reason}")
     return [
@@ -92,12 +92,6 @@ def _loss(value: float | None) -> str:
     if value is None:
         return "diverged"
     return f"{value:.4f}" if value >= 0 else f"{value:.4f} (failed)"
-
-
-def _equal(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return abs(one - other) <= SAME * max(abs(one), abs(other))
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

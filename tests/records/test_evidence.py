@@ -17,6 +17,7 @@ from benchmark.records.evidence import (
     SeedEvidence,
     evidence,
     evidence_path,
+    same_mrc,
 )
 from benchmark.records.records import ModuleCriticality, hashed
 from benchmark.report.theorems import text
@@ -148,3 +149,15 @@ class TestStale:
         tuned = "c" * 64 if finetune == "rift" else same.tuned_sha256
         found = evidence_of(by_hand(provenance=provenance, tuned_sha256=tuned))
         assert "other weights" in stale_evidence(found, store, BY_HAND)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "mrc", "same"),
+    [
+        *((0.1009, 0.1, True), (0.1011, 0.1, False), (-0.0995, -0.1, True), (-0.1, 0.1, False)),
+        *((0.0, 0.0, True), (None, 0.1, False), (0.1, None, False), (None, None, False)),
+    ],
+)
+def test_which_mrc_are_the_same(value, mrc, same):
+    """A hundredth of the MRC may be rounding; what diverged is like nothing."""
+    assert same_mrc(value, mrc) is same

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from benchmark.plans.states import stale_evidence
-from benchmark.records.evidence import SAME, RescaledModule, SeedEvidence, evidence
+from benchmark.records.evidence import RescaledModule, SeedEvidence, evidence, same_mrc
 from benchmark.report.check.case import Case
 from benchmark.report.check.verdicts import Decision, Finding, Verdict
 from benchmark.report.view import Missing
@@ -33,12 +33,12 @@ def _module_invariant(module: RescaledModule) -> Decision:
         return Verdict.UNCLEAR, f"{module.module}: {module.reason or 'has no MRC to compare with'}"
     if mrc <= 0:
         return Verdict.UNCLEAR, f"{module.module}: {_no_rise(mrc)}"
-    same = all(_same(each.criticality.mrc, mrc) for each in module.rescaled)
+    same = all(same_mrc(each.criticality.mrc, mrc) for each in module.rescaled)
     ratios = ", ".join(
         f"{_times(each.criticality.mrc, mrc)} at {each.factor:g}" for each in module.rescaled
     )
     why = f"{module.module}: Algorithm 1's MRC times {ratios}"
-    if not same and all(_same(each.mrc_with_lr, mrc) for each in module.rescaled):
+    if not same and all(same_mrc(each.mrc_with_lr, mrc) for each in module.rescaled):
         why += "; the same throughout if the ascent's rate is multiplied by the square of the factor"
     return (Verdict.HOLDS if same else Verdict.FAILS), why
 
@@ -53,10 +53,6 @@ def _times(value: float | None, mrc: float) -> str:
     if value is None:
         return "diverged"
     return f"{value / mrc:.2f}" if value > 0 else "no rise"
-
-
-def _same(value: float | None, mrc: float) -> bool:
-    return value is not None and abs(value / mrc - 1) <= SAME
 
 
 def c14(case: Case) -> list[Finding]:
