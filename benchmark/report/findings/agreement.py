@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from benchmark.report.check.case import RIFT
+from benchmark.report.check.case import RIFT, RIFT_1
 from benchmark.report.figures.damage import spearman
 from benchmark.report.markup import markdown
 from benchmark.report.view import View
@@ -38,7 +38,7 @@ def agreement(view: View) -> str:
 def _measured(view: View) -> Iterator[tuple[int, dict[str, float]]]:
     """The seeds of which RiFT's criticality is on record, and the MRC of every module with a valid one,
     input first."""
-    for cell in view.cells(view.first, RIFT):
+    for cell in (*view.cells(view.first, RIFT_1), *view.cells(view.first, RIFT)):
         made = view.finetuning(cell)
         entries = (made and made.criticality) or []
         mrc = {each.module: each.mrc for each in entries if each.mrc is not None and each.valid}
