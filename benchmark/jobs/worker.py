@@ -8,14 +8,12 @@ from functools import cache, partial
 
 import torch
 from filelock import Timeout
-from torch import nn
 
 from benchmark.algorithm.selection import NamedModule
 from benchmark.checkpoints.registry import verified_file
 from benchmark.checkpoints.start import registered_weights
 from benchmark.data import load
 from benchmark.data.images import Dataset
-from benchmark.data.info import DatasetInfo
 from benchmark.engine.device import torch_device
 from benchmark.engine.first_choice import first_choice
 from benchmark.engine.precision import use
@@ -24,7 +22,7 @@ from benchmark.engine.workspace import AVERAGE, WeightsDiffer
 from benchmark.errors import UserError, system_problem
 from benchmark.evaluation import evaluation
 from benchmark.jobs.tasks import Datasets, Failure, Options, Report, Task
-from benchmark.models import build
+from benchmark.models import without_values
 from benchmark.plans.cost import repays_compiling
 from benchmark.plans.plan import Plan
 from benchmark.plans.plugins import load_again
@@ -138,14 +136,8 @@ def _refuse_misfit(run: Run) -> None:
             raise UserError(f"{error}; or leave {plan.cell.finetune} out (--protocol)") from error
         plan = plan.before
     if plan.finetune is not None and isinstance(plan.finetune.selector, NamedModule):
-        network = _without_values(plan.cell.arch, plan.base.info)
+        network = without_values(plan.cell.arch, plan.base.info)
         plan.finetune.selector.select(replace(run, plan=plan).candidates(network, None))
-
-
-@cache
-def _without_values(arch: str, info: DatasetInfo) -> nn.Module:
-    with torch.device("meta"):
-        return build(arch, info)
 
 
 def _refuse_without_average(plan: Plan, options: Options) -> None:

@@ -7,6 +7,7 @@ are called `timm:NAME` and `torchvision:NAME`, and `timm-NAME` with dashes for u
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
@@ -246,6 +247,15 @@ def build(name: str, info: "DatasetInfo") -> "nn.Module":
     """
     family, known = _find(name)
     return family.build(known, info)
+
+
+@cache
+def without_values(name: str, info: "DatasetInfo") -> "nn.Module":
+    """The network `name`, whose tensors have shapes and no values; shared, hence not to be changed."""
+    import torch
+
+    with torch.device("meta"):
+        return build(name, info)
 
 
 def _find(name: str) -> tuple[Family, Arch]:

@@ -5,7 +5,6 @@ torch is imported where it is needed, for the rules of the paper and the names o
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from benchmark.data import dataset_info
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.recipes import Recipe
 from benchmark.errors import UserError
-from benchmark.models import build
+from benchmark.models import without_values
 from benchmark.plans.plan import Plan
 from benchmark.records.applied import Applied
 from benchmark.records.records import Checkpoint, Count, Finetuning, Making, Training
@@ -23,7 +22,7 @@ from benchmark.submission.expected import KNOWN_DATA
 from benchmark.submission.read import Problems, shown
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 SLACK = 1.001
 """Rounding of the constraint on ||dW|| in fp32."""
@@ -103,20 +102,11 @@ def _check_epochs(details: Training | Finetuning, recipe: Recipe, plan: Plan) ->
 # --- modules ----------------------------------------------------------------------------------------
 
 
-@cache
-def network(arch: str, dataset: str) -> "nn.Module":
-    """The network, whose tensors have shapes and no values (imports torch)."""
-    import torch
-
-    with torch.device("meta"):
-        return build(arch, dataset_info(dataset))
-
-
 def module_names(arch: str, dataset: str) -> tuple[str, ...]:
     """Names of the modules whose criticality is measured, input first (imports torch)."""
     from benchmark.algorithm.criticality import criticality_modules
 
-    return tuple(criticality_modules(network(arch, dataset)))
+    return tuple(criticality_modules(without_values(arch, dataset_info(dataset))))
 
 
 def _check_criticality(details: Finetuning, plan: Plan) -> Problems:
@@ -155,7 +145,7 @@ def _check_modules(details: Finetuning, plan: Plan) -> Problems:
     names = module_names(cell.arch, cell.dataset)
     seed = replace(cell, finetune=finetune.tuning).seed_for("select")
     released = finetune.protocol.released_order
-    whole = network(cell.arch, cell.dataset)
+    whole = without_values(cell.arch, dataset_info(cell.dataset))
     given = Candidates(names, details.criticality, cell.dataset, cell.arch, seed, released, whole)
     try:
         right = finetune.selector.select(given)

@@ -13,7 +13,7 @@ import numpy as np
 from benchmark.algorithm.tunings import ALPHA_1, MODULE
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
-from benchmark.models import build
+from benchmark.models import without_values
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
@@ -47,13 +47,10 @@ class DamageFigure(FigureSpec):
 
     def cells(self, scale: Scale) -> list[Cell]:
         """The base models, `rift` (its criticality) and every module alone (imports torch)."""
-        import torch
-
         from benchmark.algorithm.criticality import criticality_modules
 
         dataset, network = self.subject.names(scale)
-        with torch.device("meta"):
-            modules = criticality_modules(build(network, dataset_info(dataset)))
+        modules = criticality_modules(without_values(network, dataset_info(dataset)))
         return self.subject.cells(scale, [BASE, "rift", *map(_alone, modules)])
 
     def build(self, view: View) -> "Damage":
