@@ -118,14 +118,16 @@ def side_by_side(store: Store, tasks: Iterable[Task]) -> list[Task]:
 
 
 @contextmanager
-def locked_after_others(store: Store, cell: Cell, progress: Progress) -> Iterator[None]:
-    """Hold the lock of the base model of `cell`; `progress` is told while another process has it."""
+def locked_after_others(
+    store: Store, cell: Cell, progress: Progress, *, alone: bool = False
+) -> Iterator[None]:
+    """Hold a lock of `store`, as `Store.lock`; `progress` is told if another process has it."""
     with ExitStack() as held:
         try:
-            held.enter_context(store.lock(cell, 0))
+            held.enter_context(store.lock(cell, 0, alone=alone))
         except Timeout:
             progress("waiting for another process", 0, 1)
-            held.enter_context(store.lock(cell))
+            held.enter_context(store.lock(cell, alone=alone))
         yield
 
 

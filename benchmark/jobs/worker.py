@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cache, partial
 
 import torch
-from filelock import Timeout
 
 from benchmark.algorithm.selection import NamedModule
 from benchmark.checkpoints.registry import verified_file
@@ -21,14 +20,14 @@ from benchmark.engine.training import TrainingFailed
 from benchmark.engine.workspace import AVERAGE, WeightsDiffer
 from benchmark.errors import UserError, system_problem
 from benchmark.evaluation import evaluation
-from benchmark.jobs.tasks import Datasets, Failure, Options, Report, Task
+from benchmark.jobs.tasks import Datasets, Failure, Options, Report, Task, locked_after_others
 from benchmark.models import without_values
 from benchmark.plans.cost import repays_compiling
 from benchmark.plans.plan import Plan
 from benchmark.plans.plugins import load_again
 from benchmark.plans.running import Run
 from benchmark.plans.scales import Scale
-from benchmark.progress import silent
+from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
 from benchmark.run import run_cell
 
@@ -55,9 +54,14 @@ class Worker:
 
         Raises `filelock.Timeout` if another process has the base model and `block` is False.
         """
+        cell, store = task.cells[0] if task.alone else task.base, self.options.store
         with ExitStack() as held:
             try:
-                self._lock(held, task, block)
+                held.enter_context(
+                    locked_after_others(store, cell, self._progress(cell), alone=task.alone)
+                    if block
+                    else store.lock(cell, 0, alone=task.alone)
+                )
             except UserError as error:
                 return [failure(cell.key, error) for cell in task.cells]
             return self.make(task)
@@ -66,23 +70,10 @@ class Worker:
         """Make the cells of `task`, which nobody else works on; returns what failed."""
         return [failed for cell in task.cells if (failed := self._make(cell))]
 
-    def _lock(self, held: ExitStack, task: Task, block: bool) -> None:
-        cell = task.cells[0] if task.alone else task.base
-        while True:
-            if block:
-                self.report(cell.key, "waiting for another process", 0, 1, "")
-            try:
-                held.enter_context(self.options.store.lock(cell, 2 if block else 0, alone=task.alone))
-            except Timeout:
-                if not block:
-                    raise
-            else:
-                return
+    def _progress(self, cell: Cell) -> Progress:
+        return lambda stage, done, total, note="": self.report(cell.key, stage, done, total, note)
 
     def _make(self, cell: Cell) -> Failure | None:
-        def progress(stage: str, done: int, total: int, note: str = "") -> None:
-            self.report(cell.key, stage, done, total, note)
-
         options = self.options
         try:
             load_again(options.plugins)
@@ -90,7 +81,7 @@ class Worker:
             repays = partial(repays_compiling, cell.base, self.scale, options.device)
             use(first_choice(options.precision, options.store, cell.base, device, repays))
             plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
-            run = Run(plan, data, options.store, progress, options.memory, options.takeover)
+            run = Run(plan, data, options.store, self._progress(cell), options.memory, options.takeover)
             if options.make is None:
                 run_cell(run, self.scale.evaluations)
             else:
