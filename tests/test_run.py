@@ -10,6 +10,7 @@ import torch
 
 from benchmark.algorithm import interpolate as step_3
 from benchmark.data.images import Dataset
+from benchmark.engine.counting import pgd_answers
 from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import device_name, machine_versions
@@ -254,3 +255,20 @@ class TestChoosingAlpha:
         assert exact == forced
         monkeypatch.setattr("benchmark.engine.counting.pgd_answers", None)
         assert choose(finetune, "fp32", "bf16") == choose(finetune, "bf16", "fp32") == expected
+
+    def test_the_start_is_attacked_once(self, choose, learned_mini, monkeypatch):
+        """Two fine-tunings of a base model share its robust count, and find what each finds alone; the
+        step of another protocol is another attack."""
+        alone = [choose(name, name, "fp32") for name in ("all-layers", *self.FINETUNES[:2])]
+        start, attacked = learned_mini[0].state, []
+
+        def counting(model, *args):
+            attacked.append(torch.equal(model.state_dict()["linear.weight"], start["linear.weight"]))
+            return pgd_answers(model, *args)
+
+        monkeypatch.setattr("benchmark.engine.counting.pgd_answers", counting)
+        shared = []
+        for name in ("all-layers", *self.FINETUNES[:2]):
+            attacked.clear()
+            shared.append((choose(name, "shared", "fp32"), any(attacked)))
+        assert shared == list(zip(alone, (True, False, True), strict=True))

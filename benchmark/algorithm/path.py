@@ -20,7 +20,8 @@ class Path:
     """Accuracy of `model` on `images` with weights between `start` and `end` (Equation 9).
 
     Robust accuracy takes one PGD run by `attack` from starts drawn from `seed`. Points that are in
-    `journal` are read from it. `grid` are the alphas that will be asked for, for progress alone.
+    `journal` are read from it, and `start` under attack from `reference`, which all paths from there
+    share. `grid` are the alphas that will be asked for, for progress alone.
     """
 
     model: nn.Module
@@ -30,6 +31,7 @@ class Path:
     attack: LinfAttack
     seed: int
     journal: Journal
+    reference: Journal
     grid: tuple[float, ...]
     progress: Progress
 
@@ -51,6 +53,7 @@ class Path:
             self.progress("interpolation: robust", done, total, f"alpha {alpha:.2f}")
 
         model, name = self.at(alpha), f"robust-{alpha:.4f}"
+        journal = self.journal if alpha else self.reference
         return Count.of(
-            journaled_pgd_answers(model, self.images, self.attack, self.seed, self.journal, name, show)
+            journaled_pgd_answers(model, self.images, self.attack, self.seed, journal, name, show)
         )

@@ -13,7 +13,7 @@ from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.states import is_fresh, remarks
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
-from benchmark.records.specs import Spec, spec_of
+from benchmark.records.specs import Spec, spec_hash, spec_of
 from benchmark.records.store import Store
 
 if TYPE_CHECKING:
@@ -131,17 +131,22 @@ class Run:
         from benchmark.algorithm.path import Path
         from benchmark.engine.counting import batch_starts, run_seed
 
-        judged, attack = self.selection_images(), self.plan.attack
+        judged, attack, base = self.selection_images(), self.plan.attack, self.plan.base.cell
         spec: Spec = {"attack": spec_of(attack), "images": len(judged)}
-        space, chunk = self.workspace(self.tuning_cell, spec), batch_starts(judged).step
+        chunk = batch_starts(judged).step
+        own = self.workspace(self.tuning_cell, spec)
+        shared = {**spec, "sha256": judged.sha256()}
         return Path(
             self.network(theta_at),
             theta_at.state,
             theta_ft.state,
             judged,
             attack,
-            run_seed(self.plan.base.cell, 0),
-            space.steps("interpolation", theta_at, theta_ft, chunk=chunk),  # as the whole curve's
+            run_seed(base, 0),
+            own.steps("interpolation", theta_at, theta_ft, chunk=chunk),  # as the whole curve's
+            self.workspace(base, shared).steps(
+                f"reference-{spec_hash(shared)[:8]}", theta_at, chunk=chunk
+            ),
             grid,
             self.progress,
         )
