@@ -115,7 +115,8 @@ def check(
     findings = [each for each in shown.findings if only is None or fnmatchcase(each.id, only)]
     if only is not None and not findings:
         raise UserError(f"no verdict matches --only '{only}'; an id reads C1/DATASET/ARCH/METHOD/...")
-    shown = replace(shown, findings=tuple(findings))
+    kept = {name for each in findings for name in (each.id, each.claim)}  # a case below its claim
+    shown = replace(shown, findings=tuple(each for each in shown.findings if each.id in kept))
     path, worse = accepted_path(results, shown.name), []
     if (before := read_accepted(results, shown.name)) is not None:
         worse = regressions(before, findings, only)

@@ -23,8 +23,7 @@ from benchmark.cli.progress import Unit, getting
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
-from benchmark.report.estimates import Estimate
-from benchmark.report.tables.render import MISSING, percent
+from benchmark.report.tables.render import MISSING, points
 from benchmark.report.wrapping import wrapped
 
 app = typer.Typer(
@@ -162,9 +161,9 @@ def show_card(
 
 def _row(entry: CheckpointEntry, here: FileState) -> list[str]:
     known = (entry.published.get(name) for name in ("clean", "autoattack"))
-    fractions = [None if value is None else Estimate((value,)) for value in known]
+    numbers = (MISSING if value is None else points(value) for value in known)
     size = MISSING if entry.size is None else f"{entry.size / 1e6:.1f}"
-    return [entry.name, here.value, *(percent(each, signed=False) for each in fractions), size]
+    return [entry.name, here.value, *numbers, size]
 
 
 def _what(entry: CheckpointEntry) -> str:

@@ -9,7 +9,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.records import Count, Finetuning, Making, Record, Training
 from benchmark.records.store import Store
 from benchmark.report.model_card import how_made
-from benchmark.report.tables.render import MISSING, summary
+from benchmark.report.tables.render import MISSING, points, summary
 
 ROWS = 21
 """Most rows shown of a table; a longer one is sampled evenly, its first and last rows included."""
@@ -60,7 +60,7 @@ def _making(making: Making) -> Iterator[str]:
 
 
 def _share(count: Count | None) -> str:
-    return MISSING if count is None else f"{100 * count.fraction:.2f}"
+    return MISSING if count is None else points(count.fraction)
 
 
 def _table(title: str, heads: list[str], rows: list[list[str]]) -> Iterator[str]:

@@ -56,28 +56,12 @@ class Estimate:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
-def accuracy(store: Store, records: Records) -> Estimate:
-    """Accuracy of one model, from its records under one evaluation, one per seed.
+def accuracy(store: Store, *models: Records) -> Estimate:
+    """Accuracy of a model, or the mean of several, such as networks: seed by seed, then as any number.
 
-    Raises `ValueError` for records that are not that, and `UserError` as `per_image` does.
-    """
-    return average_accuracy(store, [records])
-
-
-def change(store: Store, ours: Records, theirs: Records) -> Estimate:
-    """Accuracy of one model minus that of another, seed by seed, on the same images.
-
-    The records of both have the same evaluation, dataset and seeds, in the same order. Raises
-    `ValueError` if they are not, and `UserError` as `per_image` does.
-    """
-    return average_change(store, [ours], [theirs])
-
-
-def average_accuracy(store: Store, models: Sequence[Records]) -> Estimate:
-    """Mean accuracy of several models, such as networks: seed by seed, and then as any number.
-
-    Of one seed there is an interval only if all models were evaluated on the same images. Raises as
-    `accuracy` does.
+    The records of a model are of one evaluation, one per seed; models have the same seeds. Of one seed
+    there is an interval only if all models were evaluated on the same images. Raises `ValueError` for
+    records that are not that, and `UserError` as `per_image` does.
     """
     values, sources = _means_by_seed(models), _keys(models)
     if len(values) > 1:
@@ -85,10 +69,10 @@ def average_accuracy(store: Store, models: Sequence[Records]) -> Estimate:
     return Estimate(values, _of_images(store, models), "images", sources)
 
 
-def average_change(store: Store, ours: Sequence[Records], theirs: Sequence[Records]) -> Estimate:
+def change(store: Store, ours: Sequence[Records], theirs: Sequence[Records]) -> Estimate:
     """Mean accuracy of some models minus that of as many others, pair by pair and seed by seed.
 
-    Intervals and errors are as in `average_accuracy` and `change`.
+    A pair has the same evaluation, images and seeds. Intervals and errors are as of `accuracy`.
     """
     _check_pairs(ours, theirs)
     pairs = zip(_means_by_seed(ours), _means_by_seed(theirs), strict=True)
@@ -102,7 +86,7 @@ def average_change(store: Store, ours: Sequence[Records], theirs: Sequence[Recor
 
 
 def change_over_images(store: Store, ours: Sequence[Records], theirs: Sequence[Records]) -> Interval:
-    """Paired bootstrap interval over test images of what `average_change` estimates.
+    """Paired bootstrap interval over test images of what `change` estimates.
 
     An image is one unit, with the mean of its differences over seeds and pairs of models; the trained
     weights are taken as given. All models were evaluated on the same images.

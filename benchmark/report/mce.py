@@ -15,16 +15,13 @@ def mce(records: Sequence[Record], reference: Sequence[Record]) -> float | None:
     AlexNet, which takes no 32x32 images. None where parts are not by corruption and severity, or the
     reference makes no error under some corruption.
     """
-    ratios = [_relative(ours, theirs) for ours, theirs in zip(records, reference, strict=True)]
-    known = [each for each in ratios if each is not None]
-    return statistics.fmean(known) if known and len(known) == len(ratios) else None
-
-
-def _relative(ours: Record, theirs: Record) -> float | None:
-    errors, of_reference = _errors(ours), _errors(theirs)
-    if not errors or errors.keys() != of_reference.keys() or not all(of_reference.values()):
-        return None
-    return statistics.fmean(errors[name] / of_reference[name] for name in errors)
+    ratios = []
+    for pair in zip(records, reference, strict=True):
+        errors, of_reference = map(_errors, pair)
+        if not errors or errors.keys() != of_reference.keys() or not all(of_reference.values()):
+            return None
+        ratios.append(statistics.fmean(errors[name] / of_reference[name] for name in errors))
+    return statistics.fmean(ratios)
 
 
 def _errors(record: Record) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
@@ -25,6 +25,8 @@ from benchmark.report.estimates import Estimate, accuracy, change
 if TYPE_CHECKING:
     from benchmark.report.tables.layout import TableSpec
 
+Models = Sequence[Sequence[Cell]]  # each of one model, a cell per seed
+
 
 class Setting(NamedTuple):
     """A dataset, a network and an adversarial training method."""
@@ -39,8 +41,9 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Missing:
-    """Why there is no number, and the command that makes it; `stale` if there is an old one."""
+    """Why there is no `estimate`, and the command that makes it; `stale` if there is an old one."""
 
+    estimate: ClassVar[None] = None
     why: str
     make: str = ""
     stale: bool = False
@@ -56,8 +59,9 @@ class Found:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, estimate: Estimate, records: Sequence[Record]) -> "Found":
-        """`estimate` of `records`."""
+    def of(cls, name: str, estimate: Estimate, models: Sequence[Sequence[Record]]) -> "Found":
+        """`estimate` of the records of `models`."""
+        records = [record for model in models for record in model]
         return cls(name, estimate, hashes(records), warnings(records))
 
     @property
@@ -155,11 +159,31 @@ class View:
             if record is not None and self.state(cell, name) is state:
                 yield record
 
-    def accuracy(self, cells: Sequence[Cell], name: str) -> Found | Missing:
-        records = self.records(cells, name)
-        if isinstance(records, Missing):
-            return records
-        return Found.of(name, accuracy(self.store, records), records)
+    def accuracy(self, models: Models, name: str) -> Found | Missing:
+        """Mean accuracy of `models` under evaluation `name`, at the seeds that all of them have."""
+        known = self._at_shared_seeds(models, name)
+        if isinstance(known, Missing):
+            return known
+        return Found.of(name, accuracy(self.store, *known), known)
+
+    def difference(self, ours: Models, theirs: Models, name: str) -> Found | Missing:
+        """Mean accuracy of `ours` minus that of as many others, pair by pair; else as `accuracy`."""
+        known = self._at_shared_seeds([*ours, *theirs], name)
+        if isinstance(known, Missing):
+            return known
+        return Found.of(name, change(self.store, known[: len(ours)], known[len(ours) :]), known)
+
+    def _at_shared_seeds(self, models: Models, name: str) -> list[list[Record]] | Missing:
+        by_seed = []
+        for cells in models:
+            records = self.records(cells, name)
+            if isinstance(records, Missing):
+                return records
+            by_seed.append({record.cell.seed: record for record in records})
+        shared = [seed for seed in by_seed[0] if all(seed in own for own in by_seed)]
+        if not shared:
+            return Missing("no seed in common")
+        return [[own[seed] for seed in shared] for own in by_seed]
 
     def change(self, place: Setting, ours: str, theirs: str, role: str) -> Found | Missing:
         """Accuracy of the fine-tuning `ours` minus that of `theirs`, in the column `role`.
@@ -169,10 +193,10 @@ class View:
         """
         missing: list[Missing] = []
         for name in self.evaluations(role):
-            one, two = (self.records(self.cells(place, each), name) for each in (ours, theirs))
-            if not isinstance(one, Missing) and not isinstance(two, Missing):
-                return Found.of(name, change(self.store, one, two), (*one, *two))
-            missing += [each for each in (one, two) if isinstance(each, Missing)]
+            found = self.difference([self.cells(place, ours)], [self.cells(place, theirs)], name)
+            if not isinstance(found, Missing):
+                return found
+            missing.append(found)
         return next(iter(missing), Missing(f"scale '{self.scale.name}' does not evaluate {role}"))
 
     def evaluations(self, role: str) -> list[str]:
@@ -209,7 +233,7 @@ class View:
             return found
         stale = any(self.making(cell) and not self.fresh_making(cell) for cell in cells)
         why = f"{'stale making' if stale else 'no making'} of {finetune}"
-        return Missing(why, self._command(make) + (" --redo-stale" if stale else ""), stale)
+        return Missing(why, self.command_of(make) + (" --redo-stale" if stale else ""), stale)
 
     def making_hashes(self, cells: Sequence[Cell]) -> dict[str, str]:
         makings = {cell: self.making(cell) for cell in cells}
@@ -220,7 +244,7 @@ class View:
     def command(self, cells: Sequence[Cell], name: str) -> str:
         for table, made in self._cells_of_tables.items():
             if name in self.tables[table].scale(self.scale).evaluations and set(cells) <= made:
-                return self._command(table)
+                return self.command_of(table)
         keys = " ".join(cell.key for cell in cells)
         file = self.argument.partition(" ")[0]  # keys name precision and checkpoint
         own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {file}"
@@ -231,7 +255,8 @@ class View:
         shown = (made for table, made in self._cells_of_tables.items() if self.tables[table].of_tables)
         return name in self.scale.evaluations and any(set(cells) <= made for made in shown)
 
-    def _command(self, name: str) -> str:
+    def command_of(self, name: str) -> str:
+        """The command `name`, a table's, a figure's or `evidence`, at this scale."""
         return f"python -m benchmark {name} --scale {self.argument}{flags()}"
 
     @cached_property

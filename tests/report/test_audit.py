@@ -333,11 +333,12 @@ def test_the_notes_tell_gains_of_rift_from_gains_without_a_change_of_weights(tab
     ],
 )
 def test_gains_are_computed(store, rift, bn_only, said):
-    """The sentence follows the records, and a loss is no gain."""
+    """The sentence follows the records, a loss is no gain, and a mean of weights is another model."""
     one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
-    for finetune, k in (("none", 500), ("rift", rift), ("bn-only", bn_only)):
+    counts = {"none": 500, "rift": rift, "bn-only": bn_only, "epoch-average": 550}
+    for finetune, k in counts.items():
         write_record(store, cell_at(finetune, scale=one), CLEAN, k, scale=one)
-    table = audit(View(store, one), ["rift", "bn-only"])
+    table = audit(View(store, one), ["rift", "bn-only", "epoch-average"])
     notes = [note.partition("images: ")[2] for note in table.notes if note.startswith("gains of")]
     assert notes == said
 

@@ -27,6 +27,7 @@ from benchmark.report.check.case import every
 from benchmark.report.check.claims import CLAIMS, claim_findings
 from benchmark.report.check.claims_of_finetuning import c9_summary
 from benchmark.report.check.published import published
+from benchmark.report.check.text import Check, text
 from benchmark.report.check.verdicts import KEEPS, LOSES, LOWERED, NOT_HURT, RAISED, Finding, Verdict
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval
@@ -293,6 +294,17 @@ def test_the_first_images_stand_in_and_are_named(store):
     assert (line.verdict, line.why.endswith("AutoAttack is autoattack-first-100")) == (HOLDS, True)
 
 
+def test_each_column_that_a_scale_lacks_is_named(store):
+    """What no command makes is listed by its reason."""
+    scale = replace(ONE, evaluations=("clean",), audit=("clean",))
+    for seed in scale.seeds:
+        for finetune in ("none", "rift"):
+            write_record(store, cell_at(finetune, seed), "clean", 800 + seed, scale=scale)
+    said = text(Check("by-hand", "title", tuple(found_in(store, scale).values()), published()))
+    for role in ("OOD", "Adv"):
+        assert f"  missing  1 of 3: scale 'by-hand' does not evaluate {role}\n" in said
+
+
 OPEN = {"demo": ("C10",), "quick": ("C10",), "lean": ("C2", "C10", "C16")}
 """Claims on networks or methods that a scale does not have."""
 
@@ -418,6 +430,7 @@ def test_what_diverged_or_failed_is_in_no_ranking(store):
     lost = measured("c", -1.0, 0.3), measured("d", None)
     line = of_criticality(store, "C8", [*valid, *lost])
     assert line.verdict is FAILS
+    assert line.why.startswith("0, 0, 0 of 1 pairs of modules")
     assert line.why.endswith("ended lower than it began in some seed: c, d")
 
 
@@ -505,4 +518,5 @@ def test_evidence_that_is_not_there_or_stale_is_missing(store):
     store.write_making(made.model_copy(update={"provenance": other}))
     for lines_ in theorems(store, seed_evidence(0), seed_evidence(1)).values():
         assert [line.verdict for line in lines_] == [HOLDS, MISSING, MISSING]
+        assert all(line.make.endswith(" --redo-stale") for line in lines_[1:])
     assert found_in(store, ONE)["C13"].verdict is UNCLEAR

@@ -14,8 +14,6 @@ from benchmark.records.store import Store
 from benchmark.report.estimates import (
     Estimate,
     accuracy,
-    average_accuracy,
-    average_change,
     change,
     change_over_images,
     per_image,
@@ -119,7 +117,7 @@ def test_models_that_answer_alike_have_the_same_interval(store):
     records = [written(store, trials, finetune, evaluation=OOD) for finetune in ("none", "rift")]
     base, tuned = (accuracy(store, [record]) for record in records)
     assert base.interval == tuned.interval
-    assert change(store, records[1:], records[:1]).interval == Interval(0.0, 0.0)
+    assert change(store, [records[1:]], [records[:1]]).interval == Interval(0.0, 0.0)
 
 
 def test_several_seeds_have_a_t_interval(store):
@@ -141,7 +139,7 @@ def test_intervals_of_accuracies_end_at_nothing_and_all(store):
     ours = [written(store, np.arange(N) < k, "rift", seed) for seed, k in enumerate((N, 0))]
     theirs = [written(store, np.arange(N) < k, seed=seed) for seed, k in enumerate((0, N))]
     assert ends(accuracy(store, ours)) == (0.0, 1.0)
-    low, high = ends(change(store, ours, theirs))
+    low, high = ends(change(store, [ours], [theirs]))
     assert (low, high) == pytest.approx((-math.tan(0.475 * math.pi), math.tan(0.475 * math.pi)))
 
 
@@ -155,7 +153,7 @@ def test_a_difference_is_taken_seed_by_seed(store):
         [written(store, np.arange(N) < k, name, seed) for seed, k in enumerate(ks)]
         for name, ks in counts.items()
     )
-    found = change(store, ours, theirs)
+    found = change(store, [ours], [theirs])
     assert found.values == pytest.approx((0.01, 0.02, 0.0))
     assert found.over == "seeds"
     assert found.sources == tuple(record.cell.cell.key for record in (*ours, *theirs))
@@ -169,7 +167,7 @@ def test_a_difference_of_one_seed_is_paired_by_images(store, evaluation, trials)
     two = one ^ (np.random.default_rng(4).random(one.shape) < 0.03)
     ours = [written(store, one, "rift", evaluation=evaluation)]
     theirs = [written(store, two, evaluation=evaluation)]
-    found, differences = change(store, ours, theirs), one.mean(axis=0) - two.mean(axis=0)
+    found, differences = change(store, [ours], [theirs]), one.mean(axis=0) - two.mean(axis=0)
     assert found.over == "images"
     assert found.values == pytest.approx((differences.mean(),))
     assert ends(found) == pytest.approx(naive(differences), abs=noise(differences))
@@ -183,7 +181,7 @@ def test_a_difference_of_one_seed_is_paired_by_images(store, evaluation, trials)
 def test_a_difference_the_other_way_round_is_its_opposite(store):
     """Values are negated; the ends are within the noise of other resamples."""
     ours, theirs = [written(store, drawn(6, 0.7), "rift")], [written(store, drawn(7, 0.6))]
-    there, back = change(store, ours, theirs), change(store, theirs, ours)
+    there, back = change(store, [ours], [theirs]), change(store, [theirs], [ours])
     low, high = ends(back)
     differences = per_image(store, ours[0]) - per_image(store, theirs[0])
     assert back.values == tuple(-value for value in there.values)
@@ -218,27 +216,27 @@ def test_averages_are_taken_seed_by_seed(store):
         ]
         for name in ("rift", "none")
     )
-    base, found = average_accuracy(store, theirs), average_change(store, ours, theirs)
+    base, found = accuracy(store, *theirs), change(store, ours, theirs)
     assert base.values == pytest.approx((0.3, 0.6))
     assert found.values == pytest.approx((0.01, 0.02))
     assert (base.over, found.over) == ("seeds", "seeds")
     half = math.tan(0.475 * math.pi) * 0.005
     assert ends(found) == pytest.approx((0.015 - half, 0.015 + half))
     assert base.sources == tuple(record.cell.cell.key for model in theirs for record in model)
-    assert found.sources == average_accuracy(store, ours).sources + base.sources
+    assert found.sources == accuracy(store, *ours).sources + base.sources
 
 
 def test_an_average_of_one_seed_is_resampled_by_images(store):
     """Networks were judged on the same images: an image is one unit with its mean over networks."""
     rights = [drawn(20, 0.7)[0], drawn(20, 0.6)[0]]
     models = [[written(store, right, arch=arch)] for right, arch in zip(rights, ARCHS, strict=True)]
-    found, shares = average_accuracy(store, models), np.mean(rights, axis=0)
+    found, shares = accuracy(store, *models), np.mean(rights, axis=0)
     assert found.over == "images"
     assert ends(found) == pytest.approx(naive(shares), abs=noise(shares))
     tuned = [
         [written(store, ~right, "rift", arch=arch)] for right, arch in zip(rights, ARCHS, strict=True)
     ]
-    moved = average_change(store, tuned, models)
+    moved = change(store, tuned, models)
     assert ends(moved) == pytest.approx(naive(1 - 2 * shares), abs=noise(2 * shares))
 
 
@@ -249,10 +247,10 @@ def test_without_shared_images_one_seed_has_no_interval(store):
         [written(store, drawn(seed, 0.5), seed=seed, dataset=name) for seed in range(2)]
         for name in names
     ]
-    assert average_accuracy(store, [model[:1] for model in models]).interval is None
-    assert average_accuracy(store, models).interval is not None
+    assert accuracy(store, *(model[:1] for model in models)).interval is None
+    assert accuracy(store, *models).interval is not None
     alone = [model[:1] for model in models]
-    assert average_change(store, alone, alone).interval is None
+    assert change(store, alone, alone).interval is None
 
 
 def test_intervals_cover_the_truth(store):
@@ -286,13 +284,13 @@ def test_an_estimate_is_of_one_record_per_seed(store):
     adv = written(store, drawn(1, 0.5), seed=1, evaluation=ADV)
     for nothing in ([], [[]]):
         with pytest.raises(ValueError, match="at least one record"):
-            average_accuracy(store, nothing)
+            accuracy(store, *nothing)
     with pytest.raises(ValueError, match=r"one record per seed, not of the seeds \[0, 0\]"):
         accuracy(store, [clean, clean])
     with pytest.raises(ValueError, match="of one dataset and evaluation"):
         accuracy(store, [clean, adv])
     with pytest.raises(ValueError, match=r"same seeds, here \[0\]"):
-        average_accuracy(store, [[clean], [adv]])
+        accuracy(store, [clean], [adv])
 
 
 @pytest.mark.parametrize(
@@ -305,7 +303,7 @@ def test_only_what_met_the_same_images_is_a_pair(store, other):
     ours = [written(store, drawn(1, 0.5), "rift")]
     theirs = [written(store, **({"right": drawn(2, 0.5)} | other))]
     with pytest.raises(ValueError, match=r"no pair: by-hand/digits/.*/rift/seed0 clean and by-hand/"):
-        change(store, ours, theirs)
+        change(store, [ours], [theirs])
     with pytest.raises(ValueError, match="no pair"):
         change_over_images(store, [ours], [theirs])
 
@@ -315,9 +313,9 @@ def test_models_and_seeds_are_paired_one_to_one(store):
     ours = [written(store, drawn(seed, 0.5), "rift", seed) for seed in range(2)]
     theirs = [written(store, drawn(seed, 0.5), seed=seed) for seed in range(2)]
     with pytest.raises(ValueError, match="zip"):
-        change(store, ours, theirs[:1])
+        change(store, [ours], [theirs[:1]])
     with pytest.raises(ValueError, match="zip"):
-        average_change(store, [ours, ours], [theirs])
+        change(store, [ours, ours], [theirs])
 
 
 def test_damaged_bits_are_refused(store):

@@ -49,7 +49,7 @@ def test_controls_stand_beside(store: Store) -> None:
     shown = page(store, none=(800, 500), rift=(802, 500), bn_only=(801, 499))
     rows = [line.split("|")[1:3] for line in shown.splitlines() if line.count("|") == 5]
     assert {("rift", "0.60"), ("bn-only", "0.60")} <= {(a.strip(), b.strip()) for a, b in rows}
-    assert "3 models with 6 records, 1 trained adversarially" in shown
+    assert "3 models with 6 records, 1 adversarial training in 0.0 hours; made on" in shown
     assert "## " not in findings(store, {"other": replace(ONE_SEED, name="other")}, published())
 
 

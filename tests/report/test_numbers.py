@@ -385,6 +385,7 @@ class TestCommand:
         assert f"{ROW}/clean@none: match -> missing" in worse.stdout
         assert f"{ROW}/clean@none" in worse.stderr
         checked(store, *paper, "--only", "C*").good()
+        assert "  C1: `" in checked(store, *paper, "--only", "C1/*").good().stdout
         assert "GOT WORSE" in checked(store, *paper, "--accept").good().stdout
         checked(store, *paper).good()
 

@@ -10,7 +10,7 @@ from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
 from benchmark.records.records import Count, Record
 from benchmark.records.store import Store
-from benchmark.report.estimates import Estimate, average_accuracy, average_change
+from benchmark.report.estimates import Estimate, accuracy, change
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Row, Table
 from benchmark.report.tables.notes import chosen
@@ -120,10 +120,10 @@ def test_averages_are_of_the_records_of_all_networks(written_by_hand, seeds):
 
     for place, evaluation in enumerate(BY_HAND.evaluations):
         base, rift = records("none", evaluation), records("rift", evaluation)
-        without, tuned, change = (shown(line)[place] for line in table.rows[-3:])
-        assert without == average_accuracy(written_by_hand, base)
-        assert tuned == average_accuracy(written_by_hand, rift)
-        assert change == average_change(written_by_hand, rift, base)
+        without, tuned, moved = (shown(line)[place] for line in table.rows[-3:])
+        assert without == accuracy(written_by_hand, *base)
+        assert tuned == accuracy(written_by_hand, *rift)
+        assert moved == change(written_by_hand, rift, base)
 
 
 def test_a_table_of_one_network_has_no_average(written_by_hand):
@@ -213,9 +213,13 @@ def test_the_notes_tell_generated_from_published_corruptions(store):
 
 
 def test_two_datasets_are_averaged_apart(store):
-    """Each dataset has its own rows and its own average."""
+    """Each dataset has its own rows, its own average and its own note on what was chosen."""
     scale = dataclasses.replace(BY_HAND, datasets=("digits", "cifar10"), seeds=(0,))
+    for dataset in scale.datasets:
+        write_making(store, cell_at("rift", dataset=dataset), scale=scale)
     table = built("table1", store, scale)
+    made = [note.partition(":")[0] for note in table.notes if "; alpha* by seed 0.50" in note]
+    assert made == [f"AT+RiFT, ResNet18 (width 8) on {label}" for label in ("Digits", "CIFAR-10")]
     assert [row.labels[0] for row in table.rows] == ["Digits"] * 9 + ["CIFAR-10"] * 9
     assert [row.labels[1] for row in table.rows].count("average") == 6
 
@@ -439,8 +443,8 @@ def test_protocols_stand_side_by_side(store):
         *("AT", "AT+RiFT", "difference", "AT+bn-only", "difference"),
         *("AT (held-out)", "AT+RiFT (held-out)", "difference"),
     ]
-    for base, tuned, change in ((0, 1, 2), (0, 3, 4), (5, 6, 7)):
-        below, above, between = (table.rows[place].numbers for place in (base, tuned, change))
+    for base, tuned, moved in ((0, 1, 2), (0, 3, 4), (5, 6, 7)):
+        below, above, between = (table.rows[place].numbers for place in (base, tuned, moved))
         for a, b, c in zip(below, above, between, strict=True):
             assert isinstance(a, Estimate) and isinstance(b, Estimate) and isinstance(c, Estimate)
             assert c.values == pytest.approx([y - x for x, y in zip(a.values, b.values, strict=True)])

@@ -13,9 +13,9 @@ def test_all_seeds_of_a_fresh_cell_are_needed(store):
     """A number appears when its last seed is there."""
     cells = [cell_at(seed=seed) for seed in BY_HAND.seeds]
     for cell in cells:
-        assert isinstance(View(store, BY_HAND).accuracy(cells, "clean"), Missing)
+        assert isinstance(View(store, BY_HAND).accuracy([cells], "clean"), Missing)
         write_record(store, cell, "clean", 100 * (cell.seed + 1))
-    found = View(store, BY_HAND).accuracy(cells, "clean")
+    found = View(store, BY_HAND).accuracy([cells], "clean")
     assert isinstance(found, Found)
     assert found.estimate.values == (0.1, 0.2, 0.3)
 

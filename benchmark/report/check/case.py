@@ -28,11 +28,6 @@ class Case:
     published: Published
     claim: str
 
-    @property
-    def first(self) -> Setting:
-        """`View.first`."""
-        return self.view.first
-
     def line(
         self,
         place: Setting | str,

@@ -70,7 +70,7 @@ def c4(case: Case) -> list[Finding]:
     All tunings are taken as fine-tuned (alpha = 1): at its own alpha* each of them keeps Adv by the
     rule that chooses it. The paper prints RiFT at alpha* and leaves open what the others are.
     """
-    place = case.first
+    place = case.view.first
     kept = case.change(place, RIFT_1, "Adv", KEEPS)
     lost = [case.change(place, name, "Adv", LOSES) for name in OTHERS]
     return [kept, *lost, *(case.change(place, name, "Std", RAISED) for name in (RIFT_1, *OTHERS))]
@@ -78,13 +78,13 @@ def c4(case: Case) -> list[Finding]:
 
 def c5(case: Case) -> list[Finding]:
     """Fine-tuning the most critical module trades worse than fine-tuning all: Table 3."""
-    everything, _, critical = OTHERS
-    return [case.change(case.first, critical, role, LOWERED, everything) for role in ("Std", "Adv")]
+    place, (everything, _, critical) = case.view.first, OTHERS
+    return [case.change(place, critical, role, LOWERED, everything) for role in ("Std", "Adv")]
 
 
 def c6(case: Case) -> list[Finding]:
     """Fine-tuning several non-robust-critical modules loses Adv: Table 4, as fine-tuned (alpha = 1)."""
-    return [case.change(case.first, name, "Adv", LOSES) for name in MORE]
+    return [case.change(case.view.first, name, "Adv", LOSES) for name in MORE]
 
 
 def c10(case: Case) -> list[Finding]:
@@ -121,7 +121,7 @@ def _growth(case: Case, small: Setting, large: Setting) -> Finding:
 def c11(case: Case) -> list[Finding]:
     """Fine-tuning does not hurt OOD: Tables 1 and 3, the latter's tunings as fine-tuned (alpha = 1)."""
     rift = [case.change(place, RIFT, "OOD", NOT_HURT) for place in case.view.places()]
-    return [*rift, *(case.change(case.first, name, "OOD", NOT_HURT) for name in (RIFT_1, *OTHERS))]
+    return [*rift, *(case.change(case.view.first, name, "OOD", NOT_HURT) for name in (RIFT_1, *OTHERS))]
 
 
 def c12(case: Case) -> list[Finding]:

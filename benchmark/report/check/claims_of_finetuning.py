@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from math import comb
 from statistics import fmean
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from benchmark.algorithm.tunings import CURVE
 from benchmark.plans.plan import Plan
 from benchmark.records.records import Finetuning, ModuleCriticality, not_valid
 from benchmark.report.check.case import RIFT, Case, Makings, by_seed, every
+from benchmark.report.check.criticality import alike
 from benchmark.report.check.published_schema import AlphaRange, Published
 from benchmark.report.check.verdicts import RAISED, ROUNDED, Decision, Finding, Verdict, unanimous
 from benchmark.report.estimates import Estimate
@@ -69,8 +69,8 @@ class _Valid(NamedTuple):
     constrained: bool
 
 
-Rule = Callable[[Sequence[Sequence[_Valid]], int], Decision]
-"""Decides by the modules with a valid MRC, by seed, and the number of all modules."""
+Rule = Callable[[Sequence[Sequence[_Valid]]], Decision]
+"""Decides by the modules with a valid MRC, by seed."""
 
 
 def c7(case: Case) -> list[Finding]:
@@ -84,7 +84,7 @@ def c7(case: Case) -> list[Finding]:
     return _by_criticality(case, "modules that hardly matter", _hardly_matter)
 
 
-def _hardly_matter(seeds: Sequence[Sequence[_Valid]], count: int) -> Decision:
+def _hardly_matter(seeds: Sequence[Sequence[_Valid]]) -> Decision:
     low = []
     for valid in seeds:
         largest = SMALL * max(each.mrc for each in valid)
@@ -92,9 +92,9 @@ def _hardly_matter(seeds: Sequence[Sequence[_Valid]], count: int) -> Decision:
     sure = [sum(each.constrained for each in modules) for modules in low]
     drops = (f"{100 * min(each.drop for each in valid):.1f}" for valid in seeds)
     why = (
-        f"{', '.join(map(str, sure))} of {count} lose {100 * LOW_DROP:g} "
-        f"points of robust accuracy or less, with an MRC of {SMALL:g} of the largest or less; smallest "
-        f"loss {', '.join(drops)} points"
+        f"{', '.join(map(str, sure))} of {alike([str(len(valid)) for valid in seeds])} reach the "
+        f"constraint and lose {100 * LOW_DROP:g} points of robust accuracy or less, with an MRC of "
+        f"{SMALL:g} of the largest or less; smallest loss {', '.join(drops)} points"
     )
     if all(sure):
         return Verdict.HOLDS, why
@@ -110,13 +110,11 @@ def c8(case: Case) -> list[Finding]:
     return _by_criticality(case, "rankings", _ranked_differently)
 
 
-def _ranked_differently(seeds: Sequence[Sequence[_Valid]], count: int) -> Decision:
-    opposite = [
-        sum((a.mrc - b.mrc) * (a.drop - b.drop) < 0 for a, b in combinations(valid, 2))
-        for valid in seeds
-    ]
-    why = f"{', '.join(map(str, opposite))} of {comb(count, 2)} pairs of modules are ranked in opposite"
-    return unanimous([pairs > 0 for pairs in opposite]), f"{why} order"
+def _ranked_differently(seeds: Sequence[Sequence[_Valid]]) -> Decision:
+    pairs = [list(combinations(valid, 2)) for valid in seeds]
+    opposite = [sum((a.mrc - b.mrc) * (a.drop - b.drop) < 0 for a, b in each) for each in pairs]
+    of = f"{', '.join(map(str, opposite))} of {alike([str(len(each)) for each in pairs])} pairs"
+    return unanimous([count > 0 for count in opposite]), f"{of} of modules are ranked in opposite order"
 
 
 def _by_criticality(case: Case, what: str, rule: Rule) -> list[Finding]:
@@ -127,7 +125,7 @@ def _by_criticality(case: Case, what: str, rule: Rule) -> list[Finding]:
         valid = [_valid(modules) for modules in seeds]
         if not all(valid):
             return (Verdict.UNCLEAR, "no module has a valid MRC in some seed"), None
-        verdict, why = rule(valid, len(seeds[0]))
+        verdict, why = rule(valid)
         if lost := dict.fromkeys(name for modules in seeds for name in not_valid(modules)):
             why += f"; the ascent diverged or ended lower than it began in some seed: {', '.join(lost)}"
         return (verdict, why), None

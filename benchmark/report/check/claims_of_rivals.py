@@ -32,8 +32,8 @@ def c17(case: Case) -> list[Finding]:
     clean and attacked; decided seed by seed, by intervals over the adaptive attack's images."""
     view, lines = case.view, []
     name = "margins" + "".join((adaptive_pgd(view.scale.for_posthoc) or "").partition(FIRST)[1:])
-    for cell in view.cells(case.first, BASE):
-        place, found = f"{case.first}/seed{cell.seed}", view.records([cell], name)
+    for cell in view.cells(view.first, BASE):
+        place, found = f"{view.first}/seed{cell.seed}", view.records([cell], name)
         for condition in CONDITIONS:
             if isinstance(found, Missing):
                 lines.append(case.missing(place, condition, found))
@@ -61,4 +61,4 @@ def _changes(case: Case, ours: str, rules: dict[str, Bound]) -> list[Finding]:
     if possible(view.scale, [ours])[ours] is not None:
         return []
     own = replace(case, view=View(view.store, view.scale.for_posthoc, view.argument, view.tables))
-    return [own.change(own.first, ours, role, bound) for role, bound in rules.items()]
+    return [own.change(own.view.first, ours, role, bound) for role, bound in rules.items()]

@@ -87,9 +87,9 @@ def _by_evidence(case: Case, what: str, decide: Callable[[SeedEvidence], Decisio
     found = evidence(view.store.results, view.scale.stem)
     stale = {} if found is None else stale_evidence(found, view.store, view.scale)
     seeds = {} if found is None else {each.seed: each for each in found.seeds}
-    make = f"python -m benchmark evidence --scale {view.argument}"
-    for number in view.seeds(case.first):
-        place = f"{case.first}/seed{number}"
+    make = view.command_of("evidence") + " --redo-stale" * bool(stale)
+    for number in view.seeds(view.first):
+        place = f"{view.first}/seed{number}"
         if number not in seeds or number in stale:
             why = stale.get(number, "no evidence")
             lines.append(case.missing(place, what, Missing(why, make)))

@@ -178,15 +178,15 @@ def compare_value(quantity: str, ours: Sequence[float], published: float) -> Dec
 def compare_rank(module: str, ranked: Sequence[Sequence[str]]) -> Decision:
     """Compare the rank of the named `module` among the names by seed, which should be the first."""
     ranks = [names.index(module) + 1 for names in ranked]
-    of = _alike([str(len(names)) for names in ranked])
+    of = alike([str(len(names)) for names in ranked])
     why = f"rank {', '.join(map(str, ranks))} of {of}"
     if max(ranks) == 1:
         return Verdict.MATCH, why
     close = max(ranks) <= NEAR
     why += f", {'' if close else 'not '}among the first {NEAR}; rank 1 has "
-    return (Verdict.WITHIN if close else Verdict.OFF), why + _alike([names[0] for names in ranked])
+    return (Verdict.WITHIN if close else Verdict.OFF), why + alike([names[0] for names in ranked])
 
 
-def _alike(parts: Sequence[str]) -> str:
+def alike(parts: Sequence[str]) -> str:
     """List the parts of all seeds, or one of them if they are all the same."""
     return ", ".join(parts if len(set(parts)) > 1 else parts[:1])

@@ -34,7 +34,7 @@ from benchmark.records.plugins import not_loaded, up_to_date
 from benchmark.records.store import Store
 from benchmark.report.check.published_schema import PrintedChange, Published, PublishedRow, attacks
 from benchmark.report.check.verdicts import ROUNDED, Decision, Finding, Verdict
-from benchmark.report.estimates import Estimate, accuracy, average_change
+from benchmark.report.estimates import Estimate, accuracy
 from benchmark.report.view import Found, Missing, Setting, View, warned
 
 ROUNDING = 0.00005
@@ -151,7 +151,7 @@ def _of_row(view: View, row: PublishedRow) -> Iterator[Finding]:
     for name, value in row.comparable.items():
         for finetune in row.finetunes:
             cells = _cells(view, row, finetune)
-            found = view.accuracy(cells, name)
+            found = view.accuracy([cells], name)
             absent = isinstance(found, Missing) and not found.stale
             if not cells or (absent and not view.planned(cells, name)):
                 continue
@@ -171,7 +171,8 @@ def _of_change(
     """Compare printed differences: of one model, or the average of several."""
     if not rows.keys() >= {*change.after, *change.before}:
         return
-    after, before = [rows[name] for name in change.after], [rows[name] for name in change.before]
+    after, before = ([rows[name] for name in ids] for ids in (change.after, change.before))
+    ours, theirs = ([_cells(view, row, row.finetunes[0]) for row in part] for part in (after, before))
     parts = [sorted({getattr(row, part) for row in after}) for part in ("dataset", "arch", "method")]
     models = "/".join("+".join(names) for names in parts)
     where = f"{models}/{after[0].finetunes[0]} - {BASE}"
@@ -184,21 +185,8 @@ def _of_change(
             signed=True,
             source=f"{change.source}: {change.where}",
         )
-        found = _average_change(view, after, before, name)
+        found = view.difference(ours, theirs, name)
         yield _compared(finding, found, value, _kind(after[0], view), after[0].seeds)
-
-
-def _average_change(
-    view: View, after: Sequence[PublishedRow], before: Sequence[PublishedRow], name: str
-) -> Found | Missing:
-    models = []
-    for row in (*after, *before):
-        records = view.records(_cells(view, row, row.finetunes[0]), name)
-        if isinstance(records, Missing):
-            return records
-        models.append(records)
-    change = average_change(view.store, models[: len(after)], models[len(after) :])
-    return Found.of(name, change, [record for records in models for record in records])
 
 
 # --- checkpoints made elsewhere --------------------------------------------------------------------
@@ -259,5 +247,5 @@ def _of_weights(
         elif entry and entry.sha256 and entry.sha256 not in record.sources.values():
             why = f"the record is of another file than the registry's (sha256 {entry.sha256[:12]})"
         else:
-            return Found.of(name, accuracy(store, [record]), [record])
+            return Found.of(name, accuracy(store, [record]), [[record]])
     return Missing(why)

@@ -13,7 +13,7 @@ from benchmark.report.check.published_schema import (
     Published,
     PublishedRow,
 )
-from benchmark.report.check.text import points
+from benchmark.report.tables.render import points
 from benchmark.report.wrapping import width, wrapped
 
 _COLUMNS = {"clean": "Std", "corruptions-15": "OOD", "pgd10x3": "Adv", "autoattack": "AA"}

@@ -13,7 +13,7 @@ from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import Finding, Verdict, badness, worst_first
 from benchmark.report.estimates import Estimate
 from benchmark.report.markup import markdown as in_markdown
-from benchmark.report.tables.render import as_csv, brackets, percent
+from benchmark.report.tables.render import as_csv, brackets, percent, points
 from benchmark.report.wrapping import wrapped
 
 _quoted = partial(in_markdown, marks=True)
@@ -66,25 +66,20 @@ class Check:
 
     @property
     def missing_claims(self) -> list[str]:
-        """The other claims, a line for each command that is needed."""
+        """The other claims, a line for each command that is needed, or reason why there is none."""
         needed: dict[str, list[Finding]] = {}
         for summary, lines in self.claims:
             for line in (lines or [summary]) if summary.verdict is Verdict.MISSING else ():
-                needed.setdefault(line.make, []).append(line)
+                needed.setdefault(line.make or line.why, []).append(line)
         return [
             f"{', '.join(dict.fromkeys(line.claim for line in lines))}: "
-            + (f"`{make}`" if make else "see the scale")
+            + (f"`{need}`" if lines[0].make else "see the scale")
             + _one_reason(lines)
-            for make, lines in needed.items()
+            for need, lines in needed.items()
         ]
 
 
 # --- what text and Markdown share ---------------------------------------------------------------------
-
-
-def points(fraction: float, *, signed: bool = False) -> str:
-    """Return a fraction in percent, such as `83.44`, or a difference in points, such as `+1.98`."""
-    return percent(Estimate((fraction,)), signed)
 
 
 def _value(ours: Estimate, finding: Finding) -> str:
@@ -124,18 +119,19 @@ _OF_CHECKPOINT = re.compile(r"(?<=--checkpoint )(\S+)")
 
 
 def _missing(findings: Sequence[Finding]) -> list[str]:
-    """List what is missing by the command that makes it, all checkpoints in one line."""
+    """List what is missing by the command that makes it, all checkpoints in one line, else by why."""
     alike: dict[str, list[Finding]] = {}
     for finding in findings:
         if finding.verdict is Verdict.MISSING:
-            alike.setdefault(_OF_CHECKPOINT.sub("NAME", finding.make), []).append(finding)
+            need = _OF_CHECKPOINT.sub("NAME", finding.make) or finding.why
+            alike.setdefault(need, []).append(finding)
     lines = []
-    for make, missing in alike.items():
-        line = f"{len(missing)} of {len(findings)}: " + (f"`{make}`" if make else missing[0].why)
+    for need, missing in alike.items():
+        line = f"{len(missing)} of {len(findings)}: " + (f"`{need}`" if missing[0].make else need)
         found = (_OF_CHECKPOINT.search(finding.make) for finding in missing)
         if names := dict.fromkeys(match.group() for match in found if match):
             line += f"; NAME: {', '.join(names)}"
-        elif make:
+        elif missing[0].make:
             line += _one_reason(missing)
         lines.append(line)
     return lines
@@ -153,7 +149,7 @@ def text(check: Check) -> str:
         lines += _findings(numbers)
     if claims := check.claims:
         counts = _counts([summary for summary, _ in claims])
-        lines += ["", *wrapped(f"Claims of the paper: {counts}", "", "  ")]
+        lines += ["", *wrapped(f"Claims of the papers: {counts}", "", "  ")]
         quoted = {claim.id: claim.numbers for claim in check.published.claims}
         for summary, cases in check.present_claims:
             verdict = summary.verdict if summary.good else summary.verdict.upper()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HATCH = "//////"
-DIVERGED, FAILED = "x", "v"
-"""Markers of modules with an ascent that diverged or ended lower than it began."""
+MARKERS = {"diverged": "x", "ended lower than it began": "v"}
+"""What becomes of an ascent without a valid MRC, and the marker of a module with such a one."""
 AXES = {"log": "logarithmic", "symlog": "logarithmic on both sides of zero and linear around it"}
 NumbersBySeed = Sequence[float | None]
 
@@ -106,26 +106,19 @@ class ModuleOverSeeds:
         return [entry.accuracy_drop for entry in self.entries]
 
     @property
-    def diverged(self) -> bool:
-        return None in self.mrc
-
-    @property
-    def failed(self) -> bool:
-        """Whether any ascent ended lower than it began."""
-        return any(mrc is not None and mrc < 0 for mrc in self.mrc)
+    def lost(self) -> list[str]:
+        """What became of ascents without a valid MRC, of `MARKERS`."""
+        there = (any(each.diverged for each in self.entries), any(each.failed for each in self.entries))
+        return [what for what, known in zip(MARKERS, there, strict=True) if known]
 
     @property
     def flagged(self) -> bool:
         """Whether any MRC is under-estimated, the constraint never having been active."""
-        return any(e.mrc is not None and e.mrc >= 0 and not e.constrained for e in self.entries)
+        return any(each.valid and not each.constrained for each in self.entries)
 
     @property
     def mean_mrc(self) -> float | None:
         return mean(self.mrc)
-
-    @property
-    def marks(self) -> list[str]:
-        return [DIVERGED] * self.diverged + [FAILED] * self.failed
 
 
 def over_seeds(finetunings: Iterable[Finetuning]) -> tuple[ModuleOverSeeds, ...]:
@@ -148,21 +141,14 @@ def ranked(
     As `Candidates.ranked`: modules with an ascent that diverged or failed are left out, but in the
     released order, where one that diverged comes first.
     """
-    valid = [each for each in modules if released_order or not each.marks]
+    valid = [each for each in modules if released_order or not each.lost]
     return sorted(valid, key=lambda each: -math.inf if each.mean_mrc is None else each.mean_mrc)
 
 
 def not_valid(modules: Sequence[ModuleOverSeeds], how: str) -> list[str]:
     """Notes on modules with an ascent that diverged or failed; `how` tells what becomes of them."""
-    kinds = {
-        "diverged": [each.module for each in modules if each.diverged],
-        "ended lower than it began": [each.module for each in modules if each.failed],
-    }
-    return [
-        f"the ascent {what} in some seed, {how}: {', '.join(names)}"
-        for what, names in kinds.items()
-        if names
-    ]
+    names = {what: ", ".join(each.module for each in modules if what in each.lost) for what in MARKERS}
+    return [f"the ascent {what} in some seed, {how}: {of}" for what, of in names.items() if of]
 
 
 def under_estimated(modules: Sequence[ModuleOverSeeds], drawn: str) -> list[str]:
@@ -234,8 +220,8 @@ class CriticalityBars(Picture):
             inside, hatch = ("white", HATCH) if module.flagged else (colour, None)
             height = statistics.fmean(known)
             axes.bar(place, height, 0.72, fc=inside, ec=colour, hatch=hatch, lw=0.6, zorder=2)
-        for marker in module.marks:
-            mark = draw.line([place], [1.03], marker=marker, ms=4.5, mew=1.3, color=colour)
+        for what in module.lost:
+            mark = draw.line([place], [1.03], marker=MARKERS[what], ms=4.5, mew=1.3, color=colour)
             mark.set_clip_on(False)
             axes.add_artist(mark).set_transform(axes.get_xaxis_transform())
         if len(self.seeds) > 1:
@@ -275,10 +261,10 @@ def legend(
     }
     if any(module.flagged for module in modules):
         handles["constraint never active"] = flagged
-    for marker, label in ((DIVERGED, "ascent diverged"), (FAILED, "ascent failed")):
-        if any(marker in module.marks for module in modules):
+    for what, label in zip(MARKERS, ("ascent diverged", "ascent failed"), strict=True):
+        if any(what in module.lost for module in modules):
+            marker = MARKERS[what]
             handles[label] = draw.line(ls="none", marker=marker, ms=5, mew=1.3, color=draw.OTHER)
     if len(picture.seeds) > 1:
         handles["seeds"] = seed
-    shown, labels = list(handles.values()), list(handles)
-    figure.legend(shown, labels, loc="outside upper right", ncols=len(handles))
+    figure.legend([*handles.values()], [*handles], loc="outside upper right", ncols=len(handles))

@@ -74,7 +74,9 @@ class CurveFigure(FigureSpec):
             f"accuracies of {'all' if share is None else 'the first'} {images} test images, which also "
             f"choose epochs and alpha*; robust accuracy is of one PGD-{plan.attack.steps} run",
             f"{rule.intervals + 1} points from AT (alpha 0) to the fine-tuned weights (alpha 1)",
-            _cross(len(curves[0].accuracies)),
+            "cross: 95 % interval (Wilson's) of AT over these images; of a change, see `audit`"
+            if len(curves[0].accuracies) == 1
+            else "crosses: 95 % t interval over seeds of the change from AT to alpha 1",
             f"dashed line: AT's robust accuracy less {100 * rule.tolerance:g} point, a constraint",
             *(f"ring: alpha* of {c.label}, {_by_seed(c.chosen)}" for c in curves if c.tuning == "rift"),
             *notes,
@@ -85,12 +87,6 @@ class CurveFigure(FigureSpec):
         how = "curves are their mean, each seed moved to start at the mean AT point"
         head = self.head(scale, title, how, notes)
         return Curves(*head, tuple(curves), rule.tolerance, images)
-
-
-def _cross(seeds: int) -> str:
-    if seeds > 1:
-        return "crosses: 95 % t interval over seeds of the change from AT to alpha 1"
-    return "cross: 95 % interval (Wilson's) of AT over these images; of a change, see `audit`"
 
 
 def _with_whole_curve(view: View, cell: Cell) -> Finetuning | None:

@@ -30,7 +30,7 @@ from benchmark.report.figures.bars import (
 )
 from benchmark.report.figures.figure import FigureSpec, Picture, Rows, complete, left_out
 from benchmark.report.intervals import Interval
-from benchmark.report.view import Missing, View
+from benchmark.report.view import View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,9 +90,8 @@ class DamageFigure(FigureSpec):
         return replace(picture, notes=picture.notes + notes)
 
     def _std_and_adv(self, view: View, cell: Cell) -> Values | None:
-        numbers = [view.accuracy([cell], name) for name in self.evaluations]
-        known = tuple(number.estimate.mean for number in numbers if not isinstance(number, Missing))
-        return known if len(known) == len(numbers) else None
+        numbers = [view.accuracy([[cell]], name).estimate for name in self.evaluations]
+        return [each.mean for each in numbers if each] if all(numbers) else None
 
 
 def _alone(module: str) -> str:
@@ -159,18 +158,11 @@ class Damage(Picture):
     count: int
 
     @property
-    def loss_correlation(self) -> Correlation | None:
-        """Of mean MRC and mean loss in Adv; None where it is not defined."""
-        return self._with_mrc([module.loss for module in self.modules])
-
-    @property
-    def gain_correlation(self) -> Correlation | None:
-        """Of mean MRC and mean gain in Std; None where it is not defined."""
-        return self._with_mrc([module.gain for module in self.modules])
-
-    def _with_mrc(self, changes: Sequence[Values]) -> Correlation | None:
+    def with_mrc(self) -> list[Correlation | None]:
+        """Of mean MRC and mean loss in Adv, and mean gain in Std; None where it is not defined."""
         mrc = [module.measured.mean_mrc for module in self.modules]
-        return spearman(mrc, [statistics.fmean(change) for change in changes])
+        changes = zip(*((module.loss, module.gain) for module in self.modules), strict=True)
+        return [spearman(mrc, [*map(statistics.fmean, each)]) for each in changes]
 
     def correlations(self) -> list[str]:
         """Notes on Spearman's rho over modules: of the means and, of several seeds, within each."""
@@ -178,15 +170,15 @@ class Damage(Picture):
         def text(correlation: Correlation | None) -> str:
             return "not defined" if correlation is None else str(correlation)
 
+        loss, gain = map(text, self.with_mrc)
         notes = [
             f"Spearman's rank correlation with MRC over {len(self.modules)} modules (95 % intervals "
-            f"over them): Adv lost {text(self.loss_correlation)}; Std gained "
-            f"{text(self.gain_correlation)}"
+            f"over them): Adv lost {loss}; Std gained {gain}"
         ]
         if len(self.seeds) > 1:
             mrc = zip(*(module.measured.mrc for module in self.modules), strict=True)
-            loss = zip(*(module.loss for module in self.modules), strict=True)
-            each = "; ".join(text(spearman(x, y)) for x, y in zip(mrc, loss, strict=True))
+            lost = zip(*(module.loss for module in self.modules), strict=True)
+            each = "; ".join(text(spearman(x, y)) for x, y in zip(mrc, lost, strict=True))
             notes.append(f"of Adv lost with MRC within each seed: {each}")
         return notes
 
@@ -216,7 +208,7 @@ class Damage(Picture):
             _dots(lower, module, module.gain, colour)
         upper.set_ylabel("Adv lost (points)")
         lower.set_ylabel("Std gained\n(points)")
-        for axes, found in ((upper, self.loss_correlation), (lower, self.gain_correlation)):
+        for axes, found in zip(panels, self.with_mrc, strict=True):
             text = "rho not defined" if found is None else str(found)
             text = text.replace("rho", "ρ").replace("-", "−")
             axes.set_title(f"Spearman's {text}", loc="right", fontsize=6.5)

@@ -16,6 +16,7 @@ from benchmark.models import arch
 from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell, ScaleName
+from benchmark.records.plugins import flags
 from benchmark.records.records import Finetuning
 from benchmark.report.figures import draw
 from benchmark.report.tables.render import as_csv
@@ -157,7 +158,7 @@ class FigureSpec(ABC):
             known += f" --from-checkpoint {','.join(scale.checkpoints)}"
         return UserError(
             f"{self.name} has nothing complete to show: missing or stale {_listed(missing)}; "
-            f"`python -m benchmark {self.name} --scale {known}` makes what is missing"
+            f"`python -m benchmark {self.name} --scale {known}{flags()}` makes what is missing"
         )
 
 

@@ -11,7 +11,7 @@ from benchmark.report.figures import draw
 from benchmark.report.figures.figure import FigureSpec, Picture, Rows, left_out
 from benchmark.report.tables.layout import by_finetune
 from benchmark.report.tables.posthoc import adaptive_pgd, rival_cells
-from benchmark.report.view import Missing, View
+from benchmark.report.view import View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +42,8 @@ class RivalFigure(FigureSpec):
         scale, cells = view.scale, self.cells(view.scale)
         found, missing = dict[str, Standing](), list[Cell]()
         for name, own in by_finetune(cells).items():
-            known = [view.accuracy(own, each) for each in self.wanted(scale)]
-            means = [each.estimate.mean for each in known if not isinstance(each, Missing)]
+            known = [view.accuracy([own], each).estimate for each in self.wanted(scale)]
+            means = [each.mean for each in known if each]
             if len(means) == len(Standing._fields):
                 found[name] = Standing(*means)
             else:

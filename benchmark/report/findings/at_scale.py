@@ -16,8 +16,7 @@ from benchmark.report.check.case import RIFT, RIFT_1
 from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import worst_first
-from benchmark.report.findings.agreement import agreement
-from benchmark.report.findings.by_seed import by_seed
+from benchmark.report.findings.by_seed import agreement, by_seed
 from benchmark.report.findings.comparisons import Comparisons
 from benchmark.report.findings.wording import base, changes_table, gains_and_losses, in_a_line
 from benchmark.report.markup import markdown
@@ -140,10 +139,9 @@ def _made(store: Store, name: str) -> str:
     hours = sum(file.provenance.seconds for file in trained) / 3600
     places = sorted({_place(file.provenance) for file in files})
     models = len({replace(cell, seed=0) for cell in cells})  # seeds are no further models
-    return (
-        f"{models} models with {records} records, {len(trained)} trained adversarially in {hours:.1f} "
-        f"hours; made on {', '.join(places)}."
-    )
+    trainings = f", {len(trained)} adversarial training{'s' * (len(trained) > 1)} in {hours:.1f} hours"
+    made = f"{models} models with {records} records{trainings if trained else ''}"
+    return f"{made}; made on {', '.join(places)}."
 
 
 def _place(made: Provenance) -> str:

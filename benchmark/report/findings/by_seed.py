@@ -1,13 +1,14 @@
 """RiFT and its controls seed by seed: a mean over seeds hides that they may differ in kind."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import combinations
 
-from benchmark.algorithm.selection import Candidates
 from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import BASE, Cell
+from benchmark.records.cells import BASE
 from benchmark.records.store import Store
 from benchmark.report.check.case import RIFT, RIFT_1
+from benchmark.report.figures.damage import spearman
 from benchmark.report.findings.comparisons import Comparisons
 from benchmark.report.findings.wording import shown_accuracies, shown_changes, table
 from benchmark.report.markup import markdown
@@ -39,7 +40,8 @@ def _rows(store: Store, scale: Scale, seed: int) -> Iterator[dict[str, str]]:
     """The base model with its accuracies, then each fine-tuning that is on record of it."""
     cells = audit_cells(scale, SHOWN)
     found, by_name = Comparisons.of(store, scale, cells), by_finetune(cells)
-    heads, order = columns(found.view.scale), _by_criticality(found.view, cells)
+    mrc = dict(_measured(found.view)).get(seed, {})
+    heads, order = columns(found.view.scale), sorted(mrc, key=mrc.__getitem__)
     if found.gains:
         own = dict(zip(heads, shown_accuracies(found.view, by_name[BASE]), strict=True))
         yield dict(zip(_FIRST, (str(seed), "AT", "", "", ""), strict=True)) | own
@@ -52,9 +54,36 @@ def _rows(store: Store, scale: Scale, seed: int) -> Iterator[dict[str, str]]:
         yield dict(zip(_FIRST, first, strict=True)) | own
 
 
-def _by_criticality(view: View, cells: Sequence[Cell]) -> list[str]:
-    """The modules with a valid MRC from least to most critical, as measured for RiFT; empty before."""
-    made = (view.finetuning(cell) for cell in cells)
-    measured = next((each.criticality for each in made if each and each.criticality), [])
-    first = cells[0]
-    return Candidates([], measured, first.dataset, first.arch, first.seed).ranked
+def agreement(view: View) -> str:
+    """The least critical module of the first model of `view` by seed, and how alike MRC ranks the
+    modules of each two seeds (Spearman's rho, over modules with a valid MRC in both).
+
+    Empty for fewer than two seeds on record.
+    """
+    measured = dict(_measured(view))
+    if len(measured) < 2:
+        return ""
+    least = dict[str, list[str]]()
+    for seed, mrc in measured.items():
+        least.setdefault(min(mrc, key=mrc.__getitem__), []).append(str(seed))
+    said = "; ".join(f"{markdown(name)} at {', '.join(seeds)}" for name, seeds in least.items())
+    rhos = list[float]()
+    for one, other in combinations(measured.values(), 2):
+        shared = [name for name in one if name in other]
+        if found := spearman([one[name] for name in shared], [other[name] for name in shared]):
+            rhos.append(found.rho)
+    said = f"Least critical module by seed: {said}."
+    if not rhos:
+        return said
+    return f"{said} Spearman's rho of MRC between two seeds: {min(rhos):z.2f} to {max(rhos):z.2f}."
+
+
+def _measured(view: View) -> Iterator[tuple[int, dict[str, float]]]:
+    """The seeds of which RiFT's criticality is on record, and the MRC of every module with a valid one,
+    input first."""
+    for cell in (*view.cells(view.first, RIFT_1), *view.cells(view.first, RIFT)):
+        made = view.finetuning(cell)
+        entries = (made and made.criticality) or []
+        mrc = {each.module: each.mrc for each in entries if each.mrc is not None and each.valid}
+        if mrc:
+            yield cell.seed, mrc

@@ -12,7 +12,7 @@ from benchmark.plans.states import State
 from benchmark.records.cells import Cell, base_name
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
-from benchmark.report.tables.layout import average_change, by_finetune, mean_alpha
+from benchmark.report.tables.layout import by_finetune, mean_alpha
 from benchmark.report.tables.posthoc import numbers
 from benchmark.report.view import View
 
@@ -128,7 +128,7 @@ def _gain(
 
     def change(name: str) -> Estimate | None:
         one, two = ([cell for cell in each if cell.seed in known[name]] for each in (ours, theirs))
-        return average_change(view, [one], [two], name)
+        return view.difference([one], [two], name).estimate
 
     seeds = tuple(tuple(sorted(known.get(name, ()))) for name in view.scale.evaluations)
     own = [cell for cell in ours if cell.seed in max(seeds, key=len)]

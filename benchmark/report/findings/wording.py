@@ -12,8 +12,8 @@ from benchmark.report.check.published_schema import Published
 from benchmark.report.estimates import Estimate
 from benchmark.report.findings.comparisons import Comparisons, Gained
 from benchmark.report.markup import markdown
-from benchmark.report.tables.layout import average, columns
-from benchmark.report.tables.render import MISSING, brackets, number_and_interval
+from benchmark.report.tables.layout import columns
+from benchmark.report.tables.render import MISSING, brackets, number_and_interval, points
 from benchmark.report.view import Setting, View
 
 
@@ -37,7 +37,7 @@ def shown_accuracies(view: View, cells: Sequence[Cell]) -> Iterator[str]:
     """Accuracies of the model of `cells` in percent; what some of its seeds have says which."""
     for name in view.scale.evaluations:
         done = [cell for cell in cells if view.state(cell, name) is State.DONE]
-        known = average(view, [done], name)
+        known = view.accuracy([done], name).estimate
         fewer = _of_seeds([cell.seed for cell in done], len(cells))
         yield MISSING if known is None else number_and_interval(known) + fewer
 
@@ -66,7 +66,7 @@ def shown_changes(gain: Gained) -> Iterator[str]:
 def _shown(change: Estimate | None) -> str:
     if change is None:
         return MISSING
-    value = f"{100 * change.mean:+z.2f}"
+    value = points(change.mean, signed=True)
     if change.interval is None:
         return f"{value} (no interval)"
     shown = f"{value} {brackets(change.interval, signed=True)}"

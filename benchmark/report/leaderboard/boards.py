@@ -149,12 +149,11 @@ def _on_other_images(found: Sequence[Model], name: str) -> set[str]:
 
 def _of_fewer_seeds(found: Iterable[Model], models: Mapping[str, Model], name: str) -> set[str]:
     """Ids of models without some seed that their base model has in the column: another mean."""
-    bases = {model.id: models.get(model.base_id, model) for model in found if name in model.records}
     return {
         model.id
         for model in found
-        if model.id in bases
-        and bases[model.id].records.get(name, {}).keys() - model.records[name].keys()
+        if (own := model.records.get(name))
+        and models.get(model.base_id, model).records.get(name, {}).keys() - own.keys()
     }
 
 
@@ -170,7 +169,7 @@ def _beside_base(store: Store, model: Model, base: Model | None, name: str) -> d
     if not seeds or model.images(name) != base.images(name):
         return nothing
     ours, theirs = ([each.records[name][seed] for seed in seeds] for each in (model, base))
-    known = change(store, ours, theirs)
+    known = change(store, [ours], [theirs])
     errors = mce(ours, theirs) if evaluation(name).kind == "corruptions" else None
     return {
         "change": ChangeFromBase(**_fields(known), seeds=tuple(seeds)),

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping
 from benchmark.data.info import DatasetInfo
 from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.evaluation.first import first_images, whole_name
-from benchmark.evaluation.protocol import Evaluation
 from benchmark.report.leaderboard.schema import Column
 
 _KINDS = ("attack", "clean", "corruptions", "other")
@@ -58,7 +57,7 @@ def ranked_by(entries: Mapping[str, int], bases: Collection[str] = ()) -> str | 
 
 def column(name: str, info: DatasetInfo) -> Column:
     """The head of the column of evaluation `name` for a dataset."""
-    known: Evaluation = evaluation(name)
+    known = evaluation(name)
     return Column(
         evaluation=name,
         label=known.label,

@@ -6,7 +6,7 @@ from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.page import is_safe
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Leaderboard, Number
 from benchmark.report.markup import markdown as quoted
-from benchmark.report.tables.render import MISSING
+from benchmark.report.tables.render import MISSING, points
 
 
 def markdown(shown: Leaderboard) -> str:
@@ -36,8 +36,9 @@ def _board(board: Board) -> list[str]:
         f"Scale {quoted(board.scale)}: {quoted(board.scale_summary)}. {board.threat.label}; "
         f"{wording.CHOSEN_ON[board.chosen_on]}; {quoted(wording.ranking(board))}."
     )
+    heading = f"{board.dataset_label}, {wording.scale(board)}"
     return [
-        f"## {quoted(wording.heading(board))}: {wording.CHOSEN_ON[board.chosen_on]}",
+        f"## {quoted(heading)}: {wording.CHOSEN_ON[board.chosen_on]}",
         "",
         facts,
         "",
@@ -67,7 +68,7 @@ def _cell(number: Number | None) -> str:
     if number is None:
         return MISSING
     change = " ".join(wording.change(number))
-    parts = (wording.share(number.mean), wording.interval(number, signed=False), change)
+    parts = (points(number.mean), wording.interval(number, signed=False), change)
     return "<br>".join(part for part in parts if part)
 
 

@@ -48,7 +48,7 @@
       const evaluated = head.hasAttribute("data-evaluation");
       const changes = evaluated && by.value === "change";
       this.rank(evaluated && !changes ? key : this.ranked);
-      const numeric = head.classList.contains("number") || key === "rank";
+      const numeric = key !== "model";
       const value = (row) => {
         const cell = this.cell(row, key);
         const text = (changes ? cell.dataset.change : cell.dataset.value) ?? "";

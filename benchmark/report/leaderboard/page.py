@@ -14,9 +14,6 @@ from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.scatter import scatter
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Column, Leaderboard
 
-_FOLDER = Path(__file__).parent
-
-
 SEEN = 5
 """Notes on the page that are seen at once; the others are folded."""
 
@@ -26,7 +23,7 @@ def html(shown: Leaderboard, name: str = "leaderboard") -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

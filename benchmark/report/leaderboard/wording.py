@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import RESAMPLES, Interval
 from benchmark.report.leaderboard.columns import ENOUGH
 from benchmark.report.leaderboard.schema import (
@@ -15,7 +14,7 @@ from benchmark.report.leaderboard.schema import (
     Leaderboard,
     Number,
 )
-from benchmark.report.tables.render import brackets, percent
+from benchmark.report.tables.render import brackets, points
 
 TITLE = "RiFT leaderboard"
 LEAD = (
@@ -74,11 +73,6 @@ ELSEWHERE = "models from elsewhere"
 _FEW = 3  # modules that are named
 
 
-def share(value: float) -> str:
-    """`66.28`, in percent."""
-    return percent(Estimate((value,)), signed=False)
-
-
 def interval(number: Number | ChangeFromBase, signed: bool) -> str:
     """`[65.35, 67.20]`, or nothing."""
     if number.low is None or number.high is None:
@@ -97,9 +91,9 @@ def change(number: Number) -> tuple[str, ...]:
     if not any((known.low, known.high, *known.values)) and known.low is not None:
         return ("equal",)
     arrow = {1: "▲", -1: "▼", 0: ""}[known.sign]
-    points = percent(Estimate((known.mean,)), signed=True)
     errors = "" if number.mce is None else f"mCE {100 * number.mce:.1f}"
-    parts = (f"{arrow} {points}".lstrip(), interval(known, signed=True), errors)
+    moved = f"{arrow} {points(known.mean, signed=True)}".lstrip()
+    parts = (moved, interval(known, signed=True), errors)
     return tuple(part for part in parts if part)
 
 
@@ -115,11 +109,6 @@ def rank(number: Number | None) -> tuple[str, str]:
     if number.rank is None:
         return possible, ""
     return str(number.rank), "" if alone else possible
-
-
-def heading(board: Board) -> str:
-    """`CIFAR-10, scale narrow`."""
-    return f"{board.dataset_label}, {scale(board)}"
 
 
 def scale(board: Board) -> str:
@@ -194,12 +183,6 @@ def seeds(entry: BoardEntry) -> str:
 def extra_data(entry: BoardEntry) -> str:
     """Whether it was trained with data beside the training set."""
     return {True: "extra data", False: "no extra data", None: "extra data: not known"}[entry.extra_data]
-
-
-def record_files(entry: BoardEntry, evaluation: str) -> dict[int, str]:
-    """Paths of the records of a number by seed, from the folder of the leaderboard."""
-    seeds = entry.numbers[evaluation].seeds
-    return {seed: f"{entry.records}/seed{seed}/{evaluation}.json" for seed in seeds}
 
 
 def own_flags(board: Board, entry: BoardEntry) -> list[Flag]:

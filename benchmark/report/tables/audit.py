@@ -139,7 +139,7 @@ def compared(view: View, ours: Sequence[Cell], theirs: Sequence[Cell]) -> list[C
 def _compared(store: Store, ours: Records | Missing, theirs: Records | Missing) -> Compared:
     if isinstance(ours, Missing) or isinstance(theirs, Missing):
         return Compared()
-    difference = change(store, ours, theirs)
+    difference = change(store, [ours], [theirs])
     over_seeds, over_images = None, difference.interval
     if difference.over == "seeds":
         over_seeds, over_images = difference.interval, change_over_images(store, [ours], [theirs])
@@ -241,7 +241,9 @@ def _gains(heads: Sequence[str], changes: Mapping[str, Sequence[Compared]]) -> l
     kinds = {
         "RiFT": [name for name in changes if name in PROTOCOLS],
         "a control that changes no parameter": [
-            name for name in changes if isinstance(finetune(name).selector, NoModule)
+            name
+            for name in changes
+            if (made := finetune(name)).start == "base" and isinstance(made.selector, NoModule)
         ],
     }
     lines = []

@@ -14,7 +14,7 @@ from benchmark.records.records import WARNING
 from benchmark.report.check.published import published
 from benchmark.report.check.published_schema import PrintedChange, PublishedRow
 from benchmark.report.estimates import Estimate
-from benchmark.report.tables.layout import Beside, Row, Table, average, average_change
+from benchmark.report.tables.layout import Beside, Row, Table
 from benchmark.report.view import Setting, View
 
 Printed = PublishedRow | PrintedChange
@@ -117,8 +117,8 @@ def _ours(view: View, printed: Printed, rows: Mapping[str, PublishedRow], role: 
         return [view.cells(_counterpart(row, view.scale), row.finetunes[0]) for row in of]
 
     if isinstance(printed, PublishedRow):
-        return average(view, models(printed.id), name)
-    return average_change(view, models(*printed.after), models(*printed.before), name)
+        return view.accuracy(models(printed.id), name).estimate
+    return view.difference(models(*printed.after), models(*printed.before), name).estimate
 
 
 def _apart(rows: Sequence[PublishedRow], roles: Iterable[str], scale: Scale) -> list[str]:

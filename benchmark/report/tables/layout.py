@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from benchmark.evaluation import evaluation
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell, base_name
-from benchmark.report import estimates
-from benchmark.report.estimates import Estimate, Records
+from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues
-from benchmark.report.view import Missing, View
+from benchmark.report.view import Models, View
 
-Models = Sequence[Sequence[Cell]]  # each of one model, a cell per seed
 Part = tuple[Sequence[Cell], Scale]  # cells, and the evaluations that are made of them
 DEFAULT_PROTOCOLS = ("rift",)
 NOTES = 6
@@ -133,38 +131,13 @@ def by_finetune(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
 
 
 def accuracies(view: View, models: Models) -> tuple[Estimate | None, ...]:
-    """The `average` of `models` under each evaluation of the scale."""
-    return tuple(average(view, models, name) for name in view.scale.evaluations)
+    """The mean accuracy of `models` under each evaluation of the scale; None where it is missing."""
+    return tuple(view.accuracy(models, name).estimate for name in view.scale.evaluations)
 
 
 def changes(view: View, ours: Models, theirs: Models) -> tuple[Estimate | None, ...]:
-    """The `average_change` from `theirs` to `ours` under each evaluation of the scale."""
-    return tuple(average_change(view, ours, theirs, name) for name in view.scale.evaluations)
-
-
-def average(view: View, models: Models, name: str) -> Estimate | None:
-    """Mean accuracy of `models` under evaluation `name`, seed by seed; None if any is missing or no
-    seed is shared by all."""
-    known = _at_shared_seeds(view, models, name)
-    return None if known is None else estimates.average_accuracy(view.store, known)
-
-
-def average_change(view: View, ours: Models, theirs: Models, name: str) -> Estimate | None:
-    """The mean accuracy of `ours` minus that of `theirs`, seed by seed; None as for `average`."""
-    minuends, subtrahends = (_at_shared_seeds(view, each, name) for each in (ours, theirs))
-    if minuends is None or subtrahends is None:
-        return None
-    return estimates.average_change(view.store, minuends, subtrahends)
-
-
-def _at_shared_seeds(view: View, models: Models, name: str) -> Sequence[Records] | None:
-    found = [view.records(cells, name) for cells in models]
-    known = [records for records in found if not isinstance(records, Missing)]
-    if len(known) < len(models):
-        return None
-    by_seed = [{record.cell.seed: record for record in records} for records in known]
-    shared = [seed for seed in by_seed[0] if all(seed in own for own in by_seed)]
-    return [[own[seed] for seed in shared] for own in by_seed] if shared else None
+    """The same of the change from `theirs` to `ours`."""
+    return tuple(view.difference(ours, theirs, name).estimate for name in view.scale.evaluations)
 
 
 def mean_alpha(view: View, cells: Sequence[Cell]) -> str:

@@ -171,21 +171,23 @@ def _shortened(scale: Scale, methods: Collection[str]) -> list[str]:
 
 
 def chosen(view: View, cells: Sequence[Cell], tuning: str, label: str) -> list[str]:
-    """Which modules the row `label` fine-tuned on each network, and its alpha* by seed.
+    """Which modules the row `label` fine-tuned, and its alpha* by seed, for each dataset and network.
 
     Also how many modules have no valid MRC, and in how many modules' ascent the constraint was never
     reached: their MRC is a lower estimate.
     """
-    lines = []
-    for name in dict.fromkeys(cell.arch for cell in cells):
-        picked = [c for c in cells if c.arch == name and c.finetune == tuning]
-        makings = [making for cell in picked if (making := view.finetuning(cell)) is not None]
-        if not makings or finetune(tuning).selector.everything:
+    lines, several = [], len({cell.dataset for cell in cells}) > 1
+    for dataset, name in dict.fromkeys((cell.dataset, cell.arch) for cell in cells):
+        picked = [c for c in cells if (c.dataset, c.arch, c.finetune) == (dataset, name, tuning)]
+        by_seed = {cell.seed: making for cell in picked if (making := view.finetuning(cell))}
+        if not by_seed or finetune(tuning).selector.everything:
             continue
+        makings, on = list(by_seed.values()), f" on {dataset_info(dataset).label}" if several else ""
         modules = Counter(_named(making.modules) for making in makings)
         which = "; ".join(f"{m} ({n} of {len(makings)} seeds)" for m, n in modules.most_common())
         alphas = ", ".join(f"{making.alpha:.2f}" for making in makings)
-        lines.append(f"{label}, {arch(name).label}: {which}; alpha* by seed {alphas}")
+        some = f"of seeds {', '.join(map(str, by_seed))}:" if len(by_seed) < len(picked) else "by seed"
+        lines.append(f"{label}, {arch(name).label}{on}: {which}; alpha* {some} {alphas}")
         released = finetune(tuning).protocol.released_order
         remarks = {
             "MRC a lower estimate for {} modules (constraint not reached)": flagged,

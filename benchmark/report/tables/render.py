@@ -33,7 +33,7 @@ def entry(shown: Entry, signed: bool) -> str:
     """
     if isinstance(shown, Beside):
         ours = shown.ours and Estimate((shown.ours.mean,))
-        return f"{percent(ours, signed)} / {percent(Estimate((shown.paper,)), signed)}"
+        return f"{percent(ours, signed)} / {points(shown.paper, signed)}"
     if isinstance(shown, Interval):
         return brackets(shown, signed=True)
     if isinstance(shown, PValues):
@@ -41,24 +41,25 @@ def entry(shown: Entry, signed: bool) -> str:
     if shown is None or shown.spread is not None or shown.interval is None:
         return percent(shown, signed)
     digits = 2 if signed else 1
-    return f"{_times_100(shown.mean, signed, digits)} {brackets(shown.interval, signed, digits)}"
+    return f"{points(shown.mean, signed, digits)} {brackets(shown.interval, signed, digits)}"
 
 
 def percent(number: Estimate | None, signed: bool) -> str:
     """`98.20 ± 0.53`, `+0.40 ± 0.20`, or a dash for a missing number."""
     if number is None:
         return MISSING
-    value = _times_100(number.mean, signed)
+    value = points(number.mean, signed)
     return value if number.spread is None else f"{value} ± {100 * number.spread:.2f}"
 
 
 def brackets(interval: Interval, signed: bool, digits: int = 2) -> str:
     """`[65.35, 67.20]` in percent, or `[-0.20, +2.80]` in percentage points."""
-    low, high = (_times_100(end, signed, digits) for end in (interval.low, interval.high))
+    low, high = (points(end, signed, digits) for end in (interval.low, interval.high))
     return f"[{low}, {high}]"
 
 
-def _times_100(fraction: float, signed: bool, digits: int = 2) -> str:
+def points(fraction: float, signed: bool = False, digits: int = 2) -> str:
+    """A fraction in percent, such as `83.44`, or a difference in points, such as `+1.98`."""
     return f"{100 * fraction:{'+' if signed else ''}z.{digits}f}"
 
 
