@@ -31,6 +31,7 @@ from benchmark.jobs.applied import PAPERS_ATTACK, MethodResult, apply_method
 from benchmark.jobs.given import Question, own_draws, prepared, shown
 from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
+from benchmark.jobs.soundness import refuse_model
 from benchmark.progress import Progress
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.files import at_home
@@ -187,6 +188,7 @@ def interpolate(
         UserError: as `rift`, and if `tuned` is another network.
     """
     asked = Question(model, judge, None, attack, protocol, seed=seed, device=device, measures=False)
+    refuse_model(tuned, ())
     end = Weights.of({name: x.to(asked.place) for name, x in tuned.state_dict().items()})
     if problem := shape_mismatch(shapes_of(end.state), shapes_of(asked.weights.state)):
         raise UserError(f"tuned is another network than model: {problem.replace('file', 'former')}")
@@ -233,8 +235,10 @@ def evaluate(
     named = load(dataset_info(data).name, at_home(data_dir)) if isinstance(data, str) else None
     images = data if named is None else named.test
     with ExitStack() as stack:
+        asked = Question(
+            model, images, None, attack or PAPERS_ATTACK, seed=seed, device=device, measures=False
+        )
         own_draws(stack, seed)
-        asked = Question(model, images, None, attack or PAPERS_ATTACK, device=device, measures=False)
         found = Dataset(asked.info, asked.splits[0], asked.splits[0])
         if named is not None:
             threat = attack or named.info.threat

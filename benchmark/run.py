@@ -29,7 +29,7 @@ from benchmark.engine.training import Fitted
 from benchmark.engine.weights import Weights, interpolate
 from benchmark.engine.workspace import Made
 from benchmark.evaluation import evaluation
-from benchmark.plans.running import Run, new_model
+from benchmark.plans.running import Run, candidates, new_model
 from benchmark.posthoc.applying import applied
 from benchmark.records.records import Count, CurvePoint, Finetuning, ModuleCriticality, Training
 
@@ -99,7 +99,7 @@ def rift(run: Run, theta_at: Weights) -> Weights:
         network = run.network(theta_at)
         needed = chosen.selector.needs_criticality
         mrc = measure_criticality(run, theta_at) if needed else None  # step 1
-        modules = chosen.selector.select(run.candidates(network, mrc))  # Equation 7: the lowest MRC
+        modules = chosen.selector.select(candidates(plan, network, mrc))  # Equation 7: the lowest MRC
         tuned = fine_tune(run, theta_at, modules)  # step 2, Equation 8
         theta_ft = Weights.of(tuned.state)
         alpha, reference, curve = choose_alpha(run, theta_at, theta_ft)  # step 3, Equation 9

@@ -284,6 +284,18 @@ def test_steps_one_by_one(plain, images):
     assert Weights.of(model.state_dict()).sha256 == Weights.of(whole.model.state_dict()).sha256
 
 
+def test_second_networks_and_seeds_are_told_too(plain, images):
+    """What `rift` refuses of a model and of a seed, the others refuse of theirs."""
+    train, others = images
+    with pytest.raises(UserError, match="the model is a NoneType"):
+        benchmark.interpolate(plain, None, others, progress=False)
+    with pytest.raises(UserError, match="the model is a int"):
+        benchmark.apply_method(plain, "output-mix", train, others, clean=3, progress=False)
+    for seed in (-1, 10**18):
+        with pytest.raises(UserError, match=f"seed is {seed}; a whole number"):
+            benchmark.evaluate(plain, others, "clean", seed=seed, progress=False)
+
+
 class Viewed(nn.Module):
     """A network that asks for a view of contiguous activations, as many do."""
 

@@ -337,6 +337,8 @@ def test_a_worker_refuses_a_plugin_that_was_changed(store: Store, tmp_path: Path
         ("(x, y), (x, y + 9)", "stripes2: a label is 9, and there are 8 classes"),
         ("(x, y), (x[0], y)", "stripes2, test split: images are"),
         ("(x, y), (x.astype(float) * 9, y)", r"stripes2, test split: pixels are in \[9"),
+        ("x, y", "stripes2: its load returns"),
+        ("3", "stripes2: its load returns"),
     ],
 )
 def test_images_that_do_not_fit_their_facts(tmp_path: Path, returned: str, message: str) -> None:

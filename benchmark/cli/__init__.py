@@ -40,7 +40,8 @@ def main() -> None:
         sys.stderr.write("stopped; the same command continues where this one was\n")
         sys.exit(128 + stopped.args[0])
     finally:
-        _forget_unwritten()
+        if sys.stdout is not None:  # it is None where it was closed, as by `>&-`
+            _forget_unwritten()
 
 
 def _forget_unwritten() -> None:

@@ -13,10 +13,10 @@ from benchmark.cli.options import PrecisionOption, ResultsOption, command, say, 
 from benchmark.cli.scope import from_checkpoints
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
-from benchmark.plans.named import SCALES, arguments
+from benchmark.plans.named import arguments
 from benchmark.plans.named import scale as scale_called
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import OWN, ScaleName
+from benchmark.records.cells import OWN
 from benchmark.records.store import Store
 from benchmark.report.check.accepted import (
     accepted_bytes,
@@ -163,9 +163,7 @@ def _chosen(
     scale: str, from_checkpoint: str | None, precision: str | None, results: Path
 ) -> tuple[Scale, str]:
     """The scale, and what makes other commands take the same one behind `--scale`."""
-    chosen, file = in_precision(scale_called(scale, results), precision), scale
-    if not scale.endswith(".toml") and ScaleName.parse(scale).scale not in SCALES:
-        file = arguments(scale, results)
+    chosen, file = in_precision(scale_called(scale, results), precision), arguments(scale, results)
     if precision is not None:
         file += f" --precision {precision}"
     chosen = from_checkpoints(chosen, scale, from_checkpoint)

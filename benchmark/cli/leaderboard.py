@@ -10,7 +10,7 @@ from benchmark.checkpoints.registry import registry
 from benchmark.cli.options import ResultsOption, command, say, show
 from benchmark.errors import UserError
 from benchmark.plans import named as scales
-from benchmark.records.cells import OWN, ScaleName
+from benchmark.records.cells import OWN
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
 from benchmark.records.read_once import ReadOnce
 from benchmark.report.check.published import published
@@ -71,10 +71,7 @@ def _source(scale: str | None, results: Path) -> str:
         return "`table1 --scale narrow` makes some, and `--scale quick` shows those of the scale quick"
     if scale == OWN:
         return "`evaluate` makes some"
-    filed = ScaleName.parse(scale).scale not in scales.SCALES and not scale.endswith(".toml")
-    if filed:  # which `table1` takes by path
-        scale = scales.arguments(scale, results)
-    return f"`table1 --scale {scale}` makes some"
+    return f"`table1 --scale {scales.arguments(scale, results)}` makes some"
 
 
 @command

@@ -15,7 +15,7 @@ FILE = "metrics.jsonl"
 _NUMBERS = {
     "loss": re.compile(r"\bloss ([-+.e0-9]+|nan|inf)"),
     "epoch": re.compile(r"\bepoch ([0-9]+)/"),
-    "selected_on": re.compile(r"([.0-9]+) % selected on"),
+    "selected_on": re.compile(r"([.0-9]+) %[^,]* selected on"),
 }
 
 

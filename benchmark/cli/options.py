@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from benchmark.errors import UserError, line, printable, system_problem
-from benchmark.evaluation.first import FIRST, limited
+from benchmark.evaluation.first import limited
 from benchmark.plans.plugins import load_all
 from benchmark.records.checkout import unnamed
 from benchmark.records.files import at_home, sweep, write_atomically
@@ -217,9 +217,7 @@ def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:
 
 def limited_evaluations(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
     """Return `names`, each limited to the first `limit` test images if it has no limit of its own."""
-    if limit is None:
-        return tuple(names)
-    return tuple(name if FIRST in name else limited(name, limit) for name in names)
+    return tuple(names if limit is None else (limited(name, limit) for name in names))
 
 
 def show(text: str, *, nl: bool = True) -> None:

@@ -18,7 +18,7 @@ from benchmark.records.store import Store
 from benchmark.report.tables.render import summary
 from benchmark.submission.examine import examine
 from benchmark.submission.expected import Expected
-from benchmark.submission.place import SCALES, commands, conflicts, place, sort
+from benchmark.submission.place import commands, conflicts, place, sort
 from benchmark.submission.read import RECORDS, Problem, Reading, ResultEntry, grouped, read, visible
 
 
@@ -125,7 +125,8 @@ def _on_file(results: Path) -> Reading:
 
 
 def _filed_scales(results: Path) -> dict[str, Scale]:
-    found = [scales.scale(str(path)) for path in sorted((results / SCALES).glob("[!.]*.toml"))]
+    every = scales.filed("[!.]*", results)
+    found = [scales.scale(str(path)) for path in sorted(every.parent.glob(every.name))]
     return {scale.name: scale for scale in found}
 
 

@@ -105,5 +105,5 @@ def first_images(evaluation: Evaluation) -> int | None:
 
 
 def limited(name: str, images: int) -> str:
-    """The name of evaluation `name` on the first `images` images."""
-    return f"{name}{FIRST}{images}"
+    """The name of evaluation `name` on the first `images` images, if it has no limit of its own."""
+    return name if FIRST in name else f"{name}{FIRST}{images}"

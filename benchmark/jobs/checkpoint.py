@@ -22,15 +22,13 @@ from benchmark.evaluation.record import Evaluating
 from benchmark.jobs.tasks import locked_after_others
 from benchmark.models import Arch, build
 from benchmark.plans.elsewhere import CheckpointPlan
+from benchmark.plans.start import caveats
 from benchmark.posthoc import of_spec
 from benchmark.progress import Progress
 from benchmark.records.cells import BASE, OWN, PART, Cell
 from benchmark.records.records import Record
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import MAKING, Store
-
-EPS_DIGITS = 1e-6
-"""Radii that differ by less are the same number, written with fewer digits."""
+from benchmark.records.store import Store
 
 
 @dataclass(frozen=True)
@@ -86,23 +84,11 @@ def evaluate_model_file(
     device: torch.device,
     progress: Progress,
 ) -> Evaluated:
-    """Evaluate a checkpoint and keep its records; those on file already are not made again.
+    """Evaluate a checkpoint and keep its records in `store`; those on file already are not made again.
 
-    Everything is checked before the first evaluation.
-
-    Args:
-        file: The checkpoint, and what must be known to run it.
-        evaluations: Names of evaluations.
-        directory: The data directory.
-        store: Where records and unfinished work are kept.
-        device: Where the network runs.
-        progress: Told what has been done.
-
-    Returns:
-        All records of `evaluations`, and notes on the file.
-
-    Raises:
-        UserError: The file does not fit, data are missing, or the name belongs to another model.
+    `directory` is the data directory. Returns all records of `evaluations`, and notes on the file.
+    Raises `UserError` before the first evaluation if the file does not fit, data are missing, or the
+    name belongs to another model.
     """
     model, loaded = load_model_file(file)
     notes = (*file.remarks, *loaded.notes)
@@ -134,12 +120,9 @@ def registered_model(found: CheckpointEntry, directory: Path) -> ModelFile:
     where that is not installed.
     """
     path, (network, info) = verified_file(found, directory), found.network
-    remarks = [found.summary]
-    if abs(found.eps_value - info.threat.eps) > EPS_DIGITS:
-        remarks.append(f"trained with eps {found.eps}, attacked here with {info.threat.eps:.6g}")
     sha256 = expected_sha256(found, directory)
     given = (found.name, found.entry, found.drop, found.prefix, sha256)
-    return ModelFile(path, network, info, *given, tuple(remarks))
+    return ModelFile(path, network, info, *given, (found.summary, *caveats(found)))
 
 
 def load_model_file(file: ModelFile) -> tuple[nn.Module, Loaded]:
@@ -177,10 +160,9 @@ def on_device(model: nn.Module, weights: Weights, device: torch.device) -> nn.Mo
 def _refuse_another(store: Store, plan: CheckpointPlan, evaluations: Sequence[str]) -> None:
     """Raise `UserError` if a record of the cell is of other weights or of another normalisation."""
     ours = next((spec["model"] for each in evaluations if (spec := plan.evaluation_spec(each))), None)
-    for name in store.names(plan.cell):
-        record = None if name == MAKING else store.record(plan.cell, name)
-        if ours is not None and record is not None and record.spec["model"] != ours:
-            raise _taken(plan.cell, name)
+    for filed in store.of(plan.cell):
+        if ours is not None and isinstance(filed, Record) and filed.spec["model"] != ours:
+            raise _taken(plan.cell, filed.evaluation)
 
 
 def _taken(cell: Cell, name: str) -> UserError:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import safetensors.torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from baselines import method
@@ -16,12 +17,13 @@ from benchmark.checkpoints.networks import normalization_of
 from benchmark.checkpoints.registry import registry, registry_file
 from benchmark.data import dataset_info
 from benchmark.engine.kept_weights import read_weights
-from benchmark.errors import UserError
+from benchmark.engine.recipes import pixel_units
+from benchmark.errors import UserError, problems
 from benchmark.models import arch
 from benchmark.records.applied import Applied
 from benchmark.records.cells import Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
-from benchmark.records.store import MAKING, WEIGHTS, Store
+from benchmark.records.store import WEIGHTS, Store
 from benchmark.report.model_card import base_spec, model_card
 
 FORMAT, FORMAT_VERSION = "rift-benchmark-checkpoint", "1"
@@ -37,21 +39,12 @@ class Exported:
 
 
 def export(cell: Cell, source: str, store: Store, *, name: str, licence: str | None = None) -> Exported:
-    """Pack the network of `cell` as the checkpoint `name`; nothing is written.
+    """Pack the network of a finished `cell` as the checkpoint `name`; nothing is written.
 
-    Args:
-        cell: A finished cell.
-        source: The path of the file from the folder of the registry that the entry is for.
-        store: Where its records and weights are.
-        name: The name of the entry.
-        licence: MIT unless the weights started from a checkpoint of another.
-
-    Returns:
-        File, entry and model card; the same cell gives the same bytes each time.
-
-    Raises:
-        UserError: The cell is not finished, its weights are not here or not those of its records, or
-            `name` cannot stand in a key.
+    `source` is the path of the file from the folder of the registry that the entry is for. The licence
+    is MIT unless the weights started from a checkpoint of another. The same cell gives the same bytes
+    each time. Raises `UserError` if the cell is not finished, its weights are not here or not those of
+    its records, or `name` cannot stand in a key.
     """
     making, records = made(cell, store)
     path, kept = store.work(cell) / WEIGHTS, read_weights(store, cell)
@@ -79,8 +72,7 @@ def made(cell: Cell, store: Store) -> tuple[Making, list[Record]]:
     making = store.making(cell)
     if making is None:
         raise UserError(f"{cell.key} has no making in '{store.results}'; `run {cell.key}` makes it")
-    names = (name for name in store.names(cell) if name != MAKING)
-    records = [record for name in names if (record := store.record(cell, name)) is not None]
+    records = [filed for filed in store.of(cell) if isinstance(filed, Record)]
     if not records:
         raise UserError(f"{cell.key} has no record in '{store.results}'; `run {cell.key}` makes them")
     for record in records:
@@ -184,14 +176,14 @@ def _entry(
             normalization=normalization_of(info, tuple(data["mean"]), tuple(data["std"])),
             licence=licence,
             what=_what(making, origin),
-            eps=origin.eps if origin else _eps(data["threat"]["eps"]),
+            eps=origin.eps if origin else pixel_units(data["threat"]["eps"]),
             extra_data=known.extra_data if known else False,
             selects_on=_selects_on(making, origin),
             published={record.evaluation: record.value for record in records},
         )
-    except ValueError as error:  # of pydantic: the name or the file's
+    except ValidationError as error:
         raise UserError(
-            f"'{name}' in the file '{source}' cannot be named in a registry; names are lower-case "
+            f"'{source}' cannot be an entry of a registry: {problems(error)[0]}; names are lower-case "
             "letters, digits, dots and dashes"
         ) from error
 
@@ -218,12 +210,6 @@ def _selects_on(making: Making, origin: Checkpoint | None) -> Literal["test", "h
     if making.spec.get("selects_on") == "test" or not (origin or held_out):
         return "test"
     return "unknown" if origin else "hold-out"
-
-
-def _eps(value: float) -> str:
-    """A radius as its authors write it: 8/255 where it is a whole number of grey levels."""
-    levels = value * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-9 else f"{value:g}"
 
 
 def source_of(path: Path) -> str | None:

@@ -139,11 +139,14 @@ class Question:
 
     def __post_init__(self) -> None:
         refuse_model(self.model, self.modules if self.measures else ())
+        if self.clean is not None:
+            refuse_model(self.clean, ())
         if not isinstance(self.attack, LinfAttack):
             raise UserError(f"attack is {self.attack!r}; say LinfAttack(eps=8/255, step_size=2/255)")
         shortened(self.attack, {}, "attack")
-        if not isinstance(self.seed, Cell) and (not isinstance(self.seed, int) or self.seed < 0):
-            raise UserError(f"seed is {self.seed!r}; a whole number from 0 on, or a cell")
+        number = isinstance(self.seed, int) and 0 <= self.seed < 10**18
+        if not (number or isinstance(self.seed, Cell)):
+            raise UserError(f"seed is {self.seed!r}; a whole number of at most 18 digits, or a cell")
 
     @cached_property
     def place(self) -> torch.device:

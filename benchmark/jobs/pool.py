@@ -162,10 +162,8 @@ class _Pool:
         except (EOFError, ConnectionError):
             worker.process.join()
             reason = f"its process died (exit code {worker.process.exitcode}; out of memory?)"
-            self.failures += [Failure(cell.key, reason, False) for cell in task.cells]
-            self.workers[index] = self._spawn(index)
-            self._assign(self.workers[index])
-            return
+            kind, content = "done", [Failure(cell.key, reason, False) for cell in task.cells]
+            worker = self.workers[index] = self._spawn(index)
         if kind == "progress":
             self.display.update(index, *content)
             return

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.errors import UserError
+from benchmark.errors import UserError, reason
 
 
 def refuse_model(model: Any, modules: Sequence[str] | None = None) -> None:
@@ -41,8 +41,7 @@ def refuse_model(model: Any, modules: Sequence[str] | None = None) -> None:
 def refuse_modules(modules: Sequence[str]) -> Sequence[str]:
     """`modules`. Raises `UserError` for a single text and for none."""
     if isinstance(modules, str) or not modules:
-        example = modules or "fc"
-        raise UserError(f'modules is a list of names, such as ["{example}"]; None: as protocol says')
+        raise UserError(f'modules is a list of names, such as ["{modules or "fc"}"]')
     return modules
 
 
@@ -69,10 +68,9 @@ def usable(model: nn.Module, x: Tensor, device: torch.device, *, measured: bool)
         model = copy.deepcopy(model).to(device).eval().requires_grad_(True)
         logits = model(x)
     except Exception as error:  # whatever somebody's code raises
-        reason = next(iter(str(error).splitlines()), "")
         raise UserError(
             f"the model fails on images (N, C, H, W) = {tuple(x.shape)} of {x.dtype}: "
-            f"{type(error).__name__}: {reason}"
+            f"{type(error).__name__}: {reason(error)}"
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -3,7 +3,6 @@
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cache, partial
 
 import torch
@@ -25,7 +24,7 @@ from benchmark.models import without_values
 from benchmark.plans.cost import repays_compiling
 from benchmark.plans.plan import Plan
 from benchmark.plans.plugins import load_again
-from benchmark.plans.running import Run
+from benchmark.plans.running import Run, candidates
 from benchmark.plans.scales import Scale
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
@@ -128,7 +127,7 @@ def _refuse_misfit(run: Run) -> None:
         plan = plan.before
     if plan.finetune is not None and isinstance(plan.finetune.selector, NamedModule):
         network = without_values(plan.cell.arch, plan.base.info)
-        plan.finetune.selector.select(replace(run, plan=plan).candidates(network, None))
+        plan.finetune.selector.select(candidates(plan, network, None))
 
 
 def _refuse_without_average(plan: Plan, options: Options) -> None:

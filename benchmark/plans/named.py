@@ -18,8 +18,7 @@ from benchmark.plans.start import starting_from
 from benchmark.records.cells import IN, OWN, ScaleName
 from benchmark.records.files import at_home, read_toml
 
-DEFAULT = "quick"
-OF_ONE_MACHINE = ("demo", DEFAULT)
+OF_ONE_MACHINE = ("demo", "quick")
 """Scales whose records are made anew in minutes, and are not kept in version control."""
 _SCALE = TypeAdapter(Scale)
 _NAMES: Mapping[str, Callable[[str], object]] = {
@@ -71,8 +70,10 @@ def called(name: str, scale: Scale) -> Scale:
 
 
 def arguments(name: str, results: Path) -> str:
-    """What follows `--scale` to give `name` on the command line; scales that are not the suite's are
-    filed in `results`."""
+    """What follows `--scale` to give `name` on the command line, which may be a TOML file; scales that
+    are not the suite's are filed in `results`."""
+    if name.endswith(".toml"):
+        return name
     scale, precision, checkpoint = ScaleName.parse(name)
     if scale in SCALES and checkpoint in SCALES[scale].checkpoints:
         checkpoint = None  # that it starts from anyway
@@ -106,7 +107,8 @@ def _parse(path: Path) -> Scale:
         return _SCALE.validate_python(content)
     except ValidationError as error:
         fields = ", ".join(f.name for f in dataclasses.fields(Scale))
-        wrong = "; ".join((*problems(error), *unknown_names(content), *wrong_overrides(content)))
+        every = (*problems(error), *unknown_names(content), *wrong_overrides(content))
+        wrong = "; ".join(dict.fromkeys(every))
         raise UserError(f"'{path}' is not a scale: {wrong}; its fields are {fields}") from error
 
 

@@ -10,7 +10,7 @@ from benchmark.algorithm.tunings import Finetune
 from benchmark.data.hold_out import Splits, splits
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.plans.plan import BasePlan, Plan
-from benchmark.plans.states import is_fresh, remarks
+from benchmark.plans.states import State, record_state, remarks
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.specs import Spec, spec_hash, spec_of
@@ -71,14 +71,6 @@ class Run:
         """The images that criticality is measured on."""
         own = self.splits
         return {"train": own.train, "test": self.data.test, "hold-out": own.selection}[split]
-
-    def candidates(self, network: "nn.Module", mrc: "Sequence[ModuleCriticality] | None") -> Candidates:
-        from benchmark.algorithm.criticality import criticality_modules
-
-        cell, seed = self.plan.cell, self.tuning_cell.seed_for("select")
-        released = self.finetuning.protocol.released_order
-        modules = criticality_modules(network)
-        return Candidates(modules, mrc, cell.dataset, cell.arch, seed, released, network)
 
     def network(self, weights: "Weights") -> "nn.Module":
         """The network of the cell, or the module of its post-hoc method, with `weights`, in evaluation
@@ -153,8 +145,8 @@ class Run:
 
     def missing(self, evaluations: Sequence[str]) -> list[str]:
         """Those of `evaluations` that the dataset has data for and that have no fresh record yet."""
-        there = (name for name in evaluations if self.plan.evaluation_spec(name) is not None)
-        return [name for name in there if not is_fresh(self.store, self.plan, name)]
+        states = {name: record_state(self.store, self.plan, name) for name in evaluations}
+        return [name for name, state in states.items() if state not in (State.ABSENT, State.DONE)]
 
     def evaluating(self, weights: "Weights", theta_at: "Weights") -> "Evaluating":
         """What evaluations of the cell at `weights`, made of `theta_at`, share."""
@@ -167,6 +159,19 @@ class Run:
         shared = self.test_data, self.store, self.progress
         attacked = Attacked(model, stand_in, base).eval()
         return Evaluating(self.plan, model, weights, *shared, remarks=told, attacked=attacked)
+
+
+def candidates(
+    plan: Plan, network: "nn.Module", mrc: "Sequence[ModuleCriticality] | None"
+) -> Candidates:
+    """What the selector of `plan`, a fine-tuning, chooses from in `network`."""
+    from benchmark.algorithm.criticality import criticality_modules
+
+    assert plan.finetune is not None
+    cell, chosen, modules = plan.cell, plan.finetune, criticality_modules(network)
+    seed = replace(cell, finetune=chosen.tuning).seed_for("select")
+    released = chosen.protocol.released_order
+    return Candidates(modules, mrc, cell.dataset, cell.arch, seed, released, network)
 
 
 def new_model(plan: BasePlan, device: "torch.device") -> "nn.Module":

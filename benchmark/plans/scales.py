@@ -35,6 +35,12 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("name one at least")
+    return _once(values)
+
+
 def _of_no_checkpoint(name: str) -> str:
     if FROM in name:
         raise ValueError(f"'{FROM}' stands before the checkpoint that cells start from")
@@ -52,11 +58,9 @@ def _by_key(networks: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(_once(_as_in_keys(tuple(networks))), networks.values(), strict=True))
 
 
-Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_once)]
-Archs = Annotated[
-    tuple[str, ...], Field(min_length=1), AfterValidator(_as_in_keys), AfterValidator(_once)
-]
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_once)]
+Names = Annotated[tuple[str, ...], AfterValidator(_some)]
+Archs = Annotated[tuple[str, ...], AfterValidator(_as_in_keys), AfterValidator(_some)]
+Seeds = Annotated[tuple[Seed, ...], AfterValidator(_some)]
 _SEEDS = TypeAdapter(dict[Literal["seeds"], Seeds])
 
 

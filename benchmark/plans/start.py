@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmark.checkpoints.entry import CheckpointEntry
-from benchmark.checkpoints.registry import TrainedModel, checkpoint, trained_model
+from benchmark.checkpoints.registry import checkpoint, trained_model
 from benchmark.data import dataset_info
 from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError
@@ -39,7 +39,8 @@ def starting_from(scale: "Scale", names: Sequence[str], *, beyond_first: bool = 
         left = {name: where for name, where in places.items() if where.method != FIRST_METHOD}
         if not left:
             raise UserError(
-                f"Table 2 shows methods other than {FIRST_METHOD}, by which {_quoted(places)} "
+                f"Table 2 shows methods other than {FIRST_METHOD}, by which "
+                f"{', '.join(map(repr, places))} "
                 f"{'was' if len(places) == 1 else 'were'} trained; see `table1`"
             )
         places = left
@@ -136,7 +137,7 @@ def tensors_of(found: CheckpointEntry) -> Spec:
 def caveats(found: CheckpointEntry) -> list[str]:
     """What a reader of a number of this checkpoint's cells should know."""
     remarks, evaluated = [], dataset_info(found.dataset).threat.eps
-    if abs(found.eps_value - evaluated) > 1e-9:
+    if abs(found.eps_value - evaluated) > 1e-6:  # else the same number with fewer digits
         remarks.append(
             f"checkpoint {found.name} was trained at eps {found.eps} and is attacked at eps "
             f"{pixel_units(evaluated)} here"
@@ -149,10 +150,6 @@ def caveats(found: CheckpointEntry) -> list[str]:
             "file's"
         )
     return remarks
-
-
-def _quoted(names: Sequence[str] | dict[str, TrainedModel]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def _listed(seeds: set[int]) -> str:

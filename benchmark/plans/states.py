@@ -39,11 +39,6 @@ def record_state(store: Store, plan: Plan, evaluation: str) -> State:
     return State.DONE if record.spec_hash == spec_hash(spec) else State.STALE
 
 
-def is_fresh(store: Store, plan: Plan, evaluation: str) -> bool:
-    """Whether the record is on disk and what the code would make today."""
-    return record_state(store, plan, evaluation) is State.DONE
-
-
 def is_of(making: Making, plan: Plan) -> bool:
     """Whether `making` describes weights that the code would make today."""
     return making.spec_hash == spec_hash(plan.spec)

@@ -50,15 +50,9 @@ def examine(
 ) -> Examination:
     """Check `every` entry alone, among each other, and against what is `on_file` already.
 
-    Args:
-        every: what was handed in, or all of a results tree.
-        on_file: what the tree holds that they go to; it counts as it is.
-        expected: plans and specs as this checkout makes them.
-        allow_dirty: accept what was made from a checkout with uncommitted changes.
-        now: the present time (None: the clock's).
-
-    Returns:
-        Problems, each once, and remarks, in the order of `every`.
+    `every` is what was handed in, or all of a results tree. What the tree holds that they go to counts
+    as it is. `allow_dirty` accepts what was made from a checkout with uncommitted changes. `now` is the
+    present time (None: the clock's). Returns problems, each once, and remarks, in the order of `every`.
     """
     foreign = [
         Problem(entry.path, "file", f"is {text}; read it, and name it by --plugin")

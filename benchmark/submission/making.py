@@ -4,25 +4,20 @@ torch is imported where it is needed, for the rules of the paper and the names o
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 from benchmark.algorithm.selection import Candidates
-from benchmark.data import dataset_info
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.recipes import Recipe
 from benchmark.errors import UserError
 from benchmark.models import without_values
 from benchmark.plans.plan import Plan
+from benchmark.plans.running import candidates
 from benchmark.records.applied import Applied
 from benchmark.records.records import Checkpoint, Count, Finetuning, Making, Training
 from benchmark.submission.applied import check_applied
 from benchmark.submission.expected import KNOWN_DATA
 from benchmark.submission.read import Problems, shown
-
-if TYPE_CHECKING:
-    pass
 
 SLACK = 1.001
 """Rounding of the constraint on ||dW|| in fp32."""
@@ -48,8 +43,10 @@ def check_making(making: Making, plan: Plan) -> Problems:
             yield from _check_epochs(details, plan.recipe, plan)
         elif details.epochs or details.best_epoch:
             yield "details.epochs", f"are there, but {plan.cell.finetune} logs none"
-        yield from _check_criticality(details, plan)
-        yield from _check_modules(details, plan)
+        network = without_values(plan.cell.arch, plan.base.info)
+        given = candidates(plan, network, details.criticality)
+        yield from _check_criticality(details, plan, given.modules)
+        yield from _check_modules(details, plan, given)
         yield from _check_alpha(details, plan)
 
 
@@ -102,14 +99,8 @@ def _check_epochs(details: Training | Finetuning, recipe: Recipe, plan: Plan) ->
 # --- modules ----------------------------------------------------------------------------------------
 
 
-def module_names(arch: str, dataset: str) -> tuple[str, ...]:
-    """Names of the modules whose criticality is measured, input first (imports torch)."""
-    from benchmark.algorithm.criticality import criticality_modules
-
-    return tuple(criticality_modules(without_values(arch, dataset_info(dataset))))
-
-
-def _check_criticality(details: Finetuning, plan: Plan) -> Problems:
+def _check_criticality(details: Finetuning, plan: Plan, names: Sequence[str]) -> Problems:
+    """Whether MRC is there if it is needed, of the modules `names`, input first, and in its bounds."""
     assert plan.finetune is not None
     needed, name = plan.finetune.selector.needs_criticality, plan.cell.finetune
     if details.criticality is None:
@@ -119,7 +110,6 @@ def _check_criticality(details: Finetuning, plan: Plan) -> Problems:
     if not needed:
         yield "details.criticality", f"is there, but {name} does not measure it"
         return
-    names = module_names(plan.cell.arch, plan.cell.dataset)
     measured = [entry.module for entry in details.criticality]
     for at, (there, right) in enumerate(zip_longest(measured, names, fillvalue="nothing")):
         if there != right:
@@ -137,16 +127,11 @@ def _check_criticality(details: Finetuning, plan: Plan) -> Problems:
             yield f"{place}.accuracy_drop", f"is {drop:g}, no difference of fractions"
 
 
-def _check_modules(details: Finetuning, plan: Plan) -> Problems:
+def _check_modules(details: Finetuning, plan: Plan, given: Candidates) -> Problems:
     finetune, cell = plan.finetune, plan.cell
     assert finetune is not None
     if finetune.selector.needs_criticality and not details.criticality:
         return
-    names = module_names(cell.arch, cell.dataset)
-    seed = replace(cell, finetune=finetune.tuning).seed_for("select")
-    released = finetune.protocol.released_order
-    whole = without_values(cell.arch, dataset_info(cell.dataset))
-    given = Candidates(names, details.criticality, cell.dataset, cell.arch, seed, released, whole)
     try:
         right = finetune.selector.select(given)
     except UserError as error:

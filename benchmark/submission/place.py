@@ -18,9 +18,6 @@ from benchmark.submission.expected import Expected, first_difference
 from benchmark.submission.read import RECORDS, Problem, ResultEntry
 from benchmark.submission.together import Library
 
-SCALES = "scales"
-"""The folder of a results tree for scales that are not the suite's."""
-
 
 def sort(entries: Sequence[ResultEntry], results: Path) -> tuple[list[ResultEntry], list[ResultEntry]]:
     """Split `entries` into those new to the tree `results` and those that it has byte for byte.

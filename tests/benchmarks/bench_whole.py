@@ -37,7 +37,7 @@ from benchmark.evaluation import evaluation
 from benchmark.evaluation.corruptions import corruption_seed, generated_copy, generated_folder
 from benchmark.models import build
 from benchmark.plans.plan import Plan
-from benchmark.plans.running import Run
+from benchmark.plans.running import Run, candidates
 from benchmark.plans.scales import Scale
 from benchmark.progress import silent
 from benchmark.records.cells import Cell, derive_seed
@@ -171,7 +171,7 @@ def plain(on: Whole) -> Outcome:
     seed = base.seed_for(plan.criticality.stage)
     x_adv = torch.cat([x for x, _ in attacked(model, images, plan, seed)])
     mrc = plain_criticality(model, x_adv, images.labels, plan.criticality, seed)
-    module = run.finetuning.selector.select(run.candidates(model, mrc))[0]
+    module = run.finetuning.selector.select(candidates(plan, model, mrc))[0]
 
     end = plainly_tuned(model, run, module)
     judged = run.selection_images()

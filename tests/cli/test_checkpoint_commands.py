@@ -407,7 +407,8 @@ class TestExport:
         assert "is not a cell key" in refused("by-hand/digits")
         assert "has no making" in refused(KEY.replace("seed0", "seed7"))
         assert "does not end in .safetensors" in refused(KEY, tmp_path / "out.pt")
-        assert "cannot be named in a registry" in refused(KEY, out, "--name", "A B")
+        assert "cannot be an entry of a registry: name: " in refused(KEY, out, "--name", "A B")
+        assert "registry: licence: " in refused(KEY, out, "--licence", "A\nB")
         out.with_suffix(".md").write_text("mine")
         assert "out.md' exists" in refused()
         out.with_suffix(".md").unlink()
@@ -460,7 +461,8 @@ class TestEvaluate:
         enter(weights)
         command("evaluate", "--checkpoint", "mine", "--evaluations", "clean").good()
         record = command.store.record(Cell("own", "digits", "resnet18-w4", "mine", "none", 0), "clean")
-        assert "trained with eps 0.1, attacked here with 0.08" in record.remarks
+        remark = "checkpoint mine was trained at eps 0.1 and is attacked at eps 0.08 here"
+        assert remark in record.remarks
         assert record.sources == {"mine.pt": sha256(weights)}
 
 

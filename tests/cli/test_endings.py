@@ -56,6 +56,12 @@ def test_a_full_disk_is_one_line():
     assert (done.returncode, done.stderr) == (2, b"error: No space left on device\n")
 
 
+def test_a_closed_standard_output_is_no_failure():
+    """What is printed is lost, and nothing else."""
+    done = python("list", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_narrow_encoding_loses_signs_only(tmp_path):
     """In KOI8-R, which has no ±, a table shows question marks; its files are whole."""
     places = ("--results", tmp_path, "--artifacts", tmp_path)

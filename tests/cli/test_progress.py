@@ -326,7 +326,8 @@ def test_a_log_keeps_what_is_shown(tmp_path, monkeypatch) -> None:
     console = plain()
     with kept(LogLines(console, 1), tmp_path / "log") as shown:
         shown.update(0, KEY, "fine-tuning", 11, 22, "loss 0.512 in epoch 1/2, bf16")
-        shown.update(0, KEY, "fine-tuning", 22, 22, "epoch 2/2, loss 0.250, 66.25 % selected on, 3 s")
+        note = "epoch 2/2, loss 0.250, 66.25 % (3 not finite) selected on, 3 s"
+        shown.update(0, KEY, "fine-tuning", 22, 22, note)
         shown.finish(0, KEY, 1)
     assert "loss 0.512" in written(console) and "base models 1/1" in written(console)
     lines = [json.loads(line) for line in (tmp_path / "log" / "metrics.jsonl").read_text().splitlines()]

@@ -11,7 +11,7 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_state, is_fresh, is_locked, record_state, supersede_stale
+from benchmark.plans.states import State, cell_state, is_locked, record_state, supersede_stale
 from benchmark.records.store import Store
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
 
@@ -35,11 +35,9 @@ def test_a_cell_is_missing_until_its_last_record(store):
     write_making(store, plan.cell)
     for evaluation in EVALUATIONS:
         assert record_state(store, plan, evaluation) is State.MISSING
-        assert not is_fresh(store, plan, evaluation)
         assert cell_state(store, plan, EVALUATIONS) is State.MISSING
         write_record(store, plan.cell, evaluation, 5, 10)
         assert record_state(store, plan, evaluation) is State.DONE
-        assert is_fresh(store, plan, evaluation)
     assert cell_state(store, plan, EVALUATIONS) is State.DONE
 
 

@@ -852,7 +852,7 @@ def test_a_filed_scale_is_known_by_name(store, monkeypatch, tmp_path):
     [
         ("quick", "`table1 --scale quick` makes some"),
         ("own", "`evaluate` makes some"),
-        (f"narrow-from-{NAME}", f"`table1 --scale narrow-from-{NAME}` makes some"),
+        (f"narrow-from-{NAME}", f"`table1 --scale narrow --from-checkpoint {NAME}` makes some"),
     ],
 )
 def test_what_makes_records_is_named(store, name, command):

@@ -68,7 +68,8 @@ class Additions:
         known = [name for name in names if family.parse(name) and _is_network(name)]
         if known or not any(map(family.parse, names)):
             raise UserError(f"network '{(known or names)[0]}' {'exists' if known else 'has no width'}")
-        if family.family in {each.family for each in FAMILIES.values()} and not self._is_own(family):
+        is_own = ORIGINS.get(("network", family.family)) == self._plugin
+        if family.family in {each.family for each in FAMILIES.values()} and not is_own:
             raise UserError(f"network '{family.start}': there is a family '{family.family}' already")
         self._put("network", FAMILIES, family.start, family, named=family.family)
 
@@ -100,7 +101,7 @@ class Additions:
         self, kind: Kind, registry: MutableMapping[str, Any], name: str, value: Any, named: str = ""
     ) -> None:
         if self._plugin is None:
-            raise UserError("`add` is for plug-ins; --plugin FILE imports one, or plugins.load(FILE)")
+            raise UserError("`add` is for plug-ins; --plugin FILE or load_plugin(FILE) imports one")
         if not re.fullmatch(PART, name) or name == OWN:
             raise UserError(
                 f"{kind} '{name}': names are of lower-case letters, digits, dots and dashes"
@@ -114,9 +115,6 @@ class Additions:
         registry.update(values)
         self._added += [(registry, name) for name in values]
 
-    def _is_own(self, family: Family) -> bool:
-        return ORIGINS.get(("network", family.family)) == self._plugin
-
     @contextmanager
     def as_those_of(self, plugin: Plugin) -> Iterator[None]:
         """Inside, what is added is of `plugin`, which is then loaded; or all is taken back.
@@ -128,13 +126,14 @@ class Additions:
         self._plugin, self._added = plugin, []
         try:
             yield
-            _not_nothing(self._added)
         except BaseException:
             for registry, name in self._added:
                 registry.pop(name, None)
             raise
         finally:
             self._plugin = None
+        if not self._added:
+            raise UserError("it adds nothing; call benchmark.add")
         LOADED[plugin.name] = plugin
 
 
@@ -158,11 +157,6 @@ def _refuse_known(names: Collection[str]) -> None:
     _refuse(name for name in names if name in there)
 
 
-def _not_nothing(added: Collection[object]) -> None:
-    if not added:
-        raise UserError("it adds nothing; call benchmark.add")
-
-
 def _is_network(name: str) -> bool:
     try:
         arch(name)
@@ -181,9 +175,15 @@ def _as_dataset(info: DatasetInfo, loaded: Any) -> "Dataset":
     if isinstance(loaded, Dataset):
         train, test = loaded.train, loaded.test
     else:
+        try:
+            pairs = {which: (x, y) for which, (x, y) in zip(("training", "test"), loaded, strict=True)}
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{info.name}: its load returns (images, labels) of the training and of the test split"
+            ) from error
         train, test = (
             checked(torch.as_tensor(images), torch.as_tensor(labels), f"{info.name}, {which} split")
-            for which, (images, labels) in zip(("training", "test"), loaded, strict=True)
+            for which, (images, labels) in pairs.items()
         )
     for split in (train, test):
         shape = tuple(split.images.shape[1:])

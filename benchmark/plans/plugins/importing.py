@@ -5,10 +5,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from importlib.abc import SourceLoader
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType
 
 from benchmark.errors import UserError
 from benchmark.plans.plugins.additions import add
@@ -75,15 +74,13 @@ def _load_file(path: Path) -> Plugin:
 
 def _imported(plugin: Plugin, path: Path, content: bytes) -> Plugin:
     """The plug-in whose file has just been read: what is run are the bytes that were hashed."""
-    loader = _Content(str(path), content)
-    spec = spec_from_loader(f"rift_plugin_{path.stem}", loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and `MODULE:CLASS` look there
+    module = ModuleType(f"rift_plugin_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and `MODULE:CLASS` look there
     try:
-        _import(plugin, lambda: loader.exec_module(module))
+        _import(plugin, lambda: exec(compile(content, path, "exec"), vars(module)))  # noqa: S102
     except UserError:
-        del sys.modules[spec.name]
+        del sys.modules[module.__name__]
         raise
     return plugin
 
@@ -94,19 +91,6 @@ def _import(plugin: Plugin, imports: Callable[[], object]) -> None:
             imports()
     except (Exception, SystemExit) as error:
         raise UserError(f"plug-in '{plugin.source}': {_why(error, plugin)}") from error
-
-
-class _Content(SourceLoader):
-    """Imports bytes that were read before; writes no bytecode."""
-
-    def __init__(self, path: str, content: bytes) -> None:
-        self.path, self.content = path, content
-
-    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - an interface's argument
-        return self.path
-
-    def get_data(self, path: str | bytes) -> bytes:  # noqa: ARG002
-        return self.content
 
 
 def _load_installed(entry: EntryPoint) -> Plugin:
