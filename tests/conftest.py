@@ -27,7 +27,8 @@ settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.register_profile("torture", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
-
+# torch reads it when it is first imported: sums are taken in the same order on every machine.
+os.environ["OMP_NUM_THREADS"] = "1"
 use(Precision(FP32))  # for what is made before the first test
 
 
@@ -115,15 +116,7 @@ def own_mini(mini: Store, store: Store) -> Store:
 
 
 @pytest.fixture(scope="session")
-def one_thread() -> None:
-    """One torch thread, so that sums are taken in the same order on every machine."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def digits(one_thread):
+def digits():
     """The embedded dataset."""
     from benchmark.data import load
 
@@ -131,7 +124,7 @@ def digits(one_thread):
 
 
 @pytest.fixture(scope="session")
-def make_network(one_thread):
+def make_network():
     """A function that makes a small untrained ResNet for digits, always the same."""
     import torch
 
@@ -181,25 +174,16 @@ def model(network, learned):
 
 
 @pytest.fixture(scope="session")
-def plain_pgd(one_thread):
-    """PGD on the summed cross-entropy, written out once more as the oracle of the attack loop."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
+def plain_pgd():
+    """The plain PGD of the oracles from the suite's starts, on all images of a split at once."""
     from benchmark.engine.pgd import example_starts
+    from plain_attack import plain_pgd
 
     def attack(model, split, threat, seed):
         assert not model.training
-        x = split.images.permute(0, 3, 1, 2).to(torch.float32) / 255
+        x = split.images.permute(0, 3, 1, 2).float() / 255
         start = example_starts(seed, 0, len(split), tuple(x.shape[1:]), threat.eps)
-        x_adv = (x + start).clamp(0, 1)
-        for _ in range(threat.steps):
-            leaf = x_adv.clone().requires_grad_(True)
-            cross_entropy(model(leaf), split.labels, reduction="sum").backward()
-            moved = x_adv + threat.step_size * leaf.grad.sign()
-            x_adv = moved.clamp(x - threat.eps, x + threat.eps).clamp(0, 1)
-        model.zero_grad(set_to_none=True)
-        return x_adv
+        return plain_pgd(model, x, split.labels, threat, start)
 
     return attack
 

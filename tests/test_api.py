@@ -27,8 +27,6 @@ from benchmark.records.cells import Cell
 from benchmark.run import rift
 from invoking import MINI
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CELL = Cell("mini", "digits", "resnet18-w8", "pgd-at", "rift", 0)
 FEW = {"epochs": 1, "milestones": (), "select_last": 1, "lr": 0.01}
 QUIETLY = {"progress": False, "recipe": FEW, "mrc": {"images": 32, "steps": 1}}

@@ -25,6 +25,25 @@ def test_reading_needs_no_torch(name: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("code", "late"),
+    [
+        ("import benchmark.report.figures", {"torch", "matplotlib", "scipy"}),
+        ("import benchmark.cli.data", {"torch", "torchvision", "requests"}),
+        (
+            "from baselines import METHODS as them; from benchmark.records.specs import spec_of; "
+            "[(spec_of(how), spec_of(how.recipe('cifar10'))) for how in them.values()]",
+            {"torch", "torchvision", "sklearn"},
+        ),
+    ],
+    ids=["declarations of figures", "data commands", "specs of methods"],
+)
+def test_large_libraries_wait(code: str, late: set[str]) -> None:
+    """What commands import, and the specs of methods, load none of these."""
+    code = f"import sys; {code}; sys.exit(not {late!r}.isdisjoint(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 SOURCES = [path for name in ("benchmark", "baselines") for path in sorted((ROOT / name).rglob("*.py"))]
 
 

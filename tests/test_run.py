@@ -39,7 +39,7 @@ EVALUATIONS = ("clean", "pgd10x3")
 
 
 @pytest.fixture
-def make(store, digits, one_thread):
+def make(store, digits):
     """Make the cell of a fine-tuning of the base model on a few images; returns its records."""
     some = Dataset(digits.info, digits.train.first(128), digits.test.first(40))
 

@@ -59,8 +59,8 @@ class Work(Places, Computing, OnSlurm):
         typer.Option(
             min=1,
             rich_help_panel=HOW,
-            help="Base models worked on at once, on each device; not of jobs on Slurm. Default: what cores "
-            "and free memory allow.",
+            help="Base models worked on at once, on each device; not on Slurm. Default: what cores and "
+            "free memory allow.",
         ),
     ] = None
     memory: Annotated[

@@ -16,7 +16,7 @@ from invoking import MINI
 
 
 @pytest.fixture
-def run(store, digits, one_thread):
+def run(store, digits):
     """A function that gives the run of a fine-tuning on a few images."""
     some = Dataset(digits.info, digits.train.first(128), digits.test.first(50))
 

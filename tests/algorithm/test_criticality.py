@@ -26,8 +26,6 @@ from benchmark.records.store import Journal
 from handmade import measured as measured_by_hand
 from killing import killing
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 IMAGES, SEED = 96, 11
 SETTINGS = CriticalitySettings(radius=0.1, lr=1.0, steps=2, batch_size=64)
 KINDS = CriticalitySettings, OfficialCriticality

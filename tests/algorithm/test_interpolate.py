@@ -11,8 +11,6 @@ from benchmark.engine.choice import satisfies
 from benchmark.engine.weights import interpolate
 from benchmark.records.records import Count
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 GRID = Interpolation().grid
 TOLERANCE = Interpolation().tolerance
 

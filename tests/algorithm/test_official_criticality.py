@@ -19,8 +19,6 @@ from benchmark.records.records import flagged
 from benchmark.records.specs import spec_of
 from benchmark.records.store import Journal
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 IMAGES, SEED = 40, 11
 SETTINGS = OfficialCriticality(steps=2, batch_size=16)
 

@@ -30,7 +30,6 @@ from benchmark.records.records import Count
 from handmade import BY_HAND, cell_at
 from tiny_runs import changed
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SIMPLER = ("bn-affine", "wise-ft", "critical-adversarial")
 PAGE = Path(__file__).parents[2] / "docs" / "own-posthoc.md"
 FEW = {"epochs": 1, "milestones": (), "select_last": 1, "lr": 0.01}

@@ -11,8 +11,6 @@ from benchmark.data.info import DIGITS
 from benchmark.engine.weights import weights_sha256
 from benchmark.models import build
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def x(digits):

@@ -26,8 +26,6 @@ from benchmark.records.store import Journal
 from killing import killing
 from plain_criticality import plain_criticality
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SEED = 11
 ALGORITHM1 = CriticalitySettings(lr=0.2, steps=2, batch_size=20)
 OFFICIAL = OfficialCriticality(lr=0.2, steps=2, batch_size=20)
@@ -76,7 +74,7 @@ def measure(digits, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def small(one_thread):
+def small():
     """`narrow`, 36 digits (batches of 20 and 16), and the oracle's values by definition."""
     model, examples = network_of("narrow"), images_of(DIGITS, 36)
     expected = {

@@ -16,17 +16,8 @@ from benchmark.engine.weights import weights_sha256
 from benchmark.records.store import Journal
 from plain_criticality import plain_criticality
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SETTINGS, SEED = ScaleFreeCriticality(steps=3), 11
 MODULES = ("conv1", "layer2.0.conv1", "layer3.0.shortcut.0")
-
-
-@pytest.fixture
-def model(network, learned):
-    """A network that has learned something, in evaluation mode."""
-    network.load_state_dict(learned)
-    return network
 
 
 @pytest.fixture

@@ -14,15 +14,11 @@ from baselines.trades import Trades
 from benchmark.data.info import DIGITS
 from benchmark.engine.pgd import uniform_start
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
-def model(make_network, learned):
+def model(model):
     """A trained network in double precision and training mode."""
-    network = make_network()
-    network.load_state_dict(learned)
-    return network.double().train()
+    return model.double().train()
 
 
 @pytest.fixture(scope="module")

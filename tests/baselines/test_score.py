@@ -6,8 +6,6 @@ import pytest
 from baselines.score import Score
 from prepared import ATTACKED, CLEAN, HALF, LABELS, TURNED, assert_loss, measured, probabilities
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ONEHOT = np.eye(3)[LABELS]
 BOUND = 0.135  # of three classes at 0.3: 0.3^2 + 0.3^2 / 2 = 0.09 + 0.045
 
@@ -39,13 +37,9 @@ def test_loss_and_gradients_equal_numpy(smoothing, bound, beta):
     )
 
 
-def test_numbers_of_the_code():
-    """Without a choice beta is 6 and the smoothing 0.3."""
-    assert measured(Score(), CLEAN, ATTACKED, LABELS)[0] == pytest.approx(by_hand(CLEAN, ATTACKED))
-
-
 def test_value_worked_out():
-    """Three examples of p = (1/2, 1/4, 1/4) and (0.8, 0.1, 0.1), the last below the bound."""
+    """Without a choice beta is 6 and the smoothing 0.3. Three examples of p = (1/2, 1/4, 1/4) and (0.8,
+    0.1, 0.1), the last below the bound."""
     # 1: label 0, q = (1/8, 1/8, 3/4): 1/4 + 1/16 + 1/16 = 0.375; (9 + 1 + 16) / 64 = 0.40625;
     #    0.375 + 6 * 0.40625 - 0.135 = 2.6775
     # 2: label 1, q = p: 1/4 + 9/16 + 1/16 = 0.875; 0.875 - 0.135 = 0.74

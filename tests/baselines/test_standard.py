@@ -35,7 +35,7 @@ class JudgedWrongly(type(method("standard"))):
 
 
 @pytest.fixture
-def run(store, digits, one_thread):
+def run(store, digits):
     """A function that gives the run of a base model of `mini.toml` by a method on a few digits."""
     some = Dataset(digits.info, digits.train.first(384), digits.test.first(60))
 
@@ -89,16 +89,17 @@ def test_the_methods_score_chooses_the_epoch(run, monkeypatch, how, by):
         assert clean_count(this.network(theta), images) == log.best
 
 
+def judge_by(monkeypatch, **counts):
+    """Let the counts of so many of 50 images, one after the other, be what judges epochs."""
+    for name, right in counts.items():
+        left = iter(right)
+        judge = lambda *_, left=left: Count(k=next(left), n=50)  # noqa: E731
+        monkeypatch.setattr(f"benchmark.engine.counting.{name}_count", judge)
+
+
 def test_an_untrained_epoch_is_refused(run, monkeypatch):
     """Chosen by robust accuracy, clean training would keep its first epoch."""
-    robust = iter([3, 0, 0])
-    monkeypatch.setattr(
-        "benchmark.engine.counting.pgd_count", lambda *args: Count(k=next(robust), n=50)
-    )
-    clean = iter([45, 8])
-    monkeypatch.setattr(
-        "benchmark.engine.counting.clean_count", lambda *args: Count(k=next(clean), n=50)
-    )
+    judge_by(monkeypatch, pgd=[3, 0, 0], clean=[45, 8])
     with pytest.raises(TrainingFailed, match=r"epoch 1 was .* untrained: Std 16.*, of the last"):
         adversarial_training(run(JudgedWrongly()))
 
@@ -106,13 +107,7 @@ def test_an_untrained_epoch_is_refused(run, monkeypatch):
 @pytest.mark.parametrize(("last", "chosen"), [(45, 23), (18, 8), (0, 0), (8, 45)])
 def test_a_trained_epoch_is_kept(run, monkeypatch, last, chosen):
     """Half of the last one's Std, or few images less, is what robust overfitting and chance make."""
-    robust, clean = iter([3, 0, 0]), iter([last, chosen])
-    monkeypatch.setattr(
-        "benchmark.engine.counting.pgd_count", lambda *args: Count(k=next(robust), n=50)
-    )
-    monkeypatch.setattr(
-        "benchmark.engine.counting.clean_count", lambda *args: Count(k=next(clean), n=50)
-    )
+    judge_by(monkeypatch, pgd=[3, 0, 0], clean=[last, chosen])
     this = run(JudgedWrongly())
     adversarial_training(this)
     assert details(this).best_epoch == 1

@@ -16,8 +16,6 @@ from prepared import (
     probabilities,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def divergences(clean, attacked):
     """KL(p || q) of each row, p clean and q attacked."""
@@ -37,13 +35,9 @@ def test_loss_and_gradients_equal_numpy(beta):
     assert_loss(Trades(beta=beta), lambda clean, attacked: by_hand(clean, attacked, beta))
 
 
-def test_beta_of_the_paper():
-    """Without a choice beta is 6."""
-    assert measured(Trades(), CLEAN, ATTACKED, LABELS)[0] == pytest.approx(by_hand(CLEAN, ATTACKED))
-
-
 def test_value_worked_out():
-    """A batch of one, label 0: ln 2 + 6 * 0.591781; the other direction would make 4.077321."""
+    """A batch of one, label 0: ln 2 + 6 * 0.591781 (beta is 6 without a choice); the other direction
+    would make 4.077321."""
     # cross-entropy of (1/2, 1/4, 1/4) at 0: ln 2 = 0.693147; 6 * 0.591781 = 3.550685
     loss, _, _ = measured(Trades(), [HALF], [TURNED], [0])
     assert loss == pytest.approx(4.243833, abs=1e-6)

@@ -32,8 +32,6 @@ from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.models.resnet import ResNet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAME = "resnet18-w4"
 IMAGES = torch.linspace(0, 1, 2 * 64).view(2, 1, 8, 8)
 
@@ -62,13 +60,13 @@ def small(seed):
 
 
 @pytest.fixture(scope="module")
-def trained(one_thread):
+def trained():
     """The network whose weights are saved; to be read only."""
     return seeded("short", DIGITS)
 
 
 @pytest.fixture(scope="module")
-def fresh(one_thread):
+def fresh():
     """A network of other weights, of which only names and shapes matter."""
     return seeded("short", DIGITS, seed=1)
 
@@ -80,7 +78,7 @@ def state(trained):
 
 
 @pytest.fixture(scope="module")
-def wide(one_thread):
+def wide():
     """A narrow WRN, its state, and the entries of the stage that yaodongyu/TRADES has besides."""
     model = seeded("wrn-34-1", DIGITS)
     state = dict(model.state_dict())
@@ -208,7 +206,7 @@ class TestWrappers:
         upper=st.booleans(),
     )
     def test_every_combination_gives_the_same_weights(
-        self, tmp_path_factory, one_thread, entries, prefixes, kind, upper
+        self, tmp_path_factory, entries, prefixes, kind, upper
     ):
         """Dicts in dicts with an epoch and an optimiser beside, prefixes on prefixes: all is undone."""
         model, other = small(0), small(1)

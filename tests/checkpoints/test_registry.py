@@ -1,12 +1,12 @@
 """The registry of checkpoints: what it holds is true, the broken is refused, files are hashed first."""
 
 import hashlib
-import json
 import re
 
 import pytest
 import torch
 
+import registering
 from benchmark.checkpoints import registry as module
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import load_checkpoint
@@ -21,33 +21,13 @@ from benchmark.models import build
 from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.store import Store
+from registering import toml_of
 
 OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
 CONTENT = b"\x80 bytes that nobody reads"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-ENTRY = {
-    "name": "mine",
-    "dataset": "digits",
-    "arch": "resnet18-w4",
-    "method": "pgd-at",
-    "source": "https://example.org/mine.pt",
-    "file": "mine.pt",
-    "sha256": SHA256,
-    "licence": "MIT",
-    "what": "Bytes.",
-    "eps": "0.08",
-    "selects_on": "test",
-}
+ENTRY = registering.ENTRY | {"sha256": SHA256}
 LOOSE = {"source": "robustbench:Mine2026", "sha256": None}
-
-
-def toml_of(*entries):
-    """A registry of entries of texts, numbers and lists of texts; None is left out."""
-    lines = ["schema_version = 1"]
-    for entry in entries:
-        lines.append("[[checkpoint]]")
-        lines += [f"{name} = {json.dumps(value)}" for name, value in entry.items() if value is not None]
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture

@@ -33,8 +33,6 @@ from benchmark.records.cells import Cell
 from benchmark.records.store import Journal
 from invoking import said
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 STAND_INS = ("pkg_resources", "autoattack", "autoattack.state")
 TINY = "Tiny2024Robust_WRN-10-1"
 RICE = "Rice2020Overfitting"

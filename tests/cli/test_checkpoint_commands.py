@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 import handmade
+import registering
 from benchmark.checkpoints import get as getting
 from benchmark.checkpoints import registry
 from benchmark.checkpoints.entry import CheckpointEntry
@@ -30,22 +31,9 @@ from benchmark.records.records import Making
 from benchmark.records.store import WEIGHTS, Store
 from invoking import Command, said
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
 KEY = "by-hand/digits/resnet18-w4/pgd-at/none/seed0"
-ENTRY = {
-    "name": "mine",
-    "dataset": "digits",
-    "arch": "resnet18-w4",
-    "method": "pgd-at",
-    "source": "robustbench:Mine2026",
-    "file": "mine.pt",
-    "licence": "MIT",
-    "what": "A small network.",
-    "eps": "0.1",
-    "selects_on": "test",
-}
+ENTRY = registering.ENTRY | {"source": "robustbench:Mine2026", "sha256": None, "eps": "0.1"}
 PAGE = b"<!DOCTYPE html><html>Google Drive can't scan this file for viruses</html>"
 
 
@@ -61,7 +49,7 @@ def refusal(answer, code=2):
 
 
 @pytest.fixture(scope="module")
-def finished(one_thread, digits, tmp_path_factory):
+def finished(digits, tmp_path_factory):
     """A store in which the cell `KEY` is done: an untrained network, its making, its clean record."""
     root, cell = tmp_path_factory.mktemp("finished"), Cell.parse(KEY)
     store, test = Store(root / "results", root / "artifacts"), digits.test

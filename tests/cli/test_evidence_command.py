@@ -20,8 +20,6 @@ from benchmark.records.store import Store
 from benchmark.report.theorems import text
 from invoking import MINI, Command
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def run(store, *arguments):
     """The command on `mini.toml`."""

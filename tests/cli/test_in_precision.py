@@ -106,21 +106,6 @@ class TestScale:
         with pytest.raises(UserError, match="names its precision; leave --precision fp32 out"):
             in_precision(scale("quick-in-bf16"), FP32)
 
-    @pytest.mark.parametrize("line", ['precision = "fp16"', "precision = 32"])
-    def test_fixes_a_precision_there_is(self, line, tmp_path):
-        """A TOML file with another is refused, with the field."""
-        path = tmp_path / "mine.toml"
-        path.write_text(MINI.read_text().replace('precision = "fp32"', line))
-        with pytest.raises(UserError, match="is not a scale: precision: "):
-            scale(str(path))
-
-    def test_of_ones_own_keeps_its_name_apart(self, tmp_path):
-        """It cannot be called as cells in another precision are."""
-        path = tmp_path / "mine.toml"
-        path.write_text(MINI.read_text().replace('"mini"', '"mini-in-bf16"'))
-        with pytest.raises(UserError, match="'-in-' stands before a precision in keys"):
-            scale(str(path))
-
 
 @pytest.fixture(scope="module")
 def both(mini, tmp_path_factory):

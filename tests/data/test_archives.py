@@ -1,8 +1,6 @@
 """The list of archives: complete, well formed, and in agreement with torchvision's own list."""
 
 import re
-import subprocess
-import sys
 from urllib.parse import urlsplit
 
 import pytest
@@ -47,13 +45,3 @@ def test_cifar_is_listed_as_in_torchvision(name, kind):
     expected = (source.tgz_md5, source.filename, source.base_folder)
     assert (listed.md5, listed.file, listed.gives) == expected
     assert source.url in listed.urls
-
-
-def test_the_commands_start_without_torch_and_without_the_network_stack():
-    """What every command imports of this module's neighbours loads neither torch nor requests."""
-    code = (
-        "import sys, benchmark.cli.data;"
-        "print([name for name in ('torch', 'torchvision', 'requests') if name in sys.modules])"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"

@@ -68,7 +68,7 @@ class Watched(Split):
 
 
 @pytest.fixture
-def reads_before(store, digits, one_thread, monkeypatch):
+def reads_before(store, digits, monkeypatch):
     """A function that makes a cell of a fine-tuning: reads of test images before each evaluation."""
     test = Watched(digits.test.images[:40], digits.test.labels[:40])
     some = Dataset(digits.info, Split(digits.train.images[:256], digits.train.labels[:256]), test)

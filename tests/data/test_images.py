@@ -13,8 +13,6 @@ from benchmark.data.images import Split, augment, pixels
 from benchmark.data.info import CIFAR10, DIGITS, Augmentation
 from benchmark.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 COUNT, SIDE = 2000, 12
 MODES = {"zero": "constant", "reflect": "reflect"}
 

@@ -23,8 +23,6 @@ from benchmark.data.tiny_imagenet import FILES, class_names, load, prepare, pres
 from benchmark.data.tiny_imagenet_source import Layout
 from benchmark.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 WNIDS = ("n03", "n01", "n02")  # as in the published file, not sorted
 LAYOUT = Layout(classes=3, train_per_class=12, test_per_class=4, side=8)
 CACHE = "tiny-imagenet-cache"

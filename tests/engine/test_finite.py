@@ -28,7 +28,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.records import Count
 from benchmark.records.store import Journal
 
-pytestmark = pytest.mark.usefixtures("one_thread", "short")
+pytestmark = pytest.mark.usefixtures("short")
 
 CELL = Cell("own", "digits", "resnet18-w4", "mine", "none", 0)
 IMAGES = 24

@@ -18,8 +18,6 @@ from benchmark.engine.pgd import (
     uniform_start,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SHAPE = (1, 4, 4)
 
 

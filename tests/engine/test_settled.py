@@ -22,8 +22,6 @@ from benchmark.posthoc.bands import put_in
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 LOGITS = arrays.arrays("float32", (6, 4), elements=st.floats(-50, 50, width=32))
 
 

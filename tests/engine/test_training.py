@@ -1,13 +1,7 @@
 """The training loop: resuming to the same bytes, what moves, schedules, PGD adversarial training."""
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,15 +21,13 @@ from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.engine.takeover import Takeover
 from benchmark.engine.training import TrainingFailed, best_epoch, fit
 from benchmark.engine.training_state import StateFile
-from benchmark.engine.weights import clone_state, load_tensors, save_tensors, weights_sha256
+from benchmark.engine.weights import clone_state, load_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.records import stopping
 from benchmark.records.cells import derive_seed
 from benchmark.records.records import Count, EpochLog
 from benchmark.records.stopping import StopRequested
 from killing import killing
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 RECIPE = Recipe(
     epochs=3, batch_size=32, lr=0.05, milestones=(2,), attack_steps=1, attack_path=1.5, select_last=3
@@ -301,62 +293,6 @@ class TestResume:
         (said,) = caplog.messages
         assert "training.safetensors' is not a readable" in said and "is dropped" in said
 
-    def test_killed_process(self, train, uninterrupted, split, digits, tmp_path):
-        """SIGKILL in the middle of the second epoch, and this process continues."""
-        images, judged = tmp_path / "images.safetensors", digits.test.first(40)
-        save_tensors(images, vars(split) | {f"judged_{n}": t for n, t in vars(judged).items()}, {})
-        checkpoint = tmp_path / "killed" / "training.safetensors"
-        script = tmp_path / "killed.py"
-        script.write_text(
-            textwrap.dedent("""
-                import os, signal, sys
-                from pathlib import Path
-                import torch
-                from baselines.pgd_at import PgdAt
-                from benchmark.data.info import DIGITS
-                from benchmark.data.images import Split
-                from benchmark.engine.counting import clean_count
-                from benchmark.models.resnet import ResNet
-                from benchmark.engine.recipes import Recipe
-                from benchmark.records import stopping
-                from benchmark.engine.training import fit
-                from benchmark.engine.weights import load_tensors
-
-                stopping.EVERY = 0.0
-                torch.set_num_threads(1)
-                torch.manual_seed(0)
-                model = ResNet((1, 1, 1), 8, DIGITS).to(memory_format=torch.channels_last)
-                given, _ = load_tensors(Path(sys.argv[1]))
-                split = Split(given["images"], given["labels"])
-                judged = Split(given["judged_images"], given["judged_labels"])
-
-                def kill(stage, done, total, note=""):
-                    if done == 4 and note.startswith("loss"):
-                        os.kill(os.getpid(), signal.SIGKILL)
-
-                fit(
-                    model, split, DIGITS, PgdAt(),
-                    Recipe(epochs=3, batch_size=32, lr=0.05, milestones=(2,), attack_steps=1,
-                           attack_path=1.5, select_last=3),
-                    seed=3, select=lambda m: clean_count(m, judged),
-                    checkpoint=Path(sys.argv[2]), fingerprint="of this test", progress=kill,
-                )
-            """)
-        )
-        root = Path(__file__).parents[2]
-        ended = subprocess.run(
-            [sys.executable, script, images, checkpoint],
-            cwd=root,
-            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-            timeout=120,
-            check=False,
-        )
-        assert ended.returncode == -signal.SIGKILL
-        told = load_tensors(checkpoint)[1]
-        assert (told["epoch"], told["step"]) == ("1", "1")
-        assert list(checkpoint.parent.iterdir()) == [checkpoint]
-        assert outcome(train("killed")) == outcome(uninterrupted)
-
 
 class TestDraws:
     """Where the randomness of a run comes from."""
@@ -542,14 +478,6 @@ class TestMean:
 
 class TestRecipe:
     """Learning rates and attacks of the recipes."""
-
-    @pytest.mark.parametrize(
-        ("epoch", "lr"), [(0, 0.1), (99, 0.1), (100, 0.01), (104, 0.01), (105, 0.001), (109, 0.001)]
-    )
-    def test_published_schedule(self, epoch, lr):
-        """0.1, divided by 10 at epochs 100 and 105, at their first and last step."""
-        for step in (0, 390):
-            assert Recipe().lr_at(epoch * 391 + step, 391) == pytest.approx(lr)
 
     @pytest.mark.parametrize(("epoch", "lr"), [(0, 1e-3), (4, 1e-3), (5, 1e-4), (9, 1e-4)])
     def test_published_fine_tuning_schedule(self, epoch, lr):

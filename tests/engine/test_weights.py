@@ -8,8 +8,6 @@ from benchmark.engine.weights import clone_state, load_tensors, save_tensors, we
 from benchmark.errors import UserError
 from benchmark.records.files import write_atomically
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def state(network):

@@ -27,7 +27,6 @@ from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.store import Journal
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 BASE = Cell("mini", "digits", "resnet10-w8", "pgd-at", "none", 0)
 
 

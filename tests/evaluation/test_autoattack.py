@@ -29,8 +29,6 @@ from benchmark.records.records import Count
 from benchmark.records.store import Journal
 from killing import killed_after
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CELL = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "none", 0)
 EPS, IMAGES, CHUNK = DIGITS.threat.eps, 30, 16
 STARTS = (0, 16)

@@ -26,8 +26,6 @@ from benchmark.records.specs import spec_hash
 from benchmark.records.store import Journal
 from killing import killed_after, killing
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CELL = Cell("tiny", "digits", "resnet18-w8", "pgd-at", "none", 0)
 IMAGES = 40
 

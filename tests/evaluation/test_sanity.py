@@ -23,8 +23,6 @@ from benchmark.records.cells import Cell
 from benchmark.records.records import Count
 from benchmark.records.specs import spec_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CELL = Cell("own", "digits", "resnet18-w4", "mine", "none", 0)
 OTHER_WEIGHTS = "f" * 64
 

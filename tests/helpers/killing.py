@@ -1,7 +1,10 @@
 """Work that is killed where a test wants it."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +36,29 @@ def killed_after(chunks: int) -> Iterator[None]:
         patch.setattr(Journal, "put", fails_later)
         with pytest.raises(KeyboardInterrupt):
             yield
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from benchmark.records.cells import Cell
+from benchmark.records.store import Store
+
+store = Store(Path(sys.argv[1]) / "results", Path(sys.argv[1]) / "artifacts")
+with store.lock(Cell.parse(sys.argv[2])):
+    print("here", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def holding(root: Path, key: str) -> Iterator[None]:
+    """Inside, another process holds the base model of the cell `key` in the store in `root`."""
+    command = [sys.executable, "-c", HOLDER, str(root), key]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"here\n"
+        try:
+            yield
+        finally:
+            holder.kill()

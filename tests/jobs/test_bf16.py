@@ -33,8 +33,6 @@ from benchmark.report.tables.render import markdown, text
 from handmade import PROVENANCE
 from invoking import said
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
 UNITS, IMAGES = "avx512_bf16", 256
 

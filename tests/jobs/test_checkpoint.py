@@ -12,8 +12,6 @@ from benchmark.models import build
 from benchmark.records.cells import Cell
 from invoking import Said, said
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ARCH = "resnet18-w4"
 KEY = Cell("own", "digits", ARCH, "mine", "none", 0)
 

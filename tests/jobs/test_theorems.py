@@ -14,8 +14,6 @@ from benchmark.jobs.theorems import moves, rescaled_modules
 from benchmark.records.evidence import FACTORS
 from benchmark.records.store import Journal
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 IMAGES, SEED, MODULE = 96, 11, "layer2.0.conv2"
 SETTINGS = CriticalitySettings(lr=1.0, steps=2, batch_size=64)
 

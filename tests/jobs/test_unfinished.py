@@ -50,12 +50,6 @@ GO_ON, REDO = Takeover(continue_anyway=True), Takeover(redo_stale=True)
 
 
 @pytest.fixture(autouse=True)
-def _in_fp32(one_thread):
-    """fp32 on every processor, until a test changes it."""
-    use(Precision("fp32"))
-
-
-@pytest.fixture(autouse=True)
 def _kept_at_once(monkeypatch):
     """No state waits for its minute."""
     monkeypatch.setattr(stopping, "EVERY", 0.0)

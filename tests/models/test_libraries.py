@@ -21,7 +21,6 @@ from invoking import MINI
 
 timm = pytest.importorskip("timm")
 models = pytest.importorskip("torchvision.models")
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,6 @@ from benchmark.errors import UserError
 from benchmark.models import FAMILIES, Arch, Family, arch, build
 from benchmark.records.specs import spec_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PAPER = (CIFAR10, CIFAR100, TINY_IMAGENET)
 
 

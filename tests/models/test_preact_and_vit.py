@@ -13,7 +13,6 @@ from benchmark.models import FAMILIES, arch, build
 from benchmark.models.segments import segments_of
 from benchmark.records.store import Journal
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 EVERY_INFO = pytest.mark.parametrize(
     "info", [DIGITS, CIFAR10, TINY_IMAGENET], ids=lambda info: info.name
 )

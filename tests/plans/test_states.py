@@ -1,10 +1,6 @@
 """States of cells and records: missing, done, stale, running, absent."""
 
 import dataclasses
-import signal
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
@@ -14,6 +10,7 @@ from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state, is_locked, record_state, supersede_stale
 from benchmark.records.store import Store
 from handmade import BY_HAND, cell_at, write_making, write_record, write_records
+from killing import holding
 
 EVALUATIONS = BY_HAND.evaluations
 COUNTS = dict.fromkeys(EVALUATIONS, 500)
@@ -122,31 +119,15 @@ def test_a_broken_file_has_no_state(store):
         states(store, BY_HAND, "rift")
 
 
-HOLDER = """
-    import sys, time
-    from pathlib import Path
-    from benchmark.records.cells import Cell
-    from benchmark.records.store import Store
-
-    store = Store(Path(sys.argv[1]) / "results", Path(sys.argv[1]) / "artifacts")
-    with store.lock(Cell.parse(sys.argv[2])):
-        print("here", flush=True)
-        time.sleep(600)
-"""
-
-
 def test_cells_of_a_base_that_is_worked_on_are_running(store, tmp_path):
     """While another process holds a base model, its missing cells are running; done ones are done."""
     write_records(store, cell_at("none"), COUNTS)
-    command = [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path), cell_at("rift").key]
     other = Plan.of(cell_at("rift", seed=1), BY_HAND)
     assert states(store, BY_HAND, "rift") == [State.MISSING]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout.readline() == b"here\n"
+    with holding(tmp_path, cell_at("rift").key):
         running = [State.DONE, State.RUNNING, State.RUNNING]
         assert states(store, BY_HAND, "none", "rift", "top-2") == running
         assert cell_state(store, other, EVALUATIONS) is State.MISSING
-        holder.send_signal(signal.SIGKILL)
     assert states(store, BY_HAND, "rift") == [State.MISSING]
 
 

@@ -15,8 +15,6 @@ from benchmark.errors import UserError
 from benchmark.models.around import Around
 from benchmark.models.segments import Place
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class Own(nn.Module):
     """A small network with a place for operators."""

@@ -19,7 +19,6 @@ from benchmark.models.segments import Place
 from benchmark.posthoc.bands import MeanBand
 from benchmark.posthoc.mean_sparse import MeanSparse
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORKS = {"resnet10-w8": 9, "wrn-10-1": 10, "preact-resnet18-w8": 17, "vit-mini-w16": 4}
 """Places of each: every activation and, in a Wide ResNet, every residual sum."""
 

@@ -24,8 +24,6 @@ from benchmark.posthoc.mixtures import MixingNonlinearly, OutputMixing
 from benchmark.posthoc.modules import MixedNuts, OutputMix, nonlinear
 from benchmark.records.counts import Count
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def networks(*names):
     """A network of each name for digits, of other weights each."""
@@ -146,22 +144,18 @@ def test_numbers_survive_bf16():
     assert float(copied.network.weight) == 0.75
 
 
-class TestNetworksThatDoNotFit:
-    """One line for each way in which two networks make no mix."""
-
-    def test_other_classes(self, images):
-        """A clean network of 7 classes."""
-        (h,) = networks("resnet10-w8")
-        g = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
-        with pytest.raises(UserError, match="clean network has 7 classes and the robust one 10"):
-            OutputMixing().apply(h, images, g)
-
-    def test_another_size(self, images):
-        """A clean network for 3x32x32."""
-        (h,) = networks("resnet10-w8")
-        g = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-        with pytest.raises(UserError, match=r"cannot take the images of the robust one, 1x8x8: .*mat1"):
-            MixingNonlinearly().apply(h, images, g)
+@pytest.mark.parametrize(
+    ("method", "takes", "gives", "said"),
+    [
+        (OutputMixing(), 64, 7, "clean network has 7 classes and the robust one 10"),
+        (MixingNonlinearly(), 3072, 10, "cannot take the images of the robust one, 1x8x8: .*mat1"),
+    ],
+)
+def test_networks_that_do_not_fit(images, method, takes, gives, said):
+    """A clean network of 7 classes, and one for 3x32x32, make no mix."""
+    (h,) = networks("resnet10-w8")
+    with pytest.raises(UserError, match=said):
+        method.apply(h, images, nn.Sequential(nn.Flatten(), nn.Linear(takes, gives)))
 
 
 # --- mixed-nuts -------------------------------------------------------------------------------------

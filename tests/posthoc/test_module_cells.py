@@ -30,7 +30,6 @@ from benchmark.submission.making import check_making
 from handmade import BY_HAND, cell_at
 from invoking import MINI
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 KEY = "mini/digits/resnet10-w8/pgd-at/{}/seed0"
 
 

@@ -7,52 +7,25 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
-from benchmark.plans.states import evidence_spec, stale_evidence
+from benchmark.plans.states import stale_evidence
 from benchmark.records.evidence import (
     FACTORS,
     Evidence,
-    Move,
-    Rescaled,
-    RescaledModule,
     SeedEvidence,
     evidence,
     evidence_path,
     same_mrc,
 )
-from benchmark.records.records import ModuleCriticality, hashed
 from benchmark.report.theorems import text
-from handmade import BY_HAND, PROVENANCE, cell_at, write_making
+from handmade import BY_HAND, cell_at, write_making
+from handmade_evidence import seed_evidence
 
 
 def by_hand(seed=0, **changes):
     """Evidence of one seed with numbers of one's own."""
-    entry = ModuleCriticality(
-        module="conv1", mrc=0.1, accuracy_drop=0.02, norm_ratio=0.1, epochs=1, constrained=True
-    )
-    rises = ("loss_rise", "loss_rise_recrafted", "loss_rise_with_bn")
-    drops = ("accuracy_drop", "accuracy_drop_recrafted", "accuracy_drop_with_bn")
-    values = dict.fromkeys((*rises, *drops), 0.05)
-    scaled = tuple(Rescaled(factor=f, criticality=entry, rank=1, mrc_with_lr=0.1) for f in FACTORS)
     plan = Plan.of(cell_at("rift", seed), BY_HAND)
-    content = {
-        "seed": seed,
-        "key": plan.cell.key,
-        **hashed(evidence_spec(plan)),
-        "module": "conv1",
-        "mrc": 0.1,
-        "radius": 0.1,
-        "modules": 21,
-        "moves": (
-            Move(point="fine-tuned", alpha=1, norm_ratio=0.2, **values),
-            Move(point="interpolated", alpha=0.5, norm_ratio=0.1, **values),
-        ),
-        "rescaling": (
-            RescaledModule(role="tuned", criticality=entry, rank=1, rescaled=scaled, reason=None),
-        ),
-        "tuned_sha256": PROVENANCE.weights_sha256,
-        "provenance": PROVENANCE,
-    }
-    return SeedEvidence(**(content | changes))
+    found = seed_evidence(plan, ratio=0.1, rise=0.05, rescaled=dict.fromkeys(FACTORS, 0.1))
+    return SeedEvidence(**(dict(found) | changes))
 
 
 def evidence_of(*seeds, name="by-hand"):

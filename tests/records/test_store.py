@@ -4,11 +4,8 @@ import errno
 import fcntl
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-import textwrap
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +23,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.files import locked, temporary, write_atomically
 from benchmark.records.store import Journal, Store
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
+from killing import holding
 
 CELL = cell_at("rift")
 PLAN = Plan.of(CELL, BY_HAND)
@@ -310,31 +308,15 @@ def test_a_journal_forgets_on_demand(tmp_path: Path) -> None:
 
 # --- locks ------------------------------------------------------------------------------------------
 
-HOLDER = """
-    import sys, time
-    from pathlib import Path
-    from benchmark.records.cells import Cell
-    from benchmark.records.store import Store
-
-    store = Store(Path(sys.argv[1]) / "results", Path(sys.argv[1]) / "artifacts")
-    with store.lock(Cell.parse(sys.argv[2])):
-        print("here", flush=True)
-        time.sleep(600)
-"""
-
 
 def test_a_base_model_is_worked_on_by_one_process(store: Store, tmp_path: Path) -> None:
     """A second process times out on any cell of a locked base model until the first one is killed."""
-    command = [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path), CELL.key]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"here\n"
+    with holding(tmp_path, CELL.key):
         for cell in (CELL, CELL.base, cell_at("top-5")):
             with pytest.raises(Timeout):
                 store.lock(cell, timeout=0).__enter__()
         with store.lock(cell_at("rift", seed=1), timeout=0):
             pass
-        holder.send_signal(signal.SIGKILL)
     with store.lock(CELL, timeout=0):
         pass
 

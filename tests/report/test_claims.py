@@ -12,16 +12,12 @@ from benchmark.algorithm.protocols import Interpolation
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import evidence_spec
 from benchmark.records.evidence import (
     Evidence,
-    Move,
-    Rescaled,
-    RescaledModule,
     SeedEvidence,
     evidence_path,
 )
-from benchmark.records.records import Count, CurvePoint, ModuleCriticality, hashed
+from benchmark.records.records import Count, CurvePoint, ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.check.case import every
 from benchmark.report.check.claims import CLAIMS, claim_findings
@@ -43,6 +39,7 @@ from handmade import (
     write_making,
     write_record,
 )
+from handmade_evidence import seed_evidence
 
 HOLDS, FAILS, UNCLEAR, MISSING = Verdict.HOLDS, Verdict.FAILS, Verdict.UNCLEAR, Verdict.MISSING
 ROLES = ("Std", "OOD", "Adv")
@@ -437,43 +434,16 @@ def test_what_diverged_or_failed_is_in_no_ranking(store):
 # --- theorems -----------------------------------------------------------------------------------------
 
 
-def seed_evidence(
+def evidence_of(
     seed: int,
     ratio: float = 0.05,
     rise: float = 0.05,
     rescaled: Sequence[float | None] = (0.1, 0.1),
     mrc: float = 0.1,
 ) -> SeedEvidence:
-    """Evidence of a module with an MRC of 0.1 in a ball of radius 0.1."""
+    """Evidence of a seed of `ONE`, rescaled by 2 and by 4."""
     plan = Plan.of(cell_at("rift", seed), ONE)
-    names = ("accuracy_drop", "loss_rise")
-    values = {f"{name}{kind}": rise for name in names for kind in ("", "_recrafted", "_with_bn")}
-    drops = [None if each is None else 0.02 for each in rescaled]
-    scaled = [
-        Rescaled(factor=factor, criticality=measured("conv1", each, drop), rank=1, mrc_with_lr=0.1)
-        for factor, each, drop in zip((2, 4), rescaled, drops, strict=True)
-    ]
-    found = measured("conv1", mrc, 0.02)
-    return SeedEvidence(
-        seed=seed,
-        key=plan.cell.key,
-        **hashed(evidence_spec(plan)),
-        module="conv1",
-        mrc=mrc,
-        radius=0.1,
-        modules=21,
-        moves=(
-            Move(point="fine-tuned", alpha=1, norm_ratio=10 * ratio, **values),
-            Move(point="interpolated", alpha=0.5, norm_ratio=ratio, **values),
-        ),
-        rescaling=(
-            RescaledModule(
-                role="tuned", criticality=found, rank=1, rescaled=tuple(scaled), reason=None
-            ),
-        ),
-        tuned_sha256=PROVENANCE.weights_sha256,
-        provenance=PROVENANCE,
-    )
+    return seed_evidence(plan, ratio, rise, dict(zip((2, 4), rescaled, strict=True)), mrc)
 
 
 def theorems(store: Store, *seeds: SeedEvidence) -> dict[str, list[Finding]]:
@@ -504,7 +474,7 @@ def theorems(store: Store, *seeds: SeedEvidence) -> dict[str, list[Finding]]:
 )
 def test_theorems(store, claim, changes, verdict, why):
     """MRC is the same at every factor, and inside the ball the loss rises by no more, or not."""
-    line = theorems(store, seed_evidence(0, **changes))[claim][0]
+    line = theorems(store, evidence_of(0, **changes))[claim][0]
     assert line.verdict is verdict
     assert why in line.why
 
@@ -516,7 +486,7 @@ def test_evidence_that_is_not_there_or_stale_is_missing(store):
     )
     other = PROVENANCE.model_copy(update={"weights_sha256": "e" * 64})
     store.write_making(made.model_copy(update={"provenance": other}))
-    for lines_ in theorems(store, seed_evidence(0), seed_evidence(1)).values():
+    for lines_ in theorems(store, evidence_of(0), evidence_of(1)).values():
         assert [line.verdict for line in lines_] == [HOLDS, MISSING, MISSING]
         assert all(line.make.endswith(" --redo-stale") for line in lines_[1:])
     assert found_in(store, ONE)["C13"].verdict is UNCLEAR

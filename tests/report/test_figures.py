@@ -2,8 +2,6 @@
 
 import csv
 import io
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -442,14 +440,6 @@ def test_a_smaller_scale_lends_its_last(store):
     assert "the scale has no third dataset: Digits, its last, stands in" in caption
     assert "the scale has no third network: ResNet18 (width 8), its last, stands in" in caption
     assert "stands in" not in picture_of("figure3", store).caption
-
-
-def test_declarations_load_neither_torch_nor_matplotlib():
-    """`status` and `list` stay quick: both libraries wait until a figure is drawn."""
-    code = "import sys, benchmark.report.figures"
-    code += "; print({'torch', 'matplotlib', 'scipy'} & set(sys.modules))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "set()\n"
 
 
 # --- what is drawn ----------------------------------------------------------------------------------

@@ -26,8 +26,6 @@ from handmade import (
     write_records,
 )
 
-ALL = dict.fromkeys(BY_HAND.evaluations, 500)
-
 
 def built(name: str, store: Store, scale: Scale = BY_HAND) -> Table:
     """Table `name` of what is in `store`."""

@@ -150,7 +150,6 @@ def test_zip_of_pictures(room, data, entry):
         one_line(error)
 
 
-@pytest.mark.usefixtures("one_thread")
 @few
 @given(data=st.data(), kind=st.sampled_from(["zip", "legacy", "safetensors", "pickle"]))
 def test_checkpoints(room, data, kind):

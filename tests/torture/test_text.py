@@ -29,7 +29,6 @@ from benchmark.report.leaderboard.markdown import markdown as board_in_markdown
 from benchmark.report.leaderboard.page import html
 from benchmark.report.markup import markdown
 from benchmark.report.tables import REPORTS
-from benchmark.report.tables.layout import Table
 from benchmark.report.tables.render import FORMATS
 from benchmark.report.view import View
 from handmade import BY_HAND, cell_at, write_record
@@ -119,12 +118,6 @@ def test_one_pattern_for_a_key(text: str, place: int) -> None:
 
 
 TABLES = [name for name, spec in REPORTS.items() if spec.of_tables]
-
-
-def tables_of(store: Store, summary: str) -> list[Table]:
-    """Tables of a scale whose summary somebody else wrote."""
-    reader = View(store, replace(BY_HAND, summary=summary))
-    return [REPORTS[name].build(reader, REPORTS[name].defaults) for name in TABLES[:1]]
 
 
 @FEW
