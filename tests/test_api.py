@@ -346,6 +346,14 @@ class Inside(nn.Module):
         return self.networks[0](x)
 
 
+def test_images_and_buffers_of_16_bits(plain, images):
+    """Both are hashed by their bytes, and work like any other."""
+    (x, labels), others = images
+    plain.register_buffer("mark", torch.ones(3, dtype=torch.bfloat16))
+    tuned = benchmark.finetune(plain, (x.bfloat16(), labels), others, ["head"], progress=False)
+    assert tuned.mark.dtype == torch.bfloat16
+
+
 def test_weights_of_16_bits_and_weights_that_are_hidden(plain, images):
     """Both are scored; small steps do not move the former, and of the latter there are none to move."""
     train, others = images
@@ -368,6 +376,13 @@ def test_refusals_come_before_the_first_attack(plain, images):
             progress=lambda stage, *_: stages.append(stage),
         )
     assert stages == []
+
+
+def test_a_judge_that_the_model_cannot_take(plain, images):
+    """Images of other channels are told before anything is fine-tuned."""
+    train, (x, labels) = images
+    with pytest.raises(UserError, match=r"the model fails on images .*\(8, 3, 8, 8\)"):
+        benchmark.rift(plain, train, (x.expand(-1, 3, -1, -1), labels), **QUIETLY)
 
 
 def test_draws_of_the_caller_go_on(plain, images):
@@ -430,6 +445,8 @@ def test_evaluate(plain, images):
         (lambda m, x, y: (m, (x * 2, y)), r"pixels are in \[0, 2\], not in \[0, 1\]"),
         (lambda m, x, y: (m, (x, y + 9)), "a label is 1., and there are 10 classes"),
         (lambda m, x, y: (m, (x, y.float())), "labels are whole numbers"),
+        (lambda m, x, y: (m, (x, y.to(torch.complex64))), "labels are whole numbers"),
+        (lambda m, x, y: (m, TensorDataset(x, y + 0.5)), r"does not give pairs .*TypeError"),
         (lambda m, x, y: (m, (x[0], y)), r"images are \(N, C, H, W\)"),
         (lambda m, x, y: (m, "cifar10"), "train is a str; give"),
         (lambda m, x, y: (nn.Flatten(), (x, y)), "no Conv2d or Linear module"),
@@ -455,6 +472,9 @@ def test_bad_input_is_told(plain, images, change, message):
         ({"recipe": {"lr": float("inf")}}, "recipe: lr: "),
         ({"recipe": Recipe(momentum=-1)}, "recipe: momentum: "),
         ({"mrc": {"radius": float("nan")}}, "mrc: radius: "),
+        ({"augmentation": "flip"}, "augmentation is 'flip'; say Augmentation"),
+        ({"augmentation": benchmark.Augmentation(-1, "zero", flip=False)}, "augmentation: pad: "),
+        ({"augmentation": benchmark.Augmentation(8, "reflect", flip=True)}, "cannot be reflected so"),
         ({"judge": 4}, "judge: 4 images are too few to choose by"),
         ({"protocol": "rift+flip-average"}, "rift[+]flip-average makes a module; apply_method"),
     ],

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmark.algorithm.adversarial_examples import Tally, robust_loss
+from benchmark.algorithm.adversarial_examples import robust_loss
 from benchmark.algorithm.ascent import (
     Ascent,
     MovingWeight,
     Reached,
     add_gradients,
+    gradients_and_loss,
     only_free,
     weight_of,
 )
 from benchmark.algorithm.rolling import Tail
-from benchmark.engine.precision import used
 from benchmark.engine.recipes import CriticalitySettings
 from benchmark.progress import Progress, silent
 
@@ -39,23 +39,12 @@ def first_gradients(
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
     """Sums of the first epoch's gradients, by name of each of `modules`, and `robust_loss` of `model`.
 
-    `tail` holds all of `modules`. The robust loss comes from the same pass if gradients are in fp32 and
-    batches split into the same chunks as the whole set, else from a separate pass. The graph of a chunk
-    is as large as in the ascent of the first of `modules` alone.
+    `tail` holds all of `modules`. The graph of a chunk is as large as in the ascent of the first of
+    `modules` alone.
     """
     weights = [weight_of(model, module) for module in modules]
-    totals = [torch.zeros_like(weight) for weight in weights]
-    tally, examples = Tally(), tail.examples
     with only_free(model, weights):
-        for batch in examples.batches(batch_size):
-            logits = add_gradients(totals, tail.network, weights, batch)
-            for chunk, answers in zip(batch.chunks(), logits, strict=True):
-                tally.add(answers, chunk.labels)
-            progress("criticality: first gradients", tally.examples, len(examples))
-        parts = [len(chunk) for batch in examples.batches(batch_size) for chunk in batch.chunks()]
-        same = parts == [len(chunk) for chunk in examples.chunks()]
-        exact = not used().ascent_in_bf16
-        reference = tally.means() if same and exact else robust_loss(tail.network, examples)
+        totals, reference = gradients_and_loss(weights, tail, batch_size, progress)
     return dict(zip(modules, totals, strict=True)), reference
 
 

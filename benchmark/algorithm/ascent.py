@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.algorithm.adversarial_examples import AdversarialSet
+from benchmark.algorithm.adversarial_examples import AdversarialSet, Tally, robust_loss
+from benchmark.algorithm.rolling import Tail
 from benchmark.engine.pgd import training_mode
 from benchmark.engine.precision import used
 from benchmark.models.segments import Network
+from benchmark.progress import Progress, silent
 from benchmark.records.stopping import due, stop_if_asked
 from benchmark.records.store import Journal
 
@@ -151,3 +153,23 @@ def add_gradients(
             total += gradient
         seen.append(logits.detach())
     return seen
+
+
+def gradients_and_loss(
+    weights: Sequence[Tensor], tail: Tail, batch_size: int, progress: Progress = silent
+) -> tuple[list[Tensor], tuple[float, float]]:
+    """Sums over batches of the gradients by each of `weights`, and `robust_loss` there.
+
+    The robust loss comes from the same pass if gradients are in fp32 and batches split into the same
+    chunks as the whole set, else from a separate pass.
+    """
+    totals, tally, examples = [torch.zeros_like(each) for each in weights], Tally(), tail.examples
+    parts = []
+    for batch in examples.batches(batch_size):
+        logits = add_gradients(totals, tail.network, weights, batch)
+        for chunk, answers in zip(batch.chunks(), logits, strict=True):
+            tally.add(answers, chunk.labels)
+            parts.append(len(chunk))
+        progress("criticality: first gradients", tally.examples, len(examples))
+    exact = parts == [len(chunk) for chunk in examples.chunks()] and not used().ascent_in_bf16
+    return totals, tally.means() if exact else robust_loss(tail.network, examples)

@@ -73,10 +73,6 @@ class Protocol:
     released_order: bool = False
 
 
-def _as_released(dataset: str) -> OfficialCriticality:
-    return OfficialCriticality(split=official_code.criticality_split(dataset))
-
-
 PAPER = Protocol(
     "",
     "the paper's text: MRC by Algorithm 1 on training images; test images choose epochs and alpha*, "
@@ -89,7 +85,7 @@ OFFICIAL_CODE = Protocol(
     "the released code: MRC over ten projected epochs on test images, its README's module, PGD step "
     "2/225, a grid of 0.1; test images choose epochs and alpha*",
     "test",
-    _as_released,
+    lambda dataset: OfficialCriticality(split=official_code.criticality_split(dataset)),
     OfficialInterpolation(),
     released_order=True,
 )

@@ -7,14 +7,13 @@ ascent need not find). Here a step is `rate` times the radius of the ball, along
 """
 
 import math
+from functools import partial
 
-import torch
 from torch import Tensor
 
-from benchmark.algorithm.adversarial_examples import Tally, robust_loss
-from benchmark.algorithm.ascent import Ascent, MovingWeight, Reached, add_gradients
+from benchmark.algorithm.adversarial_examples import robust_loss
+from benchmark.algorithm.ascent import Ascent, MovingWeight, Reached, gradients_and_loss
 from benchmark.algorithm.rolling import Tail
-from benchmark.engine.precision import used
 from benchmark.engine.recipes import ScaleFreeCriticality
 
 
@@ -33,8 +32,9 @@ def scale_free(
     bound = settings.radius * moving.original_norm
     begun = moving.begun()
     peak, constrained = begun.reached or Reached(*reference, 0.0), begun.constrained
+    passed = partial(gradients_and_loss, [moving.weight], tail, len(tail.examples))
     known = first if begun.epochs == 0 else None
-    gradient = _gradient(moving, tail)[0] if known is None else known
+    gradient = passed()[0][0] if known is None else known
     for step in range(begun.epochs + 1, settings.steps + 1):
         length = float(gradient.norm())
         if not math.isfinite(length):
@@ -47,7 +47,7 @@ def scale_free(
             constrained = True
             moving.shrink(bound / distance)
         if step < settings.steps:
-            gradient, (loss, accuracy) = _gradient(moving, tail)
+            (gradient,), (loss, accuracy) = passed()
         else:
             loss, accuracy = robust_loss(tail.network, tail.examples)
         if not math.isfinite(loss):
@@ -57,17 +57,3 @@ def scale_free(
         if step < settings.steps:
             moving.keep(Ascent(peak, step, constrained))
     return Ascent(peak, settings.steps, constrained)
-
-
-def _gradient(moving: MovingWeight, tail: Tail) -> tuple[Tensor, tuple[float, float]]:
-    """The gradient of the mean robust loss at W + dW, and `robust_loss` there from the same pass.
-
-    Where gradients are in bf16 the loss takes a pass in fp32.
-    """
-    total, tally = torch.zeros_like(moving.weight), Tally()
-    logits = add_gradients([total], tail.network, [moving.weight], tail.examples)
-    if used().ascent_in_bf16:
-        return total, robust_loss(tail.network, tail.examples)
-    for chunk, answers in zip(tail.examples.chunks(), logits, strict=True):
-        tally.add(answers, chunk.labels)
-    return total, tally.means()

@@ -97,8 +97,7 @@ def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
 @contextmanager
 def _placed(target: Path) -> Iterator[Path]:
     """A path to write to under a lock; what stands there afterwards becomes `target` in one rename."""
-    folder = target.parent
-    with writing(folder), locked(folder / f".{target.name}.lock"), staging(folder, target.name) as part:
+    with staging(target.parent, target.name) as part:
         yield (path := part / target.name)
         if path.exists():
             path.replace(target)

@@ -10,7 +10,7 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -175,16 +175,7 @@ def zoo_model(arch: ZooArch) -> "nn.Module":
     return model.eval()
 
 
-def load_zoo_checkpoint(
-    path: Path,
-    arch: ZooArch,
-    model: "nn.Module",
-    *,
-    drop: Sequence[str] = (),
-    entry: str | None = None,
-    prefix: str | None = None,
-    sha256: str | None = None,
-) -> "Loaded":
+def load_zoo_checkpoint(path: Path, arch: ZooArch, model: "nn.Module", **how: Any) -> "Loaded":
     """The weights in `path`, as `model`, the network of `arch`, would load them.
 
     As `load_checkpoint`, which tells what is accepted and raises `UserError` for the rest;
@@ -194,7 +185,7 @@ def load_zoo_checkpoint(
     """
     from benchmark.checkpoints.load import load_checkpoint
 
-    load = partial(load_checkpoint, path, model, drop=drop, entry=entry, prefix=prefix, sha256=sha256)
+    load = partial(load_checkpoint, path, model, **how)
     stored = {name: tensor for name, tensor in model.state_dict().items() if name in CONSTANTS}
     if not stored or arch.zoo_id not in WITHOUT_CONSTANTS:
         return load()

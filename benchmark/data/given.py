@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import index
 from typing import Any, ClassVar
 
 import torch
@@ -85,7 +86,8 @@ def checked(images: Any, labels: Any, name: str) -> Split:
             f"{name}: images are (N, C, H, W) and labels (N,), N > 0, not {tuple(images.shape)} and "
             f"{tuple(labels.shape)}"
         )
-    if labels.is_floating_point() or int(labels.min()) < 0:
+    whole = not (labels.is_floating_point() or labels.is_complex())
+    if not whole or int(labels.long().min()) < 0:
         raise UserError(f"{name}: labels are whole numbers from 0 on, one class each")
     if images.is_floating_point():
         low, high = float(images.min()), float(images.max())
@@ -135,8 +137,8 @@ def _batches(loader: "DataLoader[Any]", name: str) -> Iterator[tuple[Any, Any]]:
 def _stacked(dataset: "TorchDataset[Any]", name: str) -> tuple[Tensor, Tensor]:
     """A Dataset, read once. Raises `UserError` unless it has pairs of images of one size and labels."""
     try:
-        items = [dataset[index] for index in range(len(dataset))]  # type: ignore[arg-type]
-        images, labels = zip(*((image, int(label)) for image, label in items), strict=True)
+        items = [dataset[place] for place in range(len(dataset))]  # type: ignore[arg-type]
+        images, labels = zip(*((image, index(label)) for image, label in items), strict=True)
         return torch.stack(images), torch.tensor(labels)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(

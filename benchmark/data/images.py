@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.data.info import Augmentation, DatasetInfo
@@ -71,7 +72,7 @@ class Split:
         digest = hashlib.sha256()
         digest.update(str(tuple(self.images.shape)).encode())
         for part in (self.images, self.labels):
-            digest.update(part.cpu().contiguous().numpy().data)  # as it lies, without a copy
+            digest.update(as_array(part).data)  # as it lies, without a copy
         return digest.hexdigest()
 
 
@@ -94,6 +95,12 @@ class Dataset:
 
     def to(self, device: torch.device) -> "Dataset":
         return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """`tensor` as it lies, on the CPU; bfloat16, which numpy has not, as the integers of its bits."""
+    here = tensor.detach().cpu().contiguous()
+    return (here.view(torch.int16) if here.dtype == torch.bfloat16 else here).numpy()
 
 
 def pixels(images: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from benchmark.errors import unknown
-from benchmark.records.ranges import Positive, Share
+from benchmark.errors import UserError, unknown
+from benchmark.records.ranges import Natural, Positive, Share
 from benchmark.records.specs import Spec, spec_of
 
 
@@ -40,7 +40,7 @@ class Augmentation:
     """
 
     version: ClassVar[int] = 1
-    pad: int
+    pad: Natural
     mode: str
     flip: bool
 
@@ -68,6 +68,11 @@ class DatasetInfo:
     augmentation: Augmentation
     threat: LinfAttack
     corruptions: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` for an augmentation that cannot be: torch reflects no wider pad either."""
+        if self.augmentation.mode == "reflect" and self.augmentation.pad >= self.side:
+            raise UserError(f"{self.augmentation}: images of {self.side} pixels cannot be reflected so")
 
     @property
     def spec(self) -> Spec:

@@ -24,7 +24,6 @@ from benchmark.data.sealed import MANIFEST, Manifest, read_array, write_array
 from benchmark.data.tiny_imagenet_source import ROOT, ImageFiles, Layout, Part, index, opened
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
-from benchmark.records.files import locked
 from benchmark.records.records import Sha256
 
 OFFICIAL = Layout()
@@ -71,7 +70,7 @@ def load(directory: Path, layout: Layout = OFFICIAL) -> Dataset:
         return Split(torch.from_numpy(images), torch.from_numpy(labels))
 
     train = split("train", layout.classes * layout.train_per_class)
-    return Dataset(TINY_IMAGENET, train, split("test", layout.test_images))
+    return Dataset(TINY_IMAGENET, train, split("test", layout.classes * layout.test_per_class))
 
 
 def prepare(
@@ -88,9 +87,9 @@ def prepare(
     cache; only one at a time works on it.
     Raises `UserError` that names the first thing wrong with `source`, or if 1.4 GB cannot be written.
     """
-    with download.writing(directory), locked(directory / f".{CACHE}.lock"):
+    with download.staging(directory, CACHE) as new:
         if not decoded(directory):  # another process may have made it in the meantime
-            _make(directory / CACHE, source, layout, progress, accepted)
+            _make(new, directory / CACHE, source, layout, progress, accepted)
 
 
 def decoded(directory: Path) -> bool:
@@ -122,30 +121,29 @@ def _checked_md5(place: Path, accepted: Collection[str]) -> str:
 
 
 def _make(
-    cache: Path, place: Path, layout: Layout, progress: Progress, accepted: Collection[str]
+    new: Path, cache: Path, place: Path, layout: Layout, progress: Progress, accepted: Collection[str]
 ) -> None:
     md5 = None if place.is_dir() else _checked_md5(place, accepted)
     with opened(place) as files:
         classes, *found = index(files, layout)
         parts, hashes = dict(zip(("train", "test"), found, strict=True)), {}
-        with download.staging(cache.parent, cache.name) as new:
-            for name, part in parts.items():
-                count, images, labels = len(part.labels), f"{name}_images.npy", f"{name}_labels.npy"
-                shape = (count, layout.side, layout.side, 3)
-                blocks = _decoded(files, name, part, layout.side, progress)
-                hashes[images] = write_array(new / images, shape, np.uint8, blocks)
-                hashes[labels] = write_array(new / labels, (count,), np.int64, [part.labels])
-            CacheManifest(
-                source="tree" if md5 is None else "zip",
-                md5=md5,
-                classes=classes,
-                images={name: len(part.labels) for name, part in parts.items()},
-                decoder=decoder(),
-                sha256=hashes,
-            ).write(new)
-            if cache.exists():
-                shutil.rmtree(cache)
-            new.rename(cache)
+        for name, part in parts.items():
+            count, images, labels = len(part.labels), f"{name}_images.npy", f"{name}_labels.npy"
+            shape = (count, layout.side, layout.side, 3)
+            blocks = _decoded(files, name, part, layout.side, progress)
+            hashes[images] = write_array(new / images, shape, np.uint8, blocks)
+            hashes[labels] = write_array(new / labels, (count,), np.int64, [part.labels])
+    CacheManifest(
+        source="tree" if md5 is None else "zip",
+        md5=md5,
+        classes=classes,
+        images={name: len(part.labels) for name, part in parts.items()},
+        decoder=decoder(),
+        sha256=hashes,
+    ).write(new)
+    if cache.exists():
+        shutil.rmtree(cache)
+    new.rename(cache)
 
 
 def _decoded(

@@ -32,10 +32,6 @@ class Layout:
     test_per_class: int = 50
     side: int = 64
 
-    @property
-    def test_images(self) -> int:
-        return self.classes * self.test_per_class
-
 
 class Tree:
     """An unpacked folder, which messages call `place`, and the `names` of its files."""

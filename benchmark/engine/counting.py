@@ -72,11 +72,6 @@ def answers(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
         return halved(lambda x, labels: judged(deciding_logits(model, x), labels), x, labels)
 
 
-def correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    """Which of x (B, C, H, W) the model in evaluation mode gets right; bool (B,)."""
-    return answers(model, x, labels) == RIGHT
-
-
 def clean_answers(model: nn.Module, split: Split) -> Tensor:
     """The answer to every image of `split`; int8 (N,) on the CPU."""
     starts = batch_starts(split)

@@ -60,7 +60,7 @@ def devices(names: str) -> Sequence[str]:
     if found == ["cuda"] and (visible := torch.cuda.device_count()) > 1:
         return [f"cuda:{index}" for index in range(visible)]
     for name in found:
-        if not re.fullmatch("cuda(:[0-9]+)?", name):
+        if not re.fullmatch("cuda(:(0|[1-9][0-9]?))?", name):
             torch_device(name)
             continue
         visible = torch.cuda.device_count()  # without a context of this process on any

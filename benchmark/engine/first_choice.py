@@ -6,8 +6,6 @@ from dataclasses import replace
 import torch
 
 from benchmark.engine.precision import AUTO, BF16, COMPILED, FP32, Precision, has_compiler
-from benchmark.engine.training_state import precision_of
-from benchmark.engine.workspace import TRAINING
 from benchmark.errors import UserError
 from benchmark.records.cells import Cell
 from benchmark.records.files import read_if_there, write_atomically
@@ -37,8 +35,7 @@ def first_choice(
         return precision
     path = store.work(base) / "precision"
     if (kept := read_if_there(path)) is None:
-        begun = precision_of(path.with_name(TRAINING))
-        begun = begun or _new(precision, store, base, repays).label(device)
+        begun = _new(precision, store, base, repays).label(device)
         kept = f"{begun[:4]}{COMPILED * begun.endswith(COMPILED)}".encode()
         write_atomically(path, kept)
     if kept not in _KNOWN:

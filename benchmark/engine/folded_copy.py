@@ -171,7 +171,7 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]]:
         for name, module in network.named_modules()
         for dot in ["." if name else ""]
         for conv, bn in _FOLDED.get(type(module), ())
-        if _has(module, conv)
+        if conv in dict(module.named_modules(remove_duplicate=False))
     ]
 
 
@@ -186,11 +186,3 @@ def _pair(network: nn.Module, conv: str, bn: str) -> tuple[nn.Conv2d, nn.BatchNo
     unfolded, norm = network.get_submodule(conv), network.get_submodule(bn)
     assert isinstance(unfolded, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     return unfolded, norm
-
-
-def _has(module: nn.Module, path: str) -> bool:
-    try:
-        module.get_submodule(path)
-    except AttributeError:
-        return False
-    return True

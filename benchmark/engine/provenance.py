@@ -112,14 +112,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def machine_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that compute."""
-    return {"python": platform.python_version()} | _versions()
-
-
 @functools.cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
+def machine_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that compute; shared, hence not to be changed."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeVar, cast
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from benchmark.data.info import LinfAttack
+from benchmark.data.info import Augmentation, LinfAttack
 from benchmark.errors import UserError, problems, unknown
 from benchmark.records.ranges import Natural, Positive, Share, Size
 
@@ -153,7 +153,14 @@ Criticality = CriticalitySettings | OfficialCriticality | ScaleFreeCriticality
 
 
 R = TypeVar(
-    "R", Recipe, CriticalitySettings, OfficialCriticality, ScaleFreeCriticality, Criticality, LinfAttack
+    "R",
+    Recipe,
+    CriticalitySettings,
+    OfficialCriticality,
+    ScaleFreeCriticality,
+    Criticality,
+    LinfAttack,
+    Augmentation,
 )
 
 

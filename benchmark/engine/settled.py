@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.data.corruptions.constants import CONSTANTS, SEVERITY_LEVELS
-from benchmark.data.corruptions.generator import CORRUPTIONS_15, corrupt
+from benchmark.data.corruptions.constants import SEVERITY_LEVELS
+from benchmark.data.corruptions.generator import CORRUPTIONS_15, corrupt, unfit
 from benchmark.data.images import Dataset, pixels
 from benchmark.engine.folded_copy import cheaper, foldable
 from benchmark.engine.pgd import example_starts, linf_pgd, training_mode
@@ -134,8 +134,10 @@ def like(data: Dataset, network: nn.Module) -> Iterator[Tensor]:
     threat, shape = data.info.threat, tuple(x.shape[1:])
     start = example_starts(0, 0, len(x), shape, threat.eps).to(x.device)
     yield linf_pgd(network, x, labels, threat, start)
+    if unfit(third.images.shape, str(third.images.dtype)):
+        return
     images, ids = third.images.cpu().numpy(), np.arange(len(third))
     for name, part in zip(CORRUPTIONS_15, np.array_split(ids, len(CORRUPTIONS_15)), strict=True):
-        if len(part) and images.dtype == np.uint8 and images.shape[1] in CONSTANTS[name]:
+        if len(part):
             made = corrupt(images[part], name, SEVERITY_LEVELS[-1], seed=0, ids=part)
             yield pixels(torch.from_numpy(made).to(x.device))

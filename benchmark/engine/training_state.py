@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import safetensors
 import torch
 from torch import Tensor, nn
 
-from benchmark.engine.precision import FP32
 from benchmark.engine.takeover import Circumstances, Takeover
 from benchmark.engine.weights import clone_state, load_unfinished, save_tensors
 from benchmark.records.records import EpochLog
@@ -72,18 +70,8 @@ class TrainingState:
 
 
 def _nearer(mean: Tensor, tensor: Tensor, count: int) -> Tensor:
-    moved = tensor.detach() - mean
-    return mean + (moved / count if moved.is_floating_point() else moved)
-
-
-def precision_of(path: Path) -> str | None:
-    """The precision that the unfinished training at `path` is in; None if none can be read there."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            told = dict(file.metadata() or {})
-    except (OSError, safetensors.SafetensorError):
-        return None
-    return str(json.loads(told.get("circumstances", "{}")).get("precision", FP32))
+    now = tensor.detach()
+    return mean + (now - mean) / count if now.is_floating_point() else now.clone()
 
 
 @dataclass
@@ -139,15 +127,11 @@ class StateFile:
         if (found := load_unfinished(self.path)) is None:
             return TrainingState()
         tensors, metadata = found
-        known = metadata.get("fingerprint", "")
-        if not known.startswith(self.fingerprint):
+        if (known := metadata["fingerprint"]) != self.fingerprint:
             takeover.set_aside(self.path, known)
             return TrainingState()
-        # A state that does not tell its circumstances has its precision behind its fingerprint.
-        there = {"precision": known.removeprefix(self.fingerprint).strip() or FP32}
-        there = json.loads(metadata.get("circumstances", json.dumps(there)))
+        there, begun = json.loads(metadata["circumstances"]), json.loads(metadata["begun"])
         epoch, step = int(metadata["epoch"]), int(metadata.get("step", 0))
-        begun = json.loads(metadata.get("begun", "[]"))
         if differing := takeover.differing(self.path, there, self.circumstances):
             inside = f" and {step} steps" if step else ""
             begun.append(f"{stage}: epochs up to {epoch}{inside} were made with {differing}")
@@ -166,7 +150,7 @@ class StateFile:
             for prefix in ("best.", "mean.")
         )
         log = [EpochLog.model_validate(entry) for entry in json.loads(metadata["log"])]
-        state = TrainingState(epoch, log, best, mean, float(metadata.get("seconds", 0)), begun)
+        state = TrainingState(epoch, log, best, mean, float(metadata["seconds"]), begun)
         if step:
             state.step, state.seen, state.draws = step, int(metadata["seen"]), part("draws.")
             state.loss = tensors["loss.sum"].to(device)

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from benchmark.data.images import as_array
 from benchmark.errors import UserError
 from benchmark.records.files import drop, write_atomically
 from benchmark.records.specs import Spec, spec_hash
@@ -44,13 +45,11 @@ def load_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
     return tensors, metadata
 
 
-def load_unfinished(
-    path: Path, *, sealed: bool = False
-) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """The same, or None if there is no such file or it is damaged: then it is dropped."""
+def load_unfinished(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """The same of a sealed file, or None if there is none or it is damaged: then it is dropped."""
     if not path.exists():
         return None
-    tensors, metadata, wrong = _read(path, sealed)
+    tensors, metadata, wrong = _read(path, sealed=True)
     if wrong:
         drop(path, wrong)
         return None
@@ -94,9 +93,9 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
     """Hash of names, types, shapes and bytes of a state dict, independent of file format."""
     digest = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
+        tensor = state[name]
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(as_array(tensor).tobytes())
     return digest.hexdigest()
 
 

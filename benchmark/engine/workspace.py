@@ -110,11 +110,11 @@ class Workspace:
     def file(self, name: str) -> Path:
         return self.store.work(self.cell) / name
 
-    def steps(self, stage: str, *weights: Weights, chunk: int) -> Journal:
-        """Finished steps of `stage` on `weights`, `chunk` images at a time."""
+    def steps(self, stage: str, *weights: Weights, chunk: int, name: str = "") -> Journal:
+        """Finished steps of `stage` on `weights`, `chunk` images at a time, in the folder `name`."""
         hashes = (each.sha256 for each in weights)
         mark = journaled(self.spec, *hashes, device=self.device, chunk=chunk)
-        journal = Journal(self.file(stage), mark)
+        journal = Journal(self.file(name or stage), mark)
         self.told.extend(done_elsewhere(journal, stage, self.device))
         return journal
 
@@ -209,7 +209,7 @@ class Workspace:
         Raises `UserError` if it did not, here.
         """
         path, mark = self.file(AVERAGE), f"{self.fingerprint} {weights.sha256}"
-        state, metadata = load_unfinished(path, sealed=True) or ({}, {})
+        state, metadata = load_unfinished(path) or ({}, {})
         if metadata.get("fingerprint") != mark:
             raise UserError(
                 f"the mean of the last epochs' weights of {self.cell.key} is not at '{path}'; train it "
@@ -222,7 +222,7 @@ class Workspace:
 
         Files of earlier versions do not say which parameters were trained.
         """
-        if (found := load_unfinished(self.file(FINETUNED), sealed=True)) is None:
+        if (found := load_unfinished(self.file(FINETUNED))) is None:
             return None
         delta, kept = found
         if (kept.get("fingerprint"), kept.get("trainable", of)) != (self.fingerprint, of):

@@ -71,14 +71,26 @@ class AdaptivePgd(Pgd10x3):
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
         from benchmark.engine.adaptive import Attacked
-        from benchmark.engine.counting import journaled_batches, run_seed
-        from benchmark.evaluation.parts import answers_by_part
+        from benchmark.engine.counting import adversarial_batch, answers, journaled_batches, run_seed
 
         attacked, images, attack = Attacked.of(model), data.judged, self.attack(data.info)
         seeds, chunks = [run_seed(base, run) for run in range(self.runs)], []
+        runs = [*zip(PARTS, attacked.sources, seeds, strict=True)]
+        runs += [*zip(AGAIN, (attacked.model,) * 2, seeds[1:], strict=True)]
 
         def by_part(start: int, stop: int) -> Arrays:
-            return answers_by_part(attacked, images, start, stop, attack, seeds)
+            """Answers by part; what is the same attack twice, as on a base network, is made once."""
+            attacked.check(images.batch(start, stop)[0])
+            known: dict[tuple[nn.Module, int], NDArray[np.int8]] = {}
+            found = {}
+            for name, source, seed in runs:
+                if (source, seed) not in known:
+                    x_adv, labels = adversarial_batch(source, images, start, stop, attack, seed)
+                    known[source, seed] = answers(attacked.model, x_adv, labels).cpu().numpy()
+                    if name == STAND_IN:
+                        found[TO_BASE] = answers(attacked.base, x_adv, labels).cpu().numpy()
+                found[name] = known[source, seed]
+            return found
 
         for stop, kept in journaled_batches(images, journal, "parts", by_part):
             chunks.append(kept)
@@ -115,6 +127,13 @@ class AdaptiveAutoAttack(AutoAttack):
     @property
     def label(self) -> str:
         return "Adv (AutoAttack, adaptive)"
+
+    @property
+    def summary(self) -> str:
+        return "what survives AutoAttack, then APGD through the stand-in and from the base network"
+
+    def note(self, info: DatasetInfo) -> str | None:
+        return f"{super().note(info)}; then both APGDs through the module's stand-in and from the base"
 
 
 def _worst(bits: Bits) -> NDArray[np.bool_]:

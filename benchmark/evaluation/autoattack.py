@@ -203,8 +203,7 @@ class SurvivedAttacks(Evaluation):
                 work = partial(attack_survivors, model, x, labels, survivors, *how, sources[source])
                 kept = journal.once(f"{name}-{chunk}", work)
                 survivors = kept["survivors"]
-                # Chunks of earlier versions do not say it.
-                attacked = np.where(kept.get("lost", False), LOST, attacked)
+                attacked = np.where(kept["lost"], LOST, attacked)
                 bits[name].append(survivors)
                 illegal[name] += int(kept["illegal"])
                 progress(
@@ -267,7 +266,7 @@ class AutoAttack(SurvivedAttacks):
 
     def note(self, info: DatasetInfo) -> str | None:
         return (
-            f"Adv (AutoAttack) is what survives {self._listed} (the standard version), {_ball(info)}, "
+            f"{self.label} is what survives {self._listed} (the standard version), {_ball(info)}, "
             f"in chunks of {self.chunk} images"
         )
 

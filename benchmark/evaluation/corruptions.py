@@ -75,10 +75,6 @@ class Corruptions(Evaluation):
         return f"OOD{self._marks(marks)}"
 
     @property
-    def summary(self) -> str:
-        return f"mean accuracy over {self._what}"
-
-    @property
     def _what(self) -> str:
         at = "5 severities" if self.severities == SEVERITIES else f"severity {self.severities[0]} only"
         return f"{self.suite} corruptions at {at}"
@@ -97,6 +93,9 @@ class Corruptions(Evaluation):
     def copies(self, data: "Dataset") -> Copies:
         """Where the corrupted copies of the test split of `data` come from."""
         raise NotImplementedError
+
+    def check(self, data: "Dataset") -> None:
+        self.copies(data)
 
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
@@ -146,19 +145,21 @@ class OfficialCorruptions(Corruptions):
     def note(self, info: DatasetInfo) -> str | None:
         return f"{self.label} is the mean over {self._what} of the published {info.corruptions}"
 
-    def check(self, data: "Dataset") -> None:
-        self.copies(data)
-
     def copies(self, data: "Dataset") -> Copies:
         import torch
 
-        from benchmark.data.corruptions.published import official
+        from benchmark.data.corruptions.published import SUFFIX, official
         from benchmark.data.images import Split
 
         if data.directory is None:
             raise UserError(f"{data.info.label} was loaded from no folder; name one by --data-dir")
         labels, images = data.test.labels.cpu().numpy(), len(data.test)
         files = official(data.info, data.directory, labels, images=images)
+        if data.limit is not None and not SUFFIX[files.folder.name]:  # a folder for each class
+            raise UserError(
+                f"{data.info.corruptions} is in the order of its classes, and its first {data.limit} "
+                "images are of few of them; leave the limit out"
+            )
         device = data.test.images.device
 
         if missing := [name for name in self.names if name not in files.names]:
@@ -219,23 +220,12 @@ class GeneratedCorruptions(Corruptions):
             f"{frost}{official}"
         )
 
-    def check(self, data: "Dataset") -> None:
-        self.copies(data)
-
     def copies(self, data: "Dataset") -> Copies:
-        from benchmark.data.corruptions.constants import CONSTANTS
         from benchmark.data.corruptions.frost import load_frost
+        from benchmark.data.corruptions.generator import unfit
 
-        shape, kind = data.test.images.shape, str(data.test.images.dtype)
-        if kind != "torch.uint8" or shape[1] != shape[2]:
-            raise UserError(
-                "corruptions are generated of square images of uint8, not "
-                f"{shape[1]}x{shape[2]} of {kind}"
-            )
-        sides = {side for of in CONSTANTS.values() for side in of}
-        if shape[1] not in sides:
-            known = ", ".join(map(str, sorted(sides)))
-            raise UserError(f"corruptions are defined for sides {known}, not for {shape[1]} pixels")
+        if (why := unfit(data.test.images.shape, str(data.test.images.dtype))) is not None:
+            raise UserError(why)
         values = data.judged.images.numel() * 19 * len(SEVERITIES)
         copy = _kept_copy if values <= KEPT_VALUES else generated_copy
         sources = {}

@@ -78,7 +78,7 @@ class First(Evaluation):
                 f"{data.info.label} has {len(data.test)} test images; to evaluate the first "
                 f"{self.images} is to evaluate all: leave the limit out"
             )
-        self.whole.check(data)
+        self.whole.check(replace(data, limit=self.images))
 
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress

@@ -144,6 +144,9 @@ class Question:
         if not isinstance(self.attack, LinfAttack):
             raise UserError(f"attack is {self.attack!r}; say LinfAttack(eps=8/255, step_size=2/255)")
         shortened(self.attack, {}, "attack")
+        if not isinstance(self.augmentation, Augmentation | None):
+            raise UserError(f"augmentation is {self.augmentation!r}; say Augmentation(4, 'zero', True)")
+        shortened(self.augmentation or UNCHANGED, {}, "augmentation")
         number = isinstance(self.seed, int) and 0 <= self.seed < 10**18
         if not (number or isinstance(self.seed, Cell)):
             raise UserError(f"seed is {self.seed!r}; a whole number of at most 18 digits, or a cell")
@@ -188,9 +191,8 @@ class Question:
     @cached_property
     def plan(self) -> Plan:
         """The plan of these steps. Raises `UserError` for unknown names and fields, and bad labels."""
-        base = replace(self.cell, finetune=base_name(self.protocol))
         given = GivenBase(
-            base,
+            replace(self.cell, finetune=base_name(self.protocol)),
             self.info,
             Arch(self.cell.arch, OWN, (), 0),
             METHODS["pgd-at"],  # for what goes on with adversarial training
@@ -212,8 +214,7 @@ class Question:
         chosen = finetune(self.protocol)
         if self.modules is None:
             return chosen
-        named = NamedModules(tuple(refuse_modules(self.modules)))
-        return replace(chosen, selector=named)
+        return replace(chosen, selector=NamedModules(tuple(refuse_modules(self.modules))))
 
     @cached_property
     def _settings(self) -> Criticality:
@@ -224,10 +225,10 @@ class Question:
     def info(self) -> DatasetInfo:
         """What is known of the images, once `model` has answered some of them."""
         train, selection = self.splits
-        few = pixels(train.images[:8])
         trained = self.chosen.trained
         measured = self.measures and trained is not None and trained.selector.needs_criticality
-        classes = usable(self.model, few, self.place, measured=measured)
+        classes = usable(self.model, pixels(train.images[:8]), self.place, measured=measured)
+        usable(self.model, pixels(selection.images[:8]), self.place, measured=False)
         below(train, classes, "train" if self.selection is not None else "images")
         below(selection, classes, "judge")
         height, _, channels = train.images.shape[1:]

@@ -100,8 +100,8 @@ def _quietly(name: str) -> Any:
 
 def _timm(name: str, info: "DatasetInfo") -> nn.Module:
     timm = _quietly("timm")
-    fixed = timm.models.get_pretrained_cfg_value(name, "fixed_input_size")
-    size = {"img_size": info.side} if fixed else {}
+    known = timm.models.get_pretrained_cfg(name)  # None for a few
+    size = {"img_size": info.side} if known and known.fixed_input_size else {}
     made: nn.Module = timm.create_model(
         name, pretrained=False, num_classes=info.classes, in_chans=info.channels, **size
     )

@@ -125,9 +125,9 @@ class Run:
 
         judged, attack, base = self.selection_images(), self.plan.attack, self.plan.base.cell
         spec: Spec = {"attack": spec_of(attack), "images": len(judged)}
-        chunk = batch_starts(judged).step
-        own = self.workspace(self.tuning_cell, spec)
-        shared = {**spec, "sha256": judged.sha256()}
+        shared: Spec = {**spec, "sha256": judged.sha256()}
+        own, of_all = self.workspace(self.tuning_cell, spec), self.workspace(base, shared)
+        stage, chunk, name = "interpolation", batch_starts(judged).step, spec_hash(shared)[:8]
         return Path(
             self.network(theta_at),
             theta_at.state,
@@ -135,10 +135,8 @@ class Run:
             judged,
             attack,
             run_seed(base, 0),
-            own.steps("interpolation", theta_at, theta_ft, chunk=chunk),  # as the whole curve's
-            self.workspace(base, shared).steps(
-                f"reference-{spec_hash(shared)[:8]}", theta_at, chunk=chunk
-            ),
+            own.steps(stage, theta_at, theta_ft, chunk=chunk),  # as the whole curve's
+            of_all.steps(stage, theta_at, chunk=chunk, name=f"reference-{name}"),
             grid,
             self.progress,
         )

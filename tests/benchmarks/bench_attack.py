@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from benchmark.engine.counting import correct
+from benchmark.engine.counting import RIGHT, answers
 from benchmark.engine.pgd import example_starts, linf_pgd
 from benchmark.engine.precision import Precision
 from conftest import Lane
@@ -31,9 +31,8 @@ def pgd10x3(width: int) -> Race:
 
     def fast(chosen: Precision) -> Callable[[], torch.Tensor]:
         model, x, own = copy.deepcopy(on.ours), on.x_ours, in_their_order(start)
-        return in_precision(
-            chosen, lambda: correct(model, linf_pgd(model, x, on.labels, INFO.threat, own), on.labels)
-        )
+        attacked = functools.partial(linf_pgd, model, x, on.labels, INFO.threat, own)
+        return in_precision(chosen, lambda: answers(model, attacked(), on.labels) == RIGHT)
 
     def agree() -> str:
         differ = int((plain() != fast(Precision())()).sum())

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from baselines import METHODS
 from benchmark.data import dataset_info
-from benchmark.engine.counting import correct
+from benchmark.engine.counting import answers
 from benchmark.engine.folded_copy import trained
 from benchmark.engine.pgd import linf_pgd
 from benchmark.engine.precision import Precision, use
@@ -55,7 +55,7 @@ def pgd_pass(name: str, batch: int, device: torch.device) -> Callable[[], object
     model = build(name, INFO).to(device).to(memory_format=torch.channels_last).eval()
     x = torch.rand(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
     labels, start = torch.randint(0, 10, (batch,), device=device), torch.zeros_like(x)
-    return lambda: correct(model, linf_pgd(model, x, labels, INFO.threat, start), labels)
+    return lambda: answers(model, linf_pgd(model, x, labels, INFO.threat, start), labels)
 
 
 STEPS = {"PGD-AT step": (at_step, 24), "PGD-10 evaluation": (pgd_pass, 21)}

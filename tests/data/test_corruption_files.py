@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from benchmark.data.corruptions import files
 from benchmark.data.corruptions.files import MANIFEST, images_sha256, read_file, write_files
-from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, corrupt, generator_spec
+from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, SPEC, corrupt
 from benchmark.data.get import sha256sums
 from benchmark.errors import UserError
 
@@ -63,7 +63,7 @@ def test_files_are_laid_out_like_cifar_10_c(written: Path) -> None:
 def test_manifest_says_what_the_files_are(written: Path) -> None:
     """Generator, data set, seed, shape and hash of the images, and a hash per file."""
     manifest = json.loads((written / MANIFEST).read_text())
-    assert manifest["generator"] == generator_spec()
+    assert manifest["generator"] == SPEC
     assert (manifest["dataset"], manifest["seed"]) == ("digits", 5)
     assert manifest["shape"] == [COUNT, 8, 8, 1]
     assert manifest["source_sha256"] == SOURCE
@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_not_read(written: Path, changes: dict) -> None:
 def test_what_nothing_vouches_for_is_not_read(folder: Path, monkeypatch) -> None:
     """Files of an older generator, without a manifest, or in no folder at all count as absent."""
     with monkeypatch.context() as patch:
-        patch.setattr(files, "generator_spec", lambda: generator_spec() | {"version": 2})
+        patch.setattr(files, "SPEC", SPEC | {"version": 2})
         assert read(folder) is None
     assert read(folder) is not None
     (folder / MANIFEST).unlink()
@@ -174,7 +174,7 @@ def test_a_damaged_manifest_is_named(folder: Path) -> None:
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     """Images that the generator does not take and a file in the folder's place are refused at once."""
-    with pytest.raises(ValueError, match="no gaussian_noise constants for image side 7"):
+    with pytest.raises(UserError, match=r"for the sides \(8, 32, 64\), not for 7 pixels"):
         write_files(DIGITS[:, :7, :7], tmp_path / "c", "digits", seed=0, threads=1)
     assert not (tmp_path / "c").exists()
     (tmp_path / "file").write_text("")

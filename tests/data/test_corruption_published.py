@@ -19,8 +19,8 @@ from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.info import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
 
-CIFAR = replace(CIFAR10, classes=3, side=4)
-TINY = replace(TINY_IMAGENET, classes=3, side=8)
+CIFAR = replace(CIFAR10, classes=3, side=4, augmentation=DIGITS.augmentation)
+TINY = replace(TINY_IMAGENET, classes=3, side=8, augmentation=DIGITS.augmentation)
 IMAGES = 6
 TEST_LABELS = np.array([2, 0, 1, 1, 0, 2])
 SUMS = "SHA256SUMS"

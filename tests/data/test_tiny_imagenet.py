@@ -112,7 +112,8 @@ class TestContent:
     def test_the_published_numbers(self):
         layout = tiny_imagenet.OFFICIAL
         assert (layout.classes, layout.side) == (TINY_IMAGENET.classes, TINY_IMAGENET.side)
-        assert (layout.classes * layout.train_per_class, layout.test_images) == (100_000, 10_000)
+        per_class = layout.train_per_class, layout.test_per_class
+        assert (layout.classes, *per_class) == (200, 500, 50)
 
     def test_training_part_is_image_folders(self, tree, data):
         """Numbers of classes, order and pixels are those of torchvision's ImageFolder on train/."""

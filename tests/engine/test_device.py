@@ -6,7 +6,8 @@ import psutil
 import pytest
 import torch
 
-from benchmark.engine.device import free_memory, torch_device
+from benchmark.engine.device import devices, free_memory, torch_device
+from benchmark.errors import UserError
 
 
 @pytest.mark.parametrize(("name", "stays"), [("cuda", False), ("cpu", True)])
@@ -18,6 +19,13 @@ def test_tf32_is_not_called_fp32(monkeypatch, name, stays):
     monkeypatch.setattr(torch.backends.cuda, "matmul", flags[1])
     torch_device(name)
     assert [each.allow_tf32 for each in flags] == [stays, stays]
+
+
+@pytest.mark.parametrize("name", ["cuda:99999999999", "cuda:300", "cuda:05", "cuda:x"])
+def test_an_index_that_no_device_has(name):
+    """Also one that torch cannot read, or takes for another."""
+    with pytest.raises(UserError, match=f"device '{name}' is not to be had"):
+        devices(name)
 
 
 @pytest.mark.parametrize(("given", "free"), [(None, 4), ("1024", 4), ("3", 3), ("x", 4)])

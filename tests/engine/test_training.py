@@ -20,7 +20,7 @@ from benchmark.engine.counting import clean_count
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.engine.takeover import Takeover
 from benchmark.engine.training import TrainingFailed, best_epoch, fit
-from benchmark.engine.training_state import StateFile
+from benchmark.engine.training_state import StateFile, TrainingState
 from benchmark.engine.weights import clone_state, load_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.records import stopping
@@ -460,6 +460,13 @@ class TestMean:
         plain = train("plain", select=scripted(9, 2, 3)[0])
         assert outcome(fitted) == outcome(plain)
         assert plain.mean == {}
+
+    def test_a_mask_is_the_last_ones(self):
+        """What is neither a number nor a counter is taken as it is."""
+        state = TrainingState()
+        for count, mask in enumerate(([True, False], [False, True]), start=1):
+            state.average({"mask": torch.tensor(mask)}, count)
+        assert state.mean["mask"].tolist() == [False, True]
 
     @pytest.mark.parametrize("epoch", [1, 2, 3])
     def test_resumed_mean_has_the_same_bytes(self, train, epoch):

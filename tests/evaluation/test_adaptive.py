@@ -41,6 +41,15 @@ class Hidden(nn.Module):
         return self.network(x).detach() + (0 * x).sum()
 
 
+@pytest.mark.parametrize("name", ["pgd10x3-adaptive", "autoattack-adaptive"])
+def test_notes_say_what_else_is_attacked(name, digits):
+    """A column of theirs is not described as that of the plain attack."""
+    known = evaluation(name)
+    assert known.note(digits.info).startswith(f"{known.label} is ")
+    assert "stand-in and from the base" in known.note(digits.info)
+    assert "from the base network" in known.summary
+
+
 @pytest.fixture(scope="module")
 def network(digits):
     """A network that gets most digits right and few under attack."""

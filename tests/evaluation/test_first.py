@@ -1,6 +1,7 @@
 """Evaluations on the first images: a prefix of the whole, and named so."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,15 @@ def test_bits_are_a_prefix_of_the_whole(name, model, digits, tmp_path):
         assert {len(array) for array in outcome.bits.values()} == {50 if chosen == name else 20}
     for part, array in bits[limited(name, 20)].items():
         assert np.array_equal(array, bits[name][part][:20])
+
+
+def test_the_first_of_sorted_classes_are_no_sample(digits, monkeypatch, tmp_path):
+    """Tiny-ImageNet-C is in the order of its classes: its first images are refused before work."""
+    files = SimpleNamespace(folder=tmp_path / "Tiny-ImageNet-C")
+    monkeypatch.setattr("benchmark.data.corruptions.published.official", lambda *_, **__: files)
+    data = replace(digits, directory=tmp_path)
+    with pytest.raises(UserError, match="in the order of its classes"):
+        evaluation("corruptions-15-first-100").check(data)
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)

@@ -219,18 +219,6 @@ class TestCircumstances:
         )
         assert weights_sha256(one) == weights_sha256(other)
 
-    def test_state_that_does_not_tell(self, make, killed, whole):
-        """One without circumstances or seal is known by the precision behind its fingerprint."""
-        path = killed()
-        tensors, said = load_tensors(path)
-        tensors = {name: x for name, x in tensors.items() if not name.startswith("mean.")}
-        said = {name: said[name] for name in ("fingerprint", "epoch", "log")}
-        strip_seal(path, tensors, said | {"fingerprint": f"{said['fingerprint']} bf16, scored in fp32"})
-        with pytest.raises(UserError, match="with precision bf16, scored in fp32, and"):
-            make()
-        strip_seal(path, tensors, said)
-        assert make().provenance.weights_sha256 == whole.making(BASE).provenance.weights_sha256
-
     def test_on_the_command_line(self, killed, store, command, tmp_path):
         """The cell fails with exit code 2 until the flag is given."""
         killed()
@@ -276,7 +264,8 @@ class TestDevices:
         assert f"epochs up to 0 and 1 steps were made with device {HERE}" in line
 
     def test_steps_of_a_fine_tuning_name_theirs(self, make, based, monkeypatch):
-        """Criticality that was measured elsewhere is taken, and the making says so."""
+        """Criticality and attacks of the base model that were done elsewhere are taken, and the making
+        says so."""
         make(TUNED)
         rift = replace(BASE, finetune="rift")
         with monkeypatch.context() as patch:
@@ -286,11 +275,11 @@ class TestDevices:
         assert make(TUNED).provenance.begun == []
         move(monkeypatch)
         made = make(rift).provenance
-        assert made.begun == [f"criticality: a part was done on device {HERE}, threads 1"]
+        parts = ("criticality", "interpolation")
+        assert made.begun == [f"{part}: a part was done on device {HERE}, threads 1" for part in parts]
 
-    @pytest.mark.parametrize("known", [True, False], ids=["kept", "of an earlier version"])
     @pytest.mark.parametrize(("first", "then"), [("yes", "no"), ("no", "yes")])
-    def test_auto_stays_what_it_was(self, some, tmp_path, monkeypatch, first, then, known):
+    def test_auto_stays_what_it_was(self, some, tmp_path, monkeypatch, first, then):
         """A base model begun with bf16 units, or without, is made on in the same numbers."""
         anywhere = tmp_path / "mini.toml"
         anywhere.write_text(MINI.read_text().replace('precision = "fp32"\n', ""))
@@ -306,8 +295,6 @@ class TestDevices:
 
         with killed_at(lambda *_: True):
             work(first, "moved")
-        if not known:
-            (tmp_path / "moved" / "artifacts" / BASE.key / "precision").unlink()
         moved = work(then, "moved")
         assert moved.precision.startswith(label)
         assert (moved.weights_sha256, moved.begun) == (work(first, "whole").weights_sha256, [])

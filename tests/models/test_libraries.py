@@ -128,6 +128,7 @@ class TestNetworks:
         )
         assert not arch("timm:vit_tiny_patch16_224").batch_norm
         assert arch("timm:resnet10t").batch_norm
+        assert arch("timm:efficientnet_x_b3").batch_norm  # of which timm's lists know no more
 
     def test_images_that_do_not_fit(self):
         with pytest.raises(UserError, match=r"does not classify images of 1x8x8 \(.*Kernel size"):

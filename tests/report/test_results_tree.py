@@ -19,7 +19,6 @@ from benchmark.report.tables import REPORTS
 from benchmark.report.tables.render import FILES, markdown
 from benchmark.submission.examine import examine
 from benchmark.submission.expected import Expected
-from benchmark.submission.place import SCALES
 from benchmark.submission.read import read
 from invoking import said
 from submitting import RESULTS
@@ -56,8 +55,8 @@ def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("tree") / "results"
     for folder in records():
         shutil.copytree(folder, root / "records" / folder.name)
-    if (RESULTS / SCALES).is_dir():
-        shutil.copytree(RESULTS / SCALES, root / SCALES)
+    if (RESULTS / "scales").is_dir():
+        shutil.copytree(RESULTS / "scales", root / "scales")
     return root
 
 
@@ -65,7 +64,7 @@ def tree(tmp_path_factory):
 def examined(tree):
     """What the tree holds, and what is wrong in it."""
     reading = read([tree])
-    own = [scale(str(path)) for path in sorted((tree / SCALES).glob("*.toml"))]
+    own = [scale(str(path)) for path in sorted((tree / "scales").glob("*.toml"))]
     expected = Expected({each.name: each for each in own})
     return reading, examine(reading.entries, (), expected)
 
@@ -112,7 +111,7 @@ def made_again(tree: Path, name: str, rest: str) -> None:
     """Make a table or a figure from the records of `tree`, as `rest` of its file's name says."""
     shown, _, protocols = rest.partition(".")
     chosen, _, checkpoints = shown.partition(FROM)
-    options = ["--scale", chosen if chosen in BUILT_IN else str(tree / SCALES / f"{chosen}.toml")]
+    options = ["--scale", chosen if chosen in BUILT_IN else str(tree / "scales" / f"{chosen}.toml")]
     if checkpoints and not (chosen in BUILT_IN and BUILT_IN[chosen].checkpoints):  # not the scale's own
         options += ["--from-checkpoint", checkpoints.replace("+", ",")]
     if protocols.startswith("seeds-"):

@@ -11,7 +11,6 @@ import pickle
 import random
 import struct
 import tarfile
-import warnings
 import zipfile
 
 import numpy as np
@@ -35,7 +34,6 @@ NAMES = st.sampled_from(
     ["set/a", "set/b/c", "../x", "/nowhere/x", "set/../../x", "C:\\x", "..\\x", "a\x00b", "\x1b[31m",
      "set", "set/a/b", ".", "", "n" * 300, "\udc80", "é\n", "con", "set//a", "~/x"]
 )  # fmt: skip
-PACKED = st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
 TAR_TYPES = st.sampled_from(
     [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE,
      tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE, b"Z"]
@@ -84,30 +82,20 @@ def room(tmp_path_factory):
 
 
 @few
-@given(data=st.data(), kind=st.sampled_from(["tar", "tar.gz", "tar.xz", "zip"]))
+@given(data=st.data(), kind=st.sampled_from(["tar", "tar.gz", "tar.xz"]))
 def test_archives(room, data, kind):
     """Members of any name, kind and size, then damaged: in the folder or nowhere."""
     buffer, members = io.BytesIO(), data.draw(st.lists(st.tuples(NAMES, TAR_TYPES), max_size=4))
-    if kind == "zip":
-        with zipfile.ZipFile(buffer, "w") as packed:
-            for name, _ in members:
-                info = zipfile.ZipInfo("x")
-                info.filename = name.encode("utf-8", "replace").decode()
-                info.compress_type = data.draw(PACKED)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of names that come twice
-                    packed.writestr(info, b"content" * 9)
-    else:
-        with tarfile.open(fileobj=buffer, mode=f"w:{kind.partition('.')[2]}") as packed:
-            for name, type_ in members:
-                member = tarfile.TarInfo(name)
-                member.type, member.size, member.linkname = type_, 63, "/etc/passwd"
-                packed.addfile(member, io.BytesIO(b"content" * 9))
+    with tarfile.open(fileobj=buffer, mode=f"w:{kind.partition('.')[2]}") as packed:
+        for name, type_ in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size, member.linkname = type_, 63, "/etc/passwd"
+            packed.addfile(member, io.BytesIO(b"content" * 9))
     path = room / "archive"
     path.write_bytes(damaged(data, buffer.getvalue()))
-    before, suffix = set(room.iterdir()), "zip" if kind == "zip" else "tar"
+    before = set(room.iterdir())
     try:
-        unpack(Archive("set", f"set.{suffix}", "", "0" * 32, None, (), "set"), path, room / "inside")
+        unpack(Archive("set", "set.tar", "", "0" * 32, None, (), "set"), path, room / "inside")
     except UserError as error:
         one_line(error)
     assert set(room.iterdir()) == before

@@ -9,6 +9,7 @@ more harm than the one before, and a person can mostly still read severity 5.
 Constants = tuple[float, ...]
 
 SEVERITY_LEVELS = (1, 2, 3, 4, 5)
+SIDES = (8, 32, 64)
 
 # CONSTANTS[name][image side in pixels][severity - 1]; the operation of that name explains each
 # number. Two of them have one constant more than in the scripts: the last of glass_blur is the

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.corruptions.constants import SEVERITY_LEVELS
-from benchmark.data.corruptions.generator import OPERATIONS, corrupt, generator_spec
+from benchmark.data.corruptions.generator import OPERATIONS, SPEC, corrupt, unfit
 from benchmark.data.get.sha256sums import known_sha256
 from benchmark.data.sealed import MANIFEST, Manifest, mapped_array, write_array
 from benchmark.errors import UserError
@@ -61,12 +61,14 @@ def write_files(
     """Write the 19 corruptions of `images`, uint8 (N, H, W, C), into `folder`.
 
     Each file is uint8 (5 N, H, W, C), severity 1 first; the ids of the images are 0..N-1. Files that
-    are there and whole are kept. Raises `UserError` if the folder holds the files of something else,
-    its manifest is damaged, or it cannot be written; `ValueError` on images that the generator does not
-    take. Writers wait for each other.
+    are there and whole are kept. Raises `UserError` if the images are `unfit`, the folder holds the
+    files of something else, its manifest is damaged, or it cannot be written. Writers wait for each
+    other.
     """
+    if (why := unfit(images.shape, str(images.dtype))) is not None:
+        raise UserError(why)
     fresh = CorruptionManifest(
-        generator=generator_spec(),
+        generator=SPEC,
         dataset=name_of_dataset,
         seed=seed,
         shape=images.shape,
@@ -74,8 +76,6 @@ def write_files(
         files={},
     )
     ids = np.arange(len(images), dtype=np.int64)
-    # Refuses images that the generator does not take before anything is written.
-    corrupt(images[:0], next(iter(OPERATIONS)), 1, seed=seed, ids=ids[:0])
     make = partial(corrupt, images, seed=seed, ids=ids, threads=threads)
     shape = (len(SEVERITY_LEVELS) * len(images), *images.shape[1:])
     total = len(OPERATIONS) * len(SEVERITY_LEVELS)
@@ -119,7 +119,7 @@ def read_file(
     if manifest is None or manifest.shape[0] < count or name not in manifest.files:
         return None
     made = manifest.generator, manifest.seed, manifest.source_sha256
-    if made != (generator_spec(), seed, source_sha256):
+    if made != (SPEC, seed, source_sha256):
         return None
     path = folder / f"{name}.npy"
     shape = (len(SEVERITY_LEVELS) * manifest.shape[0], *manifest.shape[1:])

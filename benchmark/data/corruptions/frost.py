@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from benchmark.data.corruptions.constants import Constants
 from benchmark.data.corruptions.digital import luma
@@ -36,7 +36,7 @@ PICTURES = 5  # of a folder; the scripts come with six but draw an index below f
 
 
 def frost(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:
-    """Lay procedural frost over the picture: no photographs, hence `FROST = "procedural"`.
+    """Lay procedural frost over the picture: no photographs, as the generator's `SPEC` says.
 
     The stand-in is a grey veil with bright filaments, the ridges of a plasma map; which of `TEXTURES`
     it is, is drawn for every image. Constants: weight of the picture and weight of the frost.
@@ -55,19 +55,15 @@ class PhotographedFrost:
     """The operation with `pictures`, as the published scripts have it, for images of one `side`.
 
     `pictures` are (H, W, 3) uint8 of any sizes that leave at least `side` pixels each way when scaled
-    by `SCALES[side]`; their luma is laid over grey images. For every image a picture and a crop of it
-    are drawn. Raises `UserError` if there is no picture or one does not fit.
+    by `SCALES[side]`, as `load_frost` gives them; their luma is laid over grey images. For every image
+    a picture and a crop of it are drawn.
 
     Scaling reads bilinearly at the centres of the new pixels, without smoothing first, as the
     scripts' OpenCV call does.
     """
 
     def __init__(self, pictures: Sequence[Pixels], side: int) -> None:
-        if len(pictures) == 0:
-            raise UserError("frost has no picture; give at least one (H, W, 3) array")
-        self._pictures = [
-            _scaled(picture, side, f"frost picture {number}") for number, picture in enumerate(pictures)
-        ]
+        self._pictures = [_scaled(picture, side) for picture in pictures]
 
     def __call__(self, x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:
         """Constants: weight of the picture and weight of the frost."""
@@ -87,13 +83,8 @@ def least_picture_side(side: int) -> int:
     return math.ceil(side / SCALES[side])
 
 
-def _scaled(picture: Pixels, side: int, what: str) -> FloatArray:
-    """One picture in [0, 1] at its reduced size. Raises `UserError`, saying `what`, if it is unfit."""
-    if picture.ndim != 3 or picture.shape[2] != 3:
-        raise UserError(f"{what} must be (H, W, 3), got shape {picture.shape}")
-    if picture.dtype != np.uint8:
-        raise UserError(f"{what} must be uint8, got {picture.dtype}")
-    _check_size(picture.shape[1], picture.shape[0], side, what)
+def _scaled(picture: Pixels, side: int) -> FloatArray:
+    """One picture in [0, 1] at its reduced size."""
     scale = SCALES[side]
     rows, columns = (
         np.clip((np.arange(round(size * scale)) + 0.5) / scale - 0.5, 0, size - 1)
@@ -102,14 +93,6 @@ def _scaled(picture: Pixels, side: int, what: str) -> FloatArray:
     grid = np.broadcast_arrays(rows[None, :, None], columns[None, None, :])
     small: FloatArray = sample(picture[None] / 255, grid[0], grid[1])[0]
     return small
-
-
-def _check_size(width: int, height: int, side: int, what: str) -> None:
-    least = least_picture_side(side)
-    if min(width, height) < least:
-        raise UserError(
-            f"{what} is {width}x{height} pixels; images of side {side} need at least {least}x{least}"
-        )
 
 
 def load_frost(folder: Path, side: int = 64) -> tuple[list[Pixels], str]:
@@ -124,15 +107,19 @@ def load_frost(folder: Path, side: int = 64) -> tuple[list[Pixels], str]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(f"'{folder}' has no .jpg, .jpeg or .png file; put frost pictures there")
-    pictures = []
-    digest = hashlib.sha256()
+    pictures, digest, least = [], hashlib.sha256(), least_picture_side(side)
     for path in paths[:PICTURES]:
         try:
             with Image.open(path) as image:
                 picture = np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"'{path}' cannot be read as a picture; replace or remove it") from error
-        _check_size(picture.shape[1], picture.shape[0], side, f"'{path}'")
+        height, width = picture.shape[:2]
+        if min(height, width) < least:
+            raise UserError(
+                f"'{path}' is {width}x{height} pixels; images of side {side} need at least "
+                f"{least}x{least}"
+            )
         digest.update(str(picture.shape).encode())
         digest.update(picture.tobytes())
         pictures.append(picture)

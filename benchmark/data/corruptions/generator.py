@@ -24,20 +24,21 @@ still change last bits, which truncation turns into a level here and there.
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.corruptions import blur, digital, noise, weather
-from benchmark.data.corruptions.constants import CONSTANTS, SEVERITY_LEVELS, Constants
+from benchmark.data.corruptions.constants import CONSTANTS, SEVERITY_LEVELS, SIDES, Constants
 from benchmark.data.corruptions.filters import FloatArray
 from benchmark.data.corruptions.frost import PhotographedFrost, frost
 from benchmark.data.corruptions.streams import ImageStreams, Streams
 from benchmark.data.jpegs import Pixels
+from benchmark.errors import UserError
 
 GENERATOR = "gen-v2"
-FROST = "procedural"  # stamped beside results when no frost pictures are given
+SPEC = {"type": GENERATOR, "version": 1, "frost": "procedural"}
+"""What images of this generator depend on besides seed and ids, as plain data for records."""
 
 Operation = Callable[[FloatArray, Streams, Constants], FloatArray]
 
@@ -71,29 +72,14 @@ CORRUPTIONS_18: tuple[str, ...] = tuple(name for name in OPERATIONS if name != "
 _CHUNK = 2**16  # values worked on at a time by one thread: its few float64 copies stay in the cache
 
 
-def generator_spec(frost: str = FROST) -> dict[str, Any]:
-    """What images of this generator depend on besides seed and ids, as plain data for records.
-
-    `frost` is `FROST`, or the sha256 of the pictures used (see `load_frost`).
-    """
-    return {"type": GENERATOR, "version": 1, "frost": frost}
-
-
-def _constants(images: NDArray[np.uint8], name: str, severity: int) -> Constants:
-    """Check the arguments of `corrupt` and look up the constants they select."""
-    if name not in OPERATIONS:
-        raise ValueError(f"unknown corruption {name!r}; known: {', '.join(OPERATIONS)}")
-    if severity not in SEVERITY_LEVELS:
-        raise ValueError(f"severity {severity!r} is not one of {SEVERITY_LEVELS}")
-    if images.dtype != np.uint8:
-        raise ValueError(f"images must be uint8, got {images.dtype}")
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or images.shape[1] != images.shape[2]:
-        raise ValueError(f"images must be (N, side, side, 1 or 3), got shape {images.shape}")
-    columns, side = CONSTANTS[name], images.shape[1]
-    if side not in columns:
-        known = ", ".join(str(column) for column in sorted(columns))
-        raise ValueError(f"no {name} constants for image side {side}; known sides: {known}")
-    return columns[side][severity - 1]
+def unfit(shape: Sequence[int], kind: str) -> str | None:
+    """Why images (N, H, W, C) of this `shape` and type cannot be corrupted; None if they can."""
+    square = len(shape) == 4 and shape[1] == shape[2] and shape[3] in (1, 3)
+    if not square or not kind.endswith("uint8"):
+        return f"only square images of uint8, grey or RGB, are corrupted, not {kind} {tuple(shape)}"
+    if shape[1] not in SIDES:
+        return f"corruptions are defined for the sides {SIDES}, not for {shape[1]} pixels"
+    return None
 
 
 def corrupt(
@@ -113,9 +99,15 @@ def corrupt(
     batch and with any number of `threads`. `frost` are pictures to use for "frost" in place of the
     procedural stand-in (see `PhotographedFrost`); other corruptions ignore them.
 
-    Raises `ValueError` on wrong arguments, `UserError` on frost pictures that cannot be used.
+    Raises `ValueError` on wrong arguments, `UserError` on images that are `unfit`.
     """
-    constants = _constants(images, name, severity)
+    if name not in OPERATIONS:
+        raise ValueError(f"unknown corruption {name!r}; known: {', '.join(OPERATIONS)}")
+    if severity not in SEVERITY_LEVELS:
+        raise ValueError(f"severity {severity!r} is not one of {SEVERITY_LEVELS}")
+    if (why := unfit(images.shape, str(images.dtype))) is not None:
+        raise UserError(why)
+    constants = CONSTANTS[name][images.shape[1]][severity - 1]
     if ids.dtype != np.int64 or ids.shape != images.shape[:1]:
         raise ValueError(f"ids must be int64 of shape ({len(images)},), got {ids.dtype} {ids.shape}")
     if threads < 1:

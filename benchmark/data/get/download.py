@@ -47,11 +47,10 @@ def fetch(remote: Remote, directory: Path, *, progress: Progress = silent) -> Pa
     """
     target = directory / remote.file
     if not target.exists():
-        with writing(directory), locked(directory / f".{remote.file}.lock"):
+        with staging(directory, remote.file) as part:
             if not target.exists():
                 check_space(directory, remote.size or 0, remote.file)
-                with staging(directory, remote.file) as part:
-                    _download(remote, part, target, progress)
+                _download(remote, part, target, progress)
                 return target
     verify_archive(remote, target)
     return target
@@ -91,17 +90,18 @@ def settle(source: Path, target: Path) -> None:
 
 @contextmanager
 def staging(directory: Path, name: str) -> Iterator[Path]:
-    """An empty folder in `directory` to make `name` in; removed at the end.
+    """An empty folder in `directory` to make `name` in, under a lock for it; removed at the end.
 
-    One that a killed process left is removed first, so the caller holds a lock for `name`.
+    One that a killed process left is removed first. Errors of the file system are those of `writing`.
     """
     part = directory / f".{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-    finally:
+    with writing(directory), locked(directory / f".{name}.lock"):
         shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

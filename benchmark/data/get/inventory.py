@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.data.corruptions import published
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES, Archive
-from benchmark.data.get.download import settle, staging, writing
+from benchmark.data.get.download import settle, staging
 from benchmark.data.get.regular import copy_folder
 from benchmark.data.get.unpack import unpack
 from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
@@ -231,11 +231,7 @@ def _staged(archive: Archive, source: Path, directory: Path) -> Iterator[Path]:
 
     Errors about the copy, which is gone in a moment, name `source` instead.
     """
-    with (
-        writing(directory),
-        locked(directory / f".{archive.name}-import.lock"),
-        staging(directory, f"{archive.name}-import") as part,
-    ):
+    with staging(directory, f"{archive.name}-import") as part:
         try:
             yield part
         except UserError as error:

@@ -52,13 +52,13 @@ def copy_folder(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / name)
 
 
-def read_regular(path: Path, most: int = LARGEST) -> bytes:
-    """The content of the file `path`. Raises `UserError` if it is none or larger than `most` bytes."""
+def read_regular(path: Path) -> bytes:
+    """The content of the file `path`. Raises `UserError` if it is none or larger than `LARGEST`."""
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
             raise UserError(f"'{path}' is not a plain file; one is right")
-        refuse_larger(about.st_size, f"'{path}'", most)
+        refuse_larger(about.st_size, f"'{path}'")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read '{path}' ({error.strerror})") from error

@@ -5,12 +5,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from benchmark.data.get.archives import Archive
-from benchmark.data.get.download import check_space, settle, staging, writing
+from benchmark.data.get.download import check_space, settle, staging
 from benchmark.errors import UserError, reason
-from benchmark.records.files import locked
 
 DAMAGE = (
     ArithmeticError,
@@ -28,21 +27,17 @@ DAMAGE = (
 
 
 def unpack(archive: Archive, path: Path, directory: Path) -> None:
-    """Unpack the file `path` (tar, tar.gz or zip) to the folder `archive.gives` in `directory`.
+    """Unpack the tar file `path`, compressed or not, to the folder `archive.gives` in `directory`.
 
-    Other files in that folder stay. Members that would land outside it, links and special files in a
-    tar, and an archive larger than the free space are refused before anything is written. Raises
-    `UserError` for these and for a damaged or truncated file.
+    Other files in that folder stay. Members that would land outside it, links and special files, and an
+    archive larger than the free space are refused before anything is written. Raises `UserError` for
+    these and for a damaged or truncated file.
     """
     if not path.is_file():
         raise UserError(f"'{path}' is not there; {archive.file} was expected")
-    with (
-        writing(directory),
-        locked(directory / f".{archive.file}.lock"),
-        staging(directory, archive.name) as part,
-    ):
+    with staging(directory, archive.file) as part:
         try:
-            (_unzip if archive.file.endswith(".zip") else _untar)(path, part)
+            _untar(path, part)
         except (*DAMAGE, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk, not of the archive's content
@@ -64,17 +59,6 @@ def _untar(path: Path, part: Path) -> None:
             raise _unsafe(path, error.tarinfo.name) from error
         check_space(part, sum(member.size for member in members), f"'{path.name}' unpacked")
         tar.extractall(part, members, filter="data")
-
-
-def _unzip(path: Path, part: Path) -> None:
-    with zipfile.ZipFile(path) as packed:
-        members = packed.infolist()
-        for member in members:
-            name = PurePosixPath(member.filename.replace("\\", "/"))
-            if name.is_absolute() or name.parts == () or ".." in name.parts or ":" in member.filename:
-                raise _unsafe(path, member.filename)
-        check_space(part, sum(member.file_size for member in members), f"'{path.name}' unpacked")
-        packed.extractall(part)  # noqa: S202 - every member has been checked
 
 
 def _unsafe(path: Path, member: str) -> UserError:
