@@ -315,6 +315,8 @@ def test_damage_by_hand(store):
         "Std gained not defined" in caption
     )
     assert "within each seed: rho = " in caption
+    least = "layer1.0.conv1, the least critical of them, has rank 1 by Std gained (1 is the most) and 2"
+    assert f"{least} by Adv lost" in caption
     assert "left out" not in caption
 
 

@@ -233,3 +233,20 @@ def test_seeds_agree_on_what_is_critical(store: Store) -> None:
     assert "Least critical module by seed: layer0 at 0; layer3 at 1; layer2 at 2." in shown
     # Seeds 0 and 1 order the three modules that are valid in both alike; 2 reverses either.
     assert "Spearman's rho of MRC between two seeds: -1.00 to 1.00." in shown
+
+
+def test_every_module_alone(store: Store) -> None:
+    """Where each ranked module has been fine-tuned alone, MRC stands against gain and loss."""
+    found = [measured(f"layer{i}", value) for i, value in enumerate((0.3, 0.1, 0.2, 0.4, None))]
+    write_making(store, cell_at("rift"), scale=ONE_SEED, criticality=found)
+    counts = {
+        f"module-layer{i}-alpha-1": (800 + lost, 500 - lost) for i, lost in enumerate((4, 2, 1, 3))
+    }
+    last = {name: counts.pop(name) for name in ("module-layer3-alpha-1",)}
+    assert "fine-tuned alone" not in page(store, none=(800, 500), rift_alpha_1=(850, 500), **counts)
+    shown = page(store, **last)
+    assert "alone and kept as fine-tuned, seed 0. Spearman's rank correlation with MRC over 4" in shown
+    assert "Adv lost rho = 0.60 [" in shown and "Std gained rho = 0.60 [" in shown
+    assert (
+        "layer1, the least critical of them, has rank 3 by Std gained (1 is the most) and 2 by" in shown
+    )

@@ -83,6 +83,7 @@ class DamageFigure(FigureSpec):
             "modules from least to most critical by MRC",
             definition(Plan.of(cells_of(["rift"])[0], scale).criticality),
             *picture.correlations(),
+            picture.least,
             *under_estimated([module.measured for module in modules], "open dots"),
             *not_valid(found, "left out"),
             *left_out(missing),
@@ -163,6 +164,18 @@ class Damage(Picture):
         mrc = [module.measured.mean_mrc for module in self.modules]
         changes = zip(*((module.loss, module.gain) for module in self.modules), strict=True)
         return [spearman(mrc, [*map(statistics.fmean, each)]) for each in changes]
+
+    @property
+    def least(self) -> str:
+        """Where the least critical module stands among all of them."""
+        first, *_ = self.modules
+        (lost, gained), *others = (
+            [statistics.fmean(each) for each in (module.loss, module.gain)] for module in self.modules
+        )
+        by_gain = 1 + sum(gain > gained for _, gain in others)
+        by_loss = 1 + sum(loss < lost for loss, _ in others)
+        ranks = f"{by_gain} by Std gained (1 is the most) and {by_loss} by Adv lost (1 is the least)"
+        return f"{first.measured.module}, the least critical of them, has rank {ranks}"
 
     def correlations(self) -> list[str]:
         """Notes on Spearman's rho over modules: of the means and, of several seeds, within each."""

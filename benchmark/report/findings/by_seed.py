@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from benchmark.algorithm.tunings import ALPHA_1
+from benchmark.errors import UserError
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE
 from benchmark.records.store import Store
 from benchmark.report.check.case import RIFT, RIFT_1
-from benchmark.report.figures.damage import spearman
+from benchmark.report.figures import FIGURES
+from benchmark.report.figures.damage import Damage, spearman
 from benchmark.report.findings.comparisons import Comparisons
 from benchmark.report.findings.wording import shown_accuracies, shown_changes, table
 from benchmark.report.markup import markdown
@@ -76,6 +78,21 @@ def agreement(view: View) -> str:
     if not rhos:
         return said
     return f"{said} Spearman's rho of MRC between two seeds: {min(rhos):z.2f} to {max(rhos):z.2f}."
+
+
+def modules_alone(view: View) -> Iterator[str]:
+    """What MRC has to do with what fine-tuning one module gains and loses, for each seed on which every
+    ranked module has been fine-tuned alone."""
+    figure = FIGURES["figure-damage"]
+    for seed in view.seeds(view.first):
+        try:
+            found = figure.build(View(view.store, view.scale.with_seeds((seed,))))
+        except UserError:  # nothing on record
+            continue
+        assert isinstance(found, Damage)
+        if len(found.modules) == found.count:
+            told = f"{found.correlations()[0]}. {markdown(found.least)}"
+            yield f"Every module fine-tuned alone and kept as fine-tuned, seed {seed}. {told}."
 
 
 def _measured(view: View) -> Iterator[tuple[int, dict[str, float]]]:
