@@ -44,10 +44,10 @@ def _in_fp32() -> Iterator[None]:
 def _threads() -> Iterator[None]:
     """No test leaves another number of torch's threads to the next."""
     torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else None
+    before = torch.get_num_threads() if torch else 1  # as `OMP_NUM_THREADS` says above
     yield
-    if before is not None and sys.modules["torch"].get_num_threads() != before:
-        sys.modules["torch"].set_num_threads(before)
+    if (torch := sys.modules.get("torch")) and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

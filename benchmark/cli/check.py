@@ -64,7 +64,8 @@ def check(
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="GLOB", help="Only verdicts whose id matches, such as `C1*` or `table1/*`."
+            metavar="GLOB",
+            help="Only verdicts whose id matches, such as `C1*` or `table1/*`, and their claims.",
         ),
     ] = None,
     accept: Annotated[

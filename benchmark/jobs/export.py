@@ -183,8 +183,8 @@ def _entry(
         )
     except ValidationError as error:
         raise UserError(
-            f"'{source}' cannot be an entry of a registry: {problems(error)[0]}; names are lower-case "
-            "letters, digits, dots and dashes"
+            f"'{source}' cannot be an entry of a registry: {problems(error)[0]}; a name is of "
+            "lower-case letters, digits, dots and dashes, a licence is one line"
         ) from error
 
 

@@ -3,6 +3,7 @@
 Training is estimated from one counted step, evaluations and choices from their passes; AutoAttack takes
 half the passes of an image that it never breaks. Left out, as small or unknown beforehand: criticality
 after its first gradients, alphas after the second unless a curve has all, the numbers of a module.
+The base model's robust count is in every search for alpha*, although only the first takes it.
 """
 
 from collections.abc import Sequence

@@ -72,7 +72,7 @@ def accuracy(store: Store, *models: Records) -> Estimate:
 def change(store: Store, ours: Sequence[Records], theirs: Sequence[Records]) -> Estimate:
     """Mean accuracy of some models minus that of as many others, pair by pair and seed by seed.
 
-    A pair has the same evaluation, images and seeds. Intervals and errors are as of `accuracy`.
+    A pair has the same evaluation, images and seeds. Intervals and errors are those of `accuracy`.
     """
     _check_pairs(ours, theirs)
     pairs = zip(_means_by_seed(ours), _means_by_seed(theirs), strict=True)
