@@ -25,7 +25,7 @@ from benchmark.jobs.checkpoint import ModelFile, load_model_file, network_of, on
 from benchmark.models import arch
 from benchmark.plans.elsewhere import CheckpointPlan
 from benchmark.progress import Progress
-from benchmark.records.cells import Cell
+from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import hashed
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import WEIGHTS, Journal, Store
@@ -47,6 +47,10 @@ def bf16_units(device: torch.device) -> str:
 def cell_model(cell: Cell, store: Store, directory: Path) -> ModelFile:
     """The model of `cell`, from the working files, where the registry may bring it from the data
     directory `directory`. Raises `UserError` if its weights are not there."""
+    if cell.scale == OWN:
+        raise UserError(
+            f"{cell.key} is of weights made elsewhere; register them, then name --checkpoint"
+        )
     bring_weights(cell, store, directory)
     path = store.work(cell) / WEIGHTS
     if read_weights(store, cell) is None:

@@ -21,7 +21,7 @@ from benchmark.engine.recipes import pixel_units
 from benchmark.errors import UserError, problems
 from benchmark.models import arch
 from benchmark.records.applied import Applied
-from benchmark.records.cells import Cell
+from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
 from benchmark.records.store import WEIGHTS, Store
 from benchmark.report.model_card import base_spec, model_card
@@ -69,6 +69,8 @@ def made(cell: Cell, store: Store) -> tuple[Making, list[Record]]:
 
     Raises `UserError` for a cell without either, and for a record of other weights.
     """
+    if cell.scale == OWN:
+        raise UserError(f"{cell.key} is of weights made elsewhere; export is for those made here")
     making = store.making(cell)
     if making is None:
         raise UserError(f"{cell.key} has no making in '{store.results}'; `run {cell.key}` makes it")

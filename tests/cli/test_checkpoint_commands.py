@@ -394,6 +394,7 @@ class TestExport:
 
         assert "is not a cell key" in refused("by-hand/digits")
         assert "has no making" in refused(KEY.replace("seed0", "seed7"))
+        assert "of weights made elsewhere" in refused(KEY.replace(KEY.partition("/")[0], "own"))
         assert "does not end in .safetensors" in refused(KEY, tmp_path / "out.pt")
         assert "cannot be an entry of a registry: name: " in refused(KEY, out, "--name", "A B")
         assert "registry: licence: " in refused(KEY, out, "--licence", "A\nB")

@@ -161,10 +161,11 @@ class TestCommand:
             assert "run one scale at a time" in refusal
 
     def test_judges_and_draws_what_is_asked_for(self, both):
-        """What is missing is named with the flag that makes it."""
+        """A figure names what it lacks, a check the command that makes it, flag and all."""
         flags = ("--scale", MINI, "--precision", "bf16")
         message = both[0]("figure3", *flags, "--collect").refusal
-        assert "--scale FILE.toml --precision bf16` makes what is missing" in message
+        assert "missing or stale mini-in-bf16/" in message
+        assert message.endswith("the same command without --collect makes what is missing")
         judged = said("check", *flags, "--results", str(both[0].store.results))
         assert judged.stdout.startswith("Check of scale mini-in-bf16: ")
         assert f"table1 --scale {MINI} --precision bf16" in " ".join(judged.stdout.split())

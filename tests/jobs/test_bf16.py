@@ -157,6 +157,7 @@ class TestCommand:
         [
             ((KEY, "--checkpoint", "x"), "one model at a time"),
             ((KEY.replace("seed0", "seed7"),), "is not there; `run mini/"),
+            (("own/digits/cnn/mine/none/seed0",), "of weights made elsewhere"),
             (("--checkpoint", "unheard-of"), "unheard-of"),
             (("mini",), "'mini' is not a cell key"),
         ],

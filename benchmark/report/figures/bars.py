@@ -42,7 +42,7 @@ class BarFigure(FigureSpec):
         scale, cells = view.scale, self.cells(view.scale)
         finetunings, missing = complete(cells, partial(with_criticality, view))
         if missing:
-            raise self.nothing(scale, missing)
+            raise self.nothing(missing)
         released = finetune(self.tuning).protocol.released_order
         modules, ranking = over_seeds(finetunings), "no module is ranked"
         axis = axis_of_mrc(modules)

@@ -66,7 +66,7 @@ class CurveFigure(FigureSpec):
                 if not curve.whole_network:
                     notes.append(f"{curve.label}: {tuned_modules(finetunings)}")
         if not curves:
-            raise self.nothing(scale, missing)
+            raise self.nothing(missing)
         plan = Plan.of(self.cells(scale)[0], scale)
         assert plan.finetune is not None and plan.finetune.interpolation is not None
         rule, share = plan.finetune.interpolation, plan.recipe.select_images

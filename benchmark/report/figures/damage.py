@@ -59,7 +59,7 @@ class DamageFigure(FigureSpec):
         before, no_base = complete(cells_of([BASE]), accuracies)
         finetunings, no_rift = complete(cells_of(["rift"]), partial(with_criticality, view))
         if no_base or no_rift:
-            raise self.nothing(scale, no_base + no_rift)
+            raise self.nothing(no_base + no_rift)
         found, modules, missing = over_seeds(finetunings), list[DamagedModule](), list[Cell]()
         order = ranked(found)
         for rank, module in enumerate(order, start=1):
@@ -73,7 +73,7 @@ class DamageFigure(FigureSpec):
             why = "no module has a valid MRC in every seed"
             raise UserError(f"{self.name} has nothing to show: {why}")
         if not modules:
-            raise self.nothing(scale, missing)
+            raise self.nothing(missing)
         title = "Criticality against damage: every module fine-tuned alone"
         head = self.head(scale, title, "large dots their mean, small dots the seeds", ())
         picture = Damage(*head, tuple(modules), len(order))

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
 from benchmark.models import arch
-from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell, ScaleName
-from benchmark.records.plugins import flags
+from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning
 from benchmark.report.figures import draw
 from benchmark.report.tables.render import as_csv
@@ -149,16 +147,10 @@ class FigureSpec(ABC):
         first = (f"scale {scale.name}: {scale.summary}", note)
         return self.name, title, self.subject.label(scale), seeds, (*first, *notes)
 
-    def nothing(self, scale: Scale, missing: Sequence[Cell]) -> UserError:
-        called, precision, _ = ScaleName.parse(scale.name)
-        known = called if called in SCALES else "FILE.toml"
-        if precision is not None:
-            known += f" --precision {precision}"
-        if scale.checkpoints:
-            known += f" --from-checkpoint {','.join(scale.checkpoints)}"
+    def nothing(self, missing: Sequence[Cell]) -> UserError:
         return UserError(
             f"{self.name} has nothing complete to show: missing or stale {_listed(missing)}; "
-            f"`python -m benchmark {self.name} --scale {known}{flags()}` makes what is missing"
+            "the same command without --collect makes what is missing"
         )
 
 

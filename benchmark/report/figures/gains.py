@@ -43,7 +43,7 @@ class GainFigure(FigureSpec):
             else:
                 missing += ours
         if not gains:
-            raise self.nothing(scale, missing)
+            raise self.nothing(missing)
         favoured = [name for name in gains if finetune(name).selects_on == "test"]
         notes = [
             "accuracy less that of the base model, in points; filled where no interval contains 0",

@@ -50,7 +50,7 @@ class RivalFigure(FigureSpec):
                 missing += own
         moved = {name: place for name, place in found.items() if base_name(name) in found}
         if len(moved) < 2:
-            raise self.nothing(scale, missing)
+            raise self.nothing(missing)
         notes = [
             "arrows: from the base model to the method, by the adaptive attack (the worst of the "
             "module, its stand-in and the base's examples)",

@@ -49,7 +49,7 @@ class TrainingFigure(FigureSpec):
                 images = next((e.selection.n for e in reversed(found[0]) if e.selection), 0)
                 notes.append(f"{label}: {kind} accuracy of {images} {where}, which choose the epoch")
         if not stages:
-            raise self.nothing(scale, missing)
+            raise self.nothing(missing)
         notes = [
             f"loss: mean over an epoch of {base.label}'s own loss, in fine-tuning that of clean images",
             "learning rate: that of the epoch's last step",
