@@ -250,3 +250,23 @@ def test_every_module_alone(store: Store) -> None:
     assert (
         "layer1, the least critical of them, has rank 3 by Std gained (1 is the most) and 2 by" in shown
     )
+
+
+def test_scales_of_several_seeds_come_first(store: Store) -> None:
+    """What five trainings tell stands above what one does, whatever the names of the scales."""
+    two = replace(ONE_SEED, name="z-two", seeds=(0, 1))
+    for scale in (ONE_SEED, two):
+        for seed in scale.seeds:
+            for name in ("none", "rift", "bn-only"):
+                cell = cell_at(name, seed, scale=scale)
+                write_record(store, cell, CLEAN, 800 + len(name), scale=scale)
+                if name != "none":
+                    write_making(store, cell, scale=scale)
+    lines = findings(store, {"by-hand": ONE_SEED, "z-two": two}, published()).splitlines()
+    assert next(line for line in lines if line.startswith("## ")).startswith("## `z-two`")
+    short = [line.partition(":")[0] for line in lines if line.startswith("- RiFT")]
+    assert short == [
+        f"- RiFT{what} at `{name}`"
+        for name in ("z-two", "by-hand")
+        for what in ("", " minus batch-norm statistics alone")
+    ]

@@ -27,6 +27,9 @@ from benchmark.report.view import View
 INSTEAD = ("bn-only", "random-layer", "last-layer", "robust-critical", "all-layers")
 """What could be fine-tuned instead of the least critical module."""
 
+CONTROLS = {"random-layer": "a random module", "bn-only": "batch-norm statistics alone"}
+"""Those of `INSTEAD` that the page begins with: no choice of a module, and no training."""
+
 FINE_TUNED = tuple(name + ALPHA_1 for name in (RIFT, "rift-bn-frozen", *INSTEAD))
 """What is shown as fine-tuned, before a rule has chosen how much of it is kept."""
 
@@ -67,12 +70,12 @@ class AtScale:
         )
 
     def in_short(self) -> Iterator[str]:
-        """What RiFT gains, over its base model and over a random module, in a line each."""
+        """What RiFT gains, over its base model and over its simplest controls, in a line each."""
         lines = [("RiFT", self.audited if RIFT in self.audited.gains else self.among, RIFT)]
         lines.append(("RiFT as fine-tuned", self.tuned, RIFT_1))
-        for what, tuned in (("module", ""), ("module, as fine-tuned,", ALPHA_1)):
-            row = _minus("random-layer", tuned)
-            lines.append((f"RiFT minus a random {what}", self.instead, row))
+        for control, what in CONTROLS.items():
+            for tuned, how in (("", ""), (ALPHA_1, ", as fine-tuned,")):
+                lines.append((f"RiFT minus {what}{how}", self.instead, _minus(control, tuned)))
         for what, found, label in lines:
             one = self._one_seed if found is self.among else ""
             if label in found.gains:

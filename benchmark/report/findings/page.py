@@ -30,15 +30,18 @@ them a model gets right."""
 
 
 def findings(store: Store, scales: Mapping[str, Scale | None], published: Published) -> str:
-    """The page `results/README.md`: at each of `scales` what RiFT gains, beside controls and rivals,
-    and how the papers' claims stand.
+    """The page `results/README.md`: at each of `scales`, those of most seeds first, what RiFT gains,
+    beside controls and rivals, and how the papers' claims stand.
 
     Raises `UserError` for broken records.
     """
-    short, parts = list[str](), list[str]()
-    for name, scale in scales.items():
-        if scale is not None and not unknown_names(vars(scale)):  # else of plug-ins, not loaded
-            found = AtScale.of(store, name, scale)
-            short += found.in_short()
-            parts += found.sections(published)
-    return "\n\n".join([HEAD, "\n".join(short), *parts]) + "\n"
+    known = {
+        name: scale
+        for name, scale in scales.items()
+        if scale is not None and not unknown_names(vars(scale))  # else of plug-ins, not loaded
+    }
+    found = [AtScale.of(store, name, scale) for name, scale in known.items()]
+    found.sort(key=lambda each: -len(each.full.seeds(each.full.first)))
+    short = "\n".join(line for each in found for line in each.in_short())
+    parts = (part for each in found for part in each.sections(published))
+    return "\n\n".join([HEAD, short, *parts]) + "\n"
