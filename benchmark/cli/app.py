@@ -8,7 +8,7 @@ import typer
 
 from baselines import METHODS
 from benchmark.algorithm.protocols import PROTOCOLS
-from benchmark.algorithm.tunings import ALPHA_1, CURVE, MODULE, TUNINGS
+from benchmark.algorithm.tunings import ALPHA_1, AND, CURVE, MIRRORED, MODULE, TUNINGS
 from benchmark.cli.bf16 import bf16
 from benchmark.cli.cells import run, show_cell, status
 from benchmark.cli.check import check
@@ -87,11 +87,16 @@ def list_names() -> None:
             BASE: "the adversarially trained base model",
             BASE + HELD_OUT: "the same, trained without the hold-out",
         }
-        | {name: f"fine-tunes: {tuning.label}" for name, tuning in TUNINGS.items()}
+        | {
+            name: f"{'fine-tunes' if tuning.forward is None else 'makes a module'}: {tuning.label}"
+            for name, tuning in TUNINGS.items()
+        }
         | {
             f"{MODULE}NAME": f"fine-tunes one module, such as {MODULE}layer2.1.conv2",
-            f"...{ALPHA_1}": "after any of these: the weights as fine-tuned, alpha = 1",
-            f"...{CURVE}": "after any of these: alpha* with every alpha's robust accuracy",
+            f"TUNING{AND}MODULE": f"a module of fine-tuned weights, such as rift{AND}mean-sparse",
+            f"...{ALPHA_1}": "after what trains weights: these as fine-tuned, alpha = 1",
+            f"...{CURVE}": "after what is searched: with the robust accuracy of every point",
+            f"...{MIRRORED}": "after a module: the best robust accuracy that keeps the clean one",
         },
         "protocols": {name: protocol.summary for name, protocol in PROTOCOLS.items()}
         | {f"...{p.suffix}": f"any fine-tuning as {n}" for n, p in PROTOCOLS.items() if p.suffix},

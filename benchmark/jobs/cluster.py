@@ -1,6 +1,6 @@
 """Base models as jobs of a Slurm cluster: submitted together, each once, and requeued at time limits.
 
-A job's name is its lock: Slurm starts no second job of that name (`--dependency=singleton`). File locks
+A job's name is its lock: Slurm starts no second one of its user (`--dependency=singleton`). File locks
 are not taken, since many shared file systems do not hold them between nodes. Slurm requeues a job whose
 node fails or is preempted; a job that nears its limit requeues itself (`benchmark.jobs.node`).
 """

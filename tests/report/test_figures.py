@@ -312,7 +312,7 @@ def test_damage_by_hand(store):
     caption = picture_of("figure-damage", store).caption
     assert (
         "over 4 modules (95 % intervals over them): Adv lost rho = 0.00 [-0.96, 0.96] (p = 1.000); "
-        "Std gained not defined" in caption
+        "Std gained not defined. Of Adv lost with Std gained: not defined" in caption
     )
     assert "within each seed: rho = " in caption
     least = "layer1.0.conv1, the least critical of them, has rank 1 by Std gained (1 is the most) and 2"

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from benchmark.evaluation.adaptive import AGAIN, PARTS, TO_BASE
 from benchmark.plans.named import SCALES
+from benchmark.plans.plan import Plan
 from benchmark.plans.start import starting_from
 from benchmark.records.cells import Cell
+from benchmark.records.records import WARNING
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
 from benchmark.report.leaderboard.columns import ranked_by
 from benchmark.report.tables.posthoc import both_ways, parts, possible, rival_cells, rivals
 from benchmark.report.view import View
-from handmade import BY_HAND, cell_at, write_making, write_record, write_records
+from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record, write_records
 
 SHOWN = ("clean", "pgd10x3", "pgd10x3-adaptive")
 SCALE = replace(BY_HAND, posthoc=SHOWN).for_posthoc
@@ -71,6 +73,22 @@ def test_rows_and_differences(written):
     sources = {Cell.parse(key).finetune for each in changes for key in each.sources}
     assert sources == {"none", "rift", "flip-average"}
     assert table.notes[0] == "rift keeps the 0.1-point rule with transfer both ways: +0 of 1000 images"
+
+
+def test_warnings_come_first_then_broken_rules(written):
+    """What makes a number doubtful stands above the methods whose examples keep the rule."""
+    cell = cell_at("bn-only")
+    write_records(written, cell, {"clean": 800, "pgd10x3": 500}, scale=SCALE)
+    attacked = bits(transfer=490, to_base=500)
+    plan = Plan.of(cell, SCALE)
+    record, packed = record_and_bits(plan, "pgd10x3-adaptive", 490, N, attacked)
+    remarks = [*record.remarks, f"{WARNING}masked"]
+    written.write_record(record.model_copy(update={"remarks": remarks}), packed)
+    write_making(written, cell, alpha=0.6, scale=SCALE)
+    first, second, third, *_ = rivals(View(written, SCALE), ("rift", "bn-only")).notes
+    assert first.startswith("warning: masked")
+    assert second.startswith("bn-only does not keep the 0.1-point rule with transfer both ways: -10 of")
+    assert third.startswith("rift keeps the 0.1-point rule")
 
 
 def test_boards_are_ordered_by_the_adaptive_attack():

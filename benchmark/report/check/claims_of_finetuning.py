@@ -13,6 +13,7 @@ from benchmark.report.check.criticality import alike
 from benchmark.report.check.published_schema import AlphaRange, Published
 from benchmark.report.check.verdicts import RAISED, ROUNDED, Decision, Finding, Verdict, unanimous
 from benchmark.report.estimates import Estimate
+from benchmark.report.figures.damage import spearman
 from benchmark.report.intervals import wilson
 
 LOW_DROP = 0.03
@@ -34,7 +35,7 @@ def c3(case: Case) -> list[Finding]:
     places = [place for place in case.view.places() if place.arch == case.view.scale.archs[0]]
     return [
         case.made(place, f"{role} at first", RIFT + CURVE, figure, _rises(role), signed=True)
-        for place, figure in zip(places[:2], ("figure1", "figure-c5"), strict=False)
+        for place, figure in zip(places, ("figure1", "figure-c5"), strict=False)
         for role in ("Std", "Adv")
     ]
 
@@ -87,8 +88,8 @@ def c7(case: Case) -> list[Finding]:
 def _hardly_matter(seeds: Sequence[Sequence[_Valid]]) -> Decision:
     low = []
     for valid in seeds:
-        largest = SMALL * max(each.mrc for each in valid)
-        low.append([each for each in valid if each.drop <= LOW_DROP and each.mrc <= largest])
+        small = SMALL * max(each.mrc for each in valid)
+        low.append([each for each in valid if each.drop <= LOW_DROP and each.mrc <= small])
     sure = [sum(each.constrained for each in modules) for modules in low]
     drops = (f"{100 * min(each.drop for each in valid):.1f}" for valid in seeds)
     why = (
@@ -105,7 +106,8 @@ def c8(case: Case) -> list[Finding]:
     """The drop of robust accuracy does not follow MRC: Section 5.2.
 
     Holds if every seed has discordant pairs of modules (higher MRC, smaller drop), fails if none has.
-    The strength of the correlation is not part of the claim. Modules without a valid MRC are left out.
+    The strength of the correlation is not part of the claim; the line gives it (Spearman's rho), since
+    one pair is enough. Modules without a valid MRC are left out.
     """
     return _by_criticality(case, "rankings", _ranked_differently)
 
@@ -114,7 +116,10 @@ def _ranked_differently(seeds: Sequence[Sequence[_Valid]]) -> Decision:
     pairs = [list(combinations(valid, 2)) for valid in seeds]
     opposite = [sum((a.mrc - b.mrc) * (a.drop - b.drop) < 0 for a, b in each) for each in pairs]
     of = f"{', '.join(map(str, opposite))} of {alike([str(len(each)) for each in pairs])} pairs"
-    return unanimous([count > 0 for count in opposite]), f"{of} of modules are ranked in opposite order"
+    found = [spearman([each.mrc for each in valid], [each.drop for each in valid]) for valid in seeds]
+    rhos = ", ".join("not defined" if each is None else f"{each.rho:z.2f}" for each in found)
+    why = f"{of} of modules are ranked in opposite order; Spearman's rho {rhos}"
+    return unanimous([count > 0 for count in opposite]), why
 
 
 def _by_criticality(case: Case, what: str, rule: Rule) -> list[Finding]:
@@ -183,7 +188,7 @@ def c9_summary(lines: Sequence[Finding], published: Published) -> Decision:
     most = (fmean(_in_range(alpha, published.alpha) for alpha in alphas) for alphas in models)
     within = sum(part > 0.5 for part in most)
     share = wilson(within, len(models))
-    why = f"{within} of {len(models)} models in the range; {why}"
+    why = f"{within} of {len(models)} models in the range (by most seeds); {why}"
     if len(present) < len(lines):
         return Verdict.UNCLEAR, why
     if share.low > 0.5:

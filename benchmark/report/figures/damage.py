@@ -159,21 +159,25 @@ class Damage(Picture):
     count: int
 
     @property
+    def means(self) -> tuple[Values, Values]:
+        """Of every module the loss in Adv and the gain in Std."""
+        changes = zip(*((module.loss, module.gain) for module in self.modules), strict=True)
+        loss, gain = ([*map(statistics.fmean, each)] for each in changes)
+        return loss, gain
+
+    @property
     def with_mrc(self) -> list[Correlation | None]:
         """Of mean MRC and mean loss in Adv, and mean gain in Std; None where it is not defined."""
         mrc = [module.measured.mean_mrc for module in self.modules]
-        changes = zip(*((module.loss, module.gain) for module in self.modules), strict=True)
-        return [spearman(mrc, [*map(statistics.fmean, each)]) for each in changes]
+        return [spearman(mrc, each) for each in self.means]
 
     @property
     def least(self) -> str:
         """Where the least critical module stands among all of them."""
         first, *_ = self.modules
-        (lost, gained), *others = (
-            [statistics.fmean(each) for each in (module.loss, module.gain)] for module in self.modules
-        )
-        by_gain = 1 + sum(gain > gained for _, gain in others)
-        by_loss = 1 + sum(loss < lost for loss, _ in others)
+        loss, gain = self.means
+        by_gain = 1 + sum(each > gain[0] for each in gain)
+        by_loss = 1 + sum(each < loss[0] for each in loss)
         ranks = f"{by_gain} by Std gained (1 is the most) and {by_loss} by Adv lost (1 is the least)"
         return f"{first.measured.module}, the least critical of them, has rank {ranks}"
 
@@ -186,7 +190,8 @@ class Damage(Picture):
         loss, gain = map(text, self.with_mrc)
         notes = [
             f"Spearman's rank correlation with MRC over {len(self.modules)} modules (95 % intervals "
-            f"over them): Adv lost {loss}; Std gained {gain}"
+            f"over them): Adv lost {loss}; Std gained {gain}. Of Adv lost with Std gained: "
+            f"{text(spearman(*self.means))}"
         ]
         if len(self.seeds) > 1:
             mrc = zip(*(module.measured.mrc for module in self.modules), strict=True)

@@ -23,10 +23,11 @@ configs:
 `python -m benchmark leaderboard` writes this page from the records in this folder; nobody edits it.
 Intervals are 95 %: over seeds where there are several, else over test images, and then they do not say
 what training again would change. Nothing corrects for multiple comparisons: where nothing differs, 1
-in 20 excludes 0. Bold: the interval excludes 0, gain or loss. [docs/findings.md](../docs/findings.md)
-discusses it, and [docs/records.md](../docs/records.md) says what each file is, and `croissant.json`
-describes the columns of `leaderboard.csv` to machines. Images are not in here: a record holds which of
-them a model gets right."""
+in 20 excludes 0. Bold: the interval excludes 0, gain or loss. As in the paper, test images choose
+epoch and alpha (but for `held-out`), which favours what is chosen; no interval accounts for it.
+[docs/findings.md](../docs/findings.md) discusses it, and [docs/records.md](../docs/records.md) says
+what each file is, and `croissant.json` describes the columns of `leaderboard.csv` to machines. Images
+are not in here: a record holds which of them a model gets right."""
 
 
 def findings(store: Store, scales: Mapping[str, Scale | None], published: Published) -> str:

@@ -23,7 +23,7 @@ from benchmark.models import arch
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell, base_name
-from benchmark.records.records import Applied, Finetuning, Record
+from benchmark.records.records import WARNING, Applied, Finetuning, Record
 from benchmark.report.estimates import Estimate, change_of_flags
 from benchmark.report.tables.layout import (
     Part,
@@ -111,6 +111,8 @@ def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
             kept += line
         rows.append(Row((*labels, "- base"), gained, signed=True, ends_block=True, better=better))
     left = {name: why for name, why in possible(scale, finetunes).items() if why}
+    told = notes(view, cells, differences=True, bold=_BOLD)
+    warned = [note for note in told if note.startswith(WARNING)]
     return Table(
         "posthoc",
         f"Post-training methods on the same weights: {arch(scale.archs[0]).label} on "
@@ -119,8 +121,9 @@ def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
         (*columns(scale), *extra),
         tuple(rows),
         (
-            *kept,
-            *notes(view, cells, differences=True, bold=_BOLD),
+            *warned,
+            *sorted(kept, key=lambda line: " keeps " in line),  # what breaks the rule comes first
+            *(note for note in told if note not in warned),
             *_explained(extra),
             *(f"left out: {why}" for why in left.values()),
         ),
