@@ -17,7 +17,7 @@ from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Table
 from benchmark.report.view import View
-from handmade import BY_HAND, write_every_table
+from handmade import BY_HAND, store_in, write_every_table
 from invoking import MINI, TINY, Command, Said
 
 # A busy machine is no failure, and the same commit passes or fails each time; `--hypothesis-profile
@@ -59,14 +59,13 @@ def in_bf16() -> Callable[[], None]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty store of a test's own."""
-    return Store(tmp_path / "results", tmp_path / "artifacts")
+    return store_in(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def written_by_hand(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with every record of `handmade.BY_HAND`; to be read only."""
-    root = tmp_path_factory.mktemp("by-hand")
-    store = Store(root / "results", root / "artifacts")
+    store = store_in(tmp_path_factory.mktemp("by-hand"))
     write_every_table(store)
     return store
 
@@ -93,15 +92,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path, Said]:
     root = tmp_path_factory.mktemp("made")
     scale = root / "one.toml"
     scale.write_text(TINY.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
-    store = Store(root / "results", root / "artifacts")
+    store = store_in(root)
     return store, scale, Command(store)("table1", "--scale", str(scale))
 
 
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The base models of `mini.toml`, made in this process; to be read or copied, not changed."""
-    root = tmp_path_factory.mktemp("mini")
-    store = Store(root / "results", root / "artifacts")
+    store = store_in(tmp_path_factory.mktemp("mini"))
     said = Command(store)("table1", "--scale", str(MINI), "--only", "*/none/*")
     assert said.exit_code == 0, said.stderr
     return store

@@ -29,7 +29,7 @@ from benchmark.report.check.published import published
 from benchmark.submission.examine import examine
 from benchmark.submission.expected import Expected
 from benchmark.submission.read import read
-from handmade import PROVENANCE
+from handmade import PROVENANCE, store_in
 from invoking import MINI, Command, said
 from submitting import copied
 
@@ -63,8 +63,7 @@ def _no_plugin_stays() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Table 1 of the stranger's scale, made by two worker processes; to be read only."""
-    root = tmp_path_factory.mktemp("theirs")
-    store = Store(root / "results", root / "artifacts")
+    store = store_in(tmp_path_factory.mktemp("theirs"))
     chosen = ("--scale", SCALE, "--plugin", OUTSIDER, "--protocol", "second-mine", "--jobs", 2)
     with registries():
         answer = Command(store)("table1", *chosen).good()

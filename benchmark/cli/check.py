@@ -71,8 +71,7 @@ def check(
     accept: Annotated[
         bool,
         typer.Option(
-            "--accept",
-            help="Keep these verdicts in results/checks/ as the baseline of later checks.",
+            "--accept", help="Keep these verdicts in results/checks/ as the baseline of later checks."
         ),
     ] = False,
     show_published: Annotated[

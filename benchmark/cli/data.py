@@ -135,10 +135,7 @@ def generate(
 
 @app.command()
 @command
-def verify(
-    names: NamesArgument = None,
-    data_dir: DataOption = Path("data"),
-) -> None:
+def verify(names: NamesArgument = None, data_dir: DataOption = Path("data")) -> None:
     """Read everything that is there again, archives too; exit code 1 if something is damaged."""
     wrong, seen = False, False
     for name, entry in {name: archived(name) for name in names or INVENTORY}.items():

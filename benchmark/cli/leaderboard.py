@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -104,7 +105,8 @@ def leaderboard_command(
         for path in old:
             say(f"{path} is {'not up to date' if path.exists() else 'missing'}")
         if old:
-            say(f"`python -m benchmark leaderboard{f' --scale {scale}' if scale else ''}` writes them")
+            of_one = f" --scale {quote(scale)}" if scale else ""
+            say(f"`python -m benchmark leaderboard{of_one}` writes them")
             raise typer.Exit(1)
         return
     _write(files, results)

@@ -31,14 +31,16 @@ class TimeLeft:
             self.finish(worker)
         self.at[worker] = key
         whole, _, part = stage.partition(":")
-        before = 0.0
-        for name, cost in self.costs.get(key, {}).items():
-            if name.startswith(whole):
-                made = before + (cost * done / total if total and not part else 0.0)
-                self.earlier += made if key not in self.done else 0.0
-                self.done[key] = max(self.done.get(key, 0.0), made)
-                return
-            before += cost
+        names, costs = [*(stages := self.costs.get(key, {}))], [*stages.values()]
+        fitting = [name for name in names if name.startswith(whole)]
+        if not fitting:
+            return
+        # Reports of `pgd10x3-first-9` say `pgd10x3`, with which `pgd10x3-adaptive` begins, too.
+        name = min(fitting, key=lambda name: name.partition("-first-")[0] != whole)
+        place = names.index(name)
+        made = sum(costs[:place]) + (costs[place] * done / total if total and not part else 0.0)
+        self.earlier += made if key not in self.done else 0.0
+        self.done[key] = max(self.done.get(key, 0.0), made)
 
     def finish(self, worker: int) -> None:
         """Note that the worker has made its cell, or failed at it."""

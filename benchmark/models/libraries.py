@@ -118,6 +118,11 @@ def _torchvision(name: str, info: "DatasetInfo") -> nn.Module:
     return made
 
 
+def _timm_names() -> list[str]:
+    # RobustBench adds networks to timm's list, in capitals, which no key has.
+    return [name for name in _quietly("timm").list_models() if name.islower()]
+
+
 def _torchvision_names() -> list[str]:
     models = _quietly("torchvision.models")
     names: list[str] = models.list_models(module=models)
@@ -126,7 +131,7 @@ def _torchvision_names() -> list[str]:
 
 _LIBRARIES = {
     "timm": NetworkLibrary(
-        lambda: list(_quietly("timm").list_models()),
+        _timm_names,
         _timm,
         "install it by `pip install rift-benchmark[timm]`",
     ),

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -73,12 +74,12 @@ def arguments(name: str, results: Path) -> str:
     """What follows `--scale` to give `name` on the command line, which may be a TOML file; scales that
     are not the suite's are filed in `results`."""
     if name.endswith(".toml"):
-        return name
+        return quote(name)
     scale, precision, checkpoint = ScaleName.parse(name)
     if scale in SCALES and checkpoint in SCALES[scale].checkpoints:
         checkpoint = None  # that it starts from anyway
     flags = (("--precision", precision), ("--from-checkpoint", checkpoint))
-    file = scale if scale in SCALES else str(filed(scale, results))
+    file = scale if scale in SCALES else quote(str(filed(scale, results)))
     return " ".join((file, *(f"{flag} {value}" for flag, value in flags if value is not None)))
 
 

@@ -216,21 +216,9 @@ class Scale:
             self, archs=tuple(archs), methods=tuple(methods), networks=networks, recipes=recipes
         )
 
-    def has(self, dataset: str, arch: str, method: str, seed: int = 0) -> bool:
-        """Whether there are cells of this model: all that is trained, else that of a checkpoint."""
-        return not self.checkpoints or TrainedModel(dataset, arch, method, seed) in self._by_place
-
-    def key_name(self, dataset: str, arch: str, method: str, seed: int = 0) -> str:
-        """What stands for the scale in the keys of this model's cells.
-
-        Raises `UserError` if the scale starts from checkpoints and none stands for this model.
-        """
-        if not self.checkpoints:
-            return self.name
-        where = TrainedModel(dataset, arch, method, seed)
-        if where not in self._by_place:
-            raise UserError(f"none of the checkpoints {', '.join(self.checkpoints)} is of {where}")
-        return self._by_place[where]
+    def _key_name(self, model: TrainedModel) -> str | None:
+        """What stands for the scale in the keys of this model's cells; None if it has none."""
+        return self._by_place.get(model) if self.checkpoints else self.name
 
     def cells(
         self,
@@ -245,13 +233,13 @@ class Scale:
         missing and never trained.
         """
         return [
-            Cell(self.key_name(dataset, name, chosen, seed), dataset, name, chosen, finetune, seed)
+            Cell(key_name, dataset, name, chosen, finetune, seed)
             for dataset in datasets
             for name in archs
             for chosen in methods or self.methods[:1]
             for finetune in finetunes
             for seed in self.seeds_of(dataset, name, chosen)
-            if self.has(dataset, name, chosen, seed)
+            if (key_name := self._key_name(TrainedModel(dataset, name, chosen, seed))) is not None
         ]
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ uses none is as it would be without plug-ins.
 """
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, Literal
 
 from benchmark.records.specs import Spec
@@ -68,4 +69,4 @@ def up_to_date(spec: Any) -> bool:
 
 def flags() -> str:
     """What names the plug-ins of this process again at the end of a command line."""
-    return "".join(f" --plugin {plugin.source}" for plugin in LOADED.values())
+    return "".join(f" --plugin {quote(plugin.source)}" for plugin in LOADED.values())

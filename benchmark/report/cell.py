@@ -66,9 +66,9 @@ def _share(count: Count | None) -> str:
 def _table(title: str, heads: list[str], rows: list[list[str]]) -> Iterator[str]:
     if not rows:
         return
-    shown = rows
     if len(rows) > ROWS:
-        shown = [rows[round(k * (len(rows) - 1) / (ROWS - 1))] for k in range(ROWS)]
-    yield title + (f" ({len(shown)} of {len(rows)})" if len(shown) < len(rows) else "")
-    table = tabulate(shown, heads, "plain", disable_numparse=True)
+        title += f" ({ROWS} of {len(rows)})"
+        rows = [rows[round(k * (len(rows) - 1) / (ROWS - 1))] for k in range(ROWS)]
+    yield title
+    table = tabulate(rows, heads, "plain", disable_numparse=True)
     yield from (f"  {line.rstrip()}" for line in table.splitlines())

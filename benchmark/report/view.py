@@ -2,6 +2,7 @@
 which command makes it.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -246,8 +247,8 @@ class View:
             if name in self.tables[table].scale(self.scale).evaluations and set(cells) <= made:
                 return self.command_of(table)
         keys = " ".join(cell.key for cell in cells)
-        file = self.argument.partition(" ")[0]  # keys name precision and checkpoint
-        own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {file}"
+        file, *_ = shlex.split(self.argument) or [""]  # keys name precision and checkpoint
+        own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {shlex.quote(file)}"
         return f"python -m benchmark run {keys}{own} --evaluations {name}{flags()}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from benchmark.errors import UserError
 from benchmark.plans.named import arguments, filed
@@ -121,7 +122,7 @@ def commands(cells: Collection[Cell], expected: Expected, results: Path) -> list
     """
     made: list[str] = []
     checks: list[str] = []
-    place = ("" if results == Path("results") else f" --results {results}") + flags()
+    place = ("" if results == Path("results") else f" --results {quote(str(results))}") + flags()
     for name in dict.fromkeys(cell.scale for cell in cells):
         if name == OWN:
             checks.append(f"python -m benchmark check --scale {OWN}{place}")

@@ -82,10 +82,8 @@ def _check_own(entry: ResultEntry, record: Record, library: Library) -> Problems
         yield "spec.model", f"is another than that of the record of {other.evaluation}"
     if (known := registry().get(entry.cell.method)) is None:
         return
-    place, registered = (
-        f"{entry.cell.dataset}/{entry.cell.arch}",
-        f"{known.dataset}/{key_name(known.arch)}",
-    )
+    place = f"{entry.cell.dataset}/{entry.cell.arch}"
+    registered = f"{known.dataset}/{key_name(known.arch)}"
     if place != registered:
         yield "cell", f"is {known.name} on {place}, which the registry has on {registered}"
     if known.sha256 is not None and known.sha256 not in record.sources.values():
@@ -109,8 +107,7 @@ def _check_making(record: Record, library: Library) -> Problems:
 def _check_ends(making: Making, details: Finetuning, library: Library) -> Problems:
     """At alpha = 0 weights are the base model's, at alpha = 1 those of the fine-tuning."""
     cell, weights = making.cell.cell, making.provenance.weights_sha256
-    ends: dict[float, Cell] = {0: cell.base}
-    ends[1] = replace(cell, finetune=finetune(cell.finetune).tuning + ALPHA_1)
+    ends = {0.0: cell.base, 1.0: replace(cell, finetune=finetune(cell.finetune).tuning + ALPHA_1)}
     other = ends.get(details.alpha)
     end = None if other is None else library.making(other)
     if other and end and (right := end.provenance.weights_sha256) != weights:

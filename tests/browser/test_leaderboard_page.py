@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.records.store import Store
 from benchmark.report.leaderboard.page import html
 from benchmark.report.leaderboard.schema import Board, Leaderboard
+from handmade import store_in
 from handmade_boards import several_boards
 
 pytestmark = pytest.mark.browser
@@ -27,8 +27,7 @@ return shown(document.querySelectorAll(".board")).map((board) => ({
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
     """Five boards with gaps."""
-    root = tmp_path_factory.mktemp("several")
-    return several_boards(Store(root / "results", root / "artifacts"))
+    return several_boards(store_in(tmp_path_factory.mktemp("several")))
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from benchmark.models import build
 from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.records import Making
-from benchmark.records.store import WEIGHTS, Store
+from benchmark.records.store import WEIGHTS
 from invoking import Command, said
 
 OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
@@ -51,8 +51,8 @@ def refusal(answer, code=2):
 @pytest.fixture(scope="module")
 def finished(digits, tmp_path_factory):
     """A store in which the cell `KEY` is done: an untrained network, its making, its clean record."""
-    root, cell = tmp_path_factory.mktemp("finished"), Cell.parse(KEY)
-    store, test = Store(root / "results", root / "artifacts"), digits.test
+    store, cell = handmade.store_in(tmp_path_factory.mktemp("finished")), Cell.parse(KEY)
+    test = digits.test
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = build(cell.arch, DIGITS).eval()
@@ -130,7 +130,7 @@ def visible(folder: Path) -> list[str]:
 class TestGet:
     """Files come from addresses, from the zoo or from a copy, and only the right ones stay."""
 
-    def test_mirrors_are_tried_and_nothing_is_fetched_twice(self, enter, serve, tmp_path, weights):
+    def test_mirrors_are_tried_and_nothing_is_fetched_twice(self, enter, serve, weights):
         """A mirror that sends a page is passed over; a file that is there is verified, not fetched."""
         urls = [serve("/page", PAGE), serve("/file", weights)]
         place = enter(source=urls[0], mirrors=urls[1:], sha256=sha256(weights), size=len(weights))
@@ -140,7 +140,7 @@ class TestGet:
         assert place.read_bytes() == weights
         assert serve.asked == ["/page", "/file"]
 
-    def test_a_web_page_from_drive_is_not_kept(self, enter, drive, tmp_path):
+    def test_a_web_page_from_drive_is_not_kept(self, enter, drive):
         """What Drive sends instead is told, with the address for a browser and the way back."""
         place = enter()
         drive(PAGE)
@@ -150,7 +150,7 @@ class TestGet:
         assert "`checkpoints get mine --file PATH`" in message
         assert visible(place.parent) == []
 
-    def test_an_unknown_hash_is_accepted_once(self, enter, drive, tmp_path, weights):
+    def test_an_unknown_hash_is_accepted_once(self, enter, drive, weights):
         """A download without a hash on record waits unread for a word, and is not fetched again."""
         place = enter()
         asked = drive(weights)
@@ -190,7 +190,7 @@ class TestGet:
         checkpoints(*arguments, "--accept-checksum", sha256(weights).upper()).good()
         assert place.read_bytes() == weights
 
-    def test_a_damaged_file_is_not_used(self, enter, tmp_path, weights):
+    def test_a_damaged_file_is_not_used(self, enter, weights):
         """What lies in the place of the file and is another is named; it is the user's to delete."""
         enter(weights[:-1], sha256=sha256(weights), source="https://example.org/mine.pt")
         message = refusal(checkpoints("get", "mine"))
@@ -220,7 +220,7 @@ class TestVerify:
         assert answer.stdout.startswith(f"{OURS}: sha256 ")
         assert f"the weights behind {checkpoint(OURS).cell}" in answer.stdout
 
-    def test_a_changed_file_is_named_and_never_loaded(self, enter, tmp_path, weights, monkeypatch):
+    def test_a_changed_file_is_named_and_never_loaded(self, enter, weights, monkeypatch):
         """One other byte ends with exit code 1 before torch sees the file."""
         enter(weights[:-1] + b"x", sha256=sha256(weights))
         monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch read the file"))
@@ -228,7 +228,7 @@ class TestVerify:
         assert message.startswith("mine: ")
         assert "expected sha256" in message
 
-    def test_a_file_for_another_network_is_named(self, enter, tmp_path, weights):
+    def test_a_file_for_another_network_is_named(self, enter, weights):
         """The right bytes for the wrong network, or under a wrong prefix, end with exit code 1."""
         for fields, named in (
             ({"arch": "resnet18-w8"}, "does not fit the network"),
@@ -238,7 +238,7 @@ class TestVerify:
             enter(weights, **fields)
             assert named in refusal(checkpoints("verify"), code=1)
 
-    def test_a_file_with_another_normalisation_is_named(self, enter, tmp_path, weights):
+    def test_a_file_with_another_normalisation_is_named(self, enter, weights):
         """What the entry has to say is in the line, and with it the file is verified."""
         state = torch.load(io.BytesIO(weights), weights_only=True)["state_dict"]
         layer = {"module.mean": torch.tensor([0.5]), "module.std": torch.tensor([0.25])}
@@ -250,7 +250,7 @@ class TestVerify:
         enter(buffer.getvalue(), normalization="0.5/0.25")
         checkpoints("verify").good()
 
-    def test_how_names_were_mapped_is_told(self, enter, tmp_path, weights):
+    def test_how_names_were_mapped_is_told(self, enter, weights):
         """What was undone to fit the network is in the line, of a prefix that was told, too."""
         enter(weights, prefix="module.")
         answer = checkpoints("verify", "mine").good()

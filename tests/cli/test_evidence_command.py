@@ -16,8 +16,8 @@ from benchmark.models import build
 from benchmark.plans.named import scale
 from benchmark.plans.states import evidence_cells, stale_evidence
 from benchmark.records.evidence import FACTORS, evidence, evidence_path
-from benchmark.records.store import Store
 from benchmark.report.theorems import text
+from handmade import store_in
 from invoking import MINI, Command
 
 
@@ -30,8 +30,7 @@ def run(store, *arguments):
 @pytest.fixture(scope="module")
 def measured(mini, tmp_path_factory):
     """A store with the evidence of both seeds of `mini.toml`, and what was said; to be copied."""
-    root = tmp_path_factory.mktemp("evidence")
-    store = Store(root / "results", root / "artifacts")
+    store = store_in(tmp_path_factory.mktemp("evidence"))
     shutil.copytree(mini.results, store.results)
     shutil.copytree(mini.artifacts, store.artifacts)
     return store, run(store).good()

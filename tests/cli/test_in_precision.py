@@ -10,8 +10,8 @@ from benchmark.engine.precision import BF16, FP32, in_precision
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, arguments, scale
 from benchmark.records.cells import Cell, ScaleName
-from benchmark.records.store import Store
 from benchmark.submission.expected import Expected
+from handmade import store_in
 from invoking import MINI, Command, said
 
 NARROW, QUICK = SCALES["narrow"], SCALES["quick"]
@@ -108,12 +108,12 @@ class TestScale:
 
 
 @pytest.fixture(scope="module")
-def both(mini, tmp_path_factory):
+def both(tmp_path_factory):
     """A store with the base model of one seed in fp32 and in bf16, and the table of the latter."""
     root = tmp_path_factory.mktemp("both")
     path = root / "one.toml"
     path.write_text(MINI.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
-    command = Command(Store(root / "results", root / "artifacts"))
+    command = Command(store_in(root))
     flags = ("table1", "--scale", path, "--only", "*/none/*")
     for precision in ("fp32", "bf16"):
         answer = command(*flags, "--precision", precision).good()
@@ -142,7 +142,7 @@ class TestCommand:
         written = sorted(path.stem for path in (both[0].store.results / "tables").glob("*.csv"))
         assert written == ["table1-mini", "table1-mini-in-bf16"]
 
-    def test_collects_what_is_there(self, both, tmp_path):
+    def test_collects_what_is_there(self, both):
         """By the flag, the same table again; `status` knows the cells."""
         flags = ("--scale", MINI, "--precision", "bf16")
         shown = both[0]("table1", *flags, "--seeds", "0", "--collect").good()

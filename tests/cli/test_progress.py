@@ -233,6 +233,15 @@ def test_time_left_is_in_proportion_to_costs(clock):
     assert left.seconds == 0.0
 
 
+def test_time_left_tells_an_evaluation_from_one_that_begins_alike(clock):
+    """Half of plain PGD on the first images is half of that, not of the adaptive attack before it."""
+    left = TimeLeft({"a": {"pgd10x3-adaptive": 60.0, "pgd10x3-first-9": 20.0, "clean": 10.0}})
+    left.update(0, "a", "pgd10x3-adaptive", 0, 2)
+    clock[0] += 70
+    left.update(0, "a", "pgd10x3", 1, 2)
+    assert left.seconds == pytest.approx(20)
+
+
 def test_costs_are_of_what_reports_its_progress():
     """Stages stand in the order of work and cost something; more epochs and more images cost more."""
     known = scale("quick")

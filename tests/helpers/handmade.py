@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +49,11 @@ PROVENANCE = Provenance(
     weights_sha256="a" * 64,
     data_sha256="b" * 64,
 )
+
+
+def store_in(root: Path) -> Store:
+    """The store in `root`, which need not exist."""
+    return Store(root / "results", root / "artifacts")
 
 
 def cell_at(
@@ -276,13 +282,13 @@ def audit_bits(evaluation: str, start: int, stop: int) -> tuple[Bits, int, int]:
     return {evaluation: band}, int(band.sum()), 1000
 
 
-def write_audit(store: Store, scale: Scale = AUDIT_BY_HAND) -> None:
+def write_audit(store: Store) -> None:
     """Put every record and making of `AUDIT` into `store`."""
     for finetune, *bands in (line.split() for line in AUDIT.strip().splitlines()):
-        for seed in scale.seeds:
-            cell = cell_at(finetune, seed, scale=scale)
-            for evaluation, band in zip(scale.evaluations, bands[seed::3], strict=True):
+        for seed in AUDIT_BY_HAND.seeds:
+            cell = cell_at(finetune, seed)
+            for evaluation, band in zip((CLEAN, OOD, ADV), bands[seed::3], strict=True):
                 bits, k, n = audit_bits(evaluation, *map(int, band.split("-")))
-                write_record(store, cell, evaluation, k, n, scale, bits)
+                write_record(store, cell, evaluation, k, n, AUDIT_BY_HAND, bits)
             alphas, modules = AUDIT_MADE.get(finetune, ((0.0,) * 3, ([],) * 3))
-            write_making(store, cell, alphas[seed], modules[seed], scale)
+            write_making(store, cell, alphas[seed], modules[seed], AUDIT_BY_HAND)

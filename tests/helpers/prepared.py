@@ -48,9 +48,9 @@ def measured(method, clean, attacked, labels, dtype=torch.float64):
     return float(loss.detach()), by_clean.numpy(), by_attacked.numpy()
 
 
-def differences(loss, logits, width=1e-3):
+def differences(loss, logits):
     """Gradient of `loss` by central differences of fourth order."""
-    gradient = np.zeros_like(logits)
+    gradient, width = np.zeros_like(logits), 1e-3
     for place in np.ndindex(logits.shape):
         step = np.zeros_like(logits)
         step[place] = width
@@ -60,13 +60,13 @@ def differences(loss, logits, width=1e-3):
     return gradient
 
 
-def assert_loss(method, by_hand, clean=CLEAN, attacked=ATTACKED, labels=LABELS):
-    """Value and both gradients of the loss of `method` are those of `by_hand(clean, attacked)`."""
-    loss, by_clean, by_attacked = measured(method, clean, attacked, labels)
-    assert abs(loss - by_hand(clean, attacked)) < 1e-12
-    expected = differences(lambda logits: by_hand(logits, attacked), clean)
+def assert_loss(method, by_hand):
+    """Value and both gradients of the loss of `method` are those of `by_hand(CLEAN, ATTACKED)`."""
+    loss, by_clean, by_attacked = measured(method, CLEAN, ATTACKED, LABELS)
+    assert abs(loss - by_hand(CLEAN, ATTACKED)) < 1e-12
+    expected = differences(lambda logits: by_hand(logits, ATTACKED), CLEAN)
     np.testing.assert_allclose(by_clean, expected, rtol=0, atol=1e-9)
-    expected = differences(lambda logits: by_hand(clean, logits), attacked)
+    expected = differences(lambda logits: by_hand(CLEAN, logits), ATTACKED)
     np.testing.assert_allclose(by_attacked, expected, rtol=0, atol=1e-9)
 
 

@@ -54,11 +54,6 @@ def trying(title: str) -> Iterator[None]:
 # --- work on a store --------------------------------------------------------------------------------
 
 
-def store_in(root: Path) -> Store:
-    """The store in `root`, which need not exist."""
-    return Store(root / "results", root / "artifacts")
-
-
 def work(store: Store, turned: int = 0) -> None:
     """What a command does with a store, without a network: two evaluations in three chunks, a making,
     and then all is read. `turned` images have other answers, as on another GPU."""

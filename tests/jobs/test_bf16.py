@@ -17,7 +17,6 @@ from benchmark.errors import UserError
 from benchmark.models import build
 from benchmark.records.cells import Cell
 from benchmark.records.records import hashed
-from benchmark.records.store import Store
 from benchmark.report.bf16 import (
     EMULATED,
     Changes,
@@ -30,7 +29,7 @@ from benchmark.report.bf16 import (
 from benchmark.report.estimates import change_of_flags
 from benchmark.report.intervals import over_images
 from benchmark.report.tables.render import markdown, text
-from handmade import PROVENANCE
+from handmade import PROVENANCE, store_in
 from invoking import said
 
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
@@ -46,8 +45,7 @@ def run(store, *arguments, images=IMAGES):
 @pytest.fixture(scope="module")
 def measured(mini, tmp_path_factory):
     """A store with the measurement of a trained cell, and what was said; to be copied."""
-    root = tmp_path_factory.mktemp("bf16")
-    store = Store(root / "results", root / "artifacts")
+    store = store_in(tmp_path_factory.mktemp("bf16"))
     shutil.copytree(mini.artifacts, store.artifacts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "bf16_units", lambda device: UNITS)

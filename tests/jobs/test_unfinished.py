@@ -38,7 +38,7 @@ from benchmark.records.files import write_atomically
 from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
-from handmade import write_making
+from handmade import store_in, write_making
 from invoking import MINI
 from killing import killing
 
@@ -84,8 +84,7 @@ def make(make_in, store):
 @pytest.fixture(scope="module")
 def whole(make_in, tmp_path_factory):
     """A store with the base model, made in one go; to be read only."""
-    root = tmp_path_factory.mktemp("whole")
-    where = Store(root / "results", root / "artifacts")
+    where = store_in(tmp_path_factory.mktemp("whole"))
     before = used()
     use(Precision("fp32"))
     make_in(where)

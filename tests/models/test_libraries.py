@@ -63,6 +63,12 @@ class TestNames:
         assert len({each.name for each in found}) == len(names) > 50
         assert [arch(each.name).family for each in found] == [f"{library}:{name}" for name in names]
 
+    def test_names_that_others_put_into_the_library_are_none(self, monkeypatch):
+        """RobustBench adds networks to timm's list in capitals; no hint advises what is refused."""
+        monkeypatch.setattr(pytest.importorskip("timm"), "list_models", lambda: ["vit_x", "vit_Theirs"])
+        with pytest.raises(UserError, match=r"no network 'vit_theirs'; .*vit_x"):
+            libraries.known("timm:vit_theirs")
+
     @pytest.mark.parametrize(
         "name",
         [

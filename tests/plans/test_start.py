@@ -22,12 +22,11 @@ from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.records import Checkpoint, Finetuning, Making
 from benchmark.records.specs import spec_hash
-from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Row
 from benchmark.report.tables.paper import table_1, table_1_cells, table_2_cells
 from benchmark.report.view import View
-from handmade import write_record
+from handmade import store_in, write_record
 from invoking import MINI, Command
 from registering import toml_of
 
@@ -99,8 +98,7 @@ def own_registry(file):
 @pytest.fixture(scope="module")
 def ran(own_registry, tmp_path_factory):
     """Table 1 of the mini scale from that checkpoint; to be read only."""
-    root = tmp_path_factory.mktemp("ran")
-    store = Store(root / "results", root / "artifacts")
+    store = store_in(tmp_path_factory.mktemp("ran"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(own_registry))
         return store, Command(store)("table1", *FROM_ONE)
@@ -293,8 +291,6 @@ class TestScale:
             ("cifar10", "resnet18-w16", "two"),
             ("cifar10", "resnet18-w16", "two"),
         ]
-        with pytest.raises(UserError, match="is of digits/resnet18-w16/pgd-at/seed0"):
-            cut.key_name("digits", "resnet18-w16", "pgd-at")
 
     def test_shows_numbers_of_its_own_cells_only(self, known, store):
         """What is on record for trained cells stands in no table of a checkpoint's cells."""

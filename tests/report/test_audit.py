@@ -16,13 +16,12 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.plans.named import SCALES
 from benchmark.records.records import Count
-from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import Interval, PValues, over_images, over_seeds
 from benchmark.report.tables.audit import AUDITED, SIMPLER, audit, audit_cells
 from benchmark.report.tables.layout import Entry, Table
 from benchmark.report.view import View
-from handmade import ADV, AUDIT_BY_HAND, CLEAN, OOD, cell_at, write_audit, write_record
+from handmade import ADV, AUDIT_BY_HAND, CLEAN, OOD, cell_at, store_in, write_audit, write_record
 
 DIFFERENCE, IMAGES, SEEDS, P = "difference", "95 % images", "95 % seeds", "McNemar p"
 COMPARED = (*AUDITED, "rift - bn-only", "rift - random-layer")
@@ -31,8 +30,7 @@ COMPARED = (*AUDITED, "rift - bn-only", "rift - random-layer")
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A store with every record of `handmade.AUDIT`; to be read only."""
-    root = tmp_path_factory.mktemp("audit")
-    store = Store(root / "results", root / "artifacts")
+    store = store_in(tmp_path_factory.mktemp("audit"))
     write_audit(store)
     return store
 
@@ -179,7 +177,7 @@ def test_intervals_over_seeds_are_of_the_differences(table):
             assert interval == over_seeds(number.values)
 
 
-def test_intervals_of_differences_have_rows_of_their_own(table, written):
+def test_intervals_of_differences_have_rows_of_their_own(written):
     """Accuracies carry their interval, over seeds or of one seed over images; differences carry none
     beside the rows below them."""
     for seeds, over in (((0, 1, 2), "seeds"), ((0,), "images")):
@@ -272,25 +270,6 @@ def test_stale_records_are_left_out(written):
     for name in AUDITED:
         assert set(entries(table, name, "accuracy") + entries(table, name, IMAGES)) == {None}
     assert {row.labels[1] for row in table.rows} == {""}
-
-
-def test_bits_that_are_not_the_records_are_refused(own):
-    """A damaged file of bits is named instead of being compared."""
-    path = own.bits_file(own.record(cell_at("rift", 2, scale=AUDIT_BY_HAND), CLEAN))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"seed2/clean\.[0-9a-f]{12}\.npz' is missing or not what"):
-        audit(View(own, AUDIT_BY_HAND), ["rift"])
-
-
-def test_bits_that_do_not_make_the_value_are_refused(store):
-    """A record whose value is not that of its bits is named instead of being shown."""
-    one = dataclasses.replace(AUDIT_BY_HAND, seeds=(0,), evaluations=(CLEAN,))
-    for finetune, k in (("none", 500), ("rift", 501)):
-        bits = {"clean": np.arange(1000) < 500}
-        write_record(store, cell_at(finetune, scale=one), CLEAN, k, 1000, one, bits)
-    said = r"rift/seed0/clean\.json' says 0\.501, but its bits per image have the mean 0\.5; restore"
-    with pytest.raises(UserError, match=said):
-        audit(View(store, one), ["rift"])
 
 
 # --- notes ------------------------------------------------------------------------------------------

@@ -12,11 +12,7 @@ from benchmark.algorithm.protocols import Interpolation
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.records.evidence import (
-    Evidence,
-    SeedEvidence,
-    evidence_path,
-)
+from benchmark.records.evidence import Evidence, SeedEvidence, evidence_path
 from benchmark.records.records import Count, CurvePoint, ModuleCriticality
 from benchmark.records.store import Store
 from benchmark.report.check.case import every

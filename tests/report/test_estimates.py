@@ -11,13 +11,7 @@ from scipy import stats
 from benchmark.errors import UserError
 from benchmark.records.records import Record
 from benchmark.records.store import Store
-from benchmark.report.estimates import (
-    Estimate,
-    accuracy,
-    change,
-    change_over_images,
-    per_image,
-)
+from benchmark.report.estimates import Estimate, accuracy, change, change_over_images, per_image
 from benchmark.report.intervals import Interval, over_images
 from handmade import ADV, CLEAN, OOD, cell_at, write_record
 

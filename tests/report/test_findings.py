@@ -93,17 +93,14 @@ def test_seeds_are_those_of_each_evaluation(store: Store) -> None:
     two = replace(ONE_SEED, seeds=(0, 1))
     page(store, none=(800, 500), rift=(850, 501))
     for name, right in (("none", 800), ("rift", 852)):
-        bits = {CLEAN: np.arange(N) < right}
-        write_record(store, cell_at(name, seed=1), CLEAN, right, scale=two, bits=bits)
+        write_record(store, cell_at(name, seed=1), CLEAN, right, scale=two)
     shown = findings(store, {"by-hand": two}, published())
     row = next(line for line in shown.splitlines() if line.startswith("| rift "))
     assert "+5.10 [" in row and "+0.10 [" in row and row.count("(seed 0 of 2)") == 1
     assert "RiFT at `by-hand`: Std **+5.10 [" in shown
     assert "2 models with 6 records" in shown
     page(store, bn_only=(850, 400))
-    write_record(
-        store, cell_at("bn-only", seed=1), CLEAN, 852, scale=two, bits={CLEAN: np.arange(N) < 852}
-    )
+    write_record(store, cell_at("bn-only", seed=1), CLEAN, 852, scale=two)
     words = findings(store, {"by-hand": two}, published()).splitlines()
     line = next(each for each in words if "lose: `bn-only` Adv -10.00 [" in each)
     assert line.endswith("] (seed 0 of 2).")
@@ -150,7 +147,7 @@ def test_the_base_stands_beside_the_papers(store: Store) -> None:
     cifar = replace(ONE_SEED, datasets=("cifar10",), archs=("resnet18",))
     for name in ("none", "rift"):
         cell = Cell("by-hand", "cifar10", "resnet18", "pgd-at", name, 0)
-        write_record(store, cell, CLEAN, 800, scale=cifar, bits={CLEAN: np.arange(N) < 800})
+        write_record(store, cell, CLEAN, 800, scale=cifar)
         write_making(store, cell, alpha=0.6, scale=cifar)
     shown = findings(store, {"by-hand": cifar}, published())
     assert "In the paper: AT Std 81.46, OOD 73.56, Adv 53.63; AT+RiFT Std 83.44," in shown
@@ -202,11 +199,11 @@ def test_seeds_stand_apart(store: Store) -> None:
     two = replace(ONE_SEED, seeds=(0, 1))
     found = [measured("layer4.1.conv2", 0.3), measured("linear", 0.1)]
     write_making(store, cell_at("rift-alpha-1"), alpha=1, scale=two, criticality=found)
-    write_record(store, cell_at("rift-alpha-1"), ADV, 500, scale=two, bits={ADV: np.arange(N) < 500})
+    write_record(store, cell_at("rift-alpha-1"), ADV, 500, scale=two)
     assert "Least critical module" not in findings(store, {"by-hand": two}, published())
     for name, right in (("none", 700), ("rift", 690)):
         cell = cell_at(name, seed=1)
-        write_record(store, cell, CLEAN, right, scale=two, bits={CLEAN: np.arange(N) < right})
+        write_record(store, cell, CLEAN, right, scale=two)
         write_making(store, cell, alpha=0.3, scale=two)
     shown = findings(store, {"by-hand": two}, published()).partition("Seed by seed")[2]
     rows = [[each.strip() for each in line.split("|")[1:-1]] for line in shown.splitlines()]
@@ -226,9 +223,7 @@ def test_seeds_agree_on_what_is_critical(store: Store) -> None:
         found = [measured(f"layer{i}", value) for i, value in enumerate(values)]
         write_making(store, cell_at("rift", seed=seed), scale=two, criticality=found)
         for name in ("none", "rift"):
-            write_record(
-                store, cell_at(name, seed=seed), CLEAN, 800, scale=two, bits={CLEAN: np.arange(N) < 800}
-            )
+            write_record(store, cell_at(name, seed=seed), CLEAN, 800, scale=two)
     shown = findings(store, {"by-hand": two}, published())
     assert "Least critical module by seed: layer0 at 0; layer3 at 1; layer2 at 2." in shown
     # Seeds 0 and 1 order the three modules that are valid in both alike; 2 reverses either.

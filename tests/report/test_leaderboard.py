@@ -39,14 +39,14 @@ from handmade import (
     cell_at,
     measured,
     record_and_bits,
+    store_in,
     write_making,
     write_record,
     write_records,
 )
-from handmade_boards import several_boards, someones, write_own
+from handmade_boards import ONE_SEED, several_boards, someones, write_own
 from invoking import MINI, Said, said
 
-ONE_SEED = replace(BY_HAND, seeds=(0,))
 NAME = "narrow-cifar10-resnet18-w16-pgd-at-seed0"  # of the registry in the repository
 
 
@@ -86,9 +86,7 @@ def weights(digit: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
     """Five boards with gaps; to be read only."""
-    root = tmp_path_factory.mktemp("several")
-    store = Store(root / "results", root / "artifacts")
-    return several_boards(store)
+    return several_boards(store_in(tmp_path_factory.mktemp("several")))
 
 
 @pytest.fixture(scope="module")
@@ -321,10 +319,9 @@ def test_stale_and_unknown_records_are_left_out_and_listed(store):
 def test_scales_that_are_kept(store):
     """`quick` is not in version control and left out; a scale without a name of its own is listed."""
     for name in ("quick", "narrow", "somebodys", OWN):
-        (store.results / f"records/{name}/digits/resnet18-w8/pgd-at/none/seed0").mkdir(parents=True)
-        (store.results / f"records/{name}/digits/resnet18-w8/pgd-at/none/seed0/clean.json").write_text(
-            "{}"
-        )
+        folder = store.results / "records" / name / "digits/resnet18-w8/pgd-at/none/seed0"
+        folder.mkdir(parents=True)
+        (folder / "clean.json").write_text("{}")
     chosen, left_out = kept_scales(store)
     assert chosen == {"narrow": scale("narrow"), OWN: None}
     assert [(each.key, each.why) for each in left_out] == [("somebodys", "unknown-scale")]

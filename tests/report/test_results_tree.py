@@ -39,11 +39,6 @@ KNOWN = {
 """What may be in each folder of the results tree, beside records and what was superseded."""
 
 
-def of_scale(stem: str) -> str:
-    """The scale in the name of a table or a figure, or in a key."""
-    return stem.partition(FROM)[0]
-
-
 def records() -> list[Path]:
     """Folders of records by scale, of those in version control."""
     return [path for path in sorted((RESULTS / "records").iterdir()) if path.name not in OF_ONE_MACHINE]
@@ -160,7 +155,7 @@ def test_generated_files_have_a_command():
     """No table and no figure is committed that no command makes, and none lacks a format."""
     for stem, name, rest in (*TABLES, *PLOTS):
         assert name, stem
-        assert of_scale(rest), stem
+        assert rest.partition(FROM)[0], stem
     there = {path.stem for path in (RESULTS / "tables").iterdir()}
     stems = {stem for stem in there if not any(f"-{name}" in stem for name in OF_ONE_MACHINE)}
     assert stems == {stem for stem, *_ in TABLES}

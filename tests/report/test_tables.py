@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from typing import Any
 
 import pytest
 
@@ -365,12 +366,8 @@ def test_table_2_is_of_the_first_network_and_two_datasets():
 
 def test_a_scale_of_one_method_has_no_table_2():
     """There is nothing to compare with."""
-    assert (
-        REPORTS["table2"].cells(
-            dataclasses.replace(BY_HAND, methods=("trades",)), REPORTS["table2"].defaults
-        )
-        == []
-    )
+    one = dataclasses.replace(BY_HAND, methods=("trades",))
+    assert REPORTS["table2"].cells(one, REPORTS["table2"].defaults) == []
 
 
 # --- tables 3 and 4 ---------------------------------------------------------------------------------
@@ -428,15 +425,22 @@ def test_ablations_explain_only_the_dataset_they_show(store):
 # --- protocols side by side -------------------------------------------------------------------------
 
 
-def audited(store: Store, name: str, *finetunes: str) -> Table:
-    """Table `name` of `finetunes`, over the records of the audit."""
-    write_audit(store)
-    return REPORTS[name].build(View(store, AUDIT_BY_HAND), finetunes)
+def audited(store: Store, *finetunes: str) -> Table:
+    """Table 1 of `finetunes`, over the records of the audit in `store`."""
+    return REPORTS["table1"].build(View(store, AUDIT_BY_HAND), finetunes)
+
+
+def rewrite(store: Store, finetune: str, evaluation: str, **changes: Any) -> None:
+    """Change fields of a record of the audit's first seed."""
+    cell = cell_at(finetune, scale=AUDIT_BY_HAND)
+    changed = store.record(cell, evaluation).model_copy(update=changes)
+    store.record_path(cell, evaluation).write_text(changed.model_dump_json())
 
 
 def test_protocols_stand_side_by_side(store):
     """Each base model comes before its fine-tunings, and each difference is to the row's own base."""
-    table = audited(store, "table1", "rift", "rift-held-out", "bn-only")
+    write_audit(store)
+    table = audited(store, "rift", "rift-held-out", "bn-only")
     assert [row.labels[-1] for row in table.rows] == [
         *("AT", "AT+RiFT", "difference", "AT+bn-only", "difference"),
         *("AT (held-out)", "AT+RiFT (held-out)", "difference"),
@@ -451,12 +455,13 @@ def test_protocols_stand_side_by_side(store):
 
 def test_a_title_says_which_data_chose(store):
     """One kind of data is named once; several, by fine-tuning; and the notes explain each protocol."""
-    mixed = audited(store, "table1", "rift", "rift-held-out")
+    write_audit(store)
+    mixed = audited(store, "rift", "rift-held-out")
     assert mixed.title.endswith(
         "(epochs and alpha* chosen on test images: rift; on a hold-out: rift-held-out)"
     )
     assert any(note.startswith("rift-held-out: no test image chooses") for note in mixed.notes)
-    alone = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift", "bn-only"])
+    alone = audited(store, "rift", "bn-only")
     assert alone.title.endswith("(epochs and alpha* chosen on test images)")
     assert not any(note.startswith("rift-held-out") for note in alone.notes)
 
@@ -473,7 +478,7 @@ def test_ablations_under_several_protocols(store, name):
     assert len(keys) == 2 + 8 * 3
 
 
-def test_an_ablation_is_of_protocols(store):
+def test_an_ablation_is_of_protocols():
     """Tables 3 and 4 cannot be of a single control, and say what they can be of."""
     with pytest.raises(UserError, match=r"'bn-only' is a fine-tuning, not a protocol.*rift-held-out"):
         REPORTS["table3"].cells(BY_HAND, ["rift", "bn-only"])
@@ -481,39 +486,26 @@ def test_an_ablation_is_of_protocols(store):
 
 def test_zero_gradients_are_a_note(store):
     """One line has the highest counts under all attacks shown, and tells of records without."""
-    table = audited(store, "table1", "rift")
+    write_audit(store)
     none = "zero gradients at up to 0 of 1000 images; zero losses at up to 0 of 1000 images"
-    assert table.notes.count(none) == 1
+    assert audited(store, "rift").notes.count(none) == 1
     for finetune, parts in (("rift", {"zero-gradients": Count(k=7, n=1000)}), ("none", {})):
-        cell = cell_at(finetune, scale=AUDIT_BY_HAND)
-        record = store.record(cell, "pgd10x3")
-        changed = record.model_copy(update={"parts": parts})
-        store.record_path(cell, "pgd10x3").write_text(changed.model_dump_json())
-    notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
+        rewrite(store, finetune, "pgd10x3", parts=parts)
     assert (
         "zero gradients at up to 7 of 1000 images; zero losses at up to 0 of 1000 images; "
         "zero gradients not counted in PGD records of earlier versions"
-    ) in notes
+    ) in audited(store, "rift").notes
 
 
 def test_remarks_of_records_are_notes(store):
     """What a record remarks, such as a sign of gradient masking, is printed with every table of it."""
-    table = audited(store, "table1", "rift")
-    assert not any("masking" in note for note in table.notes)
-    cell = cell_at("rift", scale=AUDIT_BY_HAND)
-    path = store.record_path(cell, "pgd10x3")
-    record = store.record(cell, "pgd10x3")
-    path.write_text(record.model_copy(update={"remarks": ["warning: masking"]}).model_dump_json())
-    notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
-    assert "warning: masking (1 of 6 models)" in notes
-    other = cell_at("none", scale=AUDIT_BY_HAND)
-    for place, k in ((cell, 3), (other, 4)):
-        path, record = store.record_path(place, "pgd10x3"), store.record(place, "pgd10x3")
-        path.write_text(record.model_copy(update={"remarks": [f"warning: {k} of 9"]}).model_dump_json())
-    notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
-    remarks = [note for note in notes if note.startswith("warning")]
-    assert remarks == ["warning: 4 of 9 (2 of 6 models; numbers of the first)"]
-    path, record = store.record_path(cell, "clean"), store.record(cell, "clean")
-    path.write_text(record.model_copy(update={"remarks": ["warning: 5 of 9"]}).model_dump_json())
-    notes = REPORTS["table1"].build(View(store, AUDIT_BY_HAND), ["rift"]).notes
-    assert remarks == [note for note in notes if note.startswith("warning")]
+    write_audit(store)
+    assert not any("masking" in note for note in audited(store, "rift").notes)
+    rewrite(store, "rift", "pgd10x3", remarks=["warning: masking"])
+    assert "warning: masking (1 of 6 models)" in audited(store, "rift").notes
+    for finetune, k in (("rift", 3), ("none", 4)):
+        rewrite(store, finetune, "pgd10x3", remarks=[f"warning: {k} of 9"])
+    alike = ["warning: 4 of 9 (2 of 6 models; numbers of the first)"]
+    assert [note for note in audited(store, "rift").notes if note.startswith("warning")] == alike
+    rewrite(store, "rift", "clean", remarks=["warning: 5 of 9"])
+    assert [note for note in audited(store, "rift").notes if note.startswith("warning")] == alike

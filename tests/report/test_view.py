@@ -1,7 +1,9 @@
 """The reader: what it finds, what it misses, and that it opens each file once."""
 
+import shlex
 from collections import Counter
 
+from benchmark.plans.named import arguments
 from benchmark.plans.plan import Plan
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
@@ -52,3 +54,12 @@ def test_plans_are_made_and_files_are_read_once(store, monkeypatch):
     cells = len(spec.cells(AUDIT_BY_HAND, spec.defaults))
     assert set(calls.values()) == {1}
     assert len(calls) <= cells * (len(AUDIT_BY_HAND.evaluations) + 2)
+
+
+def test_commands_can_be_pasted(store):
+    """A scale file whose path has a space stays one word in every command that names it."""
+    path = "of mine/small one.toml"
+    view = View(store, BY_HAND, arguments(path, store.results))
+    for command in (view.command([cell_at("rift")], "pgd10x3"), view.command_of("table1")):
+        words = shlex.split(command)
+        assert words[words.index("--scale") + 1] == path

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from benchmark.data.images import Dataset
 from benchmark.errors import UserError
 from benchmark.records.store import Journal, Store
+from handmade import store_in
 from tiny_runs import make
-from torturing import damage, results, store_in, trying, work
+from torturing import damage, results, trying, work
 
 STOPS = ("training.*", "evaluation-pgd10x3/*.chunk", "finetuning.*", "interpolation/clean-0.3*")
 """Working files, in the order in which they are made; a run is stopped at the first of each."""

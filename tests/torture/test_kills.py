@@ -24,22 +24,10 @@ from benchmark.plans.states import supersede_stale
 from benchmark.records.store import Store
 from benchmark.submission.place import place, sort
 from benchmark.submission.read import read
-from handmade import BY_HAND, write_making, write_record
+from handmade import BY_HAND, store_in, write_making, write_record
 from invoking import MINI, Command
 from tiny_runs import make
-from torturing import (
-    CELL,
-    TALLY,
-    calls_of,
-    files,
-    forked,
-    killed,
-    overtaken,
-    results,
-    store_in,
-    trying,
-    work,
-)
+from torturing import CELL, TALLY, calls_of, files, forked, killed, overtaken, results, trying, work
 
 TRIES = settings.default.max_examples // 10
 ONLY_BASES = ("table1", "--scale", str(MINI), "--only", "*/none/*")

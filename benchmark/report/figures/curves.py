@@ -48,16 +48,13 @@ class CurveFigure(FigureSpec):
     """Robust against clean accuracy along alpha, a curve for each fine-tuning of `LOOKS`."""
 
     def cells(self, scale: Scale) -> list[Cell]:
-        return [cell for tuning in LOOKS for cell in self._cells_of(tuning, scale)]
-
-    def _cells_of(self, tuning: str, scale: Scale) -> list[Cell]:
-        return self.subject.cells(scale, [tuning + CURVE])
+        return self.subject.cells(scale, [tuning + CURVE for tuning in LOOKS])
 
     def build(self, view: View) -> "Curves":
         scale, curves, missing, notes = view.scale, list[TuningCurve](), list[Cell](), list[str]()
         images = 0
         for tuning in LOOKS:
-            cells = self._cells_of(tuning, scale)
+            cells = self.subject.cells(scale, [tuning + CURVE])
             finetunings, incomplete = complete(cells, partial(_with_whole_curve, view))
             missing += incomplete
             if finetunings:

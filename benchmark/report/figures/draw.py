@@ -7,8 +7,8 @@ matplotlib is imported when something is drawn.
 """
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,12 +72,10 @@ def laid_out(picture: "Picture") -> "Figure":
     return figure
 
 
-@contextmanager
-def _style() -> Iterator[None]:
+def _style() -> AbstractContextManager[None]:
     import matplotlib.style
 
-    with matplotlib.style.context(["default", STYLE]):
-        yield
+    return matplotlib.style.context(["default", STYLE])
 
 
 def _saved(figure: "Figure", kind: str, metadata: dict[str, None]) -> bytes:

@@ -125,7 +125,7 @@ class FigureSpec(ABC):
         """The cells that the figure needs at `scale`."""
 
     def wanted(self, scale: Scale) -> tuple[str, ...]:
-        return scale.evaluations if self.audited or self.of_posthoc else self.evaluations
+        return scale.evaluations if self.audited else self.evaluations
 
     @abstractmethod
     def build(self, view: View) -> Picture:

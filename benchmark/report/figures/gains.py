@@ -45,14 +45,11 @@ class GainFigure(FigureSpec):
         if not gains:
             raise self.nothing(missing)
         favoured = [name for name in gains if finetune(name).selects_on == "test"]
+        several = len(self.subject.seeds(scale)) > 1
         notes = [
             "accuracy less that of the base model, in points; filled where no interval contains 0",
             f"lines: paired 95 % bootstrap interval over test images ({RESAMPLES:,} resamples)",
-            *(
-                ["lines with ends: 95 % t interval over seeds"]
-                if len(self.subject.seeds(scale)) > 1
-                else []
-            ),
+            *(["lines with ends: 95 % t interval over seeds"] if several else []),
             *([f"test images chose epoch and alpha*: {', '.join(favoured)}"] if favoured else []),
             *left_out(missing),
         ]

@@ -45,12 +45,7 @@ def ranked_by(entries: Mapping[str, int], bases: Collection[str] = ()) -> str | 
     attacks = [name for name in entries if evaluation(name).kind == "attack" and ranks(name)]
     return min(
         attacks,
-        key=lambda name: (
-            -evaluation(name).strength,
-            name not in bases,
-            -entries[name],
-            _order(name),
-        ),
+        key=lambda name: (-evaluation(name).strength, name not in bases, -entries[name], _order(name)),
         default=None,
     )
 

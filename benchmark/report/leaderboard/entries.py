@@ -18,6 +18,7 @@ from benchmark.report.leaderboard.schema import (
     CheckpointLink,
     Cost,
     EntryProtocol,
+    Flag,
     Number,
     Paper,
 )
@@ -43,6 +44,7 @@ def entry_of(
         *(record.provenance for record in model.every_record),
         *(making.provenance for making in model.makings.values()),
     ]
+    flagged = dict.fromkeys(flags(model, twins, numbers, elsewhere))
     return BoardEntry(
         id=model.id,
         label=_label(model),
@@ -61,7 +63,7 @@ def entry_of(
         numbers=dict(numbers),
         cost=_cost(model, base),
         commits=tuple(sorted({each.commit for each in provenance if each.commit})),
-        flags=flags(model, twins, numbers, elsewhere),
+        flags=tuple(Flag(kind=kind, text=text) for kind, text in flagged),
         records=f"records/{model.id}",
         checkpoint=_checkpoint(model, results),
     )
@@ -155,9 +157,5 @@ def _checkpoint(model: Model, results: Path) -> CheckpointLink | None:
     # A link from the leaderboard's folder leads to the file only where the registry lies beside it.
     beside = known.kind == "path" and known.root == results.resolve().parent
     place = f"../{known.source}" if beside else next(iter(known.urls), known.link)
-    return CheckpointLink(
-        name=known.name,
-        what=known.what,
-        link=place,
-        starts_from=model.kept is None and not model.own,
-    )
+    starts_from = model.kept is None and not model.own
+    return CheckpointLink(name=known.name, what=known.what, link=place, starts_from=starts_from)

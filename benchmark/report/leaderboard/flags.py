@@ -9,7 +9,7 @@ from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.first import first_images
 from benchmark.records.records import Finetuning, flagged, not_valid
 from benchmark.report.leaderboard.models import Model
-from benchmark.report.leaderboard.schema import Flag, FlagKind, Number
+from benchmark.report.leaderboard.schema import FlagKind, Number
 
 Flags = Iterator[tuple[FlagKind, str]]
 Twins = Mapping[tuple[str, int, str], Sequence[str]]
@@ -27,18 +27,11 @@ def twins_of(models: Iterable[Model]) -> Twins:
 
 def flags(
     model: Model, twins: Twins, numbers: Mapping[str, Number], elsewhere: Collection[str]
-) -> tuple[Flag, ...]:
-    """The flags of an entry, gravest first.
+) -> Flags:
+    """The flags of an entry, gravest first; the same one may come twice.
 
     `elsewhere` names evaluations that were of other images than those of most of its board.
     """
-    found = dict.fromkeys(_found(model, twins, numbers, elsewhere))
-    return tuple(Flag(kind=kind, text=text) for kind, text in found)
-
-
-def _found(
-    model: Model, twins: Twins, numbers: Mapping[str, Number], elsewhere: Collection[str]
-) -> Flags:
     for name in sorted(model.records):
         for record in model.of(name):
             for warning in record.warnings:

@@ -69,7 +69,6 @@ WHY = {
     "unknown-scale": "records of unknown scales",
     "plug-in": "records of plug-ins that are not loaded",
 }
-ELSEWHERE = "models from elsewhere"
 _FEW = 3  # modules that are named
 
 
@@ -113,7 +112,7 @@ def rank(number: Number | None) -> tuple[str, str]:
 
 def scale(board: Board) -> str:
     """`scale narrow`."""
-    return ELSEWHERE if board.scale == "own" else f"scale {board.scale}"
+    return "models from elsewhere" if board.scale == "own" else f"scale {board.scale}"
 
 
 def labels(board: Board) -> dict[str, str]:

@@ -30,8 +30,6 @@ from benchmark.report.tables.layout import (
 from benchmark.report.tables.notes import SeedsBySetting, chosen, chosen_on, notes, seeds_by_setting
 from benchmark.report.view import Setting, View
 
-AVERAGE = "average"
-
 # --- Tables 1 and 2: with and without RiFT ---------------------------------------------------------
 
 
@@ -51,7 +49,7 @@ def table_1(view: View, finetunes: Sequence[str]) -> Table:
             place = (label, arch(each.arch).label, *_counted(seeds, [each]))
             rows += _without_and_with(view, place, [each], finetunes)
         if len(networks) > 1:
-            place = (label, AVERAGE, *_counted(seeds, networks))
+            place = (label, "average", *_counted(seeds, networks))
             rows += _without_and_with(view, place, networks, finetunes)
     return Table(
         "table1",
@@ -242,10 +240,7 @@ TABLES = (
         beyond_first=True,
     ),
     _ablation_spec(
-        "table3",
-        "which modules are fine-tuned",
-        "Table 3: fine-tuning different modules",
-        _TABLE_3,
+        "table3", "which modules are fine-tuned", "Table 3: fine-tuning different modules", _TABLE_3
     ),
     _ablation_spec(
         "table4",

@@ -154,9 +154,7 @@ def _how(plan: Plan) -> tuple[str, str]:
     if plan.finetune is None:
         return "1x", ""
     if plan.forward is None:
-        if plan.finetune.interpolation is None:
-            return "1x", "fixed"
-        return "1x", "Adv"
+        return "1x", "fixed" if plan.finetune.interpolation is None else "Adv"
     passes = f"{plan.forward.passes}x" + (", 2 networks" if plan.partner else "")
     if plan.rule is not None:
         return passes, "Std" if plan.finetune.mirrored else "adaptive Adv"
