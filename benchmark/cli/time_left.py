@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Mapping
 
+from benchmark.evaluation.first import whole_name
+
 Costs = Mapping[str, Mapping[str, float]]
 """By key, what each stage of a cell costs, in the order of work; the unit does not matter."""
 SOON = 5.0
@@ -36,7 +38,7 @@ class TimeLeft:
         if not fitting:
             return
         # Reports of `pgd10x3-first-9` say `pgd10x3`, with which `pgd10x3-adaptive` begins, too.
-        name = min(fitting, key=lambda name: name.partition("-first-")[0] != whole)
+        name = min(fitting, key=lambda name: whole_name(name) != whole)
         place = names.index(name)
         made = sum(costs[:place]) + (costs[place] * done / total if total and not part else 0.0)
         self.earlier += made if key not in self.done else 0.0

@@ -7,6 +7,7 @@ alone may see a part of it.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,7 @@ def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
     scale, cells = view.scale, rival_cells(view.scale, finetunes)
     by_name, adaptive = by_finetune(cells), adaptive_pgd(scale)
     extra = (BOTH_WAYS, MASKED) if adaptive else ()
-    rows, kept = list[Row](), list[str]()
+    rows, kept = list[Row](), list[tuple[bool, str]]()
     for name, own in by_name.items():
         labels = (name, numbers(view, own), *_how(view.plan(own[0])))
         shown, base = (*accuracies(view, [own]), *(None for _ in extra)), by_name[base_name(name)]
@@ -122,7 +123,7 @@ def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
         tuple(rows),
         (
             *warned,
-            *sorted(kept, key=lambda line: " keeps " in line),  # what breaks the rule comes first
+            *(line for _, line in sorted(kept, key=itemgetter(0))),  # what breaks the rule comes first
             *(note for note in told if note not in warned),
             *_explained(extra),
             *(f"left out: {why}" for why in left.values()),
@@ -184,8 +185,9 @@ def both_ways(ours: Bits, theirs: Bits) -> NDArray[np.int8]:
 
 def _transferred(
     view: View, name: str, ours: Sequence[Record] | Missing, theirs: Sequence[Record] | Missing
-) -> tuple[Estimate | None, list[str]]:
-    """The change with transfer both ways and, of weights chosen by the rule, whether they keep it."""
+) -> tuple[Estimate | None, list[tuple[bool, str]]]:
+    """The change with transfer both ways and, of weights chosen by the rule, whether they keep it and
+    the note that says so."""
     if isinstance(ours, Missing) or isinstance(theirs, Missing):
         return None, []
     pairs = zip(ours, theirs, strict=True)
@@ -197,9 +199,10 @@ def _transferred(
         return shown, []
     lost, images = -int(found.sum()), found.size
     tolerance = chosen.interpolation.tolerance
-    how = "keeps" if within(lost, images, tolerance) else "does not keep"
+    keeps = within(lost, images, tolerance)
+    how = "keeps" if keeps else "does not keep"
     rule = f"the {100 * tolerance:g}-point rule with transfer both ways"
-    return shown, [f"{name} {how} {rule}: {-lost:+d} of {images} images"]
+    return shown, [(keeps, f"{name} {how} {rule}: {-lost:+d} of {images} images")]
 
 
 def _explained(extra: Sequence[str]) -> list[str]:
