@@ -124,7 +124,8 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
         found["fine-tuning"] = _tuning(tuned)
         if (rule := tuned.finetune.interpolation) is not None:
             alphas = len(rule.grid) if tuned.finetune.whole_curve else 2
-            found["interpolation"] = alphas * tuned.attack.passes * _judged(tuned.recipe, tuned.base)
+            passes = len(rule.grid) + alphas * tuned.attack.passes  # clean at every alpha
+            found["interpolation"] = passes * _judged(tuned.recipe, tuned.base)
     info, networks = plan.base.info, plan.forward.passes if plan.forward else 1
     for name, each in ((name, evaluation(name)) for name in evaluations):
         found[name] = networks * each.answers(IMAGES[info.name][1]) * each.passes(info)

@@ -88,7 +88,7 @@ def test_what_is_shared_costs_once():
 
 
 def test_a_curve_attacks_every_alpha():
-    """A rule two at least, alpha = 1 none; no more images than there are."""
+    """A rule two at least; both see all clean, alpha = 1 none; no more images than there are."""
     few = replace(PAPER, finetuning={"select_images": 10**6})
     rule, curve, fixed, all_images = (
         stages(Plan.of(replace(BASE, finetune=name), known), ())
@@ -99,7 +99,9 @@ def test_a_curve_attacks_every_alpha():
             ("rift", few),
         )
     )
-    assert curve["interpolation"] == pytest.approx(21 / 2 * rule["interpolation"])
+    images, attack = 10_000, 21
+    assert curve["interpolation"] == 21 * (1 + attack) * images
+    assert rule["interpolation"] == (21 + 2 * attack) * images
     assert "interpolation" not in fixed and all_images == rule
 
 
