@@ -15,7 +15,7 @@ from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import Precision, use, used
 from benchmark.engine.provenance import device_name, machine_versions
 from benchmark.engine.weights import Weights, load_tensors
-from benchmark.engine.workspace import check_repeatable
+from benchmark.engine.workspace import WeightsDiffer, check_repeatable
 from benchmark.errors import UserError
 from benchmark.evaluation.clean import Clean
 from benchmark.evaluation.pgd import Pgd10x3
@@ -28,6 +28,8 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
+from benchmark.records.records import Count
+from benchmark.records.specs import spec_hash
 from benchmark.records.store import WEIGHTS, Store
 from benchmark.run import adversarial_training, choose_alpha, run_cell
 from handmade import cell_at, write_making
@@ -159,6 +161,58 @@ def test_weights_are_not_made_again_where_they_would_differ(store, monkeypatch):
     )
     with pytest.raises(UserError, match=message):
         check_repeatable(made.model_copy(update={"provenance": same}), cpu)
+
+
+class TestLostWeights:
+    """Weights of a record are made again without counting what stands in it."""
+
+    CELL = replace(BASE, finetune="all-layers")
+
+    @pytest.fixture
+    def again(self, make, store, monkeypatch):
+        """Makes a cell again of which only the fine-tuned weights and the making, which may be changed,
+        are left; nothing on the path to them can be counted."""
+        make("all-layers")
+        store.work(self.CELL).joinpath(WEIGHTS).unlink()
+        for name in EVALUATIONS:
+            store.record_path(self.CELL, name).unlink()
+        for journal in store.artifacts.rglob("*interpolation*"):
+            shutil.rmtree(journal)
+        for counting in ("journaled_pgd_answers", "clean_count"):
+            monkeypatch.setattr(f"benchmark.algorithm.path.{counting}", None)
+
+        def made(**changes: object):
+            known = store.making(self.CELL)
+            making = known.model_copy(update=changes)
+            store.record_path(self.CELL, "making").write_text(making.model_dump_json())
+            make("all-layers")
+
+        return made
+
+    def test_nothing_is_counted_again(self, again, store):
+        """The weights are those of the record, though none of its counts can be had."""
+        again()
+        weights, _ = read_weights(store, self.CELL)
+        assert weights.sha256 == store.making(self.CELL).provenance.weights_sha256
+
+    def test_other_work_is_counted(self, again, store):
+        """The curve of a making of another spec is not taken."""
+        spec = store.making(self.CELL).spec | {"other": 1}
+        with pytest.raises(TypeError, match="not callable"):
+            again(spec=spec, spec_hash=spec_hash(spec))
+
+    def test_a_changed_curve_is_refused(self, again, store):
+        """What it leads to, here alpha 1, are not the weights that the making names."""
+        details = store.making(self.CELL).details
+        assert details.alpha < 1
+        better = [
+            point.model_copy(
+                update={"clean": Count(k=40 * (point.alpha == 1), n=40), "robust": details.reference}
+            )
+            for point in details.curve
+        ]
+        with pytest.raises(WeightsDiffer, match="are not those behind its records"):
+            again(details=details.model_copy(update={"curve": better}))
 
 
 class TestRegisteredWeights:

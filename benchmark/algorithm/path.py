@@ -1,7 +1,7 @@
 """The path from the adversarially trained to the fine-tuned weights, and the accuracy along it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from benchmark.data.info import LinfAttack
 from benchmark.engine.counting import clean_count, journaled_pgd_answers
 from benchmark.engine.weights import interpolate
 from benchmark.progress import Progress
-from benchmark.records.records import Count
+from benchmark.records.records import Count, CurvePoint
 from benchmark.records.store import Arrays, Journal
 
 
@@ -21,7 +21,8 @@ class Path:
 
     Robust accuracy takes one PGD run by `attack` from starts drawn from `seed`. Points that are in
     `journal` are read from it, and `start` under attack from `reference`, which all paths from there
-    share. `grid` are the alphas that will be asked for, for progress alone.
+    share. `grid` are the alphas that will be asked for, for progress alone. What `known` has, the curve
+    on record of the same work, is not counted again.
     """
 
     model: nn.Module
@@ -34,6 +35,7 @@ class Path:
     reference: Journal
     grid: tuple[float, ...]
     progress: Progress
+    known: Mapping[float, CurvePoint] = field(default_factory=dict)
 
     def at(self, alpha: float) -> nn.Module:
         """The model at (1 - alpha) `start` + alpha `end`."""
@@ -41,6 +43,9 @@ class Path:
         return self.model
 
     def clean(self, alpha: float) -> Count:
+        if (known := self.known.get(alpha)) is not None:
+            return known.clean
+
         def counted() -> Arrays:
             return {key: np.array(n) for key, n in clean_count(self.at(alpha), self.images)}
 
@@ -49,6 +54,9 @@ class Path:
         return Count(**{"n": len(self.images)} | {key: int(n) for key, n in kept.items()})
 
     def robust(self, alpha: float) -> Count:
+        if (known := self.known.get(alpha)) is not None and known.robust is not None:
+            return known.robust
+
         def show(_stage: str, done: int, total: int, _note: str = "") -> None:
             self.progress("interpolation: robust", done, total, f"alpha {alpha:.2f}")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmark.engine.weights import Weights
     from benchmark.engine.workspace import Workspace
     from benchmark.evaluation.record import Evaluating
-    from benchmark.records.records import ModuleCriticality
+    from benchmark.records.records import CurvePoint, ModuleCriticality
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,15 @@ class Run:
             of_all.steps(stage, theta_at, chunk=chunk, name=f"reference-{name}"),
             grid,
             self.progress,
+            {point.alpha: point for point in self._curve()},
         )
+
+    def _curve(self) -> "list[CurvePoint]":
+        """The curve on record of the same work, whose weights are lost: they would be read."""
+        made = self.store.making(self.plan.cell)
+        if made is None or made.spec_hash != spec_hash(self.plan.spec):
+            return []
+        return made.details.curve if made.details.kind == "fine-tuning" else []
 
     def missing(self, evaluations: Sequence[str]) -> list[str]:
         """Those of `evaluations` that the dataset has data for and that have no fresh record yet."""
