@@ -30,6 +30,9 @@ INSTEAD = ("bn-only", "random-layer", "last-layer", "robust-critical", "all-laye
 CONTROLS = {"random-layer": "a random module", "bn-only": "batch-norm statistics alone"}
 """Those of `INSTEAD` that the page begins with: no choice of a module, and no training."""
 
+BY_THE_RULE = tuple(dict.fromkeys((*AUDITED, *INSTEAD, *SIMPLER)))
+"""What is shown where a rule has chosen how much of it is kept."""
+
 FINE_TUNED = tuple(name + ALPHA_1 for name in (RIFT, "rift-bn-frozen", *INSTEAD))
 """What is shown as fine-tuned, before a rule has chosen how much of it is kept."""
 
@@ -63,7 +66,7 @@ class AtScale:
         return cls(
             name,
             View(store, scale),
-            Comparisons.of(store, audited, audit_cells(scale, (*AUDITED, *SIMPLER))),
+            Comparisons.of(store, audited, audit_cells(scale, BY_THE_RULE)),
             Comparisons.of(store, audited, audit_cells(scale, FINE_TUNED)),
             Comparisons.of(store, audited, audit_cells(scale, (*INSTEAD, *FINE_TUNED, RIFT)), PAIRS),
             Comparisons.of(store, posthoc, rival_cells(posthoc, RIVALS)),
