@@ -1,7 +1,7 @@
 """The path from the adversarially trained to the fine-tuned weights, and the accuracy along it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Path:
     reference: Journal
     grid: tuple[float, ...]
     progress: Progress
-    known: Mapping[float, CurvePoint] = field(default_factory=dict)
+    known: Mapping[float, CurvePoint]
 
     def at(self, alpha: float) -> nn.Module:
         """The model at (1 - alpha) `start` + alpha `end`."""
