@@ -17,7 +17,7 @@ from benchmark.engine.recipes import Recipe
 from benchmark.evaluation import evaluation
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, record_state
+from benchmark.plans.states import State, curve_on_record, record_state
 from benchmark.records.cells import Cell, bases_first
 from benchmark.records.store import Store
 
@@ -135,11 +135,13 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
 def stages_left(
     store: Store, plan: Plan, evaluations: Sequence[str], directory: Path
 ) -> dict[str, float]:
-    """`stages`, at no cost for evaluations on record and for weights that exist or that the registry
-    brings from the data directory `directory`."""
+    """`stages`, at no cost for evaluations on record, for weights that exist or that the registry
+    brings from the data directory `directory`, and for a choice of alpha* on record."""
     from benchmark.checkpoints.start import registered_weights
 
     there = {name for name in evaluations if record_state(store, plan, name) is State.DONE}
+    if curve_on_record(store, plan):
+        there.add("interpolation")
     elsewhere = plan.cell.is_base and plan.cell.checkpoint is not None
     made = elsewhere or store.has_weights(plan.cell)
     made = made or registered_weights(plan.cell, store, directory) is not None

@@ -10,7 +10,7 @@ from benchmark.algorithm.tunings import Finetune
 from benchmark.data.hold_out import Splits, splits
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.plans.plan import BasePlan, Plan
-from benchmark.plans.states import State, record_state, remarks
+from benchmark.plans.states import State, curve_on_record, record_state, remarks
 from benchmark.progress import Progress
 from benchmark.records.cells import Cell
 from benchmark.records.specs import Spec, spec_hash, spec_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmark.engine.weights import Weights
     from benchmark.engine.workspace import Workspace
     from benchmark.evaluation.record import Evaluating
-    from benchmark.records.records import CurvePoint, ModuleCriticality
+    from benchmark.records.records import ModuleCriticality
 
 
 @dataclass(frozen=True)
@@ -139,15 +139,8 @@ class Run:
             of_all.steps(stage, theta_at, chunk=chunk, name=f"reference-{name}"),
             grid,
             self.progress,
-            {point.alpha: point for point in self._curve()},
+            {point.alpha: point for point in curve_on_record(self.store, self.plan)},
         )
-
-    def _curve(self) -> "list[CurvePoint]":
-        """The curve on record of the same work, whose weights are lost: they would be read."""
-        made = self.store.making(self.plan.cell)
-        if made is None or made.spec_hash != spec_hash(self.plan.spec):
-            return []
-        return made.details.curve if made.details.kind == "fine-tuning" else []
 
     def missing(self, evaluations: Sequence[str]) -> list[str]:
         """Those of `evaluations` that the dataset has data for and that have no fresh record yet."""

@@ -13,7 +13,7 @@ from benchmark.records.cells import Cell
 from benchmark.records.evidence import FACTORS, TUNED, Evidence
 from benchmark.records.files import read_if_there
 from benchmark.records.plugins import PLUGINS, not_loaded
-from benchmark.records.records import Making
+from benchmark.records.records import CurvePoint, Making
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import MAKING, Store
 
@@ -42,6 +42,17 @@ def record_state(store: Store, plan: Plan, evaluation: str) -> State:
 def is_of(making: Making, plan: Plan) -> bool:
     """Whether `making` describes weights that the code would make today."""
     return making.spec_hash == spec_hash(plan.spec)
+
+
+def curve_on_record(store: Store, plan: Plan) -> list[CurvePoint]:
+    """The points that chose alpha* of a fine-tuning whose making is on record; else empty.
+
+    Where its weights are lost, they are read instead of counted again.
+    """
+    making = store.making(plan.cell)
+    if making is None or not is_of(making, plan) or making.details.kind != "fine-tuning":
+        return []
+    return making.details.curve
 
 
 def remarks(store: Store, plan: Plan) -> list[str]:

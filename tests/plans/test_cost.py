@@ -14,6 +14,7 @@ from benchmark.plans.cost import costs, rates, repays_compiling, stages, stages_
 from benchmark.plans.named import SCALES, scale
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.records.cells import Cell
+from benchmark.records.records import Count, CurvePoint
 from benchmark.records.store import WEIGHTS
 from benchmark.report.tables import REPORTS
 from handmade import BY_HAND, cell_at, write_making, write_record
@@ -68,6 +69,16 @@ def test_what_is_there_is_not_left(store, tmp_path):
     begun, lean = replace(BASE, scale=SCALES["lean"].key_names[0]), SCALES["lean"]
     left = stages_left(store, Plan.of(begun, lean), names, tmp_path)
     assert [name for name, passes in left.items() if passes] == [*names]
+
+
+def test_a_curve_on_record_is_not_counted_again(store, tmp_path):
+    """Weights that are lost are trained again; the choice of alpha* is read."""
+    cell, point = cell_at("last-layer"), CurvePoint(alpha=0.5, clean=Count(k=400, n=500), robust=None)
+    plan = Plan.of(cell, BY_HAND)
+    assert stages_left(store, plan, (), tmp_path)["interpolation"]
+    write_making(store, cell, curve=[point])
+    left = stages_left(store, plan, (), tmp_path)
+    assert left["fine-tuning"] and not left["interpolation"]
 
 
 def test_what_is_shared_costs_once():
