@@ -19,8 +19,8 @@ from benchmark.report.tables.layout import by_finetune, columns
 from benchmark.report.tables.render import MISSING
 from benchmark.report.view import View
 
-_CONTROLS = ("random-layer", f"random-layer{ALPHA_1}", "bn-only", f"bn-only{ALPHA_1}")
-SHOWN = (RIFT, RIFT_1, *_CONTROLS, f"robust-critical{ALPHA_1}")
+_CONTROLS = ("random-layer", "bn-only", "robust-critical")
+SHOWN = tuple(name + tuned for name in (RIFT, *_CONTROLS) for tuned in ("", ALPHA_1))
 _FIRST = ("seed", "method", "module", "MRC rank", "alpha")
 
 
