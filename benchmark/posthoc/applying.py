@@ -1,18 +1,24 @@
-"""What a post-hoc method makes of a network: a module, and the numbers that it is used with."""
+"""What a post-hoc method makes of a network: a module, and the numbers that it is used with.
+
+The protocol's rule chooses numbers by the module's adaptive robust accuracy: an attack through the
+module alone would favour the threshold that masks most.
+"""
 
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from benchmark.engine.adaptive import SOURCES
-from benchmark.engine.counting import batch_starts, run_seed
+from benchmark.engine.adaptive import SOURCES, Attacked, WorstCase
+from benchmark.engine.choice import most_accurate, most_robust
+from benchmark.engine.counting import batch_starts, clean_count, run_seed
 from benchmark.engine.forward import Choice, ChoiceTask
 from benchmark.engine.precision import FP32, computing_in
 from benchmark.engine.weights import Weights
 from benchmark.engine.workspace import Made
-from benchmark.posthoc.choosing import Candidate
+from benchmark.errors import UserError
 from benchmark.records.applied import Applied, ChoicePoint
 from benchmark.records.records import Count
+from benchmark.records.store import Journal
 
 if TYPE_CHECKING:
     from benchmark.plans.running import Run
@@ -49,7 +55,7 @@ def choose_numbers(
     """The numbers of `module`, made of `on` and `others`, the base's robust count, and the points
     looked at."""
     plan, judged = run.plan, run.selection_images()
-    assert plan.finetune is not None and plan.forward is not None
+    assert plan.forward is not None
     seeds = tuple(run_seed(plan.base.cell, start) for start in range(SOURCES))
     task = ChoiceTask(run.network(on), judged, plan.attack, seeds[0], run.progress)
     if (own := plan.forward.choose(module, task)) is not None:
@@ -58,10 +64,52 @@ def choose_numbers(
         return Choice(next(iter(plan.forward.grid), {})), None, []
     space = run.workspace(plan.cell, plan.spec, on)
     steps = space.steps("numbers", theta_at, on, *others, chunk=batch_starts(judged).step)
-    candidate = Candidate(
-        plan.forward, module, run.network(theta_at), judged, plan.attack, seeds, steps, run.progress
-    )
-    numbers, reference, points = candidate.by_rule(
-        plan.rule.tolerance, mirrored=plan.finetune.mirrored, whole=plan.finetune.whole_curve
-    )
-    return Choice(numbers), reference, points
+    worst = WorstCase(run.network(theta_at), judged, plan.attack, seeds)
+    return numbers_by_rule(run, module, worst, steps)
+
+
+def numbers_by_rule(
+    run: "Run", module: nn.Module, worst: WorstCase, journal: Journal
+) -> tuple[Choice, Count, list[ChoicePoint]]:
+    """The numbers of `module` by the protocol's rule, the robust count of `worst.base`, and the points
+    looked at; finished batches are in `journal`.
+
+    Raises `UserError` if no point of the grid satisfies the rule.
+    """
+    chosen, method, rule = run.plan.finetune, run.plan.forward, run.plan.rule
+    assert chosen is not None and method is not None and rule is not None
+    grid = method.grid
+    places, done = range(len(grid)), iter(range(1, len(grid) + 2))
+    count = method.counter(module, worst.images)
+
+    def robust_of(attacked: Attacked, name: str) -> Count:
+        found = Count.of(worst.answers(attacked, journal, name))
+        run.progress("numbers: adaptive", next(done), len(grid) + 1, name)
+        return found
+
+    def clean(place: int) -> Count:
+        return count(grid[place])
+
+    def robust(place: int) -> Count:
+        made = method.at(module, grid[place])
+        attacked = Attacked(made, method.stand_in(made), worst.base)
+        return robust_of(attacked, "-".join(f"{name}-{x:g}" for name, x in grid[place].items()))
+
+    reference = robust_of(Attacked(worst.base, None, None), "base")
+    if chosen.mirrored:
+        accuracy = clean_count(worst.base, worst.images)
+        best, (cleans, robusts) = most_robust(places, clean, robust, accuracy, rule.tolerance)
+    else:
+        best, (cleans, robusts) = most_accurate(
+            places, clean, robust, reference, rule.tolerance, known={}, whole=chosen.whole_curve
+        )
+    if best is None:
+        raise UserError(
+            f"no numbers of {type(method).__name__} keep the base's accuracy within "
+            f"{100 * rule.tolerance:g} points; give its grid a point that changes nothing"
+        )
+    points = [
+        ChoicePoint(numbers=dict(grid[place]), clean=cleans[place], robust=robusts.get(place))
+        for place in places
+    ]
+    return Choice(grid[best]), reference, points

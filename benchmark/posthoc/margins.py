@@ -1,6 +1,6 @@
 """The choice of the four numbers of MixedNUTS from the logits of the robust network."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -48,18 +48,15 @@ def best_numbers(
         raise UserError("mixed-nuts: no image is right under attack, so no margin is worth keeping")
     best: tuple[float, float] | None = None
     numbers: dict[str, float] = {}
-    grid = zip(_points(axes), _margins(right, axes), _margins(wrong, axes), strict=True)
-    for point, kept, lost in grid:
+    for values in product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        kept, lost = _margins(right, point), _margins(wrong, point)
         q = float(np.percentile(kept.numpy(), 100 - beta))
         found = float((lost >= min(q, BELOW_ONE)).double().mean()) if len(lost) else 0.0, 1 / (1 + q)
         if best is None or found < best:
             best, numbers = found, {"weight": found[1], **point}
-    mapped = [
-        nonlinear(z, numbers["scale"], numbers["shift"], numbers["power"]) for z in (clean, attacked)
-    ]
-    changed = [
-        int((a.argmax(1) != b.argmax(1)).sum()) for a, b in zip((clean, attacked), mapped, strict=True)
-    ]
+    at = {name: numbers[name] for name in axes}
+    changed = [int((nonlinear(z, **at).argmax(1) != z.argmax(1)).sum()) for z in (clean, attacked)]
     edges = [name for name, values in axes.items() if numbers[name] in (values[0], values[-1])]
     remarks = [
         f"the map alone changes the answer to {changed[0]} clean and {changed[1]} attacked images of "
@@ -70,13 +67,7 @@ def best_numbers(
     return Choice(numbers, tuple(remarks))
 
 
-def _points(axes: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
-    for values in product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
-
-
-def _margins(z: Tensor, axes: Mapping[str, Sequence[float]]) -> Iterator[Tensor]:
-    """Largest minus second probability (N,) of the mapped logits z (N, K), for every point in order."""
-    for point in _points(axes):
-        first, second = F.softmax(nonlinear(z, **point), 1).topk(2, 1).values.unbind(1)
-        yield first - second
+def _margins(z: Tensor, point: Mapping[str, float]) -> Tensor:
+    """Largest minus second probability (N,) of the logits z (N, K) mapped at `point`."""
+    first, second = F.softmax(nonlinear(z, **point), 1).topk(2, 1).values.unbind(1)
+    return first - second

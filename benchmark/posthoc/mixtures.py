@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.engine.forward import Choice, ChoiceTask, ForwardMethod, Numbers
+from benchmark.records.counts import Count
 
 if TYPE_CHECKING:
     from torch import nn
 
     from benchmark.data.images import Split
-    from benchmark.records.counts import Count
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,17 @@ class OutputMixing(ForwardMethod):
 
         check_mix(module, images)
 
-    def counter(self, module: "nn.Module", images: "Split") -> "Callable[[Numbers], Count]":
+    def counter(self, module: "nn.Module", images: "Split") -> Callable[[Numbers], Count]:
         """Counts from the logits of both networks, which run once for all numbers."""
-        from benchmark.posthoc.modules import OutputMix, judged_mix, logits_of_both
+        from benchmark.engine.counting import judged
+        from benchmark.posthoc.modules import OutputMix, logits_of_both
 
         assert isinstance(module, OutputMix)
-        both = logits_of_both(module, images)
+        robust, clean = logits_of_both(module, images)
 
-        def count(numbers: Numbers) -> "Count":
+        def count(numbers: Numbers) -> Count:
             self.at(module, numbers)
-            return judged_mix(module, both, images)
+            return Count.of(judged(module.mix(robust, clean), images.labels).cpu().numpy())
 
         return count
 

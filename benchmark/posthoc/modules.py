@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.data.images import Split
-from benchmark.engine.counting import batch_starts, halved, judged
+from benchmark.engine.counting import batch_starts, halved
 from benchmark.engine.pgd import training_mode
 from benchmark.errors import UserError
 from benchmark.models.around import Around
-from benchmark.records.counts import Count
 
 LARGEST = 250
 """Classes, those of the largest logits, over which mixed-nuts normalises."""
@@ -110,11 +109,6 @@ def logits_of_both(module: OutputMix, images: Split) -> tuple[Tensor, Tensor]:
             found.append([halved(network, x).double() for network in (module.network, module.partner)])
     robust, clean = (torch.cat(part) for part in zip(*found, strict=True))
     return robust, clean
-
-
-def judged_mix(module: OutputMix, both: tuple[Tensor, Tensor], images: Split) -> Count:
-    """How many of `images` the mix of such logits gets right."""
-    return Count.of(judged(module.mix(*both), images.labels).cpu().numpy())
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import chain
 
 from benchmark.errors import UserError
@@ -46,13 +45,12 @@ def examine(
     expected: Expected,
     *,
     allow_dirty: bool = False,
-    now: datetime | None = None,
 ) -> Examination:
     """Check `every` entry alone, among each other, and against what is `on_file` already.
 
     `every` is what was handed in, or all of a results tree. What the tree holds that they go to counts
-    as it is. `allow_dirty` accepts what was made from a checkout with uncommitted changes. `now` is the
-    present time (None: the clock's). Returns problems, each once, and remarks, in the order of `every`.
+    as it is. `allow_dirty` accepts what was made from a checkout with uncommitted changes. Returns
+    problems, each once, and remarks, in the order of `every`.
     """
     foreign = [
         Problem(entry.path, "file", f"is {text}; read it, and name it by --plugin")
@@ -62,10 +60,9 @@ def examine(
     entries, on_file = (
         [entry for entry in group if not_loaded(entry.file.spec) is None] for group in (every, on_file)
     )
-    present = datetime.now(UTC) if now is None else now
     problems: list[Problem] = []
     for entry in entries:
-        wrong = _check_alone(entry, expected, allow_dirty, present)
+        wrong = _check_alone(entry, expected, allow_dirty)
         problems += [Problem(entry.path, *each) for each in wrong]
     problems += _twice(entries)
     understood, others = (
@@ -86,10 +83,10 @@ def examine(
     return Examination(tuple(dict.fromkeys(problems)), tuple(remarks), tuple(foreign))
 
 
-def _check_alone(entry: ResultEntry, expected: Expected, allow_dirty: bool, now: datetime) -> Problems:
+def _check_alone(entry: ResultEntry, expected: Expected, allow_dirty: bool) -> Problems:
     """What is wrong with an entry by itself."""
     file, plan = entry.file, None
-    yield from check_provenance(file.provenance, allow_dirty=allow_dirty, now=now)
+    yield from check_provenance(file.provenance, allow_dirty=allow_dirty)
     if entry.cell.scale != OWN:
         try:
             expected.scale(entry.cell.scale)

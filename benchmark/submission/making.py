@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from benchmark.algorithm.selection import Candidates
+from benchmark.engine.choice import most_accurate
+from benchmark.engine.forward import ForwardMethod
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.recipes import Recipe
 from benchmark.errors import UserError
@@ -15,7 +17,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.running import candidates
 from benchmark.records.applied import Applied
 from benchmark.records.records import Checkpoint, Count, Finetuning, Making, Training
-from benchmark.submission.applied import check_applied
+from benchmark.records.specs import spec_of
 from benchmark.submission.expected import KNOWN_DATA
 from benchmark.submission.read import Problems, shown
 
@@ -37,7 +39,7 @@ def check_making(making: Making, plan: Plan) -> Problems:
     elif isinstance(details, Training):
         yield from _check_epochs(details, plan.base.recipe, plan)
     elif isinstance(details, Applied):
-        yield from check_applied(details, plan)
+        yield from _check_applied(details, plan)
     else:
         if not isinstance(plan.tuner, OwnTuning):
             yield from _check_epochs(details, plan.recipe, plan)
@@ -177,27 +179,80 @@ def _check_choice(details: Finetuning, reference: Count, plan: Plan) -> Problems
     from benchmark.algorithm.interpolate import best_alpha
 
     assert plan.finetune is not None and plan.finetune.interpolation is not None
-    rule, points = plan.finetune.interpolation, {point.alpha: point for point in details.curve}
-
-    def robust(alpha: float) -> Count:
-        if (count := points[alpha].robust) is None:
-            raise LookupError(f"{alpha:g}")
-        return count
-
+    rule = plan.finetune.interpolation
+    cleans = {point.alpha: point.clean for point in details.curve}
+    robusts = {point.alpha: point.robust for point in details.curve if point.robust is not None}
     try:
         alpha, curve = best_alpha(
             rule.grid,
-            lambda alpha: points[alpha].clean,
-            robust,
+            cleans.__getitem__,
+            robusts.__getitem__,
             reference,
             rule.tolerance,
             whole=plan.finetune.whole_curve,
         )
-    except LookupError as missing:
-        yield "details.curve", f"has no robust accuracy at alpha = {missing}, which the rule asks"
+    except KeyError as missing:
+        there = f"alpha = {missing.args[0]:g}"
+        yield "details.curve", f"has no robust accuracy at {there}, which the rule asks"
         return
     if details.alpha != alpha:
         yield "details.alpha", f"is {details.alpha:g}, but by its curve the rule chooses {alpha:g}"
     elif details.curve != curve:
         at = next(i for i, (a, b) in enumerate(zip(details.curve, curve, strict=True)) if a != b)
         yield f"details.curve.{at}.robust", "is not what the rule would have seen at this alpha"
+
+
+# --- modules of post-hoc methods --------------------------------------------------------------------
+
+
+def _check_applied(details: Applied, plan: Plan) -> Problems:
+    """Choices of `details` that are not those of `plan`; those of a method's own rule are believed."""
+    method, chosen, rule = plan.forward, plan.finetune, plan.rule
+    assert method is not None and chosen is not None
+    if details.module.get("forward") != spec_of(method):
+        yield "details.module", f"is not of {plan.cell.finetune} with today's fields"
+        return
+    if (details.partner_sha256 is None) != (plan.partner is None):
+        text = f"is {details.partner_sha256}, which {plan.cell.finetune} is not of"
+        yield "details.partner_sha256", text
+    if rule is None:
+        if details.points or details.reference is not None:
+            yield "details.points", f"are there, but {plan.cell.finetune} looks at no others"
+        fixed = dict(next(iter(method.grid), {}))
+        if type(method).choose is ForwardMethod.choose and details.numbers != fixed:
+            yield "details.module", f"has {details.numbers}, not {fixed} of {plan.cell.finetune}"
+        return
+    grid = [dict(numbers) for numbers in method.grid]
+    if [point.numbers for point in details.points] != grid:
+        yield "details.points", f"are not the {len(grid)} of the grid of {plan.cell.finetune}"
+        return
+    if details.reference is None:
+        yield "details.reference", "is missing: the base model's count that robustness is held against"
+        return
+    points = dict(enumerate(details.points))
+    cleans = {place: point.clean for place, point in points.items()}
+    robusts = {place: point.robust for place, point in points.items() if point.robust is not None}
+    if chosen.mirrored:  # whose clean accuracy satisfied, and no others, were attacked
+        best = max(robusts, key=lambda place: robusts[place].k, default=None)
+        lowest = min((cleans[place].k for place in robusts), default=0)
+        if any(cleans[place].k >= lowest for place in cleans.keys() - robusts.keys()):
+            yield "details.points", "lack a robust accuracy that the rule asks"
+            return
+    else:
+        try:
+            best, _ = most_accurate(
+                range(len(grid)),
+                cleans.__getitem__,
+                robusts.__getitem__,
+                details.reference,
+                rule.tolerance,
+                known={},
+                whole=chosen.whole_curve,
+            )
+        except KeyError as missing:
+            asked = grid[missing.args[0]]
+            yield "details.points", f"have no robust accuracy at {asked}, which the rule asks"
+            return
+    if best is None or details.numbers != grid[best]:
+        there = "none" if best is None else f"{grid[best]}"
+        yield "details.module", f"has {details.numbers}, but by its points the rule chooses {there}"

@@ -7,6 +7,7 @@ from shlex import quote
 
 from benchmark.errors import UserError
 from benchmark.plans.named import arguments, filed
+from benchmark.plans.start import without_held_out
 from benchmark.records.bits import bits_beside
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.files import inside, link_once, staging, write_atomically
@@ -78,7 +79,7 @@ def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: 
     written: list[Path] = []
     for target in files:
         inside(target, results)
-    folders = _missing_folders(files)
+    folders = {folder for file in files for folder in file.parents if not folder.exists()}
     try:
         with staging(results) as folder:
             staged = {folder / str(number): target for number, target in enumerate(files)}
@@ -94,7 +95,7 @@ def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: 
     except BaseException as error:
         for target in written:
             target.unlink()
-        for folder in folders:
+        for folder in sorted(folders, reverse=True):  # those in others first
             with contextlib.suppress(OSError):
                 folder.rmdir()
         if isinstance(error, OSError):
@@ -103,12 +104,6 @@ def place(entries: Sequence[ResultEntry], scales: Mapping[str, bytes], results: 
                 "by --results"
             ) from error
         raise
-
-
-def _missing_folders(files: Mapping[Path, bytes]) -> list[Path]:
-    """Folders that writing `files` will make, the deepest first."""
-    folders = {folder for file in files for folder in file.parents if not folder.exists()}
-    return sorted(folders, key=lambda folder: len(folder.parts), reverse=True)
 
 
 # --- what is out of date then -----------------------------------------------------------------------
@@ -133,7 +128,7 @@ def commands(cells: Collection[Cell], expected: Expected, results: Path) -> list
         options += f" --collect{place}"
         for report, spec in REPORTS.items():
             shown = spec.scale(scale)
-            wanted = spec.cells(shown, spec.defaults)
+            wanted = spec.cells(shown, without_held_out(spec.defaults, shown))
             written = (results / "tables" / f"{report}-{name}.csv").exists()
             if not own.isdisjoint(wanted) and (
                 written or all((results / RECORDS / each.key).is_dir() for each in wanted)

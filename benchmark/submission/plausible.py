@@ -118,6 +118,8 @@ def _p(one: Shares, other: Shares) -> float:
 
 
 def _how(record: Record) -> Any:
-    """The part of a spec that tells how images were evaluated, whichever they were."""
+    """The part of a spec that tells how images were evaluated, whichever they were; of an adaptive
+    attack, which crafts examples on the base network too, with that."""
     how = record.spec.get("evaluation")
-    return how["whole"] if isinstance(how, dict) and "whole" in how else how
+    whole = how["whole"] if isinstance(how, dict) and "whole" in how else how
+    return whole, record.cell.cell.base if evaluation(record.evaluation).adaptive else None

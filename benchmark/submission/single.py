@@ -31,8 +31,8 @@ _PRECISION = re.compile(rf"({FP32}|bf16, scored in ({_SCORED}))(, compiled)?")
 # --- provenance -------------------------------------------------------------------------------------
 
 
-def check_provenance(made: Provenance, *, allow_dirty: bool, now: datetime) -> Problems:
-    """What is missing or cannot be in `made`; `now` is the present time, in UTC."""
+def check_provenance(made: Provenance, *, allow_dirty: bool) -> Problems:
+    """What is missing or cannot be in `made`."""
     for name in ("python", *PACKAGES):
         if not re.match(r"\d", version := made.versions.get(name, "")):
             there = shown(version if name in made.versions else "nothing")
@@ -49,7 +49,7 @@ def check_provenance(made: Provenance, *, allow_dirty: bool, now: datetime) -> P
         yield "provenance.device", "is empty; it names the processor or the GPU"
     if not _PRECISION.fullmatch(made.precision):
         yield "provenance.precision", f"is {shown(made.precision)}, not such as {FP32}"
-    started, latest = time_of(made), now + CLOCKS_DIFFER
+    started, latest = time_of(made), datetime.now(UTC) + CLOCKS_DIFFER
     if started is None:
         yield "provenance.started", f"is {shown(made.started)}, not a time with its offset from UTC"
     elif started > latest:

@@ -128,7 +128,7 @@ def _check_source(making: Making, details: Checkpoint, library: Library) -> Prob
 def check_copies(entries: Collection[ResultEntry], library: Library) -> Iterator[Problem]:
     """Problems where a model stands under two names: with another's trained weights or losses.
 
-    Training and fine-tuning draw from seeds of their own for every key.
+    Training and fine-tuning draw from seeds of their own for every key, but for the precision in it.
     """
     models: dict[object, list[Cell]] = {}
     for entry in library.entries.values():
@@ -136,7 +136,9 @@ def check_copies(entries: Collection[ResultEntry], library: Library) -> Iterator
             models.setdefault(value, []).append(model)
     for entry in entries:
         for model, field, value in _outcomes(entry):
-            other = next((each for each in models.get(value, ()) if each != model), None)
+            own = model.seed_for("train")
+            alike = models.get(value, ())
+            other = next((each for each in alike if each.seed_for("train") != own), None)
             if other is not None:
                 yield Problem(entry.path, field, f"is that of {other.key} too, which had other seeds")
 

@@ -11,6 +11,7 @@ import benchmark.submission.place
 from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
 from benchmark.records.files import link_once, write_atomically
+from benchmark.report.tables.audit import AUDITED, audit_cells
 from benchmark.submission.expected import Expected
 from benchmark.submission.place import commands
 from invoking import MINI, Said, said
@@ -250,6 +251,16 @@ def test_checks_of_what_was_filed(tmp_path):
         f"python -m benchmark check --scale narrow --from-checkpoint {name} --results {tmp_path}",
         f"python -m benchmark check --scale own --results {tmp_path}",
     ]
+
+
+def test_an_audit_of_a_checkpoint_can_be_complete(tmp_path):
+    """Without what chooses on a hold-out, on which its weights were trained."""
+    name = "narrow-from-narrow-cifar10-resnet18-w16-pgd-at-seed0"
+    cells = audit_cells(scale(name), [each for each in AUDITED if each != "rift-held-out"])
+    for cell in cells:
+        (tmp_path / "records" / cell.key).mkdir(parents=True)
+    made = commands(cells, Expected(), tmp_path)
+    assert any(line.startswith("python -m benchmark audit --scale narrow --from-") for line in made)
 
 
 def test_a_scale_of_ones_own(workplace):

@@ -42,15 +42,15 @@ def copied(
     return root
 
 
-def looked_at(root: Path, **options: Any) -> tuple[Reading, Examination]:
+def looked_at(root: Path) -> tuple[Reading, Examination]:
     """What is read from `root`, and what is found in it."""
     reading = read([root])
-    return reading, examine(reading.entries, (), Expected(), **options)
+    return reading, examine(reading.entries, (), Expected())
 
 
-def lines(root: Path, **options: Any) -> list[str]:
+def lines(root: Path) -> list[str]:
     """What is wrong in `root`, a line each, with paths from there."""
-    reading, examined = looked_at(root, **options)
+    reading, examined = looked_at(root)
     found = (*reading.problems, *examined.problems)
     return [problem.line.replace(f"{root}/records/", "") for problem in found]
 

@@ -85,7 +85,7 @@ def test_weights_that_cannot_be_trained(by, own):
         by("rift+flip-average")
 
 
-class Rounded(Around):
+class RoundedLogits(Around):
     """Logits rounded to multiples of `step`; `soft` hides that from gradients."""
 
     def __init__(self, network):
@@ -102,7 +102,7 @@ class Rounded(Around):
 
 
 @dataclass(frozen=True)
-class Rounding(ForwardMethod):
+class RightOrWrong(ForwardMethod):
     """A user's method: a forward pass, a number, a stand-in."""
 
     version: ClassVar[int] = 1
@@ -113,10 +113,10 @@ class Rounding(ForwardMethod):
         return tuple({"step": step} for step in (0.0, 0.001))
 
     def build(self, network, partner):
-        return Rounded(network)
+        return RoundedLogits(network)
 
     def stand_in(self, module):
-        soft = Rounded(module.network)
+        soft = RoundedLogits(module.network)
         soft.soft, soft.step = True, module.step if self.right else module.step + 1
         return soft.eval()
 
@@ -124,10 +124,10 @@ class Rounding(ForwardMethod):
 def test_a_method_that_a_user_brings(by, monkeypatch):
     """Found by its name, chosen by the rule; a stand-in that answers otherwise is refused."""
     for name, right in (("rounded", True), ("wrong", False)):
-        tuning = Tuning(name, name, Untouched(), forward=Rounding(right))
+        tuning = Tuning(name, name, Untouched(), forward=RightOrWrong(right))
         monkeypatch.setitem(TUNINGS, name, tuning)
     result = by("rounded-curve")
     assert result.numbers["step"] in (0.0, 0.001)
     assert [point.robust is None for point in result.details.points] == [False, False]
-    with pytest.raises(UserError, match="stand-in of Rounded has other logits than the module"):
+    with pytest.raises(UserError, match="stand-in of RoundedLogits has other logits than the module"):
         by("wrong")

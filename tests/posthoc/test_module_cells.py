@@ -27,7 +27,7 @@ from benchmark.records.records import Making
 from benchmark.records.store import Journal
 from benchmark.run import adversarial_training, another_forward_pass, rift, run_cell
 from benchmark.submission.making import check_making
-from handmade import BY_HAND, cell_at
+from handmade import BY_HAND, cell_at, store_in
 from invoking import MINI
 
 KEY = "mini/digits/resnet10-w8/pgd-at/{}/seed0"
@@ -36,14 +36,12 @@ KEY = "mini/digits/resnet10-w8/pgd-at/{}/seed0"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, digits):
     """A function that makes a cell on a few images, once: its run, and its weights."""
-    from benchmark.records.store import Store
-
-    root = tmp_path_factory.mktemp("cells")
+    store = store_in(tmp_path_factory.mktemp("cells"))
     some = Dataset(digits.info, digits.train.first(96), digits.test.first(30))
 
     def of(name):
         plan = Plan.of(Cell.parse(KEY.format(name)), scale(str(MINI)))
-        run = Run(plan, some, Store(root / "results", root / "artifacts"), silent)
+        run = Run(plan, some, store, silent)
         run_cell(run, ["clean"])
         base = adversarial_training(run)
         if plan.forward is not None:
@@ -67,12 +65,6 @@ def test_points_on_the_way_are_of_all_weights(made, monkeypatch):
     monkeypatch.setattr(Workspace, "steps", steps)
     applied(run, base, tuned, clean)
     assert asked == [[base.sha256, tuned.sha256, clean.sha256]]
-
-
-def fixed(monkeypatch, name, **numbers):
-    """Register MeanSparse at fixed numbers as the fine-tuning `name`."""
-    method = MeanSparse(thresholds=(numbers["threshold"],))
-    monkeypatch.setitem(TUNINGS, name, Tuning(name, name, Untouched(), forward=method))
 
 
 def twin(run, weights, base):
@@ -113,7 +105,8 @@ def test_a_module_is_no_twin_of_its_base(made):
 def test_two_thresholds_never_share_a_record(made, monkeypatch):
     """On the same statistics; and a threshold of 0 has the base's counts, not its record."""
     for name, threshold in (("sparse-0", 0.0), ("sparse-3", 0.3)):
-        fixed(monkeypatch, name, threshold=threshold)
+        method = MeanSparse(thresholds=(threshold,))
+        monkeypatch.setitem(TUNINGS, name, Tuning(name, name, Untouched(), forward=method))
     (_, base), (run, zero), (other, three) = made("none"), made("sparse-0"), made("sparse-3")
     assert len({base.sha256, zero.sha256, three.sha256}) == 3
     same = [name for name in zero.state if not name.endswith(".threshold")]

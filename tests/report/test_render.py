@@ -231,6 +231,13 @@ def test_long_heads_are_broken_in_text():
     ]
 
 
+def test_latex_heads_are_as_wide_as_what_is_better():
+    """A bold number of 23 signs leaves a head of 21 on one line."""
+    rows = (Row(("a",), (Estimate((0.5,), Interval(0.25, 0.75)),), signed=True, better=(True,)),)
+    tex = FORMATS["latex"](Table("t", "title", ("model",), ("Adv (AutoAttack, 100)",), rows))
+    assert r"\shortstack{Adv (AutoAttack, 100)}" in tex
+
+
 def test_csv_of_intervals_and_p_values():
     """Ends are fractions, of a number or in a row of their own; tables of tests have one p per seed."""
     numbers = Row(("a", "n"), (Estimate((0.25, 0.75), Interval(0.0, 1.0), "seeds", ("x", "y")), None))

@@ -39,17 +39,13 @@ KNOWN = {
 """What may be in each folder of the results tree, beside records and what was superseded."""
 
 
-def records() -> list[Path]:
-    """Folders of records by scale, of those in version control."""
-    return [path for path in sorted((RESULTS / "records").iterdir()) if path.name not in OF_ONE_MACHINE]
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """A copy of the results tree without scales of one machine and what is made from records."""
     root = tmp_path_factory.mktemp("tree") / "results"
-    for folder in records():
-        shutil.copytree(folder, root / "records" / folder.name)
+    for folder in (RESULTS / "records").iterdir():
+        if folder.name not in OF_ONE_MACHINE:
+            shutil.copytree(folder, root / "records" / folder.name)
     if (RESULTS / "scales").is_dir():
         shutil.copytree(RESULTS / "scales", root / "scales")
     return root

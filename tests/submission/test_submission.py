@@ -30,8 +30,10 @@ from benchmark.records.records import CellName, Making, Record, hashed
 from benchmark.records.specs import spec_hash
 from benchmark.submission.examine import examine
 from benchmark.submission.expected import KNOWN_DATA, Expected, first_difference
+from benchmark.submission.plausible import check_plausible
 from benchmark.submission.read import read
 from benchmark.submission.single import missing_commits
+from benchmark.submission.together import Library, check_copies
 from submitting import (
     ALL,
     ATTACK,
@@ -361,6 +363,22 @@ def test_a_fabricated_seed(tree: Path, other_weights: bool) -> None:
     assert all(re.search(r"that of narrow/\S+/seed0", each.text) for each in problems)
 
 
+@pytest.mark.parametrize(("scale", "told"), [("narrow-in-fp32", False), ("small", True)])
+def test_another_precision_has_the_same_seeds(tree: Path, scale: str, told: bool) -> None:
+    """So a cell in it may come out alike, as where `auto` is fp32; a cell of another scale may not."""
+    entries = read([tree]).entries
+    renamed = [
+        replace(
+            entry,
+            file=entry.file.model_copy(
+                update={"cell": entry.file.cell.model_copy(update={"scale": scale})}
+            ),
+        )
+        for entry in entries
+    ]
+    assert any(check_copies(renamed, Library((*renamed, *entries)))) == told
+
+
 def test_models_of_one_base_model_may_agree(tree: Path) -> None:
     """Bits of the base model are no copy in its fine-tuning, which may have changed no answer."""
     bits = bits_of(at(tree, BASE, OOD))
@@ -426,6 +444,20 @@ def test_another_value_of_the_same_weights(tree: Path) -> None:
     put_bits(path, bits)
     start = f"{ALL}/clean.json: k makes 6628 of the first 10000 images right, but {BASE}"
     assert any(line.startswith(start) for line in lines(tree))
+
+
+def test_an_adaptive_attack_is_of_a_base_network_too() -> None:
+    """A module by itself may survive far more than beside the network that it was made of."""
+    name, scale = "pgd10x3-adaptive-first-1000", "narrow-from-narrow-cifar10-resnet18-w16-pgd-at-seed0"
+    key = BASE.replace("narrow", scale)
+    path = RESULTS / "records" / key.replace("none", "rift+mean-sparse") / f"{name}.json"
+    *_, entry = read([path]).entries
+    alone = dict.fromkeys(entry.bits, entry.bits["module"])
+    elsewhere = Cell("own", "cifar10", "resnet18-w16", "mine", "none", 0)
+    for cell, fields in ((elsewhere, []), (Cell.parse(key), ["k"])):
+        file = entry.file.model_copy(update={"cell": CellName.of(cell)})
+        other = replace(entry, file=file, bits=alone)
+        assert [field for field, _ in check_plausible(other, Library((entry, other)))] == fields
 
 
 @pytest.mark.parametrize(

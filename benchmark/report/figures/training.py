@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines import method
-from benchmark.algorithm.tunings import finetune
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
 from benchmark.records.records import EpochLog, Finetuning, Training
@@ -36,7 +35,6 @@ class TrainingFigure(FigureSpec):
     def build(self, view: View) -> "Epochs":
         scale, missing, stages, notes = view.scale, list[Cell](), list[Stage](), list[str]()
         base = method(scale.methods[0])
-        where = "test images" if finetune(TUNED).selects_on == "test" else "a hold-out"
         models = (BASE, base.label, base.selects_by), (TUNED, "fine-tuning", "clean")
         for name, label, kind in models:
             if name == BASE and scale.checkpoints:
@@ -47,7 +45,8 @@ class TrainingFigure(FigureSpec):
             if found:
                 stages.append(Stage(label, kind, tuple(found)))
                 images = next((e.selection.n for e in reversed(found[0]) if e.selection), 0)
-                notes.append(f"{label}: {kind} accuracy of {images} {where}, which choose the epoch")
+                how = f"{kind} accuracy of {images} test images, which choose the epoch"
+                notes.append(f"{label}: {how}")
         if not stages:
             raise self.nothing(missing)
         notes = [

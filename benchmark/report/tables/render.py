@@ -153,7 +153,7 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A float with a caption, a label and the notes, shrunk where it is wider or higher than a page."""
-    plain = _once(_quoted(table, one_line), "")
+    plain = _once(_quoted(table, one_line), "{}")
     heads = [r"\\".join(map(in_latex, lines)) for lines in _broken_heads(table, plain)]
     table = _quoted(table, in_latex)
     lines = [" & ".join(rf"\shortstack{{{head}}}" for head in heads) + r" \\", r"\midrule"]
