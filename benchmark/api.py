@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from benchmark import run as paper
-from benchmark.checkpoints.mismatch import shape_mismatch, shapes_of
+from benchmark.checkpoints.mismatch import shape_mismatch
 from benchmark.data import dataset_info, load
 from benchmark.data.images import Dataset
 from benchmark.data.info import Augmentation, LinfAttack
@@ -187,10 +187,12 @@ def interpolate(
     Raises:
         UserError: as `rift`, and if `tuned` is another network.
     """
-    asked = Question(model, judge, None, attack, protocol, seed=seed, device=device, measures=False)
+    asked = Question(
+        model, judge, None, attack, protocol, seed=seed, device=device, measures=False, chooses=True
+    )
     refuse_model(tuned, ())
     end = Weights.of({name: x.to(asked.place) for name, x in tuned.state_dict().items()})
-    if problem := shape_mismatch(shapes_of(end.state), shapes_of(asked.weights.state)):
+    if problem := shape_mismatch(end.state, asked.weights.state):
         raise UserError(f"tuned is another network than model: {problem.replace('file', 'former')}")
     with ExitStack() as stack:
         run = asked.run(stack, None, shown(progress))
@@ -231,7 +233,7 @@ def evaluate(
     evaluations = [evaluations] if isinstance(evaluations, str) else list(evaluations)
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit}; None takes all images")
-    known = [evaluation(limited(name, limit) if limit else name) for name in evaluations]
+    known = [evaluation(limited(name, limit)) for name in evaluations]
     named = load(dataset_info(data).name, at_home(data_dir)) if isinstance(data, str) else None
     images = data if named is None else named.test
     with ExitStack() as stack:

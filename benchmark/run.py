@@ -93,7 +93,7 @@ def adversarial_training(run: Run) -> Weights:
 
 def rift(run: Run, theta_at: Weights) -> Weights:
     """Algorithm 2 (RiFT), or one of its ablations: steps 1 to 3."""
-    plan, chosen = run.plan, run.finetuning
+    plan, chosen = run.plan, run.plan.finetuning
 
     def make() -> Made:
         network = run.network(theta_at)
@@ -146,7 +146,7 @@ def fine_tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
     version of a fine-tuning.
     """
     plan, judged, start = run.plan, run.selection_images(), theta_at
-    if run.finetuning.start == "average":
+    if plan.finetuning.start == "average":
         start = run.workspace(plan.base.cell, plan.base.spec).average(theta_at)
     model = run.network(start)
     return run.workspace(run.tuning_cell, plan.tuning_spec, theta_at).fit_once(
@@ -157,7 +157,7 @@ def fine_tune(run: Run, theta_at: Weights, modules: Sequence[str]) -> Fitted:
         plan.recipe,
         seed=run.tuning_cell.seed_for("finetune"),
         select=lambda tuned: clean_count(tuned, judged),
-        trainable=trainable_parameters(model, run.finetuning.selector, modules),
+        trainable=trainable_parameters(model, plan.finetuning.selector, modules),
         stage="fine-tuning",
     )
 
@@ -172,7 +172,7 @@ def choose_alpha(
     more than `Interpolation.tolerance` (0.1 point). In fp32 whatever the process computes in: a rounded
     gradient may turn the image that decides.
     """
-    chosen = run.finetuning
+    chosen = run.plan.finetuning
     if (rule := chosen.interpolation) is None:
         return chosen.alpha, None, []
     path = run.path(theta_at, theta_ft, tuple(rule.grid))
@@ -184,7 +184,7 @@ def choose_alpha(
 def another_forward_pass(run: Run, theta_at: Weights) -> Weights:
     """What a post-hoc method makes of theta_AT, or of a fine-tuning's weights: a module."""
     plan, before = run.plan, run.plan.before
-    on = theta_at if before.finetune is None else rift(replace(run, plan=before), theta_at)
+    on = theta_at if before.finetune is None else rift(replace(run, plan=before, told=[]), theta_at)
     partner = second_network(run)
     return run.workspace(plan.cell, plan.spec, on).once(
         run.splits.train.sha256(), lambda: applied(run, theta_at, on, partner)

@@ -2,7 +2,6 @@
 
 import http.server
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Table
 from benchmark.report.view import View
-from handmade import BY_HAND, store_in, write_every_table
+from handmade import BY_HAND, copied_to, store_in, write_every_table
 from invoking import MINI, TINY, Command, Said
 
 # A busy machine is no failure, and the same commit passes or fails each time; `--hypothesis-profile
@@ -108,9 +107,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def own_mini(mini: Store, store: Store) -> Store:
     """A copy of `mini`, to be changed."""
-    shutil.copytree(mini.results, store.results)
-    shutil.copytree(mini.artifacts, store.artifacts)
-    return store
+    return copied_to(store, mini)
 
 
 @pytest.fixture(scope="session")

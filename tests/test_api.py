@@ -287,6 +287,9 @@ def test_second_networks_and_seeds_are_told_too(plain, images):
     train, others = images
     with pytest.raises(UserError, match="the model is a NoneType"):
         benchmark.interpolate(plain, None, others, progress=False)
+    few = tuple(part[:4] for part in others)
+    with pytest.raises(UserError, match="judge: 4 images are too few to choose by"):
+        benchmark.interpolate(plain, plain, few, progress=False)
     with pytest.raises(UserError, match="the model is a int"):
         benchmark.apply_method(plain, "output-mix", train, others, clean=3, progress=False)
     for seed in (-1, 10**18):

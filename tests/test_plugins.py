@@ -258,6 +258,11 @@ def test_others_names_may_exist(tmp_path: Path) -> None:
             "add.tuning(Tuning('mine', 'x', TUNINGS['rift'].selector))\nadd.tuning(TUNINGS['rift'])\n",
             "'rift' exists; choose another name",
         ),
+        (
+            "from benchmark.algorithm.tunings import TUNINGS, Tuning\n"
+            "add.tuning(Tuning('mine-mirrored', 'x', TUNINGS['rift'].selector))",
+            "fine-tuning 'mine-mirrored': a name of this form means something else",
+        ),
     ],
 )  # fmt: skip
 def test_a_broken_plugin_is_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -22,10 +22,10 @@ from benchmark.algorithm.ascent import (
     Reached,
     add_gradients,
     gradients_and_loss,
-    only_free,
     weight_of,
 )
 from benchmark.algorithm.rolling import Tail
+from benchmark.engine.pgd import frozen, training_mode
 from benchmark.engine.recipes import CriticalitySettings
 from benchmark.progress import Progress, silent
 
@@ -43,7 +43,7 @@ def first_gradients(
     `modules` alone.
     """
     weights = [weight_of(model, module) for module in modules]
-    with only_free(model, weights):
+    with training_mode(model, False), frozen(model, free=weights):
         totals, reference = gradients_and_loss(weights, tail, batch_size, progress)
     return dict(zip(modules, totals, strict=True)), reference
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmark.algorithm.adversarial_examples import AdversarialSet, Tally, robust_loss
 from benchmark.algorithm.rolling import Tail
-from benchmark.engine.pgd import training_mode
+from benchmark.engine.pgd import frozen, training_mode
 from benchmark.engine.precision import used
 from benchmark.models.segments import Network
 from benchmark.progress import Progress, silent
@@ -98,23 +98,6 @@ def weight_of(model: nn.Module, module: str) -> nn.Parameter:
 
 
 @contextmanager
-def only_free(model: nn.Module, weights: Sequence[Tensor]) -> Iterator[None]:
-    """Inside the block `model` is in evaluation mode and no parameters but `weights` need a gradient.
-
-    Afterwards every mode and `requires_grad` has its old value.
-    """
-    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    for parameter, _ in before:
-        parameter.requires_grad_(any(parameter is weight for weight in weights))
-    try:
-        with training_mode(model, False):
-            yield
-    finally:
-        for parameter, flag in before:
-            parameter.requires_grad_(flag)
-
-
-@contextmanager
 def moving_weight(
     model: nn.Module, module: str, journal: Journal | None = None
 ) -> Iterator[MovingWeight]:
@@ -124,7 +107,7 @@ def moving_weight(
     """
     weight = weight_of(model, module)
     original = weight.detach().clone()
-    with only_free(model, [weight]):
+    with training_mode(model, False), frozen(model, free=[weight]):
         try:
             yield MovingWeight(module, weight, original, float(original.norm()), journal)
         finally:

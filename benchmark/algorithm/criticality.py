@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from benchmark.algorithm.adversarial_examples import AdversarialSet, adversarial_set, robust_loss
+from benchmark.algorithm.adversarial_examples import adversarial_set, robust_loss
 from benchmark.algorithm.algorithm1 import algorithm1, first_gradients
 from benchmark.algorithm.ascent import moving_weight
 from benchmark.algorithm.official_ascent import official_ascent
@@ -103,10 +103,10 @@ def criticality(
     done = {module: _from_journal(journal, module) for module in modules}
     if missing := [module for module in modules if done[module] is None]:
         examples = adversarial_set(model, split.first(settings.images), attack, seed, journal, progress)
-        batch_size = _batch_size(settings, examples)
+        batch_size = settings.batch_size or len(examples)
         exact = same_in_any_batch(examples, batch_size)
         rolling = Rolling(model, examples, memory if exact else 0)
-        gradients, reference = _start(model, missing, rolling, settings, progress)
+        gradients, reference = _start(model, missing, rolling, settings, batch_size, progress)
         if not math.isfinite(reference[0]):
             raise TrainingFailed(f"criticality: the robust loss of the base model is {reference[0]}")
         for index, module in enumerate(modules):
@@ -129,21 +129,16 @@ def _start(
     missing: Sequence[str],
     rolling: Rolling,
     settings: Criticality,
+    batch_size: int,
     progress: Progress,
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
     """What the ascents of the `missing` modules start from: gradients, if the definition has any that
     are known beforehand, and the robust loss of `model`."""
     tail = rolling.to(missing[0])
     if not isinstance(settings, OfficialCriticality):
-        batch_size = _batch_size(settings, tail.examples)
         return first_gradients(model, missing, tail, batch_size, progress)
     with training_mode(model, False):
         return {}, robust_loss(tail.network, tail.examples)
-
-
-def _batch_size(settings: Criticality, examples: AdversarialSet) -> int:
-    """How many examples share a gradient; the scale-free ascent takes that of all."""
-    return len(examples) if isinstance(settings, ScaleFreeCriticality) else settings.batch_size
 
 
 def _from_journal(journal: Journal, module: str) -> ModuleCriticality | None:

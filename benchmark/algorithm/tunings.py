@@ -43,7 +43,7 @@ from benchmark.errors import UserError, unknown
 from benchmark.records.cells import BASES, base_name
 from benchmark.records.plugins import Thing
 
-ALPHA_1, CURVE, MIRRORED = "-alpha-1", "-curve", "-mirrored"
+ENDINGS = ALPHA_1, CURVE, MIRRORED = "-alpha-1", "-curve", "-mirrored"
 AND = "+"
 """Stands between what trains weights and the method that then makes a module of them."""
 MODULE = "module-"
@@ -213,7 +213,7 @@ def _finetune(tuning: Tuning, protocol: Protocol, ending: str, on: Tuning | None
 
 def finetune(name: str) -> Finetune:
     """The fine-tuning called `name`; `module-NAME` fine-tunes one module. Raises `UserError`."""
-    ending = next((end for end in (ALPHA_1, CURVE, MIRRORED) if name.endswith(end)), "")
+    ending = next((end for end in ENDINGS if name.endswith(end)), "")
     rest, protocol = name.removesuffix(ending), PAPER
     if rest not in TUNINGS:
         found = (known for known in PROTOCOLS.values() if rest.endswith(known.suffix))

@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from baselines import method
 from benchmark.checkpoints.networks import is_zoo, network, pixels
-from benchmark.checkpoints.robustbench import PREFIX
+from benchmark.checkpoints.robustbench import PREFIX, ZooArch
 from benchmark.data import dataset_info
 from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError
@@ -19,9 +19,6 @@ from benchmark.models import Arch, arch, key_name
 from benchmark.records.cells import Cell, Part
 from benchmark.records.files import Frozen
 from benchmark.records.records import Sha256
-
-if TYPE_CHECKING:
-    from benchmark.checkpoints.robustbench import ZooArch
 
 
 class FileSource(StrEnum):
@@ -63,8 +60,8 @@ class CheckpointEntry(Frozen):
     `robustbench:ID`. `method` is the AT method of this suite that the weights stand for in tables, None
     where it has none such; `cell` is the key of the cell whose weights they are, if this suite made
     them. `entry`, `prefix` and `drop` are arguments of `load.load_checkpoint`, `normalization` of
-    `networks.normalised`. `published` are accuracies in [0,1] by evaluation. `sha256` and `size`
-    (bytes) are None where they are not known.
+    `networks.normalised`. `eps` is the radius of its training, in pixels of [0,1]. `published` are
+    accuracies in [0,1] by evaluation. `sha256` and `size` (bytes) are None where they are not known.
     """
 
     name: Part
@@ -144,13 +141,7 @@ class CheckpointEntry(Frozen):
         return f"sha256:{self.sha256}"
 
     @property
-    def eps_value(self) -> float:
-        """The radius of its training, in pixels of [0,1]."""
-        above, _, below = self.eps.partition("/")
-        return float(above) / float(below or 1)
-
-    @property
-    def network(self) -> "tuple[Arch | ZooArch, DatasetInfo]":
+    def network(self) -> tuple[Arch | ZooArch, DatasetInfo]:
         """Its architecture, and its dataset with the normalisation that it was trained with.
 
         Raises `UserError` for a network of RobustBench's where that is not installed.

@@ -22,12 +22,7 @@ import psutil
 import safetensors.torch
 from torch import Tensor, nn
 
-from benchmark.checkpoints.mismatch import (
-    compared_constants,
-    shape_mismatch,
-    shapes_of,
-    stored_constants,
-)
+from benchmark.checkpoints.mismatch import compared_constants, shape_mismatch, stored_constants
 from benchmark.checkpoints.objects import conversion, read_plain
 from benchmark.checkpoints.unwrap import FileTensors
 from benchmark.errors import UserError, reason
@@ -104,7 +99,7 @@ def load_checkpoint(
     left_out += file.rename(network.keys(), drop)
     file.add_counters(network)
     file.take_aliases(network)
-    if problem := shape_mismatch(shapes_of(file.tensors), shapes_of(network)):
+    if problem := shape_mismatch(file.tensors, network):
         raise UserError(f"'{path}' does not fit the network: {problem}")
     if other:
         raise UserError(f"'{path}' {other}")

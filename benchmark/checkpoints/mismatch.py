@@ -33,13 +33,11 @@ _ROUNDING = 1e-6
 """Numbers that differ by less, absolutely or relatively, are taken for the same in float32."""
 
 
-def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
-    """The shape of every entry."""
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
-
-
-def shape_mismatch(file: Shapes, network: Shapes) -> str | None:
+def shape_mismatch(given: Mapping[str, Tensor], needed: Mapping[str, Tensor]) -> str | None:
     """What keeps a file's state dict from being the network's, in one line; None if nothing does."""
+    file, network = (
+        {name: tuple(tensor.shape) for name, tensor in state.items()} for state in (given, needed)
+    )
     names = [name for name in {**network, **file} if file.get(name) != network.get(name)]
     if not names:
         return None

@@ -1,15 +1,11 @@
 """Which network a checkpoint belongs to, and what that does to pixels first."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from benchmark.checkpoints.robustbench import PREFIX, named_zoo_arch
+from benchmark.checkpoints.robustbench import PREFIX, ZooArch, zoo_arch
 from benchmark.data.info import CIFAR10, TINY_IMAGENET, DatasetInfo
 from benchmark.errors import UserError
 from benchmark.models import Arch, arch
-
-if TYPE_CHECKING:
-    from benchmark.checkpoints.robustbench import ZooArch
 
 NORMALISATIONS = {
     "none": ((0.0,), (1.0,)),
@@ -27,14 +23,14 @@ def is_zoo(name: str) -> bool:
 
 def network(
     name: str, info: DatasetInfo, normalization: str = AS_THE_DATASET
-) -> "tuple[Arch | ZooArch, DatasetInfo]":
+) -> tuple[Arch | ZooArch, DatasetInfo]:
     """The architecture `name`, and `info` with the mean and std that it subtracts and divides by.
 
     Networks of RobustBench normalise pixels themselves: for them mean is 0 and std is 1. Raises
     `UserError` for an unknown name, for a normalisation that is none, and for one beside a zoo network.
     """
     info = pixels(name, info, normalization)
-    return (named_zoo_arch(name, info.name) if is_zoo(name) else arch(name)), info
+    return (zoo_arch(name, info.name) if is_zoo(name) else arch(name)), info
 
 
 def pixels(name: str, info: DatasetInfo, normalization: str) -> DatasetInfo:

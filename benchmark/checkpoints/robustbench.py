@@ -134,24 +134,20 @@ def _module(name: str, **contents: object) -> ModuleType:
     return module
 
 
-def zoo_arch(name: str, dataset: str, threat: str = DEFAULT_THREAT) -> ZooArch:
-    """The architecture with the zoo id `name` for `dataset` and `threat` (Linf, L2, corruptions).
+def zoo_arch(text: str, dataset: str) -> ZooArch:
+    """The architecture for `dataset` that `robustbench:ID` or `robustbench:THREAT/ID` names.
 
-    Raises `UserError` if the zoo has none, or if it is made of several files.
+    Threats are Linf, L2 and corruptions. Raises `UserError` if the zoo has no such id, or if it is made
+    of several files.
     """
-    entry = _entry(name, dataset, threat)
-    files = entry["gdrive_id"]
+    threat, slash, name = text.removeprefix(PREFIX).rpartition("/")
+    threat = threat if slash else DEFAULT_THREAT
+    files = _entry(name, dataset, threat)["gdrive_id"]
     if isinstance(files, list):
         raise UserError(
             f"RobustBench's '{name}' is made of {len(files)} files; only networks of one can be used"
         )
     return ZooArch(name, dataset, threat, version("robustbench"))
-
-
-def named_zoo_arch(text: str, dataset: str) -> ZooArch:
-    """The architecture that `robustbench:ID` or `robustbench:THREAT/ID` names. Raises as `zoo_arch`."""
-    threat, slash, name = text.removeprefix(PREFIX).rpartition("/")
-    return zoo_arch(name, dataset, threat if slash else DEFAULT_THREAT)
 
 
 def zoo_model(arch: ZooArch) -> "nn.Module":
@@ -209,7 +205,7 @@ def drive_id(text: str, dataset: str) -> str:
 
     Raises as `zoo_arch`, and for a network whose weights are not there but with timm.
     """
-    arch = named_zoo_arch(text, dataset)
+    arch = zoo_arch(text, dataset)
     found = _entry(arch.zoo_id, dataset, arch.threat)["gdrive_id"]
     if not isinstance(found, str):
         raise UserError(f"RobustBench has no file for '{arch.zoo_id}'; its weights come with timm")

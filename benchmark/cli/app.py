@@ -16,11 +16,11 @@ from benchmark.cli.checkpoints import app as checkpoints_app
 from benchmark.cli.data import app as data_app
 from benchmark.cli.evaluate import evaluate
 from benchmark.cli.evidence import evidence
-from benchmark.cli.figures import add_figure_commands
+from benchmark.cli.figures import add_figure_command
 from benchmark.cli.leaderboard import leaderboard_command
 from benchmark.cli.options import OneLine, command, show
 from benchmark.cli.submit import submit
-from benchmark.cli.tables import add_table_commands
+from benchmark.cli.tables import add_table_command
 from benchmark.data import DATASETS
 from benchmark.evaluation import EVALUATIONS
 from benchmark.models import FAMILIES
@@ -67,8 +67,10 @@ def options(
 
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 app.add_typer(checkpoints_app, name="checkpoints", rich_help_panel="Data")
-add_table_commands(app)
-add_figure_commands(app)
+for _name in REPORTS:
+    add_table_command(app, _name)
+for _name in FIGURES:
+    add_figure_command(app, _name)
 app.command("run", rich_help_panel="Cells")(run)
 app.command("show", rich_help_panel="Cells")(show_cell)
 app.command("status", rich_help_panel="Cells")(status)

@@ -13,7 +13,6 @@ from benchmark.cli.options import (
     ThreadsOption,
     begin,
     command,
-    limited_evaluations,
     say,
     show,
     write_result,
@@ -21,6 +20,7 @@ from benchmark.cli.options import (
 from benchmark.cli.progress import working_on
 from benchmark.cli.work import MEGABYTES
 from benchmark.errors import UserError
+from benchmark.evaluation.first import limited
 from benchmark.jobs.tasks import cores, locked_after_others
 from benchmark.records.cells import Cell
 from benchmark.records.files import inside, locked
@@ -74,14 +74,13 @@ def bf16(
                 "them; --emulated measures it anyway and marks the result"
             )
         torch.set_num_threads(threads or cores())
-        (evaluation,) = limited_evaluations(("pgd10x3",), limit)
         if registered is not None:
             own = registered_model(checkpoint(registered), places.data_dir)
             cell = own.cell(registered)
         else:
             cell = Cell.parse(key or "")
             own = cell_model(cell, places.store, places.data_dir)
-        _add(Comparison(own, cell, evaluation, places.store, on), places.data_dir)
+        _add(Comparison(own, cell, limited("pgd10x3", limit), places.store, on), places.data_dir)
     if measured := read_changes(places.results):
         show(text(as_table(measured)))
     else:
@@ -96,10 +95,11 @@ def _add(comparison: "Comparison", data_dir: Path) -> None:
         if not comparison.is_among(read_changes(store.results)):
             found = comparison.measure(data_dir, progress)
             with locked(inside(store.artifacts / "bf16.lock", store.artifacts)):
-                measured = (*read_changes(store.results), found)
+                both = (*read_changes(store.results), found)
+                measured = tuple(sorted(both, key=lambda each: each.place))
                 path = changes_path(store.results)
-                write_result(path, as_json(measured), store.results)
                 table = markdown(as_table(measured)).encode()
                 write_result(path.with_suffix(".md"), table, store.results)
+                write_result(path, as_json(measured), store.results)  # last: from then on it is done
         for journal in comparison.journals.values():
             journal.remove()

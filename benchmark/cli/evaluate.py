@@ -13,7 +13,6 @@ from benchmark.cli.options import (
     Places,
     begin,
     command,
-    limited_evaluations,
     listed,
     say,
     show,
@@ -24,6 +23,7 @@ from benchmark.data.info import DatasetInfo
 from benchmark.engine.precision import asked, use
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import limited
 from benchmark.jobs.tasks import cores
 from benchmark.report.tables.render import summary
 
@@ -114,7 +114,7 @@ def evaluate(
     else:
         chosen, info = network(arch_name, dataset_info(dataset), normalization)
         own = ModelFile(weights, chosen, info, name, entry, tuple(drop or ()))
-    wanted = limited_evaluations(_evaluations(evaluations, own.info, places.data_dir), limit)
+    wanted = [limited(each, limit) for each in _evaluations(evaluations, own.info, places.data_dir)]
     store = places.store
     torch.set_num_threads(computing.threads or cores())
     use(asked(computing.precision, bool(computing.compiled)))

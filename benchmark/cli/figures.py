@@ -15,13 +15,8 @@ CHEAPEST = ("clean",)
 """A cell is made by being evaluated, also for a figure that shows how cells were made."""
 
 
-def add_figure_commands(app: typer.Typer) -> None:
-    """A command for each figure of `FIGURES`."""
-    for name in FIGURES:
-        _add(app, name)
-
-
-def _add(app: typer.Typer, name: str) -> None:
+def add_figure_command(app: typer.Typer, name: str) -> None:
+    """The command of the figure `name` of `FIGURES`."""
     spec = FIGURES[name]
 
     @app.command(

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -13,7 +13,6 @@ import typer
 from typer.core import TyperGroup
 
 from benchmark.errors import UserError, line, printable, system_problem
-from benchmark.evaluation.first import limited
 from benchmark.plans.plugins import load_all
 from benchmark.records.checkout import unnamed
 from benchmark.records.files import at_home, sweep, write_atomically
@@ -215,11 +214,6 @@ def listed(text: str, known: Callable[[str], object]) -> tuple[str, ...]:
     return names
 
 
-def limited_evaluations(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
-    """Return `names`, each limited to the first `limit` test images if it has no limit of its own."""
-    return tuple(names if limit is None else (limited(name, limit) for name in names))
-
-
 def show(text: str, *, nl: bool = True) -> None:
     """Write `text` to standard output, and a line end if `nl`; nothing in it controls a terminal."""
     typer.echo(printable(text), nl=nl)
@@ -238,13 +232,14 @@ def begin(store: Store, megabytes: int) -> None:
 
 
 def write_result(path: Path, content: bytes, root: Path | None = None) -> None:
-    """Write a table or a figure, in the tree `root` (None: where the user says).
+    """Write a table or a figure, in the tree `root` (None: where `--out` says).
 
     Raises `UserError` where that is not possible.
     """
     try:
         write_atomically(path, content, root)
     except OSError as error:
+        flag = "--out" if root is None else "--results"
         raise UserError(
-            f"cannot write '{path}' ({error.strerror}); name another folder by --results"
+            f"cannot write '{path}' ({error.strerror}); name another folder by {flag}"
         ) from error

@@ -11,10 +11,11 @@ import typer
 
 from baselines import method
 from benchmark.checkpoints.registry import checkpoint, registry, trained_model
-from benchmark.cli.options import limited_evaluations, listed, say
+from benchmark.cli.options import listed, say
 from benchmark.engine.precision import in_precision
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
+from benchmark.evaluation.first import limited
 from benchmark.models import arch, key_name
 from benchmark.plans.named import SCALES, scale, unknown_names
 from benchmark.plans.scales import Scale
@@ -128,7 +129,8 @@ class Scope:
         wanted = chosen.for_audit if audited else chosen.evaluations
         if evaluations is not None:
             wanted = listed(evaluations, evaluation)
-        chosen = dataclasses.replace(chosen, evaluations=limited_evaluations(wanted, limit))
+        limits = tuple(limited(name, limit) for name in wanted)
+        chosen = dataclasses.replace(chosen, evaluations=limits)
         if self.seeds is None:
             return chosen
         parts = [part.strip() for part in self.seeds.split(",")]
@@ -186,7 +188,7 @@ def scale_of(
     known, named, _ = ScaleName.parse(cells[0].scale)
     names = list(dict.fromkeys(cell.checkpoint for cell in cells if cell.checkpoint is not None))
     chosen = Scope(name or known).chosen(evaluations, limit, precision=precision or named)
-    if names and not chosen.checkpoints:
+    if not set(names) <= set(chosen.checkpoints):
         chosen = starting_from(chosen, names)
     for cell in cells:
         if cell.scale not in chosen.key_names:

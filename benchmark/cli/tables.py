@@ -45,13 +45,8 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-def add_table_commands(app: typer.Typer) -> None:
-    """A command for each table of `REPORTS`."""
-    for name in REPORTS:
-        _add(app, name)
-
-
-def _add(app: typer.Typer, name: str) -> None:
+def add_table_command(app: typer.Typer, name: str) -> None:
+    """The command of the table `name` of `REPORTS`."""
     spec = REPORTS[name]
 
     @app.command(

@@ -50,8 +50,7 @@ def tuned_by(
         raise UserError(
             f"{stage}: {name} moved '{moved[0]}', which its selector does not name; name it"
         )
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+    model.requires_grad_(True)
     model.load_state_dict(state)
     best = select(model.eval())
     if best.not_finite == best.n:

@@ -11,8 +11,8 @@ kernels for a narrow network may round by the size of the batch. On a GPU nothin
 record is made in batches of one size, which it names (`chunk`).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -47,16 +47,16 @@ def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter of `model` asks for a gradient inside the block; afterwards as before."""
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in asking:
-        parameter.requires_grad_(False)
+def frozen(model: nn.Module, free: Sequence[Tensor] = ()) -> Iterator[None]:
+    """No parameter of `model` but `free` asks for a gradient inside the block; afterwards as before."""
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(any(parameter is weight for weight in free))
     try:
         yield
     finally:
-        for parameter in asking:
-            parameter.requires_grad_(True)
+        for parameter, flag in before:
+            parameter.requires_grad_(flag)
 
 
 def linf_pgd(
@@ -77,9 +77,7 @@ def linf_pgd(
     """
     low, high = (x - attack.eps).clamp_(0, 1), (x + attack.eps).clamp_(0, 1)
     x_adv = torch.clamp(x + start, low, high)
-    with ExitStack() as crafting:
-        crafting.enter_context(training_mode(model, bn_training))
-        crafting.enter_context(frozen(model))
+    with training_mode(model, bn_training), frozen(model):
         attacked = model if bn_training else cheaper(model, x.device)
         for _ in range(attack.steps):
             x_adv.requires_grad_(True)

@@ -17,7 +17,7 @@ from benchmark.records.checkout import git
 from benchmark.records.plugins import LOADED
 from benchmark.records.records import PACKAGES, Provenance
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Journal
+from benchmark.records.store import DEVICES, Journal
 
 
 def provenance(
@@ -73,12 +73,12 @@ def done_elsewhere(journal: Journal, stage: str, device: torch.device) -> list[s
 
     A CPU with another number of threads is another one: it adds in another order.
     """
-    here, kept = device_name(device), journal.get("devices")
+    here, kept = device_name(device), journal.get(DEVICES)
     if device.type == "cpu":
         here += f", threads {torch.get_num_threads()}"
     there = [] if kept is None else [str(name) for name in kept["names"]]
     if here not in there:
-        journal.put("devices", names=np.array([*there, here]))
+        journal.put(DEVICES, names=np.array([*there, here]))
     return [f"{stage}: a part was done on device {name}" for name in there if name != here]
 
 

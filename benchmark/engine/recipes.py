@@ -4,14 +4,17 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from benchmark.data.info import Augmentation, LinfAttack
+from benchmark.data.info import LinfAttack
 from benchmark.errors import UserError, problems, unknown
 from benchmark.records.ranges import Natural, Positive, Share, Size
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 RELEASED_STEP = 255 / 225
 """RiFT's code (Immortalise/RiFT, main.py and utils.py) writes the step as 2/225 where the field writes
@@ -27,6 +30,12 @@ def pixel_units(value: float) -> str:
     """`8/255` for a whole number of grey levels, else the number."""
     grey = value * 255
     return f"{grey:.0f}/255" if abs(grey - round(grey)) < 1e-6 else f"{value:g}"
+
+
+def same_radius(written: str, eps: float) -> bool:
+    """Whether `written`, a quotient or a decimal, is `eps`, maybe with fewer digits."""
+    above, _, below = written.partition("/")
+    return abs(float(above) / float(below or 1) - eps) <= 1e-6
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,7 @@ class ScaleFreeCriticality:
 
     type_name: ClassVar[str] = "scale-free"
     version: ClassVar[int] = 1
+    batch_size: ClassVar[None] = None  # all examples share a gradient
     radius: Size = 0.1
     rate: Size = 0.5
     steps: Positive = 10
@@ -152,16 +162,7 @@ Criticality = CriticalitySettings | OfficialCriticality | ScaleFreeCriticality
 """Settings of a definition of MRC."""
 
 
-R = TypeVar(
-    "R",
-    Recipe,
-    CriticalitySettings,
-    OfficialCriticality,
-    ScaleFreeCriticality,
-    Criticality,
-    LinfAttack,
-    Augmentation,
-)
+R = TypeVar("R", bound="DataclassInstance")
 
 
 @functools.cache

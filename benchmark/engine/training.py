@@ -205,8 +205,7 @@ def fit(
             f"{stage}: every answer of the epochs that were judged is NaN or infinite; a lower "
             "learning rate may help"
         )
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+    model.requires_grad_(True)
     last = check(model.eval()) if check and best.epoch != recipe.epochs else None
     model.load_state_dict(state.best)
     model.eval()

@@ -127,8 +127,9 @@ class Workspace:
         """
         if (kept := self._kept()) is not None:
             return kept
-        started = datetime.now(UTC)
-        self._check_repeatable()
+        started, known = datetime.now(UTC), self.store.making(self.cell)
+        if known is not None and known.details.kind != "checkpoint":  # tensors of a file repeat
+            check_repeatable(known, self.device)
         made = make()
         weights = Weights.of(dict(made.state), made.module)
         told = provenance(
@@ -259,11 +260,6 @@ class Workspace:
                 "another --results, or move its records away"
             )
         return known
-
-    def _check_repeatable(self) -> None:
-        making = self.store.making(self.cell)
-        if making is not None and making.details.kind != "checkpoint":  # tensors of a file repeat
-            check_repeatable(making, self.device)
 
 
 def _hash_of(names: Collection[str] | None) -> str:

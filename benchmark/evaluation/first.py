@@ -104,6 +104,6 @@ def first_images(evaluation: Evaluation) -> int | None:
     return evaluation.images if isinstance(evaluation, First) else None
 
 
-def limited(name: str, images: int) -> str:
-    """The name of evaluation `name` on the first `images` images, if it has no limit of its own."""
-    return name if FIRST in name else f"{name}{FIRST}{images}"
+def limited(name: str, images: int | None) -> str:
+    """The name of evaluation `name` on the first `images` images (None: all), unless it has a limit."""
+    return name if images is None or FIRST in name else f"{name}{FIRST}{images}"

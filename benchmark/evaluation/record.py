@@ -65,12 +65,11 @@ class Evaluating:
         if read_if_there(turned) != (mark := f"{spec_hash(spec)} {self.weights.sha256}".encode()):
             chosen = self.scorer.where_it_repays(evaluation(name).answers(len(self.data.test)))
         precision = used().label(device) if chosen is None else chosen.label
-        journal = self.journal(name, spec, precision)
-        resumed = not journal.empty
-        begun = done_elsewhere(journal, name, device)
+        journal, begun = self.journal(name, spec, precision), list[str]()
         if (known := self.taken_over(name, spec, data, precision)) is not None:
             outcome, made = known
         else:
+            resumed, begun = not journal.empty, done_elsewhere(journal, name, device)
             try:
                 with scoring(chosen):
                     outcome = self.outcome(name, journal)
@@ -80,7 +79,7 @@ class Evaluating:
                 self.progress(name, 0, 1, "rounding turned an answer: again in fp32")
                 precision = used().label(device)
                 journal = self.journal(name, spec, precision)
-                begun = done_elsewhere(journal, name, device)
+                resumed, begun = not journal.empty, done_elsewhere(journal, name, device)
                 outcome = self.outcome(name, journal)
             made = provenance(
                 started,
@@ -143,8 +142,8 @@ class Evaluating:
         and where it comes from.
 
         Seeds derive from the base model, hence it is the same bit by bit in the same precision and
-        chunks. Which cell was first leaves no trace: warnings of that cell's records, side by side, are
-        left out.
+        chunks. Which cell was first leaves no trace: warnings of that cell's records, side by side, and
+        what its making says, are left out.
         """
         for record in self.store.others(self.subject.cell, name):
             if (
@@ -153,8 +152,10 @@ class Evaluating:
                 and (record.provenance.precision, record.provenance.chunk) == (precision, self.chunk)
             ):
                 outcome = Outcome(record.count, record.parts, self.store.bits(record), record.sources)
-                warned = self.warnings(record.cell.cell, name, record.spec, outcome, data)
-                remarks = tuple(remark for remark in record.remarks if remark not in warned)
+                own = self.warnings(record.cell.cell, name, record.spec, outcome, data)
+                if (making := self.store.making(record.cell.cell)) is not None:
+                    own += making.provenance.begun
+                remarks = tuple(remark for remark in record.remarks if remark not in own)
                 return replace(outcome, remarks=remarks), record.provenance
         return None
 

@@ -64,15 +64,14 @@ class GivenBase(BasePlan):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GivenRun(Run):
     """A run whose network is `model`, of which every step takes a copy; `clean` is a mix's second."""
 
-    model: nn.Module | None = None
+    model: nn.Module
     clean: nn.Module | None = None
 
     def bare(self) -> nn.Module:
-        assert self.model is not None
         return _copied(self.model)
 
     def bare_second(self) -> nn.Module:
@@ -119,8 +118,8 @@ def own_draws(stack: ExitStack, seed: int) -> None:
 class Question:
     """The inputs of RiFT's steps: a model, its images and settings.
 
-    `selection` None: there is a single set of images. `measures`: criticality may be measured. `clean`
-    is the second network of a mix.
+    `selection` None: there is a single set of images; `chooses`: it chooses alpha*. `measures`:
+    criticality may be measured. `clean` is the second network of a mix.
     """
 
     model: nn.Module
@@ -135,6 +134,7 @@ class Question:
     seed: int | Cell = 0
     device: torch.device | str | None = None
     measures: bool = True
+    chooses: bool = False
     clean: nn.Module | None = None
 
     def __post_init__(self) -> None:
@@ -161,12 +161,11 @@ class Question:
     @cached_property
     def splits(self) -> tuple[Split, Split]:
         """Training and selection images; of a training DataLoader, those that criticality needs."""
-        if self.selection is None:
-            only = as_split(self.train, "images", self.place, self._settings.images)
-            return only, only
-        train = as_split(self.train, "train", self.place, self._settings.images)
-        selection = as_split(self.selection, "judge", self.place)
-        if len(selection) < FEWEST:
+        name = "images" if self.selection is None else "train"
+        train = selection = as_split(self.train, name, self.place, self._settings.images)
+        if self.selection is not None:
+            selection = as_split(self.selection, "judge", self.place)
+        if len(selection) < FEWEST and (self.chooses or self.selection is not None):
             raise UserError(
                 f"judge: {len(selection)} images are too few to choose by; give 1,000 or more, of "
                 f"which one is at most 0.1 points (at least {FEWEST})"

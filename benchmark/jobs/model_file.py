@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmark.checkpoints.mismatch import shape_mismatch, shapes_of
+from benchmark.checkpoints.mismatch import shape_mismatch
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.checkpoints.unwrap import FileTensors
 from benchmark.engine.device import TO_A_CALLER, torch_device
@@ -124,7 +124,7 @@ def restored(path: Path, model: nn.Module) -> nn.Module:
             "own; save_checkpoint writes one"
         ) from error
     network = model.state_dict()
-    if problem := shape_mismatch(shapes_of(file.tensors), shapes_of(network)):
+    if problem := shape_mismatch(file.tensors, network):
         raise UserError(f"'{path}' does not fit the network: {problem}")
     model = copy.deepcopy(model)
     model.load_state_dict(file.converted(network))

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,31 +97,23 @@ def by_cell(store: Store) -> dict[str, str]:
     """
     submitted = sorted(folder(store).rglob("*.json"), key=lambda path: int(path.stem))
     live = {job.id: str(job) for job in queue(store)} if submitted else {}
-    found = {}
-    for path in submitted:
-        for key in _parts(path):
-            said = live.get(path.stem) or _failure(path, key)
-            found[key] = f"{FAILED}: {said}" if path.stem not in live and said else said or ""
+    pairs = [(path, key) for path in submitted for key in _parts(path)]
+    found = {key: live.get(path.stem) or _failure(path, key) for path, key in pairs}
     return {key: said for key, said in found.items() if said}
 
 
-def _failure(path: Path, key: str) -> str | None:
-    """Why the job of `path`, which is not in the queue any more, did not make `key`; None if it did."""
-    lines = list(_log(path.with_name(f"{path.stem}_0_log.err")))
-    if not lines:
-        return f"job {path.stem} never began (cancelled, or what it depends on failed)"
+def _failure(path: Path, key: str) -> str:
+    """Why the job of `path`, not in the queue any more, did not make `key`; empty if it did."""
+    log, begins = path.with_name(f"{path.stem}_0_log.err"), f"{FAILED} {key}: "
+    text = log.read_text(errors="replace") if log.exists() else ""
+    # srun repeats that it ended.
+    told = [line.strip() for line in text.splitlines() if not line.startswith("srun: ")]
+    if not (lines := [line for line in told if line]):
+        return f"{FAILED}: job {path.stem} never began (cancelled, or what it depends on failed)"
     if lines[-1] == ENDED:
-        return None
-    own = [line for line in lines if line.startswith(f"{FAILED} {key}: ")]
-    return own[-1].removeprefix(f"{FAILED} {key}: ") if own else lines[-1]
-
-
-def _log(path: Path) -> Iterator[str]:
-    """The lines of a job's log, without those in which srun repeats that it ended."""
-    if path.exists():
-        for line in path.read_text(errors="replace").splitlines():
-            if line.strip() and not line.startswith("srun: "):
-                yield line.strip()
+        return ""
+    own = [line.removeprefix(begins) for line in lines if line.startswith(begins)]
+    return f"{FAILED}: {own[-1] if own else lines[-1]}"
 
 
 def cancel(store: Store, cells: Sequence[Cell]) -> int:

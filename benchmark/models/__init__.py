@@ -11,12 +11,11 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
+from benchmark.data.info import DatasetInfo
 from benchmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from benchmark.data.info import DatasetInfo
 
 WIDEST = 4096
 """Width of a network at most."""
@@ -95,7 +94,7 @@ class Family:
     def check(self, arch: Arch) -> None:
         """Raise `UserError` if there is no network behind the name after all."""
 
-    def build(self, arch: Arch, info: "DatasetInfo") -> "nn.Module":
+    def build(self, arch: Arch, info: DatasetInfo) -> "nn.Module":
         """The network with torch's default initialisation."""
         module, _, network = self.network.partition(":")
         made: nn.Module = getattr(import_module(module), network)(arch.blocks, arch.width, info)
@@ -133,17 +132,16 @@ class LibraryFamily(Family):
         return arch.family
 
     def has_batch_norm(self, arch: Arch) -> bool:
-        from benchmark.data.info import CIFAR10
         from benchmark.models.libraries import has_batch_norm
 
-        return has_batch_norm(arch.family, CIFAR10)
+        return has_batch_norm(arch.family)
 
     def check(self, arch: Arch) -> None:
         from benchmark.models.libraries import known
 
         known(arch.family)
 
-    def build(self, arch: Arch, info: "DatasetInfo") -> "nn.Module":
+    def build(self, arch: Arch, info: DatasetInfo) -> "nn.Module":
         from benchmark.models.libraries import network
 
         return network(arch.family, info)
@@ -240,7 +238,7 @@ def check(known: Arch) -> None:
     _find(known.name)[0].check(known)
 
 
-def build(name: str, info: "DatasetInfo") -> "nn.Module":
+def build(name: str, info: DatasetInfo) -> "nn.Module":
     """The network `name` for images of `info`, with torch's default initialisation.
 
     Takes images in [0,1], shape (B, C, H, W), and normalises them inside; returns logits (B, K).
@@ -250,7 +248,7 @@ def build(name: str, info: "DatasetInfo") -> "nn.Module":
 
 
 @cache
-def without_values(name: str, info: "DatasetInfo") -> "nn.Module":
+def without_values(name: str, info: DatasetInfo) -> "nn.Module":
     """The network `name`, whose tensors have shapes and no values; shared, hence not to be changed."""
     import torch
 

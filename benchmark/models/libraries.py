@@ -10,19 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmark.data.info import CIFAR10, DatasetInfo
 from benchmark.errors import UserError, close_to, reason
 from benchmark.models.normalize import Normalize
 
-if TYPE_CHECKING:
-    from benchmark.data.info import DatasetInfo
-
-Maker = Callable[[str, "DatasetInfo"], nn.Module]
+Maker = Callable[[str, DatasetInfo], nn.Module]
 _ALONE = {"aux_logits": False, "init_weights": True}
 _ONE_OUTPUT = {"googlenet": _ALONE, "inception_v3": _ALONE}
 """What makes networks with classifiers on the way return the logits alone."""
@@ -49,7 +47,7 @@ def known(full: str) -> tuple[NetworkLibrary, str]:
     raise UserError(f"{package} has no network '{name}'; {hint}")
 
 
-def network(full: str, info: "DatasetInfo") -> nn.Module:
+def network(full: str, info: DatasetInfo) -> nn.Module:
     """The network `LIBRARY:NAME` for images of `info`, with the library's initialisation.
 
     Raises `UserError` as `known`, and if it cannot take images of this size or returns no logits.
@@ -71,13 +69,13 @@ def network(full: str, info: "DatasetInfo") -> nn.Module:
     return model.to(where).train()
 
 
-def has_batch_norm(full: str, info: "DatasetInfo") -> bool:
+def has_batch_norm(full: str) -> bool:
     """Whether the network has running statistics; taken for granted where the library is not."""
     if find_spec(full.partition(":")[0]) is None:
         return True
     library, name = known(full)
     with torch.random.fork_rng(devices=[]):
-        model = library.make(name, info)
+        model = library.make(name, CIFAR10)
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
@@ -98,7 +96,7 @@ def _quietly(name: str) -> Any:
         return import_module(name)
 
 
-def _timm(name: str, info: "DatasetInfo") -> nn.Module:
+def _timm(name: str, info: DatasetInfo) -> nn.Module:
     timm = _quietly("timm")
     known = timm.models.get_pretrained_cfg(name)  # None for a few
     size = {"img_size": info.side} if known and known.fixed_input_size else {}
@@ -108,7 +106,7 @@ def _timm(name: str, info: "DatasetInfo") -> nn.Module:
     return made
 
 
-def _torchvision(name: str, info: "DatasetInfo") -> nn.Module:
+def _torchvision(name: str, info: DatasetInfo) -> nn.Module:
     models = _quietly("torchvision.models")
     size: Mapping[str, Any] = {"image_size": info.side} if name.startswith("vit_") else {}
     own = _ONE_OUTPUT.get(name, {})

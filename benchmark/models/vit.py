@@ -11,17 +11,14 @@ depends on the batch, so that activations at a cut would not be those of a whole
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.data.info import DatasetInfo
 from benchmark.models.normalize import Normalize
 from benchmark.models.segments import Place
-
-if TYPE_CHECKING:
-    from benchmark.data.info import DatasetInfo
 
 HEAD = 64
 """Channels of an attention head; a narrower network has one head."""
@@ -96,7 +93,7 @@ class VisionTransformer(nn.Module):
     distribution of 0.02, narrow networks hardly learn under the SGD of the recipes.
     """
 
-    def __init__(self, blocks: Sequence[int], width: int, info: "DatasetInfo") -> None:
+    def __init__(self, blocks: Sequence[int], width: int, info: DatasetInfo) -> None:
         super().__init__()
         self.normalize = Normalize(info.mean, info.std)
         patch = max(2, info.side // 8)

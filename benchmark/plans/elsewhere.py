@@ -1,8 +1,8 @@
 """What the code would make of a model that was made elsewhere: its evaluations alone."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from benchmark.checkpoints.robustbench import ZooArch
 from benchmark.data.info import DatasetInfo
 from benchmark.evaluation import evaluation_spec
 from benchmark.models import Arch
@@ -11,9 +11,6 @@ from benchmark.records.cells import Cell
 from benchmark.records.plugins import made_with
 from benchmark.records.specs import Spec, spec_of
 
-if TYPE_CHECKING:
-    from benchmark.checkpoints.robustbench import ZooArch
-
 
 @dataclass(frozen=True)
 class CheckpointPlan:
@@ -21,7 +18,7 @@ class CheckpointPlan:
 
     cell: Cell
     info: DatasetInfo
-    arch: "Arch | ZooArch"
+    arch: Arch | ZooArch
     weights_sha256: str
 
     def evaluation_spec(self, name: str) -> Spec | None:

@@ -76,10 +76,12 @@ def arguments(name: str, results: Path) -> str:
     if name.endswith(".toml"):
         return quote(name)
     scale, precision, checkpoint = ScaleName.parse(name)
-    if scale in SCALES and checkpoint in SCALES[scale].checkpoints:
+    path = filed(scale, results)
+    known = SCALES.get(scale) or (_read(path) if path.is_file() else None)
+    if known is not None and checkpoint in known.checkpoints:
         checkpoint = None  # that it starts from anyway
     flags = (("--precision", precision), ("--from-checkpoint", checkpoint))
-    file = scale if scale in SCALES else quote(str(filed(scale, results)))
+    file = scale if scale in SCALES else quote(str(path))
     return " ".join((file, *(f"{flag} {value}" for flag, value in flags if value is not None)))
 
 

@@ -5,7 +5,6 @@ A record is stale when its spec hash is not that of today's plan.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from baselines import method
 from baselines.awp import Awp
@@ -14,6 +13,7 @@ from benchmark.algorithm.protocols import PAPER, Interpolation
 from benchmark.algorithm.tunings import SAME, Finetune, finetune
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalised
+from benchmark.checkpoints.robustbench import ZooArch
 from benchmark.data import dataset_info
 from benchmark.data.hold_out import HoldOut
 from benchmark.data.info import DatasetInfo, LinfAttack
@@ -30,11 +30,8 @@ from benchmark.records.cells import BASE, Cell
 from benchmark.records.plugins import Thing, made_with
 from benchmark.records.specs import Spec, spec_of
 
-if TYPE_CHECKING:
-    from benchmark.checkpoints.robustbench import ZooArch
 
-
-def things(info: DatasetInfo, arch: "Arch | ZooArch") -> tuple[Thing, Thing]:
+def things(info: DatasetInfo, arch: Arch | ZooArch) -> tuple[Thing, Thing]:
     """What a plug-in may have added for `info` and `arch`."""
     return ("dataset", info.name), ("network", arch.family if isinstance(arch, Arch) else "")
 
@@ -153,6 +150,12 @@ class Plan:
             )
         return BasePlan.of(replace(base, method=method), scale)
 
+    @property
+    def finetuning(self) -> Finetune:
+        """What is fine-tuned, and where on the path to it the cell ends; a base model has none."""
+        assert self.finetune is not None
+        return self.finetune
+
     @cached_property
     def forward(self) -> ForwardMethod | None:
         """What makes a module of the weights, if anything. Raises `UserError` for an unknown name."""
@@ -162,16 +165,15 @@ class Plan:
     @cached_property
     def before(self) -> "Plan":
         """The plan of the weights that `forward` is applied to: the base's, or a fine-tuning's."""
-        assert self.finetune is not None and self.finetune.forward is not None
-        cell = replace(self.cell, finetune=self.finetune.before)
+        cell = replace(self.cell, finetune=self.finetuning.before)
         chosen = None if cell.is_base else finetune(cell.finetune)
         return replace(self, cell=cell, finetune=chosen, partner=None)
 
     @cached_property
     def rule(self) -> Interpolation | None:
         """The rule that chooses numbers of a module; None if it has none, or a rule of its own."""
-        assert self.finetune is not None and self.forward is not None
-        return self.finetune.protocol.interpolation if len(self.forward.grid) > 1 else None
+        assert self.forward is not None
+        return self.finetuning.protocol.interpolation if len(self.forward.grid) > 1 else None
 
     @cached_property
     def attack(self) -> LinfAttack:
@@ -182,8 +184,7 @@ class Plan:
     @cached_property
     def tuner(self) -> Method | OwnTuning:
         """What trains the chosen parameters. Raises `UserError` for an unknown AT method."""
-        assert self.finetune is not None
-        chosen = self.finetune.method
+        chosen = self.finetuning.method
         if not isinstance(chosen, str):
             return chosen
         if chosen == SAME:
@@ -209,20 +210,18 @@ class Plan:
         Choices that were added later are named where they are not what there was before, so that
         older records keep their hash.
         """
-        if self.finetune is None:
-            raise ValueError(f"{self.cell.key} is not fine-tuned")
-        needed = self.finetune.selector.needs_criticality
+        chosen = self.finetuning
         return {
             "type": "fine-tuning",
             "version": 1,
-            "tuning": self.finetune.tuning,
+            "tuning": chosen.tuning,
             "base": self.base.spec,
-            "criticality": self.criticality_spec if needed else None,
-            "selector": spec_of(self.finetune.selector),
+            "criticality": self.criticality_spec if chosen.selector.needs_criticality else None,
+            "selector": spec_of(chosen.selector),
             "recipe": spec_of(self.recipe),
             **_unlike_clean(self.tuner),
-            **({"start": self.finetune.start} if self.finetune.start != "base" else {}),
-            **made_with(*self.finetune.things),
+            **({"start": chosen.start} if chosen.start != "base" else {}),
+            **made_with(*chosen.things),
         }
 
     @cached_property
@@ -247,8 +246,7 @@ class Plan:
         )
 
     def _module_spec(self, forward: ForwardMethod) -> Spec:
-        chosen = self.finetune
-        assert chosen is not None
+        chosen = self.finetuning
         return {
             "type": "module",
             "version": chosen.version,

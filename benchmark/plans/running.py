@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from benchmark.algorithm.selection import Candidates
-from benchmark.algorithm.tunings import Finetune
 from benchmark.data.hold_out import Splits, splits
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.plans.plan import BasePlan, Plan
@@ -55,13 +54,7 @@ class Run:
     @property
     def tuning_cell(self) -> Cell:
         """The cell that names seeds and files of the fine-tuning, with interpolation or without."""
-        return replace(self.plan.cell, finetune=self.finetuning.tuning)
-
-    @property
-    def finetuning(self) -> Finetune:
-        """What is fine-tuned, and where on the path to it the cell ends."""
-        assert self.plan.finetune is not None
-        return self.plan.finetune
+        return replace(self.plan.cell, finetune=self.plan.finetuning.tuning)
 
     def selection_images(self) -> "Split":
         """The images that epochs of fine-tuning and alpha* are chosen on."""
@@ -166,8 +159,7 @@ def candidates(
     """What the selector of `plan`, a fine-tuning, chooses from in `network`."""
     from benchmark.algorithm.criticality import criticality_modules
 
-    assert plan.finetune is not None
-    cell, chosen, modules = plan.cell, plan.finetune, criticality_modules(network)
+    cell, chosen, modules = plan.cell, plan.finetuning, criticality_modules(network)
     seed = replace(cell, finetune=chosen.tuning).seed_for("select")
     released = chosen.protocol.released_order
     return Candidates(modules, mrc, cell.dataset, cell.arch, seed, released, network)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.registry import checkpoint, trained_model
 from benchmark.data import dataset_info
-from benchmark.engine.recipes import pixel_units
+from benchmark.engine.recipes import pixel_units, same_radius
 from benchmark.errors import UserError
 from benchmark.records.cells import BASE, HELD_OUT, Cell
 from benchmark.records.specs import Spec
@@ -137,7 +137,7 @@ def tensors_of(found: CheckpointEntry) -> Spec:
 def caveats(found: CheckpointEntry) -> list[str]:
     """What a reader of a number of this checkpoint's cells should know."""
     remarks, evaluated = [], dataset_info(found.dataset).threat.eps
-    if abs(found.eps_value - evaluated) > 1e-6:  # else the same number with fewer digits
+    if not same_radius(found.eps, evaluated):
         remarks.append(
             f"checkpoint {found.name} was trained at eps {found.eps} and is attacked at eps "
             f"{pixel_units(evaluated)} here"

@@ -1,16 +1,14 @@
 """The operator of MeanSparse in the places of a network, and the statistics that it needs."""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmark.data.images import Split
 from benchmark.errors import UserError
 from benchmark.models.segments import Operator, Place
-
-if TYPE_CHECKING:
-    from benchmark.data.images import Split
 
 BLOCK = 64
 """Images that statistics are summed over at once, whatever the batch size elsewhere."""
@@ -117,7 +115,7 @@ def put_in(network: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def fill(module: nn.Module, images: "Split") -> None:
+def fill(module: nn.Module, images: Split) -> None:
     """Write the statistics of the network without operators on `images` into them, in one pass."""
     bands, watches = _named(module, MeanBand), {}
     watching = copy.deepcopy(module)

@@ -1,9 +1,8 @@
 """A store for commands that only read, each record and making once, however many ask for it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 
-from benchmark.records.cells import Cell
-from benchmark.records.records import Making, Record
 from benchmark.records.store import Store
 
 
@@ -11,17 +10,6 @@ from benchmark.records.store import Store
 class ReadOnce(Store):
     """A store that caches what it reads; its files must not change while it is in use."""
 
-    _records: dict[tuple[Cell, str], Record | None] = field(default_factory=dict, compare=False)
-    _makings: dict[Cell, Making | None] = field(default_factory=dict, compare=False)
-
-    def record(self, cell: Cell, evaluation: str) -> Record | None:
-        """As of any store, from the file when it is first asked for."""
-        if (cell, evaluation) not in self._records:
-            self._records[cell, evaluation] = super().record(cell, evaluation)
-        return self._records[cell, evaluation]
-
-    def making(self, cell: Cell) -> Making | None:
-        """As of any store, from the file when it is first asked for."""
-        if cell not in self._makings:
-            self._makings[cell] = super().making(cell)
-        return self._makings[cell]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "record", cache(super().record))
+        object.__setattr__(self, "making", cache(super().making))

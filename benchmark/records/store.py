@@ -40,6 +40,7 @@ from benchmark.records.records import F, Making, Record, parse_file
 MAKING = "making"
 WEIGHTS = "weights.safetensors"
 EVALUATION = "evaluation-"  # begins the names of journals of evaluations
+DEVICES = "devices"  # the chunk that says where the work of a journal was done, and is none itself
 Bits = dict[str, NDArray[np.bool_]]
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -233,9 +234,6 @@ def _identity(record: Record) -> tuple[str, str]:
     return record.spec_hash, record.provenance.weights_sha256
 
 
-_SEAL_BYTES = 32
-
-
 @dataclass(frozen=True)
 class Journal:
     """Finished chunks of unfinished work: arrays by name in a folder, valid for one fingerprint.
@@ -258,7 +256,7 @@ class Journal:
         path = self._path(name)
         if (content := read_if_there(path)) is None:
             return None
-        seal, packed = content[:_SEAL_BYTES], content[_SEAL_BYTES:]
+        seal, packed = content[:32], content[32:]
         if hashlib.sha256(packed).digest() != seal:
             drop(path, "is damaged")
             return None
@@ -293,7 +291,8 @@ class Journal:
 
     @property
     def empty(self) -> bool:
-        return not any(self.folder.glob("*.chunk"))
+        """Whether nothing is finished."""
+        return all(path.stem == DEVICES for path in self.folder.glob("*.chunk"))
 
     def remove(self) -> None:
         """Forget everything, once the result has been written."""

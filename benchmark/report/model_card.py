@@ -51,6 +51,7 @@ def model_card(entry: CheckpointEntry, making: Making, records: Sequence[Record]
         method=method(cell.method).label,
         choice=CHOICE[entry.selects_on],
         made=making.provenance,
+        is_module=isinstance(making.details, Applied),
         numbers=[
             (
                 f"{evaluation(record.evaluation).label} (`{record.evaluation}`)",

@@ -13,6 +13,8 @@ from baselines.pgd_at import PgdAt
 from baselines.trades import Trades
 from benchmark.data.info import DIGITS
 from benchmark.engine.pgd import uniform_start
+from benchmark.engine.weights import clone_state
+from tiny_runs import changed
 
 
 @pytest.fixture
@@ -99,16 +101,6 @@ def assert_equal(model, expected, atol=1e-12):
         )
 
 
-def snapshot(model):
-    """A copy of parameters and buffers."""
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def changed(model, before):
-    """Names of parameters and buffers whose bits are no longer those of `before`."""
-    return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-
-
 class TestPerturbation:
     """What is added to the weights."""
 
@@ -142,11 +134,11 @@ class TestPerturbation:
 
     def test_relative_norm_of_every_layer_is_gamma(self, model, batch):
         """||v|| = gamma ||w|| of convolutions and the linear layer; BN and biases keep their bits."""
-        before = snapshot(model)
+        before = clone_state(model.state_dict())
         assert {"conv1.weight", "layer2.0.shortcut.0.weight", "linear.weight"} <= layers(model)
         assert not [name for name in layers(model) if "bn" in name or "bias" in name]
         with Awp(gamma=0.03).hold(model, *batch, epoch=0):
-            assert changed(model, before) == layers(model)
+            assert changed(before, model.state_dict()) == layers(model)
             for name in layers(model):
                 v = model.state_dict()[name] - before[name]
                 assert float(v.norm() / before[name].norm()) == pytest.approx(0.03, rel=1e-9), name
@@ -177,9 +169,9 @@ class TestPerturbation:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model, x = HalfDead(), torch.rand(5, 4)
-        before = snapshot(model)
+        before = clone_state(model.state_dict())
         with Awp(gamma=0.1).hold(model, x, x, torch.arange(5) % 3, epoch=0):
-            assert changed(model, before) == {"alive.weight"}
+            assert changed(before, model.state_dict()) == {"alive.weight"}
             assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
@@ -191,9 +183,10 @@ class TestNetwork:
         """On entry statistics, their counters, gradients and flags are what they were."""
         for parameter in model.parameters():
             parameter.grad = torch.full_like(parameter, 7.0)
-        before = snapshot(model)
+        before = clone_state(model.state_dict())
         with Awp(method=wrapped).hold(model, *batch, epoch=0):
-            assert not changed(model, before) & {name for name, _ in model.named_buffers()}
+            buffers = {name for name, _ in model.named_buffers()}
+            assert not changed(before, model.state_dict()) & buffers
             assert all(module.training for module in model.modules())
             for parameter in model.parameters():
                 assert (parameter.grad == 7).all()
@@ -280,19 +273,19 @@ class TestWarmup:
     @pytest.mark.parametrize(("warmup", "epoch"), [(1, 0), (3, 0), (3, 2)])
     def test_nothing_happens_before(self, model, batch, warmup, epoch):
         """No pass, and no bit of the network changes."""
-        before, passes = snapshot(model), []
+        before, passes = clone_state(model.state_dict()), []
         model.register_forward_hook(lambda *call: passes.append(call))
         with Awp(warmup=warmup).hold(model, *batch, epoch=epoch):
-            assert changed(model, before) == set()
-        assert changed(model, before) == set()
+            assert changed(before, model.state_dict()) == set()
+        assert changed(before, model.state_dict()) == set()
         assert passes == []
 
     @pytest.mark.parametrize(("warmup", "epoch"), [(0, 0), (1, 1), (3, 3), (3, 100)])
     def test_everything_moves_after(self, model, batch, warmup, epoch):
         """The first epoch after the warm-up perturbs all layers."""
-        before = snapshot(model)
+        before = clone_state(model.state_dict())
         with Awp(warmup=warmup).hold(model, *batch, epoch=epoch):
-            assert changed(model, before) == layers(model)
+            assert changed(before, model.state_dict()) == layers(model)
 
 
 def test_layers_that_are_unused_or_frozen_are_left_alone():

@@ -171,7 +171,7 @@ def plain(on: Whole) -> Outcome:
     seed = base.seed_for(plan.criticality.stage)
     x_adv = torch.cat([x for x, _ in attacked(model, images, plan, seed)])
     mrc = plain_criticality(model, x_adv, images.labels, plan.criticality, seed)
-    module = run.finetuning.selector.select(candidates(plan, model, mrc))[0]
+    module = plan.finetuning.selector.select(candidates(plan, model, mrc))[0]
 
     end = plainly_tuned(model, run, module)
     judged = run.selection_images()
@@ -184,7 +184,7 @@ def plain(on: Whole) -> Outcome:
         model.load_state_dict(interpolate(start, end, alpha))
         return Count.of(right(model, batches(judged)))
 
-    alpha = over_the_grid(run.finetuning.interpolation.grid, clean, robust, robust(0.0))
+    alpha = over_the_grid(plan.finetuning.interpolation.grid, clean, robust, robust(0.0))
 
     flags = {}
     for name, weights in (("none", start), ("rift", interpolate(start, end, alpha))):

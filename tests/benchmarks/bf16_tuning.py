@@ -91,7 +91,7 @@ def judged(tuning: str, precision: str, module: str, data: Dataset, folder: Path
         select=lambda tuned: clean_count(tuned, selection),
         checkpoint=folder / f"{tuning}-{precision}.safetensors",
         fingerprint=f"{tuning} {module} {len(run.splits.train)}",
-        trainable=trainable_parameters(model, run.finetuning.selector, [module]),
+        trainable=trainable_parameters(model, plan.finetuning.selector, [module]),
         mixed=precision == BF16,
         stage=said,
         progress=show,

@@ -12,9 +12,10 @@ from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import load_checkpoint
 from benchmark.checkpoints.networks import NORMALISATIONS, normalised, normalization_of
 from benchmark.checkpoints.registry import FileState, checkpoint, file_state, registry, verified_file
-from benchmark.checkpoints.robustbench import CONSTANTS, drive_id, named_zoo_arch, zoo_model
+from benchmark.checkpoints.robustbench import CONSTANTS, drive_id, zoo_arch, zoo_model
 from benchmark.data.get.sha256sums import write_sums
 from benchmark.data.info import CIFAR10
+from benchmark.engine.recipes import pixel_units, same_radius
 from benchmark.engine.weights import weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
@@ -82,7 +83,7 @@ class TestShipped:
         assert "TRADES-AWP" in known["wu2020adversarial-cifar10"].what
         assert known["wu2020adversarial-cifar100"].what.startswith("AT-AWP")
         zhang = known["zhang2019theoretically-cifar10"]
-        assert zhang.eps_value == 0.031
+        assert zhang.eps == "0.031"
         assert zhang.drop == ("sub_block1.",)
         wang = known["wang2020improving-cifar10"]
         assert wang.extra_data
@@ -110,7 +111,7 @@ class TestShipped:
             assert drive_id(entry.source, entry.dataset)
             if entry.is_zoo:
                 continue
-            theirs = zoo_model(named_zoo_arch(entry.source, entry.dataset)).state_dict()
+            theirs = zoo_model(zoo_arch(entry.source, entry.dataset)).state_dict()
             mean, std = (theirs.pop(name, None) for name in CONSTANTS)
             network, info = entry.network
             ours = build(network.name, info).state_dict()
@@ -243,10 +244,18 @@ class TestHeld:
         assert file_state(entry, data) is FileState.DAMAGED
 
 
-@pytest.mark.parametrize(("eps", "value"), [("8/255", 8 / 255), ("0.031", 0.031), ("0.5", 0.5)])
-def test_eps_is_a_number(eps, value):
-    """Quotients and decimals are read as written."""
-    assert CheckpointEntry(**ENTRY | {"eps": eps}).eps_value == value
+@pytest.mark.parametrize(
+    ("eps", "value", "same"),
+    [
+        ("8/255", 8 / 255, True),
+        ("0.5", 0.5, True),
+        ("0.031", 8 / 255, False),
+        (pixel_units(1 / 30), 1 / 30, True),
+    ],
+)
+def test_eps_is_a_number(eps, value, same):
+    """Quotients and decimals are read as written, also with fewer digits, as `export` writes them."""
+    assert same_radius(CheckpointEntry(**ENTRY | {"eps": eps}).eps, value) is same
 
 
 @pytest.mark.parametrize("how", ["dataset", *NORMALISATIONS, "0.25/0.5,0.6,0.7"])

@@ -19,7 +19,6 @@ from benchmark.checkpoints.robustbench import (
     WITHOUT_CONSTANTS,
     import_robustbench,
     load_zoo_checkpoint,
-    named_zoo_arch,
     zoo_arch,
     zoo_model,
 )
@@ -192,7 +191,7 @@ class TestArchitectures:
     def test_have_parts_of_keys_for_names(self, zoo) -> None:
         """A name is a part of a key and tells threat and id; ids of one zoo have names of their own."""
         assert zoo_arch(TINY, "cifar10").name == "robustbench-tiny2024robust-wrn-10-1"
-        assert named_zoo_arch("robustbench:L2/Rice2020Overfitting", "cifar10").name == (
+        assert zoo_arch("robustbench:L2/Rice2020Overfitting", "cifar10").name == (
             "robustbench-l2-rice2020overfitting"
         )
         singles = [name for name, entry in zoo.items() if not isinstance(entry["gdrive_id"], list)]
@@ -213,7 +212,7 @@ class TestArchitectures:
     )
     def test_unknown_ones_are_one_line(self, text: str, dataset: str, message: str) -> None:
         with pytest.raises(UserError) as error:
-            named_zoo_arch(f"robustbench:{text}", dataset)
+            zoo_arch(f"robustbench:{text}", dataset)
         assert message in str(error.value)
         assert "\n" not in str(error.value)
 

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import shutil
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -385,8 +384,7 @@ class TestExport:
 
     def test_what_cannot_be_exported_is_one_line(self, finished, store, tmp_path):
         """Unfinished cells, weights of another making and files that exist leave nothing behind."""
-        shutil.copytree(finished.results, store.results)
-        shutil.copytree(finished.artifacts, store.artifacts)
+        handmade.copied_to(store, finished)
         out = tmp_path / "out.safetensors"
 
         def refused(key: str = KEY, out: Path = out, *more: str) -> str:
@@ -398,6 +396,8 @@ class TestExport:
         assert "does not end in .safetensors" in refused(KEY, tmp_path / "out.pt")
         assert "cannot be an entry of a registry: name: " in refused(KEY, out, "--name", "A B")
         assert "registry: licence: " in refused(KEY, out, "--licence", "A\nB")
+        (tmp_path / "file").touch()
+        assert refused(KEY, tmp_path / "file" / "x.safetensors").endswith("another folder by --out")
         out.with_suffix(".md").write_text("mine")
         assert "out.md' exists" in refused()
         out.with_suffix(".md").unlink()

@@ -30,7 +30,7 @@ from benchmark.records.store import Store
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from handmade import BY_HAND, write_record
-from invoking import MINI, TINY, Command, said
+from invoking import MINE, MINI, TINY, Command, said
 
 KEY = "mini/digits/resnet18-w8/pgd-at"
 BASE_0, BASE_1 = f"{KEY}/none/seed0", f"{KEY}/none/seed1"
@@ -456,14 +456,6 @@ def test_a_figure_is_made_and_written(own_mini, command):
 
 # --- refused --------------------------------------------------------------------------------------
 
-SCALE = """
-name = "mine"
-summary = "my own"
-datasets = ["digits"]
-archs = ["resnet18-w8"]
-seeds = [0]
-"""
-
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -518,7 +510,7 @@ def test_wrong_input_is_refused_in_one_line(command, tmp_path, idle, arguments, 
 def test_a_wrong_scale_file_is_refused_in_one_line(command, tmp_path, idle, name, old, new, message):
     """A scale file with a wrong name or value gives one line, exit code 2, and nothing on disk."""
     path = tmp_path / "mine.toml"
-    path.write_text(SCALE.replace(old, new))
+    path.write_text(MINE.replace(old, new))
     assert message in command(name, "--scale", path).refusal
     assert list(tmp_path.iterdir()) == [path]
 

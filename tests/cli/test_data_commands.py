@@ -7,7 +7,6 @@ import io
 import os
 import pickle
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from archiving import tarred
 from benchmark.data import cifar, load
 from benchmark.data.cifar_batches import content_sha256
 from benchmark.data.corruptions import published
@@ -41,17 +41,6 @@ def batches(seed):
         images = pixels.reshape(size, 3, 32, 32).transpose(0, 2, 3, 1)
         hashes.append(content_sha256(images, labels))
     return files, tuple(hashes)
-
-
-def tarred(files):
-    """A tar file's bytes."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def content_hash(seed):
@@ -181,6 +170,15 @@ class TestGet:
         place("get", "cifar100", "cifar10-c").good()
         assert place.visible() == before
 
+    def test_files_of_ones_own_are_not_listed_with_an_archives(self, place):
+        """Nothing vouches for a corruption that was there before the archive came: that is said."""
+        (folder := place.data / "CIFAR-10-C").mkdir(parents=True)
+        np.save(folder / "frost.npy", np.zeros((50, 32, 32, 3), np.uint8))
+        place("get", "cifar10-c").good()
+        assert set(sha256sums.read_sums(folder)) == {"fog.npy", "labels.npy", "snow.npy"}
+        (line,) = place("verify", "cifar10-c").errors(1)
+        assert "frost.npy' is not listed in SHA256SUMS" in line
+
     def test_wrong_files_are_not_overwritten(self, place):
         """A damaged batch is told, and stays as it is."""
         place("get", "cifar100")
@@ -234,6 +232,15 @@ class TestImport:
         assert place("import", "cifar100", path, "--accept-checksum", "0" * 32).exit_code == 2
         answer = place("import", "cifar100", path, "--accept-checksum", found).good()
         assert "official content" in answer.stdout
+
+    def test_the_commands_of_refusals_take_an_archive_of_another_content(self, place):
+        """First its sum is to be confirmed, then what it holds: the second command confirms both."""
+        path = place.beside / "mine.tar.gz"
+        path.write_bytes(tarred(batches(1)[0]))
+        command = ["import", "cifar100", path]
+        for _ in range(2):
+            command = place(*command).refusal.partition("python -m benchmark data ")[2].split()
+        assert "accepted" in place(*command).good().stdout
 
     @pytest.mark.parametrize("inner", [FOLDER, ""], ids=["around", "itself"])
     def test_a_folder_of_the_official_content(self, place, inner):

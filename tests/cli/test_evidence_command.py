@@ -1,7 +1,6 @@
 """`evidence` from nothing to the file, and back after an interruption."""
 
 import json
-import shutil
 from functools import partial
 
 import pytest
@@ -17,7 +16,7 @@ from benchmark.plans.named import scale
 from benchmark.plans.states import evidence_cells, stale_evidence
 from benchmark.records.evidence import FACTORS, evidence, evidence_path
 from benchmark.report.theorems import text
-from handmade import store_in
+from handmade import copied_to, store_in
 from invoking import MINI, Command
 
 
@@ -30,18 +29,14 @@ def run(store, *arguments):
 @pytest.fixture(scope="module")
 def measured(mini, tmp_path_factory):
     """A store with the evidence of both seeds of `mini.toml`, and what was said; to be copied."""
-    store = store_in(tmp_path_factory.mktemp("evidence"))
-    shutil.copytree(mini.results, store.results)
-    shutil.copytree(mini.artifacts, store.artifacts)
+    store = copied_to(store_in(tmp_path_factory.mktemp("evidence")), mini)
     return store, run(store).good()
 
 
 @pytest.fixture
 def own(measured, store):
     """A copy of the measured store, to be changed."""
-    shutil.copytree(measured[0].results, store.results)
-    shutil.copytree(measured[0].artifacts, store.artifacts)
-    return store
+    return copied_to(store, measured[0])
 
 
 def without_times(found):

@@ -206,7 +206,7 @@ class TestHashes:
 
     def test_file_is_that_of_sha256sum(self, cifar):
         """Each line is a file's hash, two spaces and its name, labels included."""
-        record_hashes("CIFAR-10-C", cifar.parent)
+        record_hashes(cifar, cifar)
         names = ("fog.npy", "frost.npy", "labels.npy")
         hashes = [hashlib.sha256((cifar / name).read_bytes()).hexdigest() for name in names]
         lines = [f"{line}  {name}\n" for line, name in zip(hashes, names, strict=True)]
@@ -228,19 +228,19 @@ class TestHashes:
         """Files are verified when there are hashes to compare with, and used in either case."""
         assert not cifar_files(cifar).verified
         before = cifar_files(cifar).copy("fog", 2)
-        record_hashes("CIFAR-10-C", cifar.parent)
+        record_hashes(cifar, cifar)
         assert cifar_files(cifar, TEST_LABELS).verified
         for one, other in zip(before, cifar_files(cifar).copy("fog", 2), strict=True):
             np.testing.assert_array_equal(one, other)
 
     def test_flipped_bit(self, cifar):
         """One wrong bit is found before it is used, and never recorded; the others stay usable."""
-        record_hashes("CIFAR-10-C", cifar.parent)
+        record_hashes(cifar, cifar)
         before = (cifar / SUMS).read_text()
         flip(cifar / "fog.npy")
         files, wrong = cifar_files(cifar), "fog.npy' is not what was unpacked"
         refused(lambda: files.copy("fog", 1), wrong)
-        refused(lambda: record_hashes("CIFAR-10-C", cifar.parent), wrong)
+        refused(lambda: record_hashes(cifar, cifar), wrong)
         assert (cifar / SUMS).read_text() == before
         files.copy("frost", 1)
         flip(cifar / "labels.npy")
@@ -257,7 +257,7 @@ class TestHashes:
     )
     def test_changed_tree(self, change, tiny):
         """A change in one severity makes all severities of the corruption unusable."""
-        record_hashes("Tiny-ImageNet-C", tiny.parent)
+        record_hashes(tiny, tiny)
         change(tiny / "fog" / "5" / "n01" / "n01_9.JPEG")
         assert tiny_files(tiny).verified
         refused(lambda: tiny_files(tiny).copy("fog", 1), "fog' is not what was unpacked")
@@ -265,7 +265,8 @@ class TestHashes:
 
     @pytest.mark.parametrize("info", [CIFAR, TINY], ids=["file", "folder"])
     def test_once_per_process(self, info, cifar, tiny, monkeypatch):
-        record_hashes(info.corruptions, cifar.parent)
+        folder = cifar.parent / info.corruptions
+        record_hashes(folder, folder)
         hashed, real = [], sha256sums.sha256_of
         monkeypatch.setattr(
             sha256sums, "sha256_of", lambda path: hashed.append(path.name) or real(path)
@@ -278,7 +279,7 @@ class TestHashes:
         assert sorted(hashed) == (["fog.npy", "labels.npy"] if info is CIFAR else ["fog"])
 
     def test_unlisted_file(self, cifar):
-        record_hashes("CIFAR-10-C", cifar.parent)
+        record_hashes(cifar, cifar)
         shutil.copy(cifar / "fog.npy", cifar / "snow.npy")
         refused(lambda: cifar_files(cifar).copy("snow", 1), "snow.npy' is not listed in SHA256SUMS")
 
@@ -289,19 +290,20 @@ class TestHashes:
         refused(lambda: cifar_files(cifar), "SHA256SUMS' is not a list")
 
     def test_second_archive(self, tiny):
-        """What a second archive adds is listed beside what is there, with the same hashes."""
-        shutil.copytree(tiny / "fog", tiny.parent / "spatter")
-        record_hashes("Tiny-ImageNet-C", tiny.parent)
+        """What a second archive adds is listed beside what the first one brought; nothing else is."""
+        record_hashes(tiny, tiny)
         before = (tiny / SUMS).read_text()
-        (tiny.parent / "spatter").rename(tiny / "spatter")
-        record_hashes("Tiny-ImageNet-C", tiny.parent)
+        second = tiny.parent / "second" / tiny.name
+        shutil.copytree(tiny / "fog", second / "spatter")
+        shutil.copytree(tiny / "fog", tiny / "mine")
+        record_hashes(second, tiny)
         fog = sha256sums.read_sums(tiny)["fog"]
-        assert (tiny / SUMS).read_text() == f"{before}{fog}  spatter\n"
+        assert (second / SUMS).read_text() == f"{before}{fog}  spatter\n"
 
     def test_verify(self, cifar):
         """All files are read again: changed, missing and unlisted ones are each refused."""
         refused(lambda: verify("CIFAR-10-C", cifar.parent), "has no SHA256SUMS")
-        record_hashes("CIFAR-10-C", cifar.parent)
+        record_hashes(cifar, cifar)
         verify("CIFAR-10-C", cifar.parent)
         flip(cifar / "frost.npy")
         refused(lambda: verify("CIFAR-10-C", cifar.parent), "frost.npy' is not what was unpacked")
@@ -328,7 +330,6 @@ class TestWhatIsThere:
         for call in (
             lambda: official(info, tmp_path),
             lambda: verify(info.corruptions, tmp_path),
-            lambda: record_hashes(info.corruptions, tmp_path),
         ):
             with pytest.raises(UserError) as error:
                 call()
@@ -346,7 +347,7 @@ class TestWhatIsThere:
         assert describe("CIFAR-100-C", cifar.parent) is None
         assert describe("CIFAR-10-C", cifar.parent) == "2 corruptions, no hashes on file"
         (cifar / "fog.npy").unlink()
-        record_hashes("CIFAR-10-C", cifar.parent)
+        record_hashes(cifar, cifar)
         assert describe("CIFAR-10-C", cifar.parent) == "1 corruption, hashes on file"
 
     def test_real_files(self):

@@ -1,7 +1,7 @@
 """Fetching and unpacking archives: mirrors, damage, kills, and members that mean harm."""
 
+import errno
 import hashlib
-import io
 import os
 import shutil
 import subprocess
@@ -14,26 +14,13 @@ from textwrap import dedent
 
 import pytest
 
+from archiving import tarred
 from benchmark.data.get.archives import Archive
-from benchmark.data.get.download import fetch, settle
+from benchmark.data.get.download import fetch, settle, writing
 from benchmark.data.get.unpack import unpack
 from benchmark.errors import UserError
 
 FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40}
-
-
-def tarred(files, mode="w:gz"):
-    """A tar file's bytes; a value that is a TarInfo is put in as it is."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as tar:
-        for name, content in files.items():
-            if isinstance(content, tarfile.TarInfo):
-                tar.addfile(content)
-            else:
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def archive_of(content, file="set.tar.gz", urls=("http://127.0.0.1:9/set.tar.gz",), size=None):
@@ -280,3 +267,11 @@ def test_settle_into_a_new_place_is_one_rename(tmp_path, monkeypatch):
     settle(tmp_path / "from", tmp_path / "to")
     assert moves == [tmp_path / "from"]
     assert tree(tmp_path / "to") == {"deep/file": b"x"}
+
+
+def test_what_cannot_be_read_is_no_full_disk(tmp_path):
+    """A source that the system refuses is named, and not the folder that it was to be copied to."""
+    refused = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/batch")
+    told = r"^cannot read '/elsewhere/batch' \(Permission denied\)$"
+    with pytest.raises(UserError, match=told), writing(tmp_path / "data"):
+        raise refused

@@ -1,6 +1,7 @@
 """Warnings of the numbers of attacks, on bits written by hand, and that records keep them."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.records import Count
 from benchmark.records.specs import spec_of
+from benchmark.records.store import Store
 
 CELL = Cell("own", "digits", "resnet18-w4", "mine", "none", 0)
 OTHER_WEIGHTS = "f" * 64
@@ -212,6 +214,16 @@ class TestRecords:
         assert remarks[0] == ["of its own", "of the model"]
         assert remarks[1][:2] == remarks[0] and "survive autoattack" in remarks[1][2]
         assert not [path for path in store.results.rglob("*.json") if "same_as" in path.read_text()]
+
+    def test_a_twins_number_is_all_that_is_taken_over(self, evaluating, monkeypatch):
+        """Not what its making says, nor where work of one's own was done that is thrown away."""
+        made = SimpleNamespace(provenance=SimpleNamespace(begun=["of the twin"]))
+        monkeypatch.setattr(Store, "making", lambda _, cell: made if cell == CELL else None)
+        evaluating(remarks=("of the twin",)).record("pgd10x3")
+        other = evaluating(cell=replace(CELL, finetune="rift"))
+        journal = other.journal("pgd10x3", other.subject.evaluation_spec("pgd10x3"), "fp32")
+        journal.put("devices", names=np.array(["another device"]))
+        assert other.record("pgd10x3").remarks == ["of its own", "of the model"]
 
     @pytest.mark.parametrize(
         ("change", "again"),

@@ -1,5 +1,6 @@
 """Records and makings with chosen counts, for tests of what reads them (no torch, no training)."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,13 @@ PROVENANCE = Provenance(
 def store_in(root: Path) -> Store:
     """The store in `root`, which need not exist."""
     return Store(root / "results", root / "artifacts")
+
+
+def copied_to(store: Store, source: Store) -> Store:
+    """`store` with copies of both trees of `source`."""
+    shutil.copytree(source.results, store.results)
+    shutil.copytree(source.artifacts, store.artifacts)
+    return store
 
 
 def cell_at(

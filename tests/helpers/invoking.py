@@ -10,6 +10,14 @@ from benchmark.records.store import Store
 
 TINY = Path(__file__).parents[1] / "tiny.toml"
 MINI = Path(__file__).parents[1] / "mini.toml"
+MINE = """
+name = "mine"
+summary = "my own"
+datasets = ["digits"]
+archs = ["resnet18-w8"]
+seeds = [0]
+"""
+"""The file of a scale that says no more than it has to."""
 WITHOUT_JOBS = ("status", "evaluate", "bf16", "checkpoints")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import benchmark.cli.bf16 as command_line
 import benchmark.jobs.bf16 as measuring
 from benchmark.data.info import DIGITS
 from benchmark.engine import counting
@@ -29,8 +30,8 @@ from benchmark.report.bf16 import (
 from benchmark.report.estimates import change_of_flags
 from benchmark.report.intervals import over_images
 from benchmark.report.tables.render import markdown, text
-from handmade import PROVENANCE, store_in
-from invoking import said
+from handmade import PROVENANCE, copied_to, store_in
+from invoking import Command
 
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
 UNITS, IMAGES = "avx512_bf16", 256
@@ -38,8 +39,7 @@ UNITS, IMAGES = "avx512_bf16", 256
 
 def run(store, *arguments, images=IMAGES):
     """The command with one thread on the first test images."""
-    places = ["--results", str(store.results), "--artifacts", str(store.artifacts)]
-    return said("bf16", *arguments, "--threads", "1", "--limit", str(images), *places)
+    return Command(store)("bf16", *arguments, "--threads", "1", "--limit", images)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,7 @@ def measured(mini, tmp_path_factory):
 def own(measured, store, monkeypatch):
     """A copy of the measured store, to be changed, on a processor with units."""
     monkeypatch.setattr(measuring, "bf16_units", lambda device: UNITS)
-    shutil.copytree(measured[0].results, store.results)
-    shutil.copytree(measured[0].artifacts, store.artifacts)
-    return store
+    return copied_to(store, measured[0])
 
 
 def by_hand(**changed):
@@ -129,6 +127,22 @@ class TestCommand:
         assert found.runs == expected.runs
         assert found.provenance.resumed
         assert not list(own.work(Cell.parse(KEY)).glob("pgd10x3*"))
+
+    def test_killed_between_both_files(self, own, monkeypatch):
+        """The same command completes them: the table is that of the file, row by row."""
+        write = command_line.write_result
+
+        def killed(*given):
+            write(*given)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(command_line, "write_result", killed)
+            assert run(own, KEY, images=16).exit_code == 130
+        run(own, KEY, images=16).good()
+        found, path = read_changes(own.results), changes_path(own.results)
+        assert len(found) == 2
+        assert path.with_suffix(".md").read_text() == markdown(as_table(found))
 
     def test_nothing_is_claimed_without_units(self, own, monkeypatch):
         """Where bf16 is emulated that is refused, or on demand filed as such beside the other."""

@@ -10,7 +10,7 @@ from benchmark.engine.weights import weights_sha256
 from benchmark.evaluation.record import Evaluating
 from benchmark.models import build
 from benchmark.records.cells import Cell
-from invoking import Said, said
+from invoking import Command, Said
 
 ARCH = "resnet18-w4"
 KEY = Cell("own", "digits", ARCH, "mine", "none", 0)
@@ -38,9 +38,8 @@ def evaluate(store, checkpoint):
     """A function that evaluates the checkpoint, with further arguments."""
 
     def run(*arguments: str, evaluations: str = "clean", file: Path = checkpoint) -> Said:
-        places = ["--results", str(store.results), "--artifacts", str(store.artifacts)]
-        own = ["--weights", str(file), "--arch", ARCH, "--dataset", "digits", "--threads", "1"]
-        return said("evaluate", *own, "--evaluations", evaluations, *places, *arguments)
+        own = ("--weights", file, "--arch", ARCH, "--dataset", "digits", "--threads", "1")
+        return Command(store)("evaluate", *own, "--evaluations", evaluations, *arguments)
 
     return run
 

@@ -10,6 +10,7 @@ from benchmark.algorithm.criticality import criticality
 from benchmark.algorithm.rolling import Tail
 from benchmark.data.info import DIGITS
 from benchmark.engine.recipes import CriticalitySettings
+from benchmark.engine.weights import clone_state
 from benchmark.jobs.theorems import moves, rescaled_modules
 from benchmark.records.evidence import FACTORS
 from benchmark.records.store import Journal
@@ -27,11 +28,6 @@ def craft(model, digits, tmp_path):
         return adversarial_set(model, split, DIGITS.threat, SEED, Journal(tmp_path / point, "x"))
 
     return crafted
-
-
-def state_of(model):
-    """A copy of the weights of `model`."""
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def entries_of(model, digits, folder, settings=SETTINGS):
@@ -54,10 +50,10 @@ class TestMoves:
     def test_the_ascent_of_mrc_rises_by_mrc(self, model, entries, craft):
         """Weights moved by Algorithm 1 itself are on the sphere and raise the loss by MRC exactly."""
         entry = next(entry for entry in entries if entry.module == MODULE)
-        theta_at, examples = state_of(model), craft("at")
+        theta_at, examples = clone_state(model.state_dict()), craft("at")
         with moving_weight(model, MODULE) as moving:
             assert algorithm1(moving, Tail(model, examples), SETTINGS).constrained
-            theta_ft = state_of(model)
+            theta_ft = clone_state(model.state_dict())
         move, _ = moves(model, examples, theta_at, theta_ft, MODULE, 0.5, SETTINGS.radius, craft)
         assert (move.loss_rise, move.accuracy_drop) == (entry.mrc, entry.accuracy_drop)
         assert move.loss_rise > 0
@@ -66,7 +62,7 @@ class TestMoves:
 
     def test_statistics_are_no_part_of_the_theorem(self, model, craft):
         """What moves batch-norm statistics only rises by nothing, but for the whole model."""
-        theta_at, examples = state_of(model), craft("at")
+        theta_at, examples = clone_state(model.state_dict()), craft("at")
         theta_ft = theta_at | {"bn1.running_var": 3 * theta_at["bn1.running_var"]}
         for move in moves(model, examples, theta_at, theta_ft, MODULE, 0.5, 0.1, craft):
             assert (move.norm_ratio, move.loss_rise, move.accuracy_drop) == (0, 0, 0)
@@ -76,7 +72,7 @@ class TestMoves:
     @pytest.mark.parametrize(("length", "leaves"), [(0.05, False), (0.4, True)])
     def test_the_way_is_also_judged_where_it_leaves_the_ball(self, model, craft, length, leaves):
         """Beyond the radius there is a point on the sphere, at the alpha of its distance."""
-        theta_at, examples, name = state_of(model), craft("at"), f"{MODULE}.weight"
+        theta_at, examples, name = clone_state(model.state_dict()), craft("at"), f"{MODULE}.weight"
         theta_ft = theta_at | {name: (1 + length) * theta_at[name]}
         found = moves(model, examples, theta_at, theta_ft, MODULE, 0.25, 0.1, craft)
         assert [move.alpha for move in found[:2]] == [1.0, 0.25]
@@ -88,7 +84,7 @@ class TestMoves:
 
     def test_examples_are_crafted_again_against_the_moved_weight(self, model, craft, digits, plain_pgd):
         """The second rise is that of the moved network on examples of its own, by a plain loop."""
-        theta_at, examples = state_of(model), craft("at")
+        theta_at, examples = clone_state(model.state_dict()), craft("at")
         theta_ft = theta_at | {f"{MODULE}.weight": 0.7 * theta_at[f"{MODULE}.weight"]}
         split = digits.train.first(IMAGES)
         found = moves(model, examples, theta_at, theta_ft, MODULE, 0.5, 0.5, craft)

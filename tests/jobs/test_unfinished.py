@@ -38,7 +38,7 @@ from benchmark.records.files import write_atomically
 from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
-from handmade import store_in, write_making
+from handmade import copied_to, store_in, write_making
 from invoking import MINI
 from killing import killing
 
@@ -95,9 +95,7 @@ def whole(make_in, tmp_path_factory):
 @pytest.fixture
 def based(whole, store):
     """A test's own store with that base model in it."""
-    shutil.copytree(whole.results, store.results)
-    shutil.copytree(whole.artifacts, store.artifacts)
-    return store
+    return copied_to(store, whole)
 
 
 @contextmanager
@@ -560,6 +558,15 @@ class TestChunks:
         assert record.provenance.begun == [line]
         assert record.provenance.resumed
         assert line in record.remarks
+
+    def test_nothing_is_resumed_where_nothing_was_done(self, evaluate, store, monkeypatch):
+        """An evaluation that ended before its first answer leaves no part of the work."""
+        with monkeypatch.context() as patch:
+            patch.setattr(counting, "clean_answers", None)
+            with pytest.raises(TypeError):
+                evaluate("clean", store)
+        record, _ = evaluate("clean", store)
+        assert not record.provenance.resumed
 
     def test_corruptions(self, resumed, monkeypatch):
         """An answer that depends on its place in the batch is of one chunk size only in a record."""

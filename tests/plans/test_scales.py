@@ -17,17 +17,9 @@ from benchmark.records.cells import BASE, Cell
 from benchmark.records.specs import spec_hash
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.notes import seeds_by_setting
+from invoking import MINE, TINY
 
 QUICK = SCALES["quick"]
-
-TINY = Path(__file__).parents[1] / "tiny.toml"
-MINE = """
-name = "mine"
-summary = "my own"
-datasets = ["digits"]
-archs = ["resnet18-w8"]
-seeds = [0]
-"""
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from benchmark.data.info import DIGITS
 from benchmark.engine.weights import load_tensors, save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.models import build
-from benchmark.plans.named import scale
+from benchmark.plans.named import arguments, filed, scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.start import caveats, starting_from
@@ -322,12 +322,24 @@ class TestScale:
         path.write_text('checkpoints = ["one"]\n' + MINI.read_text())
         assert scale(str(path)) == starting_from(scale(str(MINI)), ["one"])
 
-    def test_follows_from_keys(self, known):
-        """Keys of several checkpoints are of one scale; those of another scale are refused."""
+    def test_that_is_filed_is_named_by_its_file_alone(self, known, tmp_path):
+        """Printed commands name no checkpoint beside a file that says where its cells start."""
+        known({})
+        file = filed("mini", tmp_path)
+        file.parent.mkdir()
+        file.write_text('checkpoints = ["one"]\n' + MINI.read_text())
+        assert arguments("mini-from-one", tmp_path) == str(file)
+
+    def test_follows_from_keys(self, known, tmp_path):
+        """Keys of several checkpoints are of one scale, also where it has others of its own; those of
+        another scale are refused."""
         known({}, {"name": "two", "arch": "resnet18-w16"})
         cells = [RIFT, replace(RIFT, scale="mini-from-two", arch="resnet18-w16")]
         assert scale_of(cells, str(MINI), None, None).key_names == ("mini-from-one", "mini-from-two")
         assert scale_of([replace(RIFT, scale="quick-from-one")], None, None, None).name == "quick"
+        path = tmp_path / "mini.toml"
+        path.write_text('checkpoints = ["one"]\n' + MINI.read_text())
+        assert scale_of(cells[1:], str(path), None, None).key_names == ("mini-from-two",)
         with pytest.raises(UserError, match="run one scale at a time"):
             scale_of([TRAINED, RIFT], str(MINI), None, None)
 

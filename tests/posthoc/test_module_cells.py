@@ -132,6 +132,15 @@ def test_rift_and_then_mean_sparse(made):
     assert details.reference is not None and len(details.points) == 11
 
 
+def test_what_is_told_of_a_fine_tuning_is_told_of_it_alone(made, monkeypatch):
+    """Not of the module that is made of its weights, whether or not the same process made them."""
+    run, base = made("none")
+    plan = Plan.of(Cell.parse(KEY.format("rift+flip-average")), scale(str(MINI)))
+    monkeypatch.setattr("benchmark.run.rift", lambda run, theta: run.told.append("so") or theta)
+    another_forward_pass(replace(run, plan=plan), base)
+    assert run.store.making(plan.cell).provenance.begun == []
+
+
 def test_a_temperature_keeps_every_answer(made):
     """Weights times a power of two: clean bits are the base's."""
     (base, before), (run, after) = made("none"), made("last-layer-temperature")
@@ -254,19 +263,20 @@ class TestNames:
 
 @pytest.mark.parametrize("name", ["mean-sparse", "mixed-nuts"])
 def test_an_exported_module_is_loaded_like_weights(made, name, tmp_path):
-    """The file has its spec; what is read from it has the module's identity and answers."""
-    from benchmark.jobs.checkpoint import ModelFile, load_model_file, on_device
+    """The file has its spec; what the card's code reads from it has the module's identity and
+    answers."""
+    from benchmark.jobs.checkpoint import on_device
     from benchmark.jobs.export import export
 
     run, weights = made(name)
-    cell = run.plan.cell
-    exported = export(cell, "x.safetensors", run.store, name="x")
+    exported = export(run.plan.cell, "x.safetensors", run.store, name="x")
     path = tmp_path / "x.safetensors"
     path.write_bytes(exported.content)
-    file = ModelFile(path, run.plan.base.arch, run.plan.base.info)
-    model, loaded = load_model_file(file)
-    found = Weights.of(loaded.state, loaded.module)
-    model = on_device(model, found, run.device)
+    code = exported.card.split("```")[1].removeprefix("python\n").replace(path.name, str(path))
+    space = {}
+    exec(code, space)
+    found = Weights.of(space["loaded"].state, space["loaded"].module)
+    model = on_device(space["model"], found, run.device)
     assert found.sha256 == weights.sha256
     x, _ = run.data.test.batch(0, 30)
     with torch.no_grad():

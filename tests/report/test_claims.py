@@ -257,7 +257,8 @@ def test_claims_about_methods_are_told_apart(store):
 
 
 def test_growth_of_the_gain(store):
-    """The gain of the last network minus that of the first, at the seeds that both have, by dataset."""
+    """The gain of the last network minus that of the first, at the seeds that both have, by dataset;
+    open where a record of it carries a warning."""
     scale = replace(ONE, archs=("resnet18-w8", "resnet34-w8"), datasets=("cifar10", "cifar100"))
     for dataset in scale.datasets:
         for times, (arch, gain) in enumerate((("resnet18-w8", 10), ("resnet34-w8", 30)), start=1):
@@ -274,6 +275,10 @@ def test_growth_of_the_gain(store):
     assert growth.values == pytest.approx((0.02, 0.021, 0.022))
     assert of_one.values == pytest.approx((0.021,))
     assert all(source.endswith("seed1") for source in of_one.sources)
+    path = store.record_path(cell, "clean")
+    path.write_text(path.read_text().replace('"remarks": []', '"remarks": ["warning: not finite"]'))
+    line = found_in(store, scale)[f"C10/cifar100/{where}"]
+    assert (line.verdict, line.why.endswith("seed 2: not finite")) == (UNCLEAR, True)
 
 
 def test_the_first_images_stand_in_and_are_named(store):

@@ -516,6 +516,7 @@ def test_durations(seconds, said):
     [
         ({}, set()),
         ({"eps": "8/255"}, {"other-eps"}),
+        ({"eps": "0.0799999"}, set()),
         ({"extra_data": True}, {"extra-data"}),
         ({"dataset": "cifar10", "eps": "0.08"}, {"other-dataset"}),
         ({"selects_on": "test"}, {"chosen-on-test"}),

@@ -233,16 +233,16 @@ class TestCheckpoints:
             ({}, MATCH, "the same weights: equal as printed"),
             ({"k": 8400}, OFF, "the same weights: not within 0.05 points"),
             ({"remarks": ["elsewhere", "warning: masking"]}, MATCH, "; WARNING, none, seed 0: masking"),
-            ({"sha256": "d" * 64}, Verdict.MISSING, f"file than the registry's (sha256 {'c' * 12})"),
+            ({"sha256": "d" * 64}, Verdict.MISSING, "cccccccccccc); move it away to make it again"),
         ],
     )
     def test_a_record_and_the_registry(self, store, changes, verdict, why):
         """Clean accuracy of the very weights has to be equal; what is not evaluated is missing, with
-        the command for it."""
+        the command for it, which replaces no record."""
         write_own(store, "clean", **{"k": 8500} | changes)
         findings = self.findings(store)
         assert (findings["clean"].verdict, findings["clean"].why.endswith(why)) == (verdict, True)
-        assert findings["autoattack"].verdict is Verdict.MISSING
+        assert (findings["autoattack"].verdict, findings["clean"].make) == (Verdict.MISSING, "")
         assert findings["autoattack"].make == (
             "python -m benchmark evaluate --checkpoint theirs --evaluations clean,autoattack"
         )

@@ -11,12 +11,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.records.checkout import shipped
 from benchmark.report.check.published import published
-from benchmark.report.check.published_schema import (
-    OTHERS_EVALUATIONS,
-    PrintedChange,
-    Published,
-    PublishedRow,
-)
+from benchmark.report.check.published_schema import OTHERS_EVALUATIONS, PrintedChange, PublishedRow
 
 COLUMNS = ("clean", "corruptions-15", "pgd10x3")
 CIFAR10, CIFAR100, TINY = "cifar10", "cifar100", "tiny-imagenet"
@@ -58,15 +53,9 @@ TABLE_4 = {
 
 
 @pytest.fixture(scope="module")
-def numbers():
-    """The shipped file."""
-    return published()
-
-
-@pytest.fixture(scope="module")
-def rows(numbers):
-    """Its rows by id."""
-    return {row.id: row for row in numbers.rows}
+def rows():
+    """The rows of the shipped file by id."""
+    return {row.id: row for row in published().rows}
 
 
 def fractions(percents: Sequence[str]) -> dict[str, float]:
@@ -74,9 +63,9 @@ def fractions(percents: Sequence[str]) -> dict[str, float]:
     return {name: float(Decimal(p) / 100) for name, p in zip(COLUMNS, percents, strict=True)}
 
 
-def of_paper(numbers: Published, where: str) -> list[PublishedRow]:
+def of_paper(where: str) -> list[PublishedRow]:
     """The rows of one table of the paper."""
-    return [row for row in numbers.rows if row.source == "rift" and row.where == where]
+    return [row for row in published().rows if row.source == "rift" and row.where == where]
 
 
 def recomputed(rows: dict[str, PublishedRow], change: PrintedChange, name: str) -> Decimal:
@@ -88,12 +77,11 @@ def recomputed(rows: dict[str, PublishedRow], change: PrintedChange, name: str) 
     return 100 * (mean(change.after) - mean(change.before))
 
 
-def test_tables_1_and_2_are_those_of_the_paper(numbers):
+def test_tables_1_and_2_are_those_of_the_paper():
     """Each pair of Tables 1 and 2 is there with three columns, and nothing else is."""
     for where, table, key in (("Table 1", TABLE_1, "arch"), ("Table 2", TABLE_2, "method")):
         found = {
-            (row.dataset, getattr(row, key), row.finetunes[0]): row.values
-            for row in of_paper(numbers, where)
+            (row.dataset, getattr(row, key), row.finetunes[0]): row.values for row in of_paper(where)
         }
         expected = {
             (*place, finetune): fractions(values)
@@ -101,14 +89,14 @@ def test_tables_1_and_2_are_those_of_the_paper(numbers):
             for finetune, values in zip(("none", "rift"), pair, strict=True)
         }
         assert found == expected
-    assert {row.method for row in of_paper(numbers, "Table 1")} == {"pgd-at"}
-    assert {row.arch for row in of_paper(numbers, "Table 2")} == {"resnet18"}
+    assert {row.method for row in of_paper("Table 1")} == {"pgd-at"}
+    assert {row.arch for row in of_paper("Table 2")} == {"resnet18"}
 
 
-def test_tables_3_and_4_are_those_of_the_paper(numbers):
+def test_tables_3_and_4_are_those_of_the_paper():
     """Each row of Tables 3 and 4 is there, of ResNet18 on CIFAR-10, at either alpha but for RiFT's."""
     for where, table in (("Table 3", TABLE_3), ("Table 4", TABLE_4)):
-        rows = of_paper(numbers, where)
+        rows = of_paper(where)
         found = {row.finetunes[0].removesuffix("-alpha-1"): row.values for row in rows}
         assert found == {name: fractions(values) for name, values in table.items()}
         assert {(row.dataset, row.arch, row.method) for row in rows} == {
@@ -127,11 +115,11 @@ def test_rows_of_the_same_model_agree(rows):
     assert first.finetunes == second.finetunes == third.finetunes
 
 
-def test_printed_differences_follow_from_the_rows(numbers, rows):
+def test_printed_differences_follow_from_the_rows(rows):
     """All 60 printed differences and averages come out to the last digit, but for two averages."""
-    assert len(numbers.changes) * len(COLUMNS) == 60
+    assert len(published().changes) * len(COLUMNS) == 60
     off = {}
-    for change in numbers.changes:
+    for change in published().changes:
         for name, value in change.values.items():
             printed, correct = Decimal(str(value)) * 100, recomputed(rows, change, name)
             if abs(correct - printed) > Decimal("0.005"):
@@ -140,63 +128,59 @@ def test_printed_differences_follow_from_the_rows(numbers, rows):
         ("table1/cifar100/average/difference", "pgd10x3"): ("0.02", "0.0267"),
         ("table1/tiny-imagenet/average/difference", "pgd10x3"): ("0.08", "0.0867"),
     }
-    notes = " ".join(note.text for note in numbers.notes if "Table 1" in note.where)
+    notes = " ".join(note.text for note in published().notes if "Table 1" in note.where)
     assert all(f"printed as +{p}" in notes and correct in notes for p, correct in off.values())
 
 
-def changes_of(numbers: Published, prefix: str, name: str) -> list[Decimal]:
+def changes_of(prefix: str, name: str) -> list[Decimal]:
     """The printed changes of pairs of rows under `prefix`, in points."""
     return [
         Decimal(str(change.values[name])) * 100
-        for change in numbers.changes
+        for change in published().changes
         if change.id.startswith(prefix) and len(change.after) == 1
     ]
 
 
-def test_claims_quote_the_tables(numbers, rows):
+def test_claims_quote_the_tables(rows):
     """The numbers in the words of the claims are those of the rows."""
-    quoted = {claim.id: claim.numbers or "" for claim in numbers.claims}
+    quoted = {claim.id: claim.numbers or "" for claim in published().claims}
     for claim, prefix in (("C1", "table1/"), ("C2", "table2/")):
         for name, label in (("clean", "Std "), ("corruptions-15", "OOD "), ("pgd10x3", "Adv ")):
-            values = changes_of(numbers, prefix, name)
+            values = changes_of(prefix, name)
             assert f"{label}{min(values):+.2f} to {max(values):+.2f}" in quoted[claim]
             assert f"({sum(v > 0 for v in values)} of {len(values)} up)" in quoted[claim]
     base = rows["table1/cifar10/resnet18/none"].values
     for claim, where in (("C4", "Table 3"), ("C6", "Table 4")):
-        for row in of_paper(numbers, where):
+        for row in of_paper(where):
             assert f"{100 * (row.values['pgd10x3'] - base['pgd10x3']):+.2f}" in quoted[claim]
     for dataset in (CIFAR10, CIFAR100, TINY):
-        gains = changes_of(numbers, f"table1/{dataset}/", "clean")
+        gains = changes_of(f"table1/{dataset}/", "clean")
         assert ", ".join(f"{gain:+.2f}" for gain in gains) in quoted["C10"]
 
 
-def test_claims_are_c1_to_c17(numbers: Published) -> None:
-    """The paper's fourteen claims and three of its rivals' are there in order."""
-    assert [claim.id for claim in numbers.claims] == [f"C{i}" for i in range(1, 18)]
-
-
-def test_modules_are_those_of_the_readme(numbers):
+def test_modules_are_those_of_the_readme():
     """The modules named by the released code are the ones that its protocol fine-tunes."""
-    assert len(numbers.modules) == len(README_MODULES)
-    for named in numbers.modules:
+    assert len(published().modules) == len(README_MODULES)
+    for named in published().modules:
         assert readme_module(named.dataset, named.arch) == named.module
 
 
-def test_criticality_is_that_of_figure_3(numbers):
+def test_criticality_is_that_of_figure_3():
     """The three modules whose values the paper prints, and the least critical one is the README's."""
-    found = {m.module: (m.mrc, m.accuracy_drop, m.role) for m in numbers.criticality}
+    found = {m.module: (m.mrc, m.accuracy_drop, m.role) for m in published().criticality}
     assert found == {
         "layer2.1.conv2": (0.09, 0.0286, "non-robust-critical"),
         "layer4.1.conv1": (12.94, 0.5303, "robust-critical"),
         "layer4.0.conv2": (None, 0.5305, None),
     }
     assert readme_module(CIFAR10, "resnet18") == "layer2.1.conv2"
-    assert (numbers.alpha.low, numbers.alpha.high, numbers.alpha.lr) == (0.6, 0.9, 0.001)
+    alpha = published().alpha
+    assert (alpha.low, alpha.high, alpha.lr) == (0.6, 0.9, 0.001)
 
 
-def test_robustbench_rows_agree_with_the_registry(numbers):
+def test_robustbench_rows_agree_with_the_registry():
     """A row of given weights agrees with the entry of the registry."""
-    of_weights = [row for row in numbers.rows if row.checkpoint is not None]
+    of_weights = [row for row in published().rows if row.checkpoint is not None]
     entries = registry(shipped("checkpoints.toml"))
     assert of_weights
     for row in of_weights:

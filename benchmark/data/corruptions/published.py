@@ -225,17 +225,17 @@ def describe(title: str, directory: Path) -> str | None:
     return f"{len(found)} corruption{'s' if len(found) > 1 else ''}, {hashes}"
 
 
-def record_hashes(title: str, directory: Path) -> None:
-    """Write `SHA256SUMS` for `title`; to be called when a verified archive has been unpacked.
+def record_hashes(unpacked: Path, folder: Path) -> None:
+    """Write `SHA256SUMS` into `unpacked`, which holds a verified archive and is to become `folder`.
 
-    Raises `UserError` if a file is no longer the one of an earlier `SHA256SUMS`, which then stays.
+    What is listed there already stays so; what is there and not listed, nobody has verified. Raises
+    `UserError` if a file is not the one that is listed there.
     """
-    folder = _folder(title, directory)
     known = read_sums(folder) or {}
-    hashes = {path.name: sha256_of(path) for path in _hashed(folder)}
+    hashes = {path.name: sha256_of(path) for path in _hashed(unpacked)}
     for name in known.keys() & hashes:
         _compare(folder / name, known, hashes[name])
-    write_sums(folder, known | hashes)
+    write_sums(unpacked, known | hashes)
 
 
 def verify(title: str, directory: Path) -> None:

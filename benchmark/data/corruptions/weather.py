@@ -43,11 +43,6 @@ def snow(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:
     return keep * x + (1 - keep) * pale + flakes + flakes[:, ::-1, ::-1]
 
 
-def plasma_noise_side(side: int) -> int:
-    """Return the side of the noise that ``plasma`` needs for ``side`` pixels: a power of two."""
-    return 1 << (side - 1).bit_length()
-
-
 def plasma(noise: FloatArray, decay: float | FloatArray) -> FloatArray:
     """Turn (N, S, S) ``noise`` in [-1, 1], S a power of two >= 2, into N cloud maps in [0, 1].
 
@@ -80,10 +75,9 @@ def plasma(noise: FloatArray, decay: float | FloatArray) -> FloatArray:
 
 
 def clouds(streams: Streams, side: int, decay: float | FloatArray) -> FloatArray:
-    """Draw one plasma map per image, (N, side, side, 1) in [0, 1]."""
-    size = plasma_noise_side(side)
-    noise = per_image(streams, lambda stream: stream.uniform(-1, 1, (size, size)))
-    return plasma(noise, decay)[:, :side, :side, None]
+    """Draw one plasma map per image, (N, side, side, 1) in [0, 1]; all `SIDES` are powers of two."""
+    noise = per_image(streams, lambda stream: stream.uniform(-1, 1, (side, side)))
+    return plasma(noise, decay)[..., None]
 
 
 def fog(x: FloatArray, streams: Streams, constants: Constants) -> FloatArray:

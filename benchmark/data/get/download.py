@@ -111,6 +111,9 @@ def writing(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
+        place = Path(error.filename2 or error.filename or directory)
+        if not (place.is_relative_to(directory) or directory.is_relative_to(place)):
+            raise UserError(f"cannot read '{place}' ({error.strerror})") from error
         what = f"cannot write to '{directory}' ({error.strerror or error})"
         raise UserError(f"{what}; make room or name another folder by --data-dir") from error
 

@@ -175,8 +175,8 @@ class PublishedCorruptions(ArchivedData):
                 if accepted:  # else it is the published archive
                     published.check(self.archive.gives, part)
             with locked(directory / f".{self.archive.gives}.lock"):  # two archives share the folder
+                published.record_hashes(copy, directory / self.archive.gives)
                 settle(copy, directory / self.archive.gives)
-                published.record_hashes(self.archive.gives, directory)
 
 
 Archived = Cifar | TinyImageNet | PublishedCorruptions
@@ -212,10 +212,11 @@ def refuse_unless(
     `kind` names the hash, `expected` is the official one (None: there is none).
     """
     if found not in accepted:
+        flags = " ".join(f"--accept-checksum {each}" for each in (*accepted, found))
         raise UserError(
             f"'{source}' is not known to be right: {kind} found {found}, expected "
             f"{expected or 'a published one, and there is none'}; to take it all the same: python -m "
-            f"benchmark data import {archive.name} {source} --accept-checksum {found}"
+            f"benchmark data import {archive.name} {source} {flags}"
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines import METHODS
 from benchmark.algorithm.protocols import PROTOCOLS, Protocol
-from benchmark.algorithm.tunings import ALPHA_1, CURVE, MODULE, TUNINGS, Tuning, finetunings
+from benchmark.algorithm.tunings import ENDINGS, MODULE, TUNINGS, Tuning, finetunings
 from benchmark.data import DATASETS, LOADERS
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.method import Method
@@ -47,7 +47,7 @@ class Additions:
     def tuning(self, tuning: Tuning) -> None:
         """Add what is fine-tuned: under every protocol, with every ending."""
         name = tuning.name
-        if name.startswith((MODULE, BASE)) or any(end in name for end in (ALPHA_1, CURVE, HELD_OUT)):
+        if name.startswith((MODULE, BASE)) or any(end in name for end in (*ENDINGS, HELD_OUT)):
             raise UserError(f"fine-tuning '{name}': a name of this form means something else")
         _refuse_known(finetunings([tuning], PROTOCOLS.values()))
         self._put("tuning", TUNINGS, name, tuning)
@@ -55,7 +55,7 @@ class Additions:
     def protocol(self, protocol: Protocol) -> None:
         """Add a reading of the paper, as `rift` and its suffix, for every fine-tuning."""
         suffix = protocol.suffix
-        if not suffix.startswith("-") or any(end in suffix for end in (ALPHA_1, CURVE)):
+        if not suffix.startswith("-") or any(end in suffix for end in ENDINGS):
             raise UserError(f"protocol '{suffix}': its suffix is such as -my-reading")
         if (HELD_OUT in suffix) != (protocol.selects_on == "hold-out"):
             raise UserError(f"protocol '{suffix}': '{HELD_OUT}' is in suffixes of those on a hold-out")

@@ -113,7 +113,8 @@ def _growth(case: Case, small: Setting, large: Setting) -> Finding:
     pairs = zip(before.estimate.values, after.estimate.values, strict=True)
     sources = before.estimate.sources + after.estimate.sources
     growth = by_seed([of_large - of_small for of_small, of_large in pairs], sources)
-    warnings = [*case.view.warnings(small), *case.view.warnings(large)]
+    of_bases = (*case.view.warnings(small), *case.view.warnings(large))
+    warnings = [*of_bases, *before.warnings, *after.warnings]
     decision, behind = GROWTH[small.dataset].decide(growth), {**before.behind, **after.behind}
     return case.line(where, what, decision, warnings, ours=growth, signed=True, behind=behind)
 

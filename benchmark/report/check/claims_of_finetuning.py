@@ -6,7 +6,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 from benchmark.algorithm.tunings import CURVE
-from benchmark.plans.plan import Plan
 from benchmark.records.records import Finetuning, ModuleCriticality, not_valid
 from benchmark.report.check.case import RIFT, Case, Makings, by_seed, every
 from benchmark.report.check.criticality import alike
@@ -163,7 +162,7 @@ def c9(case: Case) -> list[Finding]:
         alphas = tuple(tuned.alpha for tuned in makings.values())
         ours = Estimate(alphas, sources=tuple(cell.key for cell in makings))
         why = f"the published range is {range_.low} to {range_.high}"
-        lr = Plan.of(next(iter(makings)), case.view.scale).recipe.lr
+        lr = case.view.plan(next(iter(makings))).recipe.lr
         if lr != range_.lr:
             why += f" at learning rate {range_.lr}, here it is {lr}"
             return (Verdict.UNCLEAR, why), ours

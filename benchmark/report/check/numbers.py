@@ -22,15 +22,16 @@ Three kinds of closeness, which `compare` applies:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import isclose, sqrt
+from math import sqrt
 from typing import Literal
 
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
+from benchmark.engine.recipes import same_radius
 from benchmark.evaluation import evaluation, evaluation_spec
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, OWN, Cell
-from benchmark.records.plugins import not_loaded, up_to_date
+from benchmark.records.plugins import flags, not_loaded, up_to_date
 from benchmark.records.store import Store
 from benchmark.report.check.published_schema import PrintedChange, Published, PublishedRow, attacks
 from benchmark.report.check.verdicts import ROUNDED, Decision, Finding, Verdict
@@ -207,45 +208,44 @@ def checkpoints_compared(
         for name, value in row.comparable.items()
     }
     for each in checkpoints.values():
-        same_eps = isclose(each.eps_value, dataset_info(each.dataset).threat.eps)
+        same_eps = same_radius(each.eps, dataset_info(each.dataset).threat.eps)
         for name, value in each.published.items():
             if same_eps or not attacks(name):
                 number = f"checkpoints/{each.name}/{name}", f"checkpoints.toml: {each.name}"
                 wanted.setdefault((each.name, each.dataset, name, value), number)
-    evaluations: dict[str, dict[str, None]] = {}
-    for checkpoint, _, name, _ in wanted:
-        evaluations.setdefault(checkpoint, {})[name] = None
     cells = [cell for cell in store.cells_on_disk() if cell.scale == OWN]
     findings = []
     for (checkpoint, dataset, name, value), (identity, source) in wanted.items():
         label = evaluation(name).label
         finding = Finding(identity, Verdict.MISSING, f"{dataset}/{checkpoint}", label, source=source)
         seeds = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, checkpoint)]
-        found = _of_weights(store, seeds, name, checkpoints.get(checkpoint))
-        if isinstance(found, Missing):
-            make = (
-                f"evaluate --checkpoint {checkpoint} --evaluations {','.join(evaluations[checkpoint])}"
-            )
-            found = replace(found, make=f"python -m benchmark {make}")
+        names = ",".join(dict.fromkeys(each for of, _, each, _ in wanted if of == checkpoint))
+        make = f"python -m benchmark evaluate --checkpoint {checkpoint} --evaluations {names}{flags()}"
+        found = _of_weights(store, seeds, name, checkpoints.get(checkpoint), make)
         findings.append(_compared(finding, found, value, "same-weights"))
     return findings
 
 
 def _of_weights(
-    store: Store, cells: Sequence[Cell], name: str, entry: CheckpointEntry | None
+    store: Store, cells: Sequence[Cell], name: str, entry: CheckpointEntry | None, make: str
 ) -> Found | Missing:
-    """Return the accuracy of the registry's weights by today's evaluation, or why there is none."""
-    why = f"no {name} of this checkpoint"
+    """Return the accuracy of the registry's weights by today's evaluation, or why there is none.
+
+    The command `make` makes what is not on file, and replaces no record.
+    """
+    missing, again = Missing(f"no {name} of this checkpoint", make), "; move it away to make it again"
     for cell in cells:
         record = store.record(cell, name)
         if record is None:
             continue
         if record.spec.get("evaluation") != evaluation_spec(name, dataset_info(cell.dataset)):
-            why = f"stale {name}: the evaluation is another one today"
+            why = f"stale {name}: the evaluation is another one today{again}"
         elif not up_to_date(record.spec):
-            why = not_loaded(record.spec) or f"stale {name}: its plug-in is another one today"
+            why = not_loaded(record.spec) or f"stale {name}: its plug-in is another one today{again}"
         elif entry and entry.sha256 and entry.sha256 not in record.sources.values():
-            why = f"the record is of another file than the registry's (sha256 {entry.sha256[:12]})"
+            file = f"another file than the registry's (sha256 {entry.sha256[:12]})"
+            why = f"the {name} on record is of {file}{again}"
         else:
             return Found.of(name, accuracy(store, [record]), [[record]])
-    return Missing(why)
+        missing = Missing(why)
+    return missing

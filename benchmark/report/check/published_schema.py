@@ -7,8 +7,6 @@ gives to evaluations.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from fractions import Fraction
-from math import isclose
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -16,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from baselines import method
 from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
+from benchmark.engine.recipes import same_radius
 from benchmark.errors import UserError, unknown
 from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.models import arch
@@ -128,7 +127,7 @@ class PublishedRow(_Printed):
         Leaves out evaluations this suite lacks and, unless `eps` is its radius for the dataset,
         all attacks.
         """
-        same_eps = isclose(float(Fraction(self.eps)), dataset_info(self.dataset).threat.eps)
+        same_eps = same_radius(self.eps, dataset_info(self.dataset).threat.eps)
         own = {name: value for name, value in self.values.items() if name in EVALUATIONS}
         return {name: value for name, value in own.items() if same_eps or not attacks(name)}
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from benchmark.algorithm.tunings import finetune
 from benchmark.engine.recipes import Criticality, OfficialCriticality, ScaleFreeCriticality
-from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning, ModuleCriticality
@@ -49,7 +48,7 @@ class BarFigure(FigureSpec):
         if order := ranked(modules, released_order=released):
             ranking = f"least critical: {order[0].module}; most critical: {order[-1].module}"
         notes = [
-            definition(Plan.of(cells[0], scale).criticality),
+            definition(view.plan(cells[0]).criticality),
             *([f"the axis of MRC is {AXES[axis]}"] if axis in AXES else []),
             ranking,
             f"fine-tuned by {self.tuning}: {tuned_modules(finetunings)}",

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.algorithm.tunings import CURVE, finetune
-from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell
 from benchmark.records.records import Finetuning
@@ -64,7 +63,7 @@ class CurveFigure(FigureSpec):
                     notes.append(f"{curve.label}: {tuned_modules(finetunings)}")
         if not curves:
             raise self.nothing(missing)
-        plan = Plan.of(self.cells(scale)[0], scale)
+        plan = view.plan(self.cells(scale)[0])
         assert plan.finetune is not None and plan.finetune.interpolation is not None
         rule, share = plan.finetune.interpolation, plan.recipe.select_images
         notes = [

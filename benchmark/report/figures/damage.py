@@ -14,7 +14,6 @@ from benchmark.algorithm.tunings import ALPHA_1, MODULE
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
 from benchmark.models import without_values
-from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell
 from benchmark.report.figures import draw
@@ -81,7 +80,7 @@ class DamageFigure(FigureSpec):
             "fine-tuned weights (alpha 1) against AT on all test images, in points: Adv (worst of "
             "three PGD-10 runs) lost and Std (clean accuracy) gained",
             "modules from least to most critical by MRC",
-            definition(Plan.of(cells_of(["rift"])[0], scale).criticality),
+            definition(view.plan(cells_of(["rift"])[0]).criticality),
             *picture.correlations(),
             picture.least,
             *under_estimated([module.measured for module in modules], "open dots"),

@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from math import isclose
 
-from benchmark.engine.recipes import pixel_units
+from benchmark.engine.recipes import pixel_units, same_radius
 from benchmark.evaluation import evaluation, sanity
 from benchmark.evaluation.first import first_images
 from benchmark.records.records import Finetuning, flagged, not_valid
@@ -92,7 +91,7 @@ def _made_elsewhere(model: Model) -> Flags:
         yield "made-elsewhere", f"starts from '{name}': {known.what}"
     if known.extra_data:
         yield "extra-data", f"'{name}' was trained with data beside the training set"
-    if not isclose(known.eps_value, model.info.threat.eps):
+    if not same_radius(known.eps, model.info.threat.eps):
         ours = pixel_units(model.info.threat.eps)
         yield "other-eps", f"'{name}' was trained at eps {known.eps} and is evaluated at {ours}"
     if known.dataset != model.cell.dataset:
