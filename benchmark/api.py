@@ -6,6 +6,7 @@ print(result.summary())
 """
 
 import copy
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -193,7 +194,8 @@ def interpolate(
     refuse_model(tuned, ())
     end = Weights.of({name: x.to(asked.place) for name, x in tuned.state_dict().items()})
     if problem := shape_mismatch(end.state, asked.weights.state):
-        raise UserError(f"tuned is another network than model: {problem.replace('file', 'former')}")
+        told = re.sub(r"\bfile\b", "former", problem)
+        raise UserError(f"tuned is another network than model: {told}")
     with ExitStack() as stack:
         run = asked.run(stack, None, shown(progress))
         alpha, _, _ = paper.choose_alpha(run, asked.weights, end)

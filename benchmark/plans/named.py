@@ -78,7 +78,10 @@ def arguments(name: str, results: Path) -> str:
     scale, precision, checkpoint = ScaleName.parse(name)
     path = filed(scale, results)
     known = SCALES.get(scale) or (_read(path) if path.is_file() else None)
-    if known is not None and checkpoint in known.checkpoints:
+    own = () if known is None else known.checkpoints
+    if own and checkpoint not in (None, *own):
+        return quote(name)  # a scale takes no flag beside checkpoints of its own
+    if checkpoint in own:
         checkpoint = None  # that it starts from anyway
     flags = (("--precision", precision), ("--from-checkpoint", checkpoint))
     file = scale if scale in SCALES else quote(str(path))

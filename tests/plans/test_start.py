@@ -329,6 +329,7 @@ class TestScale:
         file.parent.mkdir()
         file.write_text('checkpoints = ["one"]\n' + MINI.read_text())
         assert arguments("mini-from-one", tmp_path) == str(file)
+        assert arguments("mini-from-two", tmp_path) == "mini-from-two"
 
     def test_follows_from_keys(self, known, tmp_path):
         """Keys of several checkpoints are of one scale, also where it has others of its own; those of

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 
 from benchmark.data.corruptions import published
 from benchmark.data.get import sha256sums
@@ -216,7 +217,7 @@ def refuse_unless(
         raise UserError(
             f"'{source}' is not known to be right: {kind} found {found}, expected "
             f"{expected or 'a published one, and there is none'}; to take it all the same: python -m "
-            f"benchmark data import {archive.name} {source} {flags}"
+            f"benchmark data import {archive.name} {quote(str(source))} {flags}"
         )
 
 
