@@ -140,14 +140,25 @@ def zoo_arch(text: str, dataset: str) -> ZooArch:
     Threats are Linf, L2 and corruptions. Raises `UserError` if the zoo has no such id, or if it is made
     of several files.
     """
-    threat, slash, name = text.removeprefix(PREFIX).rpartition("/")
-    threat = threat if slash else DEFAULT_THREAT
+    name, threat = _named(text)
     files = _entry(name, dataset, threat)["gdrive_id"]
     if isinstance(files, list):
         raise UserError(
             f"RobustBench's '{name}' is made of {len(files)} files; only networks of one can be used"
         )
     return ZooArch(name, dataset, threat, version("robustbench"))
+
+
+def zoo_key(text: str, dataset: str) -> str:
+    """What stands in keys for the architecture `text`, whether or not RobustBench is here."""
+    name, threat = _named(text)
+    return ZooArch(name, dataset, threat, "").name
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Id and threat of `robustbench:ID` or `robustbench:THREAT/ID`."""
+    threat, slash, name = text.removeprefix(PREFIX).rpartition("/")
+    return name, threat if slash else DEFAULT_THREAT
 
 
 def zoo_model(arch: ZooArch) -> "nn.Module":

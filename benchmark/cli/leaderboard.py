@@ -13,6 +13,7 @@ from benchmark.errors import UserError
 from benchmark.plans import named as scales
 from benchmark.records.cells import OWN
 from benchmark.records.files import inside, read_if_there, staging, write_atomically
+from benchmark.records.plugins import flags
 from benchmark.records.read_once import ReadOnce
 from benchmark.report.check.published import published
 from benchmark.report.findings.page import findings
@@ -106,7 +107,8 @@ def leaderboard_command(
             say(f"{path} is {'not up to date' if path.exists() else 'missing'}")
         if old:
             of_one = f" --scale {quote(scale)}" if scale else ""
-            say(f"`python -m benchmark leaderboard{of_one}` writes them")
+            place = "" if results == Path("results") else f" --results {quote(str(results))}"
+            say(f"`python -m benchmark leaderboard{of_one}{place}{flags()}` writes them")
             raise typer.Exit(1)
         return
     _write(files, results)

@@ -79,9 +79,10 @@ def module_of(path: Path) -> Spec | None:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             spec: Spec | None = json.loads((file.metadata() or {}).get(MODULE, "null"))
-    except (OSError, safetensors.SafetensorError, ValueError):
+        # One that has no hash, as with NaN in it, is none.
+        return spec if isinstance(spec, dict) and spec_hash(spec) else None
+    except (OSError, safetensors.SafetensorError, ValueError, RecursionError):
         return None
-    return spec if isinstance(spec, dict) else None
 
 
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

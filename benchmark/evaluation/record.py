@@ -22,6 +22,7 @@ from benchmark.progress import Progress
 from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.files import read_if_there, write_atomically
+from benchmark.records.plugins import PLUGINS, named_in
 from benchmark.records.records import CellName, Provenance, Record, hashed
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import EVALUATION, Bits, Journal, Store
@@ -68,6 +69,7 @@ class Evaluating:
         journal, begun = self.journal(name, spec, precision), list[str]()
         if (known := self.taken_over(name, spec, data, precision)) is not None:
             outcome, made = known
+            made = made.model_copy(update={PLUGINS: made.plugins | named_in(spec)})
         else:
             resumed, begun = not journal.empty, done_elsewhere(journal, name, device)
             try:

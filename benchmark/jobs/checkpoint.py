@@ -15,6 +15,7 @@ from benchmark.checkpoints.registry import expected_sha256, verified_file
 from benchmark.checkpoints.robustbench import ZooArch, load_zoo_checkpoint, zoo_model
 from benchmark.data import load
 from benchmark.data.info import DatasetInfo
+from benchmark.engine.adaptive import Attacked
 from benchmark.engine.weights import Weights, module_of
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
@@ -103,7 +104,8 @@ def evaluate_model_file(
         for wanted in missing:
             evaluation(wanted).check(data)
         sources = {file.weights.name: loaded.file_sha256}
-        evaluating = Evaluating(plan, model, weights, data, store, progress, sources, notes)
+        attacked = _attacked(file, model, loaded.module)
+        evaluating = Evaluating(plan, model, weights, data, store, progress, sources, notes, attacked)
         with locked_after_others(store, cell, progress):
             for wanted in missing:
                 if not _on_file(store, plan, wanted):  # another process may just have made it
@@ -149,6 +151,12 @@ def network_of(file: ModelFile, module: Spec | None) -> nn.Module:
         return model
     method = of_spec(module, str(file.weights))
     return method.build(model, build(file.arch.name, file.info) if method.partner else None)
+
+
+def _attacked(file: ModelFile, model: nn.Module, module: Spec | None) -> Attacked:
+    """`model` as an adaptive attack sees it: of a module, with its stand-in. Its base is not known."""
+    method = None if module is None else of_spec(module, str(file.weights))
+    return Attacked(model, method.stand_in(model) if method else None, None).eval()
 
 
 def on_device(model: nn.Module, weights: Weights, device: torch.device) -> nn.Module:

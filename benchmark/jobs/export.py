@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -121,7 +122,9 @@ def toml_block(entry: CheckpointEntry) -> str:
 
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items()) + " }"
+        names = (name if re.fullmatch("[A-Za-z0-9_-]+", name) else _toml(name) for name in value)
+        parts = (f"{name} = {_toml(part)}" for name, part in zip(names, value.values(), strict=True))
+        return "{ " + ", ".join(parts) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False)  # texts, numbers, booleans: as in TOML

@@ -27,7 +27,7 @@ def of_spec(module: Spec, where: str) -> ForwardMethod:
 
     Raises `UserError` for one that is not of this suite, or of another version.
     """
-    there = dict(module.get("forward", {}))
+    there = named if isinstance(named := module.get("forward"), dict) else {}
     for made in POSTHOC.values():
         if isinstance(made, ForwardMethod) and spec_of(made)["type"] == there.get("type"):
             fields = {field.name for field in dataclasses.fields(made)}  # type: ignore[arg-type]

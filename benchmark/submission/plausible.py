@@ -118,8 +118,21 @@ def _p(one: Shares, other: Shares) -> float:
 
 
 def _how(record: Record) -> Any:
-    """The part of a spec that tells how images were evaluated, whichever they were; of an adaptive
-    attack, which crafts examples on the base network too, with that."""
+    """The part of a spec that tells how images were evaluated, whichever they were, and normalised; of
+    an adaptive attack, which crafts examples on the base network too, with that."""
     how = record.spec.get("evaluation")
     whole = how["whole"] if isinstance(how, dict) and "whole" in how else how
-    return whole, record.cell.cell.base if evaluation(record.evaluation).adaptive else None
+    base = record.cell.cell.base if evaluation(record.evaluation).adaptive else None
+    return whole, _normalisation(record.spec.get("model")), base
+
+
+def _normalisation(model: Any) -> Any:
+    """Mean and standard deviation in the spec of a model, which may be anything: no tensor has them."""
+    waiting = [model]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if "mean" in part and "std" in part:
+                return part["mean"], part["std"]
+            waiting += part.values()
+    return None

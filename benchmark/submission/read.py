@@ -6,7 +6,6 @@ import json
 import math
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from benchmark.data.get.unpack import DAMAGE
 from benchmark.data.sealed import read_header
 from benchmark.errors import UserError
 from benchmark.records.bits import bits_beside, bits_path
@@ -126,7 +126,10 @@ def read(paths: Sequence[Path]) -> Reading:
     known = {entry.beside for entry in entries} | {problem.path for problem in problems}
     for path, in_tree in files.items():
         of_none = path not in known and _record_of(path) not in known
-        if in_tree and path.suffix != ".json" and of_none:
+        if in_tree and path.is_dir():
+            text = "is a link to a folder, in which nothing was checked; put that folder in its place"
+            problems.append(Problem(path, "file", text))
+        elif in_tree and path.suffix != ".json" and of_none:
             problems.append(Problem(path, "file", "is no record, no bits of one and no making"))
     return Reading(tuple(entries), tuple(problems))
 
@@ -137,8 +140,10 @@ def _record_of(bits: Path) -> Path:
 
 
 def visible(root: Path) -> list[Path]:
-    """The files below `root` in order, but hidden ones, in hidden folders too: nobody's records."""
-    found = {path: path.relative_to(root).parts for path in sorted(root.rglob("*")) if path.is_file()}
+    """The files and the links below `root` in order, but hidden ones, in hidden folders too: nobody's
+    records."""
+    every = (path for path in sorted(root.rglob("*")) if path.is_file() or path.is_symlink())
+    found = {path: path.relative_to(root).parts for path in every}
     return [path for path, parts in found.items() if not any(p.startswith(".") for p in parts)]
 
 
@@ -254,7 +259,7 @@ def _bits(beside: Path, record: Record, wrong: list[tuple[str, str]]) -> tuple[b
         wrong.append(("bits_sha256", f"is {record.bits_sha256}, but {beside.name} has {found}"))
     try:
         return packed, dict(unpacked(packed))
-    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGE, OSError) as error:
         wrong.append(("bits", f"cannot be read from {beside.name} ({shown(error)})"))
         return packed, {}
 
@@ -277,6 +282,8 @@ def unpacked(packed: bytes) -> Iterator[tuple[str, Any]]:
     n = members.pop("n", None)
     if n is None or n.shape != () or n.dtype.kind not in "iu":
         raise ValueError("it does not say its number n of images")
+    if not members:
+        raise ValueError("it has no arrays of bits")
     count = int(n)
     for name, array in members.items():
         if count < 1 or array.dtype != np.uint8 or array.shape != (-(-count // 8),):

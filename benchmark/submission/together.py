@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from benchmark.algorithm.tunings import ALPHA_1, finetune
 from benchmark.checkpoints.registry import registry
+from benchmark.checkpoints.robustbench import zoo_key
 from benchmark.models import key_name
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
@@ -83,7 +84,8 @@ def _check_own(entry: ResultEntry, record: Record, library: Library) -> Problems
     if (known := registry().get(entry.cell.method)) is None:
         return
     place = f"{entry.cell.dataset}/{entry.cell.arch}"
-    registered = f"{known.dataset}/{key_name(known.arch)}"
+    network = zoo_key(known.arch, known.dataset) if known.is_zoo else key_name(known.arch)
+    registered = f"{known.dataset}/{network}"
     if place != registered:
         yield "cell", f"is {known.name} on {place}, which the registry has on {registered}"
     if known.sha256 is not None and known.sha256 not in record.sources.values():
@@ -98,10 +100,13 @@ def _check_making(record: Record, library: Library) -> Problems:
         return
     if (made_of := making.provenance.weights_sha256) != weights:
         yield "provenance.weights_sha256", f"is {weights}, but {MAKING}.json is of {made_of}"
-    made, started = time_of(making.provenance), time_of(record.provenance)
-    if made is not None and started is not None and started < made - CLOCKS_DIFFER:
+    # A record may be taken over from another cell with these weights: at alpha = 0, the base model.
+    alike = (each.file for each in library.by_weights.get(weights, ()) if each.name == MAKING)
+    begun = [made for each in (making, *alike) if (made := time_of(each.provenance)) is not None]
+    started = time_of(record.provenance)
+    if begun and started is not None and min(begun) - started > CLOCKS_DIFFER:
         text = f"is {record.provenance.started}, before the weights were begun"
-        yield "provenance.started", f"{text}, {making.provenance.started}"
+        yield "provenance.started", f"{text}, {min(begun).isoformat(timespec='seconds')}"
 
 
 def _check_ends(making: Making, details: Finetuning, library: Library) -> Problems:

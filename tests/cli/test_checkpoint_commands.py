@@ -367,6 +367,13 @@ class TestExport:
             assert (entry["source"], entry["file"]) == (source, "net.safetensors")
             assert told in answer.stderr
 
+    def test_an_evaluation_with_a_dot_in_its_name(self):
+        """It is one name in the entry, too."""
+        numbers = {"clean": 0.75, "my-attack-1.0": 0.5}
+        entry = checkpoint(OURS).model_copy(update={"published": numbers})
+        (read,) = tomllib.loads(toml_block(entry))["checkpoint"]
+        assert read["published"] == numbers
+
     def test_the_card_says_what_counts(self, finished, exported):
         """The card has the hash, the numbers with an interval, and the lines that load the file."""
         path, _ = exported

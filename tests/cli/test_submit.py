@@ -207,6 +207,14 @@ def test_checking_a_tree(theirs):
     assert last == f"1 mistake in 1 file of '{theirs}'"
 
 
+def test_the_leaderboard_of_another_tree(theirs):
+    """What is out of date there is told with a command that writes there."""
+    answer = said("leaderboard", "--check", "--results", theirs)
+    assert answer.exit_code == 1
+    *_, command = answer.stderr.splitlines()
+    assert command == f"`python -m benchmark leaderboard --results {theirs}` writes them"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -341,6 +341,9 @@ class TestWhatIsThere:
 
     def test_a_dataset_without(self, tmp_path):
         refused(lambda: official(DIGITS, tmp_path), "no published corrupted copies of Digits")
+        (tmp_path / "Mine-C").mkdir()
+        own = replace(DIGITS, corruptions="Mine-C")
+        refused(lambda: official(own, tmp_path), "no published corrupted copies of Digits")
 
     def test_describe(self, cifar):
         """One line says how many there are and whether their hashes are known."""

@@ -4,7 +4,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from benchmark.engine.weights import clone_state, load_tensors, save_tensors, weights_sha256
+from benchmark.engine.weights import (
+    clone_state,
+    load_tensors,
+    module_of,
+    save_tensors,
+    weights_sha256,
+)
 from benchmark.errors import UserError
 from benchmark.records.files import write_atomically
 
@@ -19,6 +25,14 @@ def state(network):
 def path(tmp_path):
     """Where weights go; the folder does not exist yet."""
     return tmp_path / "cell" / "weights.safetensors"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": NaN}', '{"a": 1e999}', "{", "3"])
+def test_metadata_of_strangers_are_no_module(tmp_path, text):
+    """Whatever they hold, they end nothing."""
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, {"module": text})
+    assert module_of(path) is None
 
 
 class TestRoundTrip:

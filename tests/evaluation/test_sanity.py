@@ -225,6 +225,16 @@ class TestRecords:
         journal.put("devices", names=np.array(["another device"]))
         assert other.record("pgd10x3").remarks == ["of its own", "of the model"]
 
+    def test_plug_ins_of_ones_own_spec_are_named(self, evaluating, monkeypatch):
+        """Where a twin was evaluated without them, or with another version of one, too."""
+        evaluating().record("pgd10x3")
+        plain, named = CheckpointPlan.evaluation_spec, {"plugins": {"mine": OTHER_WEIGHTS}}
+        monkeypatch.setattr(
+            CheckpointPlan, "evaluation_spec", lambda plan, name: plain(plan, name) | named
+        )
+        taken = evaluating(cell=replace(CELL, finetune="rift")).record("pgd10x3")
+        assert taken.provenance.plugins == {"mine": OTHER_WEIGHTS}
+
     @pytest.mark.parametrize(
         ("change", "again"),
         [(("a" * 64, "fp32"), False), ((OTHER_WEIGHTS, "fp32"), True), (("a" * 64, "bf16"), True)],

@@ -284,12 +284,34 @@ def test_an_exported_module_is_loaded_like_weights(made, name, tmp_path):
     assert f"then {name}" in exported.entry.what
 
 
+@pytest.mark.parametrize(("name", "has_one"), [("mean-sparse", True), ("none", False)])
+def test_a_file_is_attacked_through_its_stand_in(made, store, tmp_path, monkeypatch, name, has_one):
+    """That of the method that its metadata name; a network has none."""
+    from benchmark.evaluation.record import Evaluating
+    from benchmark.jobs.checkpoint import ModelFile, evaluate_model_file
+    from benchmark.jobs.export import export
+
+    run, _ = made(name)
+    path, seen = tmp_path / "x.safetensors", []
+    path.write_bytes(export(run.plan.cell, path.name, run.store, name="x").content)
+    monkeypatch.setattr(Evaluating, "record", lambda self, _: seen.append(self.attacked))
+    file = ModelFile(path, run.plan.base.arch, run.plan.base.info)
+    how = {"directory": tmp_path, "store": store, "device": run.device, "progress": silent}
+    evaluate_model_file(file, ["pgd10x3-adaptive"], **how)
+    (attacked,) = seen
+    assert (attacked.stand_in is not attacked.model) == has_one
+    attacked.check(run.data.test.batch(0, 30)[0])
+
+
 def test_a_module_of_an_unknown_method_is_refused():
     """A file of another suite's method, and of another version, in one line."""
     from benchmark.posthoc import of_spec
 
     spec = MeanSparse((0.25,)).spec({"threshold": 0.25})
     assert of_spec(spec, "x") == MeanSparse((0.25,))
+    for given in ({"forward": 3}, {"forward": ["mean-sparse"]}, {}):
+        with pytest.raises(UserError, match="'x' holds a module of no method"):
+            of_spec(given, "x")
     for changed in ({"type": "other"}, {"version": 99}):
         with pytest.raises(UserError, match=r"'x' holds a module of .* cannot make"):
             of_spec({"forward": spec["forward"] | changed}, "x")

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.checkpoints.registry import FILE, VARIABLE
-from benchmark.data.info import DIGITS
+from benchmark.checkpoints.robustbench import ZooArch
+from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.errors import UserError
 from benchmark.models import arch
 from benchmark.plans.elsewhere import CheckpointPlan
@@ -289,9 +290,38 @@ def boasting() -> bytes:
     return buffer.getvalue()
 
 
+def squeezed() -> bytes:
+    """A member packed by LZMA, and damaged."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("n.npy", bytes(5000) + b"abc" * 2000)
+    content = bytearray(buffer.getvalue())
+    content[60:90] = bytes(byte ^ 255 for byte in content[60:90])
+    return bytes(content)
+
+
+def hollow() -> bytes:
+    """A file that says its number of images, and nothing of them."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, n=np.int64(10_000))
+    return buffer.getvalue()
+
+
+def test_a_count_without_bits(tree: Path) -> None:
+    """A file of no bits, whose hash fits, supports no count."""
+    path, content = at(tree, RIFT, "clean"), hollow()
+    path.with_suffix(".npz").write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    edit(path, lambda raw: raw.update(k=9999, value=0.9999, bits_sha256=sha256))
+    (line,) = lines(tree)
+    assert line == f"{RIFT}/clean.json: bits cannot be read from clean.npz (it has no arrays of bits)"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (squeezed(), "bits cannot be read from clean.npz"),
+        (hollow(), "it has no arrays of bits"),
         (b"", "bits cannot be read from clean.npz"),
         (b"PK\x03\x04 nor this", "bits cannot be read from clean.npz"),
         (pickled(), "Python objects, which are not read"),
@@ -299,7 +329,7 @@ def boasting() -> bytes:
         (swelling(), "its arrays have more than"),
         (None, f"{RIFT}/clean.json: bits are missing: clean."),
     ],
-    ids=["empty", "broken", "pickled", "boasting", "swelling", "missing"],
+    ids=["LZMA", "hollow", "empty", "broken", "pickled", "boasting", "swelling", "missing"],
 )
 def test_bits_that_cannot_be_read(tree: Path, content: bytes | None, message: str) -> None:
     """A file that holds no bits is refused without an exception, and by its hash."""
@@ -320,6 +350,14 @@ def test_stray_files(tree: Path) -> None:
     assert f"{RIFT}/notes.txt: file is no record, no bits of one and no making" in found
     assert f"{RIFT}/gone.npz: file is no record, no bits of one and no making" in found
     assert f"narrow/clean.json: file is at no key of a results tree; its contents are {RIFT}" in found
+
+
+def test_a_linked_folder(tree: Path, tmp_path: Path) -> None:
+    """What is behind a link counts in tables, and is not read here: the link is named."""
+    shutil.move(tree / "records" / RIFT, tmp_path / "elsewhere")
+    (tree / "records" / RIFT).symlink_to(tmp_path / "elsewhere")
+    (line,) = lines(tree)
+    assert line.startswith(f"{RIFT}: file is a link to a folder, in which nothing was checked")
 
 
 # --- together ---------------------------------------------------------------------------------------
@@ -446,6 +484,22 @@ def test_another_value_of_the_same_weights(tree: Path) -> None:
     assert any(line.startswith(start) for line in lines(tree))
 
 
+def test_what_was_counted_before_the_fine_tuning(tree: Path) -> None:
+    """At alpha = 0 the base model's record is taken over, with its time, however much older it is."""
+    for key, name in ((BASE, "making"), (BASE, "clean"), (ALL, "clean")):
+        change(at(tree, key, name), "provenance/started", "2026-11-01T00:00:00+00:00")
+    assert lines(tree) == []
+    change(at(tree, ALL, "clean"), "provenance/started", "2026-10-01T00:00:00+00:00")
+    (line,) = lines(tree)
+    assert line.endswith("before the weights were begun, 2026-11-01T00:00:00+00:00")
+
+
+def test_the_first_year(tree: Path) -> None:
+    """A time from which no day can be taken is no end of the command."""
+    change(at(tree, BASE, "making"), "provenance/started", "0001-01-01T00:00:00+00:00")
+    assert lines(tree) == []
+
+
 def test_an_adaptive_attack_is_of_a_base_network_too() -> None:
     """A module by itself may survive far more than beside the network that it was made of."""
     name, scale = "pgd10x3-adaptive-first-1000", "narrow-from-narrow-cifar10-resnet18-w16-pgd-at-seed0"
@@ -542,6 +596,17 @@ def test_a_name_from_elsewhere_is_of_one_model(tmp_path: Path) -> None:
         assert len(found) == told
 
 
+def test_the_same_weights_under_two_names(tmp_path: Path) -> None:
+    """They may answer otherwise where pixels are normalised otherwise, and nowhere else."""
+    for mean, told in ((0.0, 0), (0.5, 2)):
+        root = tmp_path / str(mean) / "results"
+        own_record(root)
+        put_bits(own_record(root, name="other", mean=mean), {"clean": np.arange(500) < 100}, 100)
+        found = lines(root)
+        assert len(found) == told
+        assert all("of the same weights" in line for line in found)
+
+
 def test_a_registered_name_from_elsewhere(tmp_path: Path) -> None:
     """It is of the registry's dataset, network and file."""
     name = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
@@ -549,6 +614,23 @@ def test_a_registered_name_from_elsewhere(tmp_path: Path) -> None:
     found = "; ".join(lines(tmp_path / "results"))
     assert f"{name} on digits/resnet18-w8, which the registry has on cifar10/resnet18-w16" in found
     assert f"have no file with the sha256 of {name}" in found
+
+
+def test_a_registered_network_of_robustbench(tmp_path: Path) -> None:
+    """In a key it has another name than in the registry."""
+    given = json.loads((RESULTS / "records" / BASE / "clean.json").read_text())
+    zoo = ZooArch("Engstrom2019Robustness", "cifar10", "Linf", "1.1.1")
+    cell = Cell("own", "cifar10", zoo.name, "engstrom2019robustness-cifar10", "none", 0)
+    plain = replace(CIFAR10, mean=(0.0,) * 3, std=(1.0,) * 3)
+    plan = CheckpointPlan(cell, plain, zoo, given["provenance"]["weights_sha256"])
+    spec = plan.evaluation_spec("clean")
+    assert spec is not None
+    folder = tmp_path / "results" / "records" / cell.key
+    folder.mkdir(parents=True)
+    made = Record.model_validate(given | {"cell": vars(cell)} | hashed(spec))
+    (folder / "clean.json").write_text(made.model_dump_json(indent=1))
+    shutil.copy(RESULTS / "records" / BASE / "clean.npz", folder)
+    assert lines(tmp_path / "results") == []
 
 
 def test_a_fine_tuned_model_from_elsewhere(tmp_path: Path) -> None:

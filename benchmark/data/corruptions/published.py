@@ -201,7 +201,7 @@ def official(
     they must be the same. `images` is how many one severity has (None: `TEST_IMAGES`). Raises
     `UserError` if the dataset has no such copies, they are not there, or their labels are wrong.
     """
-    if info.corruptions is None:
+    if info.corruptions is None or info.corruptions not in SUFFIX:
         raise UserError(f"there are no published corrupted copies of {info.label}")
     folder = _folder(info.corruptions, directory)
     images = TEST_IMAGES if images is None else images
