@@ -155,6 +155,9 @@ def test_weights_are_not_made_again_where_they_would_differ(store, monkeypatch):
         check_repeatable(made.model_copy(update={"provenance": compiled}), cpu)
     with pytest.raises(UserError, match="made on another machine"):
         check_repeatable(made, cpu)
+    begun = same.model_copy(update={"begun": ["adversarial training: epochs up to 1 were made so"]})
+    with pytest.raises(UserError, match=r"no run repeats .*epochs up to 1 were made so"):
+        check_repeatable(made.model_copy(update={"provenance": begun}), cpu)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     message = (
         f"7 threads would not repeat them bit by bit; they were made with --threads {same.threads}"

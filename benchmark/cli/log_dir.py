@@ -31,7 +31,8 @@ class Logged:
         self.boards: dict[str, Any] = {}
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self.file = stack.enter_context((directory / FILE).open("a", encoding="utf-8"))
+            with (directory / FILE).open("a"):  # reports are written one by one, none at the end
+                pass
         except OSError as error:
             raise UserError(f"--log-dir: {system_problem(error)}") from error
 
@@ -47,8 +48,8 @@ class Logged:
             "done": done,
             "total": total,
         }
-        self.file.write(json.dumps(entry | numbers | {"note": note}) + "\n")
-        self.file.flush()
+        with (self.directory / FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry | numbers | {"note": note}) + "\n")
         if (board := self._board(key)) is not None:
             for name in numbers.keys() - {"epoch"}:
                 board.add_scalar(f"{stage}/{name}", numbers[name], done)

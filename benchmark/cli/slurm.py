@@ -14,8 +14,8 @@ from benchmark.jobs.cluster import Cluster, submit
 from benchmark.jobs.queue import cancel
 from benchmark.jobs.tasks import Options, Task
 from benchmark.plans.cost import costs
+from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 
 ON = "On a cluster"
@@ -85,6 +85,7 @@ class OnSlurm:
             "--slurm-cancel cancels them, running this command again adds what is missing"
         )
 
-    def end(self, cells: Sequence[Cell], store: Store) -> None:
-        say(f"jobs cancelled: {cancel(store, cells)}")
+    def end(self, plans: Sequence[Plan], store: Store) -> None:
+        begins = {part.cell.key for plan in plans for part in plan.made_of if part.cell.is_base}
+        say(f"jobs cancelled: {cancel(store, {plan.cell.key for plan in plans}, begins)}")
         raise typer.Exit

@@ -27,8 +27,8 @@ class TimeLeft:
         self.earlier = 0.0
 
     def update(self, worker: int, key: str, stage: str, done: int, total: int) -> None:
-        """Note that `done` of `total` steps of a stage are made. The first report starts the clock."""
-        self.began = min(self.began, time.monotonic())
+        """Note that `done` of `total` steps of a stage are made. The first report of one that costs
+        something starts the clock: waiting for another process does not."""
         if self.at.get(worker) not in (None, key):
             self.finish(worker)
         self.at[worker] = key
@@ -37,6 +37,7 @@ class TimeLeft:
         fitting = [name for name in names if name.startswith(whole)]
         if not fitting:
             return
+        self.began = min(self.began, time.monotonic())
         # Reports of `pgd10x3-first-9` say `pgd10x3`, with which `pgd10x3-adaptive` begins, too.
         name = min(fitting, key=lambda name: whole_name(name) != whole)
         place = names.index(name)

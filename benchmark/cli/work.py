@@ -24,7 +24,7 @@ from benchmark.plans.cost import repays_compiling, stages_left
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import supersede_stale
-from benchmark.records.cells import Cell, bases_first
+from benchmark.records.cells import Cell
 from benchmark.report.tables.layout import Part
 
 MEGABYTES = 500
@@ -143,20 +143,24 @@ class Work(Places, Computing, OnSlurm):
                 show_missing_data(self.data_dir, scale, cells)
             raise typer.Exit
         if self.slurm_cancel:
-            self.end([cell for cells, _ in parts for cell in cells], self.store)
+            self.end([Plan.of(cell, scale) for cells, scale in parts for cell in cells], self.store)
         if collect:
             return []
         if self.redo_stale:
             for cells, scale in parts:
-                for cell in bases_first(cells):
+                for cell in cells:
                     supersede_stale(self.store, Plan.of(cell, scale), scale.evaluations)
         for cells, scale in parts[1:]:  # what is wrong there is said before the first cell is made
             if tasks := tasks_for(self.store, scale, cells):
                 from benchmark.jobs.worker import refuse_missing
 
                 refuse_missing(tasks, scale, self.options(scale))
-        numbered = enumerate(parts)
-        return [each for place, part in numbered for each in self._make(*part, apart=place > 0)]
+        failures: list[Failure] = []
+        for place, (cells, scale) in enumerate(parts):
+            failed = {failure.key for failure in failures}  # and would fail again
+            left = [cell for cell in cells if cell.key not in failed]
+            failures += self._make(left, scale, apart=place > 0)
+        return failures
 
     def _make(self, cells: Sequence[Cell], scale: Scale, *, apart: bool = False) -> list[Failure]:
         store, options, began = self.store, self.options(scale), time.monotonic()

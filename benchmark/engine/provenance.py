@@ -4,12 +4,15 @@ work may be continued without a trace."""
 import functools
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmark.engine.precision import used
 from benchmark.engine.takeover import DEVICE
@@ -68,18 +71,38 @@ def journaled(
     return " ".join((spec_hash(spec), *weights, numbers, f"by {chunk}"))
 
 
-def done_elsewhere(journal: Journal, stage: str, device: torch.device) -> list[str]:
-    """Note in `journal` that `device` goes on with `stage`; a line for each other one before it.
+@dataclass(frozen=True)
+class NotingJournal(Journal):
+    """A journal that notes the device `here` with the first chunk that is finished on it."""
 
-    A CPU with another number of threads is another one: it adds in another order.
-    """
-    here, kept = device_name(device), journal.get(DEVICES)
-    if device.type == "cpu":
-        here += f", threads {torch.get_num_threads()}"
-    there = [] if kept is None else [str(name) for name in kept["names"]]
-    if here not in there:
-        journal.put(DEVICES, names=np.array([*there, here]))
-    return [f"{stage}: a part was done on device {name}" for name in there if name != here]
+    here: str
+
+    def put(self, name: str, **arrays: NDArray[Any]) -> None:
+        if self.here not in (there := _devices(self)):
+            super().put(DEVICES, names=np.array([*there, self.here]))
+        super().put(name, **arrays)
+
+
+def noting(journal: Journal, device: torch.device) -> Journal:
+    """`journal`, which notes `device` where that does a part of its work."""
+    return NotingJournal(journal.folder, journal.fingerprint, _here(device))
+
+
+def done_elsewhere(journal: Journal, stage: str, device: torch.device) -> list[str]:
+    """A line for each device but `device` that has done a part of `stage`, as `journal` notes."""
+    others = [name for name in _devices(journal) if name != _here(device)]
+    return [f"{stage}: a part was done on device {name}" for name in others]
+
+
+def _devices(journal: Journal) -> list[str]:
+    kept = journal.get(DEVICES)
+    return [] if kept is None else [str(name) for name in kept["names"]]
+
+
+def _here(device: torch.device) -> str:
+    """Its name; a CPU with another number of threads is another one: it adds in another order."""
+    threads = f", threads {torch.get_num_threads()}" if device.type == "cpu" else ""
+    return f"{device_name(device)}{threads}"
 
 
 def circumstances(device: torch.device, precision: str, chunk: int) -> dict[str, str]:

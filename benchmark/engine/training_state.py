@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,6 +67,13 @@ class TrainingState:
             self.mean = clone_state(weights)
         elif count > 1:
             self.mean = {name: _nearer(mean, weights[name], count) for name, mean in self.mean.items()}
+
+
+def has_ended(path: Path, fingerprint: str, log: Sequence[EpochLog]) -> bool:
+    """Whether the state at `path` is of the training of `fingerprint` after the epochs of `log`."""
+    _, metadata = load_unfinished(path) or ({}, {})
+    done = json.loads(metadata.get("log", "[]"))
+    return metadata.get("fingerprint") == fingerprint and done == [each.model_dump() for each in log]
 
 
 def _nearer(mean: Tensor, tensor: Tensor, count: int) -> Tensor:

@@ -22,12 +22,13 @@ from benchmark.engine.provenance import (
     done_elsewhere,
     journaled,
     machine_versions,
+    noting,
     provenance,
 )
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.takeover import REFUSE, Takeover
 from benchmark.engine.training import Fitted, fit
-from benchmark.engine.training_state import TrainingState
+from benchmark.engine.training_state import TrainingState, has_ended
 from benchmark.engine.weights import Weights, load_unfinished, save_tensors
 from benchmark.errors import UserError
 from benchmark.progress import Progress, silent
@@ -114,7 +115,7 @@ class Workspace:
         """Finished steps of `stage` on `weights`, `chunk` images at a time, in the folder `name`."""
         hashes = (each.sha256 for each in weights)
         mark = journaled(self.spec, *hashes, device=self.device, chunk=chunk)
-        journal = Journal(self.file(name or stage), mark)
+        journal = noting(Journal(self.file(name or stage), mark), self.device)
         self.told.extend(done_elsewhere(journal, stage, self.device))
         return journal
 
@@ -129,7 +130,9 @@ class Workspace:
             return kept
         started, known = datetime.now(UTC), self.store.making(self.cell)
         if known is not None and known.details.kind != "checkpoint":  # tensors of a file repeat
-            check_repeatable(known, self.device)
+            log = known.details.epochs if isinstance(known.details, Training) else []
+            if not has_ended(self.file(TRAINING), self.fingerprint, log):
+                check_repeatable(known, self.device)
         made = make()
         weights = Weights.of(dict(made.state), made.module)
         told = provenance(
@@ -246,6 +249,8 @@ class Workspace:
             return None
         making = parse_file(Making, metadata["making"], path)
         if making.provenance.weights_sha256 != weights.sha256:
+            if TUNING in metadata:  # a point whose end was made anew, of other settings or modules
+                return None
             raise UserError(f"the tensors in '{path}' are not those it was written with; delete it")
         self._file(making)
         self.file(TRAINING).unlink(missing_ok=True)
@@ -272,9 +277,14 @@ def check_repeatable(making: Making, device: torch.device) -> None:
     key, there = making.cell.cell.key, making.provenance
     if (machine_versions(), device_name(device)) != (there.versions, there.device):
         raise UserError(
-            f"{key} has records made on another machine, with weights that are not here and that this "
-            "one would not repeat bit by bit; bring the folders of its base model to artifacts/, or "
-            "use another --results for a run of your own"
+            f"{key} has records made on another machine or by other versions, with weights that are "
+            "not here and would not be repeated bit by bit; bring the folders of its base model to "
+            "artifacts/, or use another --results for a run of your own"
+        )
+    if making.details.kind == "training" and there.begun:
+        raise UserError(
+            f"{key} has records made with weights that are not here and that no run repeats bit by bit "
+            f"({there.begun[0]}); bring its folder to artifacts/, or use another --results"
         )
     if (threads := torch.get_num_threads()) != there.threads:
         raise UserError(

@@ -13,7 +13,7 @@ from benchmark.data.images import Dataset
 from benchmark.engine.adaptive import Attacked
 from benchmark.engine.counting import batch_starts
 from benchmark.engine.precision import used
-from benchmark.engine.provenance import done_elsewhere, journaled, provenance
+from benchmark.engine.provenance import done_elsewhere, journaled, noting, provenance
 from benchmark.engine.settled import NotSettled, Scorer, scoring
 from benchmark.engine.weights import Weights
 from benchmark.evaluation import evaluation, sanity
@@ -130,7 +130,8 @@ class Evaluating:
         fingerprint = journaled(
             spec, self.weights.sha256, device=self.device, chunk=self.chunk, precision=precision
         )
-        return Journal(self.store.work(self.subject.cell) / f"{EVALUATION}{name}", fingerprint)
+        folder = self.store.work(self.subject.cell) / f"{EVALUATION}{name}"
+        return noting(Journal(folder, fingerprint), self.device)
 
     def outcome(self, name: str, journal: Journal) -> Outcome:
         each = evaluation(name)

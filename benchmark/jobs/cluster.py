@@ -169,9 +169,12 @@ def submit(
         from benchmark.jobs.worker import refuse_missing
 
         refuse_missing([step.task for step in todo], scale, options)
-    todo = list({step.name: step for step in todo}.values())
+    once: dict[str, Step] = {}
+    for step in todo:  # of two of a name the one that makes records, too
+        if step.name not in once or once[step.name].make:
+            once[step.name] = step
     ids, lanes = {job.name: job.id for job in there}, [job.id for job in there]
-    for step in todo:
+    for step in once.values():
         after = [f"afterok:{ids[name]}" for name in step.needs if name in ids]
         if step.task.base.key not in step.needs:
             after += [f"afterany:{job.id}" for job in there if step.shares_base_with(job)]
@@ -179,7 +182,7 @@ def submit(
             after.append(f"afterany:{lanes[-cluster.limit]}")
         ids[step.name] = _submit(step, scale, options, cluster, show, ["singleton", *after])
         lanes.append(ids[step.name])
-    return len(todo), len(there)
+    return len(once), len(there)
 
 
 def _submit(

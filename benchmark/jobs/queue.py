@@ -8,12 +8,11 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 
 FAILED, ENDED = "failed", "all cells made"
@@ -116,9 +115,9 @@ def _failure(path: Path, key: str) -> str:
     return f"{FAILED}: {own[-1] if own else lines[-1]}"
 
 
-def cancel(store: Store, cells: Sequence[Cell]) -> int:
-    """Cancel the jobs that make `cells`, or only what these start from; return their number."""
-    keys, bases = {cell.key for cell in cells}, {cell.base.key for cell in cells}
+def cancel(store: Store, keys: Collection[str], bases: Collection[str]) -> int:
+    """Cancel the jobs that make the cells `keys`, or only the networks `bases` that these start from;
+    return their number."""
     jobs = [
         job.id
         for job in queue(store)

@@ -86,18 +86,19 @@ class Display(Protocol):
 def tasks_for(store: Store, scale: Scale, cells: Iterable[Cell]) -> list[Task]:
     """Return tasks for the cells that are not done; later, larger networks of the scale come first.
 
-    Raises `UserError` if a cell is stale: stale records are never overwritten silently; and for a
-    network that its library does not have.
+    Raises `UserError` if a cell, or what it is made of, is stale: stale records are never overwritten
+    silently; and for a network that its library does not have.
     """
     groups: dict[Cell, list[Cell]] = {}
     for cell in dict.fromkeys(cells):
-        if cell_state(store, Plan.of(cell, scale), scale.evaluations) is State.DONE:
+        plan = Plan.of(cell, scale)
+        if cell_state(store, plan, scale.evaluations) is State.DONE:
             continue
-        for part in (cell.base, cell):
-            if cell_state(store, Plan.of(part, scale), scale.evaluations) is State.STALE:
+        for part in plan.made_of:
+            if cell_state(store, part, scale.evaluations) is State.STALE:
                 raise UserError(
-                    f"the records of {part.key} are stale (made by another version of its settings); "
-                    "--redo-stale moves them to results/superseded and makes them again"
+                    f"the records of {part.cell.key} are stale (made by another version of its "
+                    "settings); --redo-stale moves them to results/superseded and makes them again"
                 )
         groups.setdefault(cell.base, []).append(cell)
     for network in {base.arch for base in groups}:

@@ -170,6 +170,16 @@ class Plan:
         return replace(self, cell=cell, finetune=chosen, partner=None)
 
     @cached_property
+    def made_of(self) -> "tuple[Plan, ...]":
+        """The plan of each that is made for it: its base model, what its module is made of, itself."""
+        if self.finetune is None:
+            return (self,)
+        bases = (self.base,) if self.partner is None else (self.base, self.partner)
+        trained = [replace(self, cell=b.cell, base=b, finetune=None, partner=None) for b in bases]
+        before = [self.before] if self.forward and self.before.finetune else []
+        return (*trained, *before, self)
+
+    @cached_property
     def rule(self) -> Interpolation | None:
         """The rule that chooses numbers of a module; None if it has none, or a rule of its own."""
         assert self.forward is not None

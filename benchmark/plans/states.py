@@ -119,14 +119,16 @@ def without_plugins(store: Store, key: str, evaluation: str | None = None) -> st
 
 
 def supersede_stale(store: Store, plan: Plan, evaluations: tuple[str, ...]) -> None:
-    """Move the stale records and making of a cell to `results/superseded/`."""
-    for name in evaluations:
-        record = store.record(plan.cell, name)
-        if record is not None and record_state(store, plan, name) is State.STALE:
-            store.supersede(plan.cell, name, record.spec_hash)
-    making = store.making(plan.cell)
-    if making is not None and not is_of(making, plan):
-        store.supersede(plan.cell, MAKING, making.spec_hash)
+    """Move the stale records and makings of a cell, and of what it is made of, to
+    `results/superseded/`."""
+    for part in plan.made_of:
+        for name in evaluations:
+            record = store.record(part.cell, name)
+            if record is not None and record_state(store, part, name) is State.STALE:
+                store.supersede(part.cell, name, record.spec_hash)
+        making = store.making(part.cell)
+        if making is not None and not is_of(making, part):
+            store.supersede(part.cell, MAKING, making.spec_hash)
 
 
 def evidence_cells(scale: Scale) -> list[Cell]:

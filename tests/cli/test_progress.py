@@ -5,6 +5,7 @@ import json
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -242,6 +243,17 @@ def test_time_left_tells_an_evaluation_from_one_that_begins_alike(clock):
     assert left.seconds == pytest.approx(20)
 
 
+def test_waiting_is_no_work(clock):
+    """An hour in which another process had the base model says nothing of the rate here."""
+    left = TimeLeft({"a": {"clean": 10.0}})
+    left.update(0, "a", "waiting for another process", 0, 1)
+    clock[0] += 3600
+    left.update(0, "a", "clean", 1, 10)
+    clock[0] += 10
+    left.update(0, "a", "clean", 2, 10)
+    assert left.seconds == pytest.approx(80)
+
+
 def test_costs_are_of_what_reports_its_progress():
     """Stages stand in the order of work and cost something; more epochs and more images cost more."""
     known = scale("quick")
@@ -354,6 +366,15 @@ def test_a_log_keeps_what_is_shown(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="--log-dir: "), kept(LogLines(console, 1), tmp_path / "file"):
         pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_log_on_a_full_disk_ends_no_command(tmp_path) -> None:
+    """Reports that were passed over, as a sweep does, are not raised again at the end."""
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    full = pytest.raises(OSError, match="No space left")
+    with kept(LogLines(plain(), 1), tmp_path) as shown, full:
+        shown.update(0, KEY, "fine-tuning", 1, 2, "loss 0.5")
 
 
 def test_tensorboard_reads_the_log(tmp_path) -> None:

@@ -22,8 +22,8 @@ import benchmark.cli.states
 import benchmark.jobs.worker
 from benchmark.errors import UserError
 from benchmark.jobs import queue
-from benchmark.jobs.cluster import Cluster, Step, steps
-from benchmark.jobs.tasks import Task, tasks_for
+from benchmark.jobs.cluster import Cluster, Step, steps, submit
+from benchmark.jobs.tasks import Options, Task, tasks_for
 from benchmark.plans.named import scale
 from benchmark.records.cells import Cell
 from benchmark.records.store import WEIGHTS, Store
@@ -156,6 +156,21 @@ def test_values_that_are_counted_with(text, says):
         asked(text)
 
 
+def test_a_second_network_that_is_asked_for_is_evaluated(store, tmp_path, monkeypatch):
+    """Its job makes its records, too, whichever of both tasks comes first."""
+    second, made = cell_at(method="standard"), []
+    monkeypatch.setattr(benchmark.jobs.cluster, "queue", lambda _: [])
+    monkeypatch.setattr(benchmark.jobs.cluster, "_submit", lambda *of: made.append(of[0]) or "1")
+    monkeypatch.setattr(benchmark.jobs.worker, "refuse_missing", lambda *_: None)
+    for method in ("pgd-at", "trades"):
+        mix = cell_at("output-mix", method=method)
+        made.clear()
+        tasks = tasks_for(store, BY_HAND, [second, mix])
+        found = submit(tasks, BY_HAND, Options(store, tmp_path, "cpu", 1), asked(), lambda *_: None)
+        assert found == (2, 0)
+        assert [key for step in made for key in step.parts(BY_HAND)] == [second.key, mix.key]
+
+
 def test_words_for_srun_stay_words():
     """Text is split as a shell would, behind what srun does not take over by itself."""
     given = asked("srun_args=--mpi=none --cpu-bind='x y'", "cpus_per_task=2")
@@ -261,6 +276,17 @@ def test_nobody_is_asked_where_nothing_was_submitted(store, said):
     submitted(store, 5, BASE)
     with pytest.raises(UserError, match="squeue says: no controller"):
         queue.by_cell(store)
+
+
+def test_the_job_of_a_second_network_is_cancelled_too(command, monkeypatch):
+    """The command that is cancelled submitted it, and nothing else begins with it."""
+    second, asked_for = replace(BASE, method="standard").key, []
+    job = queue.Queued("7", "PENDING", "Priority", "", "0:00", "1:00", second, {})
+    monkeypatch.setattr(queue, "queue", lambda _: [job])
+    monkeypatch.setattr(queue, "ask", lambda *words: asked_for.append(words) or "")
+    key = replace(BASE, finetune="output-mix").key
+    assert "cancelled: 1" in command("run", key, "--scale", MINI, "--slurm-cancel").good().stderr
+    assert asked_for == [("scancel", "7")]
 
 
 def test_slurm_is_needed(command, monkeypatch):

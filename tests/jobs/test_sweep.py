@@ -169,6 +169,20 @@ def test_a_stale_base_model_stops_a_sweep_of_its_fine_tunings(store):
         tasks_for(store, BY_HAND, [cell_at("rift")])
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "changed"),
+    [
+        ("rift+mean-sparse", cell_at("rift"), "finetuning"),
+        ("output-mix", cell_at(method="standard"), "training"),
+    ],
+)
+def test_what_a_module_is_made_of_is_not_stale(store, name, part, changed):
+    """The weights before `+`, and the second network of a mix, would not fit their makings either."""
+    write_making(store, part, scale=Scale(**{**vars(BY_HAND), changed: {"lr": 0.5}}))
+    with pytest.raises(UserError, match=f"the records of {part.key} are stale.*--redo-stale"):
+        tasks_for(store, BY_HAND, [cell_at(name)])
+
+
 def test_no_task_is_no_work(store):
     """Without tasks no process starts and no folder is made."""
     assert sweep([], BY_HAND, options(store), 8, Watched()) == []
@@ -215,6 +229,22 @@ def test_a_lock_that_cannot_be_had_fails_its_own_cells(mini, store, jobs):
     assert failed.message.startswith(f"cannot lock '{lock}' (Is a directory)")
     assert failed.user
     assert_same(store, mini, BASES[1:])
+
+
+def test_what_failed_is_not_tried_again(store, monkeypatch):
+    """By the next part of a table, with other evaluations; and it is told once."""
+    asked = []
+
+    def make(_work: Any, cells: Sequence[Cell], _scale: Scale, **_how: Any) -> list[Failure]:
+        asked.append([cell.finetune for cell in cells])
+        return [Failure(cell.key, "no", False) for cell in cells if cell.finetune == "rift"]
+
+    monkeypatch.setattr(benchmark.cli.work.Work, "_make", make)
+    work = benchmark.cli.work.Work(results=store.results, artifacts=store.artifacts)
+    part = [cell_at("none"), cell_at("rift")], BY_HAND
+    (failed,) = work.make_parts([part, part])
+    assert failed.key == cell_at("rift").key
+    assert asked == [["none", "rift"], ["none"]]
 
 
 # --- several processes --------------------------------------------------------------------------------

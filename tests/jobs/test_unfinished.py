@@ -275,6 +275,15 @@ class TestDevices:
         parts = ("criticality", "interpolation")
         assert made.begun == [f"{part}: a part was done on device {HERE}, threads 1" for part in parts]
 
+    @pytest.mark.usefixtures("based")
+    def test_who_takes_what_is_finished_has_no_part_in_it(self, make, monkeypatch):
+        """A measurement that was made here is not said to be of who fine-tuned by it meanwhile."""
+        make(replace(BASE, finetune="rift"))
+        with monkeypatch.context() as patch:
+            move(patch)
+            make(replace(BASE, finetune="rift-alpha-1"))
+        assert make(replace(BASE, finetune="rift-bn-frozen")).provenance.begun == []
+
     @pytest.mark.parametrize(("first", "then"), [("yes", "no"), ("no", "yes")])
     def test_auto_stays_what_it_was(self, some, tmp_path, monkeypatch, first, then):
         """A base model begun with bf16 units, or without, is made on in the same numbers."""
@@ -295,6 +304,19 @@ class TestDevices:
         moved = work(then, "moved")
         assert moved.precision.startswith(label)
         assert (moved.weights_sha256, moved.begun) == (work(first, "whole").weights_sha256, [])
+
+    def test_a_kill_before_the_weights_are_written(self, make, store, monkeypatch):
+        """What has been trained is taken, on another device too, for the making that is there."""
+        with monkeypatch.context() as patch:
+            patch.setattr(workspace, "save_tensors", None)
+            with pytest.raises(TypeError):
+                make()
+        made = store.making(BASE)
+        assert made is not None and not store.has_weights(BASE)
+        move(monkeypatch)
+        monkeypatch.setattr(workspace, "device_name", lambda _: ELSEWHERE)
+        assert make() == made
+        assert store.has_weights(BASE)
 
     def test_a_damaged_choice_is_refused(self, store):
         """One line names the file; other precisions than `auto` do not look at it."""
@@ -472,6 +494,16 @@ class TestKeptOnce:
             (tuned.work(cell) / "weights.safetensors").unlink()
             assert self.again(make, tuned, cell) == expected
 
+    def test_a_replaced_part_is_made_again(self, make, tuned):
+        """To the same bytes, where another recipe has left its own fine-tuned weights meanwhile."""
+        path = tuned.work(TUNED) / "finetuned.safetensors"
+        state, told = load_tensors(path)
+        other = state | {"linear.bias": state["linear.bias"] + 1}
+        save_tensors(path, other, told | {"fingerprint": "of another recipe"})
+        expected = tuned.making(TUNED).provenance.weights_sha256
+        assert self.again(make, tuned, TUNED) == expected
+        assert weights_sha256(load_tensors(path)[0]) == weights_sha256(state)
+
     def test_a_missing_part_is_made_again(self, make, tuned):
         """To the same bytes."""
         (tuned.work(TUNED) / "finetuned.safetensors").unlink()
@@ -567,6 +599,16 @@ class TestChunks:
                 evaluate("clean", store)
         record, _ = evaluate("clean", store)
         assert not record.provenance.resumed
+
+    def test_a_device_that_did_nothing_is_not_named(self, evaluate, store, monkeypatch):
+        """One on which an evaluation ended before its first answers has no part in it."""
+        with monkeypatch.context() as patch:
+            move(patch)
+            patch.setattr(counting, "pgd_answers", None)
+            with pytest.raises(TypeError):
+                evaluate("pgd10x3", store)
+        record, _ = evaluate("pgd10x3", store)
+        assert (record.provenance.begun, record.provenance.resumed) == ([], False)
 
     def test_corruptions(self, resumed, monkeypatch):
         """An answer that depends on its place in the batch is of one chunk size only in a record."""

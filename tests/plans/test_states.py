@@ -110,6 +110,16 @@ def test_superseding_leaves_a_fresh_cell_alone(store):
     assert not (store.results / "superseded").exists()
 
 
+def test_superseding_moves_what_a_module_is_made_of(store):
+    """The weights before `+`, and the second network of a mix, with them."""
+    second = cell_at(method="standard")
+    write_making(store, second, scale=RETRAINED)
+    write_making(store, cell_at("rift"), scale=RETUNED)
+    for name in ("rift+mean-sparse", "output-mix"):
+        supersede_stale(store, Plan.of(cell_at(name), BY_HAND), EVALUATIONS)
+    assert store.making(second) is store.making(cell_at("rift")) is None
+
+
 def test_a_broken_file_has_no_state(store):
     """A file that cannot be read is an error, not a missing record."""
     path = store.record_path(cell_at("rift"), "clean")
