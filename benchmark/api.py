@@ -21,7 +21,7 @@ from torch import nn
 from benchmark import run as paper
 from benchmark.checkpoints.mismatch import shape_mismatch
 from benchmark.data import dataset_info, load
-from benchmark.data.images import Dataset
+from benchmark.data.images import Dataset, pixels
 from benchmark.data.info import Augmentation, LinfAttack
 from benchmark.engine.weights import Weights
 from benchmark.engine.weights import interpolate as between
@@ -29,7 +29,8 @@ from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images, limited
 from benchmark.jobs.applied import PAPERS_ATTACK, MethodResult, apply_method
-from benchmark.jobs.given import Question, own_draws, prepared, shown
+from benchmark.jobs.aside import own_draws, own_precision
+from benchmark.jobs.given import Question, prepared, shown
 from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
 from benchmark.jobs.soundness import refuse_model
@@ -242,7 +243,7 @@ def evaluate(
         asked = Question(
             model, images, None, attack or PAPERS_ATTACK, seed=seed, device=device, measures=False
         )
-        own_draws(stack, seed)
+        own_draws(stack, seed, asked.place)
         found = Dataset(asked.info, asked.splits[0], asked.splits[0])
         if named is not None:
             threat = attack or named.info.threat
@@ -252,6 +253,7 @@ def evaluate(
                     f"{named.info.classes}"
                 )
             found = replace(named.to(asked.place), info=replace(named.info, threat=threat))
+        own_precision(stack, model, pixels(asked.splits[0].images[:8]), shown(progress))
         network = prepared(model).to(asked.place)
         for each in known:
             each.check(found)

@@ -3,6 +3,8 @@
 import copy
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.data import DataLoader, TensorDataset
 
 import benchmark
+from benchmark.algorithm.selection import Selector
+from benchmark.algorithm.tunings import TUNINGS, Tuning
 from benchmark.data.images import Dataset
 from benchmark.data.info import DIGITS, LinfAttack
+from benchmark.engine.precision import used
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.weights import Weights, load_tensors
 from benchmark.errors import UserError
@@ -217,6 +222,24 @@ def test_files_and_cards(plain, images, tmp_path):
         benchmark.save_checkpoint(plain, tmp_path / "own.pt")
 
 
+def test_lazy_networks_are_called_once_first(plain, images, tmp_path):
+    """Nothing is known of their shapes before that, whichever module is asked for."""
+    file = tmp_path / "own.safetensors"
+    plain.head = nn.Linear(8, 10)
+    benchmark.save_checkpoint(plain, file)
+    lazy = copy.deepcopy(plain)
+    lazy.head = nn.LazyLinear(10)
+    told = r"'head.weight' has no weight yet; call the model once"
+    with pytest.raises(UserError, match=told):
+        benchmark.load_checkpoint(file, lazy)
+    with pytest.raises(UserError, match=told):
+        benchmark.evaluate(lazy, images[1], "clean", progress=False)
+    with pytest.raises(UserError, match=told):
+        benchmark.rift(lazy, *images, modules=["stem"], **QUIETLY)
+    lazy(images[1][0])
+    assert torch.equal(benchmark.load_checkpoint(file, lazy).head.weight, plain.head.weight)
+
+
 def test_a_weight_of_two_modules(plain, images, tmp_path):
     """A network that uses a weight twice is fine-tuned, saved and loaded like others."""
     plain.again = plain.head
@@ -262,6 +285,18 @@ def test_a_killed_call_continues(plain, images, tmp_path):
         plain.head.bias.add_(1)
     with pytest.raises(UserError, match="name another workdir"):
         benchmark.rift(plain, train, others, workdir=tmp_path, **QUIETLY)
+
+
+def test_a_finished_call_is_read_again(plain, images, tmp_path, monkeypatch):
+    """Whatever the threads, by which its weights would not be made again bit by bit."""
+    train, others = images
+    first = benchmark.rift(plain, train, others, workdir=tmp_path, **QUIETLY)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    stages = []
+    told = QUIETLY | {"progress": lambda stage, *_: stages.append(stage)}
+    again = benchmark.rift(plain, train, others, workdir=tmp_path, **told)
+    assert again.details == first.details and set(stages) == {"general path"}
+    assert Weights.of(again.model.state_dict()).sha256 == Weights.of(first.model.state_dict()).sha256
 
 
 def test_steps_one_by_one(plain, images):
@@ -327,6 +362,14 @@ def test_networks_of_any_kind(images, tmp_path):
         benchmark.evaluate(model, others, progress=False)
 
 
+def test_hooks_of_the_user_see_images_in_order():
+    """One that flattens them by `view` is called with contiguous images, too."""
+    model, labels = nn.Sequential(nn.Linear(48, 10)), torch.arange(20) % 10
+    model.register_forward_pre_hook(lambda _model, inputs: (inputs[0].view(len(inputs[0]), -1),))
+    table = benchmark.evaluate(model, (torch.rand(20, 3, 4, 4), labels), "pgd10x3", progress=False)
+    assert set(table["answers"]) == {20}
+
+
 def test_a_network_is_scored_whatever_computes_its_weights(images):
     """A score asks for no module; criticality does, where it may be measured."""
     train, others = images
@@ -336,6 +379,35 @@ def test_a_network_is_scored_whatever_computes_its_weights(images):
     assert benchmark.rift(normed, train, others, modules=["conv"], **QUIETLY).modules == ["conv"]
     with pytest.raises(UserError, match="weight of 'head' is computed from others"):
         benchmark.rift(normed, train, others, **QUIETLY)
+
+
+class TwoHeads(Plain):
+    """Two heads that write into one tensor of fp32, which torch refuses where they are in bf16."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Linear(8, 5)
+        self.register_buffer("even", torch.arange(0, 10, 2))
+
+    def forward(self, x):
+        features = self.body(self.norm(self.stem(x)).relu()).relu().mean((2, 3))
+        logits = torch.zeros(len(x), 10)
+        logits[:, self.even] = self.other(features)
+        logits[:, self.even + 1] = self.head(features)[:, :5]
+        return logits
+
+
+def test_a_network_that_fails_in_bf16(images, in_bf16):
+    """It is attacked in fp32, which is said, and the process is as it was."""
+    model, told = TwoHeads(), []
+    expected = benchmark.evaluate(model, images[1], "pgd10x3", progress=False)
+    measured = benchmark.criticality(model, images[0], mrc=QUIETLY["mrc"], progress=False)
+    in_bf16()
+    before = used()
+    how = {"progress": lambda stage, *_: told.append(stage)}
+    assert benchmark.evaluate(model, images[1], "pgd10x3", **how).equals(expected)
+    assert benchmark.criticality(model, images[0], mrc=QUIETLY["mrc"], **how).equals(measured)
+    assert told.count("precision") == 2 and used() == before
 
 
 class Inside(nn.Module):
@@ -402,6 +474,42 @@ def test_draws_of_the_caller_go_on(plain, images):
     assert len(scores) == 1
 
 
+@pytest.mark.parametrize("interface", ["older", "newer"])
+def test_flags_of_the_caller_stay(plain, images, interface):
+    """By either of torch's interfaces: fp32 is fp32 inside, and afterwards what the caller said."""
+    products, on_cpu, seen = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, []
+    before = products.fp32_precision, on_cpu.fp32_precision
+
+    def look(*_):
+        seen.append({products.fp32_precision, on_cpu.fp32_precision})
+
+    plain.register_forward_hook(look)
+    try:
+        if interface == "older":
+            torch.set_float32_matmul_precision("medium")
+        else:
+            products.fp32_precision, on_cpu.fp32_precision = "tf32", "bf16"
+        benchmark.evaluate(plain, images[1], "clean", progress=False)
+        after = products.fp32_precision, on_cpu.fp32_precision
+        asked = torch.get_float32_matmul_precision() if interface == "older" else "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        products.fp32_precision, on_cpu.fp32_precision = before
+    assert (after, asked) == (("tf32", "bf16"), "medium")
+    assert seen and all(each == {"ieee"} for each in seen)
+
+
+def test_cuda_begins_at_the_seed_of_the_caller(plain, images, monkeypatch):
+    """Also where it begins after the call: torch keeps the last seed that was said."""
+    if torch.cuda.is_initialized():
+        pytest.skip("CUDA has begun")
+    seeds = []
+    torch.manual_seed(3)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    benchmark.evaluate(plain, images[1], "clean", seed=7, progress=False)
+    assert seeds[0] == 7 and seeds[-1] == torch.initial_seed() == 3
+
+
 def test_tied_weights_are_trained_by_either_name(images):
     """A module whose weight has its name elsewhere trains that weight, not its bias alone."""
     train, others = images
@@ -428,6 +536,30 @@ def test_what_measures_nothing_takes_a_head_that_nothing_uses(plain, images):
     same, alpha = benchmark.interpolate(model, copy.deepcopy(model), others, progress=False)
     assert alpha == 0 and torch.equal(same.aux.weight, model.aux.weight)
     assert len(benchmark.evaluate(model, others, "clean", progress=False)) == 1
+
+
+class TalksInTraining(Plain):
+    """Its auxiliary head answers in training mode alone."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return (logits, logits) if self.training else logits
+
+
+def test_what_fine_tuning_would_fail_on_is_told_first(plain, images):
+    """A tuple in training mode, a last batch of one, and batch norm that is not there."""
+    (x, labels), others = images
+    stages = []
+    how = QUIETLY | {"progress": lambda stage, *_: stages.append(stage)}
+    with pytest.raises(UserError, match="in training mode the model returns tuple for 8 images"):
+        benchmark.rift(TalksInTraining(), (x, labels), others, **how)
+    with pytest.raises(UserError, match="batch_size 127 of 128 images leaves a batch of one"):
+        benchmark.rift(plain, (x, labels), others, **how | {"recipe": FEW | {"batch_size": 127}})
+    with pytest.raises(UserError, match="bn-only is about batch-norm statistics, and the model has"):
+        benchmark.rift(Viewed(), (x, labels), others, protocol="bn-only", **how)
+    assert stages == []
+    model, mrc = TalksInTraining(), QUIETLY["mrc"]
+    assert len(benchmark.criticality(model, (x, labels), mrc=mrc, progress=False)) == 3
 
 
 def test_evaluate(plain, images):
@@ -544,6 +676,32 @@ def test_modules_that_cannot_be_tuned(plain, images):
     for protocol in ("all-layers-alpha-1", "bn-affine"):
         with pytest.raises(UserError, match=r"'norm[.]weight' is frozen and may be chosen"):
             benchmark.rift(plain, train, others, protocol=protocol, **QUIETLY)
+
+
+@dataclass(frozen=True)
+class Biases(Selector):
+    """Every bias, as in docs/own-posthoc.md."""
+
+    version: ClassVar[int] = 1
+
+    def select(self, given):
+        return [name for name, _ in given.network.named_parameters() if name.endswith("bias")]
+
+
+def test_frozen_parts_that_nothing_chooses(plain, images, monkeypatch):
+    """A frozen backbone under its classifier is as good as another; what is chosen is not frozen."""
+    plain.stem.requires_grad_(False)
+    plain.body.weight.requires_grad_(False)
+    found = benchmark.rift(plain, *images, protocol="last-layer", **QUIETLY)
+    assert found.modules == ["head"] and not found.model.stem.weight.requires_grad
+    monkeypatch.setitem(TUNINGS, "biases", Tuning("biases", "all biases", Biases()))
+    with pytest.raises(UserError, match=r"'stem[.]bias' is frozen and may be chosen"):
+        benchmark.rift(plain, *images, protocol="biases", **QUIETLY)
+    plain.stem.bias.requires_grad_(True)
+    assert "stem.bias" in benchmark.rift(plain, *images, protocol="biases", **QUIETLY).modules
+    plain.norm.bias.requires_grad_(False)
+    with pytest.raises(UserError, match=r"'norm[.]bias' is frozen and may be chosen"):
+        benchmark.rift(plain, *images, protocol="biases", **QUIETLY)
 
 
 def test_exports_are_lazy_and_stay():

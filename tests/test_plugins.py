@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from benchmark.models import FAMILIES
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.plugins import load_again, load_plugin
+from benchmark.posthoc import POSTHOC, of_spec
 from benchmark.records.cells import Cell
 from benchmark.records.plugins import LOADED, ORIGINS, Plugin, named_in, not_loaded
 from benchmark.records.records import Making, Provenance
@@ -36,7 +38,7 @@ from submitting import copied
 OUTSIDER, SCALE = Path(__file__).with_name("outsider.py"), Path(__file__).with_name("outsider.toml")
 KEY = "outside/stripes/plain/noise/second-mine/seed0"
 REGISTRIES: tuple[MutableMapping[Any, Any], ...] = (
-    *(METHODS, TUNINGS, PROTOCOLS, FAMILIES, DATASETS, LOADERS, EVALUATIONS),
+    *(METHODS, TUNINGS, PROTOCOLS, FAMILIES, DATASETS, LOADERS, EVALUATIONS, POSTHOC),
     *(LOADED, ORIGINS),
 )
 
@@ -263,6 +265,22 @@ def test_others_names_may_exist(tmp_path: Path) -> None:
             "add.tuning(Tuning('mine-mirrored', 'x', TUNINGS['rift'].selector))",
             "fine-tuning 'mine-mirrored': a name of this form means something else",
         ),
+        (
+            "class Own:\n    type_name = label = 'own'\n    version, paper = 1, None\n"
+            "    recipe = inner = outer = hold = after_step = print\nadd.method(Own())",
+            "a method of class Own has no selects_by",
+        ),
+        (
+            "class Own:\n    version, label, summary = 1, 'own', 'own'\n    spec = run = print\n"
+            "add.evaluation('own', Own())",
+            "evaluation 'own' of class Own has no kind",
+        ),
+        (
+            "from benchmark.algorithm.tunings import Tuning\n"
+            "class Own:\n    version, needs_criticality, select = 1, False, print\n"
+            "add.tuning(Tuning('own', 'own', Own()))",
+            "fine-tuning 'own': a selector of class Own has no everything",
+        ),
     ],
 )  # fmt: skip
 def test_a_broken_plugin_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -288,6 +306,18 @@ def test_names_of_tunings_and_protocols_do_not_meet(tmp_path: Path) -> None:
         )
     with pytest.raises(UserError, match="unknown fine-tuning 'rift-2'"):
         finetune("rift-2")
+
+
+def test_the_file_of_a_plugins_module(tmp_path: Path) -> None:
+    """Its method is found by the spec that the file holds, while the plug-in is loaded."""
+    example = Path(__file__).parents[1] / "examples" / "own_forward.py"
+    with registries():
+        load_plugin(example)
+        rounding: Any = TUNINGS["rounded"].forward
+        coarser = replace(rounding, steps=(2.0, 1.0))
+        assert of_spec(coarser.spec({"step": 1.0}), "x") == coarser
+    with pytest.raises(UserError, match="'x' holds a module of rounded"):
+        of_spec(coarser.spec({"step": 1.0}), "x")
 
 
 def test_what_is_no_plugin(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import psutil
 import torch
@@ -29,15 +30,47 @@ def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch
     return device
 
 
-def set_tf32(convolutions: bool, products: bool) -> tuple[bool, bool]:
-    """Say whether CUDA may take TF32 for fp32; returns what was said before.
+def set_tf32(convolutions: bool, products: bool) -> None:
+    """Say whether CUDA may take TF32 for fp32.
 
     With its 10 bits of mantissa it is not what records mean by fp32, nor what the 0.1-point rule needs.
     """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.allow_tf32, matmul.allow_tf32 = convolutions, products
-    return before
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cuda.matmul.allow_tf32 = products
+
+
+def exact_fp32() -> Callable[[], None]:
+    """Take neither TF32 nor bf16 for fp32 on any device; returns what puts the caller's flags back.
+
+    torch has an older and a newer interface to them, and refuses to tell what the older one was given
+    where the newer one says otherwise. Where both say the same, it tells; and so both are set here.
+    """
+    on: Any = torch.backends
+    cpu, cudnn = on.mkldnn, on.cudnn
+    newer = on.cuda.matmul, cudnn.conv, cudnn.rnn, cpu.matmul, cpu.conv, cpu.rnn
+    said = [each.fp32_precision for each in newer]
+
+    def say(values: Sequence[str]) -> None:
+        for each, value in zip(newer, values, strict=True):
+            each.fp32_precision = value
+
+    exact = ["ieee"] * len(newer)
+    say(exact)
+    products = torch.get_float32_matmul_precision()
+    try:
+        convolutions = cudnn.allow_tf32
+    except RuntimeError:  # the older one differs from what was just said
+        convolutions = True
+    torch.set_float32_matmul_precision("highest")
+    set_tf32(convolutions=False, products=False)
+    say(exact)
+
+    def put_back() -> None:
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32 = convolutions
+        say(said)
+
+    return put_back
 
 
 def free_memory(device: torch.device) -> int:

@@ -122,12 +122,7 @@ def fit(
     """
     if recipe.epochs < 1 or recipe.select_last < 1:
         raise UserError(f"{stage}: epochs and select_last of a recipe are at least 1")
-    alone = type(split) is Split and (len(split) - 1) % recipe.batch_size == 0
-    if alone and any(isinstance(part, _BatchNorm) for part in model.modules()):
-        raise UserError(
-            f"{stage}: batch_size {recipe.batch_size} of {len(split)} images leaves a batch of one, "
-            "too few for batch norm; choose another"
-        )
+    refuse_a_batch_of_one(model, split, recipe, stage)
     parameters = freeze_all_but(model, trainable)
     optimizer = torch.optim.SGD(
         [{"params": [*parameters.values()]}],  # a group may be empty
@@ -212,6 +207,16 @@ def fit(
     if check and last:
         _check_trained(check(model), last, stage, best)
     return Fitted.of(state, resumed=resumed)
+
+
+def refuse_a_batch_of_one(model: nn.Module, split: Split, recipe: Recipe, stage: str) -> None:
+    """Raise `UserError` if the last batch of an epoch has one image and `model` has batch norm."""
+    alone = type(split) is Split and (len(split) - 1) % recipe.batch_size == 0
+    if alone and any(isinstance(part, _BatchNorm) for part in model.modules()):
+        raise UserError(
+            f"{stage}: batch_size {recipe.batch_size} of {len(split)} images leaves a batch of one, "
+            "too few for batch norm; choose another"
+        )
 
 
 def training_step(

@@ -121,7 +121,7 @@ def interpolate(
 
 
 def _between(start: Tensor, end: Tensor, alpha: float) -> Tensor:
-    if start.is_floating_point():
+    if start.is_floating_point() or start.is_complex():
         return (1 - alpha) * start + alpha * end
     return torch.round((1 - alpha) * start.double() + alpha * end.double()).to(start.dtype)
 

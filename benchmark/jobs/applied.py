@@ -73,6 +73,8 @@ def apply_method(
     if (named := asked.chosen.forward) is None:
         raise UserError(f"{method} trains weights and makes no module; rift(..., protocol='{method}')")
     forward = forward_method(named)
+    if forward.double and asked.place.type == "mps":
+        raise UserError(f"{method} needs double precision, which mps has not; say device='cpu'")
     if (forward.partner is None) != (clean is None):
         says = (
             "holds one network; leave clean out" if clean else "mixes with a second network; say clean="

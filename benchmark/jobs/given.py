@@ -13,21 +13,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.algorithm.selection import BatchNormAffine, NamedModules, NoModule
+from benchmark.algorithm.selection import Candidates, NamedModules
 from benchmark.algorithm.tunings import Finetune, finetune
 from benchmark.data.given import Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
 from benchmark.data.info import Augmentation, DatasetInfo, LinfAttack
-from benchmark.engine.device import TO_A_CALLER, set_tf32, torch_device
+from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.folded_copy import foldable
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
-from benchmark.engine.weights import Weights
+from benchmark.engine.weights import Weights, save_tensors
 from benchmark.errors import UserError, line
+from benchmark.jobs.aside import own_draws, own_precision
 from benchmark.jobs.soundness import in_order, refuse_coarse, refuse_model, refuse_modules, usable
+from benchmark.jobs.trainable import refuse_training
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.running import Run
@@ -35,7 +36,7 @@ from benchmark.progress import Progress, silent
 from benchmark.records.cells import BASE, OWN, Cell, base_name
 from benchmark.records.files import at_home, write_atomically
 from benchmark.records.specs import Spec, spec_hash
-from benchmark.records.store import Store
+from benchmark.records.store import WEIGHTS, Store
 
 UNCHANGED = Augmentation(pad=0, mode="zero", flip=False)
 FEWEST = 10
@@ -96,22 +97,12 @@ def prepared(model: nn.Module) -> nn.Module:
     copied = copy.deepcopy(model).eval()
     if foldable(copied):
         return copied.to(memory_format=torch.channels_last)
-    copied.register_forward_pre_hook(_contiguous)
+    copied.register_forward_pre_hook(_contiguous, prepend=True)
     return copied
 
 
 def _contiguous(_model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(in_order(each) if isinstance(each, Tensor) else each for each in inputs)
-
-
-def own_draws(stack: ExitStack, seed: int) -> None:
-    """Let torch's generators begin at `seed` until `stack` is closed, and switch TF32 off; then both
-    are as the caller left them."""
-    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    devices = range(torch.cuda.device_count()) if begun else ()
-    stack.enter_context(torch.random.fork_rng(devices=devices))
-    torch.manual_seed(seed)
-    stack.callback(set_tf32, *set_tf32(convolutions=False, products=False))
 
 
 @dataclass(frozen=True)
@@ -238,25 +229,27 @@ class Question:
 
     def refuse_frozen(self) -> None:
         """Raise `UserError` if a parameter that may be chosen does not ask for gradients."""
-        for name, parameter in self.model.named_parameters():
-            if not parameter.requires_grad and self._may_move(name):
+        frozen = [name for name, x in self.model.named_parameters() if not x.requires_grad]
+        movable = self._movable() if frozen else ()
+        for name in frozen:
+            if any(f"{name}.".startswith(f"{each}.") for each in movable):
                 raise UserError(
                     f"'{name}' is frozen and may be chosen; call requires_grad_(True) or name others "
                     "in modules"
                 )
 
-    def _may_move(self, name: str) -> bool:
-        """Whether the parameter `name` is of what the protocol may choose."""
-        if (trained := self.chosen.trained) is None:
-            return False
-        chosen = trained.selector
-        if self.modules is None and chosen.everything:
-            return True
-        if self.modules is None and isinstance(chosen, BatchNormAffine):
-            return isinstance(self.model.get_submodule(name.rpartition(".")[0]), _BatchNorm)
-        candidates = () if isinstance(chosen, NoModule) else criticality_modules(self.model)
-        modules = candidates if self.modules is None else self.modules
-        return any(f"{name}.".startswith(f"{module}.") for module in modules)
+    def _movable(self) -> Sequence[str]:
+        """What the protocol may choose: each module by criticality, else the names that it chooses."""
+        if self.modules is not None or (trained := self.chosen.trained) is None:
+            return self.modules or ()
+        modules, selector, cell = criticality_modules(self.model), trained.selector, self.cell
+        if selector.everything:
+            return [name for name, _ in self.model.named_parameters()]
+        if selector.needs_criticality:
+            return modules
+        seed = replace(cell, finetune=trained.tuning).seed_for("select")
+        given = Candidates(modules, None, cell.dataset, cell.arch, seed, network=self.model)
+        return selector.select(given)
 
     def run(self, stack: ExitStack, workdir: Path | str | None, progress: Progress) -> GivenRun:
         """The run of these steps, with files in `workdir` (None: a folder that goes with `stack`).
@@ -265,9 +258,11 @@ class Question:
         DataLoader that shuffles, draws by the cell's seed; afterwards that generator is as it was.
         Raises `UserError` if `workdir` holds work on another model, images or settings.
         """
-        own_draws(stack, replace(self.cell, finetune=BASE).seed_for("first pass"))
+        own_draws(stack, replace(self.cell, finetune=BASE).seed_for("first pass"), self.place)
         folder = at_home(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         store, (train, selection) = Store(folder / "results", folder / "artifacts"), self.splits
+        if self.selection is not None and (trained := self.chosen.trained) is not None:
+            refuse_training(self.model, train, replace(self.plan, finetune=trained))
         settings, mark = spec_hash(self.plan.spec), store.work(self.cell) / "spec.sha256"
         store.sweep()
         if mark.is_file() and mark.read_text() != settings:
@@ -275,11 +270,14 @@ class Question:
                 f"'{folder}' holds work on other weights, images or settings; name another workdir"
             )
         write_atomically(mark, settings.encode())
+        if workdir:  # a finished call reads its point between these weights and the fine-tuned ones
+            save_tensors(store.work(self.cell.base) / WEIGHTS, self.weights.state, {})
         if isinstance(train, Streamed):
             train = replace(train, classes=self.info.classes)
         if not foldable(self.model):
             kind = type(self.model).__name__
             progress("general path", 1, 1, f"{kind} is no network of this suite: exact, slower")
+        own_precision(stack, self.model, pixels(train.images[:8]), progress)
         data = Dataset(self.info, train, selection)
         model = copy.deepcopy(self.model).to(self.place)
         clean = None if self.clean is None else copy.deepcopy(self.clean).to(self.place)

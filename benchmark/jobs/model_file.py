@@ -19,6 +19,7 @@ from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.weights import clone_state, load_tensors, save_tensors
 from benchmark.errors import UserError, line
 from benchmark.jobs.checkpoint import load_model_file, registered_model
+from benchmark.jobs.soundness import refuse_lazy
 from benchmark.records.files import at_home, write_atomically
 from benchmark.report.markup import markdown
 
@@ -123,6 +124,7 @@ def restored(path: Path, model: nn.Module) -> nn.Module:
             f"'{path}' is no whole safetensors file, and nothing else is read into a network of one's "
             "own; save_checkpoint writes one"
         ) from error
+    refuse_lazy(model)
     network = model.state_dict()
     if problem := shape_mismatch(file.tensors, network):
         raise UserError(f"'{path}' does not fit the network: {problem}")

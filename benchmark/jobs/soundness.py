@@ -18,6 +18,7 @@ def refuse_model(model: Any, modules: Sequence[str] | None = None) -> None:
         raise UserError(
             f"the model is a {type(model).__name__}; give a torch.nn.Module from pixels to logits"
         )
+    refuse_lazy(model)
     known = criticality_modules(model)
     if modules is None and not known:
         raise UserError("the model has no Conv2d or Linear module, and so nothing to choose among")
@@ -28,14 +29,19 @@ def refuse_model(model: Any, modules: Sequence[str] | None = None) -> None:
                 f"the weight of '{name}' is computed from others (weight or spectral norm); undo that "
                 "first, by torch.nn.utils.parametrize.remove_parametrizations"
             )
-        if nn.parameter.is_lazy(weight):
-            raise UserError(f"'{name}' has no weight yet; call the model once on some images")
     tensors = (each for each in model.state_dict().values() if isinstance(each, Tensor))
     devices = sorted({str(tensor.device) for tensor in tensors})
     if devices == ["meta"]:
         raise UserError("the model is on the meta device, without weights; load them first")
     if len(devices) > 1:
         raise UserError(f"the model lies on several devices ({', '.join(devices)}); use .to")
+
+
+def refuse_lazy(model: nn.Module) -> None:
+    """Raise `UserError` if a parameter or buffer of `model` has no shape before its first pass."""
+    for name, tensor in model.state_dict().items():
+        if nn.parameter.is_lazy(tensor):
+            raise UserError(f"'{name}' has no weight yet; call the model once on some images")
 
 
 def refuse_modules(modules: Sequence[str]) -> Sequence[str]:

@@ -50,6 +50,11 @@ class TestInterpolate:
             assert result[name].dtype == tensor.dtype
             assert result[name].data_ptr() != tensor.data_ptr()
 
+    def test_complex_numbers_are_numbers(self):
+        """Neither part is lost or rounded, as counters are."""
+        ends = [{"fourier": torch.tensor([one + 0.5j])} for one in (1.0, 2.0)]
+        assert torch.equal(interpolate(*ends, 0.5)["fourier"], torch.tensor([1.5 + 0.5j]))
+
     def test_midpoint_is_the_mean(self, start, end):
         """At 1/2 every entry is the mean; the odd sum of counters goes to the even neighbour."""
         result = interpolate(start, end, 0.5)

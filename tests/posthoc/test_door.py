@@ -12,6 +12,7 @@ from benchmark.algorithm.selection import Untouched
 from benchmark.algorithm.tunings import TUNINGS, Tuning
 from benchmark.engine.forward import ForwardMethod
 from benchmark.errors import UserError
+from benchmark.jobs.given import Question
 from benchmark.models.around import Around
 from benchmark.models.segments import Place
 
@@ -71,6 +72,13 @@ def test_a_mix_needs_a_second_network(by):
         by("flip-average", clean=clean)
     with pytest.raises(UserError, match=r"bn-only trains weights .* rift\(..., protocol='bn-only'\)"):
         by("bn-only")
+
+
+def test_a_device_without_double_precision(by, monkeypatch):
+    """It is told before any work, as by the commands."""
+    monkeypatch.setattr(Question, "place", torch.device("mps"))
+    with pytest.raises(UserError, match="mean-sparse needs double precision, which mps has not"):
+        by("mean-sparse")
 
 
 def test_weights_that_cannot_be_trained(by, own):

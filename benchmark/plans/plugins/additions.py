@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from baselines import METHODS
 from benchmark.algorithm.protocols import PROTOCOLS, Protocol
+from benchmark.algorithm.selection import Selector
 from benchmark.algorithm.tunings import ENDINGS, MODULE, TUNINGS, Tuning, finetunings
 from benchmark.data import DATASETS, LOADERS
 from benchmark.data.info import DatasetInfo
+from benchmark.engine.forward import ForwardMethod
 from benchmark.engine.method import Method
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.first import FIRST
 from benchmark.evaluation.protocol import Evaluation
 from benchmark.models import FAMILIES, Family, arch
+from benchmark.posthoc import POSTHOC
 from benchmark.records.cells import BASE, HELD_OUT, OWN, PART
 from benchmark.records.plugins import LOADED, ORIGINS, Kind, Plugin
 from benchmark.records.store import MAKING
@@ -40,8 +43,7 @@ class Additions:
 
     def method(self, method: Method) -> None:
         """Add an AT method under its `type_name`: the pieces of `benchmark.engine.method.Method`."""
-        pieces = ("label", "version", "recipe", "inner", "outer", "hold", "after_step")
-        _complete(method, "a method", ("type_name", *pieces))
+        _complete(method, "a method", ("type_name", *_pieces(Method)))
         self._put("method", METHODS, getattr(method, "type_name", ""), method)
 
     def tuning(self, tuning: Tuning) -> None:
@@ -49,8 +51,12 @@ class Additions:
         name = tuning.name
         if name.startswith((MODULE, BASE)) or any(end in name for end in (*ENDINGS, HELD_OUT)):
             raise UserError(f"fine-tuning '{name}': a name of this form means something else")
+        for chooses in filter(None, (tuning.selector, tuning.official)):
+            _complete(chooses, f"fine-tuning '{name}': a selector", _pieces(Selector))
         _refuse_known(finetunings([tuning], PROTOCOLS.values()))
         self._put("tuning", TUNINGS, name, tuning)
+        if isinstance(tuning.forward, ForwardMethod):  # whose modules' files are read by their specs
+            self._put_all(POSTHOC, {name: tuning.forward})
 
     def protocol(self, protocol: Protocol) -> None:
         """Add a reading of the paper, as `rift` and its suffix, for every fine-tuning."""
@@ -94,7 +100,7 @@ class Additions:
             raise UserError(f"evaluation '{name}': '{FIRST}' stands before a number of images")
         if name == MAKING:
             raise UserError(f"evaluation '{name}': a file of that name stands beside the records")
-        _complete(evaluation, f"evaluation '{name}'", ("version", "label", "summary", "spec", "run"))
+        _complete(evaluation, f"evaluation '{name}'", _pieces(Evaluation))
         self._put("evaluation", EVALUATIONS, name, evaluation)
 
     def _put(
@@ -144,6 +150,11 @@ add = Additions()
 def _complete(value: object, what: str, names: Iterable[str]) -> None:
     if missing := [name for name in names if not hasattr(value, name)]:
         raise UserError(f"{what} of class {type(value).__name__} has no {missing[0]}")
+
+
+def _pieces(protocol: type) -> list[str]:
+    """What the rest of the suite asks for of what `protocol`, a class of it, describes."""
+    return [*protocol.__annotations__, *(name for name in vars(protocol) if not name.startswith("_"))]
 
 
 def _refuse(known: Iterable[str]) -> None:
