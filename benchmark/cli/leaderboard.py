@@ -107,8 +107,8 @@ def leaderboard_command(
             say(f"{path} is {'not up to date' if path.exists() else 'missing'}")
         if old:
             of_one = f" --scale {quote(scale)}" if scale else ""
-            place = "" if results == Path("results") else f" --results {quote(str(results))}"
-            say(f"`python -m benchmark leaderboard{of_one}{place}{flags()}` writes them")
+            ending = scales.of_tree(results) + flags()
+            say(f"`python -m benchmark leaderboard{of_one}{ending}` writes them")
             raise typer.Exit(1)
         return
     _write(files, results)

@@ -129,7 +129,7 @@ class Scope:
         wanted = chosen.for_audit if audited else chosen.evaluations
         if evaluations is not None:
             wanted = listed(evaluations, evaluation)
-        limits = tuple(limited(name, limit) for name in wanted)
+        limits = tuple(dict.fromkeys(limited(name, limit) for name in wanted))
         chosen = dataclasses.replace(chosen, evaluations=limits)
         if self.seeds is None:
             return chosen

@@ -88,6 +88,11 @@ def arguments(name: str, results: Path) -> str:
     return " ".join((file, *(f"{flag} {value}" for flag, value in flags if value is not None)))
 
 
+def of_tree(results: Path) -> str:
+    """What names the results tree `results` in a command, if it is not the usual one."""
+    return "" if results == Path("results") else f" --results {quote(str(results))}"
+
+
 def filed(name: str, results: Path) -> Path:
     """Where the results tree `results` keeps the scale called `name` if it is not the suite's."""
     return results / "scales" / f"{name}.toml"

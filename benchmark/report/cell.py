@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from benchmark.errors import UserError, close_to
+from benchmark.evaluation import evaluation
 from benchmark.records.cells import Cell
+from benchmark.records.plugins import not_loaded
 from benchmark.records.records import Count, Finetuning, Making, Record, Training
 from benchmark.records.store import Store
 from benchmark.report.model_card import how_made
@@ -31,9 +33,19 @@ def cell_as_text(store: Store, cell: Cell) -> str:
     if records:
         parts.append("records")
         for record in records:
-            parts.append(f"  {summary(store, record)}")
+            parts.append(f"  {_in_a_line(store, record)}")
             parts += [f"    {remark}" for remark in record.remarks]
     return "\n".join(parts)
+
+
+def _in_a_line(store: Store, record: Record) -> str:
+    """`summary`; without the interval if the evaluation, which reads the bits, is not known here."""
+    try:
+        evaluation(record.evaluation)
+    except UserError:
+        why = not_loaded(record.spec) or "an evaluation that this version does not know"
+        return f"{record.evaluation}  {points(record.value)} % ({record.k} of {record.n}; {why})"
+    return summary(store, record)
 
 
 def _making(making: Making) -> Iterator[str]:

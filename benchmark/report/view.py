@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST, whole_name
-from benchmark.plans.named import SCALES
+from benchmark.plans.named import SCALES, of_tree
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, is_of
@@ -248,8 +248,9 @@ class View:
                 return self.command_of(table)
         keys = " ".join(cell.key for cell in cells)
         file, *_ = shlex.split(self.argument) or [""]  # keys name precision and checkpoint
-        own = "" if ScaleName.parse(file).scale in SCALES else f" --scale {shlex.quote(file)}"
-        return f"python -m benchmark run {keys}{own} --evaluations {name}{flags()}"
+        known = not file.endswith(".toml") and ScaleName.parse(file).scale in SCALES
+        own = "" if known else f" --scale {shlex.quote(file)}"
+        return f"python -m benchmark run {keys}{own} --evaluations {name}{self._ending}"
 
     def planned(self, cells: Sequence[Cell], name: str) -> bool:
         """Whether a table of the scale shows the evaluation `name` of `cells`."""
@@ -258,7 +259,12 @@ class View:
 
     def command_of(self, name: str) -> str:
         """The command `name`, a table's, a figure's or `evidence`, at this scale."""
-        return f"python -m benchmark {name} --scale {self.argument}{flags()}"
+        return f"python -m benchmark {name} --scale {self.argument}{self._ending}"
+
+    @property
+    def _ending(self) -> str:
+        """What a command ends with to work on the same tree with the same plug-ins."""
+        return of_tree(self.store.results) + flags()
 
     @cached_property
     def _cells_of_tables(self) -> dict[str, frozenset[Cell]]:

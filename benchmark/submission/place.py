@@ -3,10 +3,9 @@
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 
 from benchmark.errors import UserError
-from benchmark.plans.named import arguments, filed
+from benchmark.plans.named import arguments, filed, of_tree
 from benchmark.plans.start import without_held_out
 from benchmark.records.bits import bits_beside
 from benchmark.records.cells import OWN, Cell
@@ -117,7 +116,7 @@ def commands(cells: Collection[Cell], expected: Expected, results: Path) -> list
     """
     made: list[str] = []
     checks: list[str] = []
-    place = ("" if results == Path("results") else f" --results {quote(str(results))}") + flags()
+    place = of_tree(results) + flags()
     for name in dict.fromkeys(cell.scale for cell in cells):
         if name == OWN:
             checks.append(f"python -m benchmark check --scale {OWN}{place}")

@@ -9,10 +9,11 @@ from importlib.metadata import version
 import pytest
 
 from benchmark.plans.named import SCALES, scale
+from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
-from handmade import cell_at, write_making
+from handmade import BY_HAND, cell_at, record_and_bits, write_making
 from invoking import said
 from submitting import RESULTS
 
@@ -89,6 +90,14 @@ def test_what_chose_the_epoch_is_told(store, method, judged):
     write_making(store, cell)
     lines = said("show", cell.key, "--results", store.results).good().stdout.splitlines()
     assert any(line.endswith(f"by 400 of 500 images{judged}") for line in lines)
+
+
+def test_an_evaluation_that_is_not_known_hides_no_cell(store):
+    """A record of a plug-in's evaluation is shown without the interval that it alone can tell."""
+    record, packed = record_and_bits(Plan.of(cell_at(), BY_HAND), "clean", 400, 500)
+    store.write_record(record.model_copy(update={"evaluation": "mine"}), packed)
+    shown = said("show", cell_at().key, "--results", store.results).good().stdout
+    assert "mine  80.00 % (400 of 500; an evaluation that this version does not know)" in shown
 
 
 def test_a_mistyped_cell_is_met_with_close_ones():

@@ -253,7 +253,7 @@ def test_only_some_cells(mini, idle):
     """After `--only` the table shows what was made and counts the rest."""
     lines = Command(mini)(*BASES).good().stdout.splitlines()
     assert re.search(r"AT +\d+\.\d\d ± \d+\.\d\d$", lines[4])
-    assert lines[6] == "  rows without any number, not shown: 2; `status` lists what is missing"
+    assert lines[6] == "  rows without any number, not shown: 2; `--dry-run` lists what is missing"
     keys = {path.parent.relative_to(mini.results / "records") for path in mini.results.rglob("*.npz")}
     assert {key.as_posix() for key in keys} == {BASE_0, BASE_1}
 
@@ -698,7 +698,7 @@ def test_stale_records_stop_a_command(own_mini, command, idle, changed):
 def test_stale_records_are_left_out_of_a_collected_table(own_mini, command, idle, changed):
     """`--collect` shows dashes for stale records and says how many were left out."""
     answer = command("table1", *changed, "--collect").good()
-    assert "stale records left out: 2; `status` lists them" in answer.stdout
+    assert "stale records left out: 2; `--dry-run` lists them" in answer.stdout
     assert not re.search(r"AT +\d", answer.stdout)
 
 

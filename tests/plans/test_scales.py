@@ -334,6 +334,12 @@ def test_a_bad_file_is_refused_in_one_line(read, tmp_path, content, message):
     assert "\n" not in str(got.value)
 
 
+def test_what_a_limit_makes_alike_is_one_column() -> None:
+    """`--limit` may give an evaluation the name of another that is asked for: it is shown once."""
+    chosen = Scope("quick").chosen("pgd10x3,pgd10x3-first-100,clean", 100)
+    assert chosen.evaluations == ("pgd10x3-first-100", "clean-first-100")
+
+
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     """Fields, names and overrides of one file, each once; names that are known but for a letter come
     with what is close. Names alone are refused, too."""

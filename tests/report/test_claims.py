@@ -320,7 +320,7 @@ def test_without_records_all_is_missing(store, name):
                 assert words[3] == "run" and words[5] == "--evaluations"
                 continue
             assert words[3] in (*REPORTS, "figure1", "figure-c5", "evidence")
-            assert words[4:] == ["--scale", name]
+            assert words[4:] == ["--scale", name, "--results", str(store.results)]
 
 
 @pytest.mark.parametrize(
@@ -346,6 +346,15 @@ def test_margins(store: Store, sure: tuple[int, int], verdict: Verdict) -> None:
     half = 1.96 * np.sqrt(2 * (sure[0] / 500) * (1 - sure[0] / 500) / 500)  # of two proportions
     assert attacked.ours.interval is not None
     assert attacked.ours.mean - attacked.ours.interval.low == pytest.approx(half, rel=0.1)
+
+
+def test_what_a_base_model_lacks_beside_its_rivals_is_made_by_posthoc(store):
+    """Tables of the paper show the base model, too, under evaluations of their own."""
+    for name in ("clean", "pgd10x3", "pgd10x3-adaptive"):
+        write_record(store, cell_at("mean-sparse"), name, 500, scale=ONE)
+    line = found_in(store, ONE)[f"C15/{PLACE}/pgd10x3-adaptive-mean-sparse"]
+    assert (line.verdict, line.why) == (MISSING, "no pgd10x3-adaptive of none")
+    assert line.make.startswith("python -m benchmark posthoc --scale x.toml")
 
 
 # --- curves and criticality ---------------------------------------------------------------------------
@@ -393,6 +402,7 @@ def of_criticality(store: Store, claim: str, *seeds: list[ModuleCriticality]) ->
     ("first", "other", "verdict"),
     [
         ((0.1, 0.03), (1.0, 0.3), HOLDS),
+        ((0.1, 0.53 - 0.5), (1.0, 0.3), HOLDS),  # 3 points but for rounding
         ((0.1, 0.031), (1.0, 0.3), FAILS),  # too large a drop
         ((0.11, 0.03), (1.0, 0.3), FAILS),  # too large beside the other
         ((0.1, 0.0, False), (1.0, 0.3), UNCLEAR),  # a lower estimate

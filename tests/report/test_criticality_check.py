@@ -149,9 +149,10 @@ def test_everything_published_is_compared_by_its_readings(store):
         command = "table1 --protocol rift-official-code"
         if "cifar10/resnet18/" in finding.where:
             command = "figure3-official" if name.endswith("official-code") else "figure3"
-        assert finding.make == f"python -m benchmark {command} --scale paper"
+        assert finding.make == f"python -m benchmark {command} --scale paper --results {store.results}"
     scale = replace(PAPER, datasets=("cifar100", "cifar10"))
-    assert figure3(store, "mrc", scale=scale).make == "python -m benchmark table1 --scale paper"
+    make = figure3(store, "mrc", scale=scale).make
+    assert make == f"python -m benchmark table1 --scale paper --results {store.results}"
 
 
 def test_the_published_values_match(store):
@@ -267,7 +268,7 @@ def test_what_is_not_all_there_or_stale_is_missing(store, seeds, recipe, why, fl
     write(store, *[AS_PUBLISHED] * seeds, made_at=recipe)
     finding = figure3(store, "mrc")
     assert (finding.verdict, finding.ours, finding.why) == (MISSING, None, why)
-    assert finding.make == f"python -m benchmark figure3 --scale paper{flag}"
+    assert finding.make == f"python -m benchmark figure3 --scale paper --results {store.results}{flag}"
 
 
 def test_a_shorter_recipe_never_matches(store):

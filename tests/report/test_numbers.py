@@ -165,7 +165,8 @@ class TestCompared:
         write_seeds(store, BASE, "clean", (8146,) * seeds, recipe)
         finding = found(compared(fresh(store), published()), f"{ROW}/clean@none")
         assert (finding.verdict, finding.ours, finding.why) == (Verdict.MISSING, None, why)
-        assert finding.make == f"python -m benchmark table1 --scale paper{flag}"
+        place = f"--results {store.results}"
+        assert finding.make == f"python -m benchmark table1 --scale paper {place}{flag}"
 
     def test_each_reading_of_a_row_is_compared(self, store):
         """Where the paper leaves open which weights a row is about, both are compared with it."""
@@ -245,6 +246,7 @@ class TestCheckpoints:
         assert (findings["autoattack"].verdict, findings["clean"].make) == (Verdict.MISSING, "")
         assert findings["autoattack"].make == (
             "python -m benchmark evaluate --checkpoint theirs --evaluations clean,autoattack"
+            f" --results {store.results}"
         )
 
     @pytest.mark.parametrize(
@@ -375,8 +377,10 @@ class TestCommand:
         checked(store, *paper).good()
 
     @pytest.mark.parametrize(("columns", "widest"), [(None, 120), ("80", 80)])
-    def test_lines_are_no_wider_than_the_terminal(self, store, monkeypatch, columns, widest):
+    def test_lines_are_no_wider_than_the_terminal(self, tmp_path, monkeypatch, columns, widest):
         """No line of text is wider, with records and without, down to 80 columns."""
+        monkeypatch.chdir(tmp_path)
+        store = Store(Path("mine"), Path("artifacts"))
         if columns is not None:
             monkeypatch.setenv("COLUMNS", columns)
         write_seeds(store, BASE, "clean", (8146, 8100, 8200))
@@ -419,14 +423,16 @@ class TestCommand:
             assert f"cannot read '{path}'" in checked(store_with_a_record, *arguments).refusal
 
     def test_missing_is_listed_by_command(self, store_with_a_record):
-        """What nothing is on record for takes a line for each command, not one for each case."""
-        quick = checked(store_with_a_record)
-        assert "C2: `python -m benchmark table2 --scale quick`" in quick.stdout
+        """What nothing is on record for takes a line for each command, not one for each case; it is of
+        the tree that was looked at."""
+        quick, place = checked(store_with_a_record), f"--results {store_with_a_record.results}"
+        shown = " ".join(quick.stdout.split())
+        assert f"C2: `python -m benchmark table2 --scale quick {place}`" in shown
         assert published().claims[1].statement not in quick.stdout
         own = checked(store_with_a_record, "--scale", OWN)
         assert own.stdout.count("evaluate --checkpoint") <= 4
         shown = " ".join(own.stdout.split())
-        assert "evaluate --checkpoint NAME --evaluations clean,autoattack`; NAME: " in shown
+        assert f"evaluate --checkpoint NAME --evaluations clean,autoattack {place}`; NAME: " in shown
 
     @pytest.mark.parametrize("scale", ["kept", "kept.toml"])
     @pytest.mark.parametrize("start", ["", "narrow-cifar10-resnet18-w16-pgd-at-seed0"])
@@ -445,7 +451,7 @@ class TestCommand:
         flags = ("--from-checkpoint", start) if start else ()
         answer = checked(store_with_a_record, "--scale", scale, *flags, "--format", "csv").good()
         named = str(file) if scale == "kept" else scale
-        assert f"table1 --scale {' '.join([named, *flags])}," in answer.stdout
+        assert f"table1 --scale {' '.join([named, *flags])} --results {results}," in answer.stdout
         if start and scale == "kept":
             slot = checked(store_with_a_record, "--scale", f"kept-from-{start}", "--format", "csv")
             assert slot.stdout == answer.stdout
@@ -475,8 +481,10 @@ class TestCommand:
         lines = checked(store, *flags, "csv").stdout.splitlines()
         assert len(lines) == 4
         assert ",0.8146," in next(line for line in lines if "clean" in line)
+        assert ",3,0.8146 0.8146 0.8146," in next(line for line in lines if "clean" in line)
         shown = checked(store, *flags, "markdown").stdout
-        assert "- missing 2 of 3: `python -m benchmark table1 --scale paper`" in shown
+        again = f"python -m benchmark table1 --scale paper --results {store.results}"
+        assert f"- missing 2 of 3: `{again}`" in shown
 
 
 @pytest.mark.parametrize(

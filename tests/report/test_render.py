@@ -160,7 +160,7 @@ def test_every_row_is_one_line_in_text():
         "",
         "[c    images   [-10.00, +10.00]  <0.001",
         "----  -------  ----------------  ------",
-        "  rows without any number, not shown: 2; `status` lists what is missing",
+        "  rows without any number, not shown: 2; `--dry-run` lists what is missing",
         "  note 1",
         "  note 2",
     ]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.errors import UserError
 from benchmark.evaluation.adaptive import AGAIN, PARTS, TO_BASE
 from benchmark.plans.named import SCALES
 from benchmark.plans.plan import Plan
@@ -75,6 +76,23 @@ def test_rows_and_differences(written):
     assert table.notes[0] == "rift keeps the 0.1-point rule with transfer both ways: +0 of 1000 images"
 
 
+def test_several_seeds_are_shown_as_such(store):
+    """Columns of bits are means over seeds as all others are: a value by seed, and every cell named."""
+    two = SCALE.with_seeds((0, 1))
+    for seed in two.seeds:
+        attacked = bits(transfer=480 - seed, **dict.fromkeys(OWN, 550))
+        for name, worst, own in (("none", 500, bits()), ("flip-average", 480 - seed, attacked)):
+            cell = cell_at(name, seed)
+            write_records(store, cell, {"clean": 800, "pgd10x3": 500}, scale=two)
+            write_record(store, cell, "pgd10x3-adaptive", worst, scale=two, bits=own)
+    both, masked = rivals(View(store, two), ("flip-average",)).rows[-1].numbers[-2:]
+    for shown, values in ((both, (-0.02, -0.021)), (masked, (0.07, 0.071))):
+        assert isinstance(shown, Estimate)
+        assert shown.values == pytest.approx(values)
+        assert shown.over == "seeds"
+        assert {Cell.parse(key).seed for key in shown.sources} == {0, 1}
+
+
 def test_warnings_come_first_then_broken_rules(written):
     """What makes a number doubtful stands above the methods whose examples keep the rule."""
     cell = cell_at("bn-only")
@@ -126,6 +144,15 @@ def test_autoattack_is_of_a_few():
     assert {cell.finetune for cell in few} < {cell.finetune for cell in every}
 
 
+def test_autoattack_alone_is_of_those_few():
+    """Where nothing else is asked for, there is no part of all."""
+    scale = replace(SCALES["quick"].for_posthoc, evaluations=("autoattack-adaptive-first-100",))
+    ((few, whole),) = parts(rival_cells(scale), scale)
+    assert whole == scale
+    assert {"none", "rift", "mean-sparse"} < {cell.finetune for cell in few}
+    assert "bn-only" not in {cell.finetune for cell in few}
+
+
 def test_what_a_checkpoint_cannot_have_is_left_out():
     """There is no second network and no epoch beside a checkpoint; the table says so."""
     scale = starting_from(SCALES["narrow"], ["narrow-cifar10-resnet18-w16-pgd-at-seed0"])
@@ -133,6 +160,14 @@ def test_what_a_checkpoint_cannot_have_is_left_out():
     assert found["mean-sparse"] is None
     assert "standard" in str(found["mixed-nuts"])
     assert "checkpoint" in str(found["epoch-average"])
+
+
+def test_a_scale_without_a_column_of_the_figure_is_refused():
+    """Before any cell is made, since none would ever complete the figure."""
+    figure, without = FIGURES["figure-posthoc"], replace(BY_HAND, posthoc=SHOWN[:2]).for_posthoc
+    assert figure.wanted(SCALE) == SHOWN
+    with pytest.raises(UserError, match="of scale 'by-hand' has clean, pgd10x3; add to it"):
+        figure.wanted(without)
 
 
 def test_the_figure_has_both_heads(written):

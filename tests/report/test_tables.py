@@ -162,7 +162,7 @@ def test_stale_records_are_left_out_with_a_note(own):
     for line in table.rows:
         assert all((number is None) == (line.labels[2] != "AT") for number in line.numbers)
     left_out = [note for note in table.notes if "stale" in note]
-    assert left_out == ["stale records left out: 18; `status` lists them"]
+    assert left_out == ["stale records left out: 18; `--dry-run` lists them"]
     assert not [note for note in built("table1", own).notes if "stale" in note]
 
 

@@ -56,6 +56,12 @@ def test_plans_are_made_and_files_are_read_once(store, monkeypatch):
     assert len(calls) <= cells * (len(AUDIT_BY_HAND.evaluations) + 2)
 
 
+def test_a_file_called_like_a_scale_is_named(store):
+    """Keys are of the scale in the file, whatever its name begins with."""
+    view = View(store, BY_HAND, arguments("quick-in-mine.toml", store.results))
+    assert " --scale quick-in-mine.toml " in view.command([cell_at("rift")], "margins")
+
+
 def test_commands_can_be_pasted(store):
     """A scale file whose path has a space stays one word in every command that names it."""
     path = "of mine/small one.toml"

@@ -88,7 +88,8 @@ def _hardly_matter(seeds: Sequence[Sequence[_Valid]]) -> Decision:
     low = []
     for valid in seeds:
         small = SMALL * max(each.mrc for each in valid)
-        low.append([each for each in valid if each.drop <= LOW_DROP and each.mrc <= small])
+        hardly = [each for each in valid if each.drop <= LOW_DROP + ROUNDED]
+        low.append([each for each in hardly if each.mrc <= small])
     sure = [sum(each.constrained for each in modules) for modules in low]
     drops = (f"{100 * min(each.drop for each in valid):.1f}" for valid in seeds)
     why = (

@@ -60,5 +60,6 @@ def _changes(case: Case, ours: str, rules: dict[str, Bound]) -> list[Finding]:
     view = case.view
     if possible(view.scale, [ours])[ours] is not None:
         return []
-    own = replace(case, view=View(view.store, view.scale.for_posthoc, view.argument, view.tables))
+    tables = {name: each for name, each in view.tables.items() if each.of_posthoc}  # what makes them
+    own = replace(case, view=View(view.store, view.scale.for_posthoc, view.argument, tables))
     return [own.change(own.view.first, ours, role, bound) for role, bound in rules.items()]

@@ -29,6 +29,7 @@ from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
 from benchmark.engine.recipes import same_radius
 from benchmark.evaluation import evaluation, evaluation_spec
+from benchmark.plans.named import of_tree
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, OWN, Cell
 from benchmark.records.plugins import flags, not_loaded, up_to_date
@@ -214,13 +215,13 @@ def checkpoints_compared(
                 number = f"checkpoints/{each.name}/{name}", f"checkpoints.toml: {each.name}"
                 wanted.setdefault((each.name, each.dataset, name, value), number)
     cells = [cell for cell in store.cells_on_disk() if cell.scale == OWN]
-    findings = []
+    findings, ending = [], of_tree(store.results) + flags()
     for (checkpoint, dataset, name, value), (identity, source) in wanted.items():
         label = evaluation(name).label
         finding = Finding(identity, Verdict.MISSING, f"{dataset}/{checkpoint}", label, source=source)
         seeds = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, checkpoint)]
         names = ",".join(dict.fromkeys(each for of, _, each, _ in wanted if of == checkpoint))
-        make = f"python -m benchmark evaluate --checkpoint {checkpoint} --evaluations {names}{flags()}"
+        make = f"python -m benchmark evaluate --checkpoint {checkpoint} --evaluations {names}{ending}"
         found = _of_weights(store, seeds, name, checkpoints.get(checkpoint), make)
         findings.append(_compared(finding, found, value, "same-weights"))
     return findings

@@ -273,7 +273,7 @@ def _fields(finding: Finding, accepted: str) -> dict[str, object]:
         "low": interval and round(interval.low, 10),
         "high": interval and round(interval.high, 10),
         "over": ours.over if ours and interval else "",
-        "seeds": len(ours.values) if ours else None,
+        "seeds": len(ours.values) if ours else "",  # None would make 3.0 of 3
         "values": " ".join(f"{value:.10g}" for value in ours.values) if ours else "",
         "published": finding.published,
         "difference": None if finding.difference is None else round(finding.difference, 10),

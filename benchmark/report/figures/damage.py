@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import atanh, sqrt, tanh
+from math import atanh, factorial, sqrt, tanh
 from statistics import NormalDist
 from typing import TYPE_CHECKING, ClassVar
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Values = Sequence[float]
+_DIGITS = 12  # means over seeds that differ by rounding only are the same
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,17 @@ class Correlation:
 
 
 def spearman(x: Sequence[float | None], y: Sequence[float]) -> Correlation | None:
-    """Spearman's rank correlation; None for fewer than three pairs or if all of one side are equal."""
+    """Spearman's rank correlation; None for fewer than three pairs or if all of one side are equal.
+
+    Its p is by Student's t, which is 0 for a perfect one: no p by permutations is below 2 / n!.
+    """
     if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
         return None
     from scipy.stats import spearmanr
 
     result = spearmanr(x, y)
-    return Correlation(float(result.statistic), float(result.pvalue), len(x))
+    p = max(float(result.pvalue), 2 / factorial(len(x)))
+    return Correlation(float(result.statistic), p, len(x))
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class Damage(Picture):
     def means(self) -> tuple[Values, Values]:
         """Of every module the loss in Adv and the gain in Std."""
         changes = zip(*((module.loss, module.gain) for module in self.modules), strict=True)
-        loss, gain = ([*map(statistics.fmean, each)] for each in changes)
+        loss, gain = ([round(statistics.fmean(own), _DIGITS) for own in each] for each in changes)
         return loss, gain
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell, base_name
@@ -33,6 +34,15 @@ class RivalFigure(FigureSpec):
         return rival_cells(scale)
 
     def wanted(self, scale: Scale) -> tuple[str, ...]:
+        """Raises `UserError`, before anything is made, for a scale that lacks one of the three."""
+        if len(found := self._shown(scale)) < len(Standing._fields):
+            raise UserError(
+                f"{self.name} is of Std, Adv and pgd10x3-adaptive, and `posthoc` of scale "
+                f"'{scale.name}' has {', '.join(scale.evaluations)}; add to it what is missing"
+            )
+        return found
+
+    def _shown(self, scale: Scale) -> tuple[str, ...]:
         names = scale.evaluations
         std, adv = ([n for n in names if evaluation(n).role == role][:1] for role in ("Std", "Adv"))
         adaptive = adaptive_pgd(scale)
@@ -42,7 +52,7 @@ class RivalFigure(FigureSpec):
         scale, cells = view.scale, self.cells(view.scale)
         found, missing = dict[str, Standing](), list[Cell]()
         for name, own in by_finetune(cells).items():
-            known = [view.accuracy([own], each).estimate for each in self.wanted(scale)]
+            known = [view.accuracy([own], each).estimate for each in self._shown(scale)]
             means = [each.mean for each in known if each]
             if len(means) == len(Standing._fields):
                 found[name] = Standing(*means)

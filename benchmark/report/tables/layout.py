@@ -104,7 +104,7 @@ def brief(table: Table, *, every_note: bool = False) -> Table:
     notes = table.notes
     if hidden := len(table.rows) - len(rows):
         notes = (
-            f"rows without any number, not shown: {hidden}; `status` lists what is missing",
+            f"rows without any number, not shown: {hidden}; `--dry-run` lists what is missing",
             *notes,
         )
     if len(notes) > NOTES and not every_note:

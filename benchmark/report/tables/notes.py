@@ -40,7 +40,7 @@ def notes(
     stale = Counter(not_loaded(record.spec) for record in view.on_disk(cells, State.STALE))
     lines = []
     if count := stale.pop(None, 0):
-        lines.append(f"stale records left out: {count}; `status` lists them")
+        lines.append(f"stale records left out: {count}; `--dry-run` lists them")
     lines += [f"records left out: {count}, {why}" for why, count in stale.items()]
     remarks = _remarks(view, cells)
     lines += [remark for remark in remarks if remark.startswith(WARNING)]

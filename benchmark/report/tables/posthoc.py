@@ -26,6 +26,7 @@ from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE, Cell, base_name
 from benchmark.records.records import WARNING, Applied, Finetuning, Record
 from benchmark.report.estimates import Estimate, change_of_flags
+from benchmark.report.intervals import over_seeds
 from benchmark.report.tables.layout import (
     Part,
     Row,
@@ -84,7 +85,8 @@ def parts(cells: Sequence[Cell], scale: Scale) -> list[Part]:
     """All cells without AutoAttack, then the base, RiFT and what changes the forward pass with it."""
     cheap = tuple(n for n in scale.evaluations if (a := attack_of(n)) is None or a.strength < 2)
     whole = [c for c in cells if c.is_base or c.finetune == "rift" or finetune(c.finetune).forward]
-    return [(cells, replace(scale, evaluations=cheap)), (whole, scale)]
+    every = [(cells, replace(scale, evaluations=cheap))] if cheap else []  # no scale is without any
+    return [*every, (whole, scale)]
 
 
 def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
@@ -170,8 +172,17 @@ def masked_points(view: View, records: Sequence[Record] | Missing) -> Estimate |
     """What the module's own gradient masks, in accuracy; None if a record is missing."""
     if isinstance(records, Missing):
         return None
-    found = [masked(view.store.bits(record)) for record in records]
-    return change_of_flags(np.stack(found), records[0].cell.cell.key)
+    found = np.stack([masked(view.store.bits(record)) for record in records])
+    keys = tuple(record.cell.cell.key for record in records)
+    return _by_seed(found, keys[0], keys)
+
+
+def _by_seed(found: NDArray[np.int8], key: str, sources: tuple[str, ...]) -> Estimate:
+    """The mean of flags (seeds, images), as any other number: over seeds where there are several."""
+    values = tuple(found.mean(axis=1).tolist())
+    if len(values) > 1:
+        return Estimate(values, over_seeds(values), "seeds", sources)
+    return replace(change_of_flags(found, key), sources=sources)
 
 
 def both_ways(ours: Bits, theirs: Bits) -> NDArray[np.int8]:
@@ -193,7 +204,7 @@ def _transferred(
     pairs = zip(ours, theirs, strict=True)
     found = np.stack([both_ways(view.store.bits(one), view.store.bits(two)) for one, two in pairs])
     keys = tuple(record.cell.cell.key for record in (*ours, *theirs))
-    shown = replace(change_of_flags(found, f"{keys[0]} both ways"), sources=keys)
+    shown = _by_seed(found, f"{keys[0]} both ways", keys)
     chosen = finetune(name)
     if chosen.forward is not None or chosen.interpolation is None:
         return shown, []
