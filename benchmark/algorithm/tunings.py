@@ -13,7 +13,7 @@ A name reads TUNING[+MODULE][PROTOCOL][ENDING], such as `rift`, `top-2-held-out`
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from benchmark.algorithm.finetune import CleanTraining
@@ -39,6 +39,7 @@ from benchmark.algorithm.selection import (
 )
 from benchmark.engine.forward import ForwardMethod
 from benchmark.engine.method import Method, OwnTuning
+from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.errors import UserError, unknown
 from benchmark.records.cells import BASES, base_name
 from benchmark.records.plugins import Thing
@@ -163,6 +164,13 @@ class Finetune:
         if self.forward is None:
             return self
         return None if self.before in BASES else finetune(self.before)
+
+    def recipe(self, base: Recipe) -> Recipe:
+        """The recipe before a scale shortens it; more of the same AT crafts and decays as `base`."""
+        if (trained := self.trained) is None or trained.method != SAME:
+            return FINETUNE_RECIPE
+        steps, path, decay = base.attack_steps, base.attack_path, base.weight_decay
+        return replace(FINETUNE_RECIPE, attack_steps=steps, attack_path=path, weight_decay=decay)
 
     @property
     def about_batch_norm(self) -> bool:

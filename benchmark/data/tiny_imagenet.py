@@ -38,10 +38,11 @@ class CacheManifest(Manifest):
 
     `source` is `zip` (of the published `md5`) or `tree` (an unpacked folder, for which no hash is
     published). `classes` are the class names in the order of their numbers, `images` the number of
-    images of each part, `decoder` the libraries that decoded, `sha256` the hash of each file.
+    images of each part, `decoder` the libraries that decoded, `sha256` the hash of each file. In
+    caches of schema 1 the training images lay class by class.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     source: Literal["zip", "tree"]
     md5: str | None
     classes: tuple[str, ...]

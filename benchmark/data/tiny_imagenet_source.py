@@ -100,9 +100,10 @@ def index(source: ImageFiles, layout: Layout) -> tuple[tuple[str, ...], Part, Pa
     """Names of the classes (WordNet ids) by number, and the training and the test part of `source`.
 
     Classes are numbered in the order of their sorted names, as torchvision's `ImageFolder` numbers
-    the folders in train/, so that published checkpoints fit. Training images are in its order too:
-    by class, then by name as text (`_0`, `_1`, `_10`, ...). Test images are those of val/, by the
-    number in their name (`val_0`, `val_1`, `val_2`, ...), whatever the order of the annotations.
+    the folders in train/, so that published checkpoints fit. Training images of a class are in its
+    order, by name as text (`_0`, `_1`, `_10`, ...), and classes take turns: the first images, which
+    small scales measure and choose on, are of all. Test images are those of val/, by the number in
+    their name (`val_0`, `val_1`, `val_2`, ...), whatever the order of the annotations.
     Raises `UserError` unless classes and images are as many as in `layout`.
     """
     classes = _classes(source, layout)
@@ -128,7 +129,7 @@ def _train(source: ImageFiles, classes: tuple[str, ...], layout: Layout) -> Part
                 found[wnid].append(file)
     if strangers := sorted(set(found) - set(classes)):
         raise UserError(f"train/{strangers[0]} in '{source.place}' is not a class of wnids.txt")
-    names: list[str] = []
+    by_class: list[list[str]] = []
     for wnid in classes:
         files, folder = sorted(found[wnid]), f"train/{wnid}/images"
         if len(files) != layout.train_per_class:
@@ -137,8 +138,9 @@ def _train(source: ImageFiles, classes: tuple[str, ...], layout: Layout) -> Part
             )
         if stranger := next((file for file in files if not file.startswith(f"{wnid}_")), None):
             raise UserError(f"{folder}/{stranger} in '{source.place}' is not of that class by its name")
-        names += (f"{folder}/{file}" for file in files)
-    return Part(tuple(names), np.repeat(np.arange(len(classes)), layout.train_per_class))
+        by_class.append([f"{folder}/{file}" for file in files])
+    names = tuple(name for turn in zip(*by_class, strict=True) for name in turn)
+    return Part(names, np.tile(np.arange(len(classes)), layout.train_per_class))
 
 
 def _test(source: ImageFiles, classes: tuple[str, ...], layout: Layout) -> Part:

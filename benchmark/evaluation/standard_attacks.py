@@ -80,9 +80,10 @@ def adversarial_examples(
 ) -> Tensor:
     """What `attack` makes of x (B, C, H, W) in [0,1], in evaluation mode; same shape.
 
-    It runs against `cheaper(model)`. x is in contiguous memory order, since pyautoattack flattens by
-    `view`. `seed` fixes all draws, given the shape of x. Parameters receive no gradient, and no random
-    state is changed.
+    It runs against `cheaper(model)`. Images that only this takes for broken, by rounding and maybe
+    before the first step, where attacks leave them alone, are attacked again on the model itself. x is
+    in contiguous memory order, since pyautoattack flattens by `view`. `seed` fixes all draws, given the
+    shape of x. Parameters receive no gradient, and no random state is changed.
     """
     # FAB calls `backward`, which would otherwise add to `grad` of every parameter.
     with (
@@ -91,13 +92,31 @@ def adversarial_examples(
         frozen(model),
         torch.no_grad(),
     ):
-        attacked = cheaper(model, x.device)
+        attacked, how = cheaper(model, x.device), (attack, parameters, eps, seed)
+        x_adv = _perturbed(attacked, x, labels, *how)
+        if attacked is not model:
+            broken, right = attacked(x_adv).argmax(1) != labels, model(x_adv).argmax(1) == labels
+            if bool((apart := broken & right).any()):
+                x_adv[apart] = _perturbed(model, x[apart], labels[apart], *how)
+    return x_adv
 
-        def asked(images: Tensor) -> Tensor:
-            stop_if_asked()  # costs this attack on this chunk alone
-            return attacked(images)
 
-        x_adv: Tensor = attacker(asked, attack, parameters, eps, seed).perturb(x, labels)
+def _perturbed(
+    attacked: Callable[[Tensor], Tensor],
+    x: Tensor,
+    labels: Tensor,
+    attack: str,
+    parameters: Mapping[str, Any],
+    eps: float,
+    seed: int,
+) -> Tensor:
+    """What pyautoattack's `attack` on `attacked` makes of x."""
+
+    def asked(images: Tensor) -> Tensor:
+        stop_if_asked()  # costs this attack on this chunk alone
+        return attacked(images)
+
+    x_adv: Tensor = attacker(asked, attack, parameters, eps, seed).perturb(x, labels)
     return x_adv
 
 

@@ -120,7 +120,8 @@ class Plan:
             )
         protocol = chosen.protocol if chosen else PAPER
         settings = protocol.criticality(cell.dataset)
-        recipe = shortened(FINETUNE_RECIPE, scale.finetuning, f"{where}, finetuning")
+        published = chosen.recipe(base.recipe) if chosen else FINETUNE_RECIPE
+        recipe = shortened(published, scale.finetuning, f"{where}, finetuning")
         criticality = shortened(settings, scale.criticality, f"{where}, criticality")
         if chosen and (criticality.split == "hold-out") != (protocol.selects_on == "hold-out"):
             raise UserError(

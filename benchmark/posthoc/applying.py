@@ -104,9 +104,12 @@ def numbers_by_rule(
             places, clean, robust, reference, rule.tolerance, known={}, whole=chosen.whole_curve
         )
     if best is None:
+        remedy, before = "give its grid a point that changes nothing", run.plan.before.finetune
+        if before is not None:
+            remedy = f"the weights of {before.name} may not keep it either: leave {chosen.name} out"
         raise UserError(
             f"no numbers of {type(method).__name__} keep the base's accuracy within "
-            f"{100 * rule.tolerance:g} points; give its grid a point that changes nothing"
+            f"{100 * rule.tolerance:g} points; {remedy}"
         )
     points = [
         ChoicePoint(numbers=dict(grid[place]), clean=cleans[place], robust=robusts.get(place))

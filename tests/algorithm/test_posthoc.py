@@ -74,6 +74,21 @@ def test_more_of_the_same_is_past_the_warm_up(method):
     assert plan.tuner == plan.base.method or method == "trades-awp"
 
 
+@pytest.mark.parametrize(
+    ("method", "where"), [("mart", "paper"), ("trades", "paper"), ("pgd-at", "small")]
+)
+def test_more_of_the_same_has_the_same_examples_and_decay(method, where):
+    """Epochs and rates are those of a fine-tuning, whatever is made of the weights afterwards."""
+    arch = "resnet18" if where == "paper" else "resnet18-w16"
+    cell = Cell(where, "cifar10", arch, method, "continued-at", 0)
+    plan, usual = (Plan.of(replace(cell, finetune=f), scale(where)) for f in ("continued-at", "rift"))
+    parts = "attack_steps", "attack_path", "weight_decay"
+    same = {part: getattr(plan.base.recipe, part) for part in parts}
+    assert plan.recipe == replace(usual.recipe, **same) != usual.recipe
+    module = Plan.of(replace(cell, finetune="continued-at+flip-average"), scale(where))
+    assert module.before.tuning_spec == plan.tuning_spec
+
+
 def test_critical_adversarial_moves_the_most_critical_module(tuned, run):
     """That module's parameters move alone, for as many epochs as any fine-tuning."""
     before, after, parameters, details = tuned("critical-adversarial-alpha-1")

@@ -18,6 +18,7 @@ from torchvision.datasets import ImageFolder
 from benchmark.data import jpegs, tiny_imagenet
 from benchmark.data import load as load_dataset
 from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.hold_out import HoldOut, splits
 from benchmark.data.info import TINY_IMAGENET
 from benchmark.data.tiny_imagenet import FILES, class_names, load, prepare, present
 from benchmark.data.tiny_imagenet_source import Layout
@@ -116,13 +117,22 @@ class TestContent:
         assert (layout.classes, *per_class) == (200, 500, 50)
 
     def test_training_part_is_image_folders(self, tree, data):
-        """Numbers of classes, order and pixels are those of torchvision's ImageFolder on train/."""
+        """Numbers of classes, order within a class and pixels are those of torchvision's ImageFolder on
+        train/; classes take turns."""
         folder = ImageFolder(tree / "train")
         train = load(data, LAYOUT).train
-        assert train.labels.tolist() == [label for _, label in folder.samples]
-        pixels = np.stack([decoded(path) for path, _ in folder.samples])
+        samples = [folder.samples[12 * label + k] for k in range(12) for label in range(3)]
+        assert train.labels.tolist() == [label for _, label in samples]
+        pixels = np.stack([decoded(path) for path, _ in samples])
         np.testing.assert_array_equal(train.images.numpy(), pixels)
         assert dict(zip(class_names(data), range(3), strict=True)) == folder.class_to_idx
+
+    def test_the_first_images_are_of_all_classes(self, data):
+        """Criticality and choices at small scales are of the first training or held-out images."""
+        loaded = load(data, LAYOUT)
+        assert set(loaded.train.first(3).labels.tolist()) == {0, 1, 2}
+        held_out = splits(loaded, HoldOut(0.25)).selection  # three images of each class
+        assert len(held_out) == 9 and len(set(held_out.first(6).labels.tolist())) == 3
 
     def test_test_part_is_as_annotated(self, tree, data):
         """Image k is val_k.JPEG, and its class the annotated one by ImageFolder's numbers of train/."""
@@ -386,6 +396,14 @@ class TestCache:
         load(data, LAYOUT)
         (data / CACHE / "manifest.json").write_bytes(b"{}")
         with pytest.raises(UserError, match=r"manifest.json' is damaged; delete the folder"):
+            load(data, LAYOUT)
+
+    def test_a_cache_in_the_order_of_classes(self, data):
+        """One of an earlier version is refused, with what to do."""
+        load(data, LAYOUT)
+        manifest = data / CACHE / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema_version": 1}))
+        with pytest.raises(UserError, match=r"delete the folder '.*' to make it again"):
             load(data, LAYOUT)
 
     @pytest.mark.parametrize("name", [FILES[0], "manifest.json"])

@@ -323,6 +323,16 @@ class TestExamples:
         assert not standard_attacks.is_legal(surface, x, EPS - 1e-5).any()
         assert not standard_attacks.is_legal(x - 1e-5, x, EPS).any()
 
+    def test_what_rounding_alone_breaks_is_attacked_again(self, evaluate, undisturbed, monkeypatch):
+        """An image that the cheaper copy gets wrong before any step, where attacks leave it alone, is
+        attacked on the model itself."""
+
+        def turned(model, _device):
+            return lambda x: model(x).roll(1, 1)
+
+        monkeypatch.setattr(standard_attacks, "cheaper", turned)
+        assert same(evaluate(), undisturbed)
+
     def test_the_model_is_asked_again(self, evaluate, monkeypatch):
         monkeypatch.setattr(standard_attacks, "adversarial_examples", lambda model, x, *rest: x.clone())
         outcome = evaluate()

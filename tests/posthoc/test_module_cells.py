@@ -4,6 +4,7 @@ import copy
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from benchmark.algorithm.selection import Untouched
 from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
 from benchmark.data.images import Dataset
+from benchmark.engine.adaptive import WorstCase
 from benchmark.engine.kept_weights import read_weights
 from benchmark.engine.precision import used
 from benchmark.engine.weights import Weights, load_tensors
@@ -19,7 +21,7 @@ from benchmark.errors import UserError
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
-from benchmark.posthoc.applying import applied
+from benchmark.posthoc.applying import applied, numbers_by_rule
 from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
@@ -130,6 +132,26 @@ def test_rift_and_then_mean_sparse(made):
     assert details.on_sha256 == tuned.sha256
     assert all(torch.equal(module.state[name], x) for name, x in tuned.state.items())
     assert details.reference is not None and len(details.points) == 11
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mean-sparse", "within 0.1 points; give its grid a point that changes nothing"),
+        ("rift+mean-sparse", "the weights of rift may not keep it either: leave rift[+]mean-sparse"),
+    ],
+)
+def test_no_numbers_keep_the_rule(made, monkeypatch, tmp_path, name, said):
+    """On a fine-tuning's weights no point changes nothing: one that does not mend it is no remedy."""
+    run, weights = made(name)
+    worst = WorstCase(run.network(adversarial_training(made("none")[0])), run.data.test, None, ())
+
+    def answers(worst, attacked, journal, name):
+        return np.full(len(worst.images), int(name == "base"), np.int8)
+
+    monkeypatch.setattr(WorstCase, "answers", answers)
+    with pytest.raises(UserError, match=said):
+        numbers_by_rule(run, run.network(weights), worst, Journal(tmp_path / "numbers", "x"))
 
 
 def test_what_is_told_of_a_fine_tuning_is_told_of_it_alone(made, monkeypatch):
