@@ -1,4 +1,5 @@
-# docker build -t rift . && docker run --rm -v "$PWD/out:/out" -e BENCHMARK_RESULTS=/out rift table1 --scale demo
+# docker build -t rift . && docker run --rm -v "$PWD/out:/out" -e BENCHMARK_RESULTS=/out/results \
+#     -e BENCHMARK_ARTIFACTS=/out/artifacts rift table1 --scale demo
 FROM python:3.11-slim
 RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/*
 WORKDIR /rift

@@ -1,5 +1,6 @@
 """What is printed of cells: which are done, what they cost, which data they lack, their values."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,13 +24,13 @@ from benchmark.report.tables.render import summary
 def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> bool:
     """Print which cells are done, missing, stale or running, and what Slurm has of them.
 
-    Returns whether any of them is being made, or waits for that on Slurm.
+    Returns whether any of them is being made, or waits for that on Slurm, or may: it does not answer.
     """
-    rows, totals = [], dict.fromkeys(State, 0)
+    rows, totals, mute = [], dict.fromkeys(State, 0), False
     try:
         jobs = by_cell(store)
     except UserError as error:
-        jobs = {}
+        jobs, mute = {}, shutil.which("squeue") is not None
         say(f"cannot tell which jobs Slurm has: {error}")
     for cell in cells:
         plan = Plan.of(cell, scale)
@@ -41,7 +42,8 @@ def show_states(store: Store, scale: Scale, cells: Sequence[Cell]) -> bool:
     show(tabulate(rows, headers, "plain", disable_numparse=True))
     show(", ".join(f"{count} {state}" for state, count in totals.items() if count))
     on_slurm = (jobs.get(cell.key, FAILED) for cell in cells)
-    return bool(totals[State.RUNNING]) or any(not said.startswith(FAILED) for said in on_slurm)
+    waits = any(not said.startswith(FAILED) for said in on_slurm)
+    return bool(totals[State.RUNNING]) or mute or waits
 
 
 def show_costs(store: Store, *parts: Part) -> None:

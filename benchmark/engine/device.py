@@ -79,9 +79,16 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    given = os.environ.get("SLURM_MEM_PER_NODE", "")  # in MiB
     free: int = psutil.virtual_memory().available
-    return min(free, int(given) * 2**20) if given.isdecimal() else free
+    return min(free, _allotted() or free)
+
+
+def _allotted() -> int:
+    """Bytes that Slurm allots to the job on this node; 0 where it names no limit."""
+    names = ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE")
+    said = (os.environ.get(f"SLURM_{name}", "") for name in names)
+    whole, each, processors = (int(text) if text.isdecimal() else 0 for text in said)  # in MiB
+    return (whole or each * processors) * 2**20
 
 
 def devices(names: str) -> Sequence[str]:

@@ -6,8 +6,10 @@ node fails or is preempted; a job that nears its limit requeues itself (`benchma
 """
 
 import json
+import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +32,25 @@ _OF_A_KIND: tuple[tuple[str, type, str], ...] = (
     ("time", int, "say minutes, such as time=1440"),
     ("timeout_min", int, "say minutes, such as timeout_min=1440"),
     ("signal_delay_s", int, "say seconds, such as signal_delay_s=120"),
+    ("cpus_per_task", int, "say a number, such as cpus_per_task=8"),
+    ("cpus_per_gpu", int, "say a number, such as cpus_per_gpu=8"),
     ("additional_parameters", dict, "that is a table of a TOML file"),
 )
 """What submitit counts with, of which kind, and what to say."""
 FOREVER = 10**6
 """Time limits that a job may reach."""
-_OURS = ("dependency", "job_name", "name", "nodes", "ntasks_per_node", "tasks_per_node", "use_srun")
+_OURS = (
+    "array",
+    "dependency",
+    "job_name",
+    "name",
+    "nodes",
+    "ntasks",
+    "ntasks_per_node",
+    "stderr_to_stdout",  # `status` reads what is on standard error
+    "tasks_per_node",
+    "use_srun",
+)
 _IN_FULL = {"timeout_min": "time", "mem_gb": "mem"}
 _INSTEAD = {
     "gpus_per_node": ("gres", "gpus_per_task", "num_gpus"),
@@ -63,15 +78,19 @@ class Cluster:
         read: dict[str, Any] = {}
         for text in settings:
             name, is_set, value = text.partition("=")
-            if is_set:
-                read[name] = int(value) if value.isdecimal() else value
+            if is_set:  # 0123 is the name of an account
+                is_number = value.isdecimal() and str(int(value)) == value
+                read[name] = int(value) if is_number else value
             else:
                 read |= read_toml(at_home(Path(text)), "file or NAME=VALUE of --slurm")
-        if fixed := sorted(read.keys() & set(_OURS)):
-            raise UserError(f"--slurm {fixed[0]}: the suite sets that itself; leave it out")
         for name, kind, like in _OF_A_KIND:
             if not isinstance(read.get(name, kind()), kind):
                 raise UserError(f"--slurm {name}={read[name]}: {like}")
+        more = {name.replace("-", "_") for name in read.get("additional_parameters", {})}
+        if fixed := sorted((read.keys() | more) & set(_OURS)):
+            raise UserError(f"--slurm {fixed[0]}: the suite sets that itself; leave it out")
+        for name in {"setup", "teardown"} & read.keys():
+            read[name] = [read[name]] if isinstance(read[name], str) else read[name]
         return cls({_IN_FULL.get(name, name): value for name, value in read.items()}, split, limit)
 
     def of_job(self, task: Task, device: str) -> dict[str, Any]:
@@ -137,7 +156,8 @@ def steps(task: Task, scale: Scale, store: Store, *, split: bool) -> list[Step]:
         found[base.key] = Step(base.key, Task(base, (base,)))
     elif not store.has_weights(base):
         found[base.key] = Step(base.key, Task(base, (base,)), train)
-    for cell, plan in plans.items():
+    # A job can wait for those before it: what is tuned comes before the modules that are made of it.
+    for cell, plan in sorted(plans.items(), key=lambda pair: pair[1].forward is not None):
         needs = [base.key, *([plan.partner.cell.key] if plan.partner else [])]
         if plan.forward and plan.before.finetune:
             needs.append(replace(cell, finetune=plan.before.finetune.tuning).key)
@@ -185,6 +205,21 @@ def submit(
     return len(once), len(there)
 
 
+@contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """Hide what Slurm has told this process of the job that it may itself be in.
+
+    sbatch hands its environment on: srun would bind the new job to the processors of this one, and
+    submitit look for its work under the number of this one's array.
+    """
+    told = [name for name in os.environ if name.startswith("SLURM_") and name != "SLURM_CONF"]
+    hidden = {name: os.environ.pop(name) for name in told} if "SLURM_JOB_ID" in told else {}
+    try:
+        yield
+    finally:
+        os.environ |= hidden
+
+
 def _submit(
     step: Step, scale: Scale, options: Options, cluster: Cluster, show: Show, after: Sequence[str]
 ) -> str:
@@ -210,7 +245,8 @@ def _submit(
         executor = submitit.SlurmExecutor(where, max_num_timeout=FOREVER)
         name = step.name + mark(store)
         executor.update_parameters(**parameters, job_name=name, dependency=",".join(after))
-        number = str(executor.submit(work).job_id)
+        with _outside_of_a_job():
+            number = str(executor.submit(work).job_id)
     except (ValueError, TypeError, RuntimeError) as error:  # submitit's own are RuntimeErrors
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(f"Slurm or submitit refuses {step.name}: {' '.join(lines)[:300]}") from error

@@ -3,16 +3,18 @@
 `Options.device` may name several devices, separated by commas, which workers are assigned in turn.
 Workers are spawned processes that take one task after another; a task whose lock another command holds
 is put off to the end and waited for; by then it is usually done. A failing cell is noted and the others
-go on. A worker that dies (out of memory, say) fails its task only. Workers end with their parent.
+go on. A worker that dies (out of memory, say) fails what is left of its task only. Workers end with
+their parent.
 """
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,10 @@ from filelock import Timeout
 
 from benchmark.jobs.allocator import settings_for_workers
 from benchmark.jobs.tasks import Datasets, Display, Failure, Options, Task
+from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
+from benchmark.plans.states import State, cell_state
+from benchmark.records.cells import Cell
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -92,6 +97,21 @@ def serve(connection: Connection, scale: Scale, options: Options) -> None:
             connection.send(("busy", None))
 
 
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Keep Control-C and a hang-up from processes that begin inside the block, which go on importing
+    when it ends; this one is told them then."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # lets them through where it is begun
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -142,7 +162,7 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.scale, own), daemon=True)
-        with settings_for_workers():
+        with settings_for_workers(), _held_back():
             process.start()
         theirs.close()
         return _Process(process, ours, own.device)
@@ -154,6 +174,11 @@ class _Pool:
             with suppress(BrokenPipeError):  # a worker that died idle is noticed on receiving
                 worker.connection.send((worker.task, block))
 
+    def _made(self, cell: Cell) -> bool:
+        """Whether all records of `cell` are there, whatever became of who made them."""
+        plan = Plan.of(cell, self.scale)
+        return cell_state(self.options.store, plan, self.scale.evaluations) is State.DONE
+
     def _receive(self, index: int, worker: _Process) -> None:
         assert worker.task is not None
         task = worker.task
@@ -162,7 +187,8 @@ class _Pool:
         except (EOFError, ConnectionError):
             worker.process.join()
             reason = f"its process died (exit code {worker.process.exitcode}; out of memory?)"
-            kind, content = "done", [Failure(cell.key, reason, False) for cell in task.cells]
+            left = [cell for cell in task.cells if not self._made(cell)]
+            kind, content = "done", [Failure(cell.key, reason, False) for cell in left]
             worker = self.workers[index] = self._spawn(index)
         if kind == "progress":
             self.display.update(index, *content)

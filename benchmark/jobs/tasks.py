@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import psutil
 from filelock import Timeout
 
 from benchmark.engine.precision import Precision
@@ -136,7 +135,11 @@ def default_jobs(device: str, threads: int, tasks: int) -> int:
     """Return as many processes for a device as cores and free memory allow; one on an accelerator."""
     if not device.startswith("cpu"):
         return 1
-    memory = int(psutil.virtual_memory().available // MEMORY_PER_JOB)
+    import torch
+
+    from benchmark.engine.device import free_memory
+
+    memory = int(free_memory(torch.device("cpu")) // MEMORY_PER_JOB)
     return max(1, min(cores() // threads, memory, tasks))
 
 

@@ -28,7 +28,7 @@ from benchmark.plans.running import Run, candidates
 from benchmark.plans.scales import Scale
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
-from benchmark.run import run_cell
+from benchmark.run import run_cell, second_network
 
 
 class Worker:
@@ -72,15 +72,22 @@ class Worker:
     def _progress(self, cell: Cell) -> Progress:
         return lambda stage, done, total, note="": self.report(cell.key, stage, done, total, note)
 
+    def _compute_for(self, base: Cell) -> None:
+        """Compute in the numbers that were chosen when work on the base model `base` began, or now."""
+        options, device = self.options, torch_device(self.options.device)
+        repays = partial(repays_compiling, base, self.scale, options.device)
+        use(first_choice(options.precision, options.store, base, device, repays))
+
     def _make(self, cell: Cell) -> Failure | None:
         options = self.options
         try:
             load_again(options.plugins)
-            device = torch_device(options.device)
-            repays = partial(repays_compiling, cell.base, self.scale, options.device)
-            use(first_choice(options.precision, options.store, cell.base, device, repays))
             plan, data = Plan.of(cell, self.scale), self.dataset(cell.dataset)
             run = Run(plan, data, options.store, self._progress(cell), options.memory, options.takeover)
+            if plan.partner is not None and run.missing(self.scale.evaluations):
+                self._compute_for(plan.partner.cell)  # as whoever makes it for itself
+                second_network(run)
+            self._compute_for(cell.base)
             if options.make is None:
                 run_cell(run, self.scale.evaluations)
             else:

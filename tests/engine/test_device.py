@@ -36,3 +36,12 @@ def test_a_job_has_what_slurm_gives_it(monkeypatch, given, free):
     if given is not None:
         monkeypatch.setenv("SLURM_MEM_PER_NODE", given)
     assert free_memory(torch.device("cpu")) == free * 2**20
+
+
+def test_a_job_has_what_slurm_gives_each_of_its_processors(monkeypatch):
+    """Where memory was asked for by processor."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**40))
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "512")
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "3")
+    assert free_memory(torch.device("cpu")) == 3 * 512 * 2**20

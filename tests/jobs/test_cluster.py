@@ -79,6 +79,24 @@ def test_what_the_user_asks_for_stands(tmp_path):
     assert "mem" not in asked("mem_per_cpu=2G").of_job(Task(BASE, ()), "cuda")
 
 
+def test_values_stay_what_they_are():
+    """Zeros before an account are part of its name, and a line of a setup is one."""
+    given = asked("account=0123", "cpus_per_task=4", "setup=module load cuda").of_job(
+        Task(BASE, ()), "cpu"
+    )
+    assert (given["account"], given["cpus_per_task"]) == ("0123", 4)
+    assert given["setup"] == ["module load cuda"]
+
+
+@pytest.mark.parametrize("name", ["dependency", "job-name", "nodes", "ntasks", "array"])
+def test_what_the_suite_sets_is_refused_among_other_parameters(tmp_path, name):
+    """A job that waits for something else than its base model would begin without it."""
+    file = tmp_path / "cluster.toml"
+    file.write_text(f'[additional_parameters]\n{name} = "afterok:1"\n')
+    with pytest.raises(UserError, match=f"--slurm {name.replace('-', '_')}: the suite sets that"):
+        asked(str(file))
+
+
 @pytest.mark.parametrize("text", ["nothing", "no.toml", "job_name=x", "dependency=after:1"])
 def test_settings_that_are_none(text, command):
     """What is no setting, no file, or the suite's own to say is refused in a line, before any work."""
@@ -141,12 +159,22 @@ def test_what_a_module_is_made_of_comes_first(store, split):
     assert cell_at("rift").key in found[cell_at("rift+mean-sparse").key].needs
 
 
+def test_a_module_waits_for_what_it_is_made_of(store):
+    """Whichever is named first: a job can wait only for one that is submitted before it."""
+    cells = [cell_at(name) for name in ("rift+mean-sparse", "rift")]
+    (task,) = tasks_for(store, BY_HAND, cells)
+    names = [step.name for step in steps(task, BY_HAND, store, split=True)]
+    assert names[-2:] == [cells[1].key, cells[0].key]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("time=1-00:00:00", "say minutes, such as time=1440"),
         ("timeout_min=24:00:00", "say minutes"),
         ("signal_delay_s=2m", "say seconds"),
+        ("cpus_per_task=08", "say a number"),
+        ("stderr_to_stdout=true", "the suite sets that itself"),
         ("additional_parameters=x", "a table of a TOML file"),
     ],
 )
@@ -203,6 +231,25 @@ def said(store, tmp_path, monkeypatch):
     return say
 
 
+def test_a_job_that_is_submitted_from_within_one(store, said, tmp_path, monkeypatch):
+    """It inherits nothing of what Slurm has told the other, but for where Slurm is set up."""
+    said()
+    for name in ("sbatch", "srun"):
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/sh\nenv >'{tmp_path}/told'\necho 'Submitted batch job 7'\n")
+        program.chmod(0o755)
+    inside = {"SLURM_JOB_ID": "1", "SLURM_ARRAY_JOB_ID": "1", "SLURM_CPU_BIND": "mask_cpu:0x1"}
+    for name, value in (inside | {"SLURM_CONF": "here"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(benchmark.jobs.worker, "refuse_missing", lambda *_: None)
+    how = Options(store, tmp_path, "cpu", 1), asked(), print
+    assert submit(tasks_for(store, BY_HAND, [cell_at()]), BY_HAND, *how) == (1, 0)
+    told = dict(line.partition("=")[::2] for line in (tmp_path / "told").read_text().splitlines())
+    assert told["SLURM_CONF"] == "here"
+    assert not inside.keys() & told.keys()
+    assert {name: os.environ[name] for name in inside} == inside
+
+
 def submitted(store: Store, number: int, cell: Cell, log: str | None = None) -> None:
     """As if job `number` had been submitted to evaluate `cell`, and had left `log`."""
     where = queue.folder(store) / cell.key
@@ -240,6 +287,17 @@ def test_status_is_watched_while_something_goes_on(store, command, monkeypatch):
     text = command("status", "--scale", MINI, "--watch").good().stdout
     assert answers == []
     assert "job 1 (Priority)" in text and "failed: no images" in text
+
+
+def test_a_watch_outlasts_a_mute_slurm(store, said, command, monkeypatch):
+    """A controller that does not answer is asked again; jobs may be there all the same."""
+    submitted(store, 5, BASE, "no images\n")
+    said(code=1)
+    monkeypatch.setattr(benchmark.cli.cells, "WATCH_S", 0)
+    monkeypatch.setattr(benchmark.cli.cells.time, "sleep", lambda _: said())
+    answer = command("status", "--scale", MINI, "--watch").good()
+    assert "squeue says: no controller" in answer.stderr
+    assert "failed: no images" in answer.stdout
 
 
 def test_a_figure_that_is_on_its_way(store, command, monkeypatch):

@@ -104,6 +104,14 @@ def test_as_many_jobs_as_cores_memory_and_tasks_allow(monkeypatch, cores, thread
     assert default_jobs("cuda", threads, tasks) == 1
 
 
+def test_no_more_jobs_than_an_allocation_has_memory_for(monkeypatch):
+    """Whatever the rest of the node has."""
+    monkeypatch.setattr(benchmark.jobs.tasks, "cores", lambda: 8)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(64 * GIB))
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "6144")
+    assert default_jobs("cpu", 1, 100) == 4
+
+
 def test_there_is_a_core():
     """The number of usable processors is at least one and no more than the machine has."""
     assert 1 <= benchmark.jobs.tasks.cores() <= (os.cpu_count() or 1)
@@ -270,6 +278,16 @@ def test_a_worker_that_dies_fails_its_own_cells(store, monkeypatch):
     assert workers(os.getpid()) == []
 
 
+def test_what_a_dead_worker_had_made_has_not_failed(store, monkeypatch):
+    """Its records stand, and only what was left of its task is told."""
+    monkeypatch.setattr(benchmark.jobs.pool, "serve", fragile.serve)
+    write_records(store, cell_at(seed=1), dict.fromkeys(BY_HAND.evaluations, 5))
+    pairs = [(cell_at(seed=seed), cell_at("rift", seed)) for seed in (0, 1)]
+    tasks = [Task(cells[0], cells) for cells in pairs]
+    (failed,) = sweep(tasks, BY_HAND, options(store), 2, Watched())
+    assert failed.key == cell_at("rift", 1).key
+
+
 def workers(parent: int) -> list[psutil.Process]:
     """The running worker processes of a process."""
     return [
@@ -277,6 +295,20 @@ def workers(parent: int) -> list[psutil.Process]:
         for child in psutil.Process(parent).children(recursive=True)
         if "spawn_main" in " ".join(child.cmdline())
     ]
+
+
+def test_a_worker_that_begins_is_not_interrupted(store, monkeypatch):
+    """A terminal's signals right after its start, before it ignores them itself, leave it at work."""
+    monkeypatch.setattr(benchmark.jobs.pool, "serve", fragile.serve)
+    worker = benchmark.jobs.pool._Pool(BY_HAND, options(store), 1, Watched())._spawn(0)
+    try:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            os.kill(worker.process.pid, number)
+        worker.connection.send((Task(cell_at(), (cell_at(),)), False))
+        assert worker.connection.recv()[0] == "progress"
+    finally:
+        worker.process.terminate()
+        worker.process.join()
 
 
 def test_two_processes_make_what_one_makes(mini, store, monkeypatch):

@@ -47,6 +47,7 @@ TUNED = replace(BASE, finetune="last-layer")
 IMAGES = 40
 CPU = torch.device("cpu")
 GO_ON, REDO = Takeover(continue_anyway=True), Takeover(redo_stale=True)
+OPEN = Precision("fp32", None)  # compiled or not as is found
 
 
 @pytest.fixture(autouse=True)
@@ -346,6 +347,23 @@ class TestDevices:
         """Where the working files are gone, what goes on is as they were made."""
         write_making(store, BASE, scale=scale(str(MINI)))
         assert not first_choice(Precision(compiled=None), store, BASE, CPU, lambda: True).compiled
+
+
+def test_a_second_network_is_made_in_numbers_of_its_own(store, monkeypatch):
+    """Whether it is compiled does not depend on the base model of the mix that asks for it first."""
+    begun = {}
+
+    def trained(run):
+        begun.setdefault(run.plan.cell.method, used().compiled)  # later ones would find the weights
+
+    monkeypatch.setattr(choosing, "has_compiler", lambda: True)
+    repays = "benchmark.jobs.worker.repays_compiling"
+    monkeypatch.setattr(repays, lambda base, *_: base.method == "pgd-at")
+    monkeypatch.setattr("benchmark.run.adversarial_training", trained)
+    mix = replace(BASE, finetune="output-mix")
+    worker = Worker(scale(str(MINI)), Options(store, store.artifacts, "cpu", 1, OPEN), lambda *_: None)
+    assert worker.make(Task(BASE, (mix,)))  # nothing can be made of no weights
+    assert begun == {"pgd-at": True, "standard": False}
 
 
 class TestSettings:
