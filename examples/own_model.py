@@ -32,13 +32,14 @@ def small_resnet18() -> nn.Module:
     return model
 
 
-def three_splits() -> tuple[Images, Images, Images]:
-    """Images to train on, to choose alpha* on, and to report: pixels (N, 1, 8, 8) in [0, 1]."""
+def three_splits(judged: int = 100) -> tuple[Images, Images, Images]:
+    """Images to train on, to choose alpha* on, `judged` of them, and to report: pixels (N, 1, 8, 8) in
+    [0, 1]."""
     digits = load_digits()
     pixels = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
     labels = torch.tensor(digits.target)
     rows, test = train_test_split(range(len(labels)), test_size=200, stratify=labels, random_state=0)
-    train, judge = train_test_split(rows, test_size=100, stratify=labels[rows], random_state=0)
+    train, judge = train_test_split(rows, test_size=judged, stratify=labels[rows], random_state=0)
     return tuple((pixels[part], labels[part]) for part in (train, judge, test))
 
 

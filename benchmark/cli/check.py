@@ -176,7 +176,8 @@ def _notes(scale: Scale) -> tuple[str, ...]:
     notes = [
         "intervals are 95 %; claims about a method are judged over seeds: a single seed, or several "
         "that agree exactly, cannot decide them",
-        "a claim fails if one of its cases does; where nothing differs, 1 case in 40 fails by chance",
+        "a claim fails if one of its cases does, C9 only if those of most models do; where nothing "
+        "differs, 1 case in 40 fails by chance",
     ]
     if not is_compared(scale):
         others = ", ".join((*COMPARED, OWN))

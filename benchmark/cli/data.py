@@ -85,7 +85,7 @@ def import_data(
     if not (path.is_file() or path.is_dir()):
         raise UserError(f"'{path}' is neither a plain file nor a folder; name one of them")
     if path.is_file() and (found := hash_of(path, "md5")) != archive.md5:
-        refuse_unless(accepted, found, archive.md5, "md5", archive, path)
+        refuse_unless(accepted, found, archive.md5, "md5", archive, path, data_dir)
     _place(name, path, data_dir, accepted)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark.cli.options import say, show
+from benchmark.data.get.archives import of_folder
 from benchmark.data.get.inventory import INVENTORY, Availability
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
@@ -75,7 +76,8 @@ def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> N
         name for name in needed if INVENTORY[name].status(directory).state is Availability.MISSING
     ]
     if missing:
-        show(f"missing in '{directory}': python -m benchmark data get {' '.join(missing)}")
+        get = f"python -m benchmark data get {' '.join(missing)}{of_folder(directory)}"
+        show(f"missing in '{directory}': {get}")
     elif needed:
         show(f"all data are in '{directory}'")
 

@@ -103,7 +103,8 @@ class Work(Places, Computing, OnSlurm):
         typer.Option(
             "--continue-anyway",
             help="Go on with a training that was begun in another precision, with another number of "
-            "threads or another release of torch; the record names both.",
+            "threads, another release of torch, or on a CPU instead of a GPU or the other way round; "
+            "the record names both.",
         ),
     ] = False
 

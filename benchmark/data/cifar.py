@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmark.data.cifar_batches import content_sha256, read_split
-from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.archives import ARCHIVES, of_folder
 from benchmark.data.get.download import fetch, writing
 from benchmark.data.get.unpack import unpack
 from benchmark.data.images import Dataset, Split
@@ -143,7 +143,7 @@ def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
     try:
         train, test = _read(info, directory)
     except UserError as error:
-        anew = f"python -m benchmark data get {info.name} --data-dir {directory}"
+        anew = f"python -m benchmark data get {info.name}{of_folder(directory)}"
         raise UserError(f"{error}; move '{folder}' away and get it anew: {anew}") from error
     found, known = _hashes(train, test), KNOWN_CONTENT[info.name]
     if found == known:
@@ -154,8 +154,8 @@ def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
     raise UserError(
         f"{info.label} in '{folder}' is well formed but its content is not the official one "
         f"({' and '.join(differing)}): content hash {_joined(found)}, official {_joined(known)}; to "
-        f"use it all the same: python -m benchmark data accept {info.name} {_joined(found)} --data-dir "
-        f"{directory}"
+        f"use it all the same: python -m benchmark data accept {info.name} {_joined(found)}"
+        f"{of_folder(directory)}"
     )
 
 

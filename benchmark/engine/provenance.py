@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from benchmark.engine.precision import used
 from benchmark.engine.takeover import DEVICE
+from benchmark.errors import UserError
 from benchmark.records.checkout import git
 from benchmark.records.plugins import LOADED
-from benchmark.records.records import PACKAGES, Provenance
+from benchmark.records.records import PACKAGES, Making, Provenance
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import DEVICES, Journal
 
@@ -151,3 +152,29 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 _commit()  # as the code is read: a checkout may move on while a training runs
+
+
+def check_repeatable(making: Making, device: torch.device) -> None:
+    """Raise `UserError` if the weights of `making` would not be made again bit by bit on `device`."""
+    key, there = making.cell.cell.key, making.provenance
+    if (machine_versions(), device_name(device)) != (there.versions, there.device):
+        raise UserError(
+            f"{key} has records made on another machine or by other versions, with weights that are "
+            "not here and would not be repeated bit by bit; bring the folders of its base model to "
+            "artifacts/, or use another --results for a run of your own"
+        )
+    if making.details.kind == "training" and there.begun:
+        raise UserError(
+            f"{key} has records made with weights that are not here and that no run repeats bit by bit "
+            f"({there.begun[0]}); bring its folder to artifacts/, or use another --results"
+        )
+    if (threads := torch.get_num_threads()) != there.threads:
+        raise UserError(
+            f"{key} has records made with weights that are not here, and {threads} threads would not "
+            f"repeat them bit by bit; they were made with --threads {there.threads}"
+        )
+    if (precision := used().label(device)) != there.precision:
+        raise UserError(
+            f"{key} has records made with weights that are not here, and {precision} would not repeat "
+            f"them bit by bit; they were made in {there.precision} (--precision, --compile)"
+        )

@@ -16,12 +16,10 @@ from benchmark.data.info import DatasetInfo
 from benchmark.engine.kept_weights import ALPHA, FINETUNED, TUNING, moved, read_weights
 from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.own_tuning import tuned_by
-from benchmark.engine.precision import used
 from benchmark.engine.provenance import (
-    device_name,
+    check_repeatable,
     done_elsewhere,
     journaled,
-    machine_versions,
     noting,
     provenance,
 )
@@ -129,6 +127,10 @@ class Workspace:
         if (kept := self._kept()) is not None:
             return kept
         started, known = datetime.now(UTC), self.store.making(self.cell)
+        if known is not None and self.start is not None:
+            ends = known.spec_hash, known.provenance.weights_sha256
+            if ends == (spec_hash(self.spec), self.start.sha256):  # as at alpha = 0, on any machine
+                return self.start
         if known is not None and known.details.kind != "checkpoint":  # tensors of a file repeat
             log = known.details.epochs if isinstance(known.details, Training) else []
             if not has_ended(self.file(TRAINING), self.fingerprint, log):
@@ -270,29 +272,3 @@ class Workspace:
 def _hash_of(names: Collection[str] | None) -> str:
     """What stands for the parameters `names` in a fingerprint; nothing for all of a network."""
     return "" if names is None else spec_hash({"trainable": sorted(names)})
-
-
-def check_repeatable(making: Making, device: torch.device) -> None:
-    """Raise `UserError` if the weights of `making` would not be made again bit by bit on `device`."""
-    key, there = making.cell.cell.key, making.provenance
-    if (machine_versions(), device_name(device)) != (there.versions, there.device):
-        raise UserError(
-            f"{key} has records made on another machine or by other versions, with weights that are "
-            "not here and would not be repeated bit by bit; bring the folders of its base model to "
-            "artifacts/, or use another --results for a run of your own"
-        )
-    if making.details.kind == "training" and there.begun:
-        raise UserError(
-            f"{key} has records made with weights that are not here and that no run repeats bit by bit "
-            f"({there.begun[0]}); bring its folder to artifacts/, or use another --results"
-        )
-    if (threads := torch.get_num_threads()) != there.threads:
-        raise UserError(
-            f"{key} has records made with weights that are not here, and {threads} threads would not "
-            f"repeat them bit by bit; they were made with --threads {there.threads}"
-        )
-    if (precision := used().label(device)) != there.precision:
-        raise UserError(
-            f"{key} has records made with weights that are not here, and {precision} would not repeat "
-            f"them bit by bit; they were made in {there.precision} (--precision, --compile)"
-        )

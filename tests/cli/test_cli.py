@@ -332,9 +332,10 @@ def test_a_dry_run_says_which_data_are_missing(command, tmp_path):
     """With the command that gets them: the dataset, and a published set if a column is of one."""
     flags = ("--scale", "narrow", "--only", "*/cifar10/resnet18*", "--data-dir", tmp_path, "--dry-run")
     last = command("table1", *flags, "--evaluations", "clean").good().stdout.splitlines()[-1]
-    assert last == f"missing in '{tmp_path}': python -m benchmark data get cifar10"
+    get = "python -m benchmark data get"
+    assert last == f"missing in '{tmp_path}': {get} cifar10 --data-dir {tmp_path}"
     last = command("table1", *flags, "--evaluations", "corruptions-15").good().stdout.splitlines()[-1]
-    assert last.endswith("data get cifar10 cifar10-c")
+    assert last.endswith(f"data get cifar10 cifar10-c --data-dir {tmp_path}")
 
 
 def test_places_are_read_from_the_environment(mini, monkeypatch, idle):

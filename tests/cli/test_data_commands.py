@@ -227,7 +227,8 @@ class TestImport:
         line = place("import", "cifar100", path).refusal
         found = hashlib.md5(content).hexdigest()
         assert f"md5 found {found}, expected {ARCHIVES['cifar100'].md5}" in line
-        assert line.endswith(f"data import cifar100 {path} --accept-checksum {found}")
+        flags = f"--data-dir {place.data} --accept-checksum {found}"
+        assert line.endswith(f"data import cifar100 {path} {flags}")
         assert place.visible() == {}
         assert place("import", "cifar100", path, "--accept-checksum", "0" * 32).exit_code == 2
         answer = place("import", "cifar100", path, "--accept-checksum", found).good()

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from benchmark.data import cifar, load
 from benchmark.data.cifar_batches import content_sha256, read_split
-from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.archives import ARCHIVES, of_folder
 from benchmark.data.info import CIFAR10, CIFAR100
 from benchmark.errors import UserError
 
@@ -127,6 +128,16 @@ class TestOtherFiles:
         write(directory / "cifar-100-python" / "test", changed, labels)
         with pytest.raises(UserError, match="not the official one"):
             cifar.load(CIFAR100, directory)
+
+    def test_the_command_that_accepts_takes_a_path_with_a_space(self, small):
+        """Pasted, it names the folder in one word; the usual folder is not named."""
+        directory = small[0] / "my data"
+        for name, size in SIZES.items():
+            write(directory / "cifar-100-python" / name, *rows(size, 9))
+        with pytest.raises(UserError) as refused:
+            cifar.load(CIFAR100, directory)
+        assert shlex.split(str(refused.value))[-1] == str(directory)
+        assert of_folder(Path("data")) == ""
 
     def test_damaged_acceptance(self, small):
         directory, _ = small

@@ -335,7 +335,8 @@ class TestWhatIsThere:
                 call()
             said = str(error.value)
             assert f"'{tmp_path / info.corruptions}' is not there" in said
-            assert said.endswith(f"python -m benchmark data get {' '.join(names)}")
+            get = f"python -m benchmark data get {' '.join(names)}"
+            assert said.endswith(f"{get} --data-dir {tmp_path}")
             for name in names:
                 assert f"{ARCHIVES[name].file} (md5 {ARCHIVES[name].md5})" in said
 

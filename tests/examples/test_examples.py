@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_notebook_shows_its_output():
     pictures = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
     assert len(pictures) == 1 and base64.b64decode(pictures[0]).startswith(PNG)
     assert not [output for output in outputs if output.get("name") == "stderr"]
+
+
+def test_notebook_is_of_the_code_as_it_is():
+    """Its output is of as many images that choose as its code gives today."""
+    text = NOTEBOOK.read_text()
+    asked = re.search(r"three_splits\((?:judged=(\d+))?\)", text)[1]
+    three_splits = runpy.run_path(str(EXAMPLES / "own_model.py"))["three_splits"]
+    _, (_, labels), _ = three_splits(int(asked)) if asked else three_splits()
+    assert f"one of {len(labels)} images" in text
 
 
 @pytest.mark.slow

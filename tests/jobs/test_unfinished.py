@@ -315,7 +315,6 @@ class TestDevices:
         made = store.making(BASE)
         assert made is not None and not store.has_weights(BASE)
         move(monkeypatch)
-        monkeypatch.setattr(workspace, "device_name", lambda _: ELSEWHERE)
         assert make() == made
         assert store.has_weights(BASE)
 
@@ -521,6 +520,17 @@ class TestKeptOnce:
         expected = tuned.making(TUNED).provenance.weights_sha256
         assert self.again(make, tuned, TUNED) == expected
         assert weights_sha256(load_tensors(path)[0]) == weights_sha256(state)
+
+    def test_what_ends_at_the_base_needs_no_tuning(self, make, based, monkeypatch):
+        """At alpha = 0 the lost weights are those of the base model, on whatever machine."""
+        with monkeypatch.context() as patch:
+            patch.setattr("benchmark.run.best_alpha", lambda *_, whole: (0.0, []))
+            make(TUNED)
+        shutil.rmtree(based.work(TUNED))
+        move(monkeypatch)
+        monkeypatch.setattr("benchmark.run.fine_tune", None)
+        expected = based.making(BASE).provenance.weights_sha256
+        assert self.again(make, based, TUNED) == expected
 
     def test_a_missing_part_is_made_again(self, make, tuned):
         """To the same bytes."""

@@ -359,11 +359,17 @@ def checked(store: Store, *arguments: str) -> Said:
 class TestCommand:
     """`check` on records of a test."""
 
+    def test_the_notes_tell_how_c9_is_decided(self, store_with_a_record):
+        """It goes by most models, as no other claim does."""
+        notes = " ".join(checked(store_with_a_record, "--scale", "paper").stdout.split())
+        assert "a claim fails if one of its cases does, C9 only if those of most models do;" in notes
+
     def test_what_got_worse_ends_with_1(self, store):
         """Accepted, looked at again, and then without its records."""
         write_seeds(store, BASE, "clean", (8146, 8146, 8146))
         paper = ("--scale", "paper")
-        assert "No accepted verdicts" in checked(store, *paper).stdout
+        first = " ".join(checked(store, *paper).stdout.split())
+        assert "No accepted verdicts to hold this against; this command with --accept keeps" in first
         checked(store, *paper, "--accept").good()
         assert "Nothing has got worse" in checked(store, *paper).good().stdout
         store.record_path(BASE, "clean").unlink()

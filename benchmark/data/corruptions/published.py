@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.corruptions.constants import SEVERITY_LEVELS
-from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.archives import ARCHIVES, of_folder
 from benchmark.data.get.regular import read_regular
 from benchmark.data.get.sha256sums import NAME, known_sha256, read_sums, sha256_of, write_sums
 from benchmark.data.info import CIFAR10, CIFAR100, TINY_IMAGENET, DatasetInfo
@@ -257,7 +257,8 @@ def verify(title: str, directory: Path) -> None:
 def _folder(title: str, directory: Path) -> Path:
     if not (folder := directory / title).is_dir():
         files, command = _archives(title)
-        raise UserError(f"'{folder}' is not there; unpack {files} in '{directory}', or run: {command}")
+        place = f"unpack {files} in '{directory}', or run: {command}{of_folder(directory)}"
+        raise UserError(f"'{folder}' is not there; {place}")
     return folder
 
 

@@ -11,6 +11,8 @@ issue 60), which record 8206060 mends.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,8 @@ ARCHIVES: dict[str, Archive] = {
     )
 }
 """Archives by name. The extra corruptions go into the same folder as the others."""
+
+
+def of_folder(directory: Path) -> str:
+    """What names the data folder `directory` in a command, if it is not the usual one."""
+    return "" if directory == Path("data") else f" --data-dir {quote(str(directory))}"

@@ -9,7 +9,7 @@ from shlex import quote
 
 from benchmark.data.corruptions import published
 from benchmark.data.get import sha256sums
-from benchmark.data.get.archives import ARCHIVES, Archive
+from benchmark.data.get.archives import ARCHIVES, Archive, of_folder
 from benchmark.data.get.download import settle, staging
 from benchmark.data.get.regular import copy_folder
 from benchmark.data.get.unpack import unpack
@@ -98,7 +98,7 @@ class Cifar(ArchivedData):
             (folder / cifar.ACCEPTED).unlink(missing_ok=True)
             found, known = cifar.content(self.info, part), cifar.known_content(self.info)
             if found != known:
-                refuse_unless(accepted, found, known, "content hash", self.archive, source)
+                refuse_unless(accepted, found, known, "content hash", self.archive, source, directory)
                 cifar.accept(self.info, part, found)
             settle(folder, directory / self.archive.gives)
 
@@ -170,7 +170,9 @@ class PublishedCorruptions(ArchivedData):
                 (copy / sha256sums.NAME).unlink(missing_ok=True)
                 published.check(self.archive.gives, part)
                 found = sha256sums.sha256_of(copy)
-                refuse_unless(accepted, found, None, "hash of all its files", self.archive, source)
+                refuse_unless(
+                    accepted, found, None, "hash of all its files", self.archive, source, directory
+                )
             else:
                 unpack(self.archive, source, part)
                 if accepted:  # else it is the published archive
@@ -206,18 +208,25 @@ def archived(name: str) -> Archived:
 
 
 def refuse_unless(
-    accepted: Sequence[str], found: str, expected: str | None, kind: str, archive: Archive, source: Path
+    accepted: Sequence[str],
+    found: str,
+    expected: str | None,
+    kind: str,
+    archive: Archive,
+    source: Path,
+    directory: Path,
 ) -> None:
     """Raise `UserError` with the command that takes `source` all the same, unless `found` is accepted.
 
-    `kind` names the hash, `expected` is the official one (None: there is none).
+    `kind` names the hash, `expected` is the official one (None: there is none), `directory` the data
+    folder.
     """
     if found not in accepted:
         flags = " ".join(f"--accept-checksum {each}" for each in (*accepted, found))
         raise UserError(
             f"'{source}' is not known to be right: {kind} found {found}, expected "
             f"{expected or 'a published one, and there is none'}; to take it all the same: python -m "
-            f"benchmark data import {archive.name} {quote(str(source))} {flags}"
+            f"benchmark data import {archive.name} {quote(str(source))}{of_folder(directory)} {flags}"
         )
 
 

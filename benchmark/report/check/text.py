@@ -168,7 +168,7 @@ def text(check: Check) -> str:
 
 def _regressions(check: Check) -> list[str]:
     if check.accepted is None:
-        nothing = "No accepted verdicts to hold this against; `check --accept` keeps these."
+        nothing = "No accepted verdicts to hold this against; this command with --accept keeps these."
         return wrapped(nothing, "", "  ")
     if not check.regressions:
         return wrapped(f"Nothing has got worse since {check.accepted}.", "", "  ")
