@@ -85,6 +85,15 @@ def adversarial_examples(
     in contiguous memory order, since pyautoattack flattens by `view`. `seed` fixes all draws, given the
     shape of x. Parameters receive no gradient, and no random state is changed.
     """
+
+    def perturbed(attacked: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor) -> Tensor:
+        def asked(images: Tensor) -> Tensor:
+            stop_if_asked()  # costs this attack on this chunk alone
+            return attacked(images)
+
+        found: Tensor = attacker(asked, attack, parameters, eps, seed).perturb(x, labels)
+        return found
+
     # FAB calls `backward`, which would otherwise add to `grad` of every parameter.
     with (
         _own_randomness(x.device),
@@ -92,31 +101,12 @@ def adversarial_examples(
         frozen(model),
         torch.no_grad(),
     ):
-        attacked, how = cheaper(model, x.device), (attack, parameters, eps, seed)
-        x_adv = _perturbed(attacked, x, labels, *how)
+        attacked = cheaper(model, x.device)
+        x_adv = perturbed(attacked, x, labels)
         if attacked is not model:
             broken, right = attacked(x_adv).argmax(1) != labels, model(x_adv).argmax(1) == labels
             if bool((apart := broken & right).any()):
-                x_adv[apart] = _perturbed(model, x[apart], labels[apart], *how)
-    return x_adv
-
-
-def _perturbed(
-    attacked: Callable[[Tensor], Tensor],
-    x: Tensor,
-    labels: Tensor,
-    attack: str,
-    parameters: Mapping[str, Any],
-    eps: float,
-    seed: int,
-) -> Tensor:
-    """What pyautoattack's `attack` on `attacked` makes of x."""
-
-    def asked(images: Tensor) -> Tensor:
-        stop_if_asked()  # costs this attack on this chunk alone
-        return attacked(images)
-
-    x_adv: Tensor = attacker(asked, attack, parameters, eps, seed).perturb(x, labels)
+                x_adv[apart] = perturbed(model, x[apart], labels[apart])
     return x_adv
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.algorithm.selection import Candidates, NamedModules
+from benchmark.algorithm.selection import NamedModules
 from benchmark.algorithm.tunings import Finetune, finetune
 from benchmark.data.given import Streamed, as_split, below
 from benchmark.data.images import Dataset, Split, pixels
@@ -31,7 +31,7 @@ from benchmark.jobs.soundness import in_order, refuse_coarse, refuse_model, refu
 from benchmark.jobs.trainable import refuse_training
 from benchmark.models import Arch
 from benchmark.plans.plan import BasePlan, Plan
-from benchmark.plans.running import Run
+from benchmark.plans.running import Run, candidates
 from benchmark.progress import Progress, silent
 from benchmark.records.cells import BASE, OWN, Cell, base_name
 from benchmark.records.files import at_home, write_atomically
@@ -242,14 +242,12 @@ class Question:
         """What the protocol may choose: each module by criticality, else the names that it chooses."""
         if self.modules is not None or (trained := self.chosen.trained) is None:
             return self.modules or ()
-        modules, selector, cell = criticality_modules(self.model), trained.selector, self.cell
-        if selector.everything:
+        if trained.selector.everything:
             return [name for name, _ in self.model.named_parameters()]
-        if selector.needs_criticality:
-            return modules
-        seed = replace(cell, finetune=trained.tuning).seed_for("select")
-        given = Candidates(modules, None, cell.dataset, cell.arch, seed, network=self.model)
-        return selector.select(given)
+        if trained.selector.needs_criticality:
+            return criticality_modules(self.model)
+        plan = replace(self.plan, finetune=trained)
+        return trained.selector.select(candidates(plan, self.model, None))
 
     def run(self, stack: ExitStack, workdir: Path | str | None, progress: Progress) -> GivenRun:
         """The run of these steps, with files in `workdir` (None: a folder that goes with `stack`).

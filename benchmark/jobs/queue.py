@@ -105,9 +105,8 @@ def _failure(path: Path, key: str) -> str:
     """Why the job of `path`, not in the queue any more, did not make `key`; empty if it did."""
     log, begins = path.with_name(f"{path.stem}_0_log.err"), f"{FAILED} {key}: "
     text = log.read_text(errors="replace") if log.exists() else ""
-    # srun repeats that it ended.
-    told = [line.strip() for line in text.splitlines() if not line.startswith("srun: ")]
-    if not (lines := [line for line in told if line]):
+    told = (line for line in text.splitlines() if not line.startswith("srun: "))  # that it ended, again
+    if not (lines := [line.strip() for line in told if line.strip()]):
         return f"{FAILED}: job {path.stem} never began (cancelled, or what it depends on failed)"
     if lines[-1] == ENDED:
         return ""

@@ -17,9 +17,10 @@ from benchmark.plans.plan import Plan
 def refuse_training(model: nn.Module, train: Split, plan: Plan) -> None:
     """Raise `UserError` if the fine-tuning of `plan` has nothing to move in `model`, or would fail: the
     logits in training mode have to be those of evaluation mode in kind, too."""
-    statistics = [getattr(part, "running_mean", None) is not None for part in model.modules()]
-    affine = [isinstance(part, _BatchNorm) for part in model.modules()]
-    if plan.finetuning.about_batch_norm and not any(statistics + affine):
+    if plan.finetuning.about_batch_norm and not any(
+        isinstance(part, _BatchNorm) or getattr(part, "running_mean", None) is not None
+        for part in model.modules()
+    ):
         raise UserError(
             f"{plan.finetuning.name} is about batch-norm statistics, and the model has none: there is "
             "nothing to move; leave it out"

@@ -76,8 +76,8 @@ def numbers_by_rule(
 
     Raises `UserError` if no point of the grid satisfies the rule.
     """
-    chosen, method, rule = run.plan.finetune, run.plan.forward, run.plan.rule
-    assert chosen is not None and method is not None and rule is not None
+    chosen, method, rule = run.plan.finetuning, run.plan.forward, run.plan.rule
+    assert method is not None and rule is not None
     grid = method.grid
     places, done = range(len(grid)), iter(range(1, len(grid) + 2))
     count = method.counter(module, worst.images)

@@ -178,8 +178,8 @@ def _check_choice(details: Finetuning, reference: Count, plan: Plan) -> Problems
     """Whether the rule chooses this alpha among the points of the curve, having seen those."""
     from benchmark.algorithm.interpolate import best_alpha
 
-    assert plan.finetune is not None and plan.finetune.interpolation is not None
-    rule = plan.finetune.interpolation
+    rule = plan.finetuning.interpolation
+    assert rule is not None
     cleans = {point.alpha: point.clean for point in details.curve}
     robusts = {point.alpha: point.robust for point in details.curve if point.robust is not None}
     try:
@@ -189,7 +189,7 @@ def _check_choice(details: Finetuning, reference: Count, plan: Plan) -> Problems
             robusts.__getitem__,
             reference,
             rule.tolerance,
-            whole=plan.finetune.whole_curve,
+            whole=plan.finetuning.whole_curve,
         )
     except KeyError as missing:
         there = f"alpha = {missing.args[0]:g}"
@@ -207,8 +207,8 @@ def _check_choice(details: Finetuning, reference: Count, plan: Plan) -> Problems
 
 def _check_applied(details: Applied, plan: Plan) -> Problems:
     """Choices of `details` that are not those of `plan`; those of a method's own rule are believed."""
-    method, chosen, rule = plan.forward, plan.finetune, plan.rule
-    assert method is not None and chosen is not None
+    method, chosen, rule = plan.forward, plan.finetuning, plan.rule
+    assert method is not None
     if details.module.get("forward") != spec_of(method):
         yield "details.module", f"is not of {plan.cell.finetune} with today's fields"
         return
