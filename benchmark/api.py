@@ -30,7 +30,7 @@ from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images, limited
 from benchmark.jobs.applied import PAPERS_ATTACK, MethodResult, apply_method
 from benchmark.jobs.aside import own_draws, own_precision
-from benchmark.jobs.given import Question, prepared, shown
+from benchmark.jobs.given import SAME, Question, prepared, shown
 from benchmark.jobs.model_file import load_checkpoint, save_checkpoint
 from benchmark.jobs.result import RiftResult, criticality_frame
 from benchmark.jobs.soundness import refuse_model
@@ -133,7 +133,7 @@ def criticality(
     Raises:
         UserError: as `rift`.
     """
-    asked = Question(model, images, None, attack, protocol, mrc=mrc, seed=seed, device=device)
+    asked = Question(model, images, SAME, attack, protocol, mrc=mrc, seed=seed, device=device)
     with ExitStack() as stack:
         run = asked.run(stack, workdir, shown(progress))
         return criticality_frame(list(paper.measure_criticality(run, asked.weights)))
@@ -190,7 +190,7 @@ def interpolate(
         UserError: as `rift`, and if `tuned` is another network.
     """
     asked = Question(
-        model, judge, None, attack, protocol, seed=seed, device=device, measures=False, chooses=True
+        model, judge, SAME, attack, protocol, seed=seed, device=device, measures=False, chooses=True
     )
     refuse_model(tuned, ())
     end = Weights.of({name: x.to(asked.place) for name, x in tuned.state_dict().items()})
@@ -241,7 +241,7 @@ def evaluate(
     images = data if named is None else named.test
     with ExitStack() as stack:
         asked = Question(
-            model, images, None, attack or PAPERS_ATTACK, seed=seed, device=device, measures=False
+            model, images, SAME, attack or PAPERS_ATTACK, seed=seed, device=device, measures=False
         )
         own_draws(stack, seed, asked.place)
         found = Dataset(asked.info, asked.splits[0], asked.splits[0])

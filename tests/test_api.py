@@ -460,6 +460,12 @@ def test_a_judge_that_the_model_cannot_take(plain, images):
         benchmark.rift(plain, train, (x.expand(-1, 3, -1, -1), labels), **QUIETLY)
 
 
+def test_images_that_choose_have_to_be_given(plain, images):
+    """None for them does not mean that training images choose."""
+    with pytest.raises(UserError, match="judge is a NoneType; give"):
+        benchmark.rift(plain, images[0], None, progress=False)
+
+
 def test_draws_of_the_caller_go_on(plain, images):
     """A loader that shuffles draws by the seed, and the caller's draws are as if nothing had been."""
     (x, labels), _ = images

@@ -39,6 +39,8 @@ from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import WEIGHTS, Store
 
 UNCHANGED = Augmentation(pad=0, mode="zero", flip=False)
+SAME = object()
+"""In place of the images that choose: those of training."""
 FEWEST = 10
 """Fewest images that may choose alpha*. Below 1,000 the 0.1-point rule lets no image be lost."""
 
@@ -109,7 +111,7 @@ def _contiguous(_model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 class Question:
     """The inputs of RiFT's steps: a model, its images and settings.
 
-    `selection` None: there is a single set of images; `chooses`: it chooses alpha*. `measures`:
+    `selection` SAME: there is a single set of images; `chooses`: it chooses alpha*. `measures`:
     criticality may be measured. `clean` is the second network of a mix.
     """
 
@@ -152,11 +154,11 @@ class Question:
     @cached_property
     def splits(self) -> tuple[Split, Split]:
         """Training and selection images; of a training DataLoader, those that criticality needs."""
-        name = "images" if self.selection is None else "train"
+        name = "images" if self.selection is SAME else "train"
         train = selection = as_split(self.train, name, self.place, self._settings.images)
-        if self.selection is not None:
+        if self.selection is not SAME:
             selection = as_split(self.selection, "judge", self.place)
-        if len(selection) < FEWEST and (self.chooses or self.selection is not None):
+        if len(selection) < FEWEST and (self.chooses or self.selection is not SAME):
             raise UserError(
                 f"judge: {len(selection)} images are too few to choose by; give 1,000 or more, of "
                 f"which one is at most 0.1 points (at least {FEWEST})"
@@ -219,7 +221,7 @@ class Question:
         measured = self.measures and trained is not None and trained.selector.needs_criticality
         classes = usable(self.model, pixels(train.images[:8]), self.place, measured=measured)
         usable(self.model, pixels(selection.images[:8]), self.place, measured=False)
-        below(train, classes, "train" if self.selection is not None else "images")
+        below(train, classes, "train" if self.selection is not SAME else "images")
         below(selection, classes, "judge")
         height, _, channels = train.images.shape[1:]
         augmentation = self.augmentation or UNCHANGED
@@ -259,7 +261,7 @@ class Question:
         own_draws(stack, replace(self.cell, finetune=BASE).seed_for("first pass"), self.place)
         folder = at_home(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         store, (train, selection) = Store(folder / "results", folder / "artifacts"), self.splits
-        if self.selection is not None and (trained := self.chosen.trained) is not None:
+        if self.selection is not SAME and (trained := self.chosen.trained) is not None:
             refuse_training(self.model, train, replace(self.plan, finetune=trained))
         settings, mark = spec_hash(self.plan.spec), store.work(self.cell) / "spec.sha256"
         store.sweep()
