@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
 from benchmark.checkpoints.load import refuse_other_content
-from benchmark.checkpoints.registry import path_of, verified_file
+from benchmark.checkpoints.registry import expected_sha256, path_of, verified_file
 from benchmark.checkpoints.robustbench import download_from_drive, drive_id
+from benchmark.data.get.archives import of_folder
 from benchmark.data.get.download import fetch, staging, writing
 from benchmark.data.get.sha256sums import NAME as SUMS
 from benchmark.data.get.sha256sums import read_sums, sha256_of, write_sums
@@ -59,10 +60,11 @@ def _take(checkpoint: CheckpointEntry, copy: Path, target: Path, accepted: Seque
     if not copy.is_file():
         raise UserError(f"there is no file '{copy}'; name the file of {checkpoint.name} by --file")
     refuse_other_content(copy)
-    found = sha256_of(copy)
-    if checkpoint.sha256 is None and found not in accepted:
+    found, known = sha256_of(copy), expected_sha256(checkpoint, target.parents[1])
+    if checkpoint.sha256 is None and found not in (known, *accepted):
+        other = f"{known} was accepted" if known else "none is on record"
         raise UserError(
-            f"'{copy}' has sha256 {found}, and none is on record for {checkpoint.name}; if its "
+            f"'{copy}' has sha256 {found}, and {other} for {checkpoint.name}; if its "
             f"publisher, or someone you trust, states that one, add --accept-checksum {found}"
         )
     if checkpoint.sha256 not in (None, found):
@@ -75,7 +77,8 @@ def _take(checkpoint: CheckpointEntry, copy: Path, target: Path, accepted: Seque
 
 def _download_zoo_file(checkpoint: CheckpointEntry, target: Path) -> None:
     """Download a file of RobustBench's zoo as RobustBench would; it must look like a checkpoint."""
-    by_hand = f"`checkpoints get {checkpoint.name} --file PATH` takes a copy of yours"
+    there = of_folder(target.parents[1])
+    by_hand = f"`checkpoints get {checkpoint.name} --file PATH{there}` takes a copy of yours"
     try:
         drive = drive_id(checkpoint.source, checkpoint.dataset)
     except UserError as error:

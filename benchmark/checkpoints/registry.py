@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from benchmark.checkpoints.entry import CheckpointEntry, FileSource
+from benchmark.data.get.archives import of_folder
 from benchmark.data.get.sha256sums import known_sha256, read_sums
 from benchmark.errors import UserError, close_to, problems
 from benchmark.models import key_name
@@ -116,15 +117,16 @@ def verified_file(checkpoint: CheckpointEntry, directory: Path) -> Path:
     """
     path, name = path_of(checkpoint, directory), checkpoint.name
     if not path.is_file():
-        raise UserError(f"checkpoint {name} is not at '{path}'; {how_to_get(checkpoint)}")
+        raise UserError(f"checkpoint {name} is not at '{path}'; {how_to_get(checkpoint, directory)}")
     expected, found = expected_sha256(checkpoint, directory), known_sha256(path)
     if expected is None:
         raise UserError(
             f"'{path}' has sha256 {found}, and none is on record for {name}; if its publisher, or "
-            f"someone you trust, states that one: `checkpoints get {name} --accept-checksum {found}`"
+            f"someone you trust, states that one: `checkpoints get {name} --accept-checksum {found}"
+            f"{of_folder(directory)}`"
         )
-    ours = checkpoint.kind is FileSource.PATH
-    anew = how_to_get(checkpoint) if ours else f"delete it and `checkpoints get {name}`"
+    ours, get = checkpoint.kind is FileSource.PATH, f"checkpoints get {name}{of_folder(directory)}"
+    anew = how_to_get(checkpoint, directory) if ours else f"delete it and `{get}`"
     wrong, size = f"'{path}' is not {name}", path.stat().st_size
     if checkpoint.size not in (None, size):
         raise UserError(f"{wrong}: expected {checkpoint.size} bytes, found {size}; {anew}")
@@ -146,12 +148,14 @@ def file_state(checkpoint: CheckpointEntry, directory: Path) -> FileState:
     return FileState.VERIFIED
 
 
-def how_to_get(checkpoint: CheckpointEntry) -> str:
-    """What brings the file of an entry here, in words."""
+def how_to_get(checkpoint: CheckpointEntry, directory: Path) -> str:
+    """What brings the file of an entry here, in words; `directory` is the data directory."""
     if checkpoint.kind is FileSource.PATH:
+        if checkpoint.root not in (None, shipped(FILE).resolve().parent):
+            return "put the right file there, or mend its entry in the registry"
         return "restore it from version control, or work from a clone: a wheel has the smallest only"
-    get = f"checkpoints get {checkpoint.name}"
-    return f"`{get}` downloads it, `{get} --file PATH` takes a copy of yours"
+    get, there = f"checkpoints get {checkpoint.name}", of_folder(directory)
+    return f"`{get}{there}` downloads it, `{get} --file PATH{there}` takes a copy of yours"
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmark.checkpoints.registry import FileState, checkpoint, file_state
 from benchmark.cli.options import say, show
 from benchmark.data.get.archives import of_folder
 from benchmark.data.get.inventory import INVENTORY, Availability
@@ -67,7 +68,7 @@ def show_costs(store: Store, *parts: Part) -> None:
 
 
 def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print the commands that get the archives which `cells` need and `directory` lacks."""
+    """Print the commands that get what `cells` need and `directory` lacks."""
     datasets = list(dict.fromkeys(cell.dataset for cell in cells))
     if any("fog" in evaluation(name).sources for name in scale.evaluations):  # of a published set
         datasets += [f"{name}-c" for name in datasets]
@@ -75,10 +76,15 @@ def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> N
     missing = [
         name for name in needed if INVENTORY[name].status(directory).state is Availability.MISSING
     ]
-    if missing:
-        get = f"python -m benchmark data get {' '.join(missing)}{of_folder(directory)}"
-        show(f"missing in '{directory}': {get}")
-    elif needed:
+    starts = dict.fromkeys(cell.checkpoint for cell in cells if cell.checkpoint is not None)
+    absent = [
+        name for name in starts if file_state(checkpoint(name), directory) is not FileState.VERIFIED
+    ]
+    for kind, names in ("data", missing), ("checkpoints", absent):
+        if names:
+            get = f"python -m benchmark {kind} get {' '.join(names)}{of_folder(directory)}"
+            show(f"missing in '{directory}': {get}")
+    if needed and not (missing or absent):
         show(f"all data are in '{directory}'")
 
 

@@ -104,19 +104,21 @@ class Corruptions(Evaluation):
 
         wanted = [(name, severity) for name in self.names for severity in self.severities]
         copies, answers = self.copies(data), {}
+        read = copies.sources()
         for done, (name, severity) in enumerate(wanted, start=1):
             part = f"{name}-{severity}"
-            if (kept := journal.get(f"answers-{part}")) is None:
+            chunk = f"answers-{part}" + (f"-of-{read[name][:12]}" if name in read else "")
+            if (kept := journal.get(chunk)) is None:
                 made = copies.make(name, severity).first(data.limit)
                 kept = {"answers": clean_answers(model, made).numpy()}
-                journal.put(f"answers-{part}", **kept)
+                journal.put(chunk, **kept)
             answers[part] = kept["answers"]
             progress("corruptions", done, len(wanted), part)
         bits = right(answers)
         parts = self.recount(bits)
         total = Count(k=sum(c.k for c in parts.values()), n=sum(c.n for c in parts.values()))
         parts |= not_finite(answers.values())
-        return Outcome(total, parts, bits, copies.sources(), copies.remarks)
+        return Outcome(total, parts, bits, read, copies.remarks)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Evaluating:
         started, cell = datetime.now(UTC), self.subject.cell
         spec = self.subject.evaluation_spec(name)
         assert spec is not None
-        device, data = self.device, self.data.test.sha256()
+        device, data = self.device, self.data_sha256
         self.progress(name, 0, 1)
         chosen, turned = None, self.store.work(cell) / f"{EVALUATION}{name}.in-fp32"
         if read_if_there(turned) != (mark := f"{spec_hash(spec)} {self.weights.sha256}".encode()):
@@ -117,6 +117,11 @@ class Evaluating:
     def device(self) -> torch.device:
         return self.data.test.images.device
 
+    @cached_property
+    def data_sha256(self) -> str:
+        """Hash of the test images."""
+        return self.data.test.sha256()
+
     @property
     def chunk(self) -> int:
         return batch_starts(self.data.test).step
@@ -127,9 +132,8 @@ class Evaluating:
         return Scorer(self.model, self.data)
 
     def journal(self, name: str, spec: Spec, precision: str) -> Journal:
-        fingerprint = journaled(
-            spec, self.weights.sha256, device=self.device, chunk=self.chunk, precision=precision
-        )
+        of = self.weights.sha256, self.data_sha256
+        fingerprint = journaled(spec, *of, device=self.device, chunk=self.chunk, precision=precision)
         folder = self.store.work(self.subject.cell) / f"{EVALUATION}{name}"
         return noting(Journal(folder, fingerprint), self.device)
 

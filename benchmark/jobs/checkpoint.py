@@ -17,7 +17,7 @@ from benchmark.data import load
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.adaptive import Attacked
 from benchmark.engine.weights import Weights, module_of
-from benchmark.errors import UserError
+from benchmark.errors import UserError, line
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.record import Evaluating
 from benchmark.jobs.tasks import locked_after_others
@@ -103,7 +103,7 @@ def evaluate_model_file(
         data = replace(load(file.info.name, directory).to(device), info=file.info)
         for wanted in missing:
             evaluation(wanted).check(data)
-        sources = {file.weights.name: loaded.file_sha256}
+        sources = {line(file.weights.name): loaded.file_sha256}
         attacked = _attacked(file, model, loaded.module)
         evaluating = Evaluating(plan, model, weights, data, store, progress, sources, notes, attacked)
         with locked_after_others(store, cell, progress):
@@ -177,7 +177,7 @@ def _taken(cell: Cell, name: str) -> UserError:
     """What is said where the record of `name` is another model's, or of other settings."""
     return UserError(
         f"'{cell.key}' has a {name} record of other weights, settings or normalisation; choose another "
-        "--name"
+        "--name, or with --checkpoint another --results"
     )
 
 

@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from benchmark.errors import UserError, close_to
 from benchmark.evaluation import evaluation
-from benchmark.records.cells import Cell
+from benchmark.records.cells import OWN, Cell
 from benchmark.records.plugins import not_loaded
 from benchmark.records.records import Count, Finetuning, Making, Record, Training
 from benchmark.records.store import Store
@@ -23,7 +23,8 @@ def cell_as_text(store: Store, cell: Cell) -> str:
     records = [each for each in found if isinstance(each, Record)]
     making = next((each for each in found if isinstance(each, Making)), None)
     if not found:
-        hint = close_to(cell.key, store.keys_on_disk()) or f"`run {cell.key}` makes it"
+        make = "evaluate" if cell.scale == OWN else f"run {cell.key}"
+        hint = close_to(cell.key, store.keys_on_disk()) or f"`{make}` makes it"
         raise UserError(f"nothing is on record of {cell.key}; {hint}")
     parts = [cell.key]
     if making is None:

@@ -193,6 +193,8 @@ class TestFile:
     def test_paths_are_from_the_registry(self, written, tmp_path):
         """A file beside a registry of one's own is found from there, not from the repository."""
         entry = written(source="weights/mine.pt")["mine"]
+        with pytest.raises(UserError, match=r"mine\.pt'; put the right file there, or mend its entry"):
+            verified_file(entry, tmp_path / "data")
         (tmp_path / "weights").mkdir()
         (tmp_path / "weights" / "mine.pt").write_bytes(CONTENT)
         assert verified_file(entry, tmp_path / "data") == tmp_path / "weights" / "mine.pt"
@@ -209,7 +211,8 @@ class TestHeld:
 
     def test_a_missing_file_says_how_to_get_it(self, written, tmp_path):
         entry = written()["mine"]
-        with pytest.raises(UserError, match="`checkpoints get mine` downloads it"):
+        get = f"`checkpoints get mine --data-dir {tmp_path}` downloads it"
+        with pytest.raises(UserError, match=get):
             verified_file(entry, tmp_path)
         assert file_state(entry, tmp_path) is FileState.MISSING
 

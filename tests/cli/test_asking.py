@@ -18,6 +18,7 @@ from invoking import said
 from submitting import RESULTS
 
 KEY = "narrow/cifar10/resnet18-w16/pgd-at/rift/seed0"
+OWN = "own/cifar10/resnet18-w16/mine/none/seed0"
 
 
 def test_it_knows_its_version():
@@ -104,6 +105,15 @@ def test_a_mistyped_cell_is_met_with_close_ones():
     """A key that nothing is on record of names those that are close."""
     line = said("show", KEY.replace("rift", "rfit"), "--results", RESULTS).refusal
     assert KEY in line.partition("close to it: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"), [(KEY, f"`run {KEY}` makes it"), (OWN, "`evaluate` makes it")]
+)
+def test_what_makes_a_cell_that_is_not_there_is_told(store, key, hint):
+    """Weights from elsewhere are evaluated; no cell of them is run."""
+    line = said("show", key, "--results", store.results).refusal
+    assert line == f"nothing is on record of {key}; {hint}"
 
 
 def test_the_demo_is_small():

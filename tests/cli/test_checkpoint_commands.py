@@ -146,7 +146,7 @@ class TestGet:
         message = refusal(checkpoints("get", "mine"))
         assert "what Google Drive sent is a web page" in message
         assert "https://drive.google.com/file/d/drive-Mine2026/view" in message
-        assert "`checkpoints get mine --file PATH`" in message
+        assert f"`checkpoints get mine --file PATH --data-dir {place.parents[1]}`" in message
         assert visible(place.parent) == []
 
     def test_an_unknown_hash_is_accepted_once(self, enter, drive, weights):
@@ -188,12 +188,15 @@ class TestGet:
         assert not place.exists()
         checkpoints(*arguments, "--accept-checksum", sha256(weights).upper()).good()
         assert place.read_bytes() == weights
+        place.unlink()
+        checkpoints(*arguments).good()  # the word was given
+        assert place.read_bytes() == weights
 
     def test_a_damaged_file_is_not_used(self, enter, weights):
         """What lies in the place of the file and is another is named; it is the user's to delete."""
-        enter(weights[:-1], sha256=sha256(weights), source="https://example.org/mine.pt")
+        place = enter(weights[:-1], sha256=sha256(weights), source="https://example.org/mine.pt")
         message = refusal(checkpoints("get", "mine"))
-        assert "delete it and `checkpoints get mine`" in message
+        assert f"delete it and `checkpoints get mine --data-dir {place.parents[1]}`" in message
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

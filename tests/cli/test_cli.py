@@ -338,6 +338,15 @@ def test_a_dry_run_says_which_data_are_missing(command, tmp_path):
     assert last.endswith(f"data get cifar10 cifar10-c --data-dir {tmp_path}")
 
 
+def test_a_dry_run_says_which_checkpoint_is_missing(command, tmp_path):
+    """Of those that cells start from, which lie in the data folder, too."""
+    name = "zhang2019theoretically-cifar10"
+    flags = ("--scale", "narrow", "--from-checkpoint", name, "--data-dir", tmp_path, "--dry-run")
+    last = command("table1", *flags).good().stdout.splitlines()[-1]
+    get = f"python -m benchmark checkpoints get {name} --data-dir {tmp_path}"
+    assert last == f"missing in '{tmp_path}': {get}"
+
+
 def test_places_are_read_from_the_environment(mini, monkeypatch, idle):
     """The folders can be named once, by environment variables."""
     monkeypatch.setenv("BENCHMARK_RESULTS", str(mini.results))

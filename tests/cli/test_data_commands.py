@@ -21,8 +21,11 @@ from benchmark.data.corruptions import published
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.inventory import archived
 from benchmark.data.info import CIFAR100, DIGITS
+from benchmark.errors import UserError
 from benchmark.evaluation.corruptions import corruption_seed
+from benchmark.progress import silent
 from invoking import said
 
 SIZES = {"train": 100, "test": 100}
@@ -179,6 +182,20 @@ class TestGet:
         (line,) = place("verify", "cifar10-c").errors(1)
         assert "frost.npy' is not listed in SHA256SUMS" in line
 
+    def test_folders_of_pictures_are_not_mixed(self, tmp_path):
+        """A corruption of more classes than the archive's is refused; a part of it is completed."""
+        files = {f"Tiny-ImageNet-C/{name}/1/n01/a.JPEG": b"a" for name in ("brightness", "frost")}
+        (archive := tmp_path / "mine.tar").write_bytes(tarred(files))
+        entry, frost = archived("tiny-imagenet-c"), tmp_path / "data" / "Tiny-ImageNet-C" / "frost"
+        (frost / "1" / "n02").mkdir(parents=True)
+        (odd := frost / "1" / "n02" / "b.JPEG").write_bytes(b"b")
+        with pytest.raises(UserError, match=rf"'{odd}' is not of the archive; move '{frost}' away"):
+            entry.place(archive, tmp_path / "data", [], silent)
+        assert [path for path in frost.rglob("*") if path.is_file()] == [odd]
+        shutil.rmtree(odd.parent)
+        entry.place(archive, tmp_path / "data", [], silent)
+        assert entry.verify(tmp_path / "data") == "files as they were unpacked"
+
     def test_wrong_files_are_not_overwritten(self, place):
         """A damaged batch is told, and stays as it is."""
         place("get", "cifar100")
@@ -251,6 +268,16 @@ class TestImport:
         assert len(cifar.load(CIFAR100, place.data).test) == 100
         note = "CIFAR-100: official content in files of another layout"
         assert place.listed()["cifar100"] == ("present", note)
+
+    def test_what_lies_beside_the_folder_does_not_matter(self, place):
+        """Links, and pictures of another dataset, in the folder around it."""
+        written(place.beside, 0)
+        (place.beside / "elsewhere").symlink_to(place.beside)
+        for part in SIZES:
+            (place.beside / "svhn" / part / "0").mkdir(parents=True)
+            (place.beside / "svhn" / part / "0" / "1.png").write_bytes(b"no picture")
+        place("import", "cifar100", place.beside).good()
+        assert place.listed()["cifar100"][0] == "present"
 
     def test_a_folder_of_another_content_is_refused_until_accepted(self, place):
         """The content hash is told; accepted, the data load, and the copy carries the acceptance."""
@@ -395,6 +422,17 @@ class TestImport:
         assert "is damaged" in place("import", "cifar100", place.beside).refusal
         assert place.visible() == before
 
+    def test_what_mends_a_set_is_done_in_the_same_folder(self, place):
+        """The command in a refusal names the data folder, never the passing one of an import."""
+        place("get", "cifar10-c")
+        get = f"data get cifar10-c --data-dir {place.data}"
+        shutil.copytree(place.data / "CIFAR-10-C", source := place.beside / "CIFAR-10-C")
+        (place.data / "CIFAR-10-C" / "fog.npy").write_bytes(b"damaged")
+        assert place("verify", "cifar10-c").errors(1)[0].endswith(get)
+        shutil.rmtree(place.data / "CIFAR-10-C")
+        (source / "labels.npy").unlink()
+        assert place("import", "cifar10-c", source).refusal.endswith(get)
+
     def test_a_path_without_data(self, place):
         """What is not there is named, with what would be right; an empty folder is not a dataset."""
         line = place("import", "cifar100", place.beside / "none").refusal
@@ -459,6 +497,14 @@ class TestVerify:
         named = (damaged[0], damaged[1].parent, damaged[2])
         assert all(str(path) in line for path, line in zip(named, lines, strict=True))
         assert "CIFAR-10-C.tar: official archive" in place("verify").stdout
+
+    @pytest.mark.parametrize("name", ["fog", "labels"])
+    def test_a_file_that_was_unpacked_and_is_gone(self, place, name):
+        """Whichever it is, it is told."""
+        place("get", "cifar10-c")
+        (place.data / "CIFAR-10-C" / f"{name}.npy").unlink()
+        (line,) = place("verify").errors(1)
+        assert f"{name}.npy' is missing" in line
 
 
 def test_progress_is_plain_lines_without_a_terminal(place, monkeypatch):

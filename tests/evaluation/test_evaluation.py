@@ -314,6 +314,21 @@ class TestOfficial:
         assert resumed.sources == whole.sources
         assert len(whole.sources) == 15
 
+    def test_answers_on_files_that_were_replaced_since_a_kill_are_given_again(
+        self, model, published, tmp_path
+    ):
+        """Bits are of the files whose hashes are told, not of those that lay there before."""
+        chosen, path = evaluation("corruptions-15"), tmp_path / "CIFAR-10-C" / "gaussian_noise.npy"
+        right = path.read_bytes()
+        np.save(path, np.zeros_like(np.load(path)))
+        with pytest.raises(KeyboardInterrupt):
+            chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), killing(40))
+        path.unlink()
+        path.write_bytes(right)
+        resumed = chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), silent)
+        assert resumed.sources["gaussian_noise"] == hashlib.sha256(right).hexdigest()
+        assert same(resumed, chosen.run(model, published, CELL, Journal(tmp_path / "w", "x"), silent))
+
     def test_what_is_missing_is_told_before_anything_runs(self, data, published, tmp_path):
         """A missing file or folder stops a cell before it is trained."""
         (tmp_path / "CIFAR-10-C" / "fog.npy").unlink()

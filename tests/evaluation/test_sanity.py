@@ -225,6 +225,15 @@ class TestRecords:
         journal.put("devices", names=np.array(["another device"]))
         assert other.record("pgd10x3").remarks == ["of its own", "of the model"]
 
+    def test_work_on_other_test_images_is_not_gone_on_with(self, evaluating, digits):
+        """What was finished on images that have been replaced since is done again."""
+        one = evaluating()
+        other = replace(one, data=replace(digits, test=digits.test.first(9)))
+        for each, images, empty in ((one, 0, True), (one, 500, False), (other, 9, True)):
+            journal = each.journal("pgd10x3", one.subject.evaluation_spec("pgd10x3"), "fp32")
+            assert journal.empty == empty
+            journal.put("answers", run0=np.zeros(images))
+
     def test_plug_ins_of_ones_own_spec_are_named(self, evaluating, monkeypatch):
         """Where a twin was evaluated without them, or with another version of one, too."""
         evaluating().record("pgd10x3")

@@ -144,6 +144,17 @@ def test_a_name_comes_from_file_and_weights(evaluate, store, tmp_path, weights):
         assert (store.results / "records" / key / "clean.json").exists()
 
 
+@pytest.mark.parametrize("name", ["my\u200bmodel.pth", "my\tmodel.pth", "mod\udce8le.pth"])
+def test_a_file_may_have_any_name(evaluate, store, tmp_path, weights, name):
+    """What a record may not hold is written as its escape."""
+    torch.save(weights, other := tmp_path / "other.pth")
+    other.rename(tmp_path / name)
+    evaluate("--name", "mine", file=tmp_path / name).good()
+    (source,) = store.record(KEY, "clean").sources
+    assert source.isprintable()
+    assert source == ascii(name)[1:-1]
+
+
 def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights):
     """Neither other weights nor another normalisation can be filed under a name that is taken."""
     evaluate("--name", "mine")
@@ -155,7 +166,7 @@ def test_a_name_belongs_to_one_model(evaluate, store, tmp_path, weights):
         evaluate("--name", "mine", "--normalization", "none"),
         evaluate("--name", "mine", "--normalization", "none", "--evaluations", "pgd10-official-code"),
     ):
-        assert answer.errors()[0].endswith("choose another --name")
+        assert answer.errors()[0].endswith("another --name, or with --checkpoint another --results")
     assert store.record_path(KEY, "clean").read_bytes() == before
 
 

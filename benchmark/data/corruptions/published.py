@@ -290,7 +290,7 @@ def _compare(path: Path, sums: dict[str, str], found: str) -> None:
 def _how_to_mend(folder: Path) -> str:
     """How to have the right files in `folder`, which holds others; the end of a message."""
     files, command = _archives(folder.name)
-    return f"take it from {files}, or delete '{folder}' and run: {command}"
+    return f"take it from {files}, or delete '{folder}' and run: {command}{of_folder(folder.parent)}"
 
 
 def _archives(title: str) -> tuple[str, str]:

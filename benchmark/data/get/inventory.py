@@ -11,7 +11,7 @@ from benchmark.data.corruptions import published
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES, Archive, of_folder
 from benchmark.data.get.download import settle, staging
-from benchmark.data.get.regular import copy_folder
+from benchmark.data.get.regular import copy_folder, regular_files
 from benchmark.data.get.unpack import unpack
 from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
 from benchmark.errors import UserError, unknown
@@ -66,7 +66,7 @@ class Cifar(ArchivedData):
         try:
             note = self.verify(directory)
         except UserError:
-            note = f"`data verify {self.name}` says what is wrong"
+            note = f"`data verify {self.name}{of_folder(directory)}` says what is wrong"
             return Status(Availability.UNVERIFIED, note, folder)
         return Status(Availability.PRESENT if note else Availability.MISSING, note or "", folder)
 
@@ -83,11 +83,11 @@ class Cifar(ArchivedData):
 
         self.verify(directory)  # what is there and wrong is not overwritten
         with _staged(self.archive, source, directory) as part:
-            folder = part / self.archive.gives
+            folder, inner = part / self.archive.gives, _inner(source, self.archive)
             if not source.is_dir():
                 unpack(self.archive, source, part)
-            elif (parts := pictures(self.info, source)) is None:
-                copy_folder(_inner(source, self.archive), folder)
+            elif (parts := pictures(self.info, inner)) is None:
+                copy_folder(inner, folder)
             else:
                 folder.mkdir()
                 *batches, key = cifar.BATCHES[self.info.name]
@@ -155,7 +155,9 @@ class PublishedCorruptions(ArchivedData):
         return Status(Availability.PRESENT if listed else Availability.UNVERIFIED, note, folder)
 
     def verify(self, directory: Path) -> str | None:
-        if not (directory / self.archive.gives / self.witness).exists():
+        folder = directory / self.archive.gives
+        listed = sha256sums.read_sums(folder) or {}
+        if not (folder / self.witness).exists() and self.witness not in listed:
             return None
         published.verify(self.archive.gives, directory)
         return "files as they were unpacked"
@@ -178,6 +180,7 @@ class PublishedCorruptions(ArchivedData):
                 if accepted:  # else it is the published archive
                     published.check(self.archive.gives, part)
             with locked(directory / f".{self.archive.gives}.lock"):  # two archives share the folder
+                _refuse_mixing(copy, directory / self.archive.gives)
                 published.record_hashes(copy, directory / self.archive.gives)
                 settle(copy, directory / self.archive.gives)
 
@@ -230,6 +233,17 @@ def refuse_unless(
         )
 
 
+def _refuse_mixing(copy: Path, folder: Path) -> None:
+    """Raise `UserError` if a folder in `folder` has files that its like in `copy` has not."""
+    for new in copy.iterdir():
+        there = folder / new.name
+        both = new.is_dir() and there.is_dir()
+        if both and (odd := regular_files(there).keys() - regular_files(new).keys()):
+            raise UserError(
+                f"'{there / min(odd)}' is not of the archive; move '{there}' away and try again"
+            )
+
+
 def _inner(source: Path, archive: Archive) -> Path:
     """The folder that `archive` gives, where `source` is the one around it; else `source`."""
     inner = source / archive.gives
@@ -246,4 +260,5 @@ def _staged(archive: Archive, source: Path, directory: Path) -> Iterator[Path]:
         try:
             yield part
         except UserError as error:
-            raise UserError(str(error).replace(str(part / archive.gives), str(source))) from error
+            text = str(error).replace(str(part / archive.gives), str(source))
+            raise UserError(text.replace(of_folder(part), of_folder(directory))) from error
