@@ -505,6 +505,17 @@ def test_flags_of_the_caller_stay(plain, images, interface):
     assert seen and all(each == {"ieee"} for each in seen)
 
 
+def test_convolutions_add_in_a_fixed_order(plain, images, monkeypatch):
+    """Inside, by no kernel that a race found; afterwards as the caller said."""
+    cudnn, seen = torch.backends.cudnn, []
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    plain.register_forward_hook(lambda *_: seen.append((cudnn.deterministic, cudnn.benchmark)))
+    benchmark.evaluate(plain, images[1], "clean", progress=False)
+    assert seen and set(seen) == {(True, False)}
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+
+
 def test_cuda_begins_at_the_seed_of_the_caller(plain, images, monkeypatch):
     """Also where it begins after the call: torch keeps the last seed that was said."""
     if torch.cuda.is_initialized():

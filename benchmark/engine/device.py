@@ -17,7 +17,8 @@ TO_A_CALLER = "the device '{name}' cannot be used here ({reason}); leave device 
 def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch.device:
     """Return the device called `name`. Raises `UserError` if this machine or this torch has none.
 
-    To a command this also switches TF32 off (`set_tf32`); a caller's process is not ours.
+    To a command this also switches TF32 off (`set_tf32`), and leaves cuDNN those kernels alone that add
+    in a fixed order: the same work has the same bytes. A caller's process is not ours.
     """
     try:
         device = torch.device(name)
@@ -27,6 +28,7 @@ def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch
         raise UserError(refusal.format(name=name, reason=reason)) from error
     if device.type == "cuda" and refusal == TO_A_COMMAND:
         set_tf32(convolutions=False, products=False)
+        torch.backends.cudnn.deterministic = True
     return device
 
 
@@ -78,7 +80,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     free: int = psutil.virtual_memory().available
     return min(free, _allotted() or free)
 

@@ -47,8 +47,8 @@ def first_choice(
         return precision
     if compiled and not has_compiler():
         raise UserError(
-            f"{base.key} was begun compiled, which needs a C++ compiler such as g++ on the path; "
-            "install one"
+            f"{base.key} was begun compiled, which needs a C++ compiler such as g++ on the path, and "
+            "Python's headers (python3-dev); install what is missing"
         )
     return replace(precision, compiled=compiled)
 

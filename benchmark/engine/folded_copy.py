@@ -62,7 +62,7 @@ class AttackCopy:
         self._shape: torch.Size | None = None
         if compiled:
             # Compiled with its casts: torch looks at the input's .grad, which only a leaf has.
-            self._compiled = torch.compile(self._logits, dynamic=False)
+            self._compiled = _compile(self._logits)
 
     def fits(self, dtype: torch.dtype, device: torch.device, *, compiled: bool) -> bool:
         """Whether this copy has that type, device and compilation."""
@@ -115,13 +115,25 @@ class MixedPrecision(nn.Module):
         self.chosen = chosen
         # A function, because a compiled module would be a second submodule with the same parameters;
         # and one that calls the network, whose hooks may normalise pixels.
-        self._run = torch.compile(lambda x: network(x), dynamic=False) if chosen.compiled else network
+        self._run = _compile(lambda x: network(x)) if chosen.compiled else network
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of x (B, C, H, W) in [0,1]."""
         with self.chosen.autocast(x.device):
             logits: Tensor = self._run(x)
         return logits.to(x.dtype)
+
+
+def _compile(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`function`, compiled for each kind of network, shape and mode that it meets.
+
+    torch counts these by the line of code, for all networks of the process together, and by itself
+    runs the ninth and all later ones as they are, without a word in the record.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = config.accumulated_recompile_limit
+    return torch.compile(function, dynamic=False)
 
 
 _copies: WeakKeyDictionary[nn.Module, AttackCopy] = WeakKeyDictionary()
@@ -146,6 +158,12 @@ def cheaper(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor
     made = AttackCopy(network, dtype, compiled=compiled)
     _copies[network] = made
     return made
+
+
+def compile_next_shape(network: nn.Module) -> None:
+    """Let the copy of `network`, if there is one, compile the shape of its next batch, too."""
+    if (known := _copies.get(network)) is not None:
+        known._shape = None
 
 
 def trained(model: nn.Module, device: torch.device) -> nn.Module:

@@ -17,9 +17,12 @@ Like torch's own switches this is a setting of the process; `use` sets it, `comp
 
 import os
 import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.errors import UserError, unknown
@@ -98,7 +101,8 @@ def asked(name: str | None, compiled: bool | None) -> Precision:
     _told()
     if compiled and not has_compiler():
         raise UserError(
-            "--compile needs a C++ compiler such as g++ on the path; install one or leave it out"
+            "--compile needs a C++ compiler such as g++ on the path, and Python's headers "
+            "(python3-dev); install what is missing or leave it out"
         )
     return Precision(name or AUTO, compiled)
 
@@ -116,8 +120,10 @@ def in_precision(scale: "Scale", name: str | None) -> "Scale":
 
 
 def has_compiler() -> bool:
-    """Whether there is a C++ compiler for torch to compile with."""
-    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl")))
+    """Whether torch can compile: it takes this C++ compiler and no other, and Python's headers."""
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    headers = sys.platform != "linux" or Path(sysconfig.get_path("include"), "Python.h").is_file()
+    return headers and shutil.which(os.environ.get("CXX", usual)) is not None
 
 
 _used = Precision()

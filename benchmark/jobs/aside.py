@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ from benchmark.progress import Progress
 
 
 def own_draws(stack: ExitStack, seed: int, place: torch.device) -> None:
-    """Let torch's generators begin at `seed` until `stack` is closed, and fp32 be fp32; then both are
-    as the caller left them.
+    """Let torch's generators begin at `seed` until `stack` is closed, fp32 be fp32, and cuDNN add in a
+    fixed order; then all are as the caller left them.
 
     `place` is where the work is done. While CUDA has not begun, torch keeps the last seed that was said
     for when it does, and afterwards that has to be the caller's.
@@ -30,6 +31,10 @@ def own_draws(stack: ExitStack, seed: int, place: torch.device) -> None:
     stack.enter_context(torch.random.fork_rng(devices=devices))
     torch.manual_seed(seed)
     stack.callback(exact_fp32())
+    cudnn: Any = torch.backends.cudnn
+    for name, value in {"deterministic": True, "benchmark": False}.items():
+        stack.callback(setattr, cudnn, name, getattr(cudnn, name))
+        setattr(cudnn, name, value)
 
 
 def own_precision(stack: ExitStack, model: nn.Module, x: Tensor, progress: Progress) -> None:

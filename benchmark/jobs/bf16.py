@@ -93,11 +93,12 @@ class Comparison:
 
     @cached_property
     def journals(self) -> dict[str, Journal]:
-        """Unfinished work by precision; to be removed once the result has been written."""
+        """Unfinished work of this device by precision; removed once the result has been written."""
         folder, found = self.store.work(self.cell), {}
+        here = f"{device_name(self.device)}, {bf16_units(self.device)}, {torch.get_num_threads()}"
         for name in (FP32, BF16):
             with computing_in(name):
-                fingerprint = f"{spec_hash(self.spec)}{used().mark(self.device)}"
+                fingerprint = f"{spec_hash(self.spec)}{used().mark(self.device)} on {here}"
             found[name] = Journal(folder / f"{self.evaluation}-in-{name}", fingerprint)
         return found
 

@@ -160,7 +160,9 @@ def _attacked(file: ModelFile, model: nn.Module, module: Spec | None) -> Attacke
 
 
 def on_device(model: nn.Module, weights: Weights, device: torch.device) -> nn.Module:
-    """`model` with `weights`, ready to be evaluated."""
+    """`model` with `weights`, ready to be evaluated. Raises `UserError` for what MPS cannot hold."""
+    if device.type == "mps" and any(x.dtype == torch.float64 for x in weights.state.values()):
+        raise UserError("the model needs double precision, which mps has not; --device cpu")
     model.load_state_dict(weights.state)
     return model.to(device).to(memory_format=torch.channels_last).eval()
 

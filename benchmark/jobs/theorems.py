@@ -25,7 +25,7 @@ from benchmark.algorithm.criticality import module_criticality
 from benchmark.algorithm.rescale import NotRescalable, rescaled_network
 from benchmark.algorithm.rolling import Rolling, same_in_any_batch
 from benchmark.algorithm.selection import Candidates
-from benchmark.engine.provenance import journaled, provenance
+from benchmark.engine.provenance import done_elsewhere, journaled, noting, provenance
 from benchmark.engine.recipes import CriticalitySettings
 from benchmark.engine.training import TrainingFailed
 from benchmark.engine.weights import interpolate
@@ -71,8 +71,8 @@ def measure(run: Run) -> SeedEvidence:
     spec = evidence_spec(plan)
     fingerprint = journaled(spec, theta_at.sha256, tuned.sha256, device=run.device, chunk=CHUNK)
     folder = run.store.work(plan.cell) / "evidence"
-    journal = Journal(folder, fingerprint)
-    resumed = not journal.empty
+    journal = noting(Journal(folder, fingerprint), run.device)
+    resumed, begun = not journal.empty, done_elsewhere(journal, "evidence", run.device)
     model = run.network(theta_at)
     split = run.images(settings.split).first(settings.images)
     start = plan.base.cell.seed_for(settings.stage)
@@ -82,13 +82,14 @@ def measure(run: Run) -> SeedEvidence:
     )
 
     def recraft(point: Point) -> AdversarialSet:
-        own = Journal(folder / point, fingerprint)
+        own = noting(Journal(folder / point, fingerprint), run.device)
+        begun.extend(done_elsewhere(own, "evidence", run.device))
         return adversarial_set(model, split, plan.attack, start, own, run.progress)
 
     alpha, radius = making.details.alpha, settings.radius
     found = moves(model, examples, theta_at.state, theta_ft.state, module, alpha, radius, recraft)
     journal.drop("x_adv-*")
-    journal.drop("*/x_adv-*")
+    journal.drop("*/*")
     return SeedEvidence(
         seed=plan.cell.seed,
         key=plan.cell.key,
@@ -107,6 +108,7 @@ def measure(run: Run) -> SeedEvidence:
             data=run.splits.train.sha256(),
             resumed=resumed,
             chunk=CHUNK,
+            begun=list(dict.fromkeys(begun)),
         ),
     )
 

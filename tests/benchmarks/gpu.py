@@ -9,6 +9,7 @@ into `--seconds` is left out and named. Weights and images are random: cost does
 """
 
 import argparse
+import gc
 import json
 import statistics
 import time
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from baselines import METHODS
 from benchmark.data import dataset_info
 from benchmark.engine.counting import answers
+from benchmark.engine.device import torch_device
 from benchmark.engine.folded_copy import trained
 from benchmark.engine.pgd import linf_pgd
 from benchmark.engine.precision import Precision, use
@@ -45,7 +47,8 @@ def at_step(name: str, batch: int, device: torch.device) -> Callable[[], object]
     x = torch.rand(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (batch,), device=device)
     network, method = trained(model, device).train(), METHODS["pgd-at"]
-    attack, generator = method.recipe("cifar10").training_attack(INFO.threat), torch.Generator(device)
+    attack = method.recipe("cifar10").training_attack(INFO.threat)
+    generator = torch.Generator()  # as `fit`, which draws on the processor
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     return lambda: training_step(network, x, labels, 0, method, attack, optimizer, generator)
 
@@ -72,6 +75,12 @@ def waited(step: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
+def measured(step: Callable[[], object], steps: int, device: torch.device) -> tuple[float, float]:
+    """Seconds of the first `step`, and the median of those of `steps` more."""
+    first = waited(step, device)
+    return first, statistics.median(waited(step, device) for _ in range(steps))
+
+
 def operations(name: str) -> int:
     """Floating-point operations of a forward pass of one image."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -91,12 +100,11 @@ def rows(asked: argparse.Namespace, device: torch.device) -> Iterator[dict[str, 
                     yield row | {"left out": f"no time left of {asked.seconds} s"}
                     continue
                 use(precision)
+                gc.collect()  # what the row before had, whose memory would count
                 if device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats()
                 try:
-                    step = make(name, asked.batch, device)
-                    first = waited(step, device)
-                    taken = statistics.median(waited(step, device) for _ in range(asked.steps))
+                    first, taken = measured(make(name, asked.batch, device), asked.steps, device)
                 except torch.OutOfMemoryError as error:
                     yield row | {"left out": str(error).splitlines()[0]}
                     continue
@@ -121,8 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=10, help="steps of which the median is taken")
     parser.add_argument("--seconds", type=float, default=540, help="nothing begins after that")
     asked = parser.parse_args(arguments)
-    device = torch.device(asked.device)
-    torch.backends.cudnn.benchmark = True
+    device = torch_device(asked.device)  # without TF32, as for a command
     found: list[dict[str, object]] = []
     about = {"device": device_name(device), "versions": machine_versions(), "batch": asked.batch}
     for row in rows(asked, device):

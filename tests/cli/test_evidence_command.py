@@ -1,6 +1,7 @@
 """`evidence` from nothing to the file, and back after an interruption."""
 
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -104,7 +105,7 @@ class TestCommand:
         """Killed in either seed, the same command continues to the same content, losing nothing."""
         evidence_path(own.results, "mini").unlink()
         for cell in evidence_cells(scale(str(MINI))):
-            chunks = sorted((own.work(cell) / "evidence").glob("*.chunk"))
+            chunks = sorted((own.work(cell) / "evidence").glob("*-x*.chunk"))
             assert len(chunks) == 2 * len(FACTORS)
             for chunk in chunks[:2]:
                 chunk.unlink()
@@ -126,6 +127,27 @@ class TestCommand:
         assert counts[0] == 4 - calls
         expected = evidence(measured[0].results, "mini")
         assert without_times(evidence(own.results, "mini")) == without_times(expected)
+
+    def test_what_another_device_did_is_named(self, own, monkeypatch):
+        """Its part is taken, and the provenance says so, as that of a record does."""
+        evidence_path(own.results, "mini").unlink()
+        first, _ = evidence_cells(scale(str(MINI)))
+        shutil.rmtree(own.work(first) / "evidence")
+        honest, counts = measuring._rescaled, [0]
+
+        def once(*given):
+            counts[0] += 1
+            if counts[0] > 1:
+                raise KeyboardInterrupt
+            return honest(*given)
+
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr("benchmark.engine.provenance.device_name", lambda _device: "another")
+            elsewhere.setattr(measuring, "_rescaled", once)
+            assert run(own).exit_code == 130
+        run(own).good()
+        (line,), others = (each.provenance.begun for each in evidence(own.results, "mini").seeds)
+        assert line.startswith("evidence: a part was done on device another") and not others
 
     def test_stale_evidence_is_refused_and_superseded_on_demand(self, own, monkeypatch):
         """Nothing is overwritten silently: the old file stays, or goes to results/superseded."""

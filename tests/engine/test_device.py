@@ -21,11 +21,30 @@ def test_tf32_is_not_called_fp32(monkeypatch, name, stays):
     assert [each.allow_tf32 for each in flags] == [stays, stays]
 
 
+@pytest.mark.parametrize(("name", "fixed"), [("cuda", True), ("cpu", False)])
+def test_convolutions_of_commands_add_in_a_fixed_order(monkeypatch, name, fixed):
+    """Work on CUDA that is done again has the same bytes; other devices change nothing."""
+    cudnn = SimpleNamespace(allow_tf32=True, deterministic=False)
+    monkeypatch.setattr(torch, "empty", lambda *_, device: device)
+    monkeypatch.setattr(torch.backends, "cudnn", cudnn)
+    monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=True))
+    torch_device(name)
+    assert cudnn.deterministic is fixed
+
+
 @pytest.mark.parametrize("name", ["cuda:99999999999", "cuda:300", "cuda:05", "cuda:x"])
 def test_an_index_that_no_device_has(name):
     """Also one that torch cannot read, or takes for another."""
     with pytest.raises(UserError, match=f"device '{name}' is not to be had"):
         devices(name)
+
+
+@pytest.mark.parametrize(("taken", "free"), [(3, 2), (5, 0), (7, 0)])
+def test_what_mps_recommends_may_be_exceeded(monkeypatch, taken, free):
+    """Then nothing is free, and not less."""
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 5)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: taken)
+    assert free_memory(torch.device("mps")) == free
 
 
 @pytest.mark.parametrize(("given", "free"), [(None, 4), ("1024", 4), ("3", 3), ("x", 4)])

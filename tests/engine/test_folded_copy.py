@@ -236,6 +236,28 @@ def test_compiling_leaves_the_casts_in_the_copy(monkeypatch):
 
 
 @pytest.mark.slow
+def test_all_networks_of_a_process_are_compiled(monkeypatch):
+    """However many kinds there are: torch by itself compiles eight of a line of code, and runs the rest
+    as they are."""
+    from torch._dynamo import config, reset
+
+    kernels = []
+
+    def backend(graph, _inputs):
+        kernels.append(graph)
+        return graph.forward
+
+    reset()
+    monkeypatch.setattr(config, "recompile_limit", 8)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    for classes in range(1, 11):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(12, classes))
+        mixed = MixedPrecision(model, Precision("fp32", compiled=True))
+        assert mixed(torch.rand(2, 3, 2, 2)).shape == (2, classes)
+    assert len(kernels) == 10
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(), reason="no C++ compiler here")
 def test_a_compiled_copy_is_the_same_function():
     """Logits and gradients agree with those of the copy as it is, also after it has followed other

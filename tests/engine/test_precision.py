@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmark.engine import precision
-from benchmark.engine.precision import Precision, asked, has_bf16_units, use, used
+from benchmark.engine.precision import Precision, asked, has_bf16_units, has_compiler, use, used
 from benchmark.errors import UserError
 
 CPU = torch.device("cpu")
@@ -137,7 +137,31 @@ def test_unknown_precisions_are_refused():
         Precision("fp16")
 
 
-def test_compiling_needs_a_compiler(monkeypatch):
+@pytest.fixture
+def headers(monkeypatch, tmp_path):
+    """Python's own header, where torch would find it on Linux."""
+    monkeypatch.setattr(precision.sys, "platform", "linux")
+    monkeypatch.setattr(precision.sysconfig, "get_path", lambda *_, **__: str(tmp_path))
+    (header := tmp_path / "Python.h").touch()
+    return header
+
+
+def test_torch_takes_one_compiler_and_the_headers(monkeypatch, headers):
+    """On Linux the one that CXX names, or g++; clang++ alone is none to it."""
+    there = {"clang++"}
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(precision.shutil, "which", lambda name: name if name in there else None)
+    assert not has_compiler()
+    monkeypatch.setenv("CXX", "clang++")
+    assert has_compiler()
+    monkeypatch.delenv("CXX")
+    there.add("g++")
+    assert has_compiler()
+    headers.unlink()
+    assert not has_compiler()
+
+
+def test_compiling_needs_a_compiler(monkeypatch, headers):
     """It is looked for before anything starts, and only if it is needed."""
     monkeypatch.setattr(precision.shutil, "which", lambda name: None)
     assert asked("fp32", compiled=False) == Precision("fp32")

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from benchmark.engine import settled
+from benchmark.engine import folded_copy, settled
 from benchmark.engine.counting import clean_answers
 from benchmark.engine.folded_copy import foldable
+from benchmark.engine.precision import BF16, Precision, use
 from benchmark.engine.settled import NotSettled, Scorer, decided, moved, scoring
 from benchmark.engine.weights import Weights
 from benchmark.evaluation.record import Evaluating
@@ -77,6 +78,26 @@ def test_where_nothing_is_rounded(model, few, in_bf16):
     )
     sparse = put_in(copy.deepcopy(model))
     assert foldable(sparse) and Scorer(sparse, few).where_it_repays(settled.REPAYS) is None
+
+
+def test_the_shape_of_an_evaluation_is_compiled(model, few, monkeypatch):
+    """Though the margin was measured before, on batches of other shapes."""
+    compiled = []
+
+    def shapes_of(function):
+        def run(x):
+            compiled.append(len(x))
+            return function(x)
+
+        return run
+
+    monkeypatch.setattr(folded_copy, "_compile", shapes_of)
+    use(Precision(BF16, compiled=True))
+    found = Scorer(model, few).where_it_repays(settled.REPAYS)
+    assert found.bound > 0 and set(compiled) == {len(few.test)}
+    with scoring(found):
+        clean_answers(model, few.test.first(100))
+    assert 100 in compiled
 
 
 def interrupted(outcome):

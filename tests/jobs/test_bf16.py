@@ -128,6 +128,29 @@ class TestCommand:
         assert found.provenance.resumed
         assert not list(own.work(Cell.parse(KEY)).glob("pgd10x3*"))
 
+    def test_another_device_begins_anew(self, own, monkeypatch):
+        """What is filed as one device's holds no batch of another's."""
+        changes_path(own.results).unlink()
+        honest, calls = counting.pgd_answers, []
+
+        def killed(*given):
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            calls.append(given)
+            return honest(*given)
+
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(measuring, "device_name", lambda _device: "another")
+            elsewhere.setattr(counting, "pgd_answers", killed)
+            assert run(own, KEY).exit_code == 130
+        monkeypatch.setattr(
+            counting, "pgd_answers", lambda *given: calls.append(given) or honest(*given)
+        )
+        run(own, KEY).good()
+        assert len(calls) == 4 + 6
+        (found,) = read_changes(own.results)
+        assert not found.provenance.resumed
+
     def test_killed_between_both_files(self, own, monkeypatch):
         """The same command completes them: the table is that of the file, row by row."""
         write = command_line.write_result

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from benchmark.data.info import DIGITS
-from benchmark.engine.weights import weights_sha256
+from benchmark.engine.weights import Weights, weights_sha256
+from benchmark.errors import UserError
 from benchmark.evaluation.record import Evaluating
+from benchmark.jobs.checkpoint import on_device
 from benchmark.models import build
 from benchmark.records.cells import Cell
 from invoking import Command, Said
@@ -222,3 +224,11 @@ def test_models_from_files_stay_out_of_the_tables(evaluate, command, tmp_path):
     )
     assert "which is taken" in command("status", "--scale", str(path)).stderr
     assert "unknown scale 'own'" in command("status", "--scale", "own").stderr
+
+
+def test_what_mps_cannot_hold_is_refused():
+    """A module with numbers in double precision, as MeanSparse's threshold; torch would raise."""
+    module = torch.nn.Module()
+    module.register_buffer("threshold", torch.zeros((), dtype=torch.float64))
+    with pytest.raises(UserError, match="double precision, which mps has not; --device cpu"):
+        on_device(module, Weights.of(module.state_dict()), torch.device("mps"))
