@@ -132,7 +132,7 @@ def measure_criticality(run: Run, theta_at: Weights) -> Sequence[ModuleCriticali
         run.images(plan.criticality.split),
         plan.attack,
         plan.criticality,
-        run.workspace(cell, plan.criticality_spec).steps(stage, theta_at, chunk=CHUNK),
+        run.workspace(cell, plan.criticality_spec).steps(stage, theta_at, chunk=CHUNK, name=run.mrc_in),
         seed=cell.seed_for(stage),
         memory=run.memory,
         progress=run.progress,

@@ -281,6 +281,29 @@ def test_others_names_may_exist(tmp_path: Path) -> None:
             "add.tuning(Tuning('own', 'own', Own()))",
             "fine-tuning 'own': a selector of class Own has no everything",
         ),
+        (
+            "from benchmark.algorithm.selection import LastLayer\n"
+            "from benchmark.algorithm.tunings import Tuning\n"
+            "from benchmark.engine.method import OwnTuning\n"
+            "class Own(OwnTuning):\n    tune = print\n"
+            "add.tuning(Tuning('own', 'own', LastLayer(), method=Own()))",
+            "fine-tuning 'own': a part of class Own has no spec (Own cannot be part of a spec); it is",
+        ),
+        (
+            "from benchmark.algorithm.selection import LastLayer\n"
+            "from benchmark.algorithm.tunings import Tuning\n"
+            "from benchmark.posthoc.averages import FlipAverage\n"
+            "add.tuning(Tuning('own', 'own', LastLayer(), forward=FlipAverage))",
+            "fine-tuning 'own': a part of class ABCMeta has no spec (ABCMeta cannot be part",
+        ),
+        (
+            "from baselines import PgdAt\n"
+            "class Own:\n    type_name = 'own'\n"
+            "    version, label, paper, selects_by = 1, 'own', None, 'robust'\n"
+            "    recipe, inner, outer, hold, after_step = (print,) * 5\n"
+            "add.method(Own())",
+            "a method of class Own has no spec (Own cannot be part of a spec); it is a frozen",
+        ),
     ],
 )  # fmt: skip
 def test_a_broken_plugin_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -373,6 +396,8 @@ def test_a_worker_refuses_a_plugin_that_was_changed(store: Store, tmp_path: Path
         ("(x, y), (x.astype(float) * 9, y)", r"stripes2, test split: pixels are in \[9"),
         ("x, y", "stripes2: its load returns"),
         ("3", "stripes2: its load returns"),
+        ("1 / 0", "stripes2: its load fails: ZeroDivisionError: division by zero .line"),
+        ("(x, list('abcd')), (x, y)", "stripes2: its load fails: "),
     ],
 )
 def test_images_that_do_not_fit_their_facts(tmp_path: Path, returned: str, message: str) -> None:
@@ -424,3 +449,147 @@ def test_any_spec_is_read(spec: Any) -> None:
         "made with plug-in a, not loaded",
         "made with plug-in b, not loaded",
     )
+
+
+def test_a_network_without_widths(tmp_path: Path) -> None:
+    """Its one name is its start; no other is taken for it."""
+    from benchmark.models import arch
+
+    body = OUTSIDER.read_text().replace(':Plain", (), 8)', ':Plain", (), 8, suffix="")')
+    load_plugin(plugin_in(tmp_path, body))
+    assert arch("plain").width == 8
+    with pytest.raises(UserError, match="unknown architecture 'plain-w16'"):
+        arch("plain-w16")
+
+
+def test_a_plugins_protocol_measures_in_a_place_of_its_own(store: Store) -> None:
+    """Its settings may be others: neither drops what the other has measured, here or on Slurm."""
+    from benchmark.jobs.cluster import steps
+    from handmade import BY_HAND, cell_at
+
+    load_plugin(OUTSIDER)
+    cells = [cell_at(name) for name in ("rift", "rift-mine", "top-2-mine")]
+    (task,) = tasks_for(store, BY_HAND, cells)
+    names = [step.name for step in steps(task, BY_HAND, store, split=True)]
+    measured = [f"{task.base.key}+criticality{suffix}" for suffix in ("", "-mine")]
+    assert [name for name in names if "+criticality" in name] == measured
+    assert finetune("top-2-official-code").measured_in("criticality-official") == "criticality-official"
+
+
+def test_facts_in_numbers_of_numpy(tmp_path: Path) -> None:
+    """A mean as a list or an array is a fact like any other: hashed, and equal to what files hold."""
+    import json
+
+    import numpy as np
+
+    from benchmark.posthoc.mean_sparse import MeanSparse
+    from benchmark.records.specs import spec_of
+    from benchmark.submission.expected import first_difference
+
+    given = "replace(DIGITS, mean=[0.5], std=np.ones(1), "
+    body = OUTSIDER.read_text().replace("replace(DIGITS, ", given)
+    load_plugin(plugin_in(tmp_path, body))
+    info = DATASETS["stripes"]
+    assert info in {info} and (info.mean, info.std) == ((0.5,), (1.0,))
+    spec = spec_of(replace(info, mean=(np.float64(0.3),)))
+    assert first_difference(json.loads(json.dumps(spec)), spec) is None
+    numbers: Any = {"threshold": np.float32(0.5), "count": np.int64(3)}
+    assert json.dumps(MeanSparse().spec(numbers)["numbers"]) == '{"threshold": 0.5, "count": 3.0}'
+
+
+def test_a_network_that_reads_values_is_counted(tmp_path: Path) -> None:
+    """As it is made, and of a constant of its file; names and shapes are known without values."""
+    from benchmark.data.info import DIGITS
+    from benchmark.engine.flops import of_image
+    from benchmark.models import without_values
+
+    text = (
+        "import torch\nfrom torch import nn\nfrom benchmark.models import Family\n"
+        "MEAN = torch.tensor(0.5)\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, blocks, width, info):\n"
+        "        rate = torch.linspace(0, 0.1, 3)[1].item()\n"
+        "        classifier = nn.Linear(info.channels * info.side**2, info.classes)\n"
+        "        super().__init__(nn.Flatten(), nn.Dropout(rate), classifier)\n"
+        "    def forward(self, x):\n        return super().forward(x - MEAN)\n"
+        "add.network(Family('reads', 'reads', 'Reads', 'x', f'{__name__}:Net', (), 8))\n"
+        "add.network(Family('fails', 'reads', 'Fails', 'x', f'{__name__}:Nobodys', (), 8))\n"
+    )
+    load_plugin(plugin_in(tmp_path, text))
+    assert of_image("reads", DIGITS) == (2 * 64 * 10, 65 * 10)
+    assert {each.device.type for each in without_values("reads", DIGITS).parameters()} == {"meta"}
+    with pytest.raises(UserError, match="fails fails on an image of 1x8x8: AttributeError: "):
+        of_image("fails", DIGITS)
+
+
+@pytest.mark.parametrize(
+    "own", ["    def inner(self, model, *_): return model.nobodys(1)", "    given: list = None"]
+)
+def test_a_method_that_is_made_for_its_own_network_is_counted(tmp_path: Path, own: str) -> None:
+    """As PGD-AT, before it is known whether it works where it belongs."""
+    from benchmark.plans.cost import stages
+
+    text = "from dataclasses import dataclass\nfrom baselines import PgdAt\n@dataclass(frozen=True)\n"
+    text += f"class Own(PgdAt):\n    type_name = 'ours'\n{own}\n"
+    text += f"add.method(Own({'given=[1]' if 'given' in own else ''}))\n"
+    load_plugin(plugin_in(tmp_path, text))
+    found = []
+    for name in ("ours", "pgd-at"):
+        cell = Cell("quick", "digits", "resnet10-w16", name, "none", 0)
+        found.append(stages(Plan.of(cell, scale("quick")), ())["adversarial training"])
+    assert found[0] == pytest.approx(found[1], rel=0.1)
+
+
+def test_what_another_plugin_adds_is_named_too(tmp_path: Path) -> None:
+    """A fine-tuning by the method, and one with the module, of another plug-in depend on both."""
+    from handmade import BY_HAND, cell_at
+
+    head = "from benchmark.algorithm.tunings import TUNINGS, Tuning\nrift = TUNINGS['rift'].selector\n"
+    one = "from baselines import PgdAt\nclass Own(PgdAt): type_name = 'ours'\nadd.method(Own())\n"
+    one += head + "from benchmark.posthoc.averages import FlipAverage\n"
+    one += "add.tuning(Tuning('flips', 'x', rift, forward=FlipAverage()))\n"
+    two = head + "add.tuning(Tuning('by-ours', 'x', rift, method='ours'))\n"
+    two += "add.tuning(Tuning('as-flips', 'x', rift, forward='flips'))\n"
+    both = {load_plugin(plugin_in(tmp_path, text, n)).name for n, text in (("one", one), ("two", two))}
+    assert named_in(Plan.of(cell_at("by-ours"), BY_HAND).tuning_spec).keys() == both
+    assert named_in(Plan.of(cell_at("as-flips"), BY_HAND).spec).keys() == both
+    assert named_in(Plan.of(cell_at("by-ours"), BY_HAND).criticality_spec) == {}
+
+
+def test_a_module_that_was_evaluated_names_its_plugin(tmp_path: Path) -> None:
+    """Its record is of the plug-in that made it, also for who checks it; those of the suite are not."""
+    from types import SimpleNamespace
+
+    from benchmark.data.info import DIGITS
+    from benchmark.models import arch
+    from benchmark.plans.elsewhere import CheckpointPlan
+    from benchmark.submission.expected import own_plan
+
+    plugin = load_plugin(Path(__file__).parents[1] / "examples" / "own_forward.py")
+    cell = Cell("own", "digits", "resnet18-w8", "mine", "none", 0)
+    plan = CheckpointPlan(cell, DIGITS, arch("resnet18-w8"), "a" * 64, "rounded")
+    spec = plan.evaluation_spec("clean")
+    assert named_in(spec) == {"own_forward": plugin.sha256}
+    made = SimpleNamespace(weights_sha256="a" * 64)
+    record: Any = SimpleNamespace(cell=SimpleNamespace(cell=cell), spec=spec, provenance=made)
+    assert own_plan(record).evaluation_spec("clean") == spec
+    plain = replace(plan, forward="").evaluation_spec("clean")
+    assert replace(plan, forward="mean-sparse").evaluation_spec("clean") == plain
+    assert named_in(plain) == {}
+
+
+@pytest.mark.parametrize("own", ["MeanSparse", "Rounding"])
+def test_a_type_is_of_one_class(tmp_path: Path, own: str) -> None:
+    """Modules are known by the type of their method: another class of that type is refused."""
+    load_plugin(Path(__file__).parents[1] / "examples" / "own_forward.py")
+    text = (
+        "from benchmark.algorithm.selection import Untouched\n"
+        "from benchmark.algorithm.tunings import Tuning\n"
+        "from benchmark.posthoc.mean_sparse import MeanSparse\n"
+        "from rift_plugin_own_forward import Rounding\n"
+        f"class Own({own}): pass\n"
+        "add.tuning(Tuning('mine', 'mine', Untouched(), forward=Own()))\n"
+    )
+    with pytest.raises(UserError, match="already; give Own a type_name of its own"):
+        load_plugin(plugin_in(tmp_path, text))
+    load_plugin(plugin_in(tmp_path, text.replace("): pass", "): type_name = 'own'")))

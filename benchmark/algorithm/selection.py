@@ -21,7 +21,7 @@ class Candidates:
     `modules` are the names of all Conv/Linear modules, input first; `criticality` is None unless the
     selector needs it; `seed` is for selectors that draw. `released_order` ranks as the released code
     does. `network` is the network itself; its tensors have shapes and no values where a choice on
-    record is taken again.
+    record is taken again: one that asks for values is believed then.
     """
 
     modules: Sequence[str]

@@ -42,7 +42,7 @@ from benchmark.engine.method import Method, OwnTuning
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.errors import UserError, unknown
 from benchmark.records.cells import BASES, base_name
-from benchmark.records.plugins import Thing
+from benchmark.records.plugins import ORIGINS, Thing
 
 ENDINGS = ALPHA_1, CURVE, MIRRORED = "-alpha-1", "-curve", "-mirrored"
 AND = "+"
@@ -174,7 +174,9 @@ class Finetune:
 
     @property
     def about_batch_norm(self) -> bool:
-        """Whether it means nothing without batch normalisation."""
+        """Whether it means nothing without batch normalisation; of a module, what is before it."""
+        if (trained := self.trained) is not self:
+            return trained is not None and trained.about_batch_norm
         if self.start == "base" and isinstance(self.selector, NoModule | BatchNormAffine):
             return True
         return isinstance(self.method, CleanTraining) and self.method.bn == "frozen"
@@ -185,11 +187,20 @@ class Finetune:
         return self.protocol.selects_on
 
     @property
-    def things(self) -> tuple[Thing, Thing]:
-        """The names of registries that it is put together from."""
-        suffix = self.protocol.suffix
+    def things(self) -> tuple[Thing, ...]:
+        """The names of registries that it is put together from, the protocol last."""
+        suffix, named = self.protocol.suffix, list[Thing]()
+        if isinstance(self.method, str):
+            named.append(("method", self.method))
+        if isinstance(self.forward, str):
+            named.append(("tuning", self.forward))
         last = self.tuning.removesuffix(suffix).rpartition(AND)[2]
-        return ("tuning", last), ("protocol", f"rift{suffix}")
+        return (*named, ("tuning", last), ("protocol", f"rift{suffix}"))
+
+    def measured_in(self, stage: str) -> str:
+        """What names finished steps of criticality: settings of a plug-in's protocol may be others."""
+        own = ("protocol", f"rift{self.protocol.suffix}") in ORIGINS
+        return f"{stage}{self.protocol.suffix}" if own else stage
 
     @property
     def entry(self) -> Thing:
@@ -213,7 +224,7 @@ def _finetune(tuning: Tuning, protocol: Protocol, ending: str, on: Tuning | None
         tuning.method,
         1.0 if alpha is None else alpha,
         whole_curve=ending == CURVE,
-        start=tuning.start,
+        start=(on or tuning).start,
         forward=tuning.forward,
         mirrored=ending == MIRRORED,
     )

@@ -1,6 +1,7 @@
 """Floating-point operations, counted as torch meets them: convolutions and matrix products, no more."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmark.data.info import DatasetInfo, LinfAttack
 from benchmark.engine.training import training_step
+from benchmark.errors import UserError, reason
 from benchmark.models import build
 
 SMALL, IMAGES = "resnet10-w8", 4
@@ -40,10 +42,24 @@ def counted(work: Callable[[], object]) -> int:
 def of_image(arch: str, info: DatasetInfo) -> tuple[int, int]:
     """Operations of one image's way through the network called `arch`, and its number of weights.
 
-    Nothing is computed and no weight is made.
+    Nothing is computed and no weight is made, but of a plug-in's network that asks for values. Raises
+    `UserError` if it cannot take such an image.
     """
-    with torch.device("meta"):
-        network, images = build(arch, info).eval(), torch.empty(1, info.channels, info.side, info.side)
+    with suppress(Exception):
+        return _of_image(arch, info, "meta")
+    try:
+        return _of_image(arch, info, "cpu")
+    except UserError:
+        raise
+    except Exception as error:  # whatever somebody's code raises
+        size = f"{info.channels}x{info.side}x{info.side}"
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise UserError(f"{arch} fails on an image of {size}: {said}") from error
+
+
+def _of_image(arch: str, info: DatasetInfo, device: str) -> tuple[int, int]:
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        network, images = build(arch, info).eval(), torch.zeros(1, info.channels, info.side, info.side)
     return counted(lambda: network(images)), sum(each.numel() for each in network.parameters())
 
 

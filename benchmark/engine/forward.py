@@ -46,7 +46,8 @@ class ForwardMethod(ABC):
     spec, from which `build` makes the module again. It maps pixels (B, C, H, W) in [0,1] to finite
     logits (B, K). `paper`: who published it and where; `passes`: forward passes
     per answer; `partner`: the AT method of a second network of the same architecture and seed
-    (None: there is none); `double`: its numbers are in double precision, which MPS lacks.
+    (None: there is none); `double`: its numbers are in double precision, which MPS lacks;
+    `fewest_classes`: how many it needs at least.
     """
 
     version: ClassVar[int]
@@ -54,6 +55,7 @@ class ForwardMethod(ABC):
     passes: ClassVar[int] = 1
     partner: ClassVar[str | None] = None
     double: ClassVar[bool] = False
+    fewest_classes: ClassVar[int] = 2
 
     @property
     def grid(self) -> Sequence[Numbers]:
@@ -114,4 +116,5 @@ class ForwardMethod(ABC):
 
     def spec(self, numbers: Numbers) -> Spec:
         """What `build` and `numbers` make, for the module's file and identity."""
-        return {"forward": spec_of(self), "numbers": dict(numbers)}
+        plain = {name: x if type(x) is int else float(x) for name, x in numbers.items()}
+        return {"forward": spec_of(self), "numbers": plain}

@@ -187,6 +187,7 @@ class SurvivedAttacks(Evaluation):
         judged, eps, parameters = data.judged, data.info.threat.eps, self.parameters(data.info)
         starts, steps = range(0, len(judged), self.chunk), self.steps
         sources = Attacked.of(model).sources
+        model = sources[0]  # whose answers may be settled
         bits: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in self.arrays}
         answers: dict[str, list[NDArray[np.int8]]] = {CLEAN: [], "attacked": []}
         zero, illegal = Counter[str](), Counter[str]()

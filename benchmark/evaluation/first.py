@@ -83,7 +83,13 @@ class First(Evaluation):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        return self.whole.run(model, replace(data, limit=self.images), base, journal, progress)
+        found = self.whole.run(model, replace(data, limit=self.images), base, journal, progress)
+        if (most := max(map(len, found.bits.values()), default=0)) > self.images:
+            raise UserError(
+                f"{type(self.whole).__name__} has answers to {most} images instead of the first "
+                f"{self.images}; its `run` is to look at `data.judged`"
+            )
+        return found
 
     def per_image(self, bits: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
         return self.whole.per_image(bits)

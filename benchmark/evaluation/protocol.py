@@ -94,7 +94,7 @@ class Evaluation(Protocol):
     def run(
         self, model: "nn.Module", data: "Dataset", base: Cell, journal: Journal, progress: Progress
     ) -> Outcome:
-        """Evaluate `model` on the test split of `data`.
+        """Evaluate `model` on `data.judged`: the test split, or its first images under a limit.
 
         Seeds derive from `base`, so that a base model and its fine-tuned versions meet the same
         random starts and can be compared image by image. Finished chunks go to `journal`.

@@ -22,7 +22,7 @@ from benchmark.progress import Progress
 from benchmark.records.bits import pack_bits
 from benchmark.records.cells import Cell
 from benchmark.records.files import read_if_there, write_atomically
-from benchmark.records.plugins import PLUGINS, named_in
+from benchmark.records.plugins import PLUGINS, named_in, up_to_date
 from benchmark.records.records import CellName, Provenance, Record, hashed
 from benchmark.records.specs import Spec, spec_hash
 from benchmark.records.store import EVALUATION, Bits, Journal, Store
@@ -63,7 +63,8 @@ class Evaluating:
         device, data = self.device, self.data_sha256
         self.progress(name, 0, 1)
         chosen, turned = None, self.store.work(cell) / f"{EVALUATION}{name}.in-fp32"
-        if read_if_there(turned) != (mark := f"{spec_hash(spec)} {self.weights.sha256}".encode()):
+        mark = f"{spec_hash(spec)} {self.weights.sha256}".encode()
+        if self.weights.module is None and read_if_there(turned) != mark:  # a module may be hard
             chosen = self.scorer.where_it_repays(evaluation(name).answers(len(self.data.test)))
         precision = used().label(device) if chosen is None else chosen.label
         journal, begun = self.journal(name, spec, precision), list[str]()
@@ -150,12 +151,14 @@ class Evaluating:
 
         Seeds derive from the base model, hence it is the same bit by bit in the same precision and
         chunks. Which cell was first leaves no trace: warnings of that cell's records, side by side, and
-        what its making says, are left out.
+        what its making says, are left out. Of a plug-in that is not loaded, or was another file then,
+        nothing is taken: it may make another network of these weights.
         """
         for record in self.store.others(self.subject.cell, name):
             if (
                 self.same_model(record, data)
                 and record.spec["evaluation"] == spec["evaluation"]
+                and up_to_date(record.spec)
                 and (record.provenance.precision, record.provenance.chunk) == (precision, self.chunk)
             ):
                 outcome = Outcome(record.count, record.parts, self.store.bits(record), record.sources)

@@ -96,7 +96,8 @@ def evaluate_model_file(
     weights = Weights.of(loaded.state, loaded.module)
     model = on_device(model, weights, device)
     cell = file.cell(file.name or f"{file.file_name}-{weights.sha256[:8]}")
-    plan = CheckpointPlan(cell, file.info, file.arch, weights.sha256)
+    maker = "" if loaded.module is None else str(loaded.module["forward"]["type"])
+    plan = CheckpointPlan(cell, file.info, file.arch, weights.sha256, maker)
     _refuse_another(store, plan, evaluations)
     missing = [wanted for wanted in evaluations if not _on_file(store, plan, wanted)]
     if missing:

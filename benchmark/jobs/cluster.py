@@ -164,7 +164,7 @@ def steps(task: Task, scale: Scale, store: Store, *, split: bool) -> list[Step]:
         if (chosen := plan.finetune) is None:
             continue
         if chosen.selector.needs_criticality:
-            name = f"{base.key}+{plan.criticality.stage}"
+            name = f"{base.key}+{chosen.measured_in(plan.criticality.stage)}"
             found.setdefault(name, Step(name, Task(base, (cell,)), measure, tuple(needs)))
             needs.append(name)
         name = replace(cell, finetune=chosen.tuning).key

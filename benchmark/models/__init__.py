@@ -6,6 +6,7 @@ are called `timm:NAME` and `torchvision:NAME`, and `timm-NAME` with dashes for u
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -50,7 +51,8 @@ class Family:
     """Networks of one class and depth, which differ in their width.
 
     Names begin with `start` and end with `suffix`, in which the width stands for the word in capitals;
-    a name without suffix has the width `width` (None: there is no such name). `family` stands in specs,
+    a name without suffix has the width `width` (None: there is no such name), and is the only one where
+    no word of the suffix is in capitals. `family` stands in specs,
     `label` in tables, `summary` in lists. `network` is the class as MODULE:CLASS; it is called with
     `blocks` (how many each stage has), the width and the facts of the dataset. `batch_norm` says that
     there are running statistics.
@@ -77,7 +79,7 @@ class Family:
         Raises `UserError` for a width of more than `WIDEST`.
         """
         end = re.sub("[A-Z]+", r"([1-9]\\d*)", self.suffix)
-        match = re.fullmatch(re.escape(self.start) + end, name)
+        match = re.fullmatch(re.escape(self.start) + end, name) if end != self.suffix else None
         width = int(match[1][:5]) if match else self.width if name == self.start else None
         if width is not None and width > WIDEST:
             raise UserError(f"'{name}' is too wide; a width is {WIDEST} at most")
@@ -252,8 +254,10 @@ def without_values(name: str, info: DatasetInfo) -> "nn.Module":
     """The network `name`, whose tensors have shapes and no values; shared, hence not to be changed."""
     import torch
 
-    with torch.device("meta"):
+    with suppress(Exception), torch.device("meta"):
         return build(name, info)
+    with torch.random.fork_rng(devices=[]):  # a plug-in's may read values as it is made
+        return build(name, info).to("meta")
 
 
 def _find(name: str) -> tuple[Family, Arch]:

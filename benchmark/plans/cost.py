@@ -7,10 +7,12 @@ The base model's robust count is in every search for alpha*, although only the f
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.data.info import DatasetInfo
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.precision import has_compiler
 from benchmark.engine.recipes import Recipe
@@ -73,6 +75,7 @@ def costs(*parts: tuple[Sequence[Cell], Scale]) -> list[ModelCost]:
         shared = {"criticality": plan.criticality.stage}
         if tuned is not None:
             shared |= {"fine-tuning": tuned.tuning, "interpolation": f"alpha* of {tuned.name}"}
+            shared["criticality"] = tuned.measured_in(plan.criticality.stage)
         for stage, passes in stages(plan, scale.evaluations).items():
             work = (cell.base, shared[stage]) if stage in shared else (cell, stage)
             if plan.partner is not None and stage == "adversarial training":
@@ -98,14 +101,11 @@ def repays_compiling(base: Cell, scale: Scale, device: str) -> bool:
 
 def training(base: BasePlan) -> float:
     """Passes of adversarial training and of the choice of its epoch."""
-    from benchmark.engine.flops import passes
-
     if base.checkpoint is not None:
         return 0.0
     recipe, info = base.recipe, base.info
     images, _ = IMAGES[info.name]
-    method: Any = base.method
-    step = passes(method, recipe.training_attack(info.threat), info)
+    step = _step(base.method, recipe, info)
     choosing = min(recipe.select_last, recipe.epochs) * _judged(recipe, base)
     return recipe.epochs * images * step + choosing * info.threat.passes
 
@@ -158,15 +158,22 @@ def _criticality(plan: Plan) -> float:
 
 
 def _tuning(plan: Plan) -> float:
-    from benchmark.engine.flops import passes
-
     info, recipe = plan.base.info, plan.recipe
     images, _ = IMAGES[info.name]
-    tuner: Any = plan.tuner
-    step: float = CLEAN
-    if not isinstance(tuner, OwnTuning):
-        step = passes(tuner, recipe.training_attack(info.threat), info)
+    own = isinstance(plan.tuner, OwnTuning)
+    step = CLEAN if own else _step(plan.tuner, recipe, info)
     return recipe.epochs * (images * step + _judged(recipe, plan.base))
+
+
+def _step(method: Any, recipe: Recipe, info: DatasetInfo) -> float:
+    """Passes of a training step per image; PGD-AT's for a plug-in's method that makes none on the small
+    network of the count."""
+    from benchmark.engine.flops import passes
+
+    attack = recipe.training_attack(info.threat)
+    with suppress(Exception):  # what is wrong with it is told of its cells
+        return passes(method, attack, info)
+    return attack.passes + CLEAN
 
 
 def _judged(recipe: Recipe, base: BasePlan) -> int:

@@ -139,7 +139,10 @@ class Plan:
 
     def _second(self, method: str, scale: Scale) -> BasePlan:
         """The plan of the network of the same architecture and seed that `method` trains."""
-        base, name = self.base.cell, self.cell.finetune
+        base, name, there = self.base.cell, self.cell.finetune, self.base.info.classes
+        if self.forward and there < (least := self.forward.fewest_classes):
+            has = f"{self.base.info.label} has {there}"
+            raise UserError(f"{name} needs {least} classes or more, and {has}; leave it out")
         if base.method == method:
             raise UserError(
                 f"{name} mixes with a network trained by {method}; {base.key} is that itself"
@@ -211,7 +214,7 @@ class Plan:
             "base": self.base.spec,
             "settings": spec_of(self.criticality),
             "attack": spec_of(self.attack),
-            **made_with(*(self.finetune.things[1:] if self.finetune else ())),
+            **made_with(*(self.finetune.things[-1:] if self.finetune else ())),
         }
 
     @cached_property

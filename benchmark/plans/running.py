@@ -56,6 +56,11 @@ class Run:
         """The cell that names seeds and files of the fine-tuning, with interpolation or without."""
         return replace(self.plan.cell, finetune=self.plan.finetuning.tuning)
 
+    @property
+    def mrc_in(self) -> str:
+        """What names the finished steps of the cell's criticality."""
+        return self.plan.finetuning.measured_in(self.plan.criticality.stage)
+
     def selection_images(self) -> "Split":
         """The images that epochs of fine-tuning and alpha* are chosen on."""
         return self.splits.selection.first(self.plan.recipe.select_images)

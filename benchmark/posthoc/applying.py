@@ -93,7 +93,8 @@ def numbers_by_rule(
     def robust(place: int) -> Count:
         made = method.at(module, grid[place])
         attacked = Attacked(made, method.stand_in(made), worst.base)
-        return robust_of(attacked, "-".join(f"{name}-{x:g}" for name, x in grid[place].items()))
+        named = (f"{name}-{float(x)!r}" for name, x in grid[place].items())  # with every digit
+        return robust_of(attacked, "-".join(named))
 
     reference = robust_of(Attacked(worst.base, None, None), "base")
     if chosen.mirrored:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.engine.forward import Choice, ChoiceTask, ForwardMethod, Numbers
+from benchmark.errors import UserError
 from benchmark.records.counts import Count
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class MixingNonlinearly(OutputMixing):
     """
 
     type_name: ClassVar[str] = "mixed-nuts"
+    fewest_classes: ClassVar[int] = 3  # of two, normalised logits say nothing of how sure a network is
     paper: ClassVar[tuple[str, str] | None] = ("Bai et al., 2024", "https://arxiv.org/abs/2402.02263")
     weights: tuple[float, ...] = ()
     beta: float = 98.5
@@ -96,6 +98,8 @@ class MixingNonlinearly(OutputMixing):
         from benchmark.posthoc.margins import best_numbers, logits_by_image
 
         clean, attacked = logits_by_image(task)
+        if (there := clean.shape[1]) < (least := self.fewest_classes):
+            raise UserError(f"mixed-nuts needs {least} classes or more, and there are {there}")
         labels = task.judged.labels.cpu()
         return best_numbers(clean, attacked, labels, self.axes(clean.shape[1]), self.beta)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from benchmark.records.specs import Spec
 
-Kind = Literal["method", "network", "dataset", "evaluation", "tuning", "protocol"]
+Kind = Literal["method", "network", "dataset", "evaluation", "tuning", "protocol", "forward"]
 Thing = tuple[Kind, str]
 PLUGINS = "plugins"
 """The field of specs and provenance: sha256 by name."""

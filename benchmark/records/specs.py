@@ -27,7 +27,9 @@ def spec_of(value: Any) -> Any:
         return {str(name): spec_of(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [spec_of(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, float):
+        return float(value)  # numpy's too, which no file has
+    if value is None or isinstance(value, bool | int | str):
         return value
     raise TypeError(f"{type(value).__name__} cannot be part of a spec")
 

@@ -118,5 +118,6 @@ def _limits(entry: CheckpointEntry, cell: Cell, records: Sequence[Record]) -> It
         yield "`gen-v2` corruptions are this suite's own, not the published CIFAR-10-C and its like."
     if any("-first-" in name for name in names):
         yield "`-first-N` is of the first N test images only; its interval says how little that is."
-    if not any(evaluation(name).role == "AutoAttack" and FIRST not in name for name in names):
+    whole = [evaluation(name).family or "" for name in names if FIRST not in name]
+    if not any(family.startswith("AutoAttack") for family in whole):  # alone, or with more to it
         yield "Not evaluated by AutoAttack on the whole test set; PGD-10 overestimates robustness."

@@ -127,7 +127,8 @@ def own_plan(record: Record) -> CheckpointPlan:
         raise UserError(f"a model from elsewhere has the key {own.key}")
     known: Arch | ZooArch = _zoo_arch(cell, model.get("arch")) or arch(cell.arch)
     info = _normalised(dataset_info(cell.dataset), model.get("dataset"))
-    return CheckpointPlan(cell, info, known, record.provenance.weights_sha256)
+    maker = forward if isinstance(forward := model.get("forward"), str) else ""
+    return CheckpointPlan(cell, info, known, record.provenance.weights_sha256, maker)
 
 
 def _zoo_arch(cell: Cell, there: Any) -> ZooArch | None:

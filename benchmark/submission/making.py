@@ -139,6 +139,8 @@ def _check_modules(details: Finetuning, plan: Plan, given: Candidates) -> Proble
     except UserError as error:
         yield "cell.finetune", f"is {cell.finetune}: {error}"
         return
+    except (RuntimeError, TypeError):  # it asks for values, which are not here: it is believed
+        return
     if details.modules != right:
         there = _listed(details.modules)
         yield "details.modules", f"is {there}, but {cell.finetune} chooses {_listed(right)}"

@@ -15,7 +15,13 @@ import benchmark
 from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
-from benchmark.algorithm.selection import BatchNormAffine, Candidates, LastLayer, LeastCritical
+from benchmark.algorithm.selection import (
+    BatchNormAffine,
+    Candidates,
+    LastLayer,
+    LeastCritical,
+    Selector,
+)
 from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.own_tuning import tuned_by
@@ -337,3 +343,25 @@ def test_of_defaults():
     plain = Tuning("own", "own", LastLayer())
     assert plain.method == CleanTraining()
     assert dataclasses.asdict(replace(plain, name="x"))["alpha"] is None
+
+
+@dataclasses.dataclass(frozen=True)
+class LargestNorm(Selector):
+    """The parameter of the largest norm."""
+
+    version = 1
+
+    def select(self, given):
+        norms = {name: x.detach().norm() for name, x in given.network.named_parameters()}
+        return [max(norms, key=lambda name: float(norms[name]))]
+
+
+def test_a_choice_by_values_is_believed(monkeypatch, store):
+    """Where a making is checked there are none: it says nothing of such a choice, and goes on."""
+    from benchmark.submission.making import check_making
+    from handmade import write_making
+
+    monkeypatch.setitem(TUNINGS, "own", Tuning("own", "own", LargestNorm()))
+    making = write_making(store, cell_at("own"), modules=("conv1.weight",))
+    found = dict(check_making(making, Plan.of(cell_at("own"), BY_HAND)))
+    assert "details.curve" in found and "details.modules" not in found

@@ -140,3 +140,19 @@ def test_an_answer_that_turns_sends_all_to_fp32(model, few, in_bf16, store, monk
     turned = record("turned")
     assert turned.bits_sha256 == exact.bits_sha256
     assert turned.provenance.precision == "bf16, scored in fp32"
+
+
+def test_a_module_of_ones_own_is_not_rounded(model, few, in_bf16, store, monkeypatch):
+    """Whatever class it is of: a network of this suite may have got a hard part."""
+    monkeypatch.setattr(settled, "REPAYS", 1)
+    in_bf16()
+    cell = Cell("own", "digits", "resnet18-w8", "mine", "none", 0)
+    made = []
+    for module in (None, {"forward": {"type": "own", "version": 1}, "numbers": {}}):
+        weights = Weights.of(model.state_dict(), module)
+        plan = CheckpointPlan(cell, few.info, arch("resnet18-w8"), weights.sha256)
+        records = dataclasses.replace(store, results=store.results / weights.sha256)
+        record = Evaluating(plan, model, weights, few, records, silent).record("clean")
+        made.append(record.provenance.precision)
+    assert made[0].startswith("bf16, scored in bf16 above margins of ")
+    assert made[1] == "bf16, scored in fp32"

@@ -178,6 +178,7 @@ def test_autoattack_goes_on_through_the_stand_in(of, network, monkeypatch):
     seen = []
 
     def survivors(model, x, labels, alive, attack, parameters, eps, seed, source):
+        assert model is attacked.model  # whose answers are settled where a record says so
         seen.append((attack, source, int(alive.sum()), seed))
         after = alive.copy()
         after[np.flatnonzero(alive)[:1]] = False
@@ -199,6 +200,23 @@ def test_autoattack_goes_on_through_the_stand_in(of, network, monkeypatch):
     )
     plain = evaluation("autoattack").steps
     assert [step.source for step in plain] == [0] * 4 and [step.name for step in plain] == names
+
+
+def test_a_card_knows_that_it_is_autoattack():
+    """And more: nothing is missing where it ran on the whole test set."""
+    from types import SimpleNamespace
+
+    from benchmark.report import model_card
+
+    entry = SimpleNamespace(eps="8/255")
+    for name, expected in (
+        ("autoattack-adaptive", False),
+        ("autoattack", False),
+        ("autoattack-adaptive-first-100", True),
+        ("pgd10x3-adaptive", True),
+    ):
+        limits = model_card._limits(entry, BASE, [SimpleNamespace(evaluation=name)])
+        assert any("Not evaluated by AutoAttack" in text for text in limits) == expected
 
 
 def test_masked_points_are_warned_of(of, network):

@@ -10,8 +10,9 @@ from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS, evaluation
 from benchmark.evaluation.first import limited
-from benchmark.evaluation.protocol import Evaluation
+from benchmark.evaluation.protocol import Evaluation, Outcome
 from benchmark.progress import silent
+from benchmark.records.counts import Count
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import Journal
 from handmade import cell_at
@@ -87,3 +88,17 @@ def test_it_answers_as_the_whole_does(name):
     assert {"kind", "role", "strength", "arrays", "parts"} <= asked
     for each in asked - {"label", "summary"}:
         assert getattr(some, each) == getattr(whole, each), each
+
+
+def test_who_looks_at_more_is_refused(digits, monkeypatch, tmp_path):
+    """An evaluation that takes no notice of the limit leaves no record under its name."""
+    whole = evaluation("clean")
+    monkeypatch.setattr(type(whole), "run", lambda self, model, data, *how: run(data))
+
+    def run(data):
+        right = np.ones(len(data.test), dtype=bool)
+        return Outcome(Count.of(right), {}, {"clean": right})
+
+    data, journal = replace(digits, test=digits.test.first(30)), Journal(tmp_path / "x", "")
+    with pytest.raises(UserError, match="has answers to 30 images instead of the first 20; its `run`"):
+        evaluation("clean-first-20").run(None, data, cell_at(), journal, silent)

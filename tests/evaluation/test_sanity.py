@@ -244,6 +244,19 @@ class TestRecords:
         taken = evaluating(cell=replace(CELL, finetune="rift")).record("pgd10x3")
         assert taken.provenance.plugins == {"mine": OTHER_WEIGHTS}
 
+    def test_what_another_plug_in_made_is_made_again(self, evaluating, monkeypatch):
+        """Its network may have made another thing of these weights."""
+        runs, run = [], Written.run
+        monkeypatch.setattr(Written, "run", lambda *args: runs.append(1) or run(*args))
+        plain, named = CheckpointPlan.evaluation_spec, {"plugins": {"mine": OTHER_WEIGHTS}}
+        with monkeypatch.context() as before:
+            before.setattr(
+                CheckpointPlan, "evaluation_spec", lambda plan, name: plain(plan, name) | named
+            )
+            evaluating().record("pgd10x3")
+        evaluating(cell=replace(CELL, finetune="rift")).record("pgd10x3")
+        assert len(runs) == 2
+
     @pytest.mark.parametrize(
         ("change", "again"),
         [(("a" * 64, "fp32"), False), ((OTHER_WEIGHTS, "fp32"), True), (("a" * 64, "bf16"), True)],

@@ -154,6 +154,24 @@ def test_no_numbers_keep_the_rule(made, monkeypatch, tmp_path, name, said):
         numbers_by_rule(run, run.network(weights), worst, Journal(tmp_path / "numbers", "x"))
 
 
+def test_close_numbers_are_told_apart(made, monkeypatch, tmp_path):
+    """What was found at one point of a grid is never read for another that rounds to it."""
+    run, weights = made("mean-sparse")
+    grid = tuple({"threshold": t} for t in (0.1, 0.1 + 1e-9, 0.1 + 2e-9))
+    monkeypatch.setattr(MeanSparse, "grid", grid)
+    worst = WorstCase(run.network(adversarial_training(made("none")[0])), run.data.test, None, ())
+    asked = []
+
+    def answers(worst, attacked, journal, name):
+        asked.append(name)
+        return np.full(len(worst.images), int(name == "base"), np.int8)
+
+    monkeypatch.setattr(WorstCase, "answers", answers)
+    with pytest.raises(UserError, match="no numbers of MeanSparse"):
+        numbers_by_rule(run, run.network(weights), worst, Journal(tmp_path / "numbers", "x"))
+    assert len(set(asked)) == len(asked) == 4
+
+
 def test_what_is_told_of_a_fine_tuning_is_told_of_it_alone(made, monkeypatch):
     """Not of the module that is made of its weights, whether or not the same process made them."""
     run, base = made("none")
@@ -275,12 +293,20 @@ class TestNames:
         for name, text in (
             ("mixed-nuts", "needs a network trained by"),
             ("epoch-average", "last epochs"),
+            ("epoch-average+mean-sparse", "last epochs"),
         ):
             (cell,) = narrow.cells(["cifar10"], ["resnet18-w16"], [name])
             with pytest.raises(UserError, match=text):
                 Plan.of(cell, narrow)
         (cell,) = narrow.cells(["cifar10"], ["resnet18-w16"], ["mean-sparse"])
         assert Plan.of(cell, narrow).rule is not None
+
+    def test_what_is_before_a_module_needs_batch_norm_too(self):
+        """A module of weights that nothing moves is refused as they are; one of the base's is not."""
+        for name in ("bn-only", "bn-only+flip-average", "rift-bn-frozen+mean-sparse-held-out"):
+            with pytest.raises(UserError, match="is about batch-norm statistics"):
+                Plan.of(replace(cell_at(name), arch="vit-mini"), BY_HAND)
+        assert Plan.of(replace(cell_at("flip-average"), arch="vit-mini"), BY_HAND).forward is not None
 
 
 @pytest.mark.parametrize("name", ["mean-sparse", "mixed-nuts"])

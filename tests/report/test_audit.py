@@ -103,6 +103,19 @@ def test_an_unknown_fine_tuning_is_refused(store):
         audit(View(store, AUDIT_BY_HAND), ["rifft"])
 
 
+def test_what_a_plug_in_adds_is_compared_with_rift(written, monkeypatch):
+    """Directly, as a control is, under each protocol of which both are shown."""
+    from benchmark.records.plugins import ORIGINS, Plugin
+
+    names = ("rift", "top-2", "rift-held-out", "top-2-held-out")
+    for known in (False, True):
+        if known:
+            monkeypatch.setitem(ORIGINS, ("tuning", "top-2"), Plugin("mine", "0" * 64, "mine.py"))
+        labels = {row.labels[0] for row in audit(View(written, AUDIT_BY_HAND), names).rows}
+        beside = {"rift - top-2", "rift-held-out - top-2-held-out"}
+        assert labels & beside == (beside if known else set())
+
+
 # --- rows and numbers -------------------------------------------------------------------------------
 
 

@@ -108,7 +108,7 @@ def made_again(tree: Path, name: str, rest: str) -> None:
     if protocols.startswith("seeds-"):
         options += ["--seeds", protocols.removeprefix("seeds-").replace("+", ",")]
     elif protocols:
-        options += ["--protocol", protocols.replace("+", ",")]
+        options += ["--protocol", protocols]
     places = ["--results", str(tree), "--artifacts", str(tree.parent / "artifacts")]
     said(name, *options, "--collect", *places).good()
 

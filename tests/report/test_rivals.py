@@ -162,6 +162,28 @@ def test_what_a_checkpoint_cannot_have_is_left_out():
     assert "checkpoint" in str(found["epoch-average"])
 
 
+def test_tables_of_other_rows_are_other_files():
+    """A module of fine-tuned weights is not both apart, and as many rivals as there are have a name."""
+    from benchmark.cli.tables import in_a_name
+    from benchmark.report.tables.posthoc import RIVALS
+
+    assert in_a_name(("rift", "mean-sparse")) != in_a_name(("rift+mean-sparse",)) == "rift+mean-sparse"
+    held_out = [f"{name}-held-out" for name in RIVALS]
+    assert len(in_a_name(held_out)) < 140
+    assert in_a_name(held_out) != in_a_name(held_out[:-1])
+
+
+def test_two_classes_are_too_few_for_mixed_nuts(monkeypatch):
+    """Its normalised logits are the same for every image; the other mix has nothing against them."""
+    from benchmark.data import DATASETS
+    from benchmark.data.info import DIGITS
+
+    monkeypatch.setitem(DATASETS, "two", replace(DIGITS, name="two", label="Two", classes=2))
+    found = possible(replace(BY_HAND, datasets=("two",)), ("mixed-nuts", "output-mix"))
+    assert found["mixed-nuts"] == "mixed-nuts needs 3 classes or more, and Two has 2; leave it out"
+    assert found["output-mix"] is None
+
+
 def test_a_scale_without_a_column_of_the_figure_is_refused():
     """Before any cell is made, since none would ever complete the figure."""
     figure, without = FIGURES["figure-posthoc"], replace(BY_HAND, posthoc=SHOWN[:2]).for_posthoc

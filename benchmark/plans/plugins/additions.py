@@ -1,8 +1,10 @@
 """What a plug-in adds to the registries: each name once, and none that exists."""
 
 import re
+import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +15,16 @@ from benchmark.algorithm.tunings import ENDINGS, MODULE, TUNINGS, Tuning, finetu
 from benchmark.data import DATASETS, LOADERS
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.forward import ForwardMethod
-from benchmark.engine.method import Method
-from benchmark.errors import UserError
+from benchmark.engine.method import Method, OwnTuning
+from benchmark.errors import UserError, reason
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.first import FIRST
 from benchmark.evaluation.protocol import Evaluation
 from benchmark.models import FAMILIES, Family, arch
 from benchmark.posthoc import POSTHOC
 from benchmark.records.cells import BASE, HELD_OUT, OWN, PART
-from benchmark.records.plugins import LOADED, ORIGINS, Kind, Plugin
+from benchmark.records.plugins import LOADED, ORIGINS, Kind, Plugin, Thing
+from benchmark.records.specs import spec_of
 from benchmark.records.store import MAKING
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ class Additions:
     def method(self, method: Method) -> None:
         """Add an AT method under its `type_name`: the pieces of `benchmark.engine.method.Method`."""
         _complete(method, "a method", ("type_name", *_pieces(Method)))
+        _described(method, "a method")
         self._put("method", METHODS, getattr(method, "type_name", ""), method)
 
     def tuning(self, tuning: Tuning) -> None:
@@ -53,10 +57,14 @@ class Additions:
             raise UserError(f"fine-tuning '{name}': a name of this form means something else")
         for chooses in filter(None, (tuning.selector, tuning.official)):
             _complete(chooses, f"fine-tuning '{name}': a selector", _pieces(Selector))
+        if not isinstance(tuning.method, str | OwnTuning):
+            _complete(tuning.method, f"fine-tuning '{name}': a method", _pieces(Method))
+        for part in (tuning.selector, tuning.official, tuning.method, tuning.forward):
+            _described(part, f"fine-tuning '{name}': a part")
         _refuse_known(finetunings([tuning], PROTOCOLS.values()))
         self._put("tuning", TUNINGS, name, tuning)
-        if isinstance(tuning.forward, ForwardMethod):  # whose modules' files are read by their specs
-            self._put_all(POSTHOC, {name: tuning.forward})
+        if isinstance(tuning.forward, ForwardMethod):
+            self._put_maker(name, tuning.forward)
 
     def protocol(self, protocol: Protocol) -> None:
         """Add a reading of the paper, as `rift` and its suffix, for every fine-tuning."""
@@ -87,9 +95,19 @@ class Additions:
         `load` is given the data folder, and returns `((images, labels), (images, labels))` or a
         `benchmark.data.images.Dataset`.
         """
+        info = replace(info, mean=_plain(info.mean), std=_plain(info.std))
 
         def loaded(directory: Path) -> "Dataset":
-            return _as_dataset(info, load(directory))
+            try:
+                return _as_dataset(info, load(directory))
+            except (UserError, OSError):
+                raise
+            except Exception as error:  # whatever somebody's code raises
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                raise UserError(
+                    f"{info.name}: its load fails: {type(error).__name__}: {reason(error)} (line "
+                    f"{place.lineno} of {place.filename})"
+                ) from error
 
         self._put("dataset", DATASETS, info.name, info)
         self._put_all(LOADERS, {info.name: loaded})
@@ -115,6 +133,22 @@ class Additions:
         self._put_all(registry, {name: value})
         ORIGINS[kind, named or name] = self._plugin
         self._added.append((ORIGINS, (kind, named or name)))
+
+    def _put_maker(self, name: str, made: ForwardMethod) -> None:
+        """Add what makes the modules of `name`: they, and their files, are known by its type."""
+        kind = str(spec_of(made)["type"])
+        others = (each for each in POSTHOC.values() if isinstance(each, ForwardMethod))
+        alike = [each for each in others if spec_of(each)["type"] == kind]
+        if any(type(each) is not type(made) for each in alike):
+            raise UserError(
+                f"fine-tuning '{name}': there is a method of the type '{kind}' already; give "
+                f"{type(made).__name__} a type_name of its own"
+            )
+        self._put_all(POSTHOC, {name: made})
+        if not alike and self._plugin is not None:
+            thing: Thing = ("forward", kind)
+            ORIGINS[thing] = self._plugin
+            self._added.append((ORIGINS, thing))
 
     def _put_all(self, registry: MutableMapping[str, Any], values: dict[str, Any]) -> None:
         _refuse(name for name in values if name in registry)
@@ -152,6 +186,17 @@ def _complete(value: object, what: str, names: Iterable[str]) -> None:
         raise UserError(f"{what} of class {type(value).__name__} has no {missing[0]}")
 
 
+def _described(value: object, what: str) -> None:
+    """Raise `UserError` unless specs can say what `value` is."""
+    try:
+        spec_of(value)
+    except (AttributeError, TypeError) as error:
+        raise UserError(
+            f"{what} of class {type(value).__name__} has no spec ({error}); it is a frozen dataclass "
+            "with a version, and its fields are numbers, texts and the like"
+        ) from error
+
+
 def _pieces(protocol: type) -> list[str]:
     """What the rest of the suite asks for of what `protocol`, a class of it, describes."""
     return [*protocol.__annotations__, *(name for name in vars(protocol) if not name.startswith("_"))]
@@ -166,6 +211,11 @@ def _refuse_known(names: Collection[str]) -> None:
     """Raise `UserError` if one of the fine-tunings `names` is what an existing one is called."""
     there = finetunings(TUNINGS.values(), PROTOCOLS.values())
     _refuse(name for name in names if name in there)
+
+
+def _plain(numbers: Iterable[float]) -> tuple[float, ...]:
+    """`numbers`, a list or an array perhaps, as facts of a dataset hold them."""
+    return tuple(x if type(x) is int else float(x) for x in numbers)
 
 
 def _is_network(name: str) -> bool:

@@ -19,6 +19,7 @@ from benchmark.data import dataset_info
 from benchmark.models import arch
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASES, Cell, base_name
+from benchmark.records.plugins import ORIGINS
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, Records, change, change_over_images, per_image
 from benchmark.report.intervals import RESAMPLES, Interval, PValues, mcnemar
@@ -149,11 +150,12 @@ def _compared(store: Store, ours: Records | Missing, theirs: Records | Missing) 
 
 
 def _pairs(names: Collection[str]) -> list[tuple[str, str]]:
-    """`rift` and each control of the same protocol, where both are among `names`."""
+    """`rift` and each control, or tuning of a plug-in, of the same protocol, if both are in `names`."""
+    own = [name for kind, name in ORIGINS if kind == "tuning"]
     pairs = [
         (f"rift{protocol.suffix}", f"{control}{protocol.suffix}")
         for protocol in PROTOCOLS.values()
-        for control in CONTROLS
+        for control in (*CONTROLS, *own)
     ]
     return [pair for pair in pairs if set(pair) <= set(names)]
 
