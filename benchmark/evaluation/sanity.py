@@ -88,16 +88,22 @@ def warnings(
 def zeros(records: Iterable[Record], *, at_least: int = 0) -> list[str]:
     """What the attacks among `records` say of zero gradients and losses: the highest count of each, if
     that is `at_least` so many images, and whether there are records without."""
-    attacks = [record.parts for record in records if attack_of(record.evaluation)]
+    found = ((attack_of(record.evaluation), record.parts) for record in records)
+    attacks = [(attack, parts) for attack, parts in found if attack is not None]
     said = []
     for name in VANISHING:
-        counts = [parts[name] for parts in attacks if name in parts]
+        counts = [parts[name] for _, parts in attacks if name in parts]
         most = max(counts, key=lambda count: count.fraction, default=None)
         if most is not None and most.k >= at_least:
             said.append(f"{name.replace('-', ' ')} at up to {most.k} of {most.n} images")
-    if any(ZERO_GRADIENTS not in parts for parts in attacks):
+    if any(_counts_zeros(attack) and ZERO_GRADIENTS not in parts for attack, parts in attacks):
         said.append("zero gradients not counted in PGD records of earlier versions")
     return said
+
+
+def _counts_zeros(attack: Evaluation) -> bool:
+    """Whether records of `attack` count zero gradients today; those of the adaptive PGD never did."""
+    return not attack.adaptive and ZERO_GRADIENTS in {*attack.optional_parts, *(attack.parts or ())}
 
 
 def _above_weaker(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import FIRST, whole_name
+from benchmark.evaluation.sanity import attack_of
 from benchmark.plans.named import SCALES, of_tree
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
@@ -210,9 +211,10 @@ class View:
         return sorted(fitting, key=lambda name: FIRST in name)
 
     def warnings(self, place: Setting) -> tuple[str, ...]:
-        """What the attacks on the base models of `place` warn of, such as a training that failed."""
-        names = (*self.evaluations("Adv"), *self.evaluations("AutoAttack"))
-        found = (self.records([cell], name) for name in names for cell in self.cells(place, BASE))
+        """What all attacks on the base models of `place` warn of, such as a training that failed."""
+        cells = self.cells(place, BASE)
+        names = {name for cell in cells for name in self.store.names(cell) if attack_of(name)}
+        found = (self.records([cell], name) for name in sorted(names) for cell in cells)
         return warnings([each for some in found if not isinstance(some, Missing) for each in some])
 
     # --- makings -------------------------------------------------------------------------------------

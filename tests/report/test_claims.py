@@ -417,6 +417,16 @@ def test_modules_that_hardly_matter(store, first, other, verdict):
     assert of_criticality(store, "C7", modules).verdict is verdict
 
 
+def test_any_attack_on_the_base_model_may_warn(store):
+    """Also one that neither the tables nor the audit name, as on the first images."""
+    modules = [measured("a", 0.1, 0.0), measured("b", 1.0, 0.3)]
+    assert of_criticality(store, "C7", modules).verdict is HOLDS
+    record, packed = record_and_bits(Plan.of(cell_at(), ONE), "pgd10x3-first-100", 5, 100)
+    store.write_record(record.model_copy(update={"remarks": ["warning: it failed"]}), packed)
+    (line,) = cases(found_in(store, ONE), "C7")
+    assert (line.verdict, line.why.endswith("WARNING, none, seed 0: it failed")) == (UNCLEAR, True)
+
+
 def test_modules_that_hardly_matter_in_one_seed_only(store):
     """Where one network of three has such a module the line is open."""
     seeds = [[measured("a", 0.1, 0.03 + seed / 100), measured("b", 1.0, 0.3)] for seed in ONE.seeds]

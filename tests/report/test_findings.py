@@ -54,6 +54,13 @@ def test_controls_stand_beside(store: Store) -> None:
     assert "## " not in findings(store, {"other": replace(ONE_SEED, name="other")}, published())
 
 
+def test_a_clean_training_is_no_adversarial_one(store: Store) -> None:
+    """The second network of a mix is a model, and not trained adversarially."""
+    write_making(store, cell_at(method="standard"), scale=ONE_SEED)
+    shown = page(store, none=(800, 500), rift=(802, 500))
+    assert "3 models with 4 records, 1 adversarial training in 0.0 hours; made on" in shown
+
+
 def test_fewer_images_stand_where_all_are_missing(store: Store) -> None:
     """The most of the first images that are on record, named so; and no column without a number."""
     few = f"{ADV}-first-900"
@@ -63,6 +70,20 @@ def test_fewer_images_stand_where_all_are_missing(store: Store) -> None:
     assert "Adv (first 900) **-2.00 [" in next(line for line in shown.splitlines() if "RiFT at" in line)
     shown = page(store, none=(800, 500), rift=(820, 490))
     assert "first 900" not in shown and "Adv **-1.00 [" in shown
+
+
+def test_all_images_stand_where_the_audit_asks_for_few(store: Store) -> None:
+    """What `table1` made of the whole test set is not left out for what only the audit names."""
+    few = replace(ONE_SEED, audit=(CLEAN, f"{ADV}-first-900"))
+    page(store, none=(800, 500), rift=(800, 490), bn_only=(800, 500))
+    shown = findings(store, {"by-hand": few}, published())
+    assert "AT alone: Std 80.00 [" in shown and ", Adv 50.00 [" in shown
+    assert "RiFT at `by-hand`: Std +0.00 [+0.00, +0.00], Adv **-1.00 [" in shown
+    page(store, f"{ADV}-first-900", none=(800, 500), random_layer=(800, 450))
+    shown = findings(store, {"by-hand": few}, published())
+    rows = {line.split("|")[1].strip(): line for line in shown.splitlines() if line.startswith("| r")}
+    assert "**-1.00 [" in rows["rift"] and "first 900" in shown
+    assert "-5.00 [" in rows["random-layer"]
 
 
 def test_a_loss_stays_where_the_base_alone_has_more(store: Store) -> None:
@@ -115,6 +136,15 @@ def test_an_unknown_record_is_left_out(store: Store) -> None:
         path.with_name(f"{ADV}-first-0.json").write_text(none)
     again = findings(store, {"by-hand": ONE_SEED}, published())
     assert again.replace("with 6 records", "with 4 records") == shown
+
+
+def test_what_a_record_warns_of_is_told(store: Store) -> None:
+    """A gain that masked gradients may feign stands beside the warning, which is told once."""
+    assert "warn of" not in page(store, none=(800, 500), rift=(800, 550), bn_only=(800, 500))
+    path = store.record_path(cell_at("rift"), ADV)
+    path.write_text(path.read_text().replace('"remarks": []', '"remarks": ["warning: masked"]'))
+    shown = findings(store, {"by-hand": ONE_SEED}, published())
+    assert shown.count("- rift, seed 0: masked.") == 1
 
 
 def test_controls_that_were_not_run_are_not_judged(store: Store) -> None:
@@ -214,6 +244,18 @@ def test_seeds_stand_apart(store: Store) -> None:
     assert rows[3][5].startswith("**+5.00 [") and rows[4][6].startswith("+0.00 [")
     assert rows[6][3:5] == ["", "0.30"]
     assert rows[6][5].startswith("**-1.00 [") and rows[6][6] == "—"
+
+
+def test_columns_stand_alike_whichever_seed_lacks_one(store: Store) -> None:
+    """Std comes first, also where the first seed has it on fewer images only."""
+    two = replace(ONE_SEED, seeds=(0, 1))
+    for seed, evaluations in ((0, (f"{CLEAN}-first-900", ADV)), (1, (CLEAN, ADV))):
+        for name in ("none", "rift"):
+            for each in evaluations:
+                write_record(store, cell_at(name, seed=seed), each, 500 + len(name), scale=two)
+    shown = findings(store, {"by-hand": two}, published()).partition("Seed by seed")[2]
+    heads = next(line for line in shown.splitlines() if line.startswith("| seed"))
+    assert [each.strip() for each in heads.split("|")[-4:-1]] == ["Std", "Std (first 900)", "Adv"]
 
 
 def test_seeds_agree_on_what_is_critical(store: Store) -> None:

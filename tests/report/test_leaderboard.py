@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from benchmark.checkpoints.registry import VARIABLE, registry
 from benchmark.cli.leaderboard import rendered
 from benchmark.errors import UserError
+from benchmark.evaluation import evaluation
 from benchmark.jobs.export import toml_block
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
@@ -415,6 +416,15 @@ def test_zero_gradients_are_shown(store, parts, said):
     rewrite(store, cell_at(), "pgd10x3", parts=parts)
     flags = entry_in(board_of(store), "none").flags
     assert [flag.text for flag in flags if flag.kind == "zero-gradients"] == said
+
+
+def test_an_attack_that_counts_no_zeros_is_no_earlier_version(store):
+    """The adaptive PGD counts none; nothing is said where all records are of this version."""
+    rewrite(store, cell_at(), "pgd10x3")
+    bits = {name: np.arange(1000) < 500 for name in evaluation("pgd10x3-adaptive").arrays}
+    record, packed = record_and_bits(Plan.of(cell_at(), BY_HAND), "pgd10x3-adaptive", 500, 1000, bits)
+    store.write_record(record.model_copy(update={"parts": {}}), packed)
+    assert "zero-gradients" not in kinds(entry_in(board_of(store), "none"))
 
 
 def test_a_warning_stays_in_the_row_of_every_entry(store):

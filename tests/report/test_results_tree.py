@@ -88,6 +88,17 @@ def test_the_front_page_quotes_what_was_found():
     assert quoted and {*quoted.splitlines()} <= {*found}
 
 
+def test_the_page_of_rivals_counts_as_the_records_do():
+    """What docs/posthoc.md says of AutoAttack on MeanSparse is what its record counts."""
+    name = "mean-sparse/seed0/autoattack-adaptive-first-100.json"
+    (path,) = (RESULTS / "records").glob(f"narrow-from-*/*/*/*/{name}")
+    parts = json.loads(path.read_text())["parts"]
+    alone, both = parts["square"]["k"], parts["stand-in-apgd-t"]["k"]
+    fall = ("none", "one", "two", "three", "four")[alone - both]
+    said = " ".join((RESULTS.parent / "docs/posthoc.md").read_text().split())
+    assert f"of the {alone} that survive all four attacks through the module, {fall} fall to" in said
+
+
 def generated(folder: str, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Committed files of a folder without suffix: their stem, command, and what follows it."""
     for path in sorted((RESULTS / folder).glob("*.csv")):

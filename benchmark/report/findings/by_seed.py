@@ -34,7 +34,8 @@ def by_seed(view: View) -> str:
     if sum(map(bool, rows)) < 2:
         return ""
     lines = [line for each in rows for line in each]
-    heads = list(dict.fromkeys(head for line in lines for head in line))
+    found = (head for line in lines for head in line)
+    heads = list(dict.fromkeys((*_FIRST, *columns(view.scale), *found)))
     texts = [[line.get(head, MISSING) for head in heads] for line in lines]
     return table(heads, texts, left=len(_FIRST))
 

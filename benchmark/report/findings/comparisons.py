@@ -14,7 +14,7 @@ from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.tables.layout import by_finetune, mean_alpha
 from benchmark.report.tables.posthoc import numbers
-from benchmark.report.view import View
+from benchmark.report.view import Found, Missing, View
 
 Pairs = Mapping[str, tuple[str, str]]
 """A fine-tuning and the one that it is compared with, or its base model, by the label of a row."""
@@ -22,12 +22,14 @@ Pairs = Mapping[str, tuple[str, str]]
 
 class Gained(NamedTuple):
     """What one model gains over another: its numbers, such as alpha, the change of each accuracy
-    (fraction; None: not on record) with the seeds that both have it at, and how many are asked for."""
+    (fraction; None: not on record) with the seeds that both have it at, how many are asked for, and
+    what the records behind it warn of."""
 
     numbers: str
     moved: tuple[Estimate | None, ...]
     seeds: tuple[tuple[int, ...], ...]
     asked: int
+    warnings: tuple[str, ...]
 
     @property
     def most(self) -> tuple[int, ...]:
@@ -79,11 +81,10 @@ def _there(view: View, by_name: Mapping[str, Sequence[Cell]], pairs: Pairs) -> T
     """Where `view` has evaluations of its scale, and those of the first images only."""
     cells = [cell for own in by_name.values() for cell in own]
     on_disk = {name for cell in cells for name in view.store.names(cell)}
-    wanted = view.scale.evaluations
-    wholes = {*map(whole_name, wanted)}
+    wholes = {*map(whole_name, view.scale.evaluations)}
     fewer = {each for each in on_disk if FIRST in each and whole_name(each) in wholes and _known(each)}
     found: dict[tuple[str, str], set[int]] = {}
-    for name in on_disk & {*wanted, *fewer}:
+    for name in on_disk & {*wholes, *fewer}:
         done = {
             tuned: {cell.seed for cell in own if view.state(cell, name) is State.DONE}
             for tuned, own in by_name.items()
@@ -103,10 +104,10 @@ def _known(name: str) -> bool:
 
 
 def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
-    """`wanted` evaluations, and those on the most of the first images for seeds that lack them."""
+    """What is `wanted`, of all images, and on the most of the first images for seeds that lack that."""
     shown: list[str] = []
-    for name in wanted:
-        fewer = {each for _, each in there if each.startswith(whole_name(name) + FIRST)} - {name}
+    for name in dict.fromkeys(map(whole_name, wanted)):
+        fewer = {each for _, each in there if each.startswith(name + FIRST)}
         every = (name, *sorted(fewer, key=lambda each: -(first_images(evaluation(each)) or 0)))
         has: dict[str, set[tuple[str, int]]] = {each: set() for each in every}
         for (label, each), seeds in there.items():
@@ -117,8 +118,9 @@ def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
             if have := lacking & has[each]:
                 kept.append(each)
                 lacking -= have
-        shown += kept or [name]
-    return tuple(dict.fromkeys(shown))
+        # Where no pair has any, the base model may.
+        shown += kept or [name, *(each for each in wanted if each.startswith(name + FIRST))]
+    return tuple(shown)
 
 
 def _gain(
@@ -126,16 +128,18 @@ def _gain(
 ) -> Gained:
     """What the cells `ours` gain over `theirs` at the `known` seeds, by evaluation."""
 
-    def change(name: str) -> Estimate | None:
+    def change(name: str) -> Found | Missing:
         one, two = ([cell for cell in each if cell.seed in known[name]] for each in (ours, theirs))
-        return view.difference([one], [two], name).estimate
+        return view.difference([one], [two], name)
 
+    found = [change(name) if name in known else None for name in view.scale.evaluations]
     seeds = tuple(tuple(sorted(known.get(name, ()))) for name in view.scale.evaluations)
     own = [cell for cell in ours if cell.seed in max(seeds, key=len)]
     tuned = any(view.finetuning(cell) for cell in own)
     return Gained(
         mean_alpha(view, own) if tuned else numbers(view, own),
-        tuple(change(name) if name in known else None for name in view.scale.evaluations),
+        tuple(each.estimate if each else None for each in found),
         seeds,
         len(ours),
+        tuple(text for each in found if isinstance(each, Found) for text in each.warnings),
     )
