@@ -254,6 +254,43 @@ class TestOwnLoopsAreHeld:
         assert torch.equal(network.state_dict()["bn1.running_mean"], fitted.state["bn1.running_mean"])
         assert all(p.requires_grad for p in network.parameters()) and not network.training
 
+    def test_what_is_returned_is_what_counts(self, network, digits):
+        """A state made aside is what the network has afterwards, and is judged in evaluation mode even
+        if the loop leaves another."""
+        modes, judged = [], []
+
+        def tune(model):
+            modes.append(model.training)
+            model.train()
+            moved = {"linear.bias": model.linear.bias.detach() + 1}
+            return model.state_dict() | moved
+
+        def score(model):
+            modes.append(model.training)
+            judged.append(model.linear.bias.detach().clone())
+            return Count(k=1, n=2)
+
+        expected = network.linear.bias.detach() + 1
+        fitted = self.tuned(network.train(), digits, tune, score)
+        assert modes == [False, False]
+        for found in (*judged, network.linear.bias, fitted.state["linear.bias"]):
+            assert torch.equal(found, expected)
+
+    def test_draws_follow_the_seed(self, network, digits):
+        """What a loop draws from torch's own generator does not depend on it, and leaves it alone."""
+        drawn, left = [], []
+
+        def tune(model):
+            drawn.append(torch.rand(3))
+            return model.state_dict()
+
+        for seed in (1, 2):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.tuned(network, digits, tune)
+                left.append(torch.initial_seed())
+        assert torch.equal(*drawn) and left == [1, 2]
+
     def test_another_state_is_refused(self, network, digits):
         """A state with a name too few."""
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import benchmark.algorithm.scale_free as ascending
 from benchmark.algorithm.adversarial_examples import adversarial_set, robust_loss
 from benchmark.algorithm.criticality import criticality, criticality_modules, module_criticality
 from benchmark.algorithm.rescale import rescaled_network
@@ -93,6 +94,36 @@ def test_a_weight_without_gradient_has_arrived(model, examples):
         model.linear.weight.zero_()
     entry = measure(model, "conv1", examples)
     assert (entry.mrc, entry.epochs, entry.constrained) == (0, 0, False)
+
+
+def test_without_room_there_is_no_step(model, examples):
+    """In a ball of radius 0 MRC is 0, and no step was taken."""
+    entry = measure(model, "conv1", examples, replace(SETTINGS, radius=0.0))
+    assert (entry.mrc, entry.norm_ratio, entry.epochs, entry.constrained) == (0, 0, 0, False)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_loss_that_is_no_number_has_no_mrc(model, examples, monkeypatch, loss, steps):
+    """The start of the path does not hide it: MRC 0 would make the module the least critical one."""
+    honest, reference = ascending.gradients_and_loss, robust_loss(model, examples)
+    monkeypatch.setattr(
+        ascending, "gradients_and_loss", lambda *given: (honest(*given)[0], (loss, 0.5))
+    )
+    monkeypatch.setattr(ascending, "robust_loss", lambda *given: (loss, 0.5))
+    tail, settings = Tail(model, examples), replace(SETTINGS, steps=steps)
+    entry = module_criticality(model, "conv1", tail, settings, reference, SEED)
+    assert (entry.diverged, entry.epochs) == (True, 1)
+
+
+def test_a_gradient_that_is_no_number_is_no_step(model, examples):
+    """The ascent ends before it, and the weight is what it was."""
+    before = weights_sha256(model.state_dict())
+    reference, tail = robust_loss(model, examples), Tail(model, examples)
+    lost = torch.full_like(model.conv1.weight, torch.nan)
+    entry = module_criticality(model, "conv1", tail, SETTINGS, reference, SEED, lost)
+    assert (entry.diverged, entry.epochs) == (True, 0)
+    assert weights_sha256(model.state_dict()) == before
 
 
 @pytest.mark.parametrize(

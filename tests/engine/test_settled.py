@@ -3,12 +3,16 @@
 import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from benchmark.data.corruptions.generator import CORRUPTIONS_15, corrupt
+from benchmark.data.images import pixels
+from benchmark.data.info import DIGITS
 from benchmark.engine import folded_copy, settled
 from benchmark.engine.counting import clean_answers
 from benchmark.engine.folded_copy import foldable
@@ -63,6 +67,43 @@ def test_answers_are_those_of_fp32(model, few, in_bf16):
     assert 0 < sum(asked) < len(few.test) / 2
     asked.clear()
     assert torch.equal(clean_answers(model, few.test), exact) and sum(asked) == len(few.test)
+
+
+def test_what_is_not_settled_is_asked(model, few, monkeypatch):
+    """Where rough logits decide nothing, every answer is the network's own."""
+    exact = clean_answers(model, few.test)
+    monkeypatch.setattr(Scorer, "rough", property(lambda self: lambda x: torch.zeros(len(x), 10)))
+    monkeypatch.setattr(Scorer, "bound", 1.0)
+    with scoring(Scorer(model, few)):
+        assert torch.equal(clean_answers(model, few.test), exact)
+
+
+def test_the_bound_is_four_times_the_largest_move(model, few, monkeypatch):
+    """Of all images that are shown: here the smallest logit moves by so many hundredths as there are
+    images in a batch."""
+    shown = [few.test.batch(0, 5)[0], few.test.batch(5, 8)[0]]
+
+    def rough(x):
+        exact = model(x)
+        least = torch.nn.functional.one_hot(exact.argmin(1), exact.shape[1])
+        return exact - len(x) / 100 * least
+
+    monkeypatch.setattr(settled, "like", lambda data, network: iter(shown))
+    monkeypatch.setattr(Scorer, "rough", property(lambda self: rough))
+    assert Scorer(model, few).bound == pytest.approx(4 * 0.05, rel=1e-3)
+
+
+def test_what_the_bound_is_measured_on(model, few, plain_pgd):
+    """The first test images as they are, under PGD, and a part of them under each of the paper's 15
+    corruptions at the highest severity."""
+    clean, attacked, *corrupted = settled.like(few, model)
+    assert torch.equal(clean, few.test.batch(0, 120)[0])
+    expected = plain_pgd(model, few.test, DIGITS.threat, 0)
+    assert ((attacked - expected).abs() > 1e-6).float().mean() < 0.01  # rounding may turn a sign
+    parts = np.array_split(np.arange(120), 15)
+    for name, part, found in zip(CORRUPTIONS_15, parts, corrupted, strict=True):
+        made = corrupt(few.test.images.numpy()[part], name, 5, seed=0, ids=part)
+        assert torch.equal(found, pixels(torch.from_numpy(made)))
 
 
 def test_where_nothing_is_rounded(model, few, in_bf16):

@@ -311,6 +311,18 @@ class TestDraws:
             assert torch.equal(torch.random.get_rng_state(), before)
         assert outcome(again) == outcome(uninterrupted)
 
+    def test_a_network_draws_anew_at_every_step(self, train):
+        """What a network draws itself, as in dropout, is other in each step and each epoch."""
+        drawn = []
+
+        class Drawing(CleanTraining):
+            def outer(self, model, x, x_adv, labels):
+                drawn.append(float(torch.rand(())))
+                return super().outer(model, x, x_adv, labels)
+
+        train(how=Drawing())
+        assert len(set(drawn)) == len(drawn) == 3 * STEPS
+
     def test_progress_counts_steps(self, train):
         """Every epoch is reported, the total is that of the whole run."""
         calls = []

@@ -139,6 +139,20 @@ def test_margins(of, network, data):
     assert outcome.bits["attacked-sure"].sum() == 20
 
 
+def test_margins_on_the_median_are_not_sure(of):
+    """Where all margins are alike a network is sure of nothing, nor where it has no finite answer."""
+
+    class Alike(nn.Module):
+        def forward(self, x):
+            bright = x.mean((1, 2, 3)) > 0.35
+            logits = torch.eye(10)[0] + 0 * x.mean((1, 2, 3))[:, None]
+            return logits.masked_fill(bright[:, None], torch.nan)
+
+    outcome = of("margins", Alike())
+    assert 0 < outcome.parts["not-finite"].k < 20
+    assert not any(outcome.bits[name].any() for name in ("clean-sure", "attacked-sure"))
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2))
 def test_surer_where_right(pairs):
     """The mean is the difference of two shares, the spread that of two proportions."""

@@ -303,6 +303,17 @@ class TestOfficial:
         assert len(outcome.sources) == len({part.rsplit("-", 1)[0] for part in outcome.parts})
         assert any("of the user's own" in remark for remark in outcome.remarks)
 
+    def test_the_first_images_of_every_severity(self, model, published, tmp_path):
+        """`-first-N` judges the first N images of each part, and no others."""
+        chosen = evaluation("corruptions-15-first-9")
+        outcome = chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), silent)
+        assert {len(bits) for bits in outcome.bits.values()} == {9} and outcome.value.n == 75 * 9
+        copies = np.load(tmp_path / "CIFAR-10-C" / "fog.npy")
+        for severity in range(1, 6):
+            images = copies[(severity - 1) * IMAGES :][:9]
+            expected = naive_bits(model, images, published.test.labels[:9])
+            assert np.array_equal(outcome.bits[f"fog-{severity}"], expected)
+
     def test_hashes_are_told_of_what_was_judged_before_a_kill_too(self, model, published, tmp_path):
         """A resumed evaluation ends with the parts, bits and hashes of one that was not stopped."""
         chosen = evaluation("corruptions-15")

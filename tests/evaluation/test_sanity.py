@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.info import DIGITS
+from benchmark.engine import counting
 from benchmark.engine.precision import Precision
 from benchmark.engine.weights import Weights
 from benchmark.evaluation import EVALUATIONS
@@ -271,3 +272,19 @@ class TestRecords:
             monkeypatch.setattr("benchmark.engine.precision._used", Precision(precision))
             evaluating(weights, cell).record("pgd10x3")
         assert len(runs) == 1 + again
+
+    @pytest.mark.parametrize("other", ["chunk", "evaluation", "data"])
+    def test_what_was_made_otherwise_is_not_taken_over(self, evaluating, monkeypatch, digits, other):
+        """In other batches, by another version of the evaluation, on other images: evaluated again."""
+        runs, run = [], Written.run
+        monkeypatch.setattr(Written, "run", lambda *args: runs.append(1) or run(*args))
+        evaluating().record("pgd10x3")
+        twin = evaluating(cell=replace(CELL, finetune="rift"))
+        if other == "chunk":
+            monkeypatch.setattr(counting, "BATCH", 7)
+        elif other == "evaluation":
+            monkeypatch.setattr(Written, "version", 2)
+        else:
+            twin = replace(twin, data=replace(digits, test=digits.test.first(20)))
+        twin.record("pgd10x3")
+        assert len(runs) == 2

@@ -25,7 +25,7 @@ from benchmark.posthoc.applying import applied, numbers_by_rule
 from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from benchmark.records.records import Making
+from benchmark.records.records import Count, Making
 from benchmark.records.store import Journal
 from benchmark.run import adversarial_training, another_forward_pass, rift, run_cell
 from benchmark.submission.making import check_making
@@ -230,6 +230,34 @@ def test_a_making_that_the_rule_contradicts(made):
     assert "by its points the rule chooses" in text
     assert problems(points=details.points[1:]) == ["are not the 11 of the grid of mean-sparse"]
     assert "is missing" in problems(reference=None)[0]
+
+
+def test_a_mirrored_making_is_chosen_again(made):
+    """The most robust of the points that were attacked, the first on a tie; one that is as accurate as
+    another was attacked, too."""
+    run, _ = made("mean-sparse-mirrored")
+    making = run.store.making(run.plan.cell)
+    details = making.details
+    assert list(check_making(making, run.plan)) == []
+
+    def problems(chosen, robust, clean=(20,) * 11):
+        counts = [[None if k is None else Count(k=k, n=30) for k in ks] for ks in (clean, robust)]
+        points = [
+            point.model_copy(update={"clean": std, "robust": adv})
+            for point, std, adv in zip(details.points, *counts, strict=True)
+        ]
+        module = details.module | {"numbers": details.points[chosen].numbers}
+        changed = details.model_copy(update={"module": module, "points": points})
+        other = making.model_copy(update={"details": changed})
+        return [text for _, text in check_making(other, run.plan)]
+
+    robust = (5, 9, 9, 7, *[4] * 7)
+    assert problems(1, robust) == []
+    for other in (0, 2, 10):
+        (text,) = problems(other, robust)
+        assert "by its points the rule chooses {'threshold': 0.05}" in text
+    assert problems(1, (*robust[:-1], None)) == ["lack a robust accuracy that the rule asks"]
+    assert problems(1, (*robust[:-1], None), (*[20] * 10, 19)) == []
 
 
 def test_a_making_with_other_numbers(made):

@@ -315,6 +315,9 @@ def test_models_and_seeds_are_paired_one_to_one(store):
 def test_damaged_bits_are_refused(store):
     """The file is named, whether it is not the record's or does not make the record's value."""
     record = written(store, drawn(1, 0.5))
+    one_less = {"k": record.k - 1, "value": (record.k - 1) / N}
+    with pytest.raises(UserError, match=r"seed0/clean\.json' says .*, but its bits per image have"):
+        accuracy(store, [record.model_copy(update=one_less)])
     with pytest.raises(UserError, match=r"seed0/clean\.json' says 0\.125, but its bits per image have"):
         accuracy(store, [record.model_copy(update={"k": 25, "value": 0.125})])
     path = store.bits_file(record)

@@ -21,7 +21,7 @@ from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
 from benchmark.report.figures.bars import CriticalityBars, ModuleOverSeeds, axis_of_mrc, ranked
-from benchmark.report.figures.curves import Curves
+from benchmark.report.figures.curves import Curves, TuningCurve
 from benchmark.report.figures.damage import Damage, DamagedModule, spearman
 from benchmark.report.figures.draw import LEAST, MOST, draw, laid_out
 from benchmark.report.figures.figure import Picture
@@ -132,6 +132,15 @@ def test_curves_by_hand(store):
         ("0.822", "0.492", ""),
         ("0.824", "0.482", ""),
     ]
+
+
+def test_rings_are_at_the_alpha_of_each_seed():
+    """On the curves as they are moved to the mean start, of RiFT alone."""
+    clean, robust = ((0.8, 0.82, 0.84), (0.9, 0.93, 0.94)), ((0.5, 0.51, 0.48), (0.4, 0.42, 0.41))
+    accuracies = np.stack([clean, robust], axis=1)
+    found = TuningCurve("rift", "RiFT", (0.0, 0.5, 1.0), accuracies, (1.0, 0.5), False)
+    np.testing.assert_allclose(found.rings, [(0.89, 0.43), (0.88, 0.47)])
+    assert not len(replace(found, tuning="all-layers").rings)
 
 
 def test_a_figure_is_of_the_seeds_of_its_network(store):

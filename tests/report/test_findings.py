@@ -65,6 +65,7 @@ def test_fewer_images_stand_where_all_are_missing(store: Store) -> None:
     """The most of the first images that are on record, named so; and no column without a number."""
     few = f"{ADV}-first-900"
     assert "Adv" not in page(store, few.replace("900", "90"), none=(800, 500)).partition("## ")[2]
+    page(store, few.replace("900", "90"), rift=(820, 480))
     shown = page(store, few, none=(800, 500), rift=(820, 480))
     assert "| Adv (first 900) |" in " ".join(shown.split()) and "first 90)" not in shown
     assert "Adv (first 900) **-2.00 [" in next(line for line in shown.splitlines() if "RiFT at" in line)

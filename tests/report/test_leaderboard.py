@@ -210,6 +210,30 @@ def test_few_images_give_no_position(store):
     assert [entry.finetune for entry in board.entries] == ["rift", "none", "top-2", "top-3"]
 
 
+def test_a_column_has_as_many_images_as_its_smallest_number(store):
+    """One model on 999 other images leaves no positions, however many the others have."""
+    written(store, none=500, top_2=510)
+    record, packed = record_and_bits(Plan.of(cell_at("rift"), BY_HAND), "pgd10x3", 300, 999)
+    other = PROVENANCE.model_copy(update={"data_sha256": "e" * 64})
+    store.write_record(record.model_copy(update={"provenance": other}), packed)
+    (board,) = board_of(store).boards
+    numbers = {entry.finetune: entry.numbers["pgd10x3"] for entry in board.entries}
+    assert {name: (each.rank, each.rank_best) for name, each in numbers.items()} == {
+        **dict.fromkeys(("none", "top-2"), (None, 1)),
+        "rift": (None, None),
+    }
+
+
+def test_mce_is_relative_to_the_base_model(store):
+    """Half as many errors as it makes are 0.5, of corruptions alone."""
+    for tuning, wrong in (("none", 200), ("rift", 100)):
+        parts = {f"fog-{severity}": Count(k=1000 - wrong, n=1000) for severity in (1, 2)}
+        rewrite(store, cell_at(tuning), "corruptions-15-gen-v2", parts=parts)
+        write_record(store, cell_at(tuning), "clean", 500)
+    numbers = entry_in(board_of(store), "rift").numbers
+    assert (numbers["corruptions-15-gen-v2"].mce, numbers["clean"].mce) == (0.5, None)
+
+
 # --- boards -------------------------------------------------------------------------------------------
 
 

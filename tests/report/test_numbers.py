@@ -97,6 +97,14 @@ class TestCompare:
         ours = (high if side > 0 else low) + side * (half + beyond)
         assert compare(of_mean(ours, half), 0.8, "seeds", "clean", 3)[0] is verdict
 
+    @pytest.mark.parametrize("seeds", [None, 1])
+    @pytest.mark.parametrize(("beyond", "verdict"), [(-1e-5, WITHIN), (1e-5, OFF)])
+    def test_a_single_published_run_varies_by_the_deviation_itself(self, seeds, beyond, verdict):
+        """Its 95 % interval is 1.96 times what the paper allows for, not divided by any root."""
+        half = 0.004
+        ours = of_mean(0.8 + 1.96 * SPREAD + half + beyond, half)
+        assert compare(ours, 0.8, "seeds", "clean", seeds)[0] is verdict
+
     def test_what_attacks(self):
         """Clean and corrupted images draw nothing; attacks do."""
         names = ("clean", "corruptions-18", "pgd10x3", "autoattack")

@@ -2,6 +2,7 @@
 
 import shlex
 from collections import Counter
+from dataclasses import replace
 
 from benchmark.plans.named import arguments
 from benchmark.plans.plan import Plan
@@ -31,6 +32,12 @@ def test_how_a_base_model_was_made_is_no_fine_tuning(store):
     assert view.finetuning(cell_at("top-2")) is None
     made = view.finetuning(cell_at("rift"))
     assert made.alpha == 0.25
+
+
+def test_all_test_images_are_looked_at_before_the_first_ones(store):
+    """Wherever a scale or its audit names them."""
+    scale = replace(BY_HAND, evaluations=("clean", "pgd10x3-first-90"), audit=("pgd10x3",))
+    assert View(store, scale).evaluations("Adv") == ["pgd10x3", "pgd10x3-first-90"]
 
 
 def test_plans_are_made_and_files_are_read_once(store, monkeypatch):

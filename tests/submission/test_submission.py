@@ -531,6 +531,43 @@ def test_implausible_values(tree: Path, name: str, value: bool, k: int, message:
     assert any(line.startswith(f"{RIFT}/{name}.json: ") and message in line for line in lines(tree))
 
 
+def test_as_many_as_one_constant_answer(tree: Path) -> None:
+    """A tenth of ten classes is what a constant gets right; one image more is not."""
+    path, said = at(tree, RIFT, "clean"), "no more than one constant answer gets right"
+    for k in (1000, 1001):
+        put_bits(path, {"clean": np.arange(10_000) < k}, k)
+        assert any(said in line for line in lines(tree)) == (k == 1000)
+
+
+@pytest.mark.parametrize(("more", "told"), [(45, False), (55, True)])
+def test_corruptions_may_help_by_chance(tree: Path, more: int, told: bool) -> None:
+    """Up to five points above the clean images of the same 1,000."""
+    path = at(tree, RIFT, OOD)
+    bits = bits_of(path)
+    wrong = np.flatnonzero(~next(iter(bits.values())))[:more]
+    for array in bits.values():
+        array[wrong] = True
+    put_bits(path, bits, total(bits))
+    assert any("corruptions do not help" in line for line in lines(tree)) == told
+
+
+@pytest.mark.parametrize(("more", "told"), [(9, False), (11, True)])
+def test_machines_differ_by_a_point_where_images_have_several_answers(
+    tree: Path, more: int, told: bool
+) -> None:
+    """The same weights under the same corruptions, at another number of threads."""
+    for key in (BASE, ALL):
+        add_corruptions(tree, key)
+    path = tree / "records" / ALL / f"{OOD}.json"
+    change(path, "provenance/threads", 7)
+    bits = bits_of(path)
+    for place, array in enumerate(bits.values()):
+        turned = np.flatnonzero(~array)[: more + (1 if place % 2 else -1)]
+        array[turned] = True
+    put_bits(path, bits, total(bits))
+    assert any(f"{OOD}, of the same weights" in line for line in lines(tree)) == told
+
+
 def test_a_record_may_know_that_it_is_odd(tree: Path) -> None:
     """Where a record itself warns of masked gradients, AutoAttack may leave more images than PGD."""
     path = at(tree, RIFT, ATTACK)
