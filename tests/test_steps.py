@@ -15,6 +15,7 @@ from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run, new_model
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
+from benchmark.records.store import Journal
 from benchmark.run import adversarial_training, fine_tune, measure_criticality, second_network
 from invoking import MINI
 
@@ -93,8 +94,8 @@ def same(one, other):
 @PROTOCOLS
 @pytest.mark.parametrize("seed", [0, 1])
 def test_adversarial_training(run, some, asked, monkeypatch, name, seed):
-    """It sees the training images of the protocol, judges on the first that choose, and begins and
-    draws by seeds of the base cell."""
+    """It sees the training images of the protocol, judges on the first that choose, begins and draws by
+    seeds of the base cell, in the precision of the process, and keeps the mean of five epochs."""
     this = run(name, seed)
     base, (train, choose, _) = this.plan.cell.base, images_of(some, name)
     call = asked("benchmark.engine.workspace.fit", adversarial_training, this)
@@ -102,10 +103,14 @@ def test_adversarial_training(run, some, asked, monkeypatch, name, seed):
     assert same(images, train) and (info, recipe) == (some.info, this.plan.base.recipe)
     assert method == this.plan.base.method
     assert call.named["seed"] == base.seed_for("train")
+    assert (call.named["mixed"], call.named["mean_of"]) == (True, 5)
     monkeypatch.setattr("benchmark.engine.counting.pgd_count", lambda *given: given)
+    monkeypatch.setattr("benchmark.engine.counting.clean_count", lambda *given: given)
     judged, looked_at, attack, starts = call.named["select"](model)
     assert judged is model and same(looked_at, choose)
     assert (attack, starts) == (some.info.threat, base.seed_for("select"))
+    checked, looked_at = call.named["check"](model)
+    assert checked is model and same(looked_at, choose)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(base.seed_for("initialisation"))
         expected = Weights.of(build("resnet18-w8", some.info).state_dict())
@@ -160,6 +165,18 @@ def test_second_network(run, some, asked):
     begun = Weights.of(new_model(this.plan.partner, CPU).state_dict()).sha256
     assert Weights.of(model.state_dict()).sha256 == begun
     assert begun != Weights.of(new_model(this.plan.base, CPU).state_dict()).sha256
+
+
+def test_an_evaluation_draws_for_the_base(run, asked, tmp_path):
+    """Starts and chunks are those of the base model, so that all that is made of it meets the same and
+    can be compared image by image."""
+    this = run("rift", 1)
+    evaluating = this.evaluating(weights_of(this, 6), weights_of(this))
+    journal = Journal(tmp_path / "x", "of this test")
+    call = asked("benchmark.evaluation.pgd.Pgd10x3.run", evaluating.outcome, "pgd10x3", journal)
+    _, model, data, base, there, _ = call.given
+    assert model is evaluating.model and base == replace(BASE, seed=1) and there is journal
+    assert same(data.test, this.data.test)
 
 
 @pytest.mark.parametrize(("name", "stand_in", "base"), [("mean-sparse", True, True),

@@ -258,6 +258,12 @@ class TestVanishing:
         counts = {name: int(count) for name, count in vanishing(network, x, labels).items()}
         assert counts == {"zero-gradients": gradients, "zero-losses": losses}
 
+    def test_a_gradient_is_zero_in_every_pixel_or_it_is_not(self, data):
+        """A network that looks at a part of the image only has one."""
+        x, labels = data.judged.batch(0, IMAGES)
+        blind = nn.Sequential(nn.ConstantPad2d(-3, 0), nn.Flatten(), nn.Linear(4, 10))
+        assert int(vanishing(blind, x, labels)["zero-gradients"]) == 0
+
     @pytest.mark.parametrize("factor", [1e3, 1e6])
     def test_a_scaled_last_layer_is_told(self, model, data, record, factor):
         """No answer changes, the attack goes blind, and the record says so."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from benchmark.algorithm.selection import AllLayers, LastLayer
 from benchmark.data.given import as_split
 from benchmark.data.images import augment
 from benchmark.data.info import CIFAR10, DIGITS
-from benchmark.engine import training_state
+from benchmark.engine import training, training_state
 from benchmark.engine.counting import clean_count
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
 from benchmark.engine.takeover import Takeover
@@ -358,6 +359,53 @@ class TestSteps:
         torch.testing.assert_close(fitted.state["1.weight"].double(), weight, rtol=0, atol=1e-6)
         assert [entry.loss for entry in fitted.epochs] == pytest.approx(losses, abs=1e-5)
         assert [entry.lr for entry in fitted.epochs] == pytest.approx([0.05, 0.05, 0.005])
+
+    @pytest.mark.parametrize("schedule", ["piecewise", "one-cycle"])
+    def test_every_step_has_its_own_rate(self, train, monkeypatch, schedule):
+        """Counted over the whole run, also behind a kill; the log has that of an epoch's last step."""
+        rates, step = [], training.training_step
+
+        def noted(*given):
+            rates.append(given[6].param_groups[0]["lr"])
+            return step(*given)
+
+        monkeypatch.setattr(training, "training_step", noted)
+        recipe = dataclasses.replace(RECIPE, schedule=schedule)
+        killed(train, killing(3), recipe=recipe)
+        fitted = train("killed", recipe=recipe)
+        expected = [recipe.lr_at(step, STEPS) for step in range(3 * STEPS)]
+        assert rates == [*expected[:3], *expected[2:]]  # the third was not kept, and is made again
+        assert [epoch.lr for epoch in fitted.epochs] == expected[1::2]
+        assert len(set(expected)) == (2 if schedule == "piecewise" else 6)
+
+    def test_loss_and_step_are_inside_what_a_method_holds(self, train):
+        """Of the examples that it crafted, in the epoch at hand; what follows a step comes later."""
+        calls = []
+
+        class Noted(CleanTraining):
+            def inner(self, model, x, labels, attack, generator):
+                calls.append(("inner", model.linear.bias.detach().clone()))
+                return x / 2
+
+            @contextmanager
+            def hold(self, model, x, x_adv, labels, epoch):
+                calls.append(("hold", torch.equal(x_adv, x / 2), epoch))
+                yield
+                calls.append(("held", model.linear.bias.detach().clone()))
+
+            def outer(self, model, x, x_adv, labels):
+                calls.append(("outer", torch.equal(x_adv, x / 2)))
+                return super().outer(model, x, x_adv, labels)
+
+            def after_step(self, model, x):
+                calls.append(("after", model.training))
+
+        train(how=Noted())
+        assert [call[0] for call in calls] == ["inner", "hold", "outer", "held", "after"] * 3 * STEPS
+        steps = list(zip(*[iter(calls)] * 5, strict=True))
+        assert [step[1][1:] for step in steps] == [(True, at // STEPS) for at in range(3 * STEPS)]
+        for (_, before), _, (_, crafted), (_, moved), (_, in_training) in steps:
+            assert crafted and in_training and not torch.equal(before, moved)
 
     def test_frozen_parameters_stay(self, train, make_network):
         """Only the chosen parameters move; running statistics move everywhere."""

@@ -179,6 +179,23 @@ def test_a_choice_attacks_what_is_left(network, data, tmp_path):
     assert (again.answers(attacked, Journal(tmp_path / "some", "x"), "a") == found).all()
 
 
+def test_a_choice_attacks_through_every_part(network, data, tmp_path):
+    """Where the base network is another, the stand-in finds what neither it nor the module does."""
+    attack, seeds = data.info.threat, tuple(run_seed(BASE, run) for run in range(3))
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    attacked, found = Attacked(Hidden(network), network, other), {}
+    every = evaluation("pgd10x3-adaptive").run(
+        attacked, data, BASE, Journal(tmp_path / "all", "x"), silent
+    )
+    for name, base in (("other", other), ("none", network)):
+        worst = WorstCase(base, data.test, attack, seeds)
+        seen = Attacked(attacked.model, attacked.stand_in if name == "other" else None, base)
+        found[name] = worst.answers(seen, Journal(tmp_path / name, "x"), name) > 0
+    assert (found["other"] == evaluation("pgd10x3-adaptive").per_image(every.bits)).all()
+    without = every.bits["module"] & every.bits["transfer"]
+    assert found["other"].sum() < without.sum()
+
+
 def test_a_wrong_stand_in_is_refused(of, network):
     """On the first pass over the images, and with how many it moves."""
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))

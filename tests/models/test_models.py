@@ -274,6 +274,18 @@ class TestForward:
         corner = maps[1, 3, :window, window:].mean()
         torch.testing.assert_close(features[1, 4 * 3 + 1], corner)
 
+    def test_a_wide_resnet_begins_as_the_authors(self):
+        """Convolutions are normal with variance 2 / (k^2 outputs), the classifier's bias is 0."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build("wrn-10-2", CIFAR10)
+        for name in criticality_modules(model)[:-1]:
+            weight = model.get_submodule(name).weight.detach()
+            expected = (2 / (weight[0, 0].numel() * len(weight))) ** 0.5
+            spread = 5 / (2 * weight.numel()) ** 0.5
+            assert float(weight.std()) == pytest.approx(expected, rel=spread), name
+        assert not model.fc.bias.any()
+
     def test_initialisation_follows_the_seed(self):
         states = []
         for seed in (0, 0, 1):

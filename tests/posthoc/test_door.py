@@ -56,6 +56,9 @@ def test_mean_sparse_on_ones_own(by, own, digits):
     assert isinstance(own.place, Place) and isinstance(result.model, Own)
     assert all(torch.equal(own.state_dict()[name], x) for name, x in before.items())
     assert result.numbers == {"threshold": float(result.model.place.threshold)}
+    seen = result.attacked
+    assert seen.model is result.model and seen.stand_in.place.straight
+    assert all(torch.equal(seen.base.state_dict()[name], x) for name, x in before.items())
     images = digits.test.first(16).batch(0, 16)
     table = benchmark.evaluate(result.attacked, images, ["clean", "pgd10x3-adaptive"], progress=False)
     assert table.loc["pgd10x3-adaptive", "right"] <= table.loc["clean", "right"]
