@@ -394,7 +394,7 @@ def test_protocols_of_the_command_line(own_mini, command, one_seed):
     assert labels == ["AT", "AT+bn-only", "AT (held-out)", "AT+module-linear-held-out"]
     written = {path.name for path in (own_mini.results / "tables").glob("*.bn-only*")}
     assert written == {
-        f"table1-mini.bn-only+module-linear-held-out.{kind}" for kind in ("md", "tex", "csv")
+        f"table1-mini.bn-only,module-linear-held-out.{kind}" for kind in ("md", "tex", "csv")
     }
 
 

@@ -119,8 +119,8 @@ class AtScale:
         yield from modules_alone(self.full)
         further = self.among.gains.keys() - audited.gains.keys()
         if further or self.among.evaluations - audited.evaluations:
-            what = f"Post-training methods on the same weights{self._one_seed}"
-            yield f"{what} ([how](../docs/posthoc.md)), in points:"
+            what = "Post-training methods ([how](../docs/posthoc.md)), in points, on the same weights"
+            yield f"{what}{self._one_seed}:"
             yield changes_table(self.among, "numbers")
         gains = (gain for each in known for gain in each.gains.values())
         if warned := dict.fromkeys(text for gain in gains for text in gain.warnings):
