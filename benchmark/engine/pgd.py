@@ -83,7 +83,7 @@ def linf_pgd(
             x_adv.requires_grad_(True)
             loss = objective(attacked(x_adv), labels)
             (gradient,) = torch.autograd.grad(loss, x_adv)
-            x_adv = x_adv.detach().add_(gradient.sign_(), alpha=attack.step_size)
+            x_adv = x_adv.detach().add_(gradient.sign(), alpha=attack.step_size)
             x_adv = torch.clamp(x_adv, low, high)
     return x_adv
 

@@ -109,7 +109,7 @@ class Plan:
 
         Raises `UserError` for an unknown name in the cell, a batch-norm control on a network without
         batch norm, criticality on a split that is not the protocol's, and a method that needs what a
-        checkpoint lacks.
+        checkpoint or the dataset lacks.
         """
         base, where = BasePlan.of(cell, scale), f"scale '{scale.name}'"
         chosen = None if cell.is_base else finetune(cell.finetune)
@@ -134,15 +134,17 @@ class Plan:
                 f"{chosen.name} is of the last epochs of adversarial training, and {base.cell.key} "
                 "starts from a checkpoint, which has one; leave it out"
             )
-        method = plan.forward.partner if plan.forward else None
+        if (forward := plan.forward) is None:
+            return plan
+        if (there := base.info.classes) < (least := forward.fewest_classes):
+            has = f"{base.info.label} has {there}"
+            raise UserError(f"{cell.finetune} needs {least} classes or more, and {has}; leave it out")
+        method = forward.partner
         return plan if method is None else replace(plan, partner=plan._second(method, scale))
 
     def _second(self, method: str, scale: Scale) -> BasePlan:
         """The plan of the network of the same architecture and seed that `method` trains."""
-        base, name, there = self.base.cell, self.cell.finetune, self.base.info.classes
-        if self.forward and there < (least := self.forward.fewest_classes):
-            has = f"{self.base.info.label} has {there}"
-            raise UserError(f"{name} needs {least} classes or more, and {has}; leave it out")
+        base, name = self.base.cell, self.cell.finetune
         if base.method == method:
             raise UserError(
                 f"{name} mixes with a network trained by {method}; {base.key} is that itself"

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.engine.forward import Choice, ChoiceTask, ForwardMethod, Numbers
-from benchmark.errors import UserError
 from benchmark.records.counts import Count
 
 if TYPE_CHECKING:
@@ -98,8 +97,6 @@ class MixingNonlinearly(OutputMixing):
         from benchmark.posthoc.margins import best_numbers, logits_by_image
 
         clean, attacked = logits_by_image(task)
-        if (there := clean.shape[1]) < (least := self.fewest_classes):
-            raise UserError(f"mixed-nuts needs {least} classes or more, and there are {there}")
         labels = task.judged.labels.cpu()
         return best_numbers(clean, attacked, labels, self.axes(clean.shape[1]), self.beta)
 

@@ -156,6 +156,25 @@ class TestOracles:
         single = [summed_cross_entropy(logits[i : i + 1], labels[i : i + 1]) for i in range(5)]
         torch.testing.assert_close(summed_cross_entropy(logits, labels), torch.stack(single).sum())
 
+    def test_a_network_that_sums_over_channels_first(self):
+        """Its gradient is one tensor seen from every channel; all of them move alike."""
+
+        class Grey(nn.Module):
+            def forward(self, x):
+                return x.sum(1, keepdim=True)
+
+        w = torch.tensor([[1.0] * 8 + [-1.0] * 8, [0.0] * 16], dtype=torch.float64)
+        x = torch.full((2, 3, 4, 4), 0.5, dtype=torch.float64)
+        x_adv = linf_pgd(
+            nn.Sequential(Grey(), linear(w)),
+            x,
+            torch.tensor([0, 1]),
+            LinfAttack(0.1, 0.1, 2),
+            torch.zeros_like(x),
+        )
+        away = torch.tensor([-0.1, 0.1], dtype=torch.float64).view(2, 1, 1, 1)
+        torch.testing.assert_close(x_adv, x + away * w[0].view(SHAPE), rtol=0, atol=1e-15)
+
     def test_objective_is_ascended(self):
         """An objective of one's own, the sum of the first logit, is what grows."""
         w = torch.tensor([[1.0] * 8 + [-1.0] * 8, [0.0] * 16], dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,6 +60,21 @@ def own(measured, store, monkeypatch):
     return copied_to(store, measured[0])
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """How many batches were attacked; the command is killed at one more than `most` (None: never)."""
+    honest, count = counting.pgd_answers, SimpleNamespace(made=0, most=None)
+
+    def attacked(*given):
+        if count.made == count.most:
+            raise KeyboardInterrupt
+        count.made += 1
+        return honest(*given)
+
+    monkeypatch.setattr(counting, "pgd_answers", attacked)
+    return count
+
+
 def by_hand(**changed):
     """A measurement of two runs on ten images."""
     runs = (
@@ -104,50 +120,30 @@ class TestCommand:
         monkeypatch.setattr(measuring.Comparison, "measure", None)
         assert run(own, KEY).stdout == measured[1].stdout
 
-    def test_resumed_equals_uninterrupted(self, own, measured, monkeypatch):
+    def test_resumed_equals_uninterrupted(self, own, measured, calls):
         """Killed after both precisions began, the command continues and ends with the same flags."""
         changes_path(own.results).unlink()
-        honest, calls = counting.pgd_answers, []
-
-        def killed(*given):
-            if len(calls) == 4:
-                raise KeyboardInterrupt
-            calls.append(given)
-            return honest(*given)
-
-        monkeypatch.setattr(counting, "pgd_answers", killed)
+        calls.most = 4
         assert run(own, KEY).exit_code == 130
         assert not changes_path(own.results).exists()
-        monkeypatch.setattr(
-            counting, "pgd_answers", lambda *given: calls.append(given) or honest(*given)
-        )
+        calls.most = None
         run(own, KEY).good()
-        assert len(calls) == 6
+        assert calls.made == 6
         (found,), (expected,) = read_changes(own.results), read_changes(measured[0].results)
         assert found.runs == expected.runs
         assert found.provenance.resumed
         assert not list(own.work(Cell.parse(KEY)).glob("pgd10x3*"))
 
-    def test_another_device_begins_anew(self, own, monkeypatch):
+    def test_another_device_begins_anew(self, own, calls, monkeypatch):
         """What is filed as one device's holds no batch of another's."""
         changes_path(own.results).unlink()
-        honest, calls = counting.pgd_answers, []
-
-        def killed(*given):
-            if len(calls) == 4:
-                raise KeyboardInterrupt
-            calls.append(given)
-            return honest(*given)
-
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(measuring, "device_name", lambda _device: "another")
-            elsewhere.setattr(counting, "pgd_answers", killed)
+            calls.most = 4
             assert run(own, KEY).exit_code == 130
-        monkeypatch.setattr(
-            counting, "pgd_answers", lambda *given: calls.append(given) or honest(*given)
-        )
+        calls.most = None
         run(own, KEY).good()
-        assert len(calls) == 4 + 6
+        assert calls.made == 4 + 6
         (found,) = read_changes(own.results)
         assert not found.provenance.resumed
 
