@@ -116,7 +116,7 @@ def check(
     if only is not None and not findings:
         raise UserError(f"no verdict matches --only '{only}'; an id reads C1/DATASET/ARCH/METHOD/...")
     kept = {name for each in findings for name in (each.id, each.claim)}  # a case below its claim
-    shown = replace(shown, findings=tuple(each for each in shown.findings if each.id in kept))
+    shown = replace(shown, findings=tuple(f for f in shown.findings if f.id in kept), only=only)
     path, worse = accepted_path(results, shown.name), []
     if (before := read_accepted(results, shown.name)) is not None:
         worse = regressions(before, findings, only)

@@ -232,10 +232,12 @@ class View:
         """How the models of a fine-tuning were made; the report or figure `make` makes them."""
         cells = self.cells(place, finetune)
         found = {cell: how for cell in cells if (how := self.finetuning(cell)) is not None}
-        if cells and len(found) == len(cells):
+        without = [str(cell.seed) for cell in cells if cell not in found]
+        if cells and not without:
             return found
         stale = any(self.making(cell) and not self.fresh_making(cell) for cell in cells)
-        why = f"{'stale making' if stale else 'no making'} of {finetune}"
+        seeds = f", seed {', '.join(without)}" if found else ""
+        why = f"{'stale making' if stale else 'no making'} of {finetune}{seeds}"
         return Missing(why, self.command_of(make) + (" --redo-stale" if stale else ""), stale)
 
     def making_hashes(self, cells: Sequence[Cell]) -> dict[str, str]:

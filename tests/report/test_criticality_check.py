@@ -259,7 +259,7 @@ def test_what_a_line_tells_of_its_module(store):
 @pytest.mark.parametrize(
     ("seeds", "recipe", "why", "flag"),
     [
-        (2, PAPER, "no making of rift", ""),
+        (2, PAPER, "no making of rift, seed 2", ""),
         (3, replace(PAPER, criticality={"images": 100}), "stale making of rift", " --redo-stale"),
     ],
 )

@@ -128,6 +128,16 @@ def test_seeds_are_those_of_each_evaluation(store: Store) -> None:
     assert line.endswith("] (seed 0 of 2).")
 
 
+def test_the_base_of_one_seed_says_so(store: Store) -> None:
+    """Post-training methods are of the first seed, and the base model beside nothing else is, too."""
+    two = replace(ONE_SEED, seeds=(0, 1))
+    page(store, none=(800, 500), continued_at=(810, 500))
+    write_record(store, cell_at(seed=1), CLEAN, 700, scale=two)
+    assert "AT alone, seed 0: Std 80.00 [" in findings(store, {"by-hand": two}, published())
+    page(store, rift=(800, 500))
+    assert "AT alone: Std 75.00 ± 7.07" in findings(store, {"by-hand": two}, published())
+
+
 def test_an_unknown_record_is_left_out(store: Store) -> None:
     """An evaluation that no version knows changes nothing; the leaderboard lists it."""
     shown = page(store, none=(800, 500), rift=(850, 501))

@@ -378,6 +378,8 @@ class TestCommand:
         paper = ("--scale", "paper")
         first = " ".join(checked(store, *paper).stdout.split())
         assert "No accepted verdicts to hold this against; this command with --accept keeps" in first
+        some = checked(store, *paper, "--only", "C*").good().stdout
+        assert "this command with --accept and without --only keeps all." in " ".join(some.split())
         checked(store, *paper, "--accept").good()
         assert "Nothing has got worse" in checked(store, *paper).good().stdout
         store.record_path(BASE, "clean").unlink()
@@ -385,7 +387,8 @@ class TestCommand:
         assert worse.exit_code == 1
         assert f"{ROW}/clean@none: match -> missing" in worse.stdout
         assert f"{ROW}/clean@none" in worse.stderr
-        checked(store, *paper, "--only", "C*").good()
+        some = checked(store, *paper, "--only", "C*").good().stdout
+        assert "Nothing that matches 'C*' has got worse since" in some
         assert "  C1: `" in checked(store, *paper, "--only", "C1/*").good().stdout
         assert "GOT WORSE" in checked(store, *paper, "--accept").good().stdout
         checked(store, *paper).good()

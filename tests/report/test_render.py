@@ -174,6 +174,8 @@ def test_every_row_stands_alone_in_markdown():
         ["a", "RiFT", "**80.00 ± 0.00**", "50.00"],
         ["[c", "images", "[-10.00, +10.00]", "<0.001"],
     ]
+    title = rendered(replace(SEVERAL, title="at its alpha* (of one)"), "markdown").splitlines()[0]
+    assert title == r"**at its alpha\* (of one)**"
 
 
 def test_latex_keeps_caption_label_and_notes():

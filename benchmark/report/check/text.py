@@ -38,7 +38,8 @@ class Check:
     """The findings of a check of the scale called `name`.
 
     `notes` say how verdicts are reached and what is not compared. `accepted` is the file of accepted
-    verdicts, None if there is none; `regressions` is what has got worse since.
+    verdicts, None if there is none; `regressions` is what has got worse since. `only` is the glob that
+    the findings match, None for all.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Check:
     notes: tuple[str, ...] = ()
     accepted: str | None = None
     regressions: tuple[Regression, ...] = ()
+    only: str | None = None
 
     @property
     def numbers(self) -> list[Finding]:
@@ -167,11 +169,14 @@ def text(check: Check) -> str:
 
 
 def _regressions(check: Check) -> list[str]:
+    part = check.only is not None
     if check.accepted is None:
-        nothing = "No accepted verdicts to hold this against; this command with --accept keeps these."
+        how = "and without --only keeps all" if part else "keeps these"
+        nothing = f"No accepted verdicts to hold this against; this command with --accept {how}."
         return wrapped(nothing, "", "  ")
     if not check.regressions:
-        return wrapped(f"Nothing has got worse since {check.accepted}.", "", "  ")
+        what = f"Nothing that matches '{check.only}'" if part else "Nothing"
+        return wrapped(f"{what} has got worse since {check.accepted}.", "", "  ")
     lines = [f"GOT WORSE since {check.accepted}: {len(check.regressions)}"]
     for each in sorted(check.regressions, key=lambda each: badness(each.verdict)):
         line = f"{each.id}: {each.before} -> {each.verdict} ({each.now.why if each.now else _GONE})"

@@ -81,15 +81,13 @@ class AtScale:
             for tuned, how in (("", ""), (ALPHA_1, ", as fine-tuned,")):
                 lines.append((f"RiFT minus {what}{how}", self.instead, _minus(control, tuned)))
         for what, found, label in lines:
-            one = self._one_seed if found is self.among else ""
             if label in found.gains:
-                yield f"- {what} at `{self.name}`{one}{in_a_line(found, label)}."
+                yield f"- {what} at `{self.name}`{self._one_seed(found)}{in_a_line(found, label)}."
 
-    @property
-    def _one_seed(self) -> str:
-        """Which seed post-training methods are of, where the scale has several."""
-        several = len(self.full.seeds(self.full.first)) > 1
-        return f", seed {self.among.view.scale.seeds[0]}" if several else ""
+    def _one_seed(self, found: Comparisons) -> str:
+        """Which seed `found` is of, where it is of post-training methods and the scale has several."""
+        several = found is self.among and len(self.full.seeds(self.full.first)) > 1
+        return f", seed {found.view.scale.seeds[0]}" if several else ""
 
     def sections(self, published: Published) -> Iterator[str]:
         """The paragraphs and tables about the scale; none where no fine-tuning is on record."""
@@ -100,7 +98,7 @@ class AtScale:
         first = f"{arch(scale.archs[0]).label} on {dataset_info(scale.datasets[0]).label}"
         yield f"## `{self.name}`: {markdown(first)}"
         yield f"{markdown(scale.summary)}. {_made(self.full.store, self.name)}"
-        yield base(known[0], published)
+        yield base(known[0], published, self._one_seed(known[0]))
         if audited.gains:
             yield gains_and_losses(audited)
             yield "Gain over adversarial training, in points:"
@@ -120,7 +118,7 @@ class AtScale:
         further = self.among.gains.keys() - audited.gains.keys()
         if further or self.among.evaluations - audited.evaluations:
             what = "Post-training methods ([how](../docs/posthoc.md)), in points, on the same weights"
-            yield f"{what}{self._one_seed}:"
+            yield f"{what}{self._one_seed(self.among)}:"
             yield changes_table(self.among, "numbers")
         gains = (gain for each in known for gain in each.gains.values())
         if warned := dict.fromkeys(text for gain in gains for text in gain.warnings):

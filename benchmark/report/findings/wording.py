@@ -17,8 +17,9 @@ from benchmark.report.tables.render import MISSING, brackets, number_and_interva
 from benchmark.report.view import Setting, View
 
 
-def base(found: Comparisons, published: Published) -> str:
-    """Accuracies of the base model, and those of the paper where it has the same network."""
+def base(found: Comparisons, published: Published, seed: str = "") -> str:
+    """Accuracies of the base model, of a `seed` where one is named, and those of the paper where it has
+    the same network."""
     view, place = found.view, found.view.first
     cells = view.cells(place, BASE)
     shown = zip(columns(view.scale), shown_accuracies(view, cells), strict=True)
@@ -30,7 +31,7 @@ def base(found: Comparisons, published: Published) -> str:
             values = (f"{evaluation(each).role} {100 * v:.2f}" for each, v in row.values.items())
             papers.append(f"{row.label} {', '.join(values)}")
     printed = f" In the paper: {'; '.join(papers)}." if papers else ""
-    return f"AT alone: {ours}.{printed}"
+    return f"AT alone{seed}: {ours}.{printed}"
 
 
 def shown_accuracies(view: View, cells: Sequence[Cell]) -> Iterator[str]:

@@ -148,7 +148,8 @@ def markdown(table: Table) -> str:
     rows = [_cells(row, "**{}**") for row in table.rows]
     body = _grid(table, rows, [*table.label_heads, *table.columns], "pipe")
     notes = "\n".join(f"- {note}" for note in table.notes)
-    return f"**{table.title}**\n\n{body}\n\n{notes}\n"
+    title = table.title.replace("*", r"\*")  # that of alpha* would end the bold
+    return f"**{title}**\n\n{body}\n\n{notes}\n"
 
 
 def latex(table: Table) -> str:
