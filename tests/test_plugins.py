@@ -331,7 +331,7 @@ def test_names_of_tunings_and_protocols_do_not_meet(tmp_path: Path) -> None:
         finetune("rift-2")
 
 
-def test_the_file_of_a_plugins_module(tmp_path: Path) -> None:
+def test_the_file_of_a_plugins_module() -> None:
     """Its method is found by the spec that the file holds, while the plug-in is loaded."""
     example = Path(__file__).parents[1] / "examples" / "own_forward.py"
     with registries():
@@ -556,7 +556,7 @@ def test_what_another_plugin_adds_is_named_too(tmp_path: Path) -> None:
     assert named_in(Plan.of(cell_at("by-ours"), BY_HAND).criticality_spec) == {}
 
 
-def test_a_module_that_was_evaluated_names_its_plugin(tmp_path: Path) -> None:
+def test_a_module_that_was_evaluated_names_its_plugin() -> None:
     """Its record is of the plug-in that made it, also for who checks it; those of the suite are not."""
     from types import SimpleNamespace
 

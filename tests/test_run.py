@@ -100,13 +100,6 @@ def without_time(content: bytes) -> bytes:
     return re.sub(rb'"(started|seconds)": [^,]*,', b"", content)
 
 
-def test_other_weights_are_evaluated(make):
-    """Weights that moved get an evaluation of their own, with the base model's random starts."""
-    base, tuned = make("none"), make("last-layer-alpha-1")
-    for name in EVALUATIONS:
-        assert tuned[name].provenance.weights_sha256 != base[name].provenance.weights_sha256
-
-
 def test_another_choice_of_modules_is_trained_anew(make, monkeypatch, store):
     """Fine-tuned weights of one module are not taken for those of another, which MRC chose later."""
     for module in ("layer1.0.conv1", "linear"):
@@ -118,12 +111,8 @@ def test_another_choice_of_modules_is_trained_anew(make, monkeypatch, store):
             store.record_path(cell, name).unlink(missing_ok=True)
         make("rift-alpha-1")
         before, after = (read_weights(store, each)[0].state for each in (BASE, cell))
-        assert {
-            name for name in changed(before, after) if "running" not in name and "num" not in name
-        } <= {
-            f"{module}.weight",
-            f"{module}.bias",
-        }
+        moved = {name for name in changed(before, after) if name.endswith("weight")}
+        assert moved == {f"{module}.weight"}
 
 
 def test_a_second_run_makes_nothing(make, monkeypatch):

@@ -30,11 +30,16 @@ BATCH, BATCH_VALUES = 512, 2**18
 RIGHT, WRONG, LOST = 1, 0, -1
 
 
+def images_at_once(images: Tensor) -> int:
+    """How many such `images` (N, ...) are evaluated at once: at most `BATCH`, and on a CPU
+    `BATCH_VALUES` pixel values (or one image), whose activations fit its caches."""
+    fitting = BATCH_VALUES // images[0].numel() if images.device.type == "cpu" else BATCH
+    return min(BATCH, max(1, fitting))
+
+
 def batch_starts(split: Split) -> range:
-    """Where the batches of `split` begin: at most `BATCH` images, and on a CPU `BATCH_VALUES` pixel
-    values (or one image), whose activations fit its caches."""
-    fitting = BATCH_VALUES // split.images[0].numel() if split.images.device.type == "cpu" else BATCH
-    return range(0, len(split), min(BATCH, max(1, fitting)))
+    """Where the batches of `split` begin, of `images_at_once` each."""
+    return range(0, len(split), images_at_once(split.images))
 
 
 def halved(work: Callable[..., Tensor], *batch: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(refusal.format(name=name, reason=reason)) from error
     if device.type == "cuda" and refusal == TO_A_COMMAND:

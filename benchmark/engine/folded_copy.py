@@ -37,8 +37,7 @@ _FOLDED: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
 class AttackCopy:
     """A folded, frozen copy of `network` in evaluation mode, of weights in `dtype`.
 
-    `compiled` compiles the shape of the first batch; others, such as a last smaller batch, run as they
-    are.
+    `compiled` compiles batches that are `_usual`; others, such as a last smaller one, run as they are.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, *, compiled: bool = False) -> None:
@@ -59,7 +58,6 @@ class AttackCopy:
         for module, name, value in numbers:  # of post-hoc methods: 0.99875 is 1 in bf16
             module.register_buffer(name, value)
         self._compiled: Callable[[Tensor], Tensor] | None = None
-        self._shape: torch.Size | None = None
         if compiled:
             # Compiled with its casts: torch looks at the input's .grad, which only a leaf has.
             self._compiled = _compile(self._logits)
@@ -91,14 +89,24 @@ class AttackCopy:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (B, K) of x (B, C, H, W) in [0,1], in the type of x."""
-        if self._compiled is None:
-            return self._logits(x)
-        self._shape = self._shape or x.shape
-        return self._compiled(x) if x.shape == self._shape else self._logits(x)
+        run = self._logits if self._compiled is None or not _usual(len(x), x) else self._compiled
+        return run(x)
 
     def _logits(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x.to(self.dtype))
         return logits.to(x.dtype)
+
+
+def _usual(size: int, images: Tensor) -> bool:
+    """Whether evaluations take `size` such `images` at once, or trainings and criticality may: a power
+    of two from 16 on.
+
+    Nothing that was run before counts: resumed work may begin with the last, smaller batch, and has to
+    have the bits of work that was not interrupted.
+    """
+    from benchmark.engine.counting import images_at_once
+
+    return size == images_at_once(images) or (size >= 16 and size.bit_count() == 1)
 
 
 class MixedPrecision(nn.Module):
@@ -158,12 +166,6 @@ def cheaper(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor
     made = AttackCopy(network, dtype, compiled=compiled)
     _copies[network] = made
     return made
-
-
-def compile_next_shape(network: nn.Module) -> None:
-    """Let the copy of `network`, if there is one, compile the shape of its next batch, too."""
-    if (known := _copies.get(network)) is not None:
-        known._shape = None
 
 
 def trained(model: nn.Module, device: torch.device) -> nn.Module:

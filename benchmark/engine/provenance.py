@@ -39,7 +39,7 @@ def provenance(
     """Provenance of work that began at `started` (UTC) and took `seconds` (None: until now), in
     `precision` (None: that of the process)."""
     commit, dirty = _commit()
-    elapsed = (datetime.now(UTC) - started).total_seconds()
+    elapsed = max(0.0, (datetime.now(UTC) - started).total_seconds())  # a clock may be set back
     return Provenance(
         commit=commit,
         dirty=dirty,

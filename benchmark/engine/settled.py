@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmark.data.corruptions.constants import SEVERITY_LEVELS
 from benchmark.data.corruptions.generator import CORRUPTIONS_15, corrupt, unfit
 from benchmark.data.images import Dataset, pixels
-from benchmark.engine.folded_copy import cheaper, compile_next_shape, foldable
+from benchmark.engine.folded_copy import cheaper, foldable
 from benchmark.engine.pgd import example_starts, linf_pgd, training_mode
 from benchmark.engine.precision import used
 from benchmark.models.around import Around
@@ -57,7 +57,6 @@ class Scorer:
             shown = list(like(self.data, self.network))
         with torch.no_grad(), training_mode(self.network, False):
             largest = max(moved(self.rough(x), self.network(x)) for x in shown)
-        compile_next_shape(self.network)  # an evaluation has batches of another size
         return FACTOR * largest
 
     def where_it_repays(self, answers: int) -> "Scorer | None":

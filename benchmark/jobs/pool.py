@@ -73,7 +73,7 @@ def sweep(
         task, block = waiting.pop(0)
         try:
             failed = worker.do(task, block=block)
-            display.finish(0, task.base.key, len(task.cells), len(failed))
+            display.finish(0, task.locked.key, len(task.cells), len(failed))
             failures += failed
         except Timeout:
             waiting.append((task, True))
@@ -197,5 +197,5 @@ class _Pool:
             self.waiting.append((task, True))
         else:
             self.failures += content
-            self.display.finish(index, task.base.key, len(task.cells), len(content))
+            self.display.finish(index, task.locked.key, len(task.cells), len(content))
         self._assign(worker)

@@ -44,6 +44,11 @@ class Task:
     cells: tuple[Cell, ...]
     alone: bool = False
 
+    @property
+    def locked(self) -> Cell:
+        """The cell whose lock its work takes, by which it is named: the base model unless `alone`."""
+        return self.cells[0] if self.alone else self.base
+
 
 @dataclass(frozen=True)
 class Options:

@@ -53,7 +53,7 @@ class Worker:
 
         Raises `filelock.Timeout` if another process has the base model and `block` is False.
         """
-        cell, store = task.cells[0] if task.alone else task.base, self.options.store
+        cell, store = task.locked, self.options.store
         with ExitStack() as held:
             try:
                 held.enter_context(

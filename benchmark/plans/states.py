@@ -56,10 +56,10 @@ def curve_on_record(store: Store, plan: Plan) -> list[CurvePoint]:
 
 
 def remarks(store: Store, plan: Plan) -> list[str]:
-    """Remarks that every record of the cell of `plan` carries: on its checkpoint, and on trainings that
-    were continued in other circumstances."""
+    """Remarks that every record of the cell of `plan` carries: on its checkpoint, and on trainings, of
+    all that it is made of, that were continued in other circumstances."""
     found = caveats(plan.base.checkpoint) if plan.base.checkpoint is not None else []
-    makings = map(store.making, dict.fromkeys((plan.base.cell, plan.cell)))
+    makings = (store.making(part.cell) for part in plan.made_of)
     return found + [line for making in makings if making for line in making.provenance.begun]
 
 

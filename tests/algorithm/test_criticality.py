@@ -161,27 +161,23 @@ class TestConstraint:
             assert (entry.mrc, entry.accuracy_drop, entry.norm_ratio) == (0.0, 0.0, 0.0)
             assert entry.constrained
 
-    @pytest.mark.parametrize("radius", [0.01, 0.1, 0.5])
-    def test_shift_never_exceeds_the_radius(self, model, examples, radius):
-        """||dW|| is the radius if the ball was left, and less if not."""
-        settings = CriticalitySettings(radius=radius, lr=0.5, steps=3, batch_size=64)
-        for module in ("conv1", "layer2.0.conv2", "layer3.0.conv1", "linear"):
-            entry = measure_one(model, module, examples, settings)
-            assert entry.norm_ratio <= radius * (1 + 1e-6)
-            if entry.constrained:
-                assert entry.norm_ratio == pytest.approx(radius, rel=1e-6)
-            else:
-                assert entry.epochs == 3
-                assert entry.norm_ratio < radius
-
-    @pytest.mark.parametrize(("lr", "epochs"), [(1e-4, 4), (1e3, 1)])
-    def test_the_ball_is_reached_by_large_steps_only(self, model, examples, lr, epochs):
-        """A large rate ends on the sphere after one epoch; with a tiny one all epochs are made."""
-        settings = CriticalitySettings(radius=0.1, lr=lr, steps=4, batch_size=64)
-        entry = measure_one(model, "layer2.0.conv2", examples, settings)
-        assert (entry.constrained, entry.epochs) == (epochs == 1, epochs)
-        assert 0 < entry.norm_ratio < 0.1 or entry.constrained
-        assert entry.mrc > 0
+    @pytest.mark.parametrize("radius", [0.01, 0.5])
+    def test_the_ball_is_reached_by_large_steps_only(self, model, examples, radius):
+        """A large rate ends on the sphere after one epoch; a tiny one makes all epochs inside."""
+        large, tiny = (
+            measure_one(
+                model,
+                "layer2.0.conv2",
+                examples,
+                CriticalitySettings(radius=radius, lr=lr, steps=4, batch_size=64),
+            )
+            for lr in (1e3, 1e-4)
+        )
+        assert (large.constrained, large.epochs) == (True, 1)
+        assert large.norm_ratio == pytest.approx(radius, rel=1e-6)
+        assert (tiny.constrained, tiny.epochs) == (False, 4)
+        assert 0 < tiny.norm_ratio < radius
+        assert min(large.mrc, tiny.mrc) > 0
 
 
 class TestModel:

@@ -143,20 +143,6 @@ class TestOracle:
 class TestConstraint:
     """The ball around the weights, which is never left and never stops the ascent."""
 
-    def test_small_steps_are_flagged(self, model, measure):
-        """With a tiny learning rate no constraint is ever active, and all modules are flagged."""
-        entries = measure(OfficialCriticality(lr=1e-6, steps=2, batch_size=16))
-        assert flagged(entries) == criticality_modules(model)
-        assert all(0 < entry.norm_ratio < 0.1 for entry in entries)
-
-    def test_large_steps_are_projected_every_time(self, measure):
-        """With a large learning rate every epoch ends on the sphere, and all epochs are made."""
-        entries = measure(OfficialCriticality(lr=100.0, steps=2, batch_size=16))
-        assert flagged(entries) == []
-        for entry in entries:
-            assert entry.norm_ratio == pytest.approx(0.1, rel=1e-5)
-            assert entry.epochs == 2
-
     @pytest.mark.parametrize("kind", [CriticalitySettings, OfficialCriticality])
     def test_a_weight_of_zeros_has_no_room_either(self, model, measure, kind):
         """The ball of a zero weight is a point: MRC 0, without a division by zero."""

@@ -156,7 +156,7 @@ class TestKinds:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".tar", ""])
-    def test_weights_come_back(self, trained, state, tmp_path, kind, suffix, fresh):
+    def test_weights_come_back(self, state, tmp_path, kind, suffix, fresh):
         """Whatever the suffix, names, types and bits are those saved, and nothing had to be done."""
         path = tmp_path / f"weights{suffix}"
         KINDS[kind](state, path)
@@ -494,7 +494,7 @@ class TestMisfits:
         message = refused(state | {"conv1.weight": torch.zeros(()).expand(shape)})
         assert f"'conv1.weight' is {shape} in the file and (4, 1, 3, 3) in the network" in message
 
-    def test_names_of_several_lines_stay_in_one(self, state, refused):
+    def test_names_of_several_lines_stay_in_one(self, refused):
         message = refused({"a\n\x1b[31mb": torch.ones(1), "x.y": torch.ones(1)})
         assert message.isprintable()
 
@@ -591,7 +591,7 @@ class TestCode:
             witness.rmdir()
 
     @pytest.mark.parametrize("value", ["1", "Yes", "TRUE"])
-    def test_the_environment_does_not_loosen_this(self, fresh, path, save, monkeypatch, value):
+    def test_the_environment_does_not_loosen_this(self, fresh, path, monkeypatch, value):
         """With torch's switch back to full unpickling on, no file is opened."""
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", value)
         monkeypatch.setattr(Path, "open", lambda *_, **__: pytest.fail("the file was opened"))

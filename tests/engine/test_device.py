@@ -39,6 +39,12 @@ def test_an_index_that_no_device_has(name):
         devices(name)
 
 
+def test_a_device_whose_package_is_missing():
+    """torch knows the name and looks for a module of its maker's."""
+    with pytest.raises(UserError, match="device 'hpu' is not to be had"):
+        devices("hpu")
+
+
 @pytest.mark.parametrize(("taken", "free"), [(3, 2), (5, 0), (7, 0)])
 def test_what_mps_recommends_may_be_exceeded(monkeypatch, taken, free):
     """Then nothing is free, and not less."""

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from benchmark.data import dataset_info
 from benchmark.data.info import DIGITS, DatasetInfo, LinfAttack
+from benchmark.engine import folded_copy
 from benchmark.engine.folded_copy import AttackCopy, MixedPrecision, _copies, cheaper, trained
 from benchmark.engine.pgd import example_starts, linf_pgd, training_mode
 from benchmark.engine.precision import Precision, has_compiler
@@ -223,6 +224,19 @@ def test_attacks_see_through_the_wrapper(in_bf16):
     assert cheaper(trained(model, CPU), CPU) is cheaper(model, CPU)
 
 
+@pytest.mark.parametrize("sizes", [(85, 55, 128), (55, 128, 85)])
+def test_whether_a_batch_is_compiled_depends_on_its_size_alone(monkeypatch, sizes):
+    """Not on what came first: a resumed run may begin with the last, smaller batch."""
+    compiled = []
+    noted = lambda run: lambda x: compiled.append(len(x)) or run(x)  # noqa: E731
+    monkeypatch.setattr(folded_copy, "_compile", noted)
+    info = dataset_info("cifar10")
+    made = AttackCopy(network("resnet18-w8", info), torch.float32, compiled=True)
+    for size in sizes:
+        made(pictures(info, size))
+    assert sorted(compiled) == [85, 128]
+
+
 @pytest.mark.slow
 def test_compiling_leaves_the_casts_in_the_copy(monkeypatch):
     """What is compiled takes the attack's own leaf, since torch warns of others; traced without
@@ -263,8 +277,8 @@ def test_a_compiled_copy_is_the_same_function():
     """Logits and gradients agree with those of the copy as it is, also after it has followed other
     weights, and another batch shape runs uncompiled."""
     info = dataset_info("digits")
-    model, x = network("resnet18-w8", info, 1), pictures(info, 8)
-    labels = torch.arange(8) % 10
+    model, x = network("resnet18-w8", info, 1), pictures(info, 16)
+    labels = torch.arange(16) % 10
     compiled = AttackCopy(model, torch.float32, compiled=True)
     compiled(x)
     model.load_state_dict(network("resnet18-w8", info, 2).state_dict())

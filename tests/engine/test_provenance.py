@@ -1,6 +1,9 @@
 """Which commit a number is said to come from."""
 
 import importlib.util
+from datetime import UTC, datetime, timedelta
+
+import torch
 
 from benchmark.engine import provenance
 
@@ -12,3 +15,10 @@ def test_the_commit_is_that_of_the_code_that_was_read(monkeypatch):
     again.loader.exec_module(read)
     monkeypatch.setattr(read, "git", lambda *asked: "moved on")
     assert read._commit() == provenance._commit() != ("moved on", True)
+
+
+def test_a_clock_that_is_set_back_loses_no_work():
+    """What began later than now, as it seems, took no time."""
+    later, cpu = datetime.now(UTC) + timedelta(hours=1), torch.device("cpu")
+    made = provenance.provenance(later, device=cpu, weights="a" * 64, data="b" * 64, resumed=False)
+    assert made.seconds == 0

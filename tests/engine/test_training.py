@@ -270,13 +270,6 @@ class TestResume:
         assert finished.seconds > before > 0
         assert train("killed").seconds == finished.seconds
 
-    def test_frozen_run_resumes(self, train):
-        """Fine-tuning of one module keeps its momentum across an interruption."""
-        tuning = {"how": CleanTraining(), "trainable": {"linear.weight", "linear.bias"}}
-        expected = train("whole", **tuning)
-        killed(train, killing(2 * STEPS), **tuning)
-        assert outcome(train("killed", **tuning)) == outcome(expected)
-
     def test_checkpoint_of_another_fingerprint_is_refused(self, train, uninterrupted):
         """State left by another recipe or seed is not continued; on demand it is renamed."""
         other = train("shared", seed=4, fingerprint="another")
@@ -297,11 +290,6 @@ class TestResume:
 
 class TestDraws:
     """Where the randomness of a run comes from."""
-
-    def test_seed_decides(self, train, uninterrupted):
-        """The same seed gives the same weights and another seed others."""
-        assert outcome(train("again")) == outcome(uninterrupted)
-        assert outcome(train("other", seed=4)) != outcome(uninterrupted)
 
     def test_global_generator_is_not_used(self, train, uninterrupted):
         """torch's own state neither matters nor moves."""

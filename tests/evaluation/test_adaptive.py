@@ -109,7 +109,8 @@ def test_a_hidden_gradient_is_found(of, network):
 
 
 def test_masked_points_by_hand():
-    """What another part finds is held against what as many starts through the module find."""
+    """What another part finds is held against what as many starts through the module find; right is
+    what survives the first three."""
     rows = {  # module, stand-in, transfer, again, thrice
         (1, 1, 1, 1, 1): 0,
         (1, 0, 1, 1, 1): 1,
@@ -122,6 +123,8 @@ def test_masked_points_by_hand():
     arrays = np.array(list(rows), dtype=bool).T
     bits = dict(zip((*PARTS, *AGAIN), arrays, strict=True))
     assert masked(bits).tolist() == list(rows.values())
+    survives = evaluation("pgd10x3-adaptive").per_image(bits)
+    assert survives.tolist() == [all(row[:3]) for row in rows]
 
 
 def test_margins(of, network, data):

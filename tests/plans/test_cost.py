@@ -87,11 +87,12 @@ def test_what_is_shared_costs_once():
         costs(([replace(BASE, finetune=name) for name in names], CLEAN_ONLY))[0]
         for names in (("rift",), ("rift", "rift-alpha-1"), ("rift", "top-2"))
     )
-    one = of_image("resnet18", CIFAR10)[0] * 10_000
+    way, weights = of_image("resnet18", CIFAR10)
+    one = way * 10_000
     assert both.operations - alone.operations == pytest.approx(one)
     assert (alone.cells, both.cells) == (1, 2)
     assert more.operations - alone.operations > 100 * one
-    assert both.size > alone.size
+    assert (alone.size, both.size) == (2 * 8 * weights, 3 * 8 * weights)  # the base model's, too
     rift = [replace(BASE, finetune="rift")]
     more = replace(CLEAN_ONLY, evaluations=(*CLEAN_ONLY.evaluations, "pgd10x3"))
     (apart,), (whole,) = costs((rift, CLEAN_ONLY), (rift, more)), costs((rift, more))
@@ -111,6 +112,8 @@ def test_a_curve_attacks_every_alpha():
         )
     )
     images, attack = 10_000, 21
+    assert rule["criticality"] == 50_000 * (attack + 3)  # examples, and their gradients
+    assert rule["fine-tuning"] == pytest.approx(10 * (50_000 * 3 + images), rel=0.03)
     assert curve["interpolation"] == 21 * (1 + attack) * images
     assert rule["interpolation"] == (21 + 2 * attack) * images
     assert "interpolation" not in fixed and all_images == rule

@@ -7,9 +7,16 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, cell_state, is_locked, record_state, supersede_stale
+from benchmark.plans.states import (
+    State,
+    cell_state,
+    is_locked,
+    record_state,
+    remarks,
+    supersede_stale,
+)
 from benchmark.records.store import Store
-from handmade import BY_HAND, cell_at, write_making, write_record, write_records
+from handmade import BY_HAND, cell_at, store_in, write_making, write_record, write_records
 from killing import holding
 
 EVALUATIONS = BY_HAND.evaluations
@@ -101,15 +108,6 @@ def test_superseding_moves_what_is_stale_and_nothing_else(store):
     assert len(list(kept.rglob("*.*"))) == 3
 
 
-def test_superseding_leaves_a_fresh_cell_alone(store):
-    """Nothing moves if nothing is stale."""
-    write_records(store, cell_at("rift"), COUNTS)
-    write_making(store, cell_at("rift"))
-    supersede_stale(store, Plan.of(cell_at("rift"), BY_HAND), EVALUATIONS)
-    assert states(store, BY_HAND, "rift") == [State.DONE]
-    assert not (store.results / "superseded").exists()
-
-
 def test_superseding_moves_what_a_module_is_made_of(store):
     """The weights before `+`, and the second network of a mix, with them."""
     second = cell_at(method="standard")
@@ -118,6 +116,18 @@ def test_superseding_moves_what_a_module_is_made_of(store):
     for name in ("rift+mean-sparse", "output-mix"):
         supersede_stale(store, Plan.of(cell_at(name), BY_HAND), EVALUATIONS)
     assert store.making(second) is store.making(cell_at("rift")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("rift+mean-sparse", cell_at("rift")), ("output-mix", cell_at(method="standard"))],
+)
+def test_what_a_module_is_made_of_is_remarked(store, name, part):
+    """What was different when the weights before `+`, or a mix's second network, were trained."""
+    made = write_making(store_in(store.results.parent / "other"), part)
+    begun = made.provenance.model_copy(update={"begun": ["on another device"]})
+    store.write_making(made.model_copy(update={"provenance": begun}))
+    assert remarks(store, Plan.of(cell_at(name), BY_HAND)) == ["on another device"]
 
 
 def test_a_broken_file_has_no_state(store):

@@ -61,7 +61,7 @@ def test_mean_sparse_on_ones_own(by, own, digits):
     assert all(torch.equal(seen.base.state_dict()[name], x) for name, x in before.items())
     images = digits.test.first(16).batch(0, 16)
     table = benchmark.evaluate(result.attacked, images, ["clean", "pgd10x3-adaptive"], progress=False)
-    assert table.loc["pgd10x3-adaptive", "right"] <= table.loc["clean", "right"]
+    assert table["answers"].to_dict() == {"clean": 16, "pgd10x3-adaptive": 16}
 
 
 def test_a_mix_needs_a_second_network(by):

@@ -89,7 +89,7 @@ def test_statistics_are_numpys(network, images):
         assert np.allclose(band.widest, np.abs(values - mean).max(0), rtol=1e-4, atol=1e-6)
 
 
-def test_the_released_statistics_depend_on_the_batch(images):
+def test_the_released_statistics_depend_on_the_batch():
     """Means of batches' means and unbiased variances (batch 512) are the pooled ones of one batch."""
 
     class Net(nn.Sequential):

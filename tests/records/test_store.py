@@ -372,7 +372,7 @@ def test_records_honour_the_umask(store: Store, umask: int) -> None:
 # --- what killed processes left ---------------------------------------------------------------------
 
 
-def test_what_is_swept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_swept(store: Store) -> None:
     """Temporaries of dead processes of this host and those of yesterday go, in every folder; those of a
     living process and of another host, and what only looks like one, stay."""
     folder, me = store.record_path(CELL, "clean").parent, os.getpid()

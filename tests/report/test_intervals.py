@@ -20,7 +20,7 @@ SEEDS = st.integers(0, 2**63 - 1)
 
 @given(st.integers(1, 20_000), st.floats(0, 1))
 @example(1, 0.0)
-@example(1, 1.0)
+@example(7, 1.0)  # rounding would miss 1
 @example(10_000, 0.0)
 @example(10_000, 1.0)
 def test_wilson_agrees_with_scipy(n, share):
@@ -32,26 +32,6 @@ def test_wilson_agrees_with_scipy(n, share):
     assert 0 <= ours.low <= k / n <= ours.high <= 1
 
 
-@given(st.integers(1, 5000), st.floats(0, 1))
-def test_the_ends_of_wilson_are_where_a_z_test_begins_to_reject(n, share):
-    """|k - n p| is 1.96 standard deviations of the binomial(n, p) at both ends p, unless the share is
-    there itself."""
-    k = round(share * n)
-    found = wilson(k, n)
-    for end, outermost in ((found.low, k == 0), (found.high, k == n)):
-        if not outermost:
-            deviation = math.sqrt(n * end * (1 - end))
-            assert abs(k - n * end) == pytest.approx(1.959964 * deviation, rel=1e-5)
-
-
-def test_wilson_by_hand():
-    """No image of 100 is right: from 0 to z^2 / (n + z^2); and all of 100 mirror that."""
-    z2 = 1.959963984540054**2
-    assert (wilson(0, 100).low, wilson(100, 100).high) == (0.0, 1.0)
-    assert wilson(0, 100).high == pytest.approx(z2 / (100 + z2))
-    assert wilson(100, 100).low == pytest.approx(100 / (100 + z2))
-
-
 # --- McNemar ----------------------------------------------------------------------------------------
 
 
@@ -61,12 +41,6 @@ def test_mcnemar_is_a_two_sided_binomial_test(b, c):
     """The p-value is twice the smaller binomial tail at 1/2, at most 1, counted out here."""
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
     assert mcnemar(b, c) == mcnemar(c, b) == pytest.approx(min(1.0, 2 * tail), rel=1e-9)
-
-
-def test_mcnemar_of_models_that_never_differ():
-    """Without a discordant image there is no evidence, and with one there is none either."""
-    assert mcnemar(0, 0) == mcnemar(0, 1) == mcnemar(1, 0) == 1.0
-    assert mcnemar(0, 6) == 2 / 64
 
 
 # --- over images ------------------------------------------------------------------------------------
@@ -161,16 +135,6 @@ def test_rounding_moves_no_end_across_zero(trials, seed):
     assert (75 * fractions.low, 75 * fractions.high) == pytest.approx((whole.low, whole.high), abs=1e-9)
 
 
-def test_over_images_covers_the_truth():
-    """Of intervals from samples of one population about 95 % hold its mean (here 0.05)."""
-    rng = np.random.default_rng(4)
-    held = 0
-    for seed in range(100):
-        found = over_images(rng.choice([-1.0, 0.0, 1.0], size=400, p=[0.1, 0.75, 0.15]), seed)
-        held += found.low <= 0.05 <= found.high
-    assert 89 <= held <= 99
-
-
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -201,14 +165,6 @@ def test_over_seeds_agrees_with_scipy(thousandths):
     theirs = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     found = over_seeds(differences)
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-
-
-def test_over_two_seeds_by_hand():
-    """For two seeds half the width is the t quantile of one degree of freedom, tan(0.475 pi), times
-    half their distance."""
-    found = over_seeds([0.01, 0.03])
-    half = math.tan(0.475 * math.pi) * 0.01
-    assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half))
 
 
 @pytest.mark.parametrize(
