@@ -21,7 +21,7 @@ class TimeLeft:
     """
 
     def __init__(self, costs: Costs) -> None:
-        self.costs, self.began = costs, math.inf
+        self.costs, self.began, self.moved = costs, math.inf, -math.inf
         self.done: dict[str, float] = {}
         self.at: dict[int, str] = {}
         self.earlier = 0.0
@@ -37,24 +37,28 @@ class TimeLeft:
         fitting = [name for name in names if name.startswith(whole)]
         if not fitting:
             return
-        self.began = min(self.began, time.monotonic())
+        self.began = min(self.began, now := time.monotonic())
         # Reports of `pgd10x3-first-9` say `pgd10x3`, with which `pgd10x3-adaptive` begins, too.
         name = min(fitting, key=lambda name: whole_name(name) != whole)
         place = names.index(name)
         made = sum(costs[:place]) + (costs[place] * done / total if total and not part else 0.0)
         self.earlier += made if key not in self.done else 0.0
-        self.done[key] = max(self.done.get(key, 0.0), made)
+        if made > self.done.setdefault(key, made):
+            self.done[key], self.moved = made, now
 
     def finish(self, worker: int) -> None:
         """Note that the worker has made its cell, or failed at it."""
         key = self.at.pop(worker, "")
         if key in self.costs:
-            self.done[key] = sum(self.costs[key].values())
+            self.done[key], self.moved = sum(self.costs[key].values()), time.monotonic()
 
     @property
     def seconds(self) -> float | None:
-        """Seconds left of everything at the rate so far; None as long as that is not known."""
-        passed, made = time.monotonic() - self.began, sum(self.done.values()) - self.earlier
+        """Seconds left of everything at the rate so far; None as long as that is not known.
+
+        Parts of a stage say nothing of how much of it is done: during them the rate is that before.
+        """
+        passed, made = self.moved - self.began, sum(self.done.values()) - self.earlier
         if passed < SOON or made <= 0:
             return None
         total = sum(sum(stages.values()) for stages in self.costs.values())

@@ -230,6 +230,9 @@ def test_time_left_is_in_proportion_to_costs(clock):
     left.update(0, "c", "criticality: adversarial examples", 9, 10)
     left.finish(1)
     assert left.seconds == pytest.approx(60 * (300 - 96 - 104) / 104)
+    clock[0] += 3600
+    left.update(0, "c", "criticality: adversarial examples", 10, 10)  # how much of it is not known
+    assert left.seconds == pytest.approx(60 * (300 - 96 - 104) / 104)
     left.update(0, "c", "clean", 1, 1)
     assert left.seconds == 0.0
 
