@@ -18,11 +18,11 @@ class Trades(Method):
 
     As yaodongyu/TRADES, trades.py: the clean probabilities are the target of the KL and are not
     detached; the KL is summed over classes and averaged over the batch; x' starts from
-    x + 0.001 N(0, 1) and is crafted in evaluation mode. The paper writes a general loss of f(x')
-    against f(x), the code's KL is taken. Training-mode passes are clean, attacked, clean, in this
-    order: the authors compute the clean probabilities of the KL by a second pass, which has the
-    gradient of the first but moves the BN statistics again; here the second pass is made for the
-    statistics alone, without gradient.
+    x + 0.001 N(0, 1) and is crafted in evaluation mode. The paper writes a general loss L(f(x), f(x'))
+    with f(x') in the place of the label; the code's KL, with f(x) there, is taken. Training-mode passes
+    are clean, attacked, clean, in this order: the authors compute the clean probabilities of the KL by
+    a second pass, which has the gradient of the first but moves the BN statistics again; here the
+    second pass is made for the statistics alone, without gradient.
 
     Recipe, train_trades_cifar10.py: 76 epochs from 0.1, divided by 10 at epoch 75 counted from 1,
     which leaves 74 epochs before it; weight decay 2e-4, 10 steps of 0.007 in a ball of 0.031, hence a

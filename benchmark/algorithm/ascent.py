@@ -1,4 +1,4 @@
-"""What both definitions of criticality share: one weight that moves, its gradient, where it got to."""
+"""What all definitions of criticality share: one weight that moves, its gradient, where it got to."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -3,8 +3,9 @@
 Plain SGD, without momentum or weight decay, goes through the examples in shuffled batches. After every
 epoch dW is scaled back to `radius` ||W|| if it is longer, and the mean robust loss of all examples is
 taken; the ascent then goes on. The loss that counts is the largest of these. The released code starts
-that maximum at 0, so that NaN losses yield an MRC below all others; here such an ascent has diverged,
-and only the released code's protocol ranks it as there.
+that maximum at 0, and no NaN exceeds it, so that an ascent with no other loss has an MRC below all
+others, and one that is lost later keeps its earlier maximum. Here both have diverged, which is no MRC;
+the released code's protocol ranks both below all others.
 """
 
 import math

@@ -15,6 +15,7 @@ from benchmark.algorithm.adversarial_examples import robust_loss
 from benchmark.algorithm.ascent import Ascent, MovingWeight, Reached, gradients_and_loss
 from benchmark.algorithm.rolling import Tail
 from benchmark.engine.recipes import ScaleFreeCriticality
+from benchmark.records.evidence import ROUNDING
 
 
 def scale_free(
@@ -28,6 +29,7 @@ def scale_free(
 
     `reference` is `robust_loss` at the start, a point of the path; of equal losses the earlier is the
     peak. `first` is the gradient at the start, if known. A zero gradient or radius ends the ascent.
+    The constraint counts as active on the border, where one step may end by rounding inside or outside.
     """
     bound = settings.radius * moving.original_norm
     begun = moving.begun()
@@ -43,8 +45,8 @@ def scale_free(
             return Ascent(peak, step - 1, constrained)
         moving.ascend(gradient, settings.rate * bound / length)
         distance = moving.distance()
+        constrained = constrained or distance >= bound * (1 - ROUNDING)
         if distance > bound:
-            constrained = True
             moving.shrink(bound / distance)
         if step < settings.steps:
             (gradient,), (loss, accuracy) = passed()

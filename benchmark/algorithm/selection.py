@@ -37,8 +37,8 @@ class Candidates:
         """Module names from least to most critical; the module nearer the input first on a tie.
 
         Modules without a valid MRC are left out, except in the released order: there a negative MRC
-        ranks by its value and a diverged ascent before all others, since NaN losses leave the released
-        code's maximum at 0 (Immortalise/RiFT, main.py).
+        ranks by its value and a diverged ascent before all others, since losses that are all NaN leave
+        the released code's maximum at 0 (Immortalise/RiFT, main.py).
         """
         if self.criticality is None:
             raise ValueError("this selection needs the criticality of every module")

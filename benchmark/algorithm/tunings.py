@@ -97,6 +97,7 @@ _TUNINGS = (
         "rift-bn-frozen",
         "non-robust-critical, batch norm frozen",
         LeastCritical(),
+        official=ReadmeModule(),
         method=CleanTraining("frozen"),
     ),
     Tuning("random-layer", "random layer", RandomModule()),

@@ -64,8 +64,8 @@ def _of_image(arch: str, info: DatasetInfo, device: str) -> tuple[int, int]:
 
 
 @cache
-def passes(method: Any, attack: LinfAttack, info: DatasetInfo) -> float:
-    """Operations of a training step of `method` per image, relative to one forward pass.
+def passes(method: Any, attack: LinfAttack, info: DatasetInfo, epoch: int = 0) -> float:
+    """Operations of a training step of `method` in `epoch` per image, relative to one forward pass.
 
     `method` is a `Method`. Counted on a small network: the ratio hardly depends on which.
     """
@@ -73,6 +73,7 @@ def passes(method: Any, attack: LinfAttack, info: DatasetInfo) -> float:
         network: nn.Module = build(SMALL, info)
         x = torch.rand(IMAGES, info.channels, info.side, info.side)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    step = x, torch.zeros(IMAGES, dtype=torch.long), 0, method, attack, optimizer, torch.Generator()
+    labels = torch.zeros(IMAGES, dtype=torch.long)
+    step = x, labels, epoch, method, attack, optimizer, torch.Generator()
     ways = counted(lambda: network(x))
     return counted(lambda: training_step(network, *step)) / ways

@@ -48,8 +48,8 @@ class Recipe:
 
     `schedule` is `piecewise` (divide by 10 at each of `milestones`) or `one-cycle` (linear from 0
     to `lr` over the first 30 % of the steps, then linear to 0). `attack_steps` steps of
-    `attack_path * eps / attack_steps` craft the training examples: the paper's PGD-10 at eps/4 has
-    a path of 2.5 eps.
+    `attack_path * eps / attack_steps` craft the training examples: PGD-10 at the field's eps/4 (the
+    paper states no step) has a path of 2.5 eps.
 
     Weights are those of the best epoch among the last `select_last`, judged on the first
     `select_images` selection images (None: all): robust accuracy for adversarial training, clean
@@ -91,8 +91,8 @@ released code (Immortalise/RiFT, main.py): batch 128, momentum 0.9, weight decay
 @dataclass(frozen=True)
 class CriticalitySettings:
     """Module robust criticality as Algorithm 1 reads: T = `steps` epochs of ascent at rate `lr`,
-    stopped at the constraint ||dW|| = `radius` ||W|| (Sections 3.3 and Appendix D). `stage` names its
-    seeds and finished steps: definitions never mix.
+    stopped at the constraint ||dW|| = `radius` ||W||; the numbers are those of Section 3.3 and Appendix
+    D. `stage` names its seeds and finished steps: definitions never mix.
 
     `batch_size` is the batch whose mean gradients are summed over an epoch (512 as the released
     code; the paper does not say). `split` names the data, which the paper calls D_std without saying

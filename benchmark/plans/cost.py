@@ -172,7 +172,7 @@ def _step(method: Any, recipe: Recipe, info: DatasetInfo) -> float:
 
     attack = recipe.training_attack(info.threat)
     with suppress(Exception):  # what is wrong with it is told of its cells
-        return passes(method, attack, info)
+        return passes(method, attack, info, recipe.epochs - 1)  # a warm-up is over
     return attack.passes + CLEAN
 
 

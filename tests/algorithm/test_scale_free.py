@@ -43,6 +43,14 @@ def test_equals_the_definition_written_out(model, examples, settings):
         assert each.mrc > 0
 
 
+@pytest.mark.parametrize(("rate", "reached"), [(1.0, True), (0.99, False)])
+def test_a_step_to_the_border_reaches_it(model, examples, rate, reached):
+    """Whether rounding leaves it a little inside the ball or outside says nothing of the constraint."""
+    settings = ScaleFreeCriticality(rate=rate, steps=1)
+    found = [measure(model, each, examples, settings) for each in criticality_modules(model)]
+    assert {entry.constrained for entry in found} == {reached}
+
+
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("factor", [0.1, 3.7, 32.0])
 def test_no_rescaling_changes_it(model, examples, module, factor):

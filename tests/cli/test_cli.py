@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import re
 import shutil
 import subprocess
@@ -29,7 +28,7 @@ from benchmark.records.records import Finetuning, Training
 from benchmark.records.store import Store
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
-from handmade import BY_HAND, write_record
+from handmade import write_record
 from invoking import MINE, MINI, TINY, Command, said
 
 KEY = "mini/digits/resnet18-w8/pgd-at"
@@ -347,14 +346,6 @@ def test_a_dry_run_says_which_checkpoint_is_missing(command, tmp_path):
     assert last == f"missing in '{tmp_path}': {get}"
 
 
-def test_places_are_read_from_the_environment(mini, monkeypatch, idle):
-    """The folders can be named once, by environment variables."""
-    monkeypatch.setenv("BENCHMARK_RESULTS", str(mini.results))
-    monkeypatch.setenv("BENCHMARK_ARTIFACTS", str(mini.artifacts))
-    answer = said("status", "--scale", MINI, "--only", "*/none/*")
-    assert answer.stdout.splitlines()[-1] == "2 done"
-
-
 @pytest.mark.parametrize(
     ("options", "threads", "name"),
     [((), 1, "fp32"), (("--threads", "3"), 3, "fp32"), (("--precision", "bf16"), 1, "bf16")],
@@ -429,14 +420,6 @@ def test_all_notes_are_printed_on_demand(own_mini, command):
     assert whole.startswith(table)
     assert len(notes.splitlines()) <= 6 < len(whole.partition("  scale mini")[2].splitlines())
     assert written == {path: path.read_bytes() for path in written}
-
-
-def test_a_limit_that_is_none(own_mini, command):
-    """As many images as there are is refused before anything is evaluated."""
-    answer = command("run", BASE_0, "--scale", MINI, "--limit", "500")
-    assert answer.exit_code == 2
-    assert "Digits has 500 test images" in answer.stderr
-    assert not list(own_mini.results.rglob("*first*"))
 
 
 def test_a_limit_on_a_checkpoint(mini, command):
@@ -537,13 +520,6 @@ def test_a_broken_record_is_refused_by_its_path(own_mini, command, idle, argumen
     message = command(*arguments, "--scale", MINI).refusal
     assert message.startswith(f"'{path}' is not a record of schema 1: file: Invalid JSON")
     assert files(own_mini.results) == before
-
-
-def test_a_record_of_another_schema_is_refused(own_mini, command, idle):
-    """A record of a future version is not guessed at."""
-    path = own_mini.results / "records" / BASE_0 / "clean.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
-    assert "schema_version: Input should be 1" in command("table1", "--scale", MINI).refusal
 
 
 @pytest.mark.parametrize("which", ["results", "artifacts"])
@@ -731,8 +707,3 @@ def test_a_stale_base_model_stops_its_fine_tunings(own_mini, command, changed, m
     """Fine-tuning a model whose making is stale is refused before hours of training it again."""
     monkeypatch.setattr(benchmark.engine.workspace, "fit", FORBIDDEN)
     assert "--redo-stale" in command("table1", *changed, "--only", "*/rift/*").refusal
-
-
-def test_by_hand_is_no_scale_of_the_command_line():
-    """The scale of hand-made records of these tests is not mixed up with a built-in one."""
-    assert BY_HAND.name not in SCALES

@@ -206,14 +206,6 @@ class TestGet:
         assert "move '" in line
         assert place.visible() == before
 
-    def test_no_network(self, place):
-        """Every mirror's reason, the sum and the place for the file are in one line."""
-        line = place("get", "cifar100-c").refusal
-        for url in ARCHIVES["cifar100-c"].urls:
-            assert f"{url}: no route" in line
-        assert ARCHIVES["cifar100-c"].md5 in line
-        assert str(place.data / "CIFAR-100-C.tar") in line
-
     @pytest.mark.parametrize("command", ["get", "verify", "import", "accept"])
     def test_names_that_are_none(self, place, command):
         """An unknown name lists the known ones; digits need nothing."""
@@ -497,14 +489,6 @@ class TestVerify:
         named = (damaged[0], damaged[1].parent, damaged[2])
         assert all(str(path) in line for path, line in zip(named, lines, strict=True))
         assert "CIFAR-10-C.tar: official archive" in place("verify").stdout
-
-    @pytest.mark.parametrize("name", ["fog", "labels"])
-    def test_a_file_that_was_unpacked_and_is_gone(self, place, name):
-        """Whichever it is, it is told."""
-        place("get", "cifar10-c")
-        (place.data / "CIFAR-10-C" / f"{name}.npy").unlink()
-        (line,) = place("verify").errors(1)
-        assert f"{name}.npy' is missing" in line
 
 
 def test_progress_is_plain_lines_without_a_terminal(place, monkeypatch):

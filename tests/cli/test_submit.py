@@ -306,13 +306,6 @@ def test_the_page_for_outsiders(workplace):
     assert {Path(line).name for line in answer.stdout.splitlines()[-1:]} == {"nothing is wrong"}
 
 
-def test_links_of_the_page():
-    """The files that the page names are there."""
-    for target in ("records.md", "../CONTRIBUTING.md", "../checkpoints/README.md"):
-        assert f"({target})" in PAGE.read_text()
-        assert (PAGE.parent / target).is_file()
-
-
 def test_the_order_of_files(theirs, ours, monkeypatch):
     """A killed process leaves no record without its making and its bits, which are put there first."""
     order: list[str] = []

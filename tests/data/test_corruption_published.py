@@ -312,6 +312,8 @@ class TestHashes:
         refused(lambda: verify("CIFAR-10-C", cifar.parent), "frost.npy' is missing")
         shutil.copy(cifar / "snow.npy", cifar / "frost.npy")
         refused(lambda: verify("CIFAR-10-C", cifar.parent), "snow.npy' is not listed")
+        (cifar / "labels.npy").unlink()
+        refused(lambda: verify("CIFAR-10-C", cifar.parent), "labels.npy' is missing")
 
 
 class TestWhatIsThere:

@@ -8,10 +8,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn.functional import pad as padded
 
-from benchmark.data import dataset_info
 from benchmark.data.images import Split, augment, pixels
 from benchmark.data.info import CIFAR10, DIGITS, Augmentation
-from benchmark.errors import UserError
 
 COUNT, SIDE = 2000, 12
 MODES = {"zero": "constant", "reflect": "reflect"}
@@ -162,7 +160,3 @@ class TestDigits:
         assert (float(pixel.mean()), float(pixel.std())) == pytest.approx(
             (*DIGITS.mean, *DIGITS.std), abs=5e-5
         )
-
-    def test_unknown_dataset_is_refused(self):
-        with pytest.raises(UserError, match=r"known: digits, cifar10, cifar100, tiny-imagenet$"):
-            dataset_info("mnist")

@@ -123,23 +123,23 @@ def _official(model, name, weight, x_adv, labels, settings, seed, chunk):
 
 
 def _scale_free(model, name, weight, x_adv, labels, settings, seed, chunk, reference):
-    """The highest point of the path, its start included, steps, and whether a projection was needed."""
+    """The highest point of the path, its start included, steps, and whether the border was reached."""
     start = weight.detach().clone()
-    norm, projected, peak = float(start.norm()), False, (*reference, 0.0)
+    norm, there, peak = float(start.norm()), False, (*reference, 0.0)
     for step in range(settings.steps):
         gradient = torch.zeros_like(start)
         _add_gradient(gradient, model, weight, x_adv, labels, chunk)
         length = float(gradient.norm())
         if not math.isfinite(length):
-            return None, step, projected
+            return None, step, there
         if length == 0:
-            return peak, step, projected
+            return peak, step, there
         weight.data.add_(gradient, alpha=settings.rate * settings.radius * norm / length)
         distance = float((weight.data - start).norm())
+        there = there or distance >= (1 - 1e-5) * settings.radius * norm
         if distance > settings.radius * norm:
-            projected = True
             weight.data.copy_(start + settings.radius * norm / distance * (weight.data - start))
         loss, accuracy = _loss(model, x_adv, labels, chunk)
         if loss > peak[0]:
             peak = (loss, accuracy, float((weight.data - start).norm()) / norm)
-    return peak, settings.steps, projected
+    return peak, settings.steps, there

@@ -49,6 +49,12 @@ def test_a_step_of_each_method(name, more):
     assert passes(METHODS[name], attack, CIFAR10) == pytest.approx(2 * 5 + 3 + more, abs=1.1)
 
 
+def test_a_warmup_is_not_what_a_training_costs():
+    """TRADES-AWP is plain TRADES for 9 of 200 epochs, and makes AWP's passes in the others."""
+    how, plan = METHODS["trades-awp"], BasePlan.of(replace(BASE, method="trades-awp"), CLEAN_ONLY)
+    assert training(plan) > 1.1 * training(replace(plan, method=how.method))
+
+
 def test_autoattack_by_its_parameters():
     """Half of 100 steps forward and back, twice nine targets' (of digits too), and 5,000 queries."""
     cell, known = Cell("quick", "digits", "resnet10-w16", "pgd-at", "none", 0), SCALES["quick"]

@@ -12,7 +12,7 @@ from benchmark.errors import UserError
 from benchmark.records.records import Record
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, accuracy, change, change_over_images
-from benchmark.report.intervals import Interval, over_images
+from benchmark.report.intervals import Interval
 from handmade import ADV, CLEAN, OOD, cell_at, write_record
 
 ARCHS = ("resnet18-w8", "resnet34-w8")
@@ -58,17 +58,6 @@ def naive(values: np.ndarray) -> tuple[float, float]:
 def noise(values: np.ndarray) -> float:
     """How far the ends of two bootstraps of (N,) may lie apart: resampling and one step of an image."""
     return 0.2 * float(values.std()) / math.sqrt(len(values)) + 1 / (3 * len(values))
-
-
-# --- one class of numbers ---------------------------------------------------------------------------
-
-
-def test_the_spread_is_that_of_a_sample():
-    """The standard deviation divides by n - 1; one seed has none."""
-    assert Estimate((1.0, 2.0, 4.0)).mean == pytest.approx(7 / 3)
-    assert Estimate((1.0, 2.0, 4.0)).spread == pytest.approx((7 / 3) ** 0.5)
-    assert Estimate((0.25,)).mean == 0.25
-    assert Estimate((0.25,)).spread is None
 
 
 # --- accuracies -------------------------------------------------------------------------------------
@@ -235,28 +224,6 @@ def test_without_shared_images_one_seed_has_no_interval(store):
     assert accuracy(store, *models).interval is not None
     alone = [model[:1] for model in models]
     assert change(store, alone, alone).interval is None
-
-
-def test_intervals_cover_the_truth(store):
-    """Of models whose images are drawn anew about 95 % of the intervals hold the expected accuracy, by
-    Wilson and by resampling of several trials."""
-    held = {CLEAN: 0, OOD: 0}
-    for place in range(100):
-        for evaluation, trials in ((CLEAN, 1), (OOD, 5)):
-            right = drawn(1000 + place, 0.7, trials)
-            low, high = ends(
-                accuracy(store, [written(store, right, seed=place, evaluation=evaluation)])
-            )
-            held[evaluation] += low <= 0.7 <= high
-    assert all(89 <= count <= 99 for count in held.values()), held
-
-
-def test_estimates_repeat(store):
-    """The same records give the same estimate, whatever was drawn before."""
-    records = [written(store, drawn(8, 0.5, 4), evaluation=OOD)]
-    first = accuracy(store, records)
-    over_images(np.arange(5.0), 0)
-    assert accuracy(store, records) == first
 
 
 # --- what is refused --------------------------------------------------------------------------------

@@ -166,16 +166,3 @@ def test_generated_files_have_a_command():
     there = {path.stem for path in (RESULTS / "tables").iterdir()}
     stems = {stem for stem in there if not any(f"-{name}" in stem for name in OF_ONE_MACHINE)}
     assert stems == {stem for stem, *_ in TABLES}
-
-
-def test_mce_is_of_corruptions_alone():
-    """On the board some number under corruptions has an mCE, and none of another kind."""
-    boards = json.loads((RESULTS / "leaderboard.json").read_text(encoding="utf-8"))["boards"]
-    kinds = [
-        column["kind"]
-        for board in boards
-        for column in board["columns"]
-        for entry in board["entries"]
-        if entry["numbers"].get(column["evaluation"], {}).get("mce") is not None
-    ]
-    assert set(kinds) == {"corruptions"}

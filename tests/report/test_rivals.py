@@ -16,7 +16,6 @@ from benchmark.records.cells import Cell
 from benchmark.records.records import WARNING
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
-from benchmark.report.leaderboard.columns import ranked_by
 from benchmark.report.tables.posthoc import both_ways, parts, possible, rival_cells, rivals
 from benchmark.report.view import View
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record, write_records
@@ -121,12 +120,6 @@ def test_warnings_come_first_then_broken_rules(written):
     assert first.startswith("warning: masked")
     assert second.startswith("bn-only does not keep the 0.1-point rule with transfer both ways: -10 of")
     assert third.startswith("rift keeps the 0.1-point rule")
-
-
-def test_boards_are_ordered_by_the_adaptive_attack():
-    """Of two attacks of one strength that as many models have met, what a module masks leads none."""
-    assert ranked_by({"pgd10x3": 3, "pgd10x3-adaptive": 3, "clean": 9}) == "pgd10x3-adaptive"
-    assert ranked_by({"autoattack": 2, "pgd10x3-adaptive": 3}) == "autoattack"
 
 
 @given(st.integers(0, 2**32))

@@ -8,19 +8,8 @@ from benchmark.plans.named import arguments
 from benchmark.plans.plan import Plan
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
-from benchmark.report.view import Found, Missing, View
-from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_making, write_record
-
-
-def test_all_seeds_of_a_fresh_cell_are_needed(store):
-    """A number appears when its last seed is there."""
-    cells = [cell_at(seed=seed) for seed in BY_HAND.seeds]
-    for cell in cells:
-        assert isinstance(View(store, BY_HAND).accuracy([cells], "clean"), Missing)
-        write_record(store, cell, "clean", 100 * (cell.seed + 1))
-    found = View(store, BY_HAND).accuracy([cells], "clean")
-    assert isinstance(found, Found)
-    assert found.estimate.values == (0.1, 0.2, 0.3)
+from benchmark.report.view import View
+from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_making
 
 
 def test_how_a_base_model_was_made_is_no_fine_tuning(store):
