@@ -36,17 +36,19 @@ def get_checkpoint(
     `copy` is a file of the user's to take instead of a download, and stays where it is. `accepted` are
     sha256 of files to take where the registry knows none. Raises `UserError` for another file, a web
     page, a hash that is neither known nor accepted, and a failed download. A download whose hash is not
-    yet accepted is kept, so that it need not come twice; a copy is not put in place.
+    yet accepted is kept, so that it need not come twice, until a `copy` takes its place; a copy of such
+    a hash is not put in place.
     """
     if accepted and checkpoint.sha256 is not None:
         raise UserError(f"{checkpoint.name} has sha256 {checkpoint.sha256}; no other is accepted")
     if checkpoint.kind is FileSource.PATH:
         return verified_file(checkpoint, directory)
     target = path_of(checkpoint, directory)
-    if not target.exists():
+    in_doubt = copy is not None and expected_sha256(checkpoint, directory) is None
+    if in_doubt or not target.exists():
         if copy is not None:
             _take(checkpoint, copy, target, accepted)
-        elif checkpoint.sha256 is not None and checkpoint.urls:
+        elif checkpoint.urls:
             fetch(checkpoint, target.parent, progress=progress)
         else:
             _download_zoo_file(checkpoint, target)

@@ -168,4 +168,4 @@ def _option(layer: Mapping[str, Tensor]) -> str:
 
 def _texts(tensor: Tensor) -> list[str]:
     """Every value, in the fewest digits that give it back in float32."""
-    return [str(value) for value in tensor.float().flatten().numpy()]
+    return [str(value) for value in tensor.detach().float().flatten().numpy()]

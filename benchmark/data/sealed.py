@@ -118,7 +118,7 @@ def read_header(file: IO[bytes]) -> Header:
     """
     try:
         shape, fortran_order, dtype = _READERS[npy.read_magic(file)](file)
-    except (KeyError, ValueError, SyntaxError, TokenError) as error:
+    except (LookupError, TypeError, ValueError, SyntaxError, TokenError) as error:
         raise ValueError("no header of a .npy file") from error
     if dtype.hasobject:
         raise ValueError("Python objects, which are not read")

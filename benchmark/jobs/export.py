@@ -183,7 +183,7 @@ def _entry(
             what=_what(making, origin),
             eps=origin.eps if origin else pixel_units(data["threat"]["eps"]),
             extra_data=known.extra_data if known else False,
-            selects_on=_selects_on(making, origin),
+            selects_on=_selects_on(making, origin, known),
             published={record.evaluation: record.value for record in records},
         )
     except ValidationError as error:
@@ -209,12 +209,17 @@ def _what(making: Making, origin: Checkpoint | None) -> str:
     return f"{network}: {start} as it was read ({details.what.rstrip('.')})."
 
 
-def _selects_on(making: Making, origin: Checkpoint | None) -> Literal["test", "hold-out", "unknown"]:
-    """What chose epochs and alpha: test images if any step looked at them."""
+def _selects_on(
+    making: Making, origin: Checkpoint | None, known: CheckpointEntry | None
+) -> Literal["test", "hold-out", "unknown"]:
+    """What chose epochs and alpha: test images if any step looked at them; `known` is the registry's
+    entry of `origin`."""
     held_out = "hold_out" in base_spec(making.spec)
     if making.spec.get("selects_on") == "test" or not (origin or held_out):
         return "test"
-    return "unknown" if origin else "hold-out"
+    if origin is not None:
+        return "unknown" if known is None else known.selects_on
+    return "hold-out"
 
 
 def source_of(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from benchmark.engine.precision import BF16, FP32
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.first import first_images
@@ -85,14 +86,17 @@ def examine(
 
 def _check_alone(entry: ResultEntry, expected: Expected, allow_dirty: bool) -> Problems:
     """What is wrong with an entry by itself."""
-    file, plan = entry.file, None
+    file, plan, fixed = entry.file, None, None
     yield from check_provenance(file.provenance, allow_dirty=allow_dirty)
     if entry.cell.scale != OWN:
         try:
-            expected.scale(entry.cell.scale)
+            fixed = expected.scale(entry.cell.scale).precision
         except UserError as error:
             yield "cell.scale", f"is {entry.cell.scale}: {error}"
             return
+    made_in = file.provenance.precision
+    if fixed in (FP32, BF16) and not made_in.startswith(fixed):
+        yield "provenance.precision", f"is {shown(made_in)}, but {entry.cell.scale} is in {fixed}"
     try:
         spec = expected.spec(file)
         if entry.cell.scale != OWN:

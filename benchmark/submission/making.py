@@ -225,6 +225,10 @@ def _check_applied(details: Applied, plan: Plan) -> Problems:
             yield "details.module", f"has {details.numbers}, not {fixed} of {plan.cell.finetune}"
         return
     grid = [dict(numbers) for numbers in method.grid]
+    yield from _check_images("details.reference", details.reference, plan, plan.recipe)
+    for at, point in enumerate(details.points):
+        yield from _check_images(f"details.points.{at}.clean", point.clean, plan, plan.recipe)
+        yield from _check_images(f"details.points.{at}.robust", point.robust, plan, plan.recipe)
     if [point.numbers for point in details.points] != grid:
         yield "details.points", f"are not the {len(grid)} of the grid of {plan.cell.finetune}"
         return

@@ -16,7 +16,7 @@ from benchmark.records.store import MAKING
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables import REPORTS
 from benchmark.submission.expected import Expected, first_difference
-from benchmark.submission.read import RECORDS, Problem, ResultEntry
+from benchmark.submission.read import RECORDS, Problem, ResultEntry, shown
 from benchmark.submission.together import Library
 
 
@@ -51,15 +51,20 @@ def conflicts(
         target = results / RECORDS / entry.cell.key / f"{entry.name}.json"
         if not target.exists() or _is_there(entry, results):
             continue
+        if _holds(target, entry.content):
+            text = f"are missing or damaged beside '{target}', which is this record; restore them there"
+            yield Problem(entry.path, "bits", text)
+            continue
         found = None
         if (other := filed_entries.get((entry.cell, entry.name))) is not None:
             ours, theirs = (each.file.model_dump(mode="json") for each in (entry, other))
             found = first_difference(ours, theirs, "")
-        place, there, here = found or ("bytes", "others", "those on file")
+        place, there, here = found or ("file", "written otherwise", "the same values")
         yield Problem(
             entry.path,
             place.removeprefix("."),
-            f"is {there}, but '{target}' is on file with {here}; results are written once",
+            f"is {shown(there)}, but '{target}' is on file with {shown(here)}; results are written "
+            "once",
         )
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,22 +114,22 @@ def read(paths: Sequence[Path]) -> Reading:
     its folder reads like a key. A file that is named twice is read once. Raises `UserError` for a path
     that does not exist or holds nothing.
     """
-    files = {file: in_tree for path in paths for file, in_tree in _files(path).items()}
+    files = {file: tree for path in paths for file, tree in _files(path).items()}
     entries: list[ResultEntry] = []
     problems: list[Problem] = []
-    for path, in_tree in files.items():
+    for path, tree in files.items():
         wrong: list[tuple[str, str]] = []
         if path.suffix != ".json":
             continue
-        entries += filter(None, [_entry(path, in_tree, wrong)])
+        entries += filter(None, [_entry(path, tree, wrong)])
         problems += [Problem(path, *each) for each in wrong]
     known = {entry.beside for entry in entries} | {problem.path for problem in problems}
-    for path, in_tree in files.items():
+    for path, tree in files.items():
         of_none = path not in known and _record_of(path) not in known
-        if in_tree and path.is_dir():
+        if tree and path.is_dir():
             text = "is a link to a folder, in which nothing was checked; put that folder in its place"
             problems.append(Problem(path, "file", text))
-        elif in_tree and path.suffix != ".json" and of_none:
+        elif tree and path.suffix != ".json" and of_none:
             problems.append(Problem(path, "file", "is no record, no bits of one and no making"))
     return Reading(tuple(entries), tuple(problems))
 
@@ -147,11 +147,11 @@ def visible(root: Path) -> list[Path]:
     return [path for path, parts in found.items() if not any(p.startswith(".") for p in parts)]
 
 
-def _files(path: Path) -> dict[Path, bool]:
-    """Files of one argument, and whether they are in a results tree."""
+def _files(path: Path) -> Mapping[Path, Path | None]:
+    """Files of one argument, and the folder `records` of the results tree that they are in, if any."""
     if path.is_dir():
         root = path / RECORDS if (path / RECORDS).is_dir() else path
-        found = dict.fromkeys(visible(root), root.name == RECORDS)
+        found = dict.fromkeys(visible(root), root if root.name == RECORDS else None)
         if not any(file.suffix == ".json" for file in found):
             raise UserError(
                 f"'{path}' holds no records; name a results tree, a folder of it or a record"
@@ -162,10 +162,10 @@ def _files(path: Path) -> dict[Path, bool]:
     if path.suffix != ".json":
         raise UserError(f"'{path}' is no record; name its .json file, its bits are read from beside it")
     making = path.with_name(f"{MAKING}.json")
-    return {file: False for file in (making, path) if file.is_file()}
+    return {file: None for file in (making, path) if file.is_file()}
 
 
-def _entry(path: Path, in_tree: bool, wrong: list[tuple[str, str]]) -> ResultEntry | None:
+def _entry(path: Path, tree: Path | None, wrong: list[tuple[str, str]]) -> ResultEntry | None:
     """The entry at `path`, None if it cannot be parsed; adds to `wrong` what is wrong."""
     kind = Making if path.stem == MAKING else Record
     if (content := _content(path, LARGEST_JSON, wrong)) is None:
@@ -176,7 +176,7 @@ def _entry(path: Path, in_tree: bool, wrong: list[tuple[str, str]]) -> ResultEnt
     if isinstance(file, Record):
         beside = bits_beside(path, file.bits_sha256)
         entry = ResultEntry(path, content, file, *_bits(beside, file, wrong), beside)
-    wrong += _misplaced(entry, in_tree)
+    wrong += _misplaced(entry, tree)
     return entry
 
 
@@ -231,14 +231,17 @@ def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _misplaced(entry: ResultEntry, in_tree: bool) -> Problems:
+def _misplaced(entry: ResultEntry, tree: Path | None) -> Problems:
     """Whether the file is where its contents belong."""
     if entry.path.stem != entry.name:
         yield "evaluation", f"is {entry.name}, which belongs into {entry.name}.json"
+    folder = entry.path.resolve().parent
+    inside = tree is not None and folder.is_relative_to(tree.resolve())
+    names = folder.relative_to(tree.resolve()).parts if tree and inside else folder.parts[-6:]
     try:
-        named = Cell.parse("/".join(entry.path.resolve().parts[-7:-1]))
+        named = Cell.parse("/".join(names))
     except UserError:
-        if in_tree:
+        if tree is not None:
             yield "file", f"is at no key of a results tree; its contents are {entry.cell.key}"
     else:
         if named != entry.cell:

@@ -138,12 +138,13 @@ def check_counts(record: Record, chosen: Evaluation, bits: Bits, images: int | N
         yield "bits", f"are of {there} images, but {record.evaluation} is of {images}"
     answers = there * len(expected or bits) if chosen.pooled else there
     if record.n != answers:
-        yield "n", f"is {record.n}, but {record.evaluation} is of {answers} answers"
+        yield "n", f"is {shown(record.n)}, but {record.evaluation} is of {answers} answers"
     yield from _check_parts(record, chosen, bits, there)
     if not bits:
         return
     share = float(chosen.per_image(bits).mean())
-    if abs(share * record.n - record.k) > 1e-6 * record.n:
+    # Where n is wrong, which was said, it may even be too large for a float.
+    if record.n == answers and abs(share * record.n - record.k) > 1e-6 * record.n:
         yield "k", f"is {record.k} of {record.n}, but the bits say {share * record.n:g}"
     if chosen.nested and expected is not None:
         for before, after in pairwise(expected):

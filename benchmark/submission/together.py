@@ -8,6 +8,8 @@ from benchmark.algorithm.tunings import ALPHA_1, finetune
 from benchmark.checkpoints.registry import registry
 from benchmark.checkpoints.robustbench import zoo_key
 from benchmark.models import key_name
+from benchmark.posthoc import forward_method
+from benchmark.records.applied import Applied
 from benchmark.records.cells import OWN, Cell
 from benchmark.records.records import Checkpoint, Finetuning, Making, Record, Training
 from benchmark.records.store import MAKING
@@ -48,6 +50,8 @@ def check_together(entry: ResultEntry, library: Library) -> Problems:
     if isinstance(making := entry.file, Making):
         if isinstance(making.details, Finetuning) and not entry.cell.is_base:
             yield from _check_ends(making, making.details, library)
+        if isinstance(making.details, Applied) and not entry.cell.is_base:
+            yield from _check_made_of(making, making.details, library)
         if isinstance(making.details, Checkpoint):
             yield from _check_source(making, making.details, library)
         return
@@ -118,6 +122,22 @@ def _check_ends(making: Making, details: Finetuning, library: Library) -> Proble
     if other and end and (right := end.provenance.weights_sha256) != weights:
         text = f"is {weights}, but at alpha = {details.alpha:g} it is that of {other.key}, {right}"
         yield "provenance.weights_sha256", text
+
+
+def _check_made_of(making: Making, details: Applied, library: Library) -> Problems:
+    """Whether a module is made of the weights, and with the second network, that its name says."""
+    cell = making.cell.cell
+    chosen = finetune(cell.finetune)
+    partner = None if chosen.forward is None else forward_method(chosen.forward).partner
+    made_of: dict[str, tuple[str | None, Cell]] = {
+        "on_sha256": (details.on_sha256, replace(cell, finetune=chosen.before))
+    }
+    if partner is not None:
+        made_of["partner_sha256"] = details.partner_sha256, replace(cell.base, method=partner)
+    for field, (there, other) in made_of.items():
+        made = library.making(other)
+        if made is not None and there != (right := made.provenance.weights_sha256):
+            yield f"details.{field}", f"is {there}, but the weights of {other.key} are {right}"
 
 
 def _check_source(making: Making, details: Checkpoint, library: Library) -> Problems:

@@ -295,6 +295,14 @@ class TestWrappers:
         layer = {"mu": torch.tensor(DIGITS.mean).to(dtype), "sigma": torch.tensor(DIGITS.std).to(dtype)}
         assert same(loading(layer | state), state)
 
+    def test_constants_may_ask_for_gradients(self, state, loading):
+        """As parameters do: they are read like any others."""
+        layer = {
+            name: torch.tensor(values, requires_grad=True)
+            for name, values in (("mu", DIGITS.mean), ("sigma", DIGITS.std))
+        }
+        assert same(loading(layer | state), state)
+
     def test_channels(self, loading, refused):
         """Constants are compared and shown channel by channel, and one for all channels with each."""
         model = seeded(NAME, CIFAR10)

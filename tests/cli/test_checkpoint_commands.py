@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,12 @@ from benchmark.checkpoints.registry import checkpoint
 from benchmark.data.info import DIGITS
 from benchmark.engine.weights import save_tensors, weights_sha256
 from benchmark.errors import UserError
-from benchmark.jobs.export import packed, toml_block
+from benchmark.jobs.export import export, packed, toml_block
 from benchmark.models import build
 from benchmark.records.cells import Cell
 from benchmark.records.checkout import shipped
 from benchmark.records.records import Making
-from benchmark.records.store import WEIGHTS
+from benchmark.records.store import WEIGHTS, Store
 from invoking import Command, said
 
 OURS = "narrow-cifar10-resnet18-w16-pgd-at-seed0"
@@ -190,6 +191,18 @@ class TestGet:
         assert place.read_bytes() == weights
         place.unlink()
         checkpoints(*arguments).good()  # the word was given
+        assert place.read_bytes() == weights
+
+    def test_a_copy_takes_the_place_of_what_nobody_accepted(self, enter, drive, tmp_path, weights):
+        """Where a download turned out to be another file, the user's own is not passed over."""
+        place, copy = enter(), tmp_path / "copy.pt"
+        drive(weights + b" ")
+        refusal(checkpoints("get", "mine"))
+        copy.write_bytes(weights)
+        arguments = ("get", "mine", "--file", copy)
+        assert f"'{copy}' has sha256 {sha256(weights)}" in refusal(checkpoints(*arguments))
+        assert place.read_bytes() == weights + b" "
+        checkpoints(*arguments, "--accept-checksum", sha256(weights)).good()
         assert place.read_bytes() == weights
 
     def test_a_damaged_file_is_not_used(self, enter, weights):
@@ -391,6 +404,16 @@ class TestExport:
         assert not space["model"].training
         assert "What it is not" in card
         assert "`python -m benchmark evaluate --checkpoint small-digits`" in card
+
+    def test_what_chose_the_checkpoint_that_it_starts_from(self, tmp_path):
+        """It chose what is exported, too."""
+        store = Store(shipped("results/README.md").parent, tmp_path)
+        cell = Cell.parse(f"narrow-from-{OURS}/cifar10/resnet18-w16/pgd-at/none/seed0")
+        place = store.work(cell) / WEIGHTS
+        place.parent.mkdir(parents=True)
+        shutil.copyfile(shipped(f"checkpoints/{OURS}.safetensors"), place)
+        made = export(cell, "given.safetensors", store, name="given")
+        assert made.entry.selects_on == checkpoint(OURS).selects_on == "test"
 
     def test_what_cannot_be_exported_is_one_line(self, finished, store, tmp_path):
         """Unfinished cells, weights of another making and files that exist leave nothing behind."""

@@ -120,6 +120,25 @@ def test_records_are_written_once(theirs, ours):
     assert contents(ours) == before
 
 
+def test_what_differs_from_the_file_on_record(theirs, ours):
+    """Bits that were lost there, other bytes of the same values, and a list, which is cut."""
+    filed(theirs, ours)
+    path = theirs / "records" / RIFT / "clean.json"
+    (bits,) = (ours / "records" / RIFT).glob("clean.*.npz")
+    bits.rename(aside := bits.with_name("aside"))
+    line, _ = refused(submitted(theirs, ours))
+    assert f"{path}: bits are missing or damaged beside '{ours}/records/{RIFT}/clean.json'" in line
+    aside.rename(bits)
+    path.write_text(path.read_text().replace("\n", ""))
+    line, _ = refused(submitted(theirs, ours))
+    assert "clean.json: file is written otherwise, but '" in line
+    assert "is on file with the same values; results are written once" in line
+    change(path, "remarks", ["a word"] * 99)
+    line, _ = refused(submitted(theirs, ours))
+    assert "clean.json: remarks is ['a word', " in line
+    assert len(line) < 600
+
+
 def test_two_versions_of_one_record(theirs, ours, tmp_path):
     """A submission that holds two different records of one place is refused."""
     copied(tmp_path / "other")

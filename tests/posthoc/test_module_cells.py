@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -26,9 +27,11 @@ from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.records import Count, Making
-from benchmark.records.store import Journal
+from benchmark.records.store import MAKING, Journal
 from benchmark.run import adversarial_training, another_forward_pass, rift, run_cell
 from benchmark.submission.making import check_making
+from benchmark.submission.read import read
+from benchmark.submission.together import Library, check_together
 from handmade import BY_HAND, cell_at, store_in
 from invoking import MINI
 
@@ -51,6 +54,12 @@ def made(tmp_path_factory, digits):
         return run, base if plan.finetune is None else rift(run, base)
 
     return of
+
+
+@pytest.fixture(autouse=True)
+def _any_number_of_images(monkeypatch):
+    """Numbers are chosen on fewer images here than the dataset has."""
+    monkeypatch.setattr("benchmark.submission.making.KNOWN_DATA", {})
 
 
 def test_points_on_the_way_are_of_all_weights(made, monkeypatch):
@@ -278,6 +287,29 @@ def test_a_making_with_other_numbers(made):
         else:
             ((_, text),) = check_making(Making.model_validate(changed), run.plan)
             assert told in text
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "part"),
+    [
+        ("mean-sparse", "on_sha256", "pgd-at/none"),
+        ("rift+mean-sparse", "on_sha256", "pgd-at/rift"),
+        ("output-mix", "on_sha256", "pgd-at/none"),
+        ("output-mix", "partner_sha256", "standard/none"),
+    ],
+)
+def test_a_making_of_other_weights(made, name, field, part):
+    """What a module is said to be made of has to be the weights of that model."""
+    run, _ = made(name)
+    made("rift")
+    library = Library(read([run.store.results]).entries)
+    entry = library.entries[run.plan.cell, MAKING]
+    assert list(check_together(entry, library)) == []
+    details = entry.file.details.model_copy(update={field: "0" * 64})
+    other = replace(entry, file=entry.file.model_copy(update={"details": details}))
+    ((place, text),) = check_together(other, library)
+    assert place == f"details.{field}"
+    assert re.search(rf"is 0{{64}}, but the weights of \S+/{part}/seed0 are [1-9a-f]", text)
 
 
 class TestNames:

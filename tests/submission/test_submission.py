@@ -57,6 +57,7 @@ from submitting import (
 )
 
 ZEROS, ONES = "0" * 64, "1" * 64
+MODULE = "rift+mean-sparse"
 
 
 @pytest.fixture
@@ -233,6 +234,14 @@ def test_a_changed_bit(tree: Path) -> None:
     assert lines(tree) == [f"{RIFT}/clean.json: k is 6629 of 10000, but the bits say 6630"]
 
 
+def test_a_count_beyond_floats(tree: Path) -> None:
+    """A number of images of hundreds of digits is a mistake like any other."""
+    path = at(tree, RIFT, "clean")
+    edit(path, lambda raw: raw.update(k=0, n=10**400, value=0.0))
+    start, end = f"{RIFT}/clean.json: n is 1000", "0..., but clean is of 10000 answers"
+    assert any(line.startswith(start) and line.endswith(end) for line in lines(tree))
+
+
 def test_bits_of_other_images(tree: Path) -> None:
     """Bits of fewer images than the evaluation is of are named."""
     path = at(tree, RIFT, "clean")
@@ -290,6 +299,14 @@ def boasting() -> bytes:
     return buffer.getvalue()
 
 
+def headed(header: str) -> bytes:
+    """A file whose only member has this header."""
+    text, buffer = header.encode(), io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("n.npy", b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text)
+    return buffer.getvalue()
+
+
 def squeezed() -> bytes:
     """A member packed by LZMA, and damaged."""
     buffer = io.BytesIO()
@@ -327,9 +344,15 @@ def test_a_count_without_bits(tree: Path) -> None:
         (pickled(), "Python objects, which are not read"),
         (boasting(), "n.npy is said to be float64 of shape (12000000000,), which it is not"),
         (swelling(), "its arrays have more than"),
+        (headed("{[]: 1}"), "no header of a .npy file"),
+        (headed("{1: 1, 'a': 2}"), "no header of a .npy file"),
+        (headed("{'descr': (), 'fortran_order': False, 'shape': ()}"), "no header of a .npy file"),
         (None, f"{RIFT}/clean.json: bits are missing: clean."),
     ],
-    ids=["LZMA", "hollow", "empty", "broken", "pickled", "boasting", "swelling", "missing"],
+    ids=[
+        *("LZMA", "hollow", "empty", "broken", "pickled", "boasting", "swelling"),
+        *("list as key", "keys of two types", "no type", "missing"),
+    ],
 )
 def test_bits_that_cannot_be_read(tree: Path, content: bytes | None, message: str) -> None:
     """A file that holds no bits is refused without an exception, and by its hash."""
@@ -344,12 +367,16 @@ def test_bits_that_cannot_be_read(tree: Path, content: bytes | None, message: st
 
 def test_stray_files(tree: Path) -> None:
     """What is neither record, bits nor making, and what is at no key, is named in a results tree."""
-    for place in (f"{RIFT}/notes.txt", f"{RIFT}/gone.npz", "narrow/clean.json"):
+    (deep := tree / "records" / "narrow" / RIFT).mkdir(parents=True)
+    shutil.copy(at(tree, RIFT, "clean").with_suffix(".npz"), deep)
+    places = (f"{RIFT}/notes.txt", f"{RIFT}/gone.npz", "narrow/clean.json", f"narrow/{RIFT}/clean.json")
+    for place in places:
         shutil.copy(at(tree, RIFT, "clean"), tree / "records" / place)
     found = lines(tree)
     assert f"{RIFT}/notes.txt: file is no record, no bits of one and no making" in found
     assert f"{RIFT}/gone.npz: file is no record, no bits of one and no making" in found
-    assert f"narrow/clean.json: file is at no key of a results tree; its contents are {RIFT}" in found
+    for place in places[2:]:
+        assert f"{place}: file is at no key of a results tree; its contents are {RIFT}" in found
 
 
 def test_a_linked_folder(tree: Path, tmp_path: Path) -> None:
@@ -415,6 +442,25 @@ def test_another_precision_has_the_same_seeds(tree: Path, scale: str, told: bool
         for entry in entries
     ]
     assert any(check_copies(renamed, Library((*renamed, *entries)))) == told
+
+
+@pytest.mark.parametrize(
+    ("scale", "precision", "told"),
+    [
+        ("quick", "fp32, compiled", False),
+        ("quick", "bf16, scored in fp32", True),
+        ("quick-in-bf16", "fp32", True),
+        ("quick-in-bf16", "bf16, scored in bf16 above margins of 0.2, else in fp32", False),
+        ("quick-in-auto", "bf16, scored in fp32", False),
+    ],
+)
+def test_the_precision_that_a_scale_fixes(tree: Path, scale: str, precision: str, told: bool) -> None:
+    """Work in another one has keys of its own."""
+    path = at(tree, RIFT, "clean")
+    change(path, "cell/scale", scale)
+    change(path, "provenance/precision", precision)
+    text = f"provenance.precision is {precision}, but {scale} is in "
+    assert any(text in line for line in lines(tree)) == told
 
 
 def test_models_of_one_base_model_may_agree(tree: Path) -> None:
@@ -702,6 +748,18 @@ def test_a_model_of_the_registry(tmp_path: Path) -> None:
     found = "\n".join(lines(root))
     assert re.search(r"details.file_sha256 is 0000.*but the registry has", found)
     assert re.search(rf"weights_sha256 is 1111.*model, {BASE}, has 99d2", found)
+
+
+@pytest.mark.parametrize("place", ["reference", "points/3/clean", "points/3/robust"])
+def test_the_images_that_choose_numbers(tmp_path: Path, place: str) -> None:
+    """A module's numbers are chosen on as many images as alpha is."""
+    start = f"narrow-from-{'-'.join(BASE.split('/')[:4])}-seed0"
+    keys = [BASE.replace("narrow", start, 1).replace("none", name) for name in ("none", MODULE)]
+    root = copied(tmp_path / "results", keys, ("making",))
+    assert lines(root) == []
+    change(at(root, keys[-1], "making"), f"details/{place}/n", 999)
+    field = place.replace("/", ".")
+    assert any(f"details.{field} is of n = 999, but 1000 images" in line for line in lines(root))
 
 
 def test_a_limit_that_is_none(tree: Path) -> None:
