@@ -89,7 +89,7 @@ class AttackCopy:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (B, K) of x (B, C, H, W) in [0,1], in the type of x."""
-        run = self._logits if self._compiled is None or not _usual(len(x), x) else self._compiled
+        run = self._logits if self._compiled is None or not _usual(x) else self._compiled
         return run(x)
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -97,15 +97,16 @@ class AttackCopy:
         return logits.to(x.dtype)
 
 
-def _usual(size: int, images: Tensor) -> bool:
-    """Whether evaluations take `size` such `images` at once, or trainings and criticality may: a power
-    of two from 16 on.
+def _usual(images: Tensor) -> bool:
+    """Whether evaluations take so many `images` at once, or trainings and criticality may: a power of
+    two from 16 on.
 
     Nothing that was run before counts: resumed work may begin with the last, smaller batch, and has to
     have the bits of work that was not interrupted.
     """
     from benchmark.engine.counting import images_at_once
 
+    size = len(images)
     return size == images_at_once(images) or (size >= 16 and size.bit_count() == 1)
 
 
