@@ -516,7 +516,7 @@ def test_a_network_that_reads_values_is_counted(tmp_path: Path) -> None:
         "add.network(Family('fails', 'reads', 'Fails', 'x', f'{__name__}:Nobodys', (), 8))\n"
     )
     load_plugin(plugin_in(tmp_path, text))
-    assert of_image("reads", DIGITS) == (2 * 64 * 10, 65 * 10)
+    assert of_image("reads", DIGITS) == (2 * 64 * 10, 65 * 10, 1)
     assert {each.device.type for each in without_values("reads", DIGITS).parameters()} == {"meta"}
     with pytest.raises(UserError, match="fails fails on an image of 1x8x8: AttributeError: "):
         of_image("fails", DIGITS)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -16,6 +16,17 @@ from benchmark.errors import UserError, reason
 from benchmark.models import build
 
 SMALL, IMAGES = "resnet10-w8", 4
+
+
+class Way(NamedTuple):
+    """One image's way through a network: operations, and how many weights it meets.
+
+    `tails` is the number of ways that its ways from each Conv2d and Linear module on make together.
+    """
+
+    operations: int
+    weights: int
+    tails: float
 
 
 class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -39,8 +50,8 @@ def counted(work: Callable[[], object]) -> int:
 
 
 @cache
-def of_image(arch: str, info: DatasetInfo) -> tuple[int, int]:
-    """Operations of one image's way through the network called `arch`, and its number of weights.
+def of_image(arch: str, info: DatasetInfo) -> Way:
+    """The way of one image through the network called `arch`.
 
     Nothing is computed and no weight is made, but of a plug-in's network that asks for values. Raises
     `UserError` if it cannot take such an image.
@@ -57,10 +68,18 @@ def of_image(arch: str, info: DatasetInfo) -> tuple[int, int]:
         raise UserError(f"{arch} fails on an image of {size}: {said}") from error
 
 
-def _of_image(arch: str, info: DatasetInfo, device: str) -> tuple[int, int]:
+def _of_image(arch: str, info: DatasetInfo, device: str) -> Way:
     with torch.random.fork_rng(devices=[]), torch.device(device):
         network, images = build(arch, info).eval(), torch.zeros(1, info.channels, info.side, info.side)
-    return counted(lambda: network(images)), sum(each.numel() for each in network.parameters())
+    counter: Any = Counting()  # type: ignore[no-untyped-call]
+    before: list[int] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_pre_hook(lambda *_: before.append(counter.total))
+    with counter:
+        network(images)
+    tails = sum(1 - done / counter.total for done in before) if counter.total else 0.0
+    return Way(counter.total, sum(each.numel() for each in network.parameters()), tails)
 
 
 @cache

@@ -1,8 +1,8 @@
 """What cells cost, before they are made: operations counted from the networks, hours, and disk.
 
 Training is estimated from one counted step, evaluations and choices from their passes; AutoAttack takes
-half the passes of an image that it never breaks. Left out, as small or unknown beforehand: criticality
-after its first gradients, alphas after the second unless a curve has all, the numbers of a module.
+half the passes of an image that it never breaks. Left out, as unknown beforehand: epochs of Algorithm 1
+after a module's first, alphas after the second unless a curve has all, the numbers of a module.
 The base model's robust count is in every search for alpha*, although only the first takes it.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from benchmark.data.info import DatasetInfo
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.precision import has_compiler
-from benchmark.engine.recipes import Recipe
+from benchmark.engine.recipes import CriticalitySettings, Recipe
 from benchmark.evaluation import evaluation
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.scales import Scale
@@ -35,6 +35,8 @@ COMPILING = {"cpu": 1e15, "accelerator": 1e17}
 with bf16 units, half an hour's on an accelerator."""
 CLEAN = 3
 """Passes of an image in a step of clean training: one forward, two back (activations and weights)."""
+ASCENT = 3
+"""Passes of an image in an epoch of ascent: one forward, one back, one for the loss that counts."""
 NOMINAL = 100e12
 """Operations a second to tell hours by where no training is on record: a round number, of no device."""
 
@@ -65,7 +67,7 @@ def costs(*parts: tuple[Sequence[Cell], Scale]) -> list[ModelCost]:
         if cell.dataset not in IMAGES:
             continue
         plan = Plan.of(cell, scale)
-        way, weights = of_image(cell.arch, plan.base.info)
+        way, weights, _ = of_image(cell.arch, plan.base.info)
         cost = found.setdefault((cell.dataset, cell.arch), ModelCost(cell.dataset, cell.arch))
         if cell not in counted:
             cost.cells += cell in named
@@ -152,9 +154,14 @@ def stages_left(
 
 
 def _criticality(plan: Plan) -> float:
-    images, judged = IMAGES[plan.base.info.name]
-    there = judged if plan.criticality.split == "test" else images
-    return min(plan.criticality.images or there, there) * (plan.attack.passes + CLEAN)
+    from benchmark.engine.flops import of_image
+
+    settings, (images, judged) = plan.criticality, IMAGES[plan.base.info.name]
+    there = judged if settings.split == "test" else images
+    # Of Algorithm 1 the first epoch has the gradients of all modules, and few modules need a second.
+    each = 1 if isinstance(settings, CriticalitySettings) else ASCENT * settings.steps
+    ascents = each * of_image(plan.cell.arch, plan.base.info).tails
+    return min(settings.images or there, there) * (plan.attack.passes + CLEAN + ascents)
 
 
 def _tuning(plan: Plan) -> float:

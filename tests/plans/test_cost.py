@@ -36,9 +36,10 @@ def test_a_layer():
 
 def test_networks_of_the_paper():
     """ResNet18 takes 0.56 billion multiplications, as published; four times that on 64x64."""
-    way, weights = of_image("resnet18", CIFAR10)
+    way, weights, tails = of_image("resnet18", CIFAR10)
     assert way / 2 == pytest.approx(0.556e9, rel=0.01)
     assert weights == 11_173_962
+    assert 21 / 3 < tails < 21 * 2 / 3
     assert of_image("resnet18", TINY_IMAGENET)[0] == pytest.approx(4 * way, rel=0.01)
 
 
@@ -93,7 +94,7 @@ def test_what_is_shared_costs_once():
         costs(([replace(BASE, finetune=name) for name in names], CLEAN_ONLY))[0]
         for names in (("rift",), ("rift", "rift-alpha-1"), ("rift", "top-2"))
     )
-    way, weights = of_image("resnet18", CIFAR10)
+    way, weights, _ = of_image("resnet18", CIFAR10)
     one = way * 10_000
     assert both.operations - alone.operations == pytest.approx(one)
     assert (alone.cells, both.cells) == (1, 2)
@@ -118,8 +119,11 @@ def test_a_curve_attacks_every_alpha():
         )
     )
     images, attack = 10_000, 21
-    assert rule["criticality"] == 50_000 * (attack + 3)  # examples, and their gradients
+    tails = of_image("resnet18", CIFAR10).tails
+    assert rule["criticality"] == 50_000 * (attack + 3 + tails)  # examples, gradients, 21 losses
     assert rule["fine-tuning"] == pytest.approx(10 * (50_000 * 3 + images), rel=0.03)
+    official = stages(Plan.of(replace(BASE, finetune="rift-official-code"), PAPER), ())
+    assert official["criticality"] == 10_000 * (attack + 3 + 10 * 3 * tails)
     assert curve["interpolation"] == 21 * (1 + attack) * images
     assert rule["interpolation"] == (21 + 2 * attack) * images
     assert "interpolation" not in fixed and all_images == rule
