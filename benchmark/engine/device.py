@@ -22,7 +22,7 @@ def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch
     """
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # which meta has no answer to
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(refusal.format(name=name, reason=reason)) from error

@@ -14,7 +14,7 @@ from benchmark.errors import UserError
 def test_tf32_is_not_called_fp32(monkeypatch, name, stays):
     """Work on CUDA switches it off for convolutions and products; other devices change nothing."""
     flags = [SimpleNamespace(allow_tf32=True), SimpleNamespace(allow_tf32=True)]
-    monkeypatch.setattr(torch, "empty", lambda *_, device: device)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.ones(1))
     monkeypatch.setattr(torch.backends, "cudnn", flags[0])
     monkeypatch.setattr(torch.backends.cuda, "matmul", flags[1])
     torch_device(name)
@@ -25,7 +25,7 @@ def test_tf32_is_not_called_fp32(monkeypatch, name, stays):
 def test_convolutions_of_commands_add_in_a_fixed_order(monkeypatch, name, fixed):
     """Work on CUDA that is done again has the same bytes; other devices change nothing."""
     cudnn = SimpleNamespace(allow_tf32=True, deterministic=False)
-    monkeypatch.setattr(torch, "empty", lambda *_, device: device)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.ones(1))
     monkeypatch.setattr(torch.backends, "cudnn", cudnn)
     monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=True))
     torch_device(name)
@@ -39,10 +39,11 @@ def test_an_index_that_no_device_has(name):
         devices(name)
 
 
-def test_a_device_whose_package_is_missing():
-    """torch knows the name and looks for a module of its maker's."""
-    with pytest.raises(UserError, match="device 'hpu' is not to be had"):
-        devices("hpu")
+@pytest.mark.parametrize("name", ["hpu", "meta"])
+def test_a_device_that_only_has_a_name(name):
+    """torch knows it and looks for a module of its maker's, or computes no values on it."""
+    with pytest.raises(UserError, match=f"device '{name}' is not to be had"):
+        devices(name)
 
 
 @pytest.mark.parametrize(("taken", "free"), [(3, 2), (5, 0), (7, 0)])
