@@ -111,5 +111,8 @@ def first_images(evaluation: Evaluation) -> int | None:
 
 
 def limited(name: str, images: int | None) -> str:
-    """The name of evaluation `name` on the first `images` images (None: all), unless it has a limit."""
-    return name if images is None or FIRST in name else f"{name}{FIRST}{images}"
+    """The name of evaluation `name` on the first `images` images (None: all), unless it is on fewer."""
+    whole, first, own = name.partition(FIRST)
+    if images is None or (first and (not own.isdecimal() or int(own) <= images)):
+        return name
+    return f"{whole}{FIRST}{images}"

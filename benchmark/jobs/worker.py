@@ -147,8 +147,8 @@ def _refuse_without_average(plan: Plan, options: Options) -> None:
     if trained and not (store.work(base) / AVERAGE).is_file():
         raise UserError(
             f"{plan.cell.key} begins at the mean of the last epochs' weights, which is not beside the "
-            f"weights of {base.key} (the registry has those alone); leave it out (--protocol), or "
-            "train with --results and --artifacts of your own"
+            f"weights of {base.key} (the registry has those alone); leave it out (--protocol, or "
+            "--collect for a figure of the others), or train with --results and --artifacts of your own"
         )
 
 

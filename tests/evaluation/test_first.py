@@ -46,7 +46,7 @@ def test_a_limit_is_part_of_label_and_spec(name):
     """A number of some images never passes for one of all: other label, other spec, other name."""
     whole, some = evaluation(name), evaluation(limited(name, 100))
     assert "first 100" in some.label
-    assert limited(limited(name, 100), 20) == limited(name, 100)
+    assert limited(limited(name, 100), 20) == limited(limited(name, 20), 100) == limited(name, 20)
     assert some.label != whole.label
     assert some.note(CIFAR10)
     for info in (CIFAR10, DIGITS):

@@ -149,6 +149,8 @@ def test_autoattack_is_of_a_few():
         *("none", "rift", "flip-average", "mean-sparse", "rift+mean-sparse", "output-mix", "mixed-nuts")
     }
     assert {cell.finetune for cell in few} < {cell.finetune for cell in every}
+    _, (few, _) = parts(rival_cells(scale, ("rift-held-out", "bn-only-held-out")), scale)
+    assert [cell.finetune for cell in few] == ["none-held-out", "rift-held-out"]  # as any reading of it
 
 
 def test_autoattack_alone_is_of_those_few():
@@ -208,3 +210,22 @@ def test_the_figure_has_both_heads(written):
         {"method": "flip-average", "clean": 0.8, "robust": 0.48, "not_adaptive": 0.55},
     ]
     assert "left out, because cells are missing or stale" in picture.caption
+
+
+def test_what_is_of_the_first_images_is_shown_so(store):
+    """Where the adaptive attack is on fewer images, heads of its bits name them, and in the figure the
+    other attack is on them, too."""
+    first = "pgd10x3-adaptive-first-600"
+    scale = replace(BY_HAND, posthoc=(*SHOWN[:2], first)).for_posthoc
+    attacked = {name: right[:600] for name, right in bits().items()}
+    for name in ("none", "flip-average"):
+        write_records(store, cell_at(name), {"clean": 800, "pgd10x3": 510}, scale=scale)
+        write_record(store, cell_at(name), first, 500, 600, scale, attacked)
+    view = View(store, scale)
+    assert rivals(view, ("flip-average",)).columns[2:] == (
+        "Adv (adaptive, first 600)",
+        "Adv (adaptive, first 600), transfer both ways",
+        "masked points (first 600)",
+    )
+    place = FIGURES["figure-posthoc"].build(view).places["none"]
+    assert place == pytest.approx((0.8, 510 / 600, 500 / 600))

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.plans.scales import Scale
 from benchmark.records.cells import Cell, base_name
+from benchmark.records.store import Store
+from benchmark.report.estimates import Records, per_image
 from benchmark.report.figures import draw
 from benchmark.report.figures.figure import FigureSpec, Picture, Rows, left_out
 from benchmark.report.tables.layout import by_finetune
 from benchmark.report.tables.posthoc import adaptive_pgd, rival_cells
-from benchmark.report.view import View
+from benchmark.report.view import Missing, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,10 +55,10 @@ class RivalFigure(FigureSpec):
         scale, cells = view.scale, self.cells(view.scale)
         found, missing = dict[str, Standing](), list[Cell]()
         for name, own in by_finetune(cells).items():
-            known = [view.accuracy([own], each).estimate for each in self._shown(scale)]
-            means = [each.mean for each in known if each]
-            if len(means) == len(Standing._fields):
-                found[name] = Standing(*means)
+            known = [view.records(own, each) for each in self._shown(scale)]
+            records = [each for each in known if not isinstance(each, Missing)]
+            if len(records) == len(Standing._fields):
+                found[name] = Standing.of(view.store, *records)
             else:
                 missing += own
         moved = {name: place for name, place in found.items() if base_name(name) in found}
@@ -64,7 +67,8 @@ class RivalFigure(FigureSpec):
         notes = [
             "arrows: from the base model to the method, by the adaptive attack (the worst of the "
             "module, its stand-in and the base's examples)",
-            "hollow: where the attack through the module alone puts it, as others measure it",
+            "hollow: where the attack through the module alone puts it on the same images, as others "
+            "measure it",
             *left_out(missing),
         ]
         head = self.head(scale, "Post-training methods: clean against robust accuracy", "means", notes)
@@ -77,6 +81,16 @@ class Standing(NamedTuple):
     clean: float
     alone: float
     adaptive: float
+
+    @classmethod
+    def of(cls, store: Store, clean: Records, alone: Records, adaptive: Records) -> "Standing":
+        """Means over seeds of the records of a model; both attacks are shown on the same images."""
+        images = min(record.n for record in (*alone, *adaptive))
+
+        def mean(records: Records, images: int | None = None) -> float:
+            return fmean(float(per_image(store, record)[:images].mean()) for record in records)
+
+        return cls(mean(clean), mean(alone, images), mean(adaptive, images))
 
 
 @dataclass(frozen=True)

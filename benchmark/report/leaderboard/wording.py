@@ -40,7 +40,8 @@ READING = (
     f"(Wilson; for OOD and for differences a bootstrap of {RESAMPLES:,} resamples) and do not say what "
     "training again would change. An interval over seeds and one over images tell nothing apart.",
     "Training is wall-clock time, base model + fine-tuning, mean over seeds. What several fine-tunings "
-    "share, such as criticality, counts where it was done first.",
+    "share, such as criticality, counts where it was done first; training a mix's second network is "
+    "not in it.",
 )
 CHOSEN_ON: dict[ChosenOn, str] = {
     "test": "epochs and alpha* chosen on test images",

@@ -12,6 +12,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
 from benchmark.engine.choice import within
@@ -19,6 +20,7 @@ from benchmark.engine.forward import ForwardMethod
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.adaptive import MODULE, PARTS, TO_BASE, TRANSFER, masked
+from benchmark.evaluation.first import first_images
 from benchmark.evaluation.sanity import MASKED_POINTS, attack_of
 from benchmark.models import arch
 from benchmark.plans.plan import Plan
@@ -56,8 +58,6 @@ RIVALS = (
     "output-mix",
     "mixed-nuts",
 )
-BOTH_WAYS, MASKED = "Adv (adaptive), transfer both ways", "masked points"
-"""Columns beside those of evaluations; both are of the bits of the adaptive PGD."""
 _BOLD = "bold, in text *: a gain over the base whose 95 % interval excludes 0; losses are not marked"
 Bits = dict[str, NDArray[np.bool_]]
 
@@ -84,7 +84,7 @@ def rival_cells(scale: Scale, finetunes: Sequence[str] = RIVALS) -> list[Cell]:
 def parts(cells: Sequence[Cell], scale: Scale) -> list[Part]:
     """All cells without AutoAttack, then the base, RiFT and what changes the forward pass with it."""
     cheap = tuple(n for n in scale.evaluations if (a := attack_of(n)) is None or a.strength < 2)
-    whole = [c for c in cells if c.is_base or c.finetune == "rift" or finetune(c.finetune).forward]
+    whole = [c for c in cells if c.is_base or c.finetune in PROTOCOLS or finetune(c.finetune).forward]
     every = [(cells, replace(scale, evaluations=cheap))] if cheap else []  # no scale is without any
     return [*every, (whole, scale)]
 
@@ -97,7 +97,7 @@ def rivals(view: View, finetunes: Sequence[str] = RIVALS) -> Table:
     """
     scale, cells = view.scale, rival_cells(view.scale, finetunes)
     by_name, adaptive = by_finetune(cells), adaptive_pgd(scale)
-    extra = (BOTH_WAYS, MASKED) if adaptive else ()
+    extra = of_bits(adaptive) if adaptive else ()
     rows, kept = list[Row](), list[tuple[bool, str]]()
     for name, own in by_name.items():
         labels = (name, numbers(view, own), *_how(view.plan(own[0])))
@@ -137,6 +137,14 @@ def adaptive_pgd(scale: Scale) -> str | None:
     """The evaluation of `scale` that attacks by PGD in all parts, if it has one."""
     found = (name for name in scale.evaluations if TO_BASE in (evaluation(name).arrays or ()))
     return next(found, None)
+
+
+def of_bits(adaptive: str) -> tuple[str, str]:
+    """Heads of the columns that are of the bits of the evaluation `adaptive`, and so of its images."""
+    known = evaluation(adaptive)
+    images = first_images(known)
+    some = "" if images is None else f" (first {images})"
+    return f"{known.label}, transfer both ways", f"masked points{some}"
 
 
 def numbers(view: View, cells: Sequence[Cell]) -> str:
@@ -221,9 +229,10 @@ def _explained(extra: Sequence[str]) -> list[str]:
         "cost: networks run per answer; chosen by: what the rule looks at, fixed: nothing is searched",
     ]
     if extra:
+        both, points = extra
         lines += [
-            f"{BOTH_WAYS}: the base has met the method's examples as the method has met the base's",
-            f"{MASKED}: survive the module's own gradient and fall to its stand-in or to the base's "
+            f"{both}: the base has met the method's examples as the method has met the base's",
+            f"{points}: survive the module's own gradient and fall to its stand-in or to the base's "
             "examples, less what as many further starts find; a warning where the 95 % interval lies "
             f"above {100 * MASKED_POINTS:g} points",
         ]
