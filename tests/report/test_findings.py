@@ -283,6 +283,19 @@ def test_seeds_agree_on_what_is_critical(store: Store) -> None:
     assert "Spearman's rho of MRC between two seeds: -1.00 to 1.00." in shown
 
 
+def test_definitions_of_mrc_are_compared(store: Store) -> None:
+    """Where the released code's or the scale-free MRC is on record, with the text's on that seed."""
+    values = {"rift": (0.1, 0.2, 0.3, 0.4), "rift-official-code": (0.4, 0.3, 0.2, None)}
+    for name, found in values.items():
+        entries = [measured(f"layer{i}", value) for i, value in enumerate(found)]
+        write_making(store, cell_at(name), scale=ONE_SEED, criticality=entries)
+    for name in ("none", "rift"):
+        write_record(store, cell_at(name), CLEAN, 800, scale=ONE_SEED)
+    shown = findings(store, {"by-hand": ONE_SEED}, published())
+    assert "MRC as the released code measures it, seed 0: layer2 is least critical; over 3 mod" in shown
+    assert "Spearman's rho = -1.00 (p = 0.333)." in shown and "no rescaling" not in shown
+
+
 def test_every_module_alone(store: Store) -> None:
     """Where each ranked module has been fine-tuned alone, MRC stands against gain and loss."""
     found = [measured(f"layer{i}", value) for i, value in enumerate((0.3, 0.1, 0.2, 0.4, None))]

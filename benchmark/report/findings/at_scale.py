@@ -17,7 +17,7 @@ from benchmark.report.check.case import RIFT, RIFT_1
 from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import worst_first
-from benchmark.report.findings.by_seed import agreement, by_seed, modules_alone
+from benchmark.report.findings.by_seed import agreement, by_seed, definitions, modules_alone
 from benchmark.report.findings.comparisons import Comparisons
 from benchmark.report.findings.wording import base, changes_table, gains_and_losses, in_a_line
 from benchmark.report.markup import markdown
@@ -114,6 +114,7 @@ class AtScale:
             yield each
         if alike := agreement(self.full):
             yield alike
+        yield from definitions(self.full)
         yield from modules_alone(self.full)
         further = self.among.gains.keys() - audited.gains.keys()
         if further or self.among.evaluations - audited.evaluations:

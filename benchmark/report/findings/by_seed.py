@@ -21,6 +21,11 @@ from benchmark.report.view import View
 
 _CONTROLS = ("random-layer", "bn-only", "robust-critical")
 SHOWN = tuple(name + tuned for name in (RIFT, *_CONTROLS) for tuned in ("", ALPHA_1))
+DEFINITIONS = {
+    "rift-official-code": "as the released code measures it",
+    "rift-scale-free": "as no rescaling of weights changes it",
+}
+"""Protocols whose MRC is another than the paper's text has it."""
 _FIRST = ("seed", "method", "module", "MRC rank", "alpha")
 
 
@@ -44,7 +49,7 @@ def _rows(store: Store, scale: Scale, seed: int) -> Iterator[dict[str, str]]:
     """The base model with its accuracies, then each fine-tuning that is on record of it."""
     cells = audit_cells(scale, SHOWN)
     found, by_name = Comparisons.of(store, scale, cells), by_finetune(cells)
-    mrc = dict(_measured(found.view)).get(seed, {})
+    mrc = dict(_measured(found.view, RIFT_1, RIFT)).get(seed, {})
     heads, order = columns(found.view.scale), sorted(mrc, key=mrc.__getitem__)
     if found.gains:
         own = dict(zip(heads, shown_accuracies(found.view, by_name[BASE]), strict=True))
@@ -64,7 +69,7 @@ def agreement(view: View) -> str:
 
     Empty for fewer than two seeds on record.
     """
-    measured = dict(_measured(view))
+    measured = dict(_measured(view, RIFT_1, RIFT))
     if len(measured) < 2:
         return ""
     least = dict[str, list[str]]()
@@ -82,6 +87,19 @@ def agreement(view: View) -> str:
     return f"{said} Spearman's rho of MRC between two seeds: {min(rhos):z.2f} to {max(rhos):z.2f}."
 
 
+def definitions(view: View) -> Iterator[str]:
+    """What MRC in each of the other `DEFINITIONS` finds in the first model of `view`, a sentence for a
+    seed, and how alike it and that of the paper's text rank the modules (Spearman's rho)."""
+    text = dict(_measured(view, RIFT_1, RIFT))
+    for name, what in DEFINITIONS.items():
+        for seed, mrc in _measured(view, name):
+            least = markdown(min(mrc, key=mrc.__getitem__))
+            shared = [module for module in mrc if module in text.get(seed, {})]
+            found = spearman([text[seed][module] for module in shared], [mrc[each] for each in shared])
+            alike = f"; over {len(shared)} modules, with MRC as Algorithm 1 has it, Spearman's {found}"
+            yield f"MRC {what}, seed {seed}: {least} is least critical{alike if found else ''}."
+
+
 def modules_alone(view: View) -> Iterator[str]:
     """What MRC has to do with what fine-tuning one module gains and loses, for each seed on which every
     ranked module has been fine-tuned alone."""
@@ -97,10 +115,10 @@ def modules_alone(view: View) -> Iterator[str]:
             yield f"Every module fine-tuned alone and kept as fine-tuned, seed {seed}. {told}."
 
 
-def _measured(view: View) -> Iterator[tuple[int, dict[str, float]]]:
-    """The seeds of which RiFT's criticality is on record, and the MRC of every module with a valid one,
-    input first."""
-    for cell in (*view.cells(view.first, RIFT_1), *view.cells(view.first, RIFT)):
+def _measured(view: View, *names: str) -> Iterator[tuple[int, dict[str, float]]]:
+    """The seeds of which criticality is on record with the fine-tunings `names`, and the MRC of every
+    module with a valid one, input first."""
+    for cell in (cell for name in names for cell in view.cells(view.first, name)):
         made = view.finetuning(cell)
         entries = (made and made.criticality) or []
         mrc = {each.module: each.mrc for each in entries if each.mrc is not None and each.valid}
