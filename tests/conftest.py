@@ -1,16 +1,18 @@
 """Fixtures that several test files share."""
 
+import gc
 import http.server
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from benchmark.data import LOADERS
 from benchmark.engine.precision import BF16, FP32, Precision, use
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
@@ -31,6 +33,21 @@ os.environ["OMP_NUM_THREADS"] = "1"
 use(Precision(FP32))  # for what is made before the first test
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """What is imported stays: no collection of garbage looks through it."""
+    gc.disable()
+    found = yield
+    gc.freeze()
+    gc.enable()
+    return found
+
+
+def pytest_sessionfinish() -> None:
+    """But the last one."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _in_fp32() -> Iterator[None]:
     """Every test begins in fp32, whatever the processor, and leaves it at that."""
@@ -49,6 +66,14 @@ def _threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _without_a_disk() -> Iterator[None]:
+    """Nothing waits for a disk: what a test kills is a process, not the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def in_bf16() -> Callable[[], None]:
     """A function that puts the process into bf16, for the rest of the test and on any processor."""
@@ -59,6 +84,15 @@ def in_bf16() -> Callable[[], None]:
 def store(tmp_path: Path) -> Store:
     """An empty store of a test's own."""
     return store_in(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _digits_are_read_once() -> Iterator[None]:
+    """Which scikit-learn has in a packed CSV."""
+    once = cache(LOADERS["digits"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LOADERS, "digits", lambda _: once(Path()))
+        yield
 
 
 @pytest.fixture(scope="session")

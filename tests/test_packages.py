@@ -1,6 +1,7 @@
 """What holds for whole packages (the order of imports is held by `lint-imports`)."""
 
 import ast
+import json
 import pkgutil
 import subprocess
 import sys
@@ -8,40 +9,45 @@ from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = ("records", "plans", "report", "submission", "cli")
 
 
-@pytest.mark.parametrize("name", TORCH_FREE)
-def test_reading_needs_no_torch(name: str) -> None:
-    """Every module of a package that only reads is imported in a fresh process without torch."""
-    package = import_module(f"benchmark.{name}")
-    names = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
-    assert names
-    code = f"import sys; from importlib import import_module as i; [i(n) for n in {names!r}]"
-    code += "; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+STEPS = {
+    "the package": ("import benchmark", ["torch"]),
+    "the entry point": ("import benchmark.cli", ["typer"]),
+    "specs of methods": (
+        "from baselines import METHODS as them; from benchmark.records.specs import spec_of; "
+        "[(spec_of(how), spec_of(how.recipe('cifar10'))) for how in them.values()]",
+        ["torch", "torchvision", "sklearn"],
+    ),
+    "declarations of figures": ("import benchmark.report.figures", ["torch", "matplotlib", "scipy"]),
+    "data commands": ("import benchmark.cli.data", ["torch", "torchvision", "requests"]),
+    "all commands": ("import benchmark.cli.app", ["torch", "matplotlib", "scipy", "requests"]),
+}
+"""What is done in one process, in this order, and the libraries that are not loaded by it."""
+IN_TURN = """import json, sys
+too_early = {}
+for name, (code, late) in json.loads(sys.argv[1]).items():
+    before = {*sys.modules}
+    exec(code)
+    if found := sorted({*late} & sys.modules.keys() - before):
+        too_early[name] = found
+print(json.dumps(too_early))"""
 
 
-@pytest.mark.parametrize(
-    ("code", "late"),
-    [
-        ("import benchmark.report.figures", {"torch", "matplotlib", "scipy"}),
-        ("import benchmark.cli.data", {"torch", "torchvision", "requests"}),
-        (
-            "from baselines import METHODS as them; from benchmark.records.specs import spec_of; "
-            "[(spec_of(how), spec_of(how.recipe('cifar10'))) for how in them.values()]",
-            {"torch", "torchvision", "sklearn"},
-        ),
-    ],
-    ids=["declarations of figures", "data commands", "specs of methods"],
-)
-def test_large_libraries_wait(code: str, late: set[str]) -> None:
-    """What commands import, and the specs of methods, load none of these."""
-    code = f"import sys; {code}; sys.exit(not {late!r}.isdisjoint(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_large_libraries_wait() -> None:
+    """Neither what commands import, nor specs, nor any module of a package that only reads loads these;
+    what does is named."""
+    steps = dict(STEPS)
+    for name in TORCH_FREE:
+        path = import_module(f"benchmark.{name}").__path__
+        modules = [each.name for each in pkgutil.walk_packages(path, f"benchmark.{name}.")]
+        assert modules
+        steps |= {module: (f"import {module}", ["torch"]) for module in modules}
+    command = [sys.executable, "-c", IN_TURN, json.dumps(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {}
 
 
 SOURCES = [path for name in ("benchmark", "baselines") for path in sorted((ROOT / name).rglob("*.py"))]

@@ -1,6 +1,7 @@
 """Plug-ins: what a stranger's file adds goes through the commands, and names that file everywhere."""
 
 import os
+import pickle
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from baselines import METHODS, method
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.tunings import TUNINGS, finetune
 from benchmark.data import DATASETS, LOADERS
+from benchmark.engine.precision import Precision
 from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.jobs.tasks import Failure, Options, tasks_for
@@ -64,9 +66,9 @@ def _no_plugin_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Table 1 of the stranger's scale, made by two worker processes; to be read only."""
+    """Table 1 of the stranger's scale; to be read only."""
     store = store_in(tmp_path_factory.mktemp("theirs"))
-    chosen = ("--scale", SCALE, "--plugin", OUTSIDER, "--protocol", "second-mine", "--jobs", 2)
+    chosen = ("--scale", SCALE, "--plugin", OUTSIDER, "--protocol", "second-mine")
     with registries():
         answer = Command(store)("table1", *chosen).good()
     assert "Stripes" in answer.stdout
@@ -385,6 +387,22 @@ def test_a_worker_refuses_a_plugin_that_was_changed(store: Store, tmp_path: Path
     assert isinstance(failure, Failure)
     assert failure.user
     assert "outsider" in failure.message
+
+
+def test_a_process_that_has_not_loaded_it_makes_its_cells(theirs: Store, store: Store) -> None:
+    """What a worker is sent can be read there, and names what it has to load: the weights are equal."""
+    cell = Cell.parse(KEY)
+    with registries():
+        load_plugin(OUTSIDER)
+        tasks = tasks_for(store, chosen := scale(str(SCALE)), [cell.base, cell])
+        how = Options(store, store.artifacts, "cpu", 1, Precision("fp32"))
+        sent = pickle.dumps((tasks, chosen, how))
+    assert not LOADED
+    (task,), there, options = pickle.loads(sent)
+    assert Worker(there, options, lambda *_: None).do(task, block=False) == []
+    made, expected = (each.making(cell) for each in (store, theirs))
+    assert made is not None and expected is not None
+    assert made.provenance.weights_sha256 == expected.provenance.weights_sha256
 
 
 @pytest.mark.parametrize(

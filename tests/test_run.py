@@ -278,10 +278,13 @@ class TestChoosingAlpha:
     def choose(self, digits, learned_mini, tmp_path):
         """Step 3 of a fine-tuning towards other weights, with journals in a named folder."""
 
-        def chosen(finetune: str, folder: str, numbers: str):
+        def chosen(finetune: str, folder: str, numbers: str, images: int = 500):
             store = Store(tmp_path / "results", tmp_path / folder)
-            cell = replace(BASE, finetune=finetune)
-            run = Run(Plan.of(cell, scale(str(MINI))), digits, store, silent)
+            cell, some = (
+                replace(BASE, finetune=finetune),
+                replace(digits, test=digits.test.first(images)),
+            )
+            run = Run(Plan.of(cell, scale(str(MINI))), some, store, silent)
             use(Precision(numbers))
             chosen = choose_alpha(run, *learned_mini)
             assert used() == Precision(numbers)
@@ -311,7 +314,7 @@ class TestChoosingAlpha:
     def test_the_start_is_attacked_once(self, choose, learned_mini, monkeypatch):
         """Two fine-tunings of a base model share its robust count, and find what each finds alone; the
         step of another protocol is another attack."""
-        alone = [choose(name, name, "fp32") for name in ("all-layers", *self.FINETUNES[:2])]
+        alone = [choose(name, name, "fp32", 100) for name in ("all-layers", *self.FINETUNES[:2])]
         start, attacked = learned_mini[0].state, []
 
         def counting(model, *args):
@@ -322,5 +325,5 @@ class TestChoosingAlpha:
         shared = []
         for name in ("all-layers", *self.FINETUNES[:2]):
             attacked.clear()
-            shared.append((choose(name, "shared", "fp32"), any(attacked)))
+            shared.append((choose(name, "shared", "fp32", 100), any(attacked)))
         assert shared == list(zip(alone, (True, False, True), strict=True))

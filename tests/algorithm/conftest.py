@@ -1,6 +1,7 @@
 """Fine-tunings of a few images, which several test files make."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -12,19 +13,34 @@ from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.run import adversarial_training, rift
 from benchmark.submission.making import check_making
+from handmade import copied_to, store_in
 from invoking import MINI
 
 
-@pytest.fixture
-def run(store, digits):
-    """A function that gives the run of a fine-tuning on a few images."""
+@pytest.fixture(scope="session")
+def run_in(digits):
+    """A function that gives the run of a fine-tuning on a few images in a store."""
     some = Dataset(digits.info, digits.train.first(128), digits.test.first(50))
 
-    def of(finetune, **changes):
+    def of(store, finetune, **changes):
         cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", finetune, 0)
         return Run(Plan.of(cell, replace(scale(str(MINI)), **changes)), some, store, silent)
 
     return of
+
+
+@pytest.fixture(scope="session")
+def trained(run_in, tmp_path_factory):
+    """A store with the base model of those runs; to be copied."""
+    store = store_in(tmp_path_factory.mktemp("trained"))
+    adversarial_training(run_in(store, "rift"))
+    return store
+
+
+@pytest.fixture
+def run(store, trained, run_in):
+    """A function that gives the run of a fine-tuning in a test's own store."""
+    return partial(run_in, copied_to(store, trained))
 
 
 @pytest.fixture

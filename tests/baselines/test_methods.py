@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -450,17 +451,11 @@ def small():
         ).eval()
 
 
-class TestTraining:
-    """Whole runs on digits."""
+@pytest.fixture(scope="module")
+def train(digits):
+    """A function that trains a new network by a method on 256 digits, in a folder."""
 
-    @pytest.fixture(params=METHODS)
-    def how(self, request):
-        """A method."""
-        return METHODS[request.param]
-
-    @pytest.fixture
-    def train(self, how, digits, tmp_path):
-        """A function that trains a new network by the method on 256 digits, under a name."""
+    def run(how, folder, **options):
         recipe = dataclasses.replace(
             how.recipe("digits"),
             epochs=2,
@@ -470,26 +465,39 @@ class TestTraining:
             attack_steps=2,
             select_last=1,
         )
+        return fit(
+            small(),
+            digits.train.first(256),
+            DIGITS,
+            how,
+            recipe,
+            seed=1,
+            select=lambda judged: clean_count(judged, digits.test.first(200)),
+            checkpoint=folder / "training.safetensors",
+            fingerprint="of this test",
+            **options,
+        )
 
-        def run(name, **options):
-            return fit(
-                small(),
-                digits.train.first(256),
-                DIGITS,
-                how,
-                recipe,
-                seed=1,
-                select=lambda judged: clean_count(judged, digits.test.first(200)),
-                checkpoint=tmp_path / name / "training.safetensors",
-                fingerprint="of this test",
-                **options,
-            )
+    return run
 
-        return run
 
-    def test_learns(self, how, train, digits):
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    """A function that gives what it ends with when nothing happens."""
+    return functools.cache(lambda how: train(how, tmp_path_factory.mktemp("whole")))
+
+
+class TestTraining:
+    """Whole runs on digits."""
+
+    @pytest.fixture(params=METHODS)
+    def how(self, request):
+        """A method."""
+        return METHODS[request.param]
+
+    def test_learns(self, how, whole, digits):
         """Two epochs lower the loss on a fixed attacked batch and beat chance on test images."""
-        fitted = train("run")
+        fitted = whole(how)
         x, labels = digits.train.batch(0, 128)
         before, after = small(), small()
         after.load_state_dict(fitted.state)
@@ -499,13 +507,13 @@ class TestTraining:
         assert losses[1] < 0.96 * losses[0]
         assert fitted.best.k / fitted.best.n > 0.25
 
-    def test_resumes(self, train, monkeypatch):
+    def test_resumes(self, how, train, whole, tmp_path, monkeypatch):
         """Killed inside the second epoch, a run ends with the bits and the log of one that was not."""
         monkeypatch.setattr(stopping, "EVERY", 0.0)
-        fitted = train("uninterrupted")
+        fitted = whole(how)
         with pytest.raises(KeyboardInterrupt):
-            train("killed", progress=killing(9, "loss"))
-        resumed = train("killed")
+            train(how, tmp_path, progress=killing(9, "loss"))
+        resumed = train(how, tmp_path)
         assert resumed.resumed
         assert weights_sha256(resumed.state) == weights_sha256(fitted.state)
         assert resumed.epochs == fitted.epochs

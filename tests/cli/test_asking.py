@@ -1,13 +1,13 @@
 """What a person asks the command line: its version, its help, names to complete, all about one cell."""
 
 import json
-import os
 import subprocess
-import sys
 from importlib.metadata import version
 
 import pytest
+from typer.testing import CliRunner
 
+from benchmark.cli.app import app
 from benchmark.plans.named import SCALES, scale
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
@@ -38,11 +38,8 @@ def test_the_shell_completes(words, wanted):
     """Commands, scales and evaluations are completed from what was begun."""
     line = f"rift-benchmark {words}"
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
-    code = "import sys; sys.argv[0] = 'rift-benchmark'; from benchmark.cli import main; main()"
-    environment = os.environ | asked | {"_RIFT_BENCHMARK_COMPLETE": "complete_bash"}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    asked["_RIFT_BENCHMARK_COMPLETE"] = "complete_bash"
+    answer = CliRunner().invoke(app, prog_name="rift-benchmark", env=asked)
     assert set(answer.stdout.split()) == wanted
 
 

@@ -4,13 +4,10 @@ import errno
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
@@ -19,6 +16,7 @@ from benchmark.data.get.archives import Archive
 from benchmark.data.get.download import fetch, settle, writing
 from benchmark.data.get.unpack import unpack
 from benchmark.errors import UserError
+from torturing import forked
 
 FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40}
 
@@ -131,21 +129,12 @@ class TestFetch:
     def test_kill_leaves_a_part_only_and_the_next_call_succeeds(self, serve, tmp_path):
         """A process that ends amid a download leaves no file of the archive's name."""
         content = tarred(FILES)
-        code = """
-            import os, sys
-            from pathlib import Path
-            from benchmark.data.get.archives import Archive
-            from benchmark.data.get.download import fetch
-
-            wanted = Archive("set", "set.tar.gz", "", "0" * 32, None, (sys.argv[2],), "set")
-            fetch(wanted, Path(sys.argv[1]), progress=lambda *told: os._exit(9))
-        """
-        url = serve("/set", content)
-        killed = subprocess.run([sys.executable, "-c", dedent(code), str(tmp_path), url], check=False)
-        assert killed.returncode == 9
+        wanted = archive_of(content, urls=[serve("/set", content)])
+        child = forked(lambda: fetch(wanted, tmp_path, progress=lambda *told: os._exit(9)))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
         assert tree(tmp_path) == {}
         assert [path.name for path in tmp_path.glob(".*.part")] == [".set.tar.gz.part"]
-        path = fetch(archive_of(content, urls=[url]), tmp_path)
+        path = fetch(wanted, tmp_path)
         assert path.read_bytes() == content
         assert not list(tmp_path.glob(".*.part"))
 

@@ -1,5 +1,7 @@
 """The hold-out: a share of every class, and nothing that chooses sees a test image."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from benchmark.plans.running import Run
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.run import run_cell
+from handmade import store_in
 from invoking import MINI
 
 
@@ -67,46 +70,42 @@ class Watched(Split):
         return object.__getattribute__(self, name)
 
 
-@pytest.fixture
-def reads_before(store, digits, monkeypatch):
-    """A function that makes a cell of a fine-tuning: reads of test images before each evaluation."""
+@pytest.fixture(scope="module")
+def made(digits, tmp_path_factory):
+    """A function that makes a cell of a fine-tuning: its store, and reads of test images before each
+    evaluation."""
     test = Watched(digits.test.images[:40], digits.test.labels[:40])
     some = Dataset(digits.info, Split(digits.train.images[:256], digits.train.labels[:256]), test)
-    seen = []
     record = Evaluating.record
 
-    def noting(self, name):
-        seen.append(Watched.reads)
-        return record(self, name)
+    @cache
+    def made(finetune):
+        store, seen, Watched.reads = store_in(tmp_path_factory.mktemp("made")), [], 0
+        plan = Plan.of(Cell("mini", "digits", "resnet18-w8", "pgd-at", finetune, 0), scale(str(MINI)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Evaluating, "record", lambda *of: seen.append(Watched.reads) or record(*of))
+            run_cell(Run(plan, some, store, silent), ("clean", "pgd10x3"))
+        return store, seen
 
-    monkeypatch.setattr(Evaluating, "record", noting)
-
-    def reads(finetune):
-        Watched.reads = 0
-        seen.clear()
-        cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", finetune, 0)
-        run_cell(Run(Plan.of(cell, scale(str(MINI))), some, store, silent), ("clean", "pgd10x3"))
-        return list(seen)
-
-    return reads
+    return made
 
 
 @pytest.mark.parametrize("finetune", ["rift-held-out", "top-2-held-out-alpha-1"])
-def test_no_test_image_is_read_before_the_evaluation(reads_before, finetune):
+def test_no_test_image_is_read_before_the_evaluation(made, finetune):
     """AT, criticality, fine-tuning, interpolation never touch the test split; the evaluation does."""
-    first, second = reads_before(finetune)
+    first, second = made(finetune)[1]
     assert first == 0
     assert second > 0
 
 
-def test_the_paper_reads_test_images_before(reads_before):
+def test_the_paper_reads_test_images_before(made):
     """The watch can see it: under the paper's own protocol test images choose."""
-    assert reads_before("rift")[0] > 0
+    assert made("rift")[1][0] > 0
 
 
-def test_records_say_on_what_was_chosen(reads_before, store):
+def test_records_say_on_what_was_chosen(made):
     """The spec of a record names the data that chose, and the making is of the smaller split."""
-    reads_before("rift-held-out")
+    store, _ = made("rift-held-out")
     cell = Cell("mini", "digits", "resnet18-w8", "pgd-at", "rift-held-out", 0)
     record, making, base = store.record(cell, "clean"), store.making(cell), store.making(cell.base)
     assert record.spec["model"]["selects_on"] == "hold-out"

@@ -1,12 +1,17 @@
 """The command line, called inside this process."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from typer.testing import CliRunner
+import typer.testing
+from typer.main import get_command
 
 from benchmark.cli.app import app
 from benchmark.records.store import Store
+
+# The commands are built once: that takes longer than most of them run.
+typer.testing._get_command = cache(get_command)
 
 TINY = Path(__file__).parents[1] / "tiny.toml"
 MINI = Path(__file__).parents[1] / "mini.toml"
@@ -63,5 +68,5 @@ class Command:
 
 def said(*arguments: object) -> Said:
     """What the command line says to `arguments`; an exception that it lets through is raised."""
-    result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    result = typer.testing.CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
     return Said(result.exit_code, result.stdout, result.stderr)

@@ -1,14 +1,18 @@
 """Work that is killed where a test wants it."""
 
-import subprocess
-import sys
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from benchmark.records.cells import Cell
 from benchmark.records.store import Journal
+from handmade import store_in
+from torturing import forked
 
 
 def killing(done: int | None = None, note: str = "", stage: str | None = None) -> Callable[..., None]:
@@ -38,27 +42,22 @@ def killed_after(chunks: int) -> Iterator[None]:
             yield
 
 
-HOLDER = """
-import sys, time
-from pathlib import Path
-from benchmark.records.cells import Cell
-from benchmark.records.store import Store
-
-store = Store(Path(sys.argv[1]) / "results", Path(sys.argv[1]) / "artifacts")
-with store.lock(Cell.parse(sys.argv[2])):
-    print("here", flush=True)
-    time.sleep(600)
-"""
-
-
 @contextmanager
 def holding(root: Path, key: str) -> Iterator[None]:
     """Inside, another process holds the base model of the cell `key` in the store in `root`."""
-    command = [sys.executable, "-c", HOLDER, str(root), key]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"here\n"
-        try:
-            yield
-        finally:
-            holder.kill()
+    ours, theirs = os.pipe()
+
+    def hold() -> None:
+        with store_in(root).lock(Cell.parse(key)):
+            os.write(theirs, b"here")
+            time.sleep(600)
+
+    holder = forked(hold)
+    os.close(theirs)
+    try:
+        assert os.read(ours, 4) == b"here"
+        yield
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        os.close(ours)

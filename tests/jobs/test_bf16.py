@@ -35,7 +35,7 @@ from handmade import PROVENANCE, copied_to, store_in
 from invoking import Command
 
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
-UNITS, IMAGES = "avx512_bf16", 256
+UNITS, IMAGES = "avx512_bf16", 128
 
 
 def run(store, *arguments, images=IMAGES):

@@ -128,8 +128,8 @@ def test_nothing_is_evaluated_twice(evaluate, monkeypatch):
         Evaluating, "record", lambda self, name: made.append(name) or honest(self, name)
     )
     assert evaluate("--name", "mine").stdout == first.stdout
-    evaluate("--name", "mine", evaluations="clean,corruptions-18-gen-v2").good()
-    assert made == ["corruptions-18-gen-v2"]
+    evaluate("--name", "mine", evaluations="clean,pgd10-official-code").good()
+    assert made == ["pgd10-official-code"]
 
 
 def test_a_name_comes_from_file_and_weights(evaluate, store, tmp_path, weights):

@@ -235,14 +235,12 @@ def test_what_is_finished_is_told_by_name(store, monkeypatch, alone, told):
     assert seen.finished == [cell_at(name).key for name in told]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_lock_that_cannot_be_had_fails_its_own_cells(mini, store, jobs):
+def test_a_lock_that_cannot_be_had_fails_its_own_cells(mini, store):
     """One line for each of its cells, and the other base model is made."""
     mini_scale, seen = scale(str(MINI)), Watched()
     lock = store.work(BASES[0]) / "lock"
     lock.mkdir(parents=True)
-    failures = sweep(tasks_for(store, mini_scale, BASES), mini_scale, options(store), jobs, seen)
-    (failed,) = failures
+    (failed,) = sweep(tasks_for(store, mini_scale, BASES), mini_scale, options(store), 1, seen)
     assert failed.key == BASES[0].key
     assert failed.message.startswith(f"cannot lock '{lock}' (Is a directory)")
     assert failed.user
@@ -367,17 +365,19 @@ def started(
     )
 
 
-def test_two_sweeps_of_one_store_share_the_work(mini, store):
-    """Two commands started together both end well, and every cell was made by one of them."""
-    with started(store, "--jobs", "1") as one, started(store, "--jobs", "1") as other:
-        ends = [process.communicate(timeout=300) for process in (one, other)]
-    assert [one.returncode, other.returncode] == [0, 0], ends
-    assert ends[0][0] == ends[1][0]
+def test_two_sweeps_of_one_store_share_the_work(mini, store, command):
+    """Two commands at once both end well, and every cell was made by one of them."""
+    with started(store, "--jobs", "1", keeping=True) as one:
+        wait_for("**/training.safetensors", store.artifacts, one)
+        here = command(*ONLY_BASES).good()
+        there = one.communicate(timeout=300)
+    assert one.returncode == 0, there
+    assert here.stdout == there[0]
     assert_same(store, mini)
     keys = [path.parent.relative_to(store.results / "records").as_posix()
             for path in store.results.rglob("making.json")]  # fmt: skip
     assert sorted(keys) == [cell.key for cell in BASES]
-    lines = [line for _, said in ends for line in said.splitlines()]
+    lines = [line for said in (here.stderr, there[1]) for line in said.splitlines()]
     for cell in BASES:
         trained = [line for line in lines if cell.key in line and "epoch 3/3" in line]
         assert len(trained) == 1

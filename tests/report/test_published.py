@@ -107,14 +107,6 @@ def test_tables_3_and_4_are_those_of_the_paper():
             assert name == "rift" or row.finetunes == (f"{name}-alpha-1", name)
 
 
-def test_rows_of_the_same_model_agree(rows):
-    """Non-robust-critical in Table 3 and top 1 in Table 4 are ResNet18 with RiFT in Table 1."""
-    ids = ("table1/cifar10/resnet18/rift", "table3/non-robust-critical", "table4/top-1")
-    first, second, third = (rows[name] for name in ids)
-    assert first.values == second.values == third.values
-    assert first.finetunes == second.finetunes == third.finetunes
-
-
 def test_printed_differences_follow_from_the_rows(rows):
     """All 60 printed differences and averages come out to the last digit, but for two averages."""
     assert len(published().changes) * len(COLUMNS) == 60

@@ -1,7 +1,5 @@
 """Prints the table of what was tried; what the torture tests share."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +19,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for title, row in TALLY.items():
         counts = "  ".join(f"{row[name]:>10}" for name in COLUMNS)
         terminalreporter.line(f"{title:{width}}  {counts}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_a_disk() -> Iterator[None]:
-    """Nothing waits for a disk here: a process is killed, not the machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
 
 
 @pytest.fixture(scope="module")
