@@ -98,7 +98,6 @@ def rift(
     )
     if asked.chosen.forward is not None:
         raise UserError(f"{protocol} makes a module; apply_method(model, '{protocol}', train, judge)")
-    asked.refuse_frozen()
     with ExitStack() as stack:
         run = asked.run(stack, workdir, shown(progress))
         theta = paper.rift(run, asked.weights)
@@ -160,10 +159,10 @@ def finetune(
     Raises:
         UserError: as `rift`.
     """
+    mrc = {"images": 8}  # none is measured: no more of a loader's first pass is needed
     asked = Question(
-        model, train, judge, PAPERS_ATTACK, "rift", modules, recipe, None, augmentation, seed, device
+        model, train, judge, PAPERS_ATTACK, "rift", modules, recipe, mrc, augmentation, seed, device
     )
-    asked.refuse_frozen()
     with ExitStack() as stack:
         run = asked.run(stack, workdir, shown(progress))
         fitted = paper.fine_tune(run, asked.weights, list(modules))
@@ -244,7 +243,7 @@ def evaluate(
             model, images, SAME, attack or PAPERS_ATTACK, seed=seed, device=device, measures=False
         )
         own_draws(stack, seed, asked.place)
-        found = Dataset(asked.info, asked.splits[0], asked.splits[0])
+        found = Dataset(asked.info, asked.splits[0], asked.splits[0], at_home(data_dir))
         if named is not None:
             threat = attack or named.info.threat
             if asked.info.classes != named.info.classes:

@@ -137,6 +137,21 @@ def test_a_loader_is_not_held_in_memory(plain, images):
     assert part.equals(whole)
 
 
+def test_fine_tuning_alone_reads_a_loader_batch_by_batch(plain, images):
+    """One batch tells what the network makes of them; then an epoch takes each image once."""
+    (x, labels), others = images
+    read = []
+
+    class Read(TensorDataset):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    loader = DataLoader(Read(x, labels), 16)
+    benchmark.finetune(plain, loader, others, ["head"], recipe=FEW, progress=False)
+    assert len(read) == 16 + 128
+
+
 def test_the_seed_decides(plain, images):
     """Dropout and what a loader draws follow the seed, and torch's own generator is left as it was."""
     (x, labels), others = images
@@ -286,6 +301,24 @@ def test_a_killed_call_continues(plain, images, tmp_path):
         benchmark.rift(plain, train, others, workdir=tmp_path, **QUIETLY)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: nn.Sequential(nn.Dropout(0.5), model[1]),
+        lambda model: model.register_buffer("mean", torch.ones(1), persistent=False) or model,
+    ],
+)
+def test_a_workdir_is_of_one_network(plain, images, tmp_path, change):
+    """Also where two have the same names and weights, as with another Normalize in front."""
+    model = nn.Sequential(nn.Dropout(0.1), plain)
+    model.register_buffer("mean", torch.zeros(1), persistent=False)
+    how = {"mrc": QUIETLY["mrc"], "progress": False, "workdir": tmp_path}
+    first = benchmark.criticality(model, images[0], **how)
+    assert benchmark.criticality(copy.deepcopy(model), images[0], **how).equals(first)
+    with pytest.raises(UserError, match="another network, images or settings; name another workdir"):
+        benchmark.criticality(change(model), images[0], **how)
+
+
 def test_a_finished_call_is_read_again(plain, images, tmp_path, monkeypatch):
     """Whatever the threads, by which its weights would not be made again bit by bit."""
     train, others = images
@@ -420,6 +453,18 @@ class Inside(nn.Module):
         return self.networks[0](x)
 
 
+def test_the_callers_default_type(plain, images):
+    """An attack that draws by torch's default type is the same in any, and leaves it."""
+    expected = benchmark.evaluate(plain, images[1], "apgd", limit=40, progress=False)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = benchmark.evaluate(plain, images[1], "apgd", limit=40, progress=False)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.equals(expected)
+
+
 def test_images_and_buffers_of_16_bits(plain, images):
     """Both are hashed by their bytes, and work like any other."""
     (x, labels), others = images
@@ -452,6 +497,16 @@ def test_refusals_come_before_the_first_attack(plain, images):
     assert stages == []
 
 
+def test_files_for_images_of_ones_own(plain, images, tmp_path):
+    """Frost pictures are read from the data folder; published copies there are none."""
+    x, labels = images[1]
+    own, frost = ((x * 255).byte(), labels), "corruptions-15-gen-v2-pictures"
+    with pytest.raises(UserError, match="no published corrupted copies of own images"):
+        benchmark.evaluate(plain, own, "corruptions-15", progress=False)
+    with pytest.raises(UserError, match=f"there is no folder '{tmp_path / 'frost'}'"):
+        benchmark.evaluate(plain, own, frost, data_dir=tmp_path, progress=False)
+
+
 def test_a_judge_that_the_model_cannot_take(plain, images):
     """Images of other channels are told before anything is fine-tuned."""
     train, (x, labels) = images
@@ -477,6 +532,20 @@ def test_draws_of_the_caller_go_on(plain, images):
         scores.add(benchmark.evaluate(plain, loader, "clean", limit=40, progress=False)["right"].item())
         assert torch.equal(torch.rand(2), expected)
     assert len(scores) == 1
+
+
+def test_a_loader_is_read_by_the_seed(plain, images, tmp_path):
+    """Also where a frozen part or the number of classes is asked about first: both calls continue."""
+    (x, labels), others = images
+    plain.stem.requires_grad_(False)
+    loader = DataLoader(TensorDataset(x, labels), 32, shuffle=True)
+    how = {"progress": False, "workdir": tmp_path}
+    for drawn in range(2):
+        torch.manual_seed(drawn)
+        expected = torch.get_rng_state()
+        benchmark.apply_method(plain, "flip-average", loader, others, **how)
+        benchmark.rift(plain, loader, others, protocol="last-layer", recipe=FEW, **how)
+        assert torch.equal(torch.get_rng_state(), expected)
 
 
 @pytest.mark.parametrize("interface", ["older", "newer"])
@@ -573,6 +642,9 @@ def test_what_fine_tuning_would_fail_on_is_told_first(plain, images):
         benchmark.rift(plain, (x, labels), others, **how | {"recipe": FEW | {"batch_size": 127}})
     with pytest.raises(UserError, match="bn-only is about batch-norm statistics, and the model has"):
         benchmark.rift(Viewed(), (x, labels), others, protocol="bn-only", **how)
+    loader, mirrored = DataLoader(TensorDataset(x, labels), 64), benchmark.Augmentation(0, "zero", True)
+    with pytest.raises(UserError, match="train: a DataLoader augments by itself"):
+        benchmark.rift(plain, loader, others, augmentation=mirrored, **how)
     assert stages == []
     model, mrc = TalksInTraining(), QUIETLY["mrc"]
     assert len(benchmark.criticality(model, (x, labels), mrc=mrc, progress=False)) == 3
@@ -595,6 +667,7 @@ def test_evaluate(model, images):
     ("change", "message"),
     [
         (lambda m, x, y: (m, (x * 2, y)), r"pixels are in \[0, 2\], not in \[0, 1\]"),
+        (lambda m, x, y: (m, (x * (1 + 2e-7), y)), r"pixels are in \[0, 1[.]00000024\], not in"),
         (lambda m, x, y: (m, (x, y + 9)), "a label is 1., and there are 10 classes"),
         (lambda m, x, y: (m, (x, y.float())), "labels are whole numbers"),
         (lambda m, x, y: (m, (x, y.to(torch.complex64))), "labels are whole numbers"),
@@ -602,6 +675,7 @@ def test_evaluate(model, images):
         (lambda m, x, y: (m, (x[0], y)), r"images are \(N, C, H, W\)"),
         (lambda m, x, y: (m, "cifar10"), "train is a str; give"),
         (lambda m, x, y: (nn.Flatten(), (x, y)), "no Conv2d or Linear module"),
+        (lambda m, x, y: (Logistic(64, 10), (x, y)), "no Conv2d or Linear module"),
         (lambda m, x, y: (nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Nan()), (x, y)), "are NaN"),
     ],
 )
@@ -658,6 +732,13 @@ def test_models_that_cannot_be_used(plain, images, change, message):
     """One clear exception for what no step of RiFT could work with."""
     with pytest.raises(UserError, match=message):
         benchmark.rift(change(plain), *images, **QUIETLY)
+
+
+class Logistic(nn.Linear):
+    """A network that is itself a module of a kind that is measured."""
+
+    def forward(self, x):
+        return super().forward(x.flatten(1))
 
 
 class Blind(nn.Module):

@@ -373,6 +373,18 @@ def test_named_twice_and_in_the_environment(tmp_path: Path, monkeypatch: pytest.
     assert "another 'one' is loaded" in said("list", "--plugin", other).refusal
 
 
+def test_a_plugin_that_loads_another(tmp_path: Path) -> None:
+    """What each adds is its own; what the first adds afterwards counts, and alone is taken back."""
+    text = "from benchmark.evaluation import EVALUATIONS\nadd.evaluation('{}', EVALUATIONS['clean'])\n"
+    one = plugin_in(tmp_path, text.format("one"), "one")
+    loads = f"from benchmark import load_plugin\nload_plugin({str(one)!r})\n" + text
+    with pytest.raises(UserError, match="ZeroDivisionError"):
+        load_plugin(plugin_in(tmp_path, loads.format("broken") + "1 / 0", "broken"))
+    load_plugin(plugin_in(tmp_path, loads.format("two"), "two"))
+    added = {name: origin.name for (kind, name), origin in ORIGINS.items() if kind == "evaluation"}
+    assert added == {"one": "one", "two": "two"} and "broken" not in EVALUATIONS
+
+
 def test_a_worker_refuses_a_plugin_that_was_changed(store: Store, tmp_path: Path) -> None:
     """A process that is told another sha256 than the file has now makes nothing."""
     path = changed(tmp_path)

@@ -93,7 +93,7 @@ def checked(images: Any, labels: Any, name: str) -> Split:
         low, high = float(images.min()), float(images.max())
         if not (low >= 0 and high <= 1):
             raise UserError(
-                f"{name}: pixels are in [{low:.3g}, {high:.3g}], not in [0, 1]; leave out "
+                f"{name}: pixels are in [{low:.9g}, {high:.9g}], not in [0, 1]; leave out "
                 "Normalize and let the model normalise inside"
             )
     elif images.dtype != torch.uint8:

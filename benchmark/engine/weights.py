@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.data.images import as_array
 from benchmark.errors import UserError
@@ -98,6 +99,14 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(as_array(tensor).tobytes())
     return digest.hexdigest()
+
+
+def network_sha256(model: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Hash of `model` with the weights `state`, and of what a state dict lacks: other buffers, and what
+    modules say of themselves, such as the mean of a Normalize or the rate of a dropout."""
+    says = re.sub(" at 0x[0-9a-f]+", "", repr(model))  # where functions lie in memory
+    tensors = weights_sha256({**dict(model.named_buffers()), **state})
+    return spec_hash({"modules": says, "tensors": tensors})
 
 
 def clone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

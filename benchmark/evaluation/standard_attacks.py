@@ -1,8 +1,8 @@
 """One attack of pyautoattack on one chunk of images, without a trace on anything else."""
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,17 @@ def is_legal(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:
     return inside.flatten(1).all(1)
 
 
-def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
-    """Random states of the processor and, for work on one, of CUDA devices are put back afterwards."""
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Random states of the processor and, for work on one, of CUDA devices are put back afterwards.
+
+    Draws are in fp32, as images are, whatever torch's default type is.
+    """
     devices = range(torch.cuda.device_count()) if device.type == "cuda" else ()
-    return torch.random.fork_rng(devices)
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices):
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)

@@ -80,11 +80,10 @@ def apply_method(
             "holds one network; leave clean out" if clean else "mixes with a second network; say clean="
         )
         raise UserError(f"{method} {says}")
-    if (there := asked.info.classes) < (least := forward.fewest_classes):
-        raise UserError(f"{method} needs {least} classes or more, and there are {there}")
-    asked.refuse_frozen()
     with ExitStack() as stack:
         run = asked.run(stack, workdir, shown(progress))
+        if (there := asked.info.classes) < (least := forward.fewest_classes):
+            raise UserError(f"{method} needs {least} classes or more, and there are {there}")
         theta = paper.another_forward_pass(run, asked.weights)
         making = run.store.making(run.plan.cell)
         assert making is not None and isinstance(making.details, Applied)

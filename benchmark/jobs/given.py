@@ -24,7 +24,7 @@ from benchmark.data.info import Augmentation, DatasetInfo, LinfAttack
 from benchmark.engine.device import TO_A_CALLER, torch_device
 from benchmark.engine.folded_copy import foldable
 from benchmark.engine.recipes import FINETUNE_RECIPE, Criticality, Recipe, shortened
-from benchmark.engine.weights import Weights, save_tensors
+from benchmark.engine.weights import Weights, network_sha256, save_tensors
 from benchmark.errors import UserError, line
 from benchmark.jobs.aside import own_draws, own_precision
 from benchmark.jobs.soundness import in_order, refuse_coarse, refuse_model, refuse_modules, usable
@@ -47,12 +47,12 @@ FEWEST = 10
 
 @dataclass(frozen=True)
 class GivenBase(BasePlan):
-    """A trained network: the hash of its weights is all that is known of its making.
+    """A trained network: a hash of all that it says of itself is what is known of its making.
 
     `data_sha256` are the hashes of the images that it is given.
     """
 
-    weights_sha256: str = ""
+    network_sha256: str = ""
     data_sha256: tuple[str, ...] = ()
 
     @cached_property
@@ -62,7 +62,7 @@ class GivenBase(BasePlan):
             "version": 1,
             "key": self.cell.key,
             "dataset": self.info.spec,
-            "weights_sha256": self.weights_sha256,
+            "network_sha256": self.network_sha256,
             "data_sha256": list(self.data_sha256),
         }
 
@@ -189,7 +189,7 @@ class Question:
             Arch(self.cell.arch, OWN, (), 0),
             METHODS["pgd-at"],  # for what goes on with adversarial training
             FINETUNE_RECIPE,
-            weights_sha256=self.weights.sha256,
+            network_sha256=network_sha256(self.model, self.weights.state),
             data_sha256=tuple(split.sha256() for split in self.splits),
         )
         own = self.recipe or {}
@@ -198,8 +198,8 @@ class Question:
         plan = Plan(self.cell, given, self.chosen, recipe, self._settings)
         if self.clean is None:
             return plan
-        sha256 = Weights.of(dict(self.clean.state_dict())).sha256
-        return replace(plan, partner=replace(given, weights_sha256=sha256))
+        sha256 = network_sha256(self.clean, self.clean.state_dict())
+        return replace(plan, partner=replace(given, network_sha256=sha256))
 
     @cached_property
     def chosen(self) -> Finetune:
@@ -229,7 +229,7 @@ class Question:
             OWN, "own images", classes, channels, height, (0.0,), (1.0,), augmentation, self.attack
         )
 
-    def refuse_frozen(self) -> None:
+    def _refuse_frozen(self) -> None:
         """Raise `UserError` if a parameter that may be chosen does not ask for gradients."""
         frozen = [name for name, x in self.model.named_parameters() if not x.requires_grad]
         movable = self._movable() if frozen else ()
@@ -259,6 +259,8 @@ class Question:
         Raises `UserError` if `workdir` holds work on another model, images or settings.
         """
         own_draws(stack, replace(self.cell, finetune=BASE).seed_for("first pass"), self.place)
+        if self.selection is not SAME:
+            self._refuse_frozen()
         folder = at_home(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         store, (train, selection) = Store(folder / "results", folder / "artifacts"), self.splits
         if self.selection is not SAME and (trained := self.chosen.trained) is not None:
@@ -267,7 +269,7 @@ class Question:
         store.sweep()
         if mark.is_file() and mark.read_text() != settings:
             raise UserError(
-                f"'{folder}' holds work on other weights, images or settings; name another workdir"
+                f"'{folder}' holds work on another network, images or settings; name another workdir"
             )
         write_atomically(mark, settings.encode())
         if workdir:  # a finished call reads its point between these weights and the fine-tuned ones

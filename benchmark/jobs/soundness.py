@@ -20,7 +20,7 @@ def refuse_model(model: Any, modules: Sequence[str] | None = None) -> None:
         )
     refuse_lazy(model)
     known = criticality_modules(model)
-    if modules is None and not known:
+    if modules is None and not any(known):  # a model that is one itself has none with a name
         raise UserError("the model has no Conv2d or Linear module, and so nothing to choose among")
     for name in known if modules is None else [each for each in known if each in modules]:
         weight = model.get_submodule(name).weight

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmark.data.given import Streamed
 from benchmark.data.images import Split, pixels
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.training import refuse_a_batch_of_one
@@ -17,6 +18,9 @@ from benchmark.plans.plan import Plan
 def refuse_training(model: nn.Module, train: Split, plan: Plan) -> None:
     """Raise `UserError` if the fine-tuning of `plan` has nothing to move in `model`, or would fail: the
     logits in training mode have to be those of evaluation mode in kind, too."""
+    augmentation = plan.base.info.augmentation
+    if isinstance(train, Streamed) and (augmentation.pad or augmentation.flip):
+        raise UserError("train: a DataLoader augments by itself; leave augmentation out")
     if plan.finetuning.about_batch_norm and not any(
         isinstance(part, _BatchNorm) or getattr(part, "running_mean", None) is not None
         for part in model.modules()

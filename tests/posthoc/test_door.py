@@ -80,7 +80,7 @@ def test_a_mix_needs_a_second_network(by):
 def test_two_classes_are_too_few_for_mixed_nuts(own, digits, monkeypatch):
     """It is told before any work, as by the commands."""
     own.head, images = nn.Linear(8, 2), (digits.test.batch(0, 32)[0], torch.arange(32) % 2)
-    monkeypatch.setattr(Question, "run", None)
+    monkeypatch.setattr("benchmark.run.another_forward_pass", None)
     with pytest.raises(UserError, match="mixed-nuts needs 3 classes or more, and there are 2"):
         benchmark.apply_method(own, "mixed-nuts", images, images, clean=own, progress=False)
 

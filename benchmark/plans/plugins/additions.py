@@ -163,16 +163,17 @@ class Additions:
         """
         if not plugin.name.isprintable():
             raise UserError(f"'{plugin.name}' is no name of a plug-in; leave control characters out")
-        self._plugin, self._added = plugin, []
+        before, added = (self._plugin, self._added), list[tuple[MutableMapping[Any, Any], Any]]()
+        self._plugin, self._added = plugin, added
         try:
             yield
         except BaseException:
-            for registry, name in self._added:
+            for registry, name in added:
                 registry.pop(name, None)
             raise
         finally:
-            self._plugin = None
-        if not self._added:
+            self._plugin, self._added = before  # of a plug-in that loads this one
+        if not added:
             raise UserError("it adds nothing; call benchmark.add")
         LOADED[plugin.name] = plugin
 
