@@ -17,7 +17,13 @@ from benchmark.report.check.case import RIFT, RIFT_1
 from benchmark.report.check.claims import claim_findings
 from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import worst_first
-from benchmark.report.findings.by_seed import agreement, by_seed, definitions, modules_alone
+from benchmark.report.findings.by_seed import (
+    DEFINITIONS,
+    agreement,
+    by_seed,
+    definitions,
+    modules_alone,
+)
 from benchmark.report.findings.comparisons import Comparisons
 from benchmark.report.findings.wording import base, changes_table, gains_and_losses, in_a_line
 from benchmark.report.markup import markdown
@@ -31,7 +37,7 @@ INSTEAD = ("bn-only", "random-layer", "last-layer", "robust-critical", "all-laye
 CONTROLS = {"random-layer": "a random module", "bn-only": "batch-norm statistics alone"}
 """Those of `INSTEAD` that the page begins with: no choice of a module, and no training."""
 
-BY_THE_RULE = tuple(dict.fromkeys((*AUDITED, *INSTEAD, *SIMPLER)))
+BY_THE_RULE = tuple(dict.fromkeys((*AUDITED, *DEFINITIONS, *INSTEAD, *SIMPLER)))
 """What is shown where a rule has chosen how much of it is kept."""
 
 FINE_TUNED = tuple(name + ALPHA_1 for name in (RIFT, "rift-bn-frozen", *INSTEAD))

@@ -9,6 +9,7 @@ from benchmark.plans.scales import Scale
 from benchmark.records.cells import BASE
 from benchmark.records.store import Store
 from benchmark.report.check.case import RIFT, RIFT_1
+from benchmark.report.check.criticality import OFFICIAL_CODE, READINGS
 from benchmark.report.figures import FIGURES
 from benchmark.report.figures.damage import Damage, spearman
 from benchmark.report.findings.comparisons import Comparisons
@@ -22,7 +23,7 @@ from benchmark.report.view import View
 _CONTROLS = ("random-layer", "bn-only", "robust-critical")
 SHOWN = tuple(name + tuned for name in (RIFT, *_CONTROLS) for tuned in ("", ALPHA_1))
 DEFINITIONS = {
-    "rift-official-code": "as the released code measures it",
+    OFFICIAL_CODE: READINGS[OFFICIAL_CODE],
     "rift-scale-free": "as no rescaling of weights changes it",
 }
 """Protocols whose MRC is another than the paper's text has it."""
