@@ -177,12 +177,11 @@ def working_on(key: str) -> Iterator[Progress]:
 
 @contextmanager
 def getting(unit: Unit) -> Iterator[Progress]:
-    """Progress of downloads and of files that are written, each stage and source on its own."""
+    """Progress of downloads and of files that are written, each stage on its own."""
     rows: dict[str, int] = {}
     with display(0, 0, unit) as shown:
 
         def progress(stage: str, done: int, total: int, note: str = "", /) -> None:
-            title = f"{stage}, {note}"
-            shown.update(rows.setdefault(title, len(rows)), "", title, done, total, "")
+            shown.update(rows.setdefault(stage, len(rows)), "", stage, done, total, note)
 
         yield progress

@@ -81,9 +81,7 @@ def opened(place: Path) -> Iterator[ImageFiles]:
     try:
         archive = zipfile.ZipFile(place)
     except (*DAMAGE, OSError) as error:
-        raise UserError(
-            f"'{place}' is not a whole zip file ({reason(error)}); delete it to download it again"
-        ) from error
+        raise UserError(f"'{place}' is not a whole zip file ({reason(error)}); get it again") from error
     with archive:
         yield Zip(place, archive)
 

@@ -205,9 +205,12 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
     except Timeout:
         raise
     except (OSError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or error
+        if not os.path.lexists(path):
+            raise UserError(f"cannot write to '{path.parent}' ({why}); name another folder") from error
         raise UserError(
-            f"cannot lock '{path}' ({getattr(error, 'strerror', None) or error}); have its owner "
-            "remove it, or name another folder, on a file system with locks"
+            f"cannot lock '{path}' ({why}); have its owner remove it, or name another folder, on a "
+            "file system with locks"
         ) from error
     try:
         yield

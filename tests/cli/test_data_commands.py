@@ -22,7 +22,7 @@ from benchmark.data.corruptions.generator import OPERATIONS, corrupt
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.get.inventory import archived
-from benchmark.data.info import CIFAR100, DIGITS
+from benchmark.data.info import CIFAR10, CIFAR100, DIGITS
 from benchmark.errors import UserError
 from benchmark.evaluation.corruptions import corruption_seed
 from benchmark.progress import silent
@@ -298,15 +298,24 @@ class TestImport:
         assert str(place.data) not in line
         assert place.visible() == {}
 
-    def test_a_folder_of_corruptions_needs_its_hash(self, place):
-        """No hash of an unpacked folder is published: one's own is to be confirmed."""
+    @pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+    def test_corruptions_from_elsewhere_need_their_hash(self, place, packed):
+        """What is not the published archive is to be confirmed, and is never taken for it."""
         place("get", "cifar10-c")
+        assert published.official(CIFAR10, place.data).verified
         source = place.beside / "CIFAR-10-C"
         shutil.move(place.data / "CIFAR-10-C", source)
+        if packed:
+            files = {f"CIFAR-10-C/{path.name}": path.read_bytes() for path in source.glob("*.npy")}
+            (source := place.beside / "mine.tar").write_bytes(
+                tarred(files | {"CIFAR-10-C/more": b"more"})
+            )
         line = place("import", "cifar10-c", source).refusal
         found = line.rpartition(" ")[2]
         place("import", "cifar10-c", source, "--accept-checksum", found).good()
         assert place.listed()["cifar10-c"][0] == "present"
+        place("verify", "cifar10-c").good()
+        assert not published.official(CIFAR10, place.data).verified
 
     @pytest.mark.parametrize(
         ("name", "array", "told"),
@@ -462,6 +471,13 @@ class TestVerify:
         assert "nothing to verify" in answer.stderr
         assert place("verify", "cifar100").errors(1) == [f"cifar100 is not in '{place.data}'"]
 
+    def test_a_tree_that_is_not_decoded_is_there(self, place):
+        """Nothing is known of its pictures yet; that is no damage."""
+        (tree := place.data / "tiny-imagenet-200").mkdir(parents=True)
+        (tree / "wnids.txt").touch()
+        answer = place("verify", "tiny-imagenet").good()
+        assert answer.stdout == "tiny-imagenet: not decoded yet; the first use does that\n"
+
     def test_all_is_well(self, place):
         """Archives and what they gave are each a line."""
         place("get", "cifar100", "cifar10-c")
@@ -504,9 +520,9 @@ def test_progress_is_plain_lines_without_a_terminal(place, monkeypatch):
     monkeypatch.setattr("pooch.retrieve", retrieve)
     answer = place("get", "cifar100").good()
     begun, ended = (line.partition("] ")[2] for line in answer.stderr.splitlines())
-    assert begun.startswith("cifar-100-python.tar.gz, www.cs.toronto.edu 0.1/")
+    assert begun.startswith("cifar-100-python.tar.gz 0.1/")
     size = f"{len(content) / 1e6:,.1f}"
-    assert ended == f"cifar-100-python.tar.gz, www.cs.toronto.edu {size}/{size} MB"
+    assert ended == f"cifar-100-python.tar.gz {size}/{size} MB, www.cs.toronto.edu"
 
 
 def test_real_files():

@@ -307,11 +307,11 @@ def test_lines_of_a_download(clock, standard_error):
             clock[0] += 1
         progress("snow.tar", 2_000_000, 0, "host")
     assert written(console).splitlines() == [
-        "[     0 s] fog.tar, host 0.0/31.0 MB",
-        "[    15 s] fog.tar, host 15.0/31.0 MB, 16 s left",
-        "[    30 s] fog.tar, host 30.0/31.0 MB, 1 s left",
-        "[    31 s] fog.tar, host 31.0/31.0 MB",
-        "[    32 s] snow.tar, host 2.0 MB",
+        "[     0 s] fog.tar 0.0/31.0 MB, host",
+        "[    15 s] fog.tar 15.0/31.0 MB, 16 s left, host",
+        "[    30 s] fog.tar 30.0/31.0 MB, 1 s left, host",
+        "[    31 s] fog.tar 31.0/31.0 MB, host",
+        "[    32 s] snow.tar 2.0 MB, host",
     ]
 
 
@@ -328,6 +328,17 @@ def test_bars_of_downloads(standard_error, unit, counted):
     for stage in ("first", "second"):
         assert f"{stage}, note" in written(console)
     assert written(console).count(counted) >= 2
+
+
+def test_one_bar_of_all_that_is_made(standard_error):
+    """What is done last is named beside the one bar, which is full at the end."""
+    console = standard_error(terminal())
+    with getting(Unit.COPIES) as progress:
+        for done, name in enumerate(("fog", "snow", "frost"), start=1):
+            progress("corruption files", 5 * done, 15, name)
+    last = written(console).rpartition("0/?")[2]
+    assert last.count("corruption files") == 1
+    assert "corruption files, frost" in last and "15/15" in last
 
 
 def test_a_log_keeps_what_is_shown(tmp_path, monkeypatch) -> None:

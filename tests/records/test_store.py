@@ -338,6 +338,16 @@ def test_a_lock_that_cannot_be_had(store: Store, monkeypatch: pytest.MonkeyPatch
         pass
 
 
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    """What is not there is nobody's to remove: its folder takes no files, as one that is read-only."""
+    (folder := tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=f"^cannot write to '{folder}' .*; name another folder$"),
+        locked(folder / "lock"),
+    ):
+        pass
+
+
 def test_a_folder_in_the_place_of_a_lock(store: Store) -> None:
     """It is named, too."""
     (store.work(CELL.base) / "lock").mkdir(parents=True)

@@ -2,7 +2,7 @@
 
 Dan Hendrycks and Thomas Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (ICLR 2019). They lie in a folder of that name under the data folder. `SHA256SUMS` in it
-holds the hashes of what was unpacked from an archive whose md5 had been checked.
+holds the hashes of what was put there: from an archive of the published md5, or of an accepted hash.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmark.data.corruptions.constants import SEVERITY_LEVELS
 from benchmark.data.get.archives import ARCHIVES, of_folder
 from benchmark.data.get.regular import read_regular
-from benchmark.data.get.sha256sums import NAME, known_sha256, read_sums, sha256_of, write_sums
+from benchmark.data.get.sha256sums import ACCEPTED, NAME, known_sha256, read_sums, sha256_of, write_sums
 from benchmark.data.info import CIFAR10, CIFAR100, TINY_IMAGENET, DatasetInfo
 from benchmark.data.jpegs import Pixels, decode_all
 from benchmark.data.sealed import mapped_array
@@ -33,7 +33,7 @@ class CorruptedSet(ABC):
     """Corrupted copies, `images` at each severity, of the test set of `info`, in `folder`.
 
     Where `SHA256SUMS` stands beside the files, each is checked against it, once per process, before
-    it is used; `verified` is whether it does.
+    it is used.
     """
 
     def __init__(self, info: DatasetInfo, folder: Path, images: int) -> None:
@@ -48,8 +48,8 @@ class CorruptedSet(ABC):
 
     @property
     def verified(self) -> bool:
-        """Whether hashes of files from a checked archive are there to compare with."""
-        return self._sums is not None
+        """Whether hashes of files from published archives are there to compare with."""
+        return self._sums is not None and not any(self.folder.glob(f"*{ACCEPTED}"))
 
     def sha256(self, name: str) -> str:
         """Hash of all severities of `name`: of its file, or of its folder as `sha256sums` has it.

@@ -10,13 +10,15 @@ from shlex import quote
 from benchmark.data.corruptions import published
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES, Archive, of_folder
-from benchmark.data.get.download import settle, staging
+from benchmark.data.get.download import hash_of, settle, staging
 from benchmark.data.get.regular import copy_folder, regular_files
 from benchmark.data.get.unpack import unpack
 from benchmark.data.info import CIFAR10, CIFAR100, DatasetInfo
 from benchmark.errors import UserError, unknown
 from benchmark.progress import Progress
 from benchmark.records.files import locked
+
+NOT_DECODED = "not decoded yet; the first use does that"
 
 
 class Availability(StrEnum):
@@ -114,15 +116,14 @@ class TinyImageNet(ArchivedData):
         if tiny_imagenet.decoded(directory):
             return Status(Availability.PRESENT, "decoded; every use checks the hashes", cache)
         if tiny_imagenet.present(directory):
-            note = "not decoded yet; the first use does that"
-            return Status(Availability.UNVERIFIED, note, directory)
+            return Status(Availability.UNVERIFIED, NOT_DECODED, directory)
         return Status(Availability.MISSING, "", cache)
 
     def verify(self, directory: Path) -> str | None:
         from benchmark.data import tiny_imagenet
 
         if not tiny_imagenet.decoded(directory):
-            return None
+            return NOT_DECODED if tiny_imagenet.present(directory) else None
         tiny_imagenet.load(directory)
         return "decoded images as their manifest says"
 
@@ -179,6 +180,8 @@ class PublishedCorruptions(ArchivedData):
                 unpack(self.archive, source, part)
                 if accepted:  # else it is the published archive
                     published.check(self.archive.gives, part)
+            if source.is_dir() or (accepted and hash_of(source, "md5") != self.archive.md5):
+                (copy / f"{self.name}{sha256sums.ACCEPTED}").write_text("\n".join(accepted) + "\n")
             with locked(directory / f".{self.archive.gives}.lock"):  # two archives share the folder
                 _refuse_mixing(copy, directory / self.archive.gives)
                 published.record_hashes(copy, directory / self.archive.gives)

@@ -16,6 +16,8 @@ from benchmark.errors import UserError
 from benchmark.records.files import write_atomically
 
 NAME = "SHA256SUMS"
+ACCEPTED = ".accepted"
+"""Ending of a file named by an archive: the hashes of other data that were accepted in its place."""
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^/]+)")
 
 

@@ -31,7 +31,7 @@ def unpack(archive: Archive, path: Path, directory: Path) -> None:
 
     Other files in that folder stay. Members that would land outside it, links and special files, and an
     archive larger than the free space are refused before anything is written. Raises `UserError` for
-    these and for a damaged or truncated file.
+    these and for what is not a whole tar file.
     """
     if not path.is_file():
         raise UserError(f"'{path}' is not there; {archive.file} was expected")
@@ -42,7 +42,7 @@ def unpack(archive: Archive, path: Path, directory: Path) -> None:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk, not of the archive's content
             raise UserError(
-                f"'{path}' is damaged or truncated ({reason(error)}); get it again"
+                f"'{path}' is not a whole tar file ({reason(error)}); get it again"
             ) from error
         settle(_top(part, archive), directory / archive.gives)
 
