@@ -11,3 +11,12 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """Report to nobody."""
+
+
+def second(progress: Progress) -> Progress:
+    """Report stages as those of a second network."""
+
+    def told(stage: str, done: int, total: int, note: str = "", /) -> None:
+        progress(f"second network, {stage}", done, total, note)
+
+    return told

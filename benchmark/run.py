@@ -6,8 +6,7 @@
     step 3  alpha*     interpolation within the 0.1-point rule        Equation 9, Algorithm 2
     step 4             Std, OOD, Adv                                  Section 5.1, Tables 1 to 4
 
-Beside it, in place of steps 1 to 3 or after them, what post-hoc methods make of the weights: a module
-(`another_forward_pass`).
+In place of steps 1 to 3 or after them, a post-hoc method may make a module (`another_forward_pass`).
 
 Every step is made once, and goes on where a killed run stopped (`benchmark.engine.workspace`).
 """
@@ -31,6 +30,7 @@ from benchmark.engine.workspace import Made
 from benchmark.evaluation import evaluation
 from benchmark.plans.running import Run, candidates, new_model
 from benchmark.posthoc.applying import applied
+from benchmark.progress import second
 from benchmark.records.records import Count, CurvePoint, Finetuning, ModuleCriticality, Training
 
 AVERAGED_EPOCHS = 5
@@ -197,4 +197,4 @@ def second_network(run: Run) -> Weights | None:
         return run.partner
     own = replace(run.plan, cell=plan.cell, base=plan, finetune=None, partner=None)
     with run.store.lock_to_make(plan.cell):
-        return adversarial_training(replace(run, plan=own))
+        return adversarial_training(replace(run, plan=own, progress=second(run.progress)))

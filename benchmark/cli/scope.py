@@ -142,6 +142,9 @@ class Scope:
         if chosen.checkpoints and (other := [seed for seed in numbers if seed not in chosen.seeds]):
             own = ", ".join(map(str, chosen.seeds))
             raise UserError(f"--seeds {other[0]}: the checkpoints are of seed {own}")
+        if models:
+            kept = [name for name in chosen.checkpoints if trained_model(name).seed in numbers]
+            chosen = starting_from(chosen, kept, beyond_first=beyond_first)
         return chosen.with_seeds(numbers)
 
     def has(self, chosen: Scale, cell: Cell) -> bool:

@@ -50,7 +50,9 @@ class TimeLeft:
         """Note that the worker has made its cell, or failed at it."""
         key = self.at.pop(worker, "")
         if key in self.costs:
-            self.done[key], self.moved = sum(self.costs[key].values()), time.monotonic()
+            whole = sum(self.costs[key].values())
+            self.earlier += whole if key not in self.done else 0.0
+            self.done[key], self.moved = whole, time.monotonic()
 
     @property
     def seconds(self) -> float | None:

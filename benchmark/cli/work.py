@@ -20,7 +20,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation import EVALUATIONS
 from benchmark.jobs.pool import sweep
 from benchmark.jobs.tasks import Failure, Options, cores, default_jobs, side_by_side, tasks_for
-from benchmark.plans.cost import repays_compiling, stages_left
+from benchmark.plans.cost import costs_left, repays_compiling
 from benchmark.plans.plan import Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import supersede_stale
@@ -160,10 +160,11 @@ class Work(Places, Computing, OnSlurm):
         for place, (cells, scale) in enumerate(parts):
             failed = {failure.key for failure in failures}  # and would fail again
             left = [cell for cell in cells if cell.key not in failed]
-            failures += self._make(left, scale, apart=place > 0)
+            failures += self._make((left, scale), *parts[place + 1 :], apart=place > 0)
         return failures
 
-    def _make(self, cells: Sequence[Cell], scale: Scale, *, apart: bool = False) -> list[Failure]:
+    def _make(self, part: Part, *later: Part, apart: bool) -> list[Failure]:
+        cells, scale = part
         store, options, began = self.store, self.options(scale), time.monotonic()
         tasks = tasks_for(store, scale, cells)
         if not tasks:
@@ -198,14 +199,8 @@ class Work(Places, Computing, OnSlurm):
             if repaid:
                 said = ", ".join(repaid)
                 say(f"will be compiled, unless begun uncompiled: {said} (--no-compile turns it off)")
-        each: dict[str, dict[str, float]] = {}
-        for task in tasks:
-            # What the base model takes is part of its first cell, unless it is that.
-            before = stages_left(store, Plan.of(task.base, scale), (), options.data)
-            for cell in task.cells:
-                own = stages_left(store, Plan.of(cell, scale), scale.evaluations, options.data)
-                each[cell.key], before = before | own, {}
-        with display(workers, len(tasks), costs=each) as bars, logged(bars, self.log_dir) as shown:
+        costs = costs_left(store, options.data, part, *later)
+        with display(workers, len(tasks), costs=costs) as bars, logged(bars, self.log_dir) as shown:
             failures = sweep(tasks, scale, options, workers, shown, loaded)
         made = count - len({failure.key for failure in failures})
         say(f"cells made: {made} of {count}, in {time.monotonic() - began:.0f} s")

@@ -6,7 +6,7 @@ after a module's first, alphas after the second unless a curve has all, the numb
 The base model's robust count is in every search for alpha*, although only the first takes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,12 @@ from benchmark.engine.recipes import CriticalitySettings, Recipe
 from benchmark.evaluation import evaluation
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.scales import Scale
-from benchmark.plans.states import State, curve_on_record, record_state
+from benchmark.plans.states import State, cell_state, curve_on_record, is_of, record_state
 from benchmark.records.cells import Cell, bases_first
 from benchmark.records.store import Store
 
+AT = "adversarial training"
+SECOND = f"second network, {AT}"
 IMAGES = {
     "digits": (1_297, 500),
     "cifar10": (50_000, 10_000),
@@ -39,6 +41,7 @@ ASCENT = 3
 """Passes of an image in an epoch of ascent: one forward, one back, one for the loss that counts."""
 NOMINAL = 100e12
 """Operations a second to tell hours by where no training is on record: a round number, of no device."""
+Work = tuple[Cell, str]
 
 
 @dataclass
@@ -61,7 +64,7 @@ def costs(*parts: tuple[Sequence[Cell], Scale]) -> list[ModelCost]:
 
     found: dict[tuple[str, str], ModelCost] = {}
     named = {cell for cells, _ in parts for cell in cells}
-    done: set[tuple[Cell, str]] = set()
+    done: set[Work] = set()
     counted: set[Cell] = set()
     for cell, scale in [(part, scale) for cells, scale in parts for part in bases_first(cells)]:
         if cell.dataset not in IMAGES:
@@ -73,18 +76,27 @@ def costs(*parts: tuple[Sequence[Cell], Scale]) -> list[ModelCost]:
             cost.cells += cell in named
             cost.size += 4 * weights * 2  # its weights, and the average or the fine-tuned ones
         counted.add(cell)
-        tuned = plan.before.finetune if plan.forward else plan.finetune
-        shared = {"criticality": plan.criticality.stage}
-        if tuned is not None:
-            shared |= {"fine-tuning": tuned.tuning, "interpolation": f"alpha* of {tuned.name}"}
-            shared["criticality"] = tuned.measured_in(plan.criticality.stage)
         for stage, passes in stages(plan, scale.evaluations).items():
-            work = (cell.base, shared[stage]) if stage in shared else (cell, stage)
-            if plan.partner is not None and stage == "adversarial training":
-                work = plan.partner.cell, stage  # which several mixes have
-            cost.operations += way * passes * (work not in done)
+            cost.operations += way * passes * ((work := work_of(plan, stage)) not in done)
             done.add(work)
     return list(found.values())
+
+
+def costs_left(
+    store: Store, directory: Path, *parts: tuple[Sequence[Cell], Scale]
+) -> dict[str, dict[str, float]]:
+    """`stages_left` of what is not done of each part's cells under its scale, by key; those of a later
+    part by other names. What several need is left to the first.
+    """
+    found: dict[str, dict[str, float]] = {}
+    counted: set[Work] = set()
+    for place, (cells, scale) in enumerate(parts):
+        for plan in (Plan.of(cell, scale) for cell in cells):
+            if cell_state(store, plan, scale.evaluations) is not State.DONE:
+                left = stages_left(store, plan, scale.evaluations, directory, counted)
+                found[plan.cell.key + f", part {place}" * place] = left
+                counted |= {work_of(plan, stage) for stage in left}
+    return found
 
 
 def repays_compiling(base: Cell, scale: Scale, device: str) -> bool:
@@ -105,21 +117,20 @@ def training(base: BasePlan) -> float:
     """Passes of adversarial training and of the choice of its epoch."""
     if base.checkpoint is not None:
         return 0.0
-    recipe, info = base.recipe, base.info
-    images, _ = IMAGES[info.name]
+    recipe, info, (images, _) = base.recipe, base.info, _images(base)
     step = _step(base.method, recipe, info)
     choosing = min(recipe.select_last, recipe.epochs) * _judged(recipe, base)
     return recipe.epochs * images * step + choosing * info.threat.passes
 
 
 def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
-    """Passes of each stage of a cell, in the order of work, by the names that report their progress."""
+    """Passes of each stage of a cell, its base model's with it, in the order of work, by the names that
+    report their progress."""
     if plan.cell.dataset not in IMAGES:
         return {}
-    found: dict[str, float] = {}
+    found: dict[str, float] = {} if plan.partner is None else {SECOND: training(plan.partner)}
+    found[AT] = training(plan.base)
     tuned = plan.before if plan.forward else plan
-    if plan.finetune is None or plan.partner is not None:
-        found["adversarial training"] = training(plan.partner or plan.base)
     if tuned.finetune is not None:
         if tuned.finetune.selector.needs_criticality:
             found["criticality"] = _criticality(tuned)
@@ -129,26 +140,51 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
             passes = len(rule.grid) + alphas * tuned.attack.passes  # clean at every alpha
             found["interpolation"] = passes * _judged(tuned.recipe, tuned.base)
     info, networks = plan.base.info, plan.forward.passes if plan.forward else 1
-    for name, each in ((name, evaluation(name)) for name in evaluations):
+    there = [name for name in evaluations if plan.evaluation_spec(name) is not None]
+    for name, each in ((name, evaluation(name)) for name in there):
         found[name] = networks * each.answers(IMAGES[info.name][1]) * each.passes(info)
     return found
 
 
+def work_of(plan: Plan, stage: str) -> Work:
+    """The cell that a stage of `plan` is of, and what it is there: alike for cells that share it."""
+    if plan.partner is not None and stage == SECOND:
+        return plan.partner.cell, AT
+    if stage == AT:
+        return plan.base.cell, AT
+    shared, tuned = dict[str, str](), plan.before.finetune if plan.forward else plan.finetune
+    if tuned is not None:
+        shared = {"fine-tuning": tuned.tuning, "interpolation": f"alpha* of {tuned.name}"}
+        shared["criticality"] = tuned.measured_in(plan.criticality.stage)
+    return (plan.base.cell, shared[stage]) if stage in shared else (plan.cell, stage)
+
+
 def stages_left(
-    store: Store, plan: Plan, evaluations: Sequence[str], directory: Path
+    store: Store,
+    plan: Plan,
+    evaluations: Sequence[str],
+    directory: Path,
+    counted: Container[Work] = (),
 ) -> dict[str, float]:
     """`stages`, at no cost for evaluations on record, for weights that exist or that the registry
-    brings from the data directory `directory`, and for a choice of alpha* on record."""
+    brings from the data directory `directory`, for a choice of alpha* on record, and for what is
+    `counted` already."""
     from benchmark.checkpoints.start import registered_weights
 
-    there = {name for name in evaluations if record_state(store, plan, name) is State.DONE}
-    if curve_on_record(store, plan):
-        there.add("interpolation")
-    elsewhere = plan.cell.is_base and plan.cell.checkpoint is not None
-    made = elsewhere or store.has_weights(plan.cell)
-    made = made or registered_weights(plan.cell, store, directory) is not None
+    tuned = plan.before if plan.forward else plan
+
+    def left(stage: str, work: Work) -> bool:
+        if work in counted:
+            return False
+        if stage in evaluations:
+            return record_state(store, plan, stage) is not State.DONE
+        if stage == "interpolation" and curve_on_record(store, tuned):
+            return False
+        cell = work[0] if work[1] == AT else tuned.cell
+        return not (store.has_weights(cell) or registered_weights(cell, store, directory))
+
     return {
-        stage: 0.0 if stage in there or (made and stage not in evaluations) else passes
+        stage: passes * left(stage, work_of(plan, stage))
         for stage, passes in stages(plan, evaluations).items()
     }
 
@@ -156,8 +192,9 @@ def stages_left(
 def _criticality(plan: Plan) -> float:
     from benchmark.engine.flops import of_image
 
-    settings, (images, judged) = plan.criticality, IMAGES[plan.base.info.name]
-    there = judged if settings.split == "test" else images
+    settings, (trained, judged) = plan.criticality, _images(plan.base)
+    _, test = IMAGES[plan.base.info.name]
+    there = {"train": trained, "test": test, "hold-out": judged}[settings.split]
     # Of Algorithm 1 the first epoch has the gradients of all modules, and few modules need a second.
     each = 1 if isinstance(settings, CriticalitySettings) else ASCENT * settings.steps
     ascents = each * of_image(plan.cell.arch, plan.base.info).tails
@@ -165,8 +202,7 @@ def _criticality(plan: Plan) -> float:
 
 
 def _tuning(plan: Plan) -> float:
-    info, recipe = plan.base.info, plan.recipe
-    images, _ = IMAGES[info.name]
+    info, recipe, (images, _) = plan.base.info, plan.recipe, _images(plan.base)
     own = isinstance(plan.tuner, OwnTuning)
     step = CLEAN if own else _step(plan.tuner, recipe, info)
     return recipe.epochs * (images * step + _judged(recipe, plan.base))
@@ -183,14 +219,24 @@ def _step(method: Any, recipe: Recipe, info: DatasetInfo) -> float:
     return attack.passes + CLEAN
 
 
+def _images(base: BasePlan) -> tuple[int, int]:
+    """Images that train, and those that a choice may look at."""
+    images, test = IMAGES[base.info.name]
+    held = 0 if base.hold_out is None else round(base.hold_out.share * images)
+    return images - held, held or test
+
+
 def _judged(recipe: Recipe, base: BasePlan) -> int:
     """Images that choose epochs and alpha*."""
-    _, there = IMAGES[base.info.name]
+    _, there = _images(base)
     return min(recipe.select_images or there, there)
 
 
 def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]:
-    """Operations a second that trainings of `cells` on record reached, the best of each device."""
+    """Operations a second that trainings of `cells` on record reached, the best of each device.
+
+    What was trained by other settings than today's took other operations.
+    """
     from benchmark.engine.flops import of_image
 
     found: dict[str, float] = {}
@@ -199,5 +245,6 @@ def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]
         if base.dataset in IMAGES and making is not None and making.details.kind == "training":
             told, plan = making.provenance, Plan.of(base, scale)
             reached = of_image(base.arch, plan.base.info)[0] * training(plan.base) / told.seconds
-            found[told.device] = max(found.get(told.device, 0.0), reached)
+            if is_of(making, plan):
+                found[told.device] = max(found.get(told.device, 0.0), reached)
     return found

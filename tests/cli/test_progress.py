@@ -248,9 +248,9 @@ def test_time_left_tells_an_evaluation_from_one_that_begins_alike(clock):
 
 def test_waiting_is_no_work(clock):
     """An hour in which another process had the base model says nothing of the rate here."""
-    left = TimeLeft({"a": {"clean": 10.0}})
-    left.update(0, "a", "waiting for another process", 0, 1)
-    clock[0] += 3600
+    left = TimeLeft({"a": {"clean": 10.0}, "b": {"clean": 90.0}})
+    left.update(0, "b", "waiting for another process", 0, 1)
+    clock[0] += 3600  # in which that process made all of it
     left.update(0, "a", "clean", 1, 10)
     clock[0] += 10
     left.update(0, "a", "clean", 2, 10)
@@ -265,7 +265,8 @@ def test_costs_are_of_what_reports_its_progress():
         for name in ("none", "rift")
     )
     assert list(base) == ["adversarial training", "clean"]
-    assert list(tuned) == ["criticality", "fine-tuning", "interpolation", "clean"]
+    made = ["adversarial training", "criticality", "fine-tuning", "interpolation"]
+    assert list(tuned) == [*made, "clean"]
     assert min(*base.values(), *tuned.values()) > 0
     cell = Cell("quick", "digits", "wrn-10-1", "pgd-at", "none", 0)  # 50 epochs in place of 30
     longer = stages(Plan.of(cell, known), ("clean-first-9",))

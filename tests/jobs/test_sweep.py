@@ -251,7 +251,8 @@ def test_what_failed_is_not_tried_again(store, monkeypatch):
     """By the next part of a table, with other evaluations; and it is told once."""
     asked = []
 
-    def make(_work: Any, cells: Sequence[Cell], _scale: Scale, **_how: Any) -> list[Failure]:
+    def make(_work: Any, part: Any, *_later: Any, **_how: Any) -> list[Failure]:
+        cells, _ = part
         asked.append([cell.finetune for cell in cells])
         return [Failure(cell.key, "no", False) for cell in cells if cell.finetune == "rift"]
 

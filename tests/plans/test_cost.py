@@ -10,7 +10,15 @@ from baselines import METHODS
 from benchmark.data.info import CIFAR10, TINY_IMAGENET, LinfAttack
 from benchmark.engine.flops import counted, of_image, passes
 from benchmark.plans import cost as costing
-from benchmark.plans.cost import costs, rates, repays_compiling, stages, stages_left, training
+from benchmark.plans.cost import (
+    costs,
+    costs_left,
+    rates,
+    repays_compiling,
+    stages,
+    stages_left,
+    training,
+)
 from benchmark.plans.named import SCALES, scale
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.records.cells import Cell
@@ -78,6 +86,28 @@ def test_what_is_there_is_not_left(store, tmp_path):
     assert [name for name, passes in left.items() if passes] == [*names]
 
 
+def test_what_several_need_is_left_once(store, tmp_path):
+    """To the first: the base model, a mix's second network, a tuning with its criticality. What an
+    earlier command made, a dataset has no data for or a part before evaluates is left to none."""
+    names = ("output-mix", "mixed-nuts", "rift", "rift-alpha-1", "rift+mean-sparse")
+    cells, clean = [cell_at(name) for name in names], replace(BY_HAND, evaluations=("clean",))
+    more = replace(clean, evaluations=("clean", "pgd10x3", "corruptions-15"))
+
+    def left(*parts):
+        found = costs_left(store, tmp_path, *parts).values()
+        return [[name for name, passes in stages.items() if passes] for stages in found]
+
+    second, tuned = ["second network, adversarial training"], ["criticality", "fine-tuning"]
+    each = [[*second, "adversarial training"], [], [*tuned, "interpolation"], [], []]
+    assert left((cells, clean)) == [[*own, "clean"] for own in each]
+    assert left((cells[:1], clean), (cells[:1], more)) == [[*each[0], "clean"], ["pgd10x3"]]
+    for cell in (cell_at(), cell_at(method="standard"), cell_at("rift")):
+        store.work(cell).mkdir(parents=True)
+        (store.work(cell) / WEIGHTS).touch()
+        write_making(store, cell)
+    assert left((cells[:2] + cells[4:], clean)) == [["clean"]] * 3
+
+
 def test_a_curve_on_record_is_not_counted_again(store, tmp_path):
     """Weights that are lost are trained again; the choice of alpha* is read."""
     cell, point = cell_at("last-layer"), CurvePoint(alpha=0.5, clean=Count(k=400, n=500), robust=None)
@@ -107,7 +137,8 @@ def test_what_is_shared_costs_once():
 
 
 def test_a_curve_attacks_every_alpha():
-    """A rule two at least; both see all clean, alpha = 1 none; no more images than there are."""
+    """A rule two at least; both see all clean, alpha = 1 none; no more images than there are, or than
+    are held out, a tenth of the training images."""
     few = replace(PAPER, finetuning={"select_images": 10**6})
     rule, curve, fixed, all_images = (
         stages(Plan.of(replace(BASE, finetune=name), known), ())
@@ -124,6 +155,10 @@ def test_a_curve_attacks_every_alpha():
     assert rule["fine-tuning"] == pytest.approx(10 * (50_000 * 3 + images), rel=0.03)
     official = stages(Plan.of(replace(BASE, finetune="rift-official-code"), PAPER), ())
     assert official["criticality"] == 10_000 * (attack + 3 + 10 * 3 * tails)
+    held = stages(Plan.of(replace(BASE, finetune="rift-held-out"), PAPER), ())
+    assert held["criticality"] == 5_000 * (attack + 3 + tails)
+    assert held["interpolation"] == (21 + 2 * attack) * 5_000
+    assert held["fine-tuning"] == pytest.approx(0.9 * rule["fine-tuning"], rel=0.03)
     assert curve["interpolation"] == 21 * (1 + attack) * images
     assert rule["interpolation"] == (21 + 2 * attack) * images
     assert "interpolation" not in fixed and all_images == rule
@@ -171,6 +206,7 @@ def test_hours_go_by_what_is_on_record(store):
     assert rates(store, BY_HAND, [cell_at("rift")]) == {
         making.provenance.device: operations / making.provenance.seconds
     }
+    assert rates(store, replace(BY_HAND, training={"epochs": 900}), [cell_at()]) == {}, "stale"
 
 
 def test_the_first_images_cost_their_share():

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli.scope import Scope
-from benchmark.engine.recipes import FINETUNE_RECIPE, CriticalitySettings, Recipe, shortened
+from benchmark.engine.recipes import (
+    FINETUNE_RECIPE,
+    CriticalitySettings,
+    Recipe,
+    ScaleFreeCriticality,
+    shortened,
+)
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, filed, scale
 from benchmark.plans.plan import Plan
@@ -377,9 +383,18 @@ def test_a_bad_override_is_refused_in_one_line(part, overrides, message):
     """An unknown or ill-typed recipe field is refused when a plan is made, before any training."""
     mine = Scale("mine", "", ("digits",), ("resnet18-w8",), (0,), **{part: overrides})
     with pytest.raises(UserError) as got:
-        Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 0), mine)
+        Plan.of(Cell("mine", "digits", "resnet18-w8", "pgd-at", "rift", 0), mine)
     assert str(got.value).startswith(message)
     assert "\n" not in str(got.value)
+
+
+def test_a_rate_of_the_scale_free_ascent(read):
+    """It is of those protocols only; base models, which they start from, have none to fit."""
+    mine = read(MINE + "[criticality]\nrate = 0.25\n")
+    base = Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 0)
+    assert Plan.of(base, mine).spec == Plan.of(base, read(MINE)).spec
+    tuned = Plan.of(dataclasses.replace(base, finetune="rift-scale-free"), mine)
+    assert tuned.criticality == ScaleFreeCriticality(rate=0.25)
 
 
 @pytest.mark.parametrize(

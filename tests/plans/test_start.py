@@ -456,6 +456,14 @@ def test_flags_reach_the_scale(known):
     assert (chosen.evaluations, chosen.checkpoints) == (("clean-first-100",), ("one",))
 
 
+def test_checkpoints_of_other_seeds_are_left_out(known, command):
+    """What `--seeds` leaves out is not said to fit no table."""
+    known({}, {"name": "two", "seed": 1})
+    wanted = "--scale", MINI, "--from-checkpoint", "one,two", "--seeds", "1"
+    said = command("table1", *wanted, "--collect").good()
+    assert said.stderr == "" and "checkpoint one" not in said.stdout
+
+
 @pytest.mark.usefixtures("started")
 def test_keys_and_status_are_of_the_checkpoint(ran):
     """`run KEY` finds what is on record, and `status` lists the checkpoint's cells and no others."""

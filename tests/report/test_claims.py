@@ -145,7 +145,8 @@ class TestSummaries:
         are no further models, and a missing one leaves it open."""
         found = [replace(_line(UNCLEAR), ours=Estimate((alpha, alpha))) for alpha in alphas]
         assert c9_summary(found, published())[0] is verdict
-        assert c9_summary([*found, _line(MISSING)], published())[0] is UNCLEAR
+        fewer, why = c9_summary([*found, _line(MISSING)], published())
+        assert fewer is UNCLEAR and "in the range (by most seeds), 1 missing; " in why
         warned = [replace(each, why="0.7; WARNING, at chance") for each in found]
         assert c9_summary(warned, published())[0] is UNCLEAR
 

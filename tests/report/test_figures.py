@@ -519,6 +519,19 @@ def test_no_name_is_cut_off(count):
     assert all(label.get_window_extent(renderer).y0 >= 0 for label in labels)
 
 
+def test_no_mark_stands_in_the_title():
+    """The mark of an ascent that failed in the first module stands below the name of the model."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = laid_out(BARS)
+    renderer, upper = FigureCanvasAgg(figure).get_renderer(), figure.axes[0]
+    (title,) = upper.findobj(lambda each: getattr(each, "get_text", str)() == BARS.model)
+    marks = [line for line in upper.get_lines() if line.get_marker() in ("x", "v")]
+    assert len(marks) == 2
+    end = title.get_window_extent(renderer).y0
+    assert all(mark.get_window_extent(renderer).y1 < end for mark in marks)
+
+
 def test_bars_are_the_means_and_flags_are_seen():
     """A bar is as high as its mean; hatched if unconstrained, a cross instead of it if diverged, a
     triangle above it if failed."""
@@ -555,6 +568,18 @@ def test_curves_are_drawn_where_they_are(store):
     assert axes.texts
     (legend,) = figure.legends
     assert "all layers, to (84.0, 45.0)" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_all_layers_do_not_widen_the_panel(store):
+    """Nor does their interval over seeds: single modules say how far it reaches."""
+    write_curves(store, TUNINGS[:-1])
+    for seed, lost in enumerate((150, 200)):
+        points = curve((400, 420, 440), (250, 200, 250 - lost))
+        write_making(store, cell_at("all-layers-curve", seed, scale=TWO), curve=points)
+    picture = picture_of("figure1", store)
+    assert picture.tunings[-1].whole_network
+    (axes,) = picture.figure().axes
+    assert axes.get_ylim()[0] > 40
 
 
 def test_one_seed_has_the_interval_of_at_over_images(store):

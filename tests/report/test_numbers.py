@@ -484,9 +484,10 @@ class TestCommand:
         for note in published().notes:
             assert note.where in shown
 
-    def test_csv_and_markdown(self, store):
+    def test_csv_and_markdown(self, store, monkeypatch):
         """CSV has one line per finding and fractions, not percent; in Markdown what has no number is a
-        line for each command below the tables."""
+        line for each command below the tables, and a sentence one line in any terminal."""
+        monkeypatch.setenv("COLUMNS", "60")
         write_seeds(store, BASE, "clean", (8146, 8146, 8146))
         flags = ("--scale", "paper", "--only", f"{ROW}/*", "--format")
         lines = checked(store, *flags, "csv").stdout.splitlines()
@@ -496,6 +497,7 @@ class TestCommand:
         shown = checked(store, *flags, "markdown").stdout
         again = f"python -m benchmark table1 --scale paper --results {store.results}"
         assert f"- missing 2 of 3: `{again}`" in shown
+        assert "hold this against; this command with --accept and without --only keeps all.\n" in shown
 
 
 @pytest.mark.parametrize(

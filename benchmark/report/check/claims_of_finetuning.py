@@ -188,8 +188,10 @@ def c9_summary(lines: Sequence[Finding], published: Published) -> Decision:
     most = (fmean(_in_range(alpha, published.alpha) for alpha in alphas) for alphas in models)
     within = sum(part > 0.5 for part in most)
     share = wilson(within, len(models))
-    why = f"{within} of {len(models)} models in the range (by most seeds); {why}"
-    if len(present) < len(lines):
+    missing = len(lines) - len(present)
+    lacking = f", {missing} missing" if missing else ""
+    why = f"{within} of {len(models)} models in the range (by most seeds){lacking}; {why}"
+    if missing:
         return Verdict.UNCLEAR, why
     if share.low > 0.5:
         return Verdict.HOLDS, why

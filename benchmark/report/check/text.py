@@ -145,7 +145,9 @@ def _missing(findings: Sequence[Finding]) -> list[str]:
 def text(check: Check) -> str:
     """Return the check for a terminal: what got worse, published numbers, claims, and below them what
     is missing by the command that makes it."""
-    lines = [*wrapped(check.title, "", "  "), "", *_regressions(check)]
+    since, *worse = _regressions(check)
+    lines = [*wrapped(check.title, "", "  "), "", *wrapped(since, "", "  ")]
+    lines += [line for each in worse for line in wrapped(each, "  ", _INDENT)]
     if numbers := check.numbers:
         lines += ["", *wrapped(f"Published numbers: {_counts(numbers)}", "", "  ")]
         lines += _findings(numbers)
@@ -169,18 +171,18 @@ def text(check: Check) -> str:
 
 
 def _regressions(check: Check) -> list[str]:
+    """Return a sentence on what was accepted, and one for each verdict that got worse."""
     part = check.only is not None
     if check.accepted is None:
         how = "and without --only keeps all" if part else "keeps these"
-        nothing = f"No accepted verdicts to hold this against; this command with --accept {how}."
-        return wrapped(nothing, "", "  ")
+        return [f"No accepted verdicts to hold this against; this command with --accept {how}."]
     if not check.regressions:
         what = f"Nothing that matches '{check.only}'" if part else "Nothing"
-        return wrapped(f"{what} has got worse since {check.accepted}.", "", "  ")
+        return [f"{what} has got worse since {check.accepted}."]
     lines = [f"GOT WORSE since {check.accepted}: {len(check.regressions)}"]
     for each in sorted(check.regressions, key=lambda each: badness(each.verdict)):
-        line = f"{each.id}: {each.before} -> {each.verdict} ({each.now.why if each.now else _GONE})"
-        lines += wrapped(line, "  ", _INDENT)
+        why = each.now.why if each.now else _GONE
+        lines.append(f"{each.id}: {each.before} -> {each.verdict} ({why})")
     return lines
 
 
@@ -210,8 +212,7 @@ def _findings(findings: Sequence[Finding]) -> list[str]:
 def markdown(check: Check) -> str:
     """Return pipe tables of the findings, below them what is missing by the command that makes it; what
     got worse above them."""
-    title, regressions = _quoted(check.title), _regressions(check)
-    lines = [f"**{title}**", "", *(f"- {_quoted(line.strip())}" for line in regressions)]
+    lines = [f"**{_quoted(check.title)}**", "", *(f"- {_quoted(each)}" for each in _regressions(check))]
     if numbers := check.numbers:
         lines += ["", f"**Published numbers**: {_counts(numbers)}", *_tabulated(numbers)]
     for summary, cases in check.present_claims:

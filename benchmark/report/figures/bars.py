@@ -191,7 +191,8 @@ class CriticalityBars(Picture):
 
     def figure(self) -> "Figure":
         figure, (upper, lower) = draw.canvas(draw.PAGE, 4.0, (1, 1), sharex=True)
-        upper.set_title(self.model, loc="left")
+        above = 9 if any(module.lost for module in self.modules) else None  # where its marks are
+        upper.set_title(self.model, loc="left", pad=above)
         names = [module.module for module in self.modules]
         order = [each.module for each in ranked(self.modules, released_order=self.released_order)]
         special = dict.fromkeys(order[-1:], draw.MOST) | dict.fromkeys(order[:1], draw.LEAST)

@@ -207,13 +207,14 @@ class Curves(Picture):
         axes.set_title(self.model, loc="left")
         axes.set(xlabel="clean accuracy (%)", ylabel="robust accuracy (%)")
         axes.axhline(100 * self.floor, color=draw.BLACK, lw=0.8, ls="--", zorder=1)
-        crosses = [self._cross(axes, curve) for curve in self.tunings if len(self.seeds) > 1]
-        crosses = crosses or [self._cross(axes, self.tunings[0])]
+        crossed = self.tunings if len(self.seeds) > 1 else self.tunings[:1]
+        crosses = {curve: self._cross(axes, curve) for curve in crossed}
         rings = 100 * np.concatenate([curve.rings for curve in self.tunings])
         for x, y in rings:
             axes.add_line(_ring([x], [y]))
         single = [curve for curve in self.tunings if not curve.whole_network] or self.tunings
-        points = [*(100 * curve.mean.T for curve in single), *crosses, rings]
+        reach = [ends for curve, ends in crosses.items() if curve in single]
+        points = [*(100 * curve.mean.T for curve in single), *reach, rings]
         left, low, right, high = _limits(
             np.concatenate([*points, [[100 * self.base[0], 100 * self.floor]]])
         )
@@ -263,8 +264,9 @@ class Curves(Picture):
                 alone = all(np.hypot(*(spot - other)) > room for other in taken)
                 if alone and axes.viewLim.contains(*point):
                     taken.append(spot)
-                    away = (-7 if spot[0] < taken[0][0] else 7, 2)
-                    style: dict[str, Any] = {"ha": "center", "va": "center", "size": 6}
+                    side, ha = (-1, "right") if spot[0] < taken[0][0] else (1, "left")
+                    style: dict[str, Any] = {"ha": ha, "va": "bottom", "size": 6}
+                    away = (2.5 * side, 1)
                     axes.annotate(f"{alpha:g}", point, away, textcoords="offset points", **style)
 
 
