@@ -9,14 +9,17 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int, note: str = "", /) -> None: ...
 
 
+SECOND = "second network"
+
+
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """Report to nobody."""
 
 
 def second(progress: Progress) -> Progress:
-    """Report stages as those of a second network."""
+    """Report stages as those of the `SECOND` network of a mix."""
 
     def told(stage: str, done: int, total: int, note: str = "", /) -> None:
-        progress(f"second network, {stage}", done, total, note)
+        progress(f"{SECOND}, {stage}", done, total, note)
 
     return told

@@ -9,6 +9,7 @@ The base model's robust count is in every search for alpha*, although only the f
 from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from benchmark.evaluation import evaluation
 from benchmark.plans.plan import BasePlan, Plan
 from benchmark.plans.scales import Scale
 from benchmark.plans.states import State, cell_state, curve_on_record, is_of, record_state
+from benchmark.progress import SECOND
 from benchmark.records.cells import Cell, bases_first
 from benchmark.records.store import Store
 
 AT = "adversarial training"
-SECOND = f"second network, {AT}"
+AT_OF_SECOND = f"{SECOND}, {AT}"
 IMAGES = {
     "digits": (1_297, 500),
     "cifar10": (50_000, 10_000),
@@ -128,9 +130,9 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
     report their progress."""
     if plan.cell.dataset not in IMAGES:
         return {}
-    found: dict[str, float] = {} if plan.partner is None else {SECOND: training(plan.partner)}
+    found: dict[str, float] = {} if plan.partner is None else {AT_OF_SECOND: training(plan.partner)}
     found[AT] = training(plan.base)
-    tuned = plan.before if plan.forward else plan
+    tuned = _tuned(plan)
     if tuned.finetune is not None:
         if tuned.finetune.selector.needs_criticality:
             found["criticality"] = _criticality(tuned)
@@ -148,12 +150,12 @@ def stages(plan: Plan, evaluations: Sequence[str]) -> dict[str, float]:
 
 def work_of(plan: Plan, stage: str) -> Work:
     """The cell that a stage of `plan` is of, and what it is there: alike for cells that share it."""
-    if plan.partner is not None and stage == SECOND:
+    if plan.partner is not None and stage == AT_OF_SECOND:
         return plan.partner.cell, AT
     if stage == AT:
         return plan.base.cell, AT
-    shared, tuned = dict[str, str](), plan.before.finetune if plan.forward else plan.finetune
-    if tuned is not None:
+    shared = dict[str, str]()
+    if (tuned := _tuned(plan).finetune) is not None:
         shared = {"fine-tuning": tuned.tuning, "interpolation": f"alpha* of {tuned.name}"}
         shared["criticality"] = tuned.measured_in(plan.criticality.stage)
     return (plan.base.cell, shared[stage]) if stage in shared else (plan.cell, stage)
@@ -171,7 +173,11 @@ def stages_left(
     `counted` already."""
     from benchmark.checkpoints.start import registered_weights
 
-    tuned = plan.before if plan.forward else plan
+    tuned = _tuned(plan)
+
+    @cache
+    def made(cell: Cell) -> bool:
+        return store.has_weights(cell) or registered_weights(cell, store, directory) is not None
 
     def left(stage: str, work: Work) -> bool:
         if work in counted:
@@ -180,13 +186,17 @@ def stages_left(
             return record_state(store, plan, stage) is not State.DONE
         if stage == "interpolation" and curve_on_record(store, tuned):
             return False
-        cell = work[0] if work[1] == AT else tuned.cell
-        return not (store.has_weights(cell) or registered_weights(cell, store, directory))
+        return not made(work[0] if work[1] == AT else tuned.cell)
 
     return {
         stage: passes * left(stage, work_of(plan, stage))
         for stage, passes in stages(plan, evaluations).items()
     }
+
+
+def _tuned(plan: Plan) -> Plan:
+    """The plan of the fine-tuning, if any: that of the weights that a module is applied to."""
+    return plan.before if plan.forward else plan
 
 
 def _criticality(plan: Plan) -> float:
@@ -242,9 +252,10 @@ def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]
     found: dict[str, float] = {}
     for base in dict.fromkeys(cell.base for cell in cells):
         making = store.making(base)
-        if base.dataset in IMAGES and making is not None and making.details.kind == "training":
-            told, plan = making.provenance, Plan.of(base, scale)
+        if base.dataset not in IMAGES or making is None or making.details.kind != "training":
+            continue
+        told, plan = making.provenance, Plan.of(base, scale)
+        if is_of(making, plan):
             reached = of_image(base.arch, plan.base.info)[0] * training(plan.base) / told.seconds
-            if is_of(making, plan):
-                found[told.device] = max(found.get(told.device, 0.0), reached)
+            found[told.device] = max(found.get(told.device, 0.0), reached)
     return found

@@ -1,6 +1,6 @@
 """RiFT and its controls seed by seed: a mean over seeds hides that they may differ in kind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from benchmark.algorithm.tunings import ALPHA_1
@@ -50,7 +50,7 @@ def _rows(store: Store, scale: Scale, seed: int) -> Iterator[dict[str, str]]:
     """The base model with its accuracies, then each fine-tuning that is on record of it."""
     cells = audit_cells(scale, SHOWN)
     found, by_name = Comparisons.of(store, scale, cells), by_finetune(cells)
-    mrc = dict(_measured(found.view, RIFT_1, RIFT)).get(seed, {})
+    mrc = dict(_measured(found.view)).get(seed, {})
     heads, order = columns(found.view.scale), sorted(mrc, key=mrc.__getitem__)
     if found.gains:
         own = dict(zip(heads, shown_accuracies(found.view, by_name[BASE]), strict=True))
@@ -70,7 +70,7 @@ def agreement(view: View) -> str:
 
     Empty for fewer than two seeds on record.
     """
-    measured = dict(_measured(view, RIFT_1, RIFT))
+    measured = dict(_measured(view))
     if len(measured) < 2:
         return ""
     least = dict[str, list[str]]()
@@ -91,9 +91,9 @@ def agreement(view: View) -> str:
 def definitions(view: View) -> Iterator[str]:
     """What MRC in each of the other `DEFINITIONS` finds in the first model of `view`, a sentence for a
     seed, and how alike it and that of the paper's text rank the modules (Spearman's rho)."""
-    text = dict(_measured(view, RIFT_1, RIFT))
+    text = dict(_measured(view))
     for name, what in DEFINITIONS.items():
-        for seed, mrc in _measured(view, name):
+        for seed, mrc in _measured(view, [name]):
             least = markdown(min(mrc, key=mrc.__getitem__))
             shared = [module for module in mrc if module in text.get(seed, {})]
             found = spearman([text[seed][module] for module in shared], [mrc[each] for each in shared])
@@ -116,7 +116,9 @@ def modules_alone(view: View) -> Iterator[str]:
             yield f"Every module fine-tuned alone and kept as fine-tuned, seed {seed}. {told}."
 
 
-def _measured(view: View, *names: str) -> Iterator[tuple[int, dict[str, float]]]:
+def _measured(
+    view: View, names: Sequence[str] = (RIFT_1, RIFT)
+) -> Iterator[tuple[int, dict[str, float]]]:
     """The seeds of which criticality is on record with the fine-tunings `names`, and the MRC of every
     module with a valid one, input first."""
     for cell in (cell for name in names for cell in view.cells(view.first, name)):
