@@ -42,6 +42,8 @@ def get_checkpoint(
     if accepted and checkpoint.sha256 is not None:
         raise UserError(f"{checkpoint.name} has sha256 {checkpoint.sha256}; no other is accepted")
     if checkpoint.kind is FileSource.PATH:
+        if copy is not None:
+            raise UserError(f"{checkpoint.name} comes with its registry; leave --file out")
         return verified_file(checkpoint, directory)
     target = path_of(checkpoint, directory)
     in_doubt = copy is not None and expected_sha256(checkpoint, directory) is None

@@ -11,7 +11,6 @@ import io
 import os
 import pickle
 import re
-import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,9 +174,7 @@ def _unpickled(path: Path, content: bytes) -> Any:
             return safetensors.torch.load(content)
         if content.startswith(_ZIP):
             _check_archive(path, content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle's protocol
-            return read_plain(content)
+        return read_plain(content)
     except UserError:
         raise
     except pickle.UnpicklingError as error:

@@ -110,12 +110,15 @@ def _body(shapes: Shapes, head: str) -> Shapes:
 
 
 def stored_constants(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Those of `tensors` that are mean or std of a normalisation and not in `model`'s state dict."""
+    """Those of `tensors` that are mean or std of a normalisation and not in `model`'s state dict, there
+    without the prefix of a wrapper."""
     network = model.state_dict()
     return {
         name: tensor
         for name, tensor in tensors.items()
-        if _CONSTANT.fullmatch(name) and tensor.numel() <= _MOST and name not in network
+        if _CONSTANT.fullmatch(name)
+        and tensor.numel() <= _MOST
+        and not {name, name.rpartition(".")[2]} & network.keys()
     }
 
 

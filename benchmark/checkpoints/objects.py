@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import shlex
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def read_plain(content: bytes, inert: Sequence[str] = HARMLESS) -> Any:
 
     Raises `pickle.UnpicklingError` for others.
     """
-    with safe_globals([(Inert, name) for name in inert]):
+    with safe_globals([(Inert, name) for name in inert]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the pickle's protocol
         # From memory: torch before 2.6 tries files on disk as tar archives first, unsafely.
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -166,6 +166,7 @@ def _entry(
     cell, base = making.cell.cell, base_spec(making.spec)
     info, data = dataset_info(cell.dataset), base["dataset"]
     known = registry().get(origin.name) if origin else None
+    clean = method(cell.method).selects_by == "clean"
     try:
         return CheckpointEntry(
             name=name,
@@ -181,7 +182,7 @@ def _entry(
             normalization=normalization_of(info, tuple(data["mean"]), tuple(data["std"])),
             licence=licence,
             what=_what(making, origin),
-            eps=origin.eps if origin else pixel_units(data["threat"]["eps"]),
+            eps=origin.eps if origin else pixel_units(0 if clean else data["threat"]["eps"]),
             extra_data=known.extra_data if known else False,
             selects_on=_selects_on(making, origin, known),
             published={record.evaluation: record.value for record in records},

@@ -1,12 +1,10 @@
 """Clean training: what it crafts, which score chooses its epoch, and epochs that are untrained."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
-from torch import nn
 
 from baselines import method
 from baselines.pgd_at import PgdAt
@@ -111,27 +109,6 @@ def test_a_trained_epoch_is_kept(run, monkeypatch, last, chosen):
     this = run(JudgedWrongly())
     adversarial_training(this)
     assert details(this).best_epoch == 1
-
-
-def test_dropout_is_drawn_from_the_cells_seed(run, monkeypatch):
-    """The same cell gives the same weights whatever torch's own generator did before."""
-    from benchmark.plans import running
-
-    build, made = running.new_model, []
-
-    def with_dropout(plan, device):
-        model = build(plan, device)
-        model.linear = nn.Sequential(nn.Dropout(0.5), model.linear)
-        return model
-
-    monkeypatch.setattr("benchmark.run.new_model", with_dropout)
-    for seed in (1, 2):
-        this = run(method("standard"))
-        torch.manual_seed(seed)
-        made.append(adversarial_training(this).sha256)
-        for path in (this.store.results, this.store.artifacts):
-            path.rename(Path(f"{path}-{seed}"))
-    assert made[0] == made[1]
 
 
 class TestWithoutBatchNorm:

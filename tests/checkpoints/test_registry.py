@@ -61,12 +61,6 @@ def put(tmp_path):
 class TestShipped:
     """What `checkpoints.toml` of the repository says."""
 
-    def test_our_own_file_is_verified_offline(self, tmp_path):
-        """The committed file has its hash and size, and nothing has to be fetched for it."""
-        path = verified_file(checkpoint(OURS), tmp_path)
-        assert path == shipped(f"checkpoints/{OURS}.safetensors")
-        assert list(tmp_path.iterdir()) == []
-
     def test_our_own_file_is_the_cell_of_its_records(self, tmp_path):
         entry, store = checkpoint(OURS), Store(shipped("results/README.md").parent, tmp_path)
         cell = Cell.parse(entry.cell)

@@ -23,7 +23,7 @@ from benchmark.checkpoints.robustbench import (
     zoo_model,
 )
 from benchmark.data.images import Dataset, Split
-from benchmark.data.info import CIFAR10, CIFAR100
+from benchmark.data.info import CIFAR10
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
 from benchmark.evaluation.autoattack import PARAMETERS
@@ -220,23 +220,6 @@ class TestArchitectures:
 class TestOurLayerNames:
     """RobustBench's ResNet-18 and WideResNet are our networks under the same names."""
 
-    @pytest.mark.parametrize(
-        ("name", "ours", "info", "extra"),
-        [
-            ("Sehwag2021Proxy_R18", "resnet18", CIFAR10, ()),
-            ("Wu2020Adversarial", "wrn-34-10", CIFAR10, ()),
-            ("Zhang2019Theoretically", "wrn-34-10", CIFAR10, ("sub_block1.",)),
-            ("Wu2020Adversarial", "wrn-34-10", CIFAR100, CONSTANTS),
-        ],
-    )
-    def test_full_size(self, name: str, ours: str, info, extra: tuple[str, ...]) -> None:
-        """Names, order and shapes are ours, but for the unused stage and the stored normalisation."""
-        with torch.device("meta"):
-            theirs, own = model_of(name, info.name).state_dict(), build(ours, info).state_dict()
-        assert all(any(key.startswith(start) for key in theirs) for start in extra)
-        kept = {key: value.shape for key, value in theirs.items() if not key.startswith(extra)}
-        assert list(kept.items()) == [(key, value.shape) for key, value in own.items()]
-
     @pytest.mark.parametrize("kind", ["resnet18", "wrn-10-1"])
     def test_logits(self, kind: str, zoo) -> None:
         theirs = model_of(TINY if kind == "wrn-10-1" else "Sehwag2021Proxy_R18")
@@ -284,11 +267,11 @@ class TestFiles:
         )
         assert_same(loaded.state, by_robustbench(COPIES, content, tmp_path))
 
-    @pytest.mark.parametrize("stored", [True, False])
-    def test_normalisation_of_file_or_code(self, zoo, tmp_path: Path, stored: bool) -> None:
+    @pytest.mark.parametrize(("stored", "front"), [(True, ""), (True, "module."), (False, "")])
+    def test_normalisation_of_file_or_code(self, zoo, tmp_path: Path, stored: bool, front: str) -> None:
         """The constants are the file's, or where it has none, and may, those of RobustBench's code."""
         state = seeded(zoo[RICE]["model"](), 1).state_dict()
-        content = {k: v for k, v in state.items() if stored or k not in CONSTANTS}
+        content = {front + k: v for k, v in state.items() if stored or k not in CONSTANTS}
         torch.save({"state_dict": content}, tmp_path / "user.pt")
         arch, model = zoo_arch(RICE, "cifar10"), model_of(RICE)
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -305,7 +288,7 @@ class TestFiles:
             ("Other2024", CONSTANTS, {}, "'mu' (1, 3, 1, 1) is in the network only"),
             (RICE, "sigma", {}, "'sigma' (1, 3, 1, 1) is in the network only"),
             (RICE, CONSTANTS, {"extra.weight": torch.ones(3)}, "'extra.weight' (3,) is in the file"),
-            (RICE, (), {}, "'mu' (1, 3, 1, 1) is in the network only"),  # as module.mu
+            (RICE, (), {}, "'mu' (1, 3, 1, 1) is in the network only"),  # as 0.mu, beside 1.*
         ],
     )
     def test_misfits(self, zoo, tmp_path: Path, name: str, without, more, message: str) -> None:
@@ -313,7 +296,7 @@ class TestFiles:
         state = seeded(zoo[RICE]["model"](), 1).state_dict()
         state = {key: value for key, value in state.items() if key not in without} | more
         if not (without or more):
-            state = {f"module.{key}": value for key, value in state.items()}
+            state = {f"{int(key not in CONSTANTS)}.{key}": value for key, value in state.items()}
         safetensors.torch.save_file(state, tmp_path / "user.safetensors")
         arch, model = zoo_arch(name, "cifar10"), model_of(name)
         with pytest.raises(UserError) as error:

@@ -21,6 +21,7 @@ from benchmark.checkpoints import registry
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.registry import checkpoint
 from benchmark.data.info import DIGITS
+from benchmark.engine.recipes import same_radius
 from benchmark.engine.weights import save_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.jobs.export import export, packed, toml_block
@@ -50,9 +51,12 @@ def refusal(answer, code=2):
 
 @pytest.fixture(scope="module")
 def finished(digits, tmp_path_factory):
-    """A store in which the cell `KEY` is done: an untrained network, its making, its clean record."""
-    store, cell = handmade.store_in(tmp_path_factory.mktemp("finished")), Cell.parse(KEY)
-    test = digits.test
+    """A store in which the cell `KEY` is done."""
+    return finish(handmade.store_in(tmp_path_factory.mktemp("finished")), Cell.parse(KEY), digits.test)
+
+
+def finish(store, cell, test):
+    """`store` with an untrained network for `cell`, its making, and its clean record on `test`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = build(cell.arch, DIGITS).eval()
@@ -204,6 +208,10 @@ class TestGet:
         assert place.read_bytes() == weights + b" "
         checkpoints(*arguments, "--accept-checksum", sha256(weights)).good()
         assert place.read_bytes() == weights
+
+    def test_a_copy_of_what_comes_along_is_refused(self):
+        """The flag is not passed over, as if the copy had been taken."""
+        assert "leave --file out" in refusal(checkpoints("get", OURS, "--file", "x.pt"))
 
     def test_a_damaged_file_is_not_used(self, enter, weights):
         """What lies in the place of the file and is another is named; it is the user's to delete."""
@@ -404,6 +412,12 @@ class TestExport:
         assert not space["model"].training
         assert "What it is not" in card
         assert "`python -m benchmark evaluate --checkpoint small-digits`" in card
+
+    def test_clean_training_has_no_radius(self, store, digits):
+        """An entry says the eps that its network was trained at, which is not the dataset's."""
+        cell = Cell.parse(KEY.replace("pgd-at", "standard"))
+        made = export(cell, "clean.safetensors", finish(store, cell, digits.test), name="clean")
+        assert same_radius(made.entry.eps, 0)
 
     def test_what_chose_the_checkpoint_that_it_starts_from(self, tmp_path):
         """It chose what is exported, too."""

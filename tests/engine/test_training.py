@@ -19,14 +19,13 @@ from benchmark.data.info import CIFAR10, DIGITS
 from benchmark.engine import training, training_state
 from benchmark.engine.counting import clean_count
 from benchmark.engine.recipes import FINETUNE_RECIPE, Recipe
-from benchmark.engine.takeover import Takeover
-from benchmark.engine.training import TrainingFailed, best_epoch, fit
+from benchmark.engine.training import TrainingFailed, fit
 from benchmark.engine.training_state import StateFile, TrainingState
 from benchmark.engine.weights import clone_state, load_tensors, weights_sha256
 from benchmark.errors import UserError
 from benchmark.records import stopping
 from benchmark.records.cells import derive_seed
-from benchmark.records.records import Count, EpochLog
+from benchmark.records.records import Count
 from benchmark.records.stopping import StopRequested
 from killing import killing
 
@@ -212,20 +211,6 @@ class TestResume:
         assert "step" in load_tensors(tmp_path / "asked" / "training.safetensors")[1]
         assert outcome(train("asked")) == outcome(whole)
 
-    def test_killed_while_judging(self, train, uninterrupted, digits):
-        """An epoch that was trained and not yet judged is made again."""
-        calls = []
-
-        def stops(model):
-            calls.append(model)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
-            return clean_count(model, digits.test.first(40))
-
-        with pytest.raises(KeyboardInterrupt):
-            train("killed", select=stops)
-        assert outcome(train("killed")) == outcome(uninterrupted)
-
     def test_killed_in_every_epoch(self, train, uninterrupted):
         """A run that never gets further than one epoch arrives at the same checkpoint."""
         for epoch in (1, 2):
@@ -246,59 +231,32 @@ class TestResume:
         assert weights_sha256(one) == weights_sha256(other)
         assert {name.split(".")[0] for name in one} == {"model", "best", "momentum"}
 
-    def test_finished_training_is_read_back(self, train, uninterrupted):
-        """After the last epoch the checkpoint alone gives the result."""
+    def test_finished_training_is_read_back(self, train, uninterrupted, make_network):
+        """After the last epoch the checkpoint alone gives the result, which the model carries, too, in
+        evaluation mode."""
 
         def never(*args):
             raise AssertionError("nothing is left to do")
 
-        again = train("uninterrupted", select=never, progress=never)
-        assert outcome(again) == outcome(uninterrupted)
-
-    def test_resumed_model_carries_the_best_weights(self, train, uninterrupted, make_network):
-        """The model that was passed in ends with the returned weights, in evaluation mode."""
         model = make_network()
-        again = train("uninterrupted", model=model)
+        again = train("uninterrupted", model=model, select=never, progress=never)
+        assert outcome(again) == outcome(uninterrupted)
         assert weights_sha256(model.state_dict()) == weights_sha256(again.state)
         assert not any(module.training for module in model.modules())
-
-    def test_time_before_a_kill_is_counted(self, train, tmp_path):
-        """The seconds of finished epochs are carried on through the checkpoint."""
-        killed(train, killing(2 * STEPS + 1))
-        before = float(load_tensors(tmp_path / "killed" / "training.safetensors")[1]["seconds"])
-        finished = train("killed")
-        assert finished.seconds > before > 0
-        assert train("killed").seconds == finished.seconds
-
-    def test_checkpoint_of_another_fingerprint_is_refused(self, train, uninterrupted):
-        """State left by another recipe or seed is not continued; on demand it is renamed."""
-        other = train("shared", seed=4, fingerprint="another")
-        assert outcome(other) != outcome(uninterrupted)
-        with pytest.raises(UserError, match="other settings"):
-            train("shared")
-        assert outcome(train("shared", takeover=Takeover(redo_stale=True))) == outcome(uninterrupted)
-
-    @pytest.mark.parametrize("kept", [0, 100, -1])
-    def test_a_truncated_state_is_dropped(self, train, uninterrupted, tmp_path, kept, caplog):
-        """It is said once, and the training begins anew and ends alike."""
-        path = tmp_path / "uninterrupted" / "training.safetensors"
-        path.write_bytes(path.read_bytes()[:kept])
-        assert outcome(train("uninterrupted")) == outcome(uninterrupted)
-        (said,) = caplog.messages
-        assert "training.safetensors' is not a readable" in said and "is dropped" in said
 
 
 class TestDraws:
     """Where the randomness of a run comes from."""
 
-    def test_global_generator_is_not_used(self, train, uninterrupted):
-        """torch's own state neither matters nor moves."""
+    def test_global_generator_is_not_used(self, train):
+        """torch's own state neither matters nor moves, though the network draws."""
+        expected = train(model=noisy())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(99)
             before = torch.random.get_rng_state()
-            again = train("again")
+            again = train("again", model=noisy())
             assert torch.equal(torch.random.get_rng_state(), before)
-        assert outcome(again) == outcome(uninterrupted)
+        assert outcome(again) == outcome(expected)
 
     def test_a_network_draws_anew_at_every_step(self, train):
         """What a network draws itself, as in dropout, is other in each step and each epoch."""
@@ -476,16 +434,6 @@ class TestSelection:
         """Batch norm has no variance of one image: 60 images in batches of 59 are refused."""
         with pytest.raises(UserError, match="leaves a batch of one"):
             train(recipe=dataclasses.replace(RECIPE, batch_size=size), progress=None)
-
-    def test_best_epoch_of_a_log(self):
-        """Epochs without a score never win; no score, no best."""
-        log = [
-            EpochLog(epoch=epoch, loss=1.0, lr=0.1, selection=score and Count(k=score, n=9))
-            for epoch, score in enumerate([None, 3, 5, None, 5], start=1)
-        ]
-        assert best_epoch(log).epoch == 3
-        assert best_epoch(log[:1]) is None
-        assert best_epoch([]) is None
 
 
 class TestMean:
