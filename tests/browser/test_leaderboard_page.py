@@ -303,17 +303,6 @@ def test_the_toggle_turns_the_colours_and_is_remembered(page: Any) -> None:
     assert luminance(page.execute_script(background)) < 0.1
 
 
-def test_flags_open_by_the_keyboard(page: Any) -> None:
-    """The sentences behind a flag are hidden until its summary is pressed."""
-    found = page.find_elements("css selector", "td.about details.flags")
-    assert found
-    summary = found[0].find_element("css selector", "summary")
-    item = found[0].find_element("css selector", "li")
-    assert not item.is_displayed()
-    summary.send_keys("\n")
-    assert item.is_displayed()
-
-
 def test_nothing_is_fetched_and_nothing_fails(page: Any) -> None:
     """The only request is the page itself, and the console stays empty."""
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]

@@ -161,21 +161,6 @@ def test_a_difference_of_one_seed_is_paired_by_images(store, evaluation, trials)
     assert change_over_images(store, [ours], [theirs]) == found.interval
 
 
-def test_over_images_several_seeds_are_one_unit(store):
-    """What the audit shows beside the interval over seeds resamples the mean of an image over seeds."""
-    bits = {
-        name: [drawn(10 * place + seed, 0.6) for seed in range(3)]
-        for place, name in enumerate(("rift", "none"), start=1)
-    }
-    ours, theirs = (
-        [written(store, right, name, seed) for seed, right in enumerate(rights)]
-        for name, rights in bits.items()
-    )
-    found = change_over_images(store, [ours], [theirs])
-    values = (np.mean(bits["rift"], axis=0) - np.mean(bits["none"], axis=0))[0]
-    assert (found.low, found.high) == pytest.approx(naive(values), abs=noise(values))
-
-
 # --- averages ---------------------------------------------------------------------------------------
 
 

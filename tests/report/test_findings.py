@@ -138,6 +138,13 @@ def test_the_base_of_one_seed_says_so(store: Store) -> None:
     assert "AT alone: Std 75.00 ± 7.07" in findings(store, {"by-hand": two}, published())
 
 
+def test_the_base_without_the_hold_out_stands_beside(store: Store) -> None:
+    """What chooses on a hold-out gains over another training, named with its own accuracy."""
+    shown = page(store, none_held_out=(700, 400), rift_held_out=(730, 400))
+    assert "AT alone" not in shown and "\n\nAT without the hold-out: Std 70.00 [" in shown
+    assert "AT alone: Std 80.00 [" in page(store, none=(800, 500))
+
+
 def test_an_unknown_record_is_left_out(store: Store) -> None:
     """An evaluation that no version knows changes nothing; the leaderboard lists it."""
     shown = page(store, none=(800, 500), rift=(850, 501))
@@ -274,7 +281,8 @@ def test_seeds_agree_on_what_is_critical(store: Store) -> None:
     two = replace(ONE_SEED, seeds=(0, 1, 2))
     for seed, values in enumerate(([0.1, 0.2, 0.3, None], [0.2, 0.3, 0.4, 0.1], [0.3, 0.2, 0.1, 0.4])):
         found = [measured(f"layer{i}", value) for i, value in enumerate(values)]
-        write_making(store, cell_at("rift", seed=seed), scale=two, criticality=found)
+        for name in ("rift", "rift-alpha-1")[: seed or 1]:  # the latter of seed 2 alone
+            write_making(store, cell_at(name, seed=seed), scale=two, criticality=found)
         for name in ("none", "rift"):
             write_record(store, cell_at(name, seed=seed), CLEAN, 800, scale=two)
     shown = findings(store, {"by-hand": two}, published())

@@ -80,6 +80,11 @@ def test_nothing_else_is_there():
     assert unknown == []
 
 
+def test_the_leaderboard_is_up_to_date():
+    """The leaderboard, what was found and the description of the CSV are what the records make."""
+    said("leaderboard", "--check", "--results", RESULTS).good()
+
+
 def test_the_front_page_quotes_what_was_found():
     """The results on the first screen are lines of the generated page, so that no number is typed."""
     page = (RESULTS.parent / "README.md").read_text()

@@ -104,7 +104,8 @@ class AtScale:
         first = f"{arch(scale.archs[0]).label} on {dataset_info(scale.datasets[0]).label}"
         yield f"## `{self.name}`: {markdown(first)}"
         yield f"{markdown(scale.summary)}. {_made(self.full.store, self.name)}"
-        yield base(known[0], published, self._one_seed(known[0]))
+        if alone := base(known[0], published, self._one_seed(known[0])):
+            yield alone
         if audited.gains:
             yield gains_and_losses(audited)
             yield "Gain over adversarial training, in points:"

@@ -121,7 +121,8 @@ def _measured(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """The seeds of which criticality is on record with the fine-tunings `names`, and the MRC of every
     module with a valid one, input first."""
-    for cell in (cell for name in names for cell in view.cells(view.first, name)):
+    cells = [cell for name in names for cell in view.cells(view.first, name)]
+    for cell in sorted(cells, key=lambda each: each.seed):
         made = view.finetuning(cell)
         entries = (made and made.criticality) or []
         mrc = {each.module: each.mrc for each in entries if each.mrc is not None and each.valid}

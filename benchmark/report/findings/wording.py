@@ -7,7 +7,7 @@ from tabulate import tabulate
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.evaluation import evaluation
 from benchmark.plans.states import State
-from benchmark.records.cells import BASE, Cell
+from benchmark.records.cells import BASES, Cell
 from benchmark.report.check.published_schema import Published
 from benchmark.report.estimates import Estimate
 from benchmark.report.findings.comparisons import Comparisons, Gained
@@ -18,20 +18,20 @@ from benchmark.report.view import Setting, View
 
 
 def base(found: Comparisons, published: Published, seed: str = "") -> str:
-    """Accuracies of the base model, of a `seed` where one is named, and those of the paper where it has
-    the same network."""
+    """Accuracies of the base models on record, of a `seed` where one is named, and those of the paper
+    where it has the same network."""
     view, place = found.view, found.view.first
-    cells = view.cells(place, BASE)
-    shown = zip(columns(view.scale), shown_accuracies(view, cells), strict=True)
-    ours = ", ".join(f"{head} {text}" for head, text in shown if text != MISSING)
-    papers = list[str]()
+    said, papers = list[str](), list[str]()
+    for name, how in zip(BASES, ("alone", "without the hold-out"), strict=True):
+        shown = zip(columns(view.scale), shown_accuracies(view, view.cells(place, name)), strict=True)
+        if ours := ", ".join(f"{head} {text}" for head, text in shown if text != MISSING):
+            said.append(f"AT {how}{seed}: {ours}.")
     for row in published.rows:
         of_rift = (row.source, row.where) == ("rift", "Table 1")
         if of_rift and Setting(row.dataset, row.arch, row.method) == place:
             values = (f"{evaluation(each).role} {100 * v:.2f}" for each, v in row.values.items())
             papers.append(f"{row.label} {', '.join(values)}")
-    printed = f" In the paper: {'; '.join(papers)}." if papers else ""
-    return f"AT alone{seed}: {ours}.{printed}"
+    return " ".join([*said, *([f"In the paper: {'; '.join(papers)}."] if papers else [])])
 
 
 def shown_accuracies(view: View, cells: Sequence[Cell]) -> Iterator[str]:

@@ -36,7 +36,7 @@ from benchmark.report.mce import mce
 if TYPE_CHECKING:
     from benchmark.checkpoints.entry import CheckpointEntry
 
-DIGITS = 6
+DIGITS = 10  # more than are shown by so many that rounding again moves nothing
 
 
 def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
@@ -53,7 +53,7 @@ def kept_scales(store: Store) -> tuple[dict[str, Scale | None], list[LeftOut]]:
         try:
             chosen[name] = None if name == OWN else named_scale(name, store.results)
         except UserError as error:
-            text = f"{error}; --scale FILE.toml makes a leaderboard of it"
+            text = str(error).partition(";")[0]  # what would be right names the place of the tree
             left_out.append(LeftOut(key=name, evaluation=None, why="unknown-scale", text=text))
     return chosen, left_out
 

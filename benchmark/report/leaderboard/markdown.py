@@ -15,8 +15,6 @@ def markdown(shown: Leaderboard) -> str:
     lines += [f"- {quoted(line)}" for line in wording.READING]
     for board in shown.boards:
         lines += ["", *_board(board)]
-    if not shown.boards:
-        lines += ["", "No records yet."]
     if left_out := wording.left_out(shown):
         lines += ["", "## Left out", "", *(f"- {quoted(line)}" for line in left_out)]
     return "\n".join([*lines, ""])

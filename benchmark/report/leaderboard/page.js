@@ -115,7 +115,7 @@
       words.every((word) => row.textContent.toLowerCase().includes(word));
     const left = boards.reduce((sum, board) => sum + board.filter(passes), 0);
     shown.textContent = `${left} of ${all} entries`;
-    nothing.hidden = left > 0 || all === 0;
+    nothing.hidden = left > 0;
   }
 
   // --- the address holds the state --------------------------------------------------------------

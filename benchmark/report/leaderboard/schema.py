@@ -1,4 +1,4 @@
-"""What `results/leaderboard.json` holds, schema 1: accuracies are fractions, rounded to six digits.
+"""What `results/leaderboard.json` holds, schema 1: accuracies are fractions, rounded to ten digits.
 
 A leaderboard has boards, a board has columns (one per evaluation) and entries (one per model, all its
 seeds together), an entry has a number per column. Only what is comparable shares a board: scale,
@@ -205,8 +205,8 @@ class Board(Frozen):
 
     @cached_property
     def devices(self) -> list[tuple[str, ...]]:
-        """What the entries were trained on, each combination once."""
-        return sorted({entry.devices for entry in self.entries})
+        """What the entries were trained on, each combination once, where that is known."""
+        return sorted({entry.devices for entry in self.entries} - {()})
 
     @cached_property
     def common_flags(self) -> list[Flag]:

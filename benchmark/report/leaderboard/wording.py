@@ -206,8 +206,8 @@ def notes(board: Board) -> list[str]:
     lines = [column.note for column in board.columns if column.note]
     protocols = {entry.protocol.name: entry.protocol.summary for entry in board.entries}
     lines += [f"{name}: {protocols[name]}" for name in sorted(protocols)]
-    if len(used := [one for one in board.devices if one]) == 1:
-        lines.append(f"trained on {'; '.join(used[0])}")
+    if len(board.devices) == 1:
+        lines.append(f"trained on {'; '.join(board.devices[0])}")
     return lines
 
 
