@@ -14,6 +14,7 @@ from benchmark.data.cifar_batches import content_sha256, read_split
 from benchmark.data.get.archives import ARCHIVES, of_folder
 from benchmark.data.info import CIFAR10, CIFAR100
 from benchmark.errors import UserError
+from invoking import refused
 
 SIZES = {"train": 200, "test": 100}
 
@@ -112,39 +113,33 @@ class TestOtherFiles:
         changed[0, 0] ^= 1
         write(directory / "cifar-100-python" / "test", changed, labels)
         found = cifar.content(CIFAR100, directory)
-        with pytest.raises(UserError) as refused:
-            cifar.load(CIFAR100, directory)
-        message = str(refused.value)
+        message = refused(lambda: cifar.load(CIFAR100, directory))
         assert "(test)" in message
         assert f"content hash {found}" in message
         assert cifar.known_content(CIFAR100) in message
         assert message.endswith(f"data accept cifar100 {found} --data-dir {directory}")
-        with pytest.raises(UserError, match="not " + "0" * 64):
-            cifar.accept(CIFAR100, directory, "0" * 64)
+        refused(lambda: cifar.accept(CIFAR100, directory, "0" * 64), "not " + "0" * 64)
         cifar.accept(CIFAR100, directory, found)
         assert np.array_equal(cifar.load(CIFAR100, directory).test.images.numpy(), as_images(changed))
         assert "accepted" in cifar.verify(CIFAR100, directory)
         changed[0, 0] ^= 2
         write(directory / "cifar-100-python" / "test", changed, labels)
-        with pytest.raises(UserError, match="not the official one"):
-            cifar.load(CIFAR100, directory)
+        refused(lambda: cifar.load(CIFAR100, directory), "not the official one")
 
     def test_the_command_that_accepts_takes_a_path_with_a_space(self, small):
         """Pasted, it names the folder in one word; the usual folder is not named."""
         directory = small[0] / "my data"
         for name, size in SIZES.items():
             write(directory / "cifar-100-python" / name, *rows(size, 9))
-        with pytest.raises(UserError) as refused:
-            cifar.load(CIFAR100, directory)
-        assert shlex.split(str(refused.value))[-1] == str(directory)
+        line = refused(lambda: cifar.load(CIFAR100, directory))
+        assert shlex.split(line)[-1] == str(directory)
         assert of_folder(Path("data")) == ""
 
     def test_damaged_acceptance(self, small):
         directory, _ = small
         write(directory / "cifar-100-python" / "test", *rows(100, 9))
         (directory / "cifar-100-python" / "accepted.json").write_text("[]")
-        with pytest.raises(UserError, match=r"accepted\.json' cannot be read"):
-            cifar.load(CIFAR100, directory)
+        refused(lambda: cifar.load(CIFAR100, directory), r"accepted\.json' cannot be read")
 
     @pytest.mark.parametrize(
         "content",
@@ -156,11 +151,9 @@ class TestOtherFiles:
         path = small[0] / "cifar-100-python" / "test"
         cut = isinstance(content, int)
         path.write_bytes(path.read_bytes()[:content] if cut else pickle.dumps(content, protocol=2))
-        with pytest.raises(UserError) as refused:
-            cifar.load(CIFAR100, small[0])
-        assert f"'{path}' is damaged" in str(refused.value)
-        assert "data get cifar100" in str(refused.value)
-        assert "\n" not in str(refused.value)
+        line = refused(lambda: cifar.load(CIFAR100, small[0]))
+        assert f"'{path}' is damaged" in line
+        assert "data get cifar100" in line
 
     def test_wrong_numbers_are_told(self, small):
         directory, splits = small
@@ -169,9 +162,7 @@ class TestOtherFiles:
 
         def message(pixels, labels):
             write(path, pixels, labels)
-            with pytest.raises(UserError) as refused:
-                cifar.load(CIFAR100, directory)
-            return str(refused.value)
+            return refused(lambda: cifar.load(CIFAR100, directory))
 
         assert "labels from 0 to 100, not 0 to 99" in message(pixels, np.r_[100, labels[1:] * 0])
         assert "0 to 2 images of a class, not 1" in message(pixels, np.r_[labels[1], labels[1:]])
@@ -221,9 +212,8 @@ class TestUnpickling:
         ):
             path = directory / "cifar-100-python" / "test"
             path.write_bytes(pickle.dumps(batch, protocol=protocol))
-            with pytest.raises(UserError, match="contains code") as refused:
-                cifar.load(CIFAR100, directory)
-            assert str(path) in str(refused.value)
+            line = refused(lambda: cifar.load(CIFAR100, directory), "contains code")
+            assert str(path) in line
             assert not witness.exists()
         pickle.loads(pickle.dumps(Malicious(), protocol=protocol))
         assert witness.exists()  # so it would have been seen
@@ -260,9 +250,7 @@ class TestMissing:
     @pytest.mark.parametrize("info", [CIFAR10, CIFAR100], ids=lambda info: info.name)
     def test_what_to_do_is_told(self, tmp_path, info):
         folder = tmp_path / "data"
-        with pytest.raises(UserError) as refused:
-            load(info.name, folder)
-        message, listed = str(refused.value), ARCHIVES[info.name]
+        message, listed = refused(lambda: load(info.name, folder)), ARCHIVES[info.name]
         told = (info.label, f"'{folder}'", "--data-dir", "no route", listed.md5, *listed.urls)
         assert [part for part in told if part not in message] == []
         assert not list(folder.glob(".*.part"))
@@ -272,13 +260,11 @@ class TestMissing:
         batches.mkdir()
         for name in ("data_batch_1", "test_batch", "batches.meta"):
             (batches / name).write_bytes(b"not a batch")
-        with pytest.raises(UserError, match="is not complete"):
-            load("cifar10", tmp_path)
+        refused(lambda: load("cifar10", tmp_path), "is not complete")
 
     def test_archive_put_there_by_hand_is_verified(self, tmp_path):
         (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"something")
-        with pytest.raises(UserError, match="expected 169001437 bytes"):
-            cifar.load(CIFAR100, tmp_path)
+        refused(lambda: cifar.load(CIFAR100, tmp_path), "expected 169001437 bytes")
 
 
 @pytest.mark.parametrize("info", [CIFAR10, CIFAR100], ids=lambda info: info.name)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from benchmark.data.corruptions.files import MANIFEST, images_sha256, read_file,
 from benchmark.data.corruptions.generator import OPERATIONS, SEVERITY_LEVELS, SPEC, corrupt
 from benchmark.data.get import sha256sums
 from benchmark.errors import UserError
+from invoking import refused
 
 COUNT = 12
 DIGITS = np.rint(load_digits().images[:COUNT] * 255 / 16).astype(np.uint8)[..., None]
@@ -117,8 +119,7 @@ def test_writing_again_mends_a_damaged_file_only(folder: Path, harm: str) -> Non
         path.unlink()
     else:
         path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.raises(UserError, match=r"snow\.npy' is missing or damaged; write the corruption"):
-        read(folder, "snow")
+    refused(lambda: read(folder, "snow"), r"snow\.npy' is missing or damaged; write the corruption")
     assert read(folder, "fog") is not None
     write(folder)
     assert path.read_bytes() == good
@@ -157,8 +158,7 @@ def test_a_killed_writer_goes_on_where_it_was(written: Path, tmp_path: Path, mon
 def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
     """Another seed, or other images, are an error that says what differs; nothing changes on disk."""
     before = states(folder)
-    with pytest.raises(UserError, match="corruptions of another seed"):
-        write(folder, seed=6)
+    refused(lambda: write(folder, seed=6), "corruptions of another seed")
     with pytest.raises(UserError, match="another source_sha256"):
         write_files(DIGITS[::-1], folder, "digits", seed=5, threads=1)
     assert states(folder) == before
@@ -168,8 +168,7 @@ def test_a_damaged_manifest_is_named(folder: Path) -> None:
     """Reader and writer stop at a manifest that is none."""
     (folder / MANIFEST).write_text("{}")
     for action in (read, write):
-        with pytest.raises(UserError, match=r"manifest\.json' is damaged: .*; move it away"):
-            action(folder)
+        refused(partial(action, folder), r"manifest\.json' is damaged: .*; move it away")
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
@@ -178,8 +177,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         write_files(DIGITS[:, :7, :7], tmp_path / "c", "digits", seed=0, threads=1)
     assert not (tmp_path / "c").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write corruptions into"):
-        write(tmp_path / "file")
+    refused(lambda: write(tmp_path / "file"), "cannot write corruptions into")
 
 
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:

@@ -8,14 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from benchmark.data.corruptions.frost import (
-    SCALES,
-    TEXTURES,
-    PhotographedFrost,
-    frost,
-    least_picture_side,
-    load_frost,
-)
+from benchmark.data.corruptions.frost import SCALES, PhotographedFrost, least_picture_side, load_frost
 from benchmark.data.corruptions.generator import CONSTANTS, corrupt
 from benchmark.errors import UserError
 
@@ -148,18 +141,6 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     (tmp_path / "f.png").write_bytes(b"no picture")
     assert load_frost(tmp_path)[1] == five[1]
     assert len(load_frost(tmp_path)[0]) == 5
-
-
-def test_every_texture_is_laid_over_some_image() -> None:
-    """Procedural frost on black lies between the ground and the crest of one of five textures."""
-    streams = [np.random.default_rng(index) for index in range(40)]
-    layers = frost(BLACK / 255, streams, (1, 1))
-    drawn = [np.random.default_rng(index).integers(5) for index in range(40)]
-    assert set(drawn) == set(range(5))
-    for layer, number in zip(layers, drawn, strict=True):
-        *_, ground, crest = TEXTURES[number]
-        assert ground <= layer.min() < layer.max() <= crest
-        assert layer.max() > crest - 0.1 * (crest - ground)
 
 
 def test_unfit_folders_are_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.info import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET
 from benchmark.errors import UserError
+from invoking import refused
 
 CIFAR = replace(CIFAR10, classes=3, side=4, augmentation=DIGITS.augmentation)
 TINY = replace(TINY_IMAGENET, classes=3, side=8, augmentation=DIGITS.augmentation)
@@ -69,13 +70,6 @@ def flip(path, at=-1):
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
-
-
-def refused(function, match):
-    """Check that `function` is refused in one line that says `match`."""
-    with pytest.raises(UserError, match=match) as error:
-        function()
-    assert "\n" not in str(error.value)
 
 
 class TestCifar:
@@ -329,10 +323,7 @@ class TestWhatIsThere:
     )
     def test_missing_folder(self, info, names, tmp_path):
         """The folder, each archive with its md5, and the command are named."""
-        for call in (
-            lambda: official(info, tmp_path),
-            lambda: verify(info.corruptions, tmp_path),
-        ):
+        for call in (lambda: official(info, tmp_path), lambda: verify(info.corruptions, tmp_path)):
             with pytest.raises(UserError) as error:
                 call()
             said = str(error.value)

@@ -123,20 +123,6 @@ class TestSplit:
 class TestDigits:
     """The embedded dataset."""
 
-    def test_sizes_and_types(self, digits):
-        assert (len(digits.train), len(digits.test)) == (1297, 500)
-        for split in (digits.train, digits.test):
-            assert split.images.shape == (len(split), 8, 8, 1)
-            assert split.images.dtype == torch.uint8
-            assert split.images.is_contiguous()
-            assert split.labels.dtype == torch.int64
-            assert split.images.max() == 255
-
-    def test_split_is_stratified(self, digits):
-        tested, trained = (torch.bincount(s.labels) for s in (digits.test, digits.train))
-        share = (tested + trained).double() * 500 / 1797
-        assert ((tested - share).abs() < 1).all()
-
     def test_splits_are_disjoint_and_complete(self, digits):
         """Both splits together are scikit-learn's images, each once, at 255/16 of their value."""
         source = load_digits()

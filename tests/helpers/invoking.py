@@ -1,13 +1,16 @@
-"""The command line, called inside this process."""
+"""The command line, called inside this process, and refusals."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
 import typer.testing
 from typer.main import get_command
 
 from benchmark.cli.app import app
+from benchmark.errors import UserError
 from benchmark.records.store import Store
 
 # The commands are built once: that takes longer than most of them run.
@@ -70,3 +73,11 @@ def said(*arguments: object) -> Said:
     """What the command line says to `arguments`; an exception that it lets through is raised."""
     result = typer.testing.CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
     return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def refused(call: Callable[[], object], match: str | None = None) -> str:
+    """The one line by which `call` is refused, in which `match`, if given, is found."""
+    with pytest.raises(UserError, match=match) as refusal:
+        call()
+    (line,) = str(refusal.value).splitlines()
+    return line

@@ -1,4 +1,4 @@
-"""What the torture tests share: their table, work on a store, damage, and processes that end early."""
+"""What the torture tests share: work on a store, damage, and processes that end early."""
 
 import json
 import mmap
@@ -7,9 +7,7 @@ import random
 import signal
 import sys
 import traceback
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +20,10 @@ from handmade import BY_HAND, cell_at, record_and_bits, write_making
 
 CELL = cell_at("rift")
 IMAGES, CHUNKS = 12, 3
-TALLY: dict[str, Counter[str]] = defaultdict(Counter)
-"""Tries by class of test, and how many of them lost something, executed a file or were no one line."""
-
-
 CHANGING = ("started", "seconds", "resumed")
 """Fields of a provenance that another run of the same work need not have."""
 CALLS = mmap.mmap(-1, 4)
 """How often the last `forked` process has called the file system, for its parent."""
-
-
-class Executed(AssertionError):
-    """Something that was read has been run."""
-
-
-@contextmanager
-def trying(title: str) -> Iterator[None]:
-    """Count a try of the class `title`, and how it failed if it did."""
-    row = TALLY[title]
-    row["tries"] += 1
-    try:
-        yield
-    except AssertionError as error:
-        row["executed" if isinstance(error, Executed) else "lost"] += 1
-        raise
-    except Exception:
-        row["tracebacks"] += 1
-        raise
 
 
 # --- work on a store --------------------------------------------------------------------------------

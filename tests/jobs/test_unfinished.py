@@ -39,7 +39,7 @@ from benchmark.records.stopping import StopRequested
 from benchmark.records.store import Store
 from benchmark.run import adversarial_training, measure_criticality, run_cell
 from handmade import copied_to, store_in, write_making
-from invoking import MINI
+from invoking import MINI, refused
 from killing import killing
 
 BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
@@ -162,8 +162,7 @@ class TestCircumstances:
         before = path.read_bytes()
         change(monkeypatch)
         said = rf"'.*/training\.safetensors'.*with {there}, and.*with {here}; --continue-anyway"
-        with pytest.raises(UserError, match=said):
-            make(takeover=REDO)
+        refused(lambda: make(takeover=REDO), said)
         assert path.read_bytes() == before
 
     @CHANGES
@@ -187,8 +186,7 @@ class TestCircumstances:
         use(Precision("bf16"))
         killed(epochs=2, takeover=GO_ON)
         other_threads(monkeypatch)
-        with pytest.raises(UserError, match="with threads 1, and"):
-            make()
+        refused(lambda: make(), "with threads 1, and")
         assert [line.rpartition(": ")[2] for line in make(takeover=GO_ON).provenance.begun] == [
             "epochs up to 1 were made with precision fp32",
             "epochs up to 2 were made with threads 1",
@@ -199,8 +197,7 @@ class TestCircumstances:
         """Its state is refused too, and what is continued is told wherever its weights are used."""
         killed(TUNED, "finetuning")
         other_threads(monkeypatch)
-        with pytest.raises(UserError, match=r"finetuning\.safetensors'.*--continue-anyway"):
-            make(TUNED)
+        refused(lambda: make(TUNED), r"finetuning\.safetensors'.*--continue-anyway")
         for cell in (TUNED, replace(TUNED, finetune="last-layer-alpha-1")):
             (line,) = make(cell, GO_ON).provenance.begun
             assert line == "fine-tuning: epochs up to 1 were made with threads 1"
@@ -438,10 +435,7 @@ class TestDamage:
         """Records are of them: one line names the file, which stays."""
         path = based.work(BASE) / "weights.safetensors"
         damaged = self.flip(path)
-        with pytest.raises(
-            UserError, match=r"weights\.safetensors' does not fit the hash .*; delete it"
-        ):
-            make(TUNED)
+        refused(lambda: make(TUNED), r"weights\.safetensors' does not fit the hash .*; delete it")
         assert path.read_bytes() == damaged
 
     def test_a_lost_making_is_restored(self, make, based, monkeypatch):
@@ -618,15 +612,6 @@ class TestChunks:
         assert record.provenance.begun == [line]
         assert record.provenance.resumed
         assert line in record.remarks
-
-    def test_nothing_is_resumed_where_nothing_was_done(self, evaluate, store, monkeypatch):
-        """An evaluation that ended before its first answer leaves no part of the work."""
-        with monkeypatch.context() as patch:
-            patch.setattr(counting, "clean_answers", None)
-            with pytest.raises(TypeError):
-                evaluate("clean", store)
-        record, _ = evaluate("clean", store)
-        assert not record.provenance.resumed
 
     def test_a_device_that_did_nothing_is_not_named(self, evaluate, store, monkeypatch):
         """One on which an evaluation ended before its first answers has no part in it."""

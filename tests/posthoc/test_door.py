@@ -15,6 +15,7 @@ from benchmark.errors import UserError
 from benchmark.jobs.given import Question
 from benchmark.models.around import Around
 from benchmark.models.segments import Place
+from invoking import refused
 
 
 class Own(nn.Module):
@@ -69,12 +70,9 @@ def test_a_mix_needs_a_second_network(by):
     clean = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     result = by("output-mix", clean=clean)
     assert 0.5 <= result.numbers["weight"] <= 1
-    with pytest.raises(UserError, match="output-mix mixes with a second network; say clean="):
-        by("output-mix")
-    with pytest.raises(UserError, match="flip-average holds one network; leave clean out"):
-        by("flip-average", clean=clean)
-    with pytest.raises(UserError, match=r"bn-only trains weights .* rift\(..., protocol='bn-only'\)"):
-        by("bn-only")
+    refused(lambda: by("output-mix"), "output-mix mixes with a second network; say clean=")
+    refused(lambda: by("flip-average", clean=clean), "flip-average holds one network; leave clean out")
+    refused(lambda: by("bn-only"), r"bn-only trains weights .* rift\(..., protocol='bn-only'\)")
 
 
 def test_two_classes_are_too_few_for_mixed_nuts(own, digits, monkeypatch):
@@ -88,8 +86,7 @@ def test_two_classes_are_too_few_for_mixed_nuts(own, digits, monkeypatch):
 def test_a_device_without_double_precision(by, monkeypatch):
     """It is told before any work, as by the commands."""
     monkeypatch.setattr(Question, "place", torch.device("mps"))
-    with pytest.raises(UserError, match="mean-sparse needs double precision, which mps has not"):
-        by("mean-sparse")
+    refused(lambda: by("mean-sparse"), "mean-sparse needs double precision, which mps has not")
 
 
 def test_weights_that_cannot_be_trained(by, own):
@@ -97,11 +94,9 @@ def test_weights_that_cannot_be_trained(by, own):
     nothing."""
     own.stem.weight.requires_grad_(False)
     assert by("flip-average").numbers == {}
-    with pytest.raises(UserError, match=r"'stem[.]weight' is frozen and may be chosen"):
-        by("continued-at+flip-average")
+    refused(lambda: by("continued-at+flip-average"), r"'stem[.]weight' is frozen and may be chosen")
     own.requires_grad_(True).aux = nn.Linear(2, 2)
-    with pytest.raises(UserError, match="logits do not depend on 'aux'"):
-        by("rift+flip-average")
+    refused(lambda: by("rift+flip-average"), "logits do not depend on 'aux'")
 
 
 class RoundedLogits(Around):
@@ -148,5 +143,4 @@ def test_a_method_that_a_user_brings(by, monkeypatch):
     result = by("rounded-curve")
     assert result.numbers["step"] in (0.0, 0.001)
     assert [point.robust is None for point in result.details.points] == [False, False]
-    with pytest.raises(UserError, match="stand-in of RoundedLogits has other logits than the module"):
-        by("wrong")
+    refused(lambda: by("wrong"), "stand-in of RoundedLogits has other logits than the module")

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from benchmark.submission.making import check_making
 from benchmark.submission.read import read
 from benchmark.submission.together import Library, check_together
 from handmade import BY_HAND, cell_at, store_in
-from invoking import MINI
+from invoking import MINI, refused
 
 KEY = "mini/digits/resnet10-w8/pgd-at/{}/seed0"
 
@@ -341,14 +342,12 @@ class TestNames:
     )
     def test_refusals(self, name, message):
         """One line each."""
-        with pytest.raises(UserError, match=message):
-            finetune(name)
+        refused(lambda: finetune(name), message)
 
     def test_what_a_checkpoint_has_not(self):
         """No second network is trained beside one, and it has no epochs; a network is not its own."""
         standard = replace(cell_at("output-mix"), method="standard")
-        with pytest.raises(UserError, match="mixes with a network trained by standard"):
-            Plan.of(standard, BY_HAND)
+        refused(lambda: Plan.of(standard, BY_HAND), "mixes with a network trained by standard")
         narrow = scale("narrow-from-narrow-cifar10-resnet18-w16-pgd-at-seed0")
         for name, text in (
             ("mixed-nuts", "needs a network trained by"),
@@ -356,8 +355,7 @@ class TestNames:
             ("epoch-average+mean-sparse", "last epochs"),
         ):
             (cell,) = narrow.cells(["cifar10"], ["resnet18-w16"], [name])
-            with pytest.raises(UserError, match=text):
-                Plan.of(cell, narrow)
+            refused(partial(Plan.of, cell, narrow), text)
         (cell,) = narrow.cells(["cifar10"], ["resnet18-w16"], ["mean-sparse"])
         assert Plan.of(cell, narrow).rule is not None
 
@@ -395,6 +393,8 @@ def test_an_exported_module_is_loaded_like_weights(made, name, tmp_path):
 @pytest.mark.parametrize(("name", "has_one"), [("mean-sparse", True), ("none", False)])
 def test_a_file_is_attacked_through_its_stand_in(made, store, tmp_path, monkeypatch, name, has_one):
     """That of the method that its metadata name; a network has none."""
+    from contextlib import nullcontext
+
     from benchmark.evaluation.record import Evaluating
     from benchmark.jobs.checkpoint import ModelFile, evaluate_model_file
     from benchmark.jobs.export import export
@@ -404,8 +404,8 @@ def test_a_file_is_attacked_through_its_stand_in(made, store, tmp_path, monkeypa
     path.write_bytes(export(run.plan.cell, path.name, run.store, name="x").content)
     monkeypatch.setattr(Evaluating, "record", lambda self, _: seen.append(self.attacked))
     file = ModelFile(path, run.plan.base.arch, run.plan.base.info)
-    how = {"directory": tmp_path, "store": store, "device": run.device, "progress": silent}
-    evaluate_model_file(file, ["pgd10x3-adaptive"], **how)
+    how = {"directory": tmp_path, "store": store, "device": run.device}
+    evaluate_model_file(file, ["pgd10x3-adaptive"], progress=lambda _: nullcontext(silent), **how)
     (attacked,) = seen
     assert (attacked.stand_in is not attacked.model) == has_one
     attacked.check(run.data.test.batch(0, 30)[0])
@@ -418,8 +418,7 @@ def test_a_module_of_an_unknown_method_is_refused():
     spec = MeanSparse((0.25,)).spec({"threshold": 0.25})
     assert of_spec(spec, "x") == MeanSparse((0.25,))
     for given in ({"forward": 3}, {"forward": ["mean-sparse"]}, {}):
-        with pytest.raises(UserError, match="'x' holds a module of no method"):
-            of_spec(given, "x")
+        refused(partial(of_spec, given, "x"), "'x' holds a module of no method")
     for changed in ({"type": "other"}, {"version": 99}):
-        with pytest.raises(UserError, match=r"'x' holds a module of .* cannot make"):
-            of_spec({"forward": spec["forward"] | changed}, "x")
+        other = {"forward": spec["forward"] | changed}
+        refused(partial(of_spec, other, "x"), r"'x' holds a module of .* cannot make")

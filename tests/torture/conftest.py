@@ -1,24 +1,8 @@
-"""Prints the table of what was tried; what the torture tests share."""
+"""What the torture tests share."""
 
 from pathlib import Path
 
 import pytest
-
-from torturing import TALLY
-
-COLUMNS = ("tries", "lost", "executed", "tracebacks")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Write a row for each class of torture that ran in this process."""
-    if not TALLY:
-        return
-    terminalreporter.section("torture")
-    width = max(map(len, TALLY))
-    terminalreporter.line(f"{'class':{width}}  {'  '.join(f'{name:>10}' for name in COLUMNS)}")
-    for title, row in TALLY.items():
-        counts = "  ".join(f"{row[name]:>10}" for name in COLUMNS)
-        terminalreporter.line(f"{title:{width}}  {counts}")
 
 
 @pytest.fixture(scope="module")

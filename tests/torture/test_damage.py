@@ -15,7 +15,7 @@ from benchmark.errors import UserError
 from benchmark.records.store import Journal, Store
 from handmade import store_in
 from tiny_runs import make
-from torturing import damage, results, trying, work
+from torturing import damage, results, work
 
 STOPS = ("training.*", "evaluation-pgd10x3/*.chunk", "finetuning.*", "interpolation/clean-0.3*")
 """Working files, in the order in which they are made; a run is stopped at the first of each."""
@@ -32,21 +32,20 @@ class Said(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def ends_well(command: Any, path: Path, store: Store, expected: dict[str, Any], title: str) -> None:
+def ends_well(command: Any, path: Path, store: Store, expected: dict[str, Any]) -> None:
     """`command`, after `path` was damaged, gives the same or names it in one line, and what it drops in
     one line each."""
     said, log = Said(), logging.getLogger("benchmark.records.files")
     log.addHandler(said)
-    with trying(title):
-        line = None
-        try:
-            command()
-        except UserError as error:
-            line = str(error)
-        finally:
-            log.removeHandler(said)
-        assert results(store) == expected if line is None else str(path) in line and "\n" not in line
-        assert said.lines in ([], [line for line in said.lines[:1] if str(path) in line])
+    line = None
+    try:
+        command()
+    except UserError as error:
+        line = str(error)
+    finally:
+        log.removeHandler(said)
+    assert results(store) == expected if line is None else str(path) in line and "\n" not in line
+    assert said.lines in ([], [line for line in said.lines[:1] if str(path) in line])
 
 
 # --- a store without networks -----------------------------------------------------------------------
@@ -78,7 +77,7 @@ def test_damage_to_any_file(stages: list[Path], root: Path, stage: int, file: in
     paths = sorted(path for path in root.rglob("*") if path.is_file())
     damage(path := paths[file % len(paths)], random.Random(seed))
     store, expected = store_in(root), results(store_in(stages[-1]))
-    ends_well(lambda: work(store), path, store, expected, "damage to a store")
+    ends_well(lambda: work(store), path, store, expected)
 
 
 # --- a store with networks --------------------------------------------------------------------------
@@ -111,4 +110,4 @@ def test_damage_to_weights_and_states(
     paths.sort(key=lambda path: path.suffix != ".safetensors")
     damage(path := paths[file % min(len(paths), 8)], random.Random(seed))  # chunks are many and alike
     expected = results(store_in(stopped[-1]))
-    ends_well(lambda: make(store, some), path, store, expected, "damage to weights")
+    ends_well(lambda: make(store, some), path, store, expected)

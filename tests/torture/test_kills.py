@@ -27,7 +27,7 @@ from benchmark.submission.read import read
 from handmade import BY_HAND, store_in, write_making, write_record
 from invoking import MINI, Command
 from tiny_runs import make
-from torturing import CELL, TALLY, calls_of, files, forked, killed, overtaken, results, trying, work
+from torturing import CELL, calls_of, files, forked, killed, overtaken, results, work
 
 TRIES = settings.default.max_examples // 10
 ONLY_BASES = ("table1", "--scale", str(MINI), "--only", "*/none/*")
@@ -88,11 +88,10 @@ def test_a_kill_at_any_call(jobs: dict[str, Job], root: Path, name: str, calls: 
     nothing else."""
     job = jobs[name]
     job.begin()
-    with trying("kill at a call of the file system"):
-        for call in calls:
-            killed(job.run, 1 + call % job.calls)
-        job.run()
-        assert files(root) == job.left
+    for call in calls:
+        killed(job.run, 1 + call % job.calls)
+    job.run()
+    assert files(root) == job.left
 
 
 @settings(max_examples=TRIES)
@@ -104,7 +103,7 @@ def test_two_writers_whose_lock_does_nothing(
     what is left is whole, and every record is of one of them, though their answers differ."""
     job, store, answers = jobs["work"], store_in(root), (0, turned) if later else (turned, 0)
     job.begin()
-    with trying("another writer, no lock"), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "lock", lambda *_: nullcontext())
         other = partial(work, store, answers[1])
         overtaken(partial(work, store, answers[0]), 1 + call % job.calls, other)
@@ -142,11 +141,9 @@ def test_kills_of_a_run(some: Dataset, root: Path, tmp_path: Path) -> None:
         shutil.rmtree(root)
         while until_killed(partial(make, store_in(root), some), clock.uniform(0, longest)):
             kills += 1
-        with trying("kill -9 of a run"):
-            make(store_in(root), some)
-            assert results(store_in(root)) == results(whole)
-            assert files(root).keys() == files(tmp_path).keys()
-    TALLY["kill -9 of a run"]["tries"] = kills
+        make(store_in(root), some)
+        assert results(store_in(root)) == results(whole)
+        assert files(root).keys() == files(tmp_path).keys()
 
 
 @pytest.mark.torture
@@ -165,11 +162,9 @@ def test_kills_of_a_command(mini: Store, store: Store, jobs: int) -> None:
             command.kill()
             assert b"Traceback" not in command.communicate()[1]
             assert psutil.wait_procs(workers, timeout=20)[1] == []
-        TALLY["kill -9 of a command"]["tries"] += 1
-    with trying("kill -9 of a command"):
-        Command(store)(*ONLY_BASES).good()
-        assert results(store) == results(mini)
-        assert files(store.artifacts).keys() == files(mini.artifacts).keys()
+    Command(store)(*ONLY_BASES).good()
+    assert results(store) == results(mini)
+    assert files(store.artifacts).keys() == files(mini.artifacts).keys()
 
 
 @pytest.mark.torture
@@ -181,12 +176,11 @@ def test_two_nodes_whose_lock_does_nothing(mini: Store, store: Store, late: int)
         Store.lock = lambda *_, **__: nullcontext()  # type: ignore[method-assign, assignment]
         Command(store)(*ONLY_BASES).good()
 
-    with trying("two nodes, no lock"):
-        children = []
-        for _ in range(2):
-            children.append(forked(node))
-            time.sleep(late)
-        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-        assert results(store) == results(mini)
-        store.sweep()
-        assert files(store.artifacts).keys() == files(mini.artifacts).keys()
+    children = []
+    for _ in range(2):
+        children.append(forked(node))
+        time.sleep(late)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert results(store) == results(mini)
+    store.sweep()
+    assert files(store.artifacts).keys() == files(mini.artifacts).keys()
