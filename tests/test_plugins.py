@@ -345,12 +345,15 @@ def test_the_file_of_a_plugins_module() -> None:
         of_spec(coarser.spec({"step": 1.0}), "x")
 
 
-def test_what_is_no_plugin(tmp_path: Path) -> None:
+def test_what_is_no_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing file, an odd name and an unknown entry point are refused in one line."""
     assert "cannot be read" in said("list", "--plugin", tmp_path / "none.py").refusal
     odd = plugin_in(tmp_path, "", "my-method")
     assert "such as my_method.py" in said("list", "--plugin", odd).refusal
     assert "neither a .py file nor installed" in said("list", "--plugin", "nobodys").refusal
+    monkeypatch.setenv("BENCHMARK_PLUGINS", "gone.py")
+    assert said("list").refusal.startswith("plug-in 'gone.py' cannot be read")
+    monkeypatch.undo()
     with pytest.raises(UserError, match="`add` is for plug-ins"):
         plugins_add_outside()
 

@@ -8,7 +8,7 @@ import torch
 from benchmark.algorithm.adversarial_examples import AdversarialSet, robust_loss
 from benchmark.algorithm.ascent import add_gradients
 from benchmark.data.info import DIGITS
-from benchmark.engine.counting import clean_count, pgd_count
+from benchmark.engine.counting import clean_count, pgd_count, vanishing
 from benchmark.evaluation.autoattack import AutoAttack
 from benchmark.evaluation.standard_attacks import adversarial_examples
 from benchmark.jobs.tasks import Options, Task
@@ -55,6 +55,7 @@ def _gradients(model, split):
     [
         clean_count,
         lambda model, split: pgd_count(model, split, DIGITS.threat, 0),
+        lambda model, split: vanishing(model, *split.batch(0, 4)),
         lambda model, split: robust_loss(model, AdversarialSet(*split.batch(0, 4))),
         _gradients,
         *map(_autoattack, AutoAttack().attacks),

@@ -100,49 +100,32 @@ def criticality(
     Raises `TrainingFailed` if the robust loss of `model` itself is not finite.
     """
     modules = criticality_modules(model)
-    done = {module: _from_journal(journal, module) for module in modules}
-    if missing := [module for module in modules if done[module] is None]:
+    kept = {module: journal.get(module) for module in modules}
+    if missing := [module for module in modules if kept[module] is None]:
         examples = adversarial_set(model, split.first(settings.images), attack, seed, journal, progress)
         batch_size = settings.batch_size or len(examples)
         exact = same_in_any_batch(examples, batch_size)
         rolling = Rolling(model, examples, memory if exact else 0)
-        gradients, reference = _start(model, missing, rolling, settings, batch_size, progress)
+        tail, gradients = rolling.to(missing[0]), dict[str, Tensor]()
+        if isinstance(settings, OfficialCriticality):
+            with training_mode(model, False):
+                reference = robust_loss(tail.network, tail.examples)
+        else:
+            gradients, reference = first_gradients(model, missing, tail, batch_size, progress)
+        del tail  # no tail has a name below, so that activations go when those of the next cut come
         if not math.isfinite(reference[0]):
             raise TrainingFailed(f"criticality: the robust loss of the base model is {reference[0]}")
         for index, module in enumerate(modules):
             if module in missing:
                 first = gradients.pop(module, None)
-                # The tail has no name here, so that its activations go when those of the next cut come.
                 entry = module_criticality(
                     model, module, rolling.to(module), settings, reference, seed, first, journal
                 )
-                journal.put(module, entry=np.frombuffer(entry.model_dump_json().encode(), np.uint8))
-                done[module] = entry
+                text = np.frombuffer(entry.model_dump_json().encode(), np.uint8)
+                journal.put(module, entry=text)
+                kept[module] = {"entry": text}
             progress("criticality", index + 1, len(modules), module)
     journal.drop("x_adv-*")
     journal.drop("ascent-*")
-    return [entry for entry in done.values() if entry is not None]
-
-
-def _start(
-    model: nn.Module,
-    missing: Sequence[str],
-    rolling: Rolling,
-    settings: Criticality,
-    batch_size: int,
-    progress: Progress,
-) -> tuple[dict[str, Tensor], tuple[float, float]]:
-    """What the ascents of the `missing` modules start from: gradients, if the definition has any that
-    are known beforehand, and the robust loss of `model`."""
-    tail = rolling.to(missing[0])
-    if not isinstance(settings, OfficialCriticality):
-        return first_gradients(model, missing, tail, batch_size, progress)
-    with training_mode(model, False):
-        return {}, robust_loss(tail.network, tail.examples)
-
-
-def _from_journal(journal: Journal, module: str) -> ModuleCriticality | None:
-    kept = journal.get(module)
-    if kept is None:
-        return None
-    return ModuleCriticality.model_validate_json(kept["entry"].tobytes())
+    entries = (each["entry"].tobytes() for each in kept.values() if each is not None)
+    return [ModuleCriticality.model_validate_json(entry) for entry in entries]

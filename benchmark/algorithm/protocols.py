@@ -61,8 +61,9 @@ class OfficialInterpolation(Interpolation):
 class Protocol:
     """One reading of the paper. `selects_on` names the data that choose epochs and alpha.
 
-    `criticality(dataset)` defines how and on which data MRC is measured; `released_order` ranks modules
-    as the released code does, negative MRC and diverged ascents included (`Candidates.ranked`).
+    `criticality(dataset)` defines how and on which data MRC is measured, `fixed` names what of that no
+    scale changes; `released_order` ranks modules as the released code does, negative MRC and diverged
+    ascents included (`Candidates.ranked`).
     """
 
     suffix: str
@@ -71,6 +72,7 @@ class Protocol:
     criticality: Callable[[str], Criticality]
     interpolation: Interpolation = Interpolation()
     released_order: bool = False
+    fixed: tuple[str, ...] = ()
 
 
 PAPER = Protocol(
@@ -108,6 +110,7 @@ ONE_STEP = Protocol(
     "as scale-free, in one step to the border of the ball: one backward pass for all modules",
     "test",
     lambda _dataset: ScaleFreeCriticality(rate=1.0, steps=1),
+    fixed=("rate", "steps"),
 )
 PROTOCOLS: dict[str, Protocol] = {
     f"rift{protocol.suffix}": protocol

@@ -50,10 +50,13 @@ class Candidates:
         """`ranked`, of `count` modules at least. Raises `UserError` if there are fewer."""
         ranked = self.ranked
         if len(ranked) < count:
+            others, remedy = "", "choose fewer"
+            if len(ranked) < len(self.modules):
+                others = " (the ascent of the others diverged or ended lower than it began)"
+                remedy = "choose by name (module-NAME) or lower the ascent's rate"
             raise UserError(
                 f"{self.arch}: {count} to be chosen by MRC, but only {len(ranked)} of "
-                f"{len(self.modules)} modules have a valid one (the ascent of the others diverged or "
-                "ended lower than it began); choose by name (module-NAME) or lower the ascent's rate"
+                f"{len(self.modules)} modules have a valid one{others}; {remedy}"
             )
         return ranked
 
@@ -178,14 +181,19 @@ class NamedModules(Selector):
         return list(self.modules)
 
 
+def in_keys(module: str) -> str:
+    """How a key names `module`: in lower case, with a dash for every underscore."""
+    return module.lower().replace("_", "-")
+
+
 @dataclass(frozen=True)
 class NamedModule(Selector):
-    """The module called `module`, compared in lower case because names of cells are."""
+    """The module called `module`, as it is or as in keys."""
 
     module: str
 
     def select(self, given: Candidates) -> list[str]:
-        found = [name for name in given.modules if name.lower() == self.module]
+        found = [name for name in given.modules if in_keys(name) == in_keys(self.module)]
         if not found:
             raise UserError(
                 f"{given.arch} has no module '{self.module}'; it has {', '.join(given.modules)}"

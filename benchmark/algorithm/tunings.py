@@ -233,6 +233,8 @@ def _finetune(tuning: Tuning, protocol: Protocol, ending: str, on: Tuning | None
 
 def finetune(name: str) -> Finetune:
     """The fine-tuning called `name`; `module-NAME` fine-tunes one module. Raises `UserError`."""
+    if name in BASES:
+        raise UserError(f"'{name}' is a base model, which stands beside its fine-tunings; name these")
     ending = next((end for end in ENDINGS if name.endswith(end)), "")
     rest, protocol = name.removesuffix(ending), PAPER
     if rest not in TUNINGS:

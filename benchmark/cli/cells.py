@@ -46,7 +46,7 @@ def run(
     cells = bases_first(named)
     for cell in cells:
         Plan.of(cell, chosen)
-    with finishing(work.make(cells, chosen)):
+    with finishing(work.make((cells, chosen))):
         show_values(work.store, chosen, cells)
 
 

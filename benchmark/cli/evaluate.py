@@ -119,15 +119,14 @@ def evaluate(
     torch.set_num_threads(computing.threads or cores())
     use(asked(computing.precision, bool(computing.compiled)))
     begin(store, 10)
-    with working_on(own.cell(own.name or own.file_name).key) as progress:
-        evaluated = evaluate_model_file(
-            own,
-            wanted,
-            directory=places.data_dir,
-            store=store,
-            device=torch_device(computing.device or "cpu"),
-            progress=progress,
-        )
+    evaluated = evaluate_model_file(
+        own,
+        wanted,
+        directory=places.data_dir,
+        store=store,
+        device=torch_device(computing.device or "cpu"),
+        progress=working_on,
+    )
     for note in evaluated.notes:
         say(f"{own.weights.name}: {note}")
     for record in evaluated.records.values():

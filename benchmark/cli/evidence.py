@@ -52,7 +52,7 @@ def evidence(
         raise UserError(
             "evidence is never measured on Slurm; make its cells there first, by `run` or a table"
         )
-    failures = work.make(cells, chosen, collect=collect)
+    failures = work.make((cells, chosen), collect=collect)
     failed = {failure.key for failure in failures}
     tasks = [
         Task(cell.base, (cell,))

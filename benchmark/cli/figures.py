@@ -4,7 +4,7 @@ import dataclasses
 
 import typer
 
-from benchmark.cli.options import command, say, show, write_result
+from benchmark.cli.options import command, file_name, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, Work, finishing
 from benchmark.errors import UserError
@@ -33,8 +33,9 @@ def add_figure_command(app: typer.Typer, name: str) -> None:
         chosen = dataclasses.replace(chosen, evaluations=spec.wanted(chosen) or CHEAPEST)
         chosen = as_shown(chosen, spec.cells(chosen), name)
         cells = scope.matching(spec.cells(chosen))
-        path = work.results / "figures" / f"{name}-{chosen.stem}{scope.suffix(chosen)}"
-        with finishing(work.make(cells, chosen, collect=collect), cells):
+        stem = file_name(f"{name}-{chosen.stem}{scope.suffix(chosen)}")
+        path = work.results / "figures" / stem
+        with finishing(work.make((cells, chosen), collect=collect), cells):
             try:
                 picture = spec.build(View(work.store, chosen))
             except UserError as error:

@@ -17,9 +17,12 @@ from benchmark.plans.plugins import load_all
 from benchmark.records.checkout import unnamed
 from benchmark.records.files import at_home, sweep, write_atomically
 from benchmark.records.ranges import MOST_THREADS
+from benchmark.records.specs import spec_hash
 from benchmark.records.store import Store
 
 HOW, PLACES = "How to work", "Places"
+LONGEST = 240
+"""Characters of the name of a table or figure: with a hash and a suffix, the 255 of file systems."""
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
@@ -229,6 +232,11 @@ def begin(store: Store, megabytes: int) -> None:
     store.check_writable(megabytes)
     if (why := unnamed()) is not None:
         say(f"remark: records will name no commit, and `submit` says so of them: {why}")
+
+
+def file_name(whole: str) -> str:
+    """Return `whole`, or its beginning and a hash where that is too long to name a file by."""
+    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}-{spec_hash({'shown': whole})[:8]}"
 
 
 def write_result(path: Path, content: bytes, root: Path | None = None) -> None:

@@ -109,7 +109,8 @@ class Scope:
         if results is None and (wrong := unknown_names(vars(read))):
             raise UserError(f"'{self.scale}' is not a scale: {'; '.join(wrong)}")
         chosen = in_precision(read, precision)
-        archs = None if self.archs is None else tuple(map(key_name, listed(self.archs, arch)))
+        found = () if self.archs is None else map(key_name, listed(self.archs, arch))
+        archs = tuple(dict.fromkeys(found))  # a library's network has two names
         methods = None if self.methods is None else listed(self.methods, method)
         chosen = chosen.with_models(archs or chosen.archs, methods or chosen.methods)
         chosen = from_checkpoints(chosen, self.scale, self.from_checkpoint, beyond_first=beyond_first)

@@ -68,7 +68,7 @@ def show_costs(store: Store, *parts: Part) -> None:
 
 
 def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> None:
-    """Print the commands that get what `cells` need and `directory` lacks."""
+    """Print what `cells` need and `directory` lacks, with the commands that get it."""
     datasets = list(dict.fromkeys(cell.dataset for cell in cells))
     if any("fog" in evaluation(name).sources for name in scale.evaluations):  # of a published set
         datasets += [f"{name}-c" for name in datasets]
@@ -84,7 +84,10 @@ def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> N
         if names:
             get = f"python -m benchmark {kind} get {' '.join(names)}{of_folder(directory)}"
             show(f"missing in '{directory}': {get}")
-    if needed and not (missing or absent):
+    frost = any(evaluation(name).sources == ("frost",) for name in scale.evaluations)
+    if frost := frost and not (directory / "frost").is_dir():
+        show(f"missing in '{directory}': a folder 'frost' of pictures of yours (docs/data.md)")
+    if needed and not (missing or absent or frost):
         show(f"all data are in '{directory}'")
 
 

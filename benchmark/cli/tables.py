@@ -1,18 +1,16 @@
 """`table1` to `table4`, `audit`, `posthoc`: make the cells of a table, print and write it."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from benchmark.algorithm.tunings import finetune
-from benchmark.cli.options import LimitOption, command, listed, say, show, write_result
+from benchmark.cli.options import LimitOption, command, file_name, listed, say, show, write_result
 from benchmark.cli.scope import Scope, as_shown
 from benchmark.cli.work import CollectOption, EvaluationsOption, Work, finishing
 from benchmark.errors import UserError
 from benchmark.plans.start import FIRST_METHOD, without_held_out
-from benchmark.records.specs import spec_hash
 from benchmark.records.store import Store
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.beside import beside_paper, printed_in
@@ -20,8 +18,6 @@ from benchmark.report.tables.layout import Table
 from benchmark.report.tables.render import FILES, rendered
 from benchmark.report.view import View
 
-LONGEST = 120
-"""Characters of names of fine-tunings in the name of a file, which file systems limit."""
 _OF_PROTOCOLS = ("table3", "table4")
 _PROTOCOLS = (
     "Readings of the paper to show one below the other, see `list`: rift (its text), "
@@ -109,7 +105,7 @@ def add_table_command(app: typer.Typer, name: str) -> None:
             )
         chosen = as_shown(chosen, cells, name, beyond_first=spec.beyond_first)
         cells = scope.matching(cells)
-        made = work.make_parts(spec.parts(cells, chosen), collect=collect)
+        made = work.make(*spec.parts(cells, chosen), collect=collect)
         with finishing(made, cells):
             view = View(work.store, chosen)
             table = spec.build(view, finetunes)
@@ -122,16 +118,10 @@ def add_table_command(app: typer.Typer, name: str) -> None:
                     and evaluations is None
                     and limit is None
                 ):
-                    shown = "" if finetunes == defaults else f".{in_a_name(finetunes)}"
-                    _write(table, work.store, f"{name}-{chosen.stem}{shown}")
+                    shown = "" if finetunes == defaults else f".{','.join(finetunes)}"
+                    _write(table, work.store, file_name(f"{name}-{chosen.stem}{shown}"))
             finally:  # last, because a terminal may not take it, and it is shown where no file can be
                 show(rendered(table, format, every_note=notes), nl=format is Format.TEXT)
-
-
-def in_a_name(finetunes: Sequence[str]) -> str:
-    """What tells a table of `finetunes`, of which one may have a +, in the name of its file."""
-    whole = ",".join(finetunes)
-    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}-{spec_hash({'shown': whole})[:8]}"
 
 
 def _write(table: Table, store: Store, name: str) -> None:

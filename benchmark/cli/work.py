@@ -121,19 +121,13 @@ class Work(Places, Computing, OnSlurm):
             takeover=Takeover(self.continue_anyway, self.redo_stale),
         )
 
-    def make(self, cells: Sequence[Cell], scale: Scale, *, collect: bool = False) -> list[Failure]:
-        """Make what is missing of `cells`, nothing if `collect`; returns what failed.
-
-        Ends the command after a dry run.
-        """
-        return self.make_parts([(cells, scale)], collect=collect)
-
-    def make_parts(self, parts: Sequence[Part], *, collect: bool = False) -> list[Failure]:
-        """Make what is missing of each part's cells under its scale, as `make` does.
+    def make(self, *parts: Part, collect: bool = False) -> list[Failure]:
+        """Make what is missing of each part's cells under its scale, nothing if `collect`; returns what
+        failed. Ends the command after a dry run.
 
         What a later part evaluates an earlier one has made, so that no cell waits for another.
         """
-        parts = [part for part in parts if part[0]]
+        parts = tuple(part for part in parts if part[0])
         for cells, scale in parts:
             _refuse_without_data(cells, scale)
         if self.dry_run:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmark.data.images import Split
 from benchmark.data.info import LinfAttack
 from benchmark.engine.counting import RIGHT, adversarial_batch, answers, journaled_batches
-from benchmark.engine.pgd import frozen, training_mode
+from benchmark.engine.pgd import training_mode
 from benchmark.errors import UserError
 from benchmark.records.store import Arrays, Journal
 
@@ -82,8 +82,7 @@ class WorstCase:
         def attack(start: int, stop: int) -> Arrays:
             return {"answers": self._batch(attacked, start, stop).numpy()}
 
-        batches = journaled_batches(self.images, journal, f"answers-{name}", attack)
-        return np.concatenate([kept["answers"] for _, kept in batches])
+        return journaled_batches(self.images, journal, f"answers-{name}", attack)["answers"]
 
     def _batch(self, attacked: Attacked, start: int, stop: int) -> Tensor:
         x, labels = self.images.batch(start, stop)
@@ -101,9 +100,8 @@ class WorstCase:
 
     def _from_base(self, start: int, stop: int) -> Tensor:
         if start not in self._transferred:
-            with frozen(self.base):
-                made, _ = adversarial_batch(
-                    self.base, self.images, start, stop, self.attack, self.seeds[2]
-                )
-            self._transferred[start] = made
+            batch = self.images, start, stop
+            self._transferred[start], _ = adversarial_batch(
+                self.base, *batch, self.attack, self.seeds[2]
+            )
         return self._transferred[start]

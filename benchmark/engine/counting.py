@@ -5,9 +5,9 @@ An answer is `RIGHT`, `WRONG`, or `LOST`: its logits are not all finite, and no 
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from benchmark.data.info import LinfAttack
 from benchmark.engine.pgd import example_starts, frozen, linf_pgd, summed_cross_entropy, training_mode
 from benchmark.engine.precision import used
 from benchmark.engine.settled import deciding_logits
-from benchmark.progress import Progress
+from benchmark.progress import Progress, silent
 from benchmark.records.cells import Cell
 from benchmark.records.records import VANISHING, Count
 from benchmark.records.stopping import stop_if_asked
@@ -46,8 +46,10 @@ def halved(work: Callable[..., Tensor], *batch: Tensor) -> Tensor:
     """`work` on `batch`, tensors (B, ...), split into halves as often as it runs out of memory.
 
     `work` treats images independently, so that only last bits can depend on the size, and in fp32 on a
-    CPU not even they (`benchmark.engine.pgd`). A warning says how small batches became.
+    CPU not even they (`benchmark.engine.pgd`). A warning says how small batches became. A stop that was
+    asked for takes effect here, before the batch.
     """
+    stop_if_asked()
     try:
         return work(*batch)
     except torch.OutOfMemoryError:
@@ -68,11 +70,7 @@ def judged(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def answers(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    """The answers of the model in evaluation mode to x (B, C, H, W); int8 (B,).
-
-    A stop that was asked for takes effect here, before the batch.
-    """
-    stop_if_asked()
+    """The answers of the model in evaluation mode to x (B, C, H, W); int8 (B,)."""
     with training_mode(model, False):
         return halved(lambda x, labels: judged(deciding_logits(model, x), labels), x, labels)
 
@@ -122,7 +120,6 @@ def adversarial_batch(
     The random start of an image is fixed by `seed` and its place in the split. `only`, bool (B,), tells
     which of these images are attacked (None: all).
     """
-    stop_if_asked()
     x, labels = split.batch(start, stop)
     shape = tuple(x.shape[1:])
     noise = example_starts(seed, start, start + len(x), shape, attack.eps).to(x.device)
@@ -169,15 +166,20 @@ def journaled_batches(
     journal: Journal,
     name: str,
     make: Callable[[int, int], Arrays],
-) -> Iterator[tuple[int, Arrays]]:
-    """Where each batch of `split` ends, and the arrays that `make(start, stop)` gives for it.
+    progress: Progress = silent,
+    stage: str = "",
+    note: str = "",
+) -> dict[str, NDArray[Any]]:
+    """The arrays that `make(start, stop)` gives for the batches of `split`, one after another.
 
     Finished batches of `name` are read from `journal`.
     """
-    starts = batch_starts(split)
+    starts, chunks = batch_starts(split), list[Arrays]()
     for start in starts:
         stop = min(start + starts.step, len(split))
-        yield stop, journal.once(f"{name}-{start:06d}-{stop:06d}", partial(make, start, stop))
+        chunks.append(journal.once(f"{name}-{start:06d}-{stop:06d}", partial(make, start, stop)))
+        progress(stage, stop, len(split), note)
+    return {part: np.hstack([chunk[part] for chunk in chunks]) for part in chunks[0]}
 
 
 def journaled_pgd_answers(
@@ -190,24 +192,20 @@ def journaled_pgd_answers(
     progress: Progress,
 ) -> NDArray[np.int8]:
     """The answer to every image under one PGD run; finished batches are read from `journal`."""
-    batches, said = [], used().mark(split.labels.device).strip()
+    said = used().mark(split.labels.device).strip()
 
     def attacked(start: int, stop: int) -> Arrays:
         return {"answers": pgd_answers(model, split, attack, seed, start, stop).numpy()}
 
-    for stop, kept in journaled_batches(split, journal, f"answers-{name}", attacked):
-        batches.append(kept["answers"])
-        progress(name, stop, len(split), said)
-    return np.concatenate(batches)
+    batches = split, journal, f"answers-{name}"
+    return journaled_batches(*batches, attacked, progress, name, said)["answers"]
 
 
 def journaled_vanishing(model: nn.Module, split: Split, journal: Journal) -> Counter[str]:
     """`vanishing` at all images of `split`; finished batches are read from `journal`."""
-    total = Counter[str]()
 
     def counted(start: int, stop: int) -> Arrays:
         return vanishing(model, *split.batch(start, stop))
 
-    for _, kept in journaled_batches(split, journal, "vanishing", counted):
-        total.update({name: int(count) for name, count in kept.items()})
-    return total
+    found = journaled_batches(split, journal, "vanishing", counted)
+    return Counter({name: int(counts.sum()) for name, counts in found.items()})

@@ -56,6 +56,10 @@ class AdaptivePgd(Pgd10x3):
     def arrays(self) -> tuple[str, ...]:
         return (*PARTS, *AGAIN, TO_BASE)
 
+    def passes(self, info: DatasetInfo) -> int:
+        """Those of four attacks for all arrays: a base has three, a module with a stand-in five."""
+        return super().passes(info) * 4 // len(self.arrays)
+
     def recount(self, bits: Bits) -> dict[str, Count]:
         counts = {name: Count.of(array) for name, array in bits.items()}
         return counts | {SURVIVORS: Count.of(_worst(bits))}
@@ -74,7 +78,7 @@ class AdaptivePgd(Pgd10x3):
         from benchmark.engine.counting import adversarial_batch, answers, journaled_batches, run_seed
 
         attacked, images, attack = Attacked.of(model), data.judged, self.attack(data.info)
-        seeds, chunks = [run_seed(base, run) for run in range(self.runs)], []
+        seeds = [run_seed(base, run) for run in range(self.runs)]
         runs = [*zip(PARTS, attacked.sources, seeds, strict=True)]
         runs += [*zip(AGAIN, (attacked.model,) * 2, seeds[1:], strict=True)]
 
@@ -92,10 +96,8 @@ class AdaptivePgd(Pgd10x3):
                 found[name] = known[source, seed]
             return found
 
-        for stop, kept in journaled_batches(images, journal, "parts", by_part):
-            chunks.append(kept)
-            progress(self.type_name, stop, len(images))
-        found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in self.arrays}
+        made = journaled_batches(images, journal, "parts", by_part, progress, self.type_name)
+        found = {name: made[name] for name in self.arrays}
         bits = right(found)
         parts = self.recount(bits)
         return Outcome(parts[SURVIVORS], parts | not_finite(found.values()), bits)

@@ -100,11 +100,6 @@ for _name, _asked in vars(Evaluation).items():
         setattr(First, _name, property(attrgetter(f"whole.{_name}")))
 
 
-def whole(evaluation: Evaluation) -> Evaluation:
-    """`evaluation` on all test images."""
-    return evaluation.whole if isinstance(evaluation, First) else evaluation
-
-
 def first_images(evaluation: Evaluation) -> int | None:
     """How many of the first test images `evaluation` is on; None for all."""
     return evaluation.images if isinstance(evaluation, First) else None

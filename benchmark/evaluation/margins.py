@@ -66,7 +66,6 @@ class Margins(Pgd10x3):
         from benchmark.engine.counting import adversarial_batch, journaled_batches, run_seed
 
         images, attack, seed = data.judged, self.attack(data.info), run_seed(base, 0)
-        chunks = []
 
         def both(start: int, stop: int) -> Arrays:
             x, labels = images.batch(start, stop)
@@ -76,10 +75,7 @@ class Margins(Pgd10x3):
                 found[name], found[name + SURE] = _answers_and_margins(model, shown, labels)
             return found
 
-        for stop, kept in journaled_batches(images, journal, "margins", both):
-            chunks.append(kept)
-            progress(self.type_name, stop, len(images))
-        found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in self.arrays}
+        found = journaled_batches(images, journal, "margins", both, progress, self.type_name)
         answers = {name: found[name] for name in CONDITIONS}
         bits = right(answers)
         for name in CONDITIONS:

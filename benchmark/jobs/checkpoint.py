@@ -1,7 +1,8 @@
 """The whole evaluation of a model that was trained elsewhere, from its checkpoint to its records."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -83,13 +84,13 @@ def evaluate_model_file(
     directory: Path,
     store: Store,
     device: torch.device,
-    progress: Progress,
+    progress: Callable[[str], AbstractContextManager[Progress]],
 ) -> Evaluated:
     """Evaluate a checkpoint and keep its records in `store`; those on file already are not made again.
 
-    `directory` is the data directory. Returns all records of `evaluations`, and notes on the file.
-    Raises `UserError` before the first evaluation if the file does not fit, data are missing, or the
-    name belongs to another model.
+    `directory` is the data directory, `progress` that of work on a key. Returns all records of
+    `evaluations`, and notes on the file. Raises `UserError` before the first evaluation if the file
+    does not fit, data are missing, or the name belongs to another model.
     """
     model, loaded = load_model_file(file)
     notes = (*file.remarks, *loaded.notes)
@@ -106,8 +107,8 @@ def evaluate_model_file(
             evaluation(wanted).check(data)
         sources = {line(file.weights.name): loaded.file_sha256}
         attacked = _attacked(file, model, loaded.module)
-        evaluating = Evaluating(plan, model, weights, data, store, progress, sources, notes, attacked)
-        with locked_after_others(store, cell, progress):
+        with progress(cell.key) as told, locked_after_others(store, cell, told):
+            evaluating = Evaluating(plan, model, weights, data, store, told, sources, notes, attacked)
             for wanted in missing:
                 if not _on_file(store, plan, wanted):  # another process may just have made it
                     evaluating.record(wanted)

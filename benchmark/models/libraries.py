@@ -8,6 +8,7 @@ before the network's own forward, so that names of modules and of the state dict
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -24,6 +25,8 @@ Maker = Callable[[str, DatasetInfo], nn.Module]
 _ALONE = {"aux_logits": False, "init_weights": True}
 _ONE_OUTPUT = {"googlenet": _ALONE, "inception_v3": _ALONE}
 """What makes networks with classifiers on the way return the logits alone."""
+_REFUSALS = (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError)
+"""What networks raise that cannot take images of a size, as they are made or run."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def network(full: str, info: DatasetInfo) -> nn.Module:
             model.add_module("normalize", Normalize(info.mean, info.std))
             model.register_forward_pre_hook(_normalised)
             logits = model.eval()(x)
-    except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
+    except _REFUSALS as error:
         logits, why = None, reason(error)
     if not isinstance(logits, Tensor) or logits.shape != (len(x), info.classes):
         size = f"{info.channels}x{info.side}x{info.side}"
@@ -69,13 +72,18 @@ def network(full: str, info: DatasetInfo) -> nn.Module:
     return model.to(where).train()
 
 
+@cache
 def has_batch_norm(full: str) -> bool:
-    """Whether the network has running statistics; taken for granted where the library is not."""
+    """Whether the network has running statistics; taken for granted where the library is not, and of
+    one that cannot be made of CIFAR's size, which `network` refuses."""
     if find_spec(full.partition(":")[0]) is None:
         return True
     library, name = known(full)
-    with torch.random.fork_rng(devices=[]):
-        model = library.make(name, CIFAR10)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = library.make(name, CIFAR10)
+    except _REFUSALS:
+        return True
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 

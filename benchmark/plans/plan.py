@@ -122,8 +122,8 @@ class Plan:
         settings = protocol.criticality(cell.dataset)
         published = chosen.recipe(base.recipe) if chosen else FINETUNE_RECIPE
         recipe = shortened(published, scale.finetuning, f"{where}, finetuning")
-        own = scale.criticality if chosen else {}  # which may be of another definition than the paper's
-        criticality = shortened(settings, own, f"{where}, criticality")
+        own = {k: v for k, v in scale.criticality.items() if chosen and k not in protocol.fixed}
+        criticality = shortened(settings, own, f"{where}, criticality")  # a base's is as published
         if chosen and (criticality.split == "hold-out") != (protocol.selects_on == "hold-out"):
             raise UserError(
                 f"{where}, criticality: {chosen.name} cannot measure it on the split "

@@ -8,11 +8,12 @@ from benchmark.records.counts import Count, Sha256
 from benchmark.records.files import Frozen
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+Number = Annotated[FiniteFloat, Field(strict=True)]  # the module is kept as it was read
 
 
 class _Module(Frozen):
     forward: dict[str, Any]
-    numbers: dict[Name, FiniteFloat]
+    numbers: dict[Name, Number]
 
 
 def _of_a_method(module: dict[str, Any]) -> dict[str, Any]:

@@ -51,11 +51,11 @@ class Provenance(Sparse):
 
     `commit` is None outside a git checkout, `dirty` whether tracked files differed from it; `started`
     is UTC in ISO 8601. `seconds` is wall-clock time: of all finished epochs for a training, since
-    `started` otherwise; `resumed` whether an interrupted attempt had done a part of the work, and
-    `begun` what was different then, if anything was. `chunk` is the number of images that were
-    classified, and attacked by PGD, at once; `benchmark.engine.pgd` tells on which hardware it matters,
-    and AutoAttack's is in its spec. `plugins` are the sha256 of those that were loaded, by name; files
-    hold them where there were some.
+    `started` otherwise; `resumed` whether epochs or answers of an interrupted attempt were taken (steps
+    such as criticality do not count), and `begun` what was different then, if anything was. `chunk` is
+    the number of images that were classified, and attacked by PGD, at once; `benchmark.engine.pgd`
+    tells on which hardware it matters, and AutoAttack's is in its spec. `plugins` are the sha256 of
+    those that were loaded, by name; files hold them where there were some.
     """
 
     sparse: ClassVar[str] = PLUGINS

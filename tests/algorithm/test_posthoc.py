@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -32,6 +33,7 @@ from benchmark.errors import UserError
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import Cell
+from benchmark.records.plugins import LOADED, ORIGINS
 from benchmark.records.records import Count
 from handmade import BY_HAND, cell_at
 from tiny_runs import changed
@@ -355,12 +357,13 @@ def test_on_a_network_of_ones_own(rift_by, name):
     assert found.alpha == 1
 
 
-def test_the_page_on_own_methods(rift_by):
-    """The code of docs/own-posthoc.md runs as it stands, and all its methods do what they say."""
+def test_the_page_on_own_methods(rift_by, tmp_path):
+    """The code of docs/own-posthoc.md is a plug-in, and all its methods do what they say."""
     code = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "mine.py").write_text("\n".join(code))
     known = dict(TUNINGS)
-    try:
-        exec("\n".join(code), {"__name__": "my_method"})
+    with patch.dict(TUNINGS), patch.dict(LOADED), patch.dict(ORIGINS):
+        benchmark.load_plugin(tmp_path / "mine.py")
         own = [name for name in TUNINGS if name not in known]
         assert own == ["biases", "averaged-last-layer"]
         for name in own:
@@ -370,9 +373,6 @@ def test_the_page_on_own_methods(rift_by):
             assert parameters
             wanted = {"biases": lambda n: n.endswith("bias"), own[1]: lambda n: n.startswith("head.")}
             assert all(wanted[name](n) for n in parameters)
-    finally:
-        for name in set(TUNINGS) - set(known):
-            del TUNINGS[name]
 
 
 def test_of_defaults():

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.official_code import README_MODULES, criticality_split, readme_module
 from benchmark.algorithm.protocols import PROTOCOLS
 from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritical, RandomModule
 from benchmark.algorithm.tunings import ALPHA_1, CURVE, MIRRORED, TUNINGS, finetune, finetunings
-from benchmark.data.info import DIGITS, LinfAttack
-from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, released_step
+from benchmark.data import dataset_info
+from benchmark.data.info import DIGITS
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
 from benchmark.errors import UserError
+from benchmark.models import without_values
 from benchmark.plans.plan import Plan
 from benchmark.records.cells import HELD_OUT
 from benchmark.records.specs import spec_hash
@@ -60,8 +63,9 @@ class TestSelection:
         given = candidates(mrc)
         assert LeastCritical(len(valid)).select(given) == list(valid)
         assert MostCritical().select(given) == list(valid)[-1:]
+        why = r"one \(the ascent of the others .*; choose by name" if lost else "one; choose fewer"
         with pytest.raises(
-            UserError, match=f"^resnet18: {len(valid) + 1} to be .* only {len(valid)} of 5"
+            UserError, match=f"^resnet18: {len(valid) + 1} to be .* only {len(valid)} of 5 .* {why}"
         ):
             LeastCritical(len(valid) + 1).select(given)
 
@@ -98,10 +102,11 @@ class TestSelection:
         assert min(counts) > 150
 
     def test_a_named_module(self):
-        """A module is named in lower case; an unknown one is refused with those there are."""
-        named = Candidates(("conv1", "block1.layer.0.convShortcut"), None, "digits", "wrn-34-1", 0)
-        selector = finetune("module-block1.layer.0.convshortcut-alpha-1").selector
-        assert selector.select(named) == ["block1.layer.0.convShortcut"]
+        """In lower case, with dashes; an unknown one is refused with those there are."""
+        names = ("block1.layer.0.convShortcut", "patch_embed.proj")
+        named = Candidates(names, None, "digits", "mine", 0)
+        for name, key in zip(names, ("block1.layer.0.convshortcut", "patch-embed.proj"), strict=True):
+            assert finetune(f"module-{key}-alpha-1").selector.select(named) == [name]
         with pytest.raises(UserError, match=r"resnet18 has no module 'layer9'; it has conv1, layer1"):
             select("module-layer9")
 
@@ -111,10 +116,12 @@ class TestReadme:
 
     @pytest.mark.parametrize(("place", "module"), README_MODULES.items())
     def test_a_known_network_of_any_width(self, place, module):
-        """Width does not matter, the family does."""
+        """Width does not matter, the family does, which has that module."""
         dataset, network = place
-        assert readme_module(dataset, {"wrn-34": "wrn-34-1"}.get(network, f"{network}-w16")) == module
-        assert readme_module(dataset, {"wrn-34": "wrn-34-10"}.get(network, network)) == module
+        narrow = {"wrn-34": "wrn-34-1"}.get(network, f"{network}-w16")
+        for name in (narrow, {"wrn-34": "wrn-34-10"}.get(network, network)):
+            assert readme_module(dataset, name) == module
+        assert module in criticality_modules(without_values(narrow, dataset_info(dataset)))
 
     @pytest.mark.parametrize(("dataset", "arch"), [("digits", "resnet18"), ("cifar10", "resnet180")])
     def test_what_it_does_not_know(self, dataset, arch):
@@ -128,14 +135,6 @@ class TestReadme:
         mrc = by_module(**MRC)
         for name in ("rift-official-code", "rift-bn-frozen-official-code"):
             assert select(name, mrc, dataset="cifar10") == ["layer2.1.conv2"]
-
-    def test_its_attack_has_longer_steps(self):
-        """2/225 in place of 2/255, in the same ball."""
-        threat = LinfAttack(8 / 255, 2 / 255)
-        assert released_step(threat) == dataclasses.replace(
-            threat, step_size=released_step(threat).step_size
-        )
-        assert abs(released_step(threat).step_size - 2 / 225) < 1e-12
 
     def test_its_split(self):
         """Test images of CIFAR, training images of Tiny-ImageNet."""
@@ -182,7 +181,7 @@ class TestNames:
     @pytest.mark.parametrize(
         "name",
         [
-            *("rfit", "module-", "rift-alpha-2", "none", "-held-out", "module--curve"),
+            *("rfit", "module-", "rift-alpha-2", "-held-out", "module--curve"),
             *("rift-alpha-1-curve", "rift-curve-alpha-1", "mean-sparse-mirrored-curve"),
             *("rift-scale-free-held-out", "rift-held-out-official-code"),
         ],
@@ -258,6 +257,12 @@ class TestPlans:
             return
         with pytest.raises(UserError, match=f"{name} cannot measure it on the split '{split}'"):
             Plan.of(cell_at(name), scale)
+
+    def test_one_step_is_one_step(self):
+        """Whatever steps a scale gives the ascents of all other protocols."""
+        scale = dataclasses.replace(BY_HAND, criticality={"steps": 3})
+        steps = [Plan.of(cell_at(name), scale).criticality.steps for name in PROTOCOLS]
+        assert steps == [3 if name != "rift-one-step" else 1 for name in PROTOCOLS]
 
     def test_what_was_there_before_keeps_its_spec(self):
         """Fields that came later are not in the spec of what they do not change."""

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from benchmark.algorithm.criticality import criticality_modules
 from benchmark.algorithm.rescale import NotRescalable, rescaled_network
@@ -34,25 +33,6 @@ def test_powers_of_two_keep_every_bit(model, x, factor):
         before, after = (network.get_submodule(module).weight for network in (model, twin))
         assert torch.equal(after, factor * before)
         assert torch.equal(logits(twin, x), logits(model, x))
-
-
-def test_other_factors_change_last_bits_only(model, x):
-    """A factor that rounds gives the same logits to 1e-5."""
-    for module in ("conv1", "layer2.0.conv1", "layer3.0.shortcut.0"):
-        twin = rescaled_network(model, module, 3.7, x)
-        assert torch.allclose(logits(twin, x), logits(model, x), rtol=1e-5, atol=1e-5)
-
-
-def test_gradients_shrink_by_the_factor(model, digits):
-    """The loss falls off 1 / c times as steeply in a weight that is c times as large."""
-    x, labels = digits.train.first(16).batch(0, 16)
-    twin = rescaled_network(model, "layer2.0.conv2", 4.0, x)
-    gradients = []
-    for network in (model, twin):
-        weight = network.get_submodule("layer2.0.conv2").weight
-        gradients += torch.autograd.grad(cross_entropy(network(x), labels), [weight])
-    assert torch.equal(4 * gradients[1], gradients[0])
-    assert gradients[0].abs().max() > 0
 
 
 def test_the_network_itself_is_left_alone(model, x):

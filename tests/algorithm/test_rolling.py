@@ -3,6 +3,7 @@
 import math
 import weakref
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,12 +12,11 @@ import torch
 
 import benchmark.algorithm.adversarial_examples as crafted
 import benchmark.algorithm.criticality as measured
-from benchmark.algorithm.adversarial_examples import AdversarialSet, robust_loss
-from benchmark.algorithm.algorithm1 import first_gradients
+from benchmark.algorithm.adversarial_examples import AdversarialSet
 from benchmark.algorithm.criticality import criticality, criticality_modules
-from benchmark.algorithm.rolling import Rolling, Tail, same_in_any_batch
+from benchmark.algorithm.rolling import Rolling, same_in_any_batch
 from benchmark.data.info import CIFAR10, DIGITS, TINY_IMAGENET
-from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, ScaleFreeCriticality
 from benchmark.engine.weights import weights_sha256
 from benchmark.models import build
 from benchmark.models.resnet import ResNet
@@ -29,7 +29,10 @@ from plain_criticality import plain_criticality
 SEED = 11
 ALGORITHM1 = CriticalitySettings(lr=0.2, steps=2, batch_size=20)
 OFFICIAL = OfficialCriticality(lr=0.2, steps=2, batch_size=20)
-BOTH = pytest.mark.parametrize("settings", [ALGORITHM1, OFFICIAL], ids=lambda s: s.type_name)
+SCALE_FREE = ScaleFreeCriticality(steps=3)
+DEFINITIONS = ALGORITHM1, OFFICIAL, SCALE_FREE
+BOTH = pytest.mark.parametrize("settings", DEFINITIONS[:2], ids=lambda s: s.type_name)
+ALL = pytest.mark.parametrize("settings", DEFINITIONS, ids=lambda s: s.type_name)
 
 
 def network_of(name, info=DIGITS):
@@ -79,7 +82,7 @@ def small():
     model, examples = network_of("narrow"), images_of(DIGITS, 36)
     expected = {
         settings: plain_criticality(model, examples.x_adv, examples.labels, settings, SEED)
-        for settings in (ALGORITHM1, OFFICIAL)
+        for settings in DEFINITIONS
     }
     return model, examples, expected
 
@@ -87,7 +90,7 @@ def small():
 class TestSegments:
     """Networks cut into segments."""
 
-    @pytest.mark.parametrize("name", ["resnet18-w4", "wide"])
+    @pytest.mark.parametrize("name", ["resnet18-w4", "wide", "preact-resnet18-w4"])
     @pytest.mark.parametrize("info", [DIGITS, CIFAR10, TINY_IMAGENET], ids=lambda info: info.name)
     def test_segments_in_sequence_are_the_network(self, name, info):
         """The last bit of the logits is that of `forward`, and no segment changes its input."""
@@ -138,7 +141,7 @@ class TestSegments:
 class TestSameBits:
     """The measurement and the plain one: equal, not close."""
 
-    @BOTH
+    @ALL
     @pytest.mark.parametrize(
         ("name", "info", "count", "batch_size", "chunk"),
         [
@@ -155,7 +158,8 @@ class TestSameBits:
         """Every value of every module, with batches and chunks that do not divide one another."""
         monkeypatch.setattr(crafted, "CHUNK", chunk)
         model, examples = network_of(name, info), images_of(info, count)
-        settings = type(settings)(lr=0.2, steps=1, batch_size=batch_size)
+        batches = {} if settings is SCALE_FREE else {"steps": 1, "batch_size": batch_size}
+        settings = replace(settings, **batches)
         assert same_in_any_batch(examples, batch_size)
         plain = plain_criticality(model, examples.x_adv, examples.labels, settings, SEED, chunk)
         assert measure(model, examples, settings) == plain
@@ -193,36 +197,9 @@ class TestSameBits:
         """One segment that starts at the images."""
         inner, examples = network_of("narrow"), images_of(DIGITS, 32)
         model = torch.nn.Sequential(inner).eval()
-        for settings in (ALGORITHM1, OFFICIAL):
+        for settings in DEFINITIONS:
             plain = plain_criticality(model, examples.x_adv, examples.labels, settings, SEED)
             assert measure(model, examples, settings) == plain
-
-
-class TestFirstGradients:
-    """The pass that Algorithm 1's modules share."""
-
-    @pytest.mark.parametrize(("batch_size", "chunk"), [(40, 256), (512, 16), (20, 256), (24, 16)])
-    def test_robust_loss_is_that_of_a_pass_of_its_own(self, monkeypatch, batch_size, chunk):
-        """To the last bit, whether batches end where chunks do or not."""
-        monkeypatch.setattr(crafted, "CHUNK", chunk)
-        model, examples = network_of("narrow"), images_of(DIGITS, 40)
-        _, reference = first_gradients(model, ["conv1"], Tail(model, examples), batch_size)
-        assert reference == robust_loss(model, examples)
-
-    def test_gradients_are_those_of_the_summed_batch_losses(self):
-        """Backward through a copy whose every parameter is free agrees, module by module."""
-        model, examples = network_of("narrow"), images_of(DIGITS, 40)
-        modules = criticality_modules(model)
-        gradients, _ = first_gradients(model, modules, Tail(model, examples), 16)
-        loss = sum(
-            torch.nn.functional.cross_entropy(model(batch.x_adv), batch.labels)
-            for batch in examples.batches(16)
-        )
-        loss.backward()
-        assert list(gradients) == modules
-        for module, gradient in gradients.items():
-            expected = model.get_submodule(module).weight.grad
-            torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
 
 
 def bytes_by_cut(model, examples):
@@ -400,7 +377,7 @@ class TestLessWork:
 class TestJournal:
     """Continuing with fewer modules to measure."""
 
-    @BOTH
+    @ALL
     @pytest.mark.parametrize("missing", [[0], [8], [3, 4, 7], [1, 2, 6]])
     def test_any_missing_modules_are_measured_to_the_same_bits(
         self, measure, small, tmp_path, settings, missing

@@ -260,7 +260,7 @@ def test_seeds_of_the_command_line(own_mini, command, idle):
 
 def test_models_of_the_command_line(command, tmp_path):
     """`--arch` and `--method` replace those of the scale, by any name of a network."""
-    flags = ("--arch", "vit-mini-w8,timm:resnet18", "--method", "standard", *ONE)
+    flags = ("--arch", "vit-mini-w8,timm:resnet18,timm-resnet18", "--method", "standard", *ONE)
     lines = command("table1", *flags, "--dry-run").good().stdout.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("mini/")] == [
         f"mini/digits/{arch}/standard/{finetune}/seed0"
@@ -269,8 +269,12 @@ def test_models_of_the_command_line(command, tmp_path):
     ]
     answer = command("audit", *flags, "--collect").good()
     assert "ViT-mini (width 8) on Digits" in answer.stdout and "left out: bn-only" in answer.stdout
+    alone = command("audit", *flags, "--protocol", "bn-only", "--collect").good()
+    assert "left out: bn-only" in alone.stdout
     assert not (tmp_path / "results" / "tables").exists()
     assert "vit-mini" in command("audit", "--arch", "vit-min").refusal
+    damage = command("figure-damage", "--arch", "vit-mini-w8", *ONE, "--dry-run").good().stdout
+    assert "/module-patch-embed.proj-alpha-1/seed0 " in damage
 
 
 def test_evaluations_of_the_command_line(own_mini, command):
@@ -328,6 +332,9 @@ def test_a_dry_run_says_which_data_are_missing(command, tmp_path):
     assert last == f"missing in '{tmp_path}': {get} cifar10 --data-dir {tmp_path}"
     last = command("table1", *flags, "--evaluations", "corruptions-15").good().stdout.splitlines()[-1]
     assert last.endswith(f"data get cifar10 cifar10-c --data-dir {tmp_path}")
+    wanted = ("--evaluations", "corruptions-15-gen-v2-pictures")
+    last = command("table1", *flags, *wanted).good().stdout.splitlines()[-1]
+    assert last == f"missing in '{tmp_path}': a folder 'frost' of pictures of yours (docs/data.md)"
 
 
 def test_a_dry_run_says_which_checkpoint_is_missing(command, tmp_path):
@@ -456,6 +463,7 @@ def test_a_figure_is_made_and_written(own_mini, command):
         (("table1", "--evaluations", "clean,aa"), "unknown evaluation 'aa'; known: clean"),
         (("audit", "--evaluations", "clean-first-x"), "unknown evaluation 'clean-first-x'"),
         (("table1", "--protocol", "rfit"), "unknown fine-tuning 'rfit'"),
+        (("table1", "--protocol", "none,rift"), "'none' is a base model, which stands beside its"),
         (("table3", "--protocol", "bn-only"), "'bn-only' is a fine-tuning, not a protocol"),
         (("table1", "--only", "*/lora/*"), "no cell matches --only '*/lora/*'; a key of this scale"),
         (("status", "--only", "x"), "no cell matches --only 'x'"),

@@ -15,10 +15,6 @@ from benchmark.cli.log_dir import logged as kept
 from benchmark.cli.progress import LiveBars, LogLines, Unit, display, getting, working_on
 from benchmark.cli.time_left import TimeLeft
 from benchmark.errors import UserError
-from benchmark.plans.cost import stages
-from benchmark.plans.named import scale
-from benchmark.plans.plan import Plan
-from benchmark.records.cells import Cell
 
 KEY = "quick/digits/resnet18-w8/pgd-at/rift/seed0"
 
@@ -255,23 +251,6 @@ def test_waiting_is_no_work(clock):
     clock[0] += 10
     left.update(0, "a", "clean", 2, 10)
     assert left.seconds == pytest.approx(80)
-
-
-def test_costs_are_of_what_reports_its_progress():
-    """Stages stand in the order of work and cost something; more epochs and more images cost more."""
-    known = scale("quick")
-    base, tuned = (
-        stages(Plan.of(Cell("quick", "digits", "resnet10-w16", "pgd-at", name, 0), known), ("clean",))
-        for name in ("none", "rift")
-    )
-    assert list(base) == ["adversarial training", "clean"]
-    made = ["adversarial training", "criticality", "fine-tuning", "interpolation"]
-    assert list(tuned) == [*made, "clean"]
-    assert min(*base.values(), *tuned.values()) > 0
-    cell = Cell("quick", "digits", "wrn-10-1", "pgd-at", "none", 0)  # 50 epochs in place of 30
-    longer = stages(Plan.of(cell, known), ("clean-first-9",))
-    assert longer["adversarial training"] > base["adversarial training"]
-    assert longer["clean-first-9"] < base["clean"]
 
 
 def test_bars_leave_the_terminal_as_it_was(standard_error):

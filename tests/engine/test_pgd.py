@@ -14,7 +14,6 @@ from benchmark.engine.pgd import (
     example_starts,
     linf_pgd,
     summed_cross_entropy,
-    training_mode,
     uniform_start,
 )
 
@@ -28,16 +27,6 @@ def linear(weight, bias=None):
         model[1].weight.copy_(weight)
         model[1].bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
     return model
-
-
-def buffers(model):
-    """A copy of all buffers by name."""
-    return {name: buffer.clone() for name, buffer in model.named_buffers()}
-
-
-def flags(model):
-    """The training flag of every module."""
-    return [module.training for module in model.modules()]
 
 
 def adversarial(model, split, size, seed=5, attack=DIGITS.threat):
@@ -79,12 +68,6 @@ class TestBall:
         assert (x_adv >= x - eps).all()
         assert (x_adv <= x + eps).all()
 
-    def test_radius_zero_returns_the_images(self, network, digits):
-        """With eps = 0 the images come back bit by bit, whatever the start."""
-        x, labels = digits.test.batch(0, 8)
-        start = torch.full_like(x, 0.3)
-        assert torch.equal(linf_pgd(network, x, labels, LinfAttack(0.0, 0.1, 3), start), x)
-
     def test_no_step_returns_the_clipped_start(self, network, digits):
         """With no steps the start is projected and nothing else happens."""
         x, labels = digits.test.batch(0, 8)
@@ -104,19 +87,6 @@ class TestBall:
 
 class TestOracles:
     """Linear models, for which the answer is known."""
-
-    def test_binary_linear_model_ends_in_the_worst_corner(self):
-        """Every pixel moves by eps against the label's logit, then is clipped to [0, 1]."""
-        generator = torch.Generator().manual_seed(1)
-        w = torch.randn(16, generator=generator, dtype=torch.float64)
-        x = torch.rand((40, *SHAPE), generator=generator, dtype=torch.float64)
-        x[:4] = x[:4].round()
-        labels = torch.arange(40) % 2
-        start = torch.zeros_like(x).uniform_(-0.2, 0.2, generator=generator)
-        x_adv = linf_pgd(linear(torch.stack([w, -w])), x, labels, LinfAttack(0.2, 0.05, 8), start)
-        away = torch.where(labels == 0, -1.0, 1.0).double().view(-1, 1, 1, 1)
-        worst = (x + 0.2 * away * w.sign().view(SHAPE)).clamp(0, 1)
-        torch.testing.assert_close(x_adv, worst, rtol=0, atol=1e-15)
 
     @pytest.mark.parametrize("steps", [1, 2, 3, 7])
     def test_every_step_equals_numpy(self, steps):
@@ -175,20 +145,6 @@ class TestOracles:
         away = torch.tensor([-0.1, 0.1], dtype=torch.float64).view(2, 1, 1, 1)
         torch.testing.assert_close(x_adv, x + away * w[0].view(SHAPE), rtol=0, atol=1e-15)
 
-    def test_objective_is_ascended(self):
-        """An objective of one's own, the sum of the first logit, is what grows."""
-        w = torch.tensor([[1.0] * 8 + [-1.0] * 8, [0.0] * 16], dtype=torch.float64)
-        x = torch.full((2, *SHAPE), 0.5, dtype=torch.float64)
-        x_adv = linf_pgd(
-            linear(w),
-            x,
-            torch.tensor([0, 1]),
-            LinfAttack(0.1, 0.1, 2),
-            torch.zeros_like(x),
-            objective=lambda logits, labels: logits[:, 0].sum(),
-        )
-        torch.testing.assert_close(x_adv, x + 0.1 * w[0].view(SHAPE), rtol=0, atol=1e-15)
-
 
 class TestBatches:
     """In evaluation mode an example's perturbation is its own."""
@@ -199,15 +155,6 @@ class TestBatches:
         split, attack = digits.test.first(165), LinfAttack(0.12, 0.03, steps)
         some = adversarial(model, split.first(count), size, attack=attack)
         assert torch.equal(some, adversarial(model, split, 128, attack=attack)[:count])
-
-    def test_order_changes_no_bit(self, model, digits):
-        """Permuted images with their permuted starts give the permuted examples."""
-        x, labels = digits.test.batch(0, 100)
-        start = example_starts(5, 0, 100, tuple(x.shape[1:]), DIGITS.threat.eps)
-        order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
-        x_adv = linf_pgd(model, x, labels, DIGITS.threat, start)
-        permuted = linf_pgd(model, x[order], labels[order], DIGITS.threat, start[order])
-        assert torch.equal(permuted, x_adv[order])
 
 
 class TestStarts:
@@ -235,66 +182,6 @@ class TestStarts:
         """No two examples and no two seeds share a start."""
         both = torch.cat([example_starts(seed, 0, 600, SHAPE, 0.1) for seed in (3, 4)])
         assert len(both.flatten(1).unique(dim=0)) == 1200
-
-
-class TestModel:
-    """What the attack does to the model."""
-
-    def test_evaluation_mode_leaves_buffers(self, network, digits):
-        """Crafting with bn_training=False moves no running statistic, even in a training model."""
-        network.train()
-        before = buffers(network)
-        x, labels = digits.test.batch(0, 16)
-        linf_pgd(network, x, labels, DIGITS.threat, torch.zeros_like(x))
-        assert all(torch.equal(buffer, before[name]) for name, buffer in buffers(network).items())
-
-    def test_training_mode_updates_buffers_every_step(self, network, digits):
-        """Crafting with bn_training=True moves the statistics once per step."""
-        before = buffers(network)
-        x, labels = digits.test.batch(0, 16)
-        attack = LinfAttack(0.12, 0.03, 3)
-        linf_pgd(network, x, labels, attack, torch.zeros_like(x), bn_training=True)
-        after = buffers(network)
-        assert after["bn1.num_batches_tracked"] == before["bn1.num_batches_tracked"] + 3
-        for name in ("bn1.running_mean", "layer3.0.bn2.running_var"):
-            assert not torch.equal(after[name], before[name])
-
-    @pytest.mark.parametrize("bn_training", [False, True])
-    def test_flags_are_restored(self, network, digits, bn_training):
-        """A mixture of training flags survives the attack, and an objective that raises."""
-
-        def broken(logits, labels):
-            raise ArithmeticError("no objective")
-
-        network.train()
-        network.layer2.eval()
-        before = flags(network)
-        x, labels = digits.test.batch(0, 4)
-        given = (network, x, labels, LinfAttack(0.1, 0.1, 1), torch.zeros_like(x))
-        linf_pgd(*given, bn_training=bn_training)
-        assert flags(network) == before
-        with pytest.raises(ArithmeticError, match="no objective"):
-            linf_pgd(*given, objective=broken, bn_training=bn_training)
-        assert flags(network) == before
-
-    def test_training_mode_sets_every_module(self, network):
-        """Inside the block every module has the flag, afterwards its own again."""
-        network.layer3.train()
-        before = flags(network)
-        with training_mode(network, True):
-            assert all(flags(network))
-        assert flags(network) == before
-
-    def test_parameters_get_no_gradient(self, network, digits):
-        """No `.grad` appears, and weights and requires_grad stay as they are."""
-        network.linear.weight.requires_grad_(False)
-        before = {name: parameter.clone() for name, parameter in network.named_parameters()}
-        x, labels = digits.test.batch(0, 8)
-        linf_pgd(network, x, labels, DIGITS.threat, torch.zeros_like(x), bn_training=True)
-        for name, parameter in network.named_parameters():
-            assert parameter.grad is None
-            assert torch.equal(parameter, before[name])
-            assert parameter.requires_grad == (name != "linear.weight")
 
 
 class Small(nn.Module):

@@ -48,16 +48,3 @@ def test_it_warns_of_masked_gradients():
     assert len(found) == 2
     assert "8 of the first 8 images survive strongest and only 3 survive pgd10x3" in found[0]
     assert "exactly zero at 4 of 8 images" in found[1]
-
-
-def test_its_counts_are_recounted():
-    """Arrays and parts are those of its two runs."""
-    known = EVALUATIONS["strongest"]
-    assert known.arrays == ("run0", "run1")
-    bits = {"run0": np.array([True, True, False]), "run1": np.array([True, False, False])}
-    assert known.recount(bits) == {
-        "run0": Count(k=2, n=3),
-        "run1": Count(k=1, n=3),
-        "per-image-worst": Count(k=1, n=3),
-    }
-    assert known.parts == tuple(known.recount(bits))

@@ -15,6 +15,7 @@ from torch import nn
 from benchmark.api import load_checkpoint
 from benchmark.data import load
 from benchmark.data.images import Dataset
+from benchmark.engine import counting
 from benchmark.engine.adaptive import Attacked, WorstCase
 from benchmark.engine.counting import run_seed
 from benchmark.errors import UserError
@@ -125,6 +126,19 @@ def test_masked_points_by_hand():
     assert masked(bits).tolist() == list(rows.values())
     survives = evaluation("pgd10x3-adaptive").per_image(bits)
     assert survives.tolist() == [all(row[:3]) for row in rows]
+
+
+def test_its_cost_is_that_of_its_attacks(of, network, data, monkeypatch):
+    """Three on a base network, four where only the base is another, five with a stand-in, too."""
+    attacks, crafted = [], counting.adversarial_batch
+    monkeypatch.setattr(counting, "adversarial_batch", lambda *on: attacks.append(on) or crafted(*on))
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    models = network, Attacked(network, None, other), Attacked(Hidden(network), network, other)
+    for model, many in zip(models, (3, 7, 12), strict=True):
+        of("pgd10x3-adaptive", model)
+        assert len(attacks) == many
+    known, attack = evaluation("pgd10x3-adaptive"), data.info.threat
+    assert known.answers(3) * known.passes(data.info) == len(attacks) * attack.passes
 
 
 def test_margins(of, network, data):

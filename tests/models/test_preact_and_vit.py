@@ -10,7 +10,6 @@ from benchmark.algorithm.selection import Candidates
 from benchmark.data.info import CIFAR10, DIGITS, TINY_IMAGENET
 from benchmark.engine.recipes import CriticalitySettings, ScaleFreeCriticality
 from benchmark.models import FAMILIES, arch, build
-from benchmark.models.segments import segments_of
 from benchmark.records.store import Journal
 
 EVERY_INFO = pytest.mark.parametrize(
@@ -92,17 +91,6 @@ class TestPreActResNet:
             logits = model(x)
         expected = F.linear(means, state["linear.weight"], state["linear.bias"])
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
-
-    @pytest.mark.parametrize("info", [DIGITS, CIFAR10], ids=lambda info: info.name)
-    def test_segments_are_the_network_to_the_last_bit(self, info):
-        """Run in order, on channels-last images too."""
-        model = with_statistics(build("preact-resnet18-w8", info)).to(memory_format=torch.channels_last)
-        x = torch.rand(4, info.channels, info.side, info.side)
-        with torch.no_grad():
-            expected = model(x)
-            for segment in segments_of(model):
-                x = segment.run(x)
-        assert torch.equal(x, expected)
 
 
 class TestVisionTransformer:

@@ -280,8 +280,8 @@ class TestScale:
             cut = starting_from(NARROW, names, beyond_first=True)
             assert {cell.checkpoint for cell in table_2_cells(cut, ["rift"])} == {"two", "three"}
 
-    def test_leaves_out_what_no_checkpoint_is_of(self, known):
-        """A network without a checkpoint is missing in Table 1, with no cell to make for it."""
+    def test_leaves_out_what_no_checkpoint_is_of(self, known, store):
+        """A network without a checkpoint has neither a row in Table 1 nor a cell to make."""
         known({}, {"name": "two", "dataset": "cifar10", "arch": "resnet18-w16", "eps": "8/255"})
         cut = starting_from(NARROW, ["one", "two"])
         cells = table_1_cells(cut, ["rift"])
@@ -291,6 +291,9 @@ class TestScale:
             ("cifar10", "resnet18-w16", "two"),
             ("cifar10", "resnet18-w16", "two"),
         ]
+        rows = [row.labels[:2] for row in table_1(View(store, cut), ["rift"]).rows]
+        both = ("Digits", "ResNet18 (width 8)"), ("CIFAR-10", "ResNet18 (width 16)")
+        assert rows == [place for place in both for _ in ("AT", "AT+RiFT", "difference")]
 
     def test_shows_numbers_of_its_own_cells_only(self, known, store):
         """What is on record for trained cells stands in no table of a checkpoint's cells."""

@@ -1,16 +1,11 @@
 """Cells: keys, bases and seeds."""
 
-import itertools
-from dataclasses import replace
-from functools import reduce
-from operator import and_, or_
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import UserError
-from benchmark.records.cells import Cell, derive_seed
+from benchmark.records.cells import Cell
 
 BASE = Cell("quick", "digits", "resnet18-w8", "pgd-at", "none", 0)
 RIFT = Cell("narrow", "cifar10", "wrn-34-1", "pgd-at", "rift", 12)
@@ -74,20 +69,3 @@ def test_the_base_of_a_cell() -> None:
 def test_seeds_are_frozen(cell: Cell, stage: str, parts: tuple[object, ...], seed: int) -> None:
     """Seeds are what they were: another derivation voids every number and needs a decision."""
     assert cell.seed_for(stage, *parts) == seed
-
-
-def test_stages_and_cells_have_their_own_seeds() -> None:
-    """No two of many stages, parts and cells share a seed."""
-    stages = [("train",), ("select",), ("pgd10x3", 0), ("pgd10x3", 1), ("pgd10x3", 0, 1), ("pgd", 10)]
-    pairs = itertools.product(("none", "rift"), range(20))
-    many = [replace(BASE, finetune=tuning, seed=seed) for tuning, seed in pairs]
-    seeds = {cell.seed_for(*stage) for cell in many for stage in stages}
-    assert len(seeds) == len(many) * len(stages)
-
-
-def test_seeds_use_all_63_bits() -> None:
-    """Over many seeds every bit is sometimes set and sometimes not."""
-    seeds = [derive_seed("bits", number) for number in range(200)]
-    assert seeds == [derive_seed("bits", number) for number in range(200)]
-    assert reduce(or_, seeds) == 2**63 - 1
-    assert reduce(and_, seeds) == 0

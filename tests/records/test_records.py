@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from benchmark.errors import UserError
 from benchmark.plans.plan import Plan
-from benchmark.records.records import Count, Finetuning, Making, Record, Training, parse_file
+from benchmark.records.records import Applied, Count, Finetuning, Making, Record, Training, parse_file
 from benchmark.records.store import Store
 from handmade import BY_HAND, cell_at, record_and_bits, write_making
 
@@ -90,6 +90,20 @@ def test_a_making_of_unknown_kind_is_refused(store: Store) -> None:
     with pytest.raises(UserError, match=r"details: Input tag 'magic' found using 'kind'") as got:
         parse_file(Making, json.dumps(content), PATH)
     assert "\n" not in str(got.value)
+
+
+@pytest.mark.parametrize("number", ["0.5", True, None])
+def test_the_numbers_of_a_module_are_numbers(number: object) -> None:
+    """What only reads like one would end a table that shows it."""
+
+    def applied(**numbers: object) -> Applied:
+        module = {"forward": {}, "numbers": numbers}
+        none = {"partner_sha256": None, "reference": None, "points": (), "remarks": ()}
+        return Applied.model_validate({"module": module, "on_sha256": "a" * 64} | none)
+
+    assert applied(alpha=1, power=0.5).numbers == {"alpha": 1, "power": 0.5}
+    with pytest.raises(ValidationError, match="valid number"):
+        applied(alpha=number)
 
 
 def test_a_record_cannot_be_changed() -> None:

@@ -19,6 +19,7 @@ from benchmark.report.figures import FIGURES
 from benchmark.report.tables.posthoc import both_ways, parts, possible, rival_cells, rivals
 from benchmark.report.view import View
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record, write_records
+from invoking import Command
 
 SHOWN = ("clean", "pgd10x3", "pgd10x3-adaptive")
 SCALE = replace(BY_HAND, posthoc=SHOWN).for_posthoc
@@ -171,15 +172,15 @@ def test_what_a_checkpoint_cannot_have_is_left_out():
     assert "checkpoint" in str(found["epoch-average"])
 
 
-def test_tables_of_other_rows_are_other_files():
-    """A module of fine-tuned weights is not both apart, and as many rivals as there are have a name."""
-    from benchmark.cli.tables import in_a_name
-    from benchmark.report.tables.posthoc import RIVALS
-
-    assert in_a_name(("rift", "mean-sparse")) != in_a_name(("rift+mean-sparse",)) == "rift+mean-sparse"
-    held_out = [f"{name}-held-out" for name in RIVALS]
-    assert len(in_a_name(held_out)) < 140
-    assert in_a_name(held_out) != in_a_name(held_out[:-1])
+def test_tables_of_other_rows_are_other_files(store):
+    """A module of fine-tuned weights is not both apart; many names of checkpoints and fine-tunings are
+    cut to what a file system takes."""
+    names = ",".join(f"small-cifar10-resnet18-w16-pgd-at-seed{seed}" for seed in range(5))
+    flags = ("--scale", "small", "--from-checkpoint", names, "--collect")
+    several = "rift,bn-only,random-layer,all-layers,last-layer"
+    for shown in ("rift,mean-sparse", "rift+mean-sparse", several, f"{several}-alpha-1"):
+        Command(store)("table1", *flags, "--protocol", shown).good()
+    assert len(list((store.results / "tables").glob("table1-small-from-*.csv"))) == 4
 
 
 def test_two_classes_are_too_few_for_mixed_nuts(monkeypatch):

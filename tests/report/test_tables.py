@@ -9,9 +9,9 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES
 from benchmark.plans.scales import Scale
-from benchmark.records.records import Count, Record
+from benchmark.records.records import Count
 from benchmark.records.store import Store
-from benchmark.report.estimates import Estimate, accuracy, change
+from benchmark.report.estimates import Estimate
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.layout import Row, Table
 from benchmark.report.tables.notes import chosen
@@ -85,46 +85,6 @@ def test_table_1_by_hand(tables_by_hand):
         assert number.sources == tuple(cell_at("rift", seed).key for seed in BY_HAND.seeds)
 
 
-def shown(row: Row) -> list[Estimate]:
-    """The numbers of a row, of which none is missing."""
-    numbers = [number for number in row.numbers if isinstance(number, Estimate)]
-    assert len(numbers) == len(row.numbers)
-    return numbers
-
-
-@pytest.mark.parametrize("name", [name for name in REPORTS if REPORTS[name].of_tables])
-@pytest.mark.parametrize("seeds", [(0,), (0, 1), (0, 1, 2)])
-def test_every_number_has_its_interval(written_by_hand, name, seeds):
-    """It holds the mean, and is over seeds if there are several and over images if there is one; seeds
-    that all agree exactly have none."""
-    scale = dataclasses.replace(BY_HAND, seeds=seeds)
-    for line in built(name, written_by_hand, scale).rows:
-        for number in shown(line):
-            assert number.over == ("seeds" if len(seeds) > 1 else "images")
-            if len(seeds) > 1 and max(number.values) - min(number.values) < 1e-9:
-                assert number.interval is None
-                continue
-            assert number.interval.low - 1e-12 <= number.mean <= number.interval.high + 1e-12
-
-
-@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_averages_are_of_the_records_of_all_networks(written_by_hand, seeds):
-    """Rows of averages and of their differences are the estimates from the records of both networks."""
-    table = built("table1", written_by_hand, dataclasses.replace(BY_HAND, seeds=seeds))
-
-    def records(finetune: str, evaluation: str) -> list[list[Record]]:
-        cells = [[cell_at(finetune, seed, arch) for seed in seeds] for arch in BY_HAND.archs]
-        found = [[written_by_hand.record(cell, evaluation) for cell in group] for group in cells]
-        return [[record for record in group if record is not None] for group in found]
-
-    for place, evaluation in enumerate(BY_HAND.evaluations):
-        base, rift = records("none", evaluation), records("rift", evaluation)
-        without, tuned, moved = (shown(line)[place] for line in table.rows[-3:])
-        assert without == accuracy(written_by_hand, *base)
-        assert tuned == accuracy(written_by_hand, *rift)
-        assert moved == change(written_by_hand, rift, base)
-
-
 def test_a_table_of_one_network_has_no_average(written_by_hand):
     """The average of one network would be that network again."""
     one = dataclasses.replace(BY_HAND, archs=("resnet34-w8",))
@@ -173,15 +133,6 @@ def test_stale_makings_are_left_out(own, name):
     table = built(name, own, changed)
     assert not [note for note in table.notes if "; alpha* " in note]
     assert not [row for row in table.rows if row.labels[-1].startswith("alpha* ")]
-
-
-def test_an_empty_store_gives_a_whole_table_of_nothing(store):
-    """Without records every number is missing and every label is there."""
-    for name, rows in (("table1", 9), ("table2", 6), ("table3", 9), ("table4", 9)):
-        table = built(name, store)
-        assert len(table.rows) == rows
-        assert all(number is None for line in table.rows for number in line.numbers)
-        assert not store.results.exists()
 
 
 def test_a_dataset_without_an_evaluation_says_so(store):

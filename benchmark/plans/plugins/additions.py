@@ -20,7 +20,7 @@ from benchmark.errors import UserError, reason
 from benchmark.evaluation import EVALUATIONS
 from benchmark.evaluation.first import FIRST
 from benchmark.evaluation.protocol import Evaluation
-from benchmark.models import FAMILIES, Family, arch
+from benchmark.models import FAMILIES, Family
 from benchmark.posthoc import POSTHOC
 from benchmark.records.cells import BASE, HELD_OUT, OWN, PART
 from benchmark.records.plugins import LOADED, ORIGINS, Kind, Plugin, Thing
@@ -79,11 +79,12 @@ class Additions:
     def network(self, family: Family) -> None:
         """Add a family of networks; its class may be named as `f"{__name__}:MyNetwork"`."""
         names = [family.start, family.start + re.sub("[A-Z]+", "16", family.suffix)]
-        known = [name for name in names if family.parse(name) and _is_network(name)]
+        families = FAMILIES.values()
+        known = [n for n in names if family.parse(n) and any(each.parse(n) for each in families)]
         if known or not any(map(family.parse, names)):
             raise UserError(f"network '{(known or names)[0]}' {'exists' if known else 'has no width'}")
         is_own = ORIGINS.get(("network", family.family)) == self._plugin
-        if family.family in {each.family for each in FAMILIES.values()} and not is_own:
+        if family.family in {each.family for each in families} and not is_own:
             raise UserError(f"network '{family.start}': there is a family '{family.family}' already")
         self._put("network", FAMILIES, family.start, family, named=family.family)
 
@@ -217,14 +218,6 @@ def _refuse_known(names: Collection[str]) -> None:
 def _plain(numbers: Iterable[float]) -> tuple[float, ...]:
     """`numbers`, a list or an array perhaps, as facts of a dataset hold them."""
     return tuple(x if type(x) is int else float(x) for x in numbers)
-
-
-def _is_network(name: str) -> bool:
-    try:
-        arch(name)
-    except UserError:
-        return False
-    return True
 
 
 def _as_dataset(info: DatasetInfo, loaded: Any) -> "Dataset":

@@ -36,7 +36,7 @@ def load_plugin(source: str | Path) -> Plugin:
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if named not in found:
         known = ", ".join(installed()) or "none"
-        raise UserError(f"--plugin '{named}' is neither a .py file nor installed; installed: {known}")
+        raise UserError(f"plug-in '{named}' is neither a .py file nor installed; installed: {known}")
     return _load_installed(found[named])
 
 
@@ -64,20 +64,17 @@ def _load_file(path: Path) -> Plugin:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"--plugin '{path}' cannot be read ({error.strerror}); name a .py file"
+            f"plug-in '{path}' cannot be read ({error.strerror}); name a .py file"
         ) from error
     if path.suffix != ".py" or not path.stem.isidentifier():
-        raise UserError(f"--plugin '{path}': a plug-in is called as a module is, such as my_method.py")
+        raise UserError(f"plug-in '{path}': a plug-in is called as a module is, such as my_method.py")
     plugin = Plugin(path.stem, hashlib.sha256(content).hexdigest(), str(path))
-    return plugin if _is_loaded(plugin) else _imported(plugin, path, content)
-
-
-def _imported(plugin: Plugin, path: Path, content: bytes) -> Plugin:
-    """The plug-in whose file has just been read: what is run are the bytes that were hashed."""
+    if _is_loaded(plugin):
+        return plugin
     module = ModuleType(f"rift_plugin_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses and `MODULE:CLASS` look there
-    try:
+    try:  # what is run are the bytes that were hashed
         _import(plugin, lambda: exec(compile(content, path, "exec"), vars(module)))  # noqa: S102
     except UserError:
         del sys.modules[module.__name__]

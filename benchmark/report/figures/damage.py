@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from benchmark.algorithm.selection import in_keys
 from benchmark.algorithm.tunings import ALPHA_1, MODULE
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
@@ -96,7 +97,7 @@ class DamageFigure(FigureSpec):
 
 
 def _alone(module: str) -> str:
-    return f"{MODULE}{module.lower()}{ALPHA_1}"
+    return f"{MODULE}{in_keys(module)}{ALPHA_1}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from benchmark.algorithm.tunings import finetune
 from benchmark.data import dataset_info
 from benchmark.models import arch
 from benchmark.plans.scales import Scale
-from benchmark.records.cells import BASES, Cell, base_name
+from benchmark.records.cells import BASE, BASES, Cell, base_name
 from benchmark.records.plugins import ORIGINS
 from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate, Records, change, change_over_images, per_image
@@ -63,7 +63,7 @@ def audit_cells(scale: Scale, finetunes: Sequence[str] = AUDITED) -> list[Cell]:
     """
     left = set(without_statistics(scale, finetunes))
     kept = [name for name in finetunes if name not in left]
-    return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(kept))
+    return scale.cells(scale.datasets[:1], scale.archs[:1], with_bases(kept) or [BASE])
 
 
 def without_statistics(scale: Scale, finetunes: Sequence[str]) -> list[str]:
@@ -100,8 +100,6 @@ def audit(view: View, finetunes: Sequence[str] = AUDITED) -> Table:
     for label, comparisons in beyond.items():
         rows += _comparison_rows((label, ""), comparisons)
     left, network = without_statistics(scale, finetunes), arch(scale.archs[0]).label
-    if seeds == 1:
-        rows = [row for row in rows if row.labels[-1] != OVER_SEEDS]
     return Table(
         "audit",
         f"Audit: where does the gain come from? {network} on "
@@ -172,15 +170,17 @@ def _p_values(store: Store, ours: Records, theirs: Records) -> PValues | None:
 
 
 def _comparison_rows(labels: tuple[str, str], comparisons: Sequence[Compared]) -> list[Row]:
+    """The difference, and what there is of intervals and p: seeds that all agree have no interval."""
     parts: dict[str, tuple[Entry, ...]] = {
         "difference": tuple(each.difference for each in comparisons),
         "95 % images": tuple(each.images for each in comparisons),
         OVER_SEEDS: tuple(each.seeds for each in comparisons),
         "McNemar p": tuple(each.p for each in comparisons),
     }
+    shown = [what for what, entries in parts.items() if what == "difference" or any(entries)]
     return [
-        Row((*labels, what), entries, signed=what == "difference", ends_block=what == "McNemar p")
-        for what, entries in parts.items()
+        Row((*labels, what), parts[what], signed=what == "difference", ends_block=what == shown[-1])
+        for what in shown
     ]
 
 

@@ -14,7 +14,7 @@ from benchmark.records.records import WARNING
 from benchmark.report.check.published import published
 from benchmark.report.check.published_schema import PrintedChange, PublishedRow
 from benchmark.report.estimates import Estimate
-from benchmark.report.tables.layout import Beside, Row, Table
+from benchmark.report.tables.layout import Beside, Row, Table, on_record
 from benchmark.report.view import Setting, View
 
 Printed = PublishedRow | PrintedChange
@@ -61,15 +61,15 @@ def beside_paper(view: View, table: Table) -> Table:
                 for role, name in roles.items()
             ]
     named = list(dict.fromkeys(row.dataset for row in rows))
-    known = [each for each in named if any(_known(line[each]) for line in lines.values())]
+    found = {each: [entry for line in lines.values() for entry in line[each]] for each in named}
+    known = [each for each in named if any(map(on_record, found[each]))]
     kept = known or named
     out = ", ".join(dataset_info(each).label for each in named if each not in kept)
     shown = []
     for (_, *labels), line in lines.items():
-        numbers = [entry for dataset in kept for entry in line[dataset]]
-        own = tuple(numbers) if _known(numbers) else (None,) * len(numbers)
+        numbers = tuple(entry for dataset in kept for entry in line[dataset])
         signed = labels[-1] == "difference"
-        shown.append(Row(tuple(labels), own, signed, ends_block=signed))
+        shown.append(Row(tuple(labels), numbers, signed, ends_block=signed))
     heads = {each: f"{dataset_info(each).label} " if len(kept) > 1 else "" for each in kept}
     return replace(
         table,
@@ -83,10 +83,6 @@ def beside_paper(view: View, table: Table) -> Table:
             *(note for note in table.notes if note.startswith(_KEPT)),
         ),
     )
-
-
-def _known(entries: Iterable[Beside]) -> bool:
-    return any(entry.ours is not None for entry in entries)
 
 
 def _labels(printed: Printed, row: PublishedRow, scale: Scale) -> tuple[str, str]:

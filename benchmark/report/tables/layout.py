@@ -29,6 +29,11 @@ Number = Estimate | Interval | PValues | None
 Entry = Number | Beside
 
 
+def on_record(entry: Entry) -> bool:
+    """Whether there is a number, and not the paper's alone."""
+    return (entry.ours if isinstance(entry, Beside) else entry) is not None
+
+
 @dataclass(frozen=True)
 class Row:
     """One line: labels, then an entry (None: missing) per column.
@@ -97,7 +102,7 @@ def brief(table: Table, *, every_note: bool = False) -> Table:
     """What a reader is shown of `table`: rows with a number, and the first of its notes or all."""
     rows: list[Row] = []
     for row in table.rows:
-        if any(entry is not None for entry in row.numbers):
+        if any(map(on_record, row.numbers)):
             rows.append(row)
         elif row.ends_block and rows:
             rows[-1] = replace(rows[-1], ends_block=True)

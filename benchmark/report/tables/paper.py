@@ -44,7 +44,7 @@ def table_1(view: View, finetunes: Sequence[str]) -> Table:
     used, seeds = scale.methods[0], seeds_by_setting(cells)
     for dataset in scale.datasets:
         label = dataset_info(dataset).label
-        networks = [Setting(dataset, name, used) for name in scale.archs]
+        networks = [each for each in view.places() if each.dataset == dataset]
         for each in networks:
             place = (label, arch(each.arch).label, *_counted(seeds, [each]))
             rows += _without_and_with(view, place, [each], finetunes)
@@ -78,14 +78,12 @@ def table_2(view: View, finetunes: Sequence[str]) -> Table:
     scale, rows, picks = view.scale, list[Row](), list[str]()
     network, cells = scale.archs[0], table_2_cells(scale, finetunes)
     seeds = seeds_by_setting(cells)
-    for dataset in scale.datasets[:2]:
-        label = dataset_info(dataset).label
-        for used in scale.methods[1:]:
-            models = [Setting(dataset, network, used)]
-            rows += _without_and_with(view, (label, *_counted(seeds, models)), models, finetunes)
-            own = [cell for cell in cells if (cell.dataset, cell.method) == (dataset, used)]
-            for name in finetunes:
-                picks += chosen(view, own, name, f"{label}, {_label(used, name)}")
+    for model in view.other_methods():
+        label = dataset_info(model.dataset).label
+        rows += _without_and_with(view, (label, *_counted(seeds, [model])), [model], finetunes)
+        own = [cell for cell in cells if (cell.dataset, cell.method) == (model.dataset, model.method)]
+        for name in finetunes:
+            picks += chosen(view, own, name, f"{label}, {_label(model.method, name)}")
     return Table(
         "table2",
         f"Table 2: other adversarial training methods with and without RiFT, {arch(network).label}"
