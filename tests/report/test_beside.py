@@ -67,6 +67,13 @@ def test_a_narrower_network_stands_in_its_place(store: Store) -> None:
         assert ("ResNet34,AT,Std,,,,,,0,,0.8" in said) == (how == "csv") == ("ResNet34" in said)
 
 
+def test_what_is_at_another_alpha_is_named(store: Store) -> None:
+    """Of Table 3 all but RiFT, whose alpha the paper leaves out; Table 1 has nothing to say."""
+    (note, *_) = shown(store, "table3").notes
+    assert note.startswith("side by side, but not the same number: All layers, Last layer, Robust-cr")
+    assert not [each for each in shown(store, "table1").notes if "alpha 1" in each]
+
+
 @pytest.mark.parametrize(
     ("name", "of", "said"),
     [("audit", "narrow", "table1 to table4"), ("table1", "quick", "`--scale narrow` is")],

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.data import dataset_info
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluation
@@ -126,4 +127,8 @@ def _apart(rows: Sequence[PublishedRow], roles: Iterable[str], scale: Scale) -> 
     ]
     if any(_counterpart(row, scale).arch != row.arch for row in rows):
         apart.append("networks of ours are narrower")
+    if tuned := dict.fromkeys(row.label for row in rows if row.finetunes[0].endswith(ALPHA_1)):
+        apart.append(
+            f"{', '.join(tuned)} of ours as fine-tuned (alpha 1), of the paper's at an alpha not said"
+        )
     return [f"side by side, but not the same number: {'; '.join(apart)}"] if apart else []
