@@ -50,6 +50,11 @@ def reason(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "")[:160] or type(error).__name__
 
 
+def installing(extra: str) -> str:
+    """What installs an `extra` of pyproject.toml, in a checkout and beside a wheel, in any folder."""
+    return f"`pip install 'rift-benchmark[{extra}]'` installs it"
+
+
 def close_to(name: str, known: Iterable[str]) -> str:
     """`close to it: narrow` of a name that is mistyped; empty where no known name is close."""
     by_case = {each.lower(): each for each in known}

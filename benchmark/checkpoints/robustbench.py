@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.data import dataset_info
-from benchmark.errors import UserError, close_to, reason
+from benchmark.errors import UserError, close_to, installing, reason
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 PREFIX = "robustbench:"
 """How an architecture of the zoo begins on the command line."""
-
-INSTALL = "pip install rift-benchmark[robustbench], or in a checkout pip install -e '.[robustbench]'"
 
 DEFAULT_THREAT = "Linf"
 
@@ -80,13 +78,14 @@ def import_robustbench() -> ModuleType:
     if "robustbench" in sys.modules and sys.modules["robustbench"] is not None:
         return sys.modules["robustbench"]
     if not _importable("robustbench"):
-        raise UserError(f"RobustBench is not installed; {INSTALL}")
+        raise UserError(f"RobustBench is not installed; {installing('robustbench')}")
     try:
         with warnings.catch_warnings(), _stand_ins():
             warnings.simplefilter("ignore")  # moved modules of timm and torch
             return importlib.import_module("robustbench")
     except ImportError as error:
-        raise UserError(f"RobustBench cannot be imported ({error}); {INSTALL}") from error
+        how = installing("robustbench")
+        raise UserError(f"RobustBench cannot be imported ({error}); {how}") from error
 
 
 @contextmanager

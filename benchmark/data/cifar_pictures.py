@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmark.data.get.regular import read_regular, refuse_larger, regular_files
 from benchmark.data.info import DatasetInfo
 from benchmark.data.jpegs import Pixels, decode_all
-from benchmark.errors import UserError, reason
+from benchmark.errors import UserError, installing, reason
 
 Labelled = tuple[Pixels, NDArray[np.int64]]
 PARTS = ("train", "test")
@@ -85,9 +85,7 @@ def _rows(path: Path) -> list[tuple[bytes, int]]:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise UserError(
-            f"'{path}' needs pyarrow; pip install -c constraints.txt -e '.[parquet]'"
-        ) from error
+        raise UserError(f"'{path}' needs pyarrow; {installing('parquet')}") from error
     try:
         with parquet.ParquetFile(path) as file:
             known, about = file.schema_arrow.names, file.metadata

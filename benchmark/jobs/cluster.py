@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.data.info import TINY_IMAGENET
 from benchmark.engine.takeover import Takeover
-from benchmark.errors import UserError
+from benchmark.errors import UserError, installing
 from benchmark.jobs.node import NodeWork, Show, measure, train
 from benchmark.jobs.queue import Parts, Queued, folder, mark, queue
 from benchmark.jobs.tasks import Options, Task
@@ -226,7 +226,7 @@ def _submit(
     try:
         import submitit
     except ImportError as error:
-        raise UserError("--slurm needs submitit: pip install 'rift-benchmark[slurm]'") from error
+        raise UserError(f"--slurm needs submitit; {installing('slurm')}") from error
     from benchmark.engine.provenance import machine_versions
 
     store = Store(options.store.results.resolve(), options.store.artifacts.resolve())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.data.info import CIFAR10, DatasetInfo
-from benchmark.errors import UserError, close_to, reason
+from benchmark.errors import UserError, close_to, installing, reason
 from benchmark.models.normalize import Normalize
 
 Maker = Callable[[str, DatasetInfo], nn.Module]
@@ -31,11 +31,10 @@ _REFUSALS = (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionE
 
 @dataclass(frozen=True)
 class NetworkLibrary:
-    """A library: how its networks of classification are listed and made, and how it is installed."""
+    """A library: how its networks of classification are listed and made."""
 
     names: Callable[[], list[str]]
     make: Maker
-    install: str
 
 
 def known(full: str) -> tuple[NetworkLibrary, str]:
@@ -43,7 +42,7 @@ def known(full: str) -> tuple[NetworkLibrary, str]:
     package, _, name = full.partition(":")
     library = _LIBRARIES[package]
     if find_spec(package) is None:
-        raise UserError(f"{package} is not installed; {library.install}")
+        raise UserError(f"{package} is not installed; {installing(package)}")
     if name in (names := library.names()):
         return library, name
     hint = close_to(name, names) or f"it has {len(names)}, such as {names[0]}"
@@ -136,10 +135,6 @@ def _torchvision_names() -> list[str]:
 
 
 _LIBRARIES = {
-    "timm": NetworkLibrary(
-        _timm_names,
-        _timm,
-        "install it by `pip install rift-benchmark[timm]`",
-    ),
-    "torchvision": NetworkLibrary(_torchvision_names, _torchvision, "it comes with this suite"),
+    "timm": NetworkLibrary(_timm_names, _timm),
+    "torchvision": NetworkLibrary(_torchvision_names, _torchvision),
 }

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -412,6 +413,14 @@ class TestImport:
                 "class": "101 folders", "parquet": "is damaged"}[damage]  # fmt: skip
         assert told in line
         assert place.visible() == {}
+
+    def test_parquet_needs_an_extra(self, place, monkeypatch):
+        """Without pyarrow one line names what installs it in any folder."""
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        for part in SIZES:
+            (place.beside / f"{part}.parquet").touch()
+        line = place("import", "cifar100", place.beside).refusal
+        assert "needs pyarrow; `pip install 'rift-benchmark[parquet]'`" in line
 
     def test_what_is_there_is_not_replaced(self, place):
         """Importing over something, right or wrong, is refused."""

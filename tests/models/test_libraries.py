@@ -97,7 +97,7 @@ class TestNames:
         """Names, labels and specs need no library; a network does."""
         monkeypatch.setattr(libraries, "find_spec", lambda name: None)
         assert arch("timm:resnet18").batch_norm
-        with pytest.raises(UserError, match=r"timm is not installed; .*rift-benchmark\[timm\]"):
+        with pytest.raises(UserError, match=r"timm is not installed; .*'rift-benchmark\[timm\]'"):
             build("timm:resnet18", CIFAR10)
 
 
