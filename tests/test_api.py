@@ -1,6 +1,7 @@
 """The Python door: the suite's own steps on a network and images that somebody brings."""
 
 import copy
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import ModuleType
 from typing import ClassVar
@@ -21,6 +22,7 @@ from benchmark.engine.precision import used
 from benchmark.engine.recipes import Recipe
 from benchmark.engine.weights import Weights, load_tensors
 from benchmark.errors import UserError
+from benchmark.jobs.aside import own_draws
 from benchmark.jobs.given import Question
 from benchmark.models import build
 from benchmark.plans.named import scale
@@ -582,6 +584,16 @@ def test_convolutions_add_in_a_fixed_order(plain, images, monkeypatch):
     benchmark.evaluate(plain, images[1], "clean", progress=False)
     assert seen and set(seen) == {(True, False)}
     assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+
+
+def test_attention_on_cuda_adds_in_a_fixed_order():
+    """Inside, by plain products; afterwards by the kernels that the caller had."""
+    on, kernels = torch.backends.cuda, ("flash", "mem_efficient", "cudnn", "math")
+    before = [getattr(on, f"{name}_sdp_enabled")() for name in kernels]
+    with ExitStack() as stack:
+        own_draws(stack, 0, torch.device("cuda"))
+        assert [getattr(on, f"{name}_sdp_enabled")() for name in kernels] == [False, False, False, True]
+    assert [getattr(on, f"{name}_sdp_enabled")() for name in kernels] == before
 
 
 def test_cuda_begins_at_the_seed_of_the_caller(plain, images, monkeypatch):

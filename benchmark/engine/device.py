@@ -17,8 +17,8 @@ TO_A_CALLER = "the device '{name}' cannot be used here ({reason}); leave device 
 def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch.device:
     """Return the device called `name`. Raises `UserError` if this machine or this torch has none.
 
-    To a command this also switches TF32 off (`set_tf32`), and leaves cuDNN those kernels alone that add
-    in a fixed order: the same work has the same bytes. A caller's process is not ours.
+    To a command this also switches TF32 off (`set_tf32`), and leaves cuDNN and attention those kernels
+    alone that add in a fixed order: the same work has the same bytes. A caller's process is not ours.
     """
     try:
         device = torch.device(name)
@@ -29,6 +29,7 @@ def torch_device(name: torch.device | str, refusal: str = TO_A_COMMAND) -> torch
     if device.type == "cuda" and refusal == TO_A_COMMAND:
         set_tf32(convolutions=False, products=False)
         torch.backends.cudnn.deterministic = True
+        plain_attention()
     return device
 
 
@@ -39,6 +40,22 @@ def set_tf32(convolutions: bool, products: bool) -> None:
     """
     torch.backends.cudnn.allow_tf32 = convolutions
     torch.backends.cuda.matmul.allow_tf32 = products
+
+
+def plain_attention() -> Callable[[], None]:
+    """Compute attention by plain products: on CUDA the gradients of its fused kernels add in no fixed
+    order. Returns what puts the caller's flags back."""
+    on, said = torch.backends.cuda, dict[Callable[[bool], None], bool]()
+    for name in ("flash", "mem_efficient", "cudnn", "math"):
+        enable = getattr(on, f"enable_{name}_sdp")
+        said[enable] = getattr(on, f"{name}_sdp_enabled")()
+        enable(name == "math")
+
+    def put_back() -> None:
+        for enable, before in said.items():
+            enable(before)
+
+    return put_back
 
 
 def exact_fp32() -> Callable[[], None]:

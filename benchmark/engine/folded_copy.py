@@ -60,7 +60,7 @@ class AttackCopy:
         self._compiled: Callable[[Tensor], Tensor] | None = None
         if compiled:
             # Compiled with its casts: torch looks at the input's .grad, which only a leaf has.
-            self._compiled = _compile(self._logits)
+            self._compiled = _compile(self._logits, self.network)
 
     def fits(self, dtype: torch.dtype, device: torch.device, *, compiled: bool) -> bool:
         """Whether this copy has that type, device and compilation."""
@@ -124,7 +124,7 @@ class MixedPrecision(nn.Module):
         self.chosen = chosen
         # A function, because a compiled module would be a second submodule with the same parameters;
         # and one that calls the network, whose hooks may normalise pixels.
-        self._run = _compile(lambda x: network(x)) if chosen.compiled else network
+        self._run = _compile(lambda x: network(x), network) if chosen.compiled else network
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of x (B, C, H, W) in [0,1]."""
@@ -133,16 +133,18 @@ class MixedPrecision(nn.Module):
         return logits.to(x.dtype)
 
 
-def _compile(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """`function`, compiled for each kind of network, shape and mode that it meets.
+def _compile(function: Callable[[Tensor], Tensor], network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """`function`, which runs `network`, compiled for each kind of network, shape and mode it meets.
 
     torch counts these by the line of code, for all networks of the process together, and by itself
-    runs the ninth and all later ones as they are, without a word in the record.
+    runs the ninth and all later ones as they are, without a word in the record. For CUDA it times some
+    kernels and takes the fastest; those that add in another order are not among them here.
     """
     from torch._dynamo import config
 
     config.recompile_limit = config.accumulated_recompile_limit
-    return torch.compile(function, dynamic=False)
+    on_cuda = next(network.parameters()).is_cuda
+    return torch.compile(function, dynamic=False, options={"deterministic": True} if on_cuda else None)
 
 
 _copies: WeakKeyDictionary[nn.Module, AttackCopy] = WeakKeyDictionary()

@@ -79,8 +79,9 @@ class ForwardMethod(ABC):
     def apply(
         self, network: "nn.Module", images: "Split", partner: "nn.Module | None" = None
     ) -> "nn.Module":
-        """The module made of `network` and `images`, in evaluation mode; its numbers are not chosen."""
-        module = self.build(network, partner).eval()
+        """The module made of `network` and `images`, on one device with them and in evaluation mode;
+        its numbers are not chosen."""
+        module = self.build(network, partner).to(images.labels.device).eval()
         self.measure(module, images)
         return module
 

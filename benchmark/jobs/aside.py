@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.engine.device import exact_fp32
+from benchmark.engine.device import exact_fp32, plain_attention
 from benchmark.engine.folded_copy import foldable
 from benchmark.engine.precision import FP32, computing_in, used
 from benchmark.errors import reason
@@ -16,8 +16,8 @@ from benchmark.progress import Progress
 
 
 def own_draws(stack: ExitStack, seed: int, place: torch.device) -> None:
-    """Let torch's generators begin at `seed` until `stack` is closed, fp32 be fp32, and cuDNN add in a
-    fixed order; then all are as the caller left them.
+    """Let torch's generators begin at `seed` until `stack` is closed, fp32 be fp32, and CUDA's kernels
+    add in a fixed order; then all are as the caller left them.
 
     `place` is where the work is done. While CUDA has not begun, torch keeps the last seed that was said
     for when it does, and afterwards that has to be the caller's.
@@ -31,6 +31,8 @@ def own_draws(stack: ExitStack, seed: int, place: torch.device) -> None:
     stack.enter_context(torch.random.fork_rng(devices=devices))
     torch.manual_seed(seed)
     stack.callback(exact_fp32())
+    if place.type == "cuda":
+        stack.callback(plain_attention())
     cudnn: Any = torch.backends.cudnn
     for name, value in {"deterministic": True, "benchmark": False}.items():
         stack.callback(setattr, cudnn, name, getattr(cudnn, name))

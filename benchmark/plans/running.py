@@ -77,7 +77,7 @@ class Run:
         if weights.module is not None:
             assert self.plan.forward is not None
             second = self.bare_second() if self.plan.forward.partner else None
-            model = self.plan.forward.build(model, second)
+            model = self.plan.forward.build(model, second).to(self.device)
         model.load_state_dict(weights.state)
         return model.eval()
 

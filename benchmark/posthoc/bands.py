@@ -108,9 +108,8 @@ def put_in(network: nn.Module) -> nn.Module:
             f"mean-sparse has no place in a {type(network).__name__}; put "
             "benchmark.models.segments.Place(channels) before its activations"
         )
-    device = next(network.parameters()).device
     for name, place in places.items():
-        network.set_submodule(name, MeanBand(place).to(device))
+        network.set_submodule(name, MeanBand(place))
     return network
 
 

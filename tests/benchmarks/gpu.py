@@ -71,7 +71,7 @@ def waited(step: Callable[[], object], device: torch.device) -> float:
     began = time.perf_counter()
     step()
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return time.perf_counter() - began
 
 
@@ -102,7 +102,7 @@ def rows(asked: argparse.Namespace, device: torch.device) -> Iterator[dict[str, 
                 use(precision)
                 gc.collect()  # what the row before had, whose memory would count
                 if device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats()
+                    torch.cuda.reset_peak_memory_stats(device)
                 try:
                     first, taken = measured(make(name, asked.batch, device), asked.steps, device)
                 except torch.OutOfMemoryError as error:
@@ -115,7 +115,7 @@ def rows(asked: argparse.Namespace, device: torch.device) -> Iterator[dict[str, 
                     if part in device_name(device):
                         row["% of bf16 peak"] = round(100 * speed * flops * passes / peak, 1)
                 if device.type == "cuda":
-                    row["GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+                    row["GiB"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
                 yield row
 
 

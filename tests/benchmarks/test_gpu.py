@@ -39,6 +39,19 @@ def test_the_device_is_had_as_by_a_command(tmp_path):
         gpu.main(["--out", str(tmp_path / "gpu.json"), "--device", "cuda:99"])
 
 
+def test_another_device_is_the_one_that_is_measured(tmp_path, monkeypatch):
+    """Not the first: work there is not waited for, and its memory is its own."""
+    seen = set()
+    for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device=None: seen.add(device) or 0)
+    monkeypatch.setattr(gpu, "torch_device", torch.device)
+    monkeypatch.setattr(gpu, "device_name", str)
+    monkeypatch.setattr(gpu, "STEPS", {"one": (lambda *_: lambda: None, 1)})
+    gpu.main(["--out", str(tmp_path / "gpu.json"), *SHORT[:-1], "cuda:1"])
+    use(Precision(FP32))
+    assert seen == {torch.device("cuda:1")}
+
+
 def test_nothing_of_the_row_before_is_held(tmp_path, monkeypatch):
     """It would count in the largest memory."""
     made = []

@@ -1,5 +1,6 @@
 """Devices: exact arithmetic where it is called fp32, and what is free."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import psutil
@@ -9,27 +10,27 @@ import torch
 from benchmark.engine.device import devices, free_memory, torch_device
 from benchmark.errors import UserError
 
-
-@pytest.mark.parametrize(("name", "stays"), [("cuda", False), ("cpu", True)])
-def test_tf32_is_not_called_fp32(monkeypatch, name, stays):
-    """Work on CUDA switches it off for convolutions and products; other devices change nothing."""
-    flags = [SimpleNamespace(allow_tf32=True), SimpleNamespace(allow_tf32=True)]
-    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.ones(1))
-    monkeypatch.setattr(torch.backends, "cudnn", flags[0])
-    monkeypatch.setattr(torch.backends.cuda, "matmul", flags[1])
-    torch_device(name)
-    assert [each.allow_tf32 for each in flags] == [stays, stays]
+KERNELS = "flash", "mem_efficient", "cudnn", "math"
 
 
 @pytest.mark.parametrize(("name", "fixed"), [("cuda", True), ("cpu", False)])
-def test_convolutions_of_commands_add_in_a_fixed_order(monkeypatch, name, fixed):
-    """Work on CUDA that is done again has the same bytes; other devices change nothing."""
-    cudnn = SimpleNamespace(allow_tf32=True, deterministic=False)
+def test_commands_compute_on_cuda_as_records_say(monkeypatch, name, fixed):
+    """No TF32 in fp32, and convolutions and attention that add in a fixed order, so that the same work
+    has the same bytes; other devices change nothing."""
+    cudnn, products = (
+        SimpleNamespace(allow_tf32=True, deterministic=False),
+        SimpleNamespace(allow_tf32=True),
+    )
+    attention = {}
     monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.ones(1))
     monkeypatch.setattr(torch.backends, "cudnn", cudnn)
-    monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=True))
+    monkeypatch.setattr(torch.backends.cuda, "matmul", products)
+    for kernel in KERNELS:
+        noted = partial(attention.__setitem__, kernel)
+        monkeypatch.setattr(torch.backends.cuda, f"enable_{kernel}_sdp", noted)
     torch_device(name)
-    assert cudnn.deterministic is fixed
+    assert (cudnn.allow_tf32, products.allow_tf32, cudnn.deterministic) == (not fixed, not fixed, fixed)
+    assert attention == ({kernel: kernel == "math" for kernel in KERNELS} if fixed else {})
 
 
 @pytest.mark.parametrize("name", ["cuda:99999999999", "cuda:300", "cuda:05", "cuda:x"])

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -228,13 +229,28 @@ def test_attacks_see_through_the_wrapper(in_bf16):
 def test_whether_a_batch_is_compiled_depends_on_its_size_alone(monkeypatch, sizes):
     """Not on what came first: a resumed run may begin with the last, smaller batch."""
     compiled = []
-    noted = lambda run: lambda x: compiled.append(len(x)) or run(x)  # noqa: E731
+    noted = lambda run, _: lambda x: compiled.append(len(x)) or run(x)  # noqa: E731
     monkeypatch.setattr(folded_copy, "_compile", noted)
     info = dataset_info("cifar10")
     made = AttackCopy(network("resnet18-w8", info), torch.float32, compiled=True)
     for size in sizes:
         made(pictures(info, size))
     assert sorted(compiled) == [85, 128]
+
+
+@pytest.mark.parametrize("on_cuda", [True, False])
+def test_no_race_chooses_kernels_on_cuda(monkeypatch, on_cuda):
+    """Those of reductions add in different orders; on a processor none are timed."""
+    from torch._inductor import config
+
+    def compiled(function, *, dynamic, options):
+        with config.patch(options or {}):
+            assert config.deterministic is on_cuda
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    network = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(is_cuda=on_cuda)]))
+    assert folded_copy._compile(abs, network) is abs
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import copy
 import math
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from benchmark.data.info import DIGITS
 from benchmark.engine.adaptive import Attacked
 from benchmark.engine.counting import clean_answers
 from benchmark.engine.folded_copy import AttackCopy, cheaper
+from benchmark.engine.weights import Weights
 from benchmark.errors import UserError
 from benchmark.models import build
+from benchmark.plans.running import Run
 from benchmark.posthoc.averages import FlipAverage
 from benchmark.posthoc.margins import best_numbers
 from benchmark.posthoc.mixtures import MixingNonlinearly, OutputMixing
@@ -52,6 +55,19 @@ def mix(a, kind=OutputMix, **numbers):
     for name, value in {"weight": a, **numbers}.items():
         made.get_buffer(name).fill_(value)
     return made
+
+
+def test_numbers_lie_where_the_networks_do(monkeypatch):
+    """On another device than the processor too, or `evaluate` refuses a module that is on both."""
+    monkeypatch.setattr(OutputMixing, "measure", lambda *_: None)
+    there, method = torch.device("meta"), OutputMixing()
+    robust, clean = (each.to(there) for each in networks("resnet10-w8", "resnet10-w8"))
+    made = method.apply(robust, Split(*torch.zeros(2, 1, device=there)), clean)
+    plan, bare = SimpleNamespace(forward=method), {"bare": lambda: robust, "bare_second": lambda: clean}
+    run = SimpleNamespace(plan=plan, device=there, **bare)
+    again = Run.network(run, Weights(made.state_dict(), "", {}))
+    for module in (made, again):
+        assert {tensor.device for tensor in module.state_dict().values()} == {there}
 
 
 # --- output-mix -------------------------------------------------------------------------------------
