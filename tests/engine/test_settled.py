@@ -125,7 +125,7 @@ def test_the_shape_of_an_evaluation_is_compiled(model, few, monkeypatch):
     """Though the margin was measured before, on batches of other shapes."""
     compiled = []
 
-    def shapes_of(function):
+    def shapes_of(function, _):
         def run(x):
             compiled.append(len(x))
             return function(x)
