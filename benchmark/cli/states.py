@@ -84,10 +84,11 @@ def show_missing_data(directory: Path, scale: Scale, cells: Sequence[Cell]) -> N
         if names:
             get = f"python -m benchmark {kind} get {' '.join(names)}{of_folder(directory)}"
             show(f"missing in '{directory}': {get}")
-    frost = any(evaluation(name).sources == ("frost",) for name in scale.evaluations)
-    if frost := frost and not (directory / "frost").is_dir():
+    pictures = any(evaluation(name).sources == ("frost",) for name in scale.evaluations)
+    lacks_frost = pictures and not (directory / "frost").is_dir()
+    if lacks_frost:
         show(f"missing in '{directory}': a folder 'frost' of pictures of yours (docs/data.md)")
-    if needed and not (missing or absent or frost):
+    if needed and not (missing or absent or lacks_frost):
         show(f"all data are in '{directory}'")
 
 

@@ -100,8 +100,7 @@ class WorstCase:
 
     def _from_base(self, start: int, stop: int) -> Tensor:
         if start not in self._transferred:
-            batch = self.images, start, stop
             self._transferred[start], _ = adversarial_batch(
-                self.base, *batch, self.attack, self.seeds[2]
+                self.base, self.images, start, stop, self.attack, self.seeds[2]
             )
         return self._transferred[start]

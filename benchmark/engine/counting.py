@@ -197,8 +197,8 @@ def journaled_pgd_answers(
     def attacked(start: int, stop: int) -> Arrays:
         return {"answers": pgd_answers(model, split, attack, seed, start, stop).numpy()}
 
-    batches = split, journal, f"answers-{name}"
-    return journaled_batches(*batches, attacked, progress, name, said)["answers"]
+    made = journaled_batches(split, journal, f"answers-{name}", attacked, progress, name, said)
+    return made["answers"]
 
 
 def journaled_vanishing(model: nn.Module, split: Split, journal: Journal) -> Counter[str]:
