@@ -49,6 +49,7 @@ def model_card(entry: CheckpointEntry, making: Making, records: Sequence[Record]
         info=dataset_info(entry.dataset),
         arch=arch(entry.arch).label,
         method=method(cell.method).label,
+        attacked=_attacked(cell.method),
         choice=CHOICE[entry.selects_on],
         made=making.provenance,
         is_module=isinstance(making.details, Applied),
@@ -81,11 +82,10 @@ def how_made(making: Making) -> Iterator[str]:
         yield f"a module of {details.module['forward']['type']}: {chosen or 'no number'}"
         yield from details.remarks
     else:
-        trained = METHODS.get(making.cell.method)
-        clean = trained is not None and trained.selects_by == "clean"
         yield (
             f"trained for {len(details.epochs)} epochs; epoch {details.best_epoch} was kept, by "
-            f"{details.best.k} of {details.best.n} images right{'' if clean else ' under PGD-10'}"
+            f"{details.best.k} of {details.best.n} images right"
+            f"{' under PGD-10' if _attacked(making.cell.method) else ''}"
         )
     if recipe := base_spec(making.spec).get("recipe"):
         values = {name: value for name, value in recipe.items() if name not in ("type", "version")}
@@ -93,8 +93,15 @@ def how_made(making: Making) -> Iterator[str]:
             f"{name} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
             for name, value in values.items()
         )
-        yield f"recipe of the adversarial training: {', '.join(parts)}"
+        kind = "adversarial training" if _attacked(making.cell.method) else "training"
+        yield f"recipe of the {kind}: {', '.join(parts)}"
     yield f"spec hash `{making.spec_hash}`, weights hash `{making.provenance.weights_sha256}`"
+
+
+def _attacked(base: str) -> bool:
+    """Whether the training method `base` crafts adversarial examples."""
+    trained = METHODS.get(base)
+    return trained is None or trained.selects_by != "clean"
 
 
 def base_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -112,7 +119,11 @@ def _limits(entry: CheckpointEntry, cell: Cell, records: Sequence[Record]) -> It
             f"No network of the RiFT paper: the scale `{cell.scale}` is not its setting, and these "
             "numbers are not to be held against its own."
         )
-    yield f"No defence beyond Linf perturbations of {entry.eps}, and certified against none of them."
+    yield (
+        f"No defence beyond Linf perturbations of {entry.eps}, and certified against none of them."
+        if _attacked(cell.method)
+        else "No defence against perturbations: trained on clean images only."
+    )
     yield "A subject of experiments about robustness, not a classifier for use."
     if any("gen-v2" in name for name in names):
         yield "`gen-v2` corruptions are this suite's own, not the published CIFAR-10-C and its like."

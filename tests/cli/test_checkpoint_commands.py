@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import shutil
 import tomllib
 from functools import partial
@@ -414,10 +415,13 @@ class TestExport:
         assert "`python -m benchmark evaluate --checkpoint small-digits`" in card
 
     def test_clean_training_has_no_radius(self, store, digits):
-        """An entry says the eps that its network was trained at, which is not the dataset's."""
+        """An entry says the eps that its network was trained at, not the dataset's, and its card
+        claims no adversarial training."""
         cell = Cell.parse(KEY.replace("pgd-at", "standard"))
         made = export(cell, "clean.safetensors", finish(store, cell, digits.test), name="clean")
         assert same_radius(made.entry.eps, 0)
+        assert "| adversarial training | none, on clean images only |" in made.card
+        assert not re.search("Linf|recipe of the adversarial|tags: .*adversarial-training", made.card)
 
     def test_what_chose_the_checkpoint_that_it_starts_from(self, tmp_path):
         """It chose what is exported, too."""
