@@ -58,10 +58,11 @@ class Comparisons:
         there = _there(View(store, scale), by_name, pairs)
         shown = _columns(there, scale.evaluations)
         view = View(store, replace(scale, evaluations=shown))
-        gains = {}
-        for label, (ours, theirs) in pairs.items():
-            if known := {each: there[label, each] for each in shown if (label, each) in there}:
-                gains[label] = _gain(view, by_name[ours], by_name[theirs], known)
+        gains = {
+            label: _gain(view, by_name[ours], by_name[theirs], there[label])
+            for label, (ours, theirs) in pairs.items()
+            if label in there
+        }
         return cls(view, gains)
 
     @property
@@ -73,7 +74,7 @@ class Comparisons:
         return {name for moved in pairs for name, change in moved if change}
 
 
-There = Mapping[tuple[str, str], set[int]]
+There = Mapping[str, Mapping[str, set[int]]]
 """Seeds at which both models of a pair have a record, by its label and evaluation."""
 
 
@@ -82,16 +83,15 @@ def _there(view: View, by_name: Mapping[str, Sequence[Cell]], pairs: Pairs) -> T
     cells = [cell for own in by_name.values() for cell in own]
     on_disk = {name for cell in cells for name in view.store.names(cell)}
     wholes = {*map(whole_name, view.scale.evaluations)}
-    fewer = {each for each in on_disk if FIRST in each and whole_name(each) in wholes and _known(each)}
-    found: dict[tuple[str, str], set[int]] = {}
-    for name in on_disk & {*wholes, *fewer}:
+    found: dict[str, dict[str, set[int]]] = {}
+    for name in (each for each in on_disk if whole_name(each) in wholes and _known(each)):
         done = {
             tuned: {cell.seed for cell in own if view.state(cell, name) is State.DONE}
             for tuned, own in by_name.items()
         }
         for label, (ours, theirs) in pairs.items():
             if both := done.get(ours, set()) & done.get(theirs, set()):
-                found[label, name] = both
+                found.setdefault(label, {})[name] = both
     return found
 
 
@@ -107,17 +107,13 @@ def _columns(there: There, wanted: Sequence[str]) -> tuple[str, ...]:
     """What is `wanted`, of all images, and on the most of the first images for seeds that lack that."""
     shown: list[str] = []
     for name in dict.fromkeys(map(whole_name, wanted)):
-        fewer = {each for _, each in there if each.startswith(name + FIRST)}
+        fewer = {each for known in there.values() for each in known if each.startswith(name + FIRST)}
         every = (name, *sorted(fewer, key=lambda each: -(first_images(evaluation(each)) or 0)))
-        has: dict[str, set[tuple[str, int]]] = {each: set() for each in every}
-        for (label, each), seeds in there.items():
-            if each in has:
-                has[each] |= {(label, seed) for seed in seeds}
-        lacking, kept = set[tuple[str, int]]().union(*has.values()), []
-        for each in every:
-            if have := lacking & has[each]:
-                kept.append(each)
-                lacking -= have
+        largest = dict[tuple[str, int], str]()  # of each row at each seed
+        for each in reversed(every):
+            for label, known in there.items():
+                largest |= {(label, seed): each for seed in known.get(each, ())}
+        kept = [each for each in every if each in largest.values()]
         # Where no pair has any, the base model may.
         shown += kept or [name, *(each for each in wanted if each.startswith(name + FIRST))]
     return tuple(shown)
