@@ -15,7 +15,7 @@ from benchmark.report.intervals import Interval, PValues
 from benchmark.report.tables import REPORTS
 from benchmark.report.tables.audit import audit
 from benchmark.report.tables.layout import DEFAULT_PROTOCOLS, Row, Table, brief
-from benchmark.report.tables.render import FILES, FORMATS, MISSING, entry, percent, rendered, summary
+from benchmark.report.tables.render import FILES, FORMATS, MISSING, entry, rendered, summary
 from benchmark.report.view import View
 from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, store_in, write_audit, write_record
 
@@ -64,70 +64,42 @@ def test_an_empty_table(empty, file_regression):
 
 
 @pytest.mark.parametrize(
-    ("values", "signed", "shown"),
+    ("number", "signed", "shown"),
     [
         (None, False, MISSING),
         (None, True, MISSING),
-        ((0.5,), False, "50.00"),
-        ((0.5,), True, "+50.00"),
-        ((-0.005,), True, "-0.50"),
-        ((0.0,), False, "0.00"),
-        ((0.0,), True, "+0.00"),
-        ((1.0,), False, "100.00"),
-        ((0.123456,), False, "12.35"),
-        ((0.123449,), False, "12.34"),
-        ((0.982, 0.982), False, "98.20 ± 0.00"),
-        ((0.98, 0.99, 1.0), False, "99.00 ± 1.00"),
-        ((0.002, 0.004, 0.006), True, "+0.40 ± 0.20"),
-        ((-0.01, 0.01), True, "+0.00 ± 1.41"),
-        ((-0.00001,), True, "+0.00"),  # no negative zero
-        ((-1e-17,), True, "+0.00"),
-        ((0.91 - 0.9, 0.9 - 0.91 - 1e-16), True, "+0.00 ± 1.41"),
+        (Estimate((0.5,)), False, "50.00"),
+        (Estimate((0.5,)), True, "+50.00"),
+        (Estimate((-0.005,)), True, "-0.50"),
+        (Estimate((0.0,)), False, "0.00"),
+        (Estimate((0.0,)), True, "+0.00"),
+        (Estimate((1.0,)), False, "100.00"),
+        (Estimate((0.123456,)), False, "12.35"),
+        (Estimate((0.123449,)), False, "12.34"),
+        (Estimate((0.982, 0.982)), False, "98.20 ± 0.00"),
+        (Estimate((0.98, 0.99, 1.0)), False, "99.00 ± 1.00"),
+        (Estimate((0.002, 0.004, 0.006)), True, "+0.40 ± 0.20"),
+        (Estimate((-0.01, 0.01)), True, "+0.00 ± 1.41"),
+        (Estimate((-0.00001,)), True, "+0.00"),  # no negative zero
+        (Estimate((-1e-17,)), True, "+0.00"),
+        (Estimate((0.91 - 0.9, 0.9 - 0.91 - 1e-16)), True, "+0.00 ± 1.41"),
+        (Estimate((0.5,), Interval(0.25, 0.75)), False, "50.0 [25.0, 75.0]"),
+        (Estimate((0.5,), Interval(0.25, 0.75)), True, "+50.00 [+25.00, +75.00]"),
+        (Estimate((0.4, 0.6), Interval(0.25, 0.75)), False, "50.00 ± 14.14"),
+        (Interval(-0.002, 0.028), False, "[-0.20, +2.80]"),
+        (Interval(-0.002, 0.028), True, "[-0.20, +2.80]"),
+        (Interval(0.0, 0.0), True, "[+0.00, +0.00]"),
+        (Interval(-0.00001, 0.00004), True, "[+0.00, +0.00]"),
+        (Interval(-0.123456, -0.1), True, "[-12.35, -10.00]"),
+        (PValues((0.03125, 1.0, 0.5)), False, "0.031 1.000 0.500"),
+        (PValues((0.00099, 0.001, 0.0)), False, "<0.001 0.001 <0.001"),
+        (PValues((0.0494,)), False, "0.049"),
     ],
 )
-def test_percent(values, signed, shown):
-    """Two decimals, a sign for differences only, the spread for several seeds, a dash for nothing."""
-    assert percent(None if values is None else Estimate(values), signed) == shown
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "shown"),
-    [
-        (-0.002, 0.028, "[-0.20, +2.80]"),
-        (0.0, 0.0, "[+0.00, +0.00]"),
-        (-0.00001, 0.00004, "[+0.00, +0.00]"),
-        (-0.123456, -0.1, "[-12.35, -10.00]"),
-    ],
-)
-def test_intervals_are_in_percentage_points(low, high, shown):
-    """Both ends have two decimals and a sign, in rows of differences and elsewhere."""
-    assert entry(Interval(low, high), signed=True) == entry(Interval(low, high), signed=False) == shown
-
-
-@pytest.mark.parametrize(
-    ("values", "shown"),
-    [
-        ((0.03125, 1.0, 0.5), "0.031 1.000 0.500"),
-        ((0.00099, 0.001, 0.0), "<0.001 0.001 <0.001"),
-        ((0.0494,), "0.049"),
-    ],
-)
-def test_p_values_have_three_decimals(values, shown):
-    """They stand side by side, and one that would be rounded to nothing is bounded instead."""
-    assert entry(PValues(values), signed=False) == shown
-
-
-@pytest.mark.parametrize(
-    ("values", "signed", "shown"),
-    [
-        ((0.5,), False, "50.0 [25.0, 75.0]"),
-        ((0.5,), True, "+50.00 [+25.00, +75.00]"),
-        ((0.4, 0.6), False, "50.00 ± 14.14"),
-    ],
-)
-def test_one_seed_shows_its_interval(values, signed, shown):
-    """An accuracy to one decimal, a difference to two; of several seeds the spread stands there."""
-    assert entry(Estimate(values, Interval(0.25, 0.75)), signed) == shown
+def test_entries(number, signed, shown):
+    """Percents have the spread of several seeds or the interval of one, accuracies with that a decimal
+    less; differences and intervals alone have a sign; p-values that would be nothing are bounded."""
+    assert entry(number, signed) == shown
 
 
 SEVERAL = Table(
