@@ -16,7 +16,7 @@ from benchmark.evaluation import evaluation
 from benchmark.plans.named import SCALES
 from benchmark.records.records import Count
 from benchmark.report.estimates import Estimate
-from benchmark.report.intervals import Interval, PValues, over_images
+from benchmark.report.intervals import Interval, PValues, mcnemar, over_images
 from benchmark.report.tables.audit import AUDITED, SIMPLER, audit, audit_cells
 from benchmark.report.tables.layout import Entry, Table
 from benchmark.report.view import View
@@ -59,12 +59,6 @@ def percent(entry: Entry) -> list[float]:
     assert isinstance(entry, Estimate | Interval)
     values = entry.values if isinstance(entry, Estimate) else (entry.low, entry.high)
     return [round(100 * value, 9) + 0.0 for value in values]
-
-
-def binomial_p(b: int, c: int) -> float:
-    """Twice the smaller tail of b + c tosses of a coin."""
-    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
-    return min(1.0, 2 * tail / 2 ** (b + c))
 
 
 def bare(notes: Sequence[str], start: str) -> str:
@@ -143,9 +137,9 @@ def test_mcnemar_by_hand(table):
     clean, ood, adv = entries(table, "rift", P)
     assert isinstance(clean, PValues)
     assert isinstance(adv, PValues)
-    assert clean.values == pytest.approx([binomial_p(4, 16), binomial_p(4, 14), binomial_p(4, 14)])
+    assert clean.values == pytest.approx([mcnemar(4, 16), mcnemar(4, 14), mcnemar(4, 14)])
     assert clean.values[0] == pytest.approx(2 * 6196 / 2**20)
-    assert adv.values == pytest.approx([binomial_p(3, 6), 1.0, binomial_p(5, 2)])
+    assert adv.values == pytest.approx([mcnemar(3, 6), 1.0, mcnemar(5, 2)])
     assert ood is None
 
 
@@ -196,7 +190,7 @@ def test_one_seed_has_no_interval_over_seeds(written):
     table = audit(View(written, one))
     assert SEEDS not in {row.labels[-1] for row in table.rows}
     assert not [note for note in table.notes if SEEDS in note or "its mean over seeds" in note]
-    assert entries(table, "rift", P)[0] == PValues((pytest.approx(binomial_p(4, 16)),))
+    assert entries(table, "rift", P)[0] == PValues((pytest.approx(mcnemar(4, 16)),))
     assert percent(entries(table, "rift", DIFFERENCE)[0]) == [1.2]
 
 

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from benchmark.errors import UserError
 from benchmark.evaluation.adaptive import AGAIN, PARTS, TO_BASE
 from benchmark.plans.named import SCALES
-from benchmark.plans.plan import Plan
 from benchmark.plans.start import starting_from
 from benchmark.records.cells import Cell
-from benchmark.records.records import WARNING
+from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
 from benchmark.report.tables.posthoc import both_ways, parts, possible, rival_cells, rivals
 from benchmark.report.view import View
-from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record, write_records
+from handmade import BY_HAND, cell_at, write_making, write_record, write_records
 from invoking import Command
 
 SHOWN = ("clean", "pgd10x3", "pgd10x3-adaptive")
@@ -35,18 +34,22 @@ def bits(**right: int) -> dict[str, np.ndarray]:
     return {name: np.arange(N) < count for name, count in counts.items()}
 
 
+def write(
+    store: Store, cell: Cell, worst: int, clean: int = 800, alone: int = 500, **right: int
+) -> None:
+    """Put into `store` what is right of 1,000 images: clean, under PGD through the module alone, and
+    under the adaptive attack, whose bits are `bits(**right)`."""
+    write_records(store, cell, {"clean": clean, "pgd10x3": alone}, scale=SCALE)
+    write_record(store, cell, "pgd10x3-adaptive", worst, scale=SCALE, bits=bits(**right))
+
+
 @pytest.fixture
 def written(store):
     """A base of 800 / 500, RiFT of 810 / 500 whose examples break two images of the base's, and
     flip-average of 800 / 550 of which the base's examples leave 480."""
-    for name, clean, alone, worst, attacked in (
-        ("none", 800, 500, 500, bits()),
-        ("rift", 810, 500, 498, bits(stand_in=498, module_again=498, to_base=498)),
-        ("flip-average", 800, 550, 480, bits(transfer=480, **dict.fromkeys(OWN, 550))),
-    ):
-        cell = cell_at(name)
-        write_records(store, cell, {"clean": clean, "pgd10x3": alone}, scale=SCALE)
-        write_record(store, cell, "pgd10x3-adaptive", worst, scale=SCALE, bits=attacked)
+    write(store, cell_at(), 500)
+    write(store, cell_at("rift"), 498, clean=810, stand_in=498, module_again=498, to_base=498)
+    write(store, cell_at("flip-average"), 480, alone=550, transfer=480, **dict.fromkeys(OWN, 550))
     write_making(store, cell_at("rift"), alpha=0.6, scale=SCALE)
     return store
 
@@ -80,11 +83,9 @@ def test_several_seeds_are_shown_as_such(store):
     """Columns of bits are means over seeds as all others are: a value by seed, and every cell named."""
     two = SCALE.with_seeds((0, 1))
     for seed in two.seeds:
-        attacked = bits(transfer=480 - seed, **dict.fromkeys(OWN, 550))
-        for name, worst, own in (("none", 500, bits()), ("flip-average", 480 - seed, attacked)):
-            cell = cell_at(name, seed)
-            write_records(store, cell, {"clean": 800, "pgd10x3": 500}, scale=two)
-            write_record(store, cell, "pgd10x3-adaptive", worst, scale=two, bits=own)
+        write(store, cell_at(seed=seed), 500)
+        left = 480 - seed
+        write(store, cell_at("flip-average", seed), left, transfer=left, **dict.fromkeys(OWN, 550))
     both, masked = rivals(View(store, two), ("flip-average",)).rows[-1].numbers[-2:]
     for shown, values in ((both, (-0.02, -0.021)), (masked, (0.07, 0.071))):
         assert isinstance(shown, Estimate)
@@ -97,11 +98,9 @@ def test_the_rule_is_about_all_seeds_together(store):
     """Two images of 2,000 may be lost, as one of 1,000 may; where they fall does not matter."""
     two = SCALE.with_seeds((0, 1))
     for seed in two.seeds:
-        lost = bits(stand_in=498, module_again=498) if seed else bits()
-        for name, worst, own in (("none", 500, bits()), ("rift", 500 - 2 * seed, lost)):
-            cell = cell_at(name, seed)
-            write_records(store, cell, {"clean": 800, "pgd10x3": 500}, scale=two)
-            write_record(store, cell, "pgd10x3-adaptive", worst, scale=two, bits=own)
+        left = 500 - 2 * seed
+        write(store, cell_at(seed=seed), 500)
+        write(store, cell_at("rift", seed), left, stand_in=left, module_again=left)
         write_making(store, cell_at("rift", seed), alpha=0.6, scale=two)
     note = rivals(View(store, two), ("rift",)).notes[0]
     assert note == "rift keeps the 0.1-point rule with transfer both ways: -2 of 2000 images"
@@ -110,12 +109,9 @@ def test_the_rule_is_about_all_seeds_together(store):
 def test_warnings_come_first_then_broken_rules(written):
     """What makes a number doubtful stands above the methods whose examples keep the rule."""
     cell = cell_at("bn-only")
-    write_records(written, cell, {"clean": 800, "pgd10x3": 500}, scale=SCALE)
-    attacked = bits(transfer=490, to_base=500)
-    plan = Plan.of(cell, SCALE)
-    record, packed = record_and_bits(plan, "pgd10x3-adaptive", 490, N, attacked)
-    remarks = [*record.remarks, f"{WARNING}masked"]
-    written.write_record(record.model_copy(update={"remarks": remarks}), packed)
+    write(written, cell, 490, transfer=490)
+    path = written.record_path(cell, "pgd10x3-adaptive")
+    path.write_text(path.read_text().replace('"remarks": []', '"remarks": ["warning: masked"]'))
     write_making(written, cell, alpha=0.6, scale=SCALE)
     first, second, third, *_ = rivals(View(written, SCALE), ("rift", "bn-only")).notes
     assert first.startswith("warning: masked")
