@@ -14,7 +14,7 @@ from benchmark.algorithm.selection import Candidates, LeastCritical, MostCritica
 from benchmark.algorithm.tunings import ALPHA_1, CURVE, MIRRORED, TUNINGS, finetune, finetunings
 from benchmark.data import dataset_info
 from benchmark.data.info import DIGITS
-from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality
+from benchmark.engine.recipes import CriticalitySettings, OfficialCriticality, ScaleFreeCriticality
 from benchmark.errors import UserError
 from benchmark.models import without_values
 from benchmark.plans.plan import Plan
@@ -223,17 +223,19 @@ class TestPlans:
         assert all(len(names) == 1 for names in specs.values())
 
     @pytest.mark.parametrize(
-        ("name", "settings", "factor"),
+        ("name", "settings", "stage", "factor"),
         [
-            ("rift", CriticalitySettings(), 1),
-            ("rift-held-out", CriticalitySettings(split="hold-out"), 1),
-            ("rift-official-code", OfficialCriticality(split="test"), 255 / 225),
+            ("rift", CriticalitySettings(), "", 1),
+            ("rift-held-out", CriticalitySettings(split="hold-out"), "", 1),
+            ("rift-official-code", OfficialCriticality(split="test"), "-official", 255 / 225),
+            ("rift-scale-free", ScaleFreeCriticality(steps=10, rate=0.5), "-scale-free-10", 1),
+            ("rift-one-step", ScaleFreeCriticality(steps=1, rate=1), "-scale-free-1", 1),
         ],
     )
-    def test_criticality_of_a_protocol(self, name, settings, factor):
+    def test_criticality_of_a_protocol(self, name, settings, stage, factor):
         """Each protocol has its definition of MRC, its split and its attack, and the specs say so."""
         plan = Plan.of(cell_at(name), BY_HAND)
-        assert plan.criticality == settings
+        assert (plan.criticality, plan.criticality.stage) == (settings, f"criticality{stage}")
         assert np.isclose(plan.attack.step_size, DIGITS.threat.step_size * factor)
         assert plan.criticality_spec["settings"]["type"] == settings.type_name
         assert plan.criticality_spec["attack"]["step_size"] == plan.attack.step_size

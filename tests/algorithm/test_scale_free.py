@@ -10,7 +10,6 @@ from benchmark.algorithm.adversarial_examples import adversarial_set, robust_los
 from benchmark.algorithm.criticality import criticality_modules, module_criticality
 from benchmark.algorithm.rescale import rescaled_network
 from benchmark.algorithm.rolling import Tail
-from benchmark.algorithm.tunings import finetune
 from benchmark.data.info import DIGITS
 from benchmark.engine.recipes import ScaleFreeCriticality
 from benchmark.engine.weights import weights_sha256
@@ -98,14 +97,3 @@ def test_a_gradient_that_is_no_number_is_no_step(model, examples):
     entry = module_criticality(model, "conv1", tail, SETTINGS, reference, SEED, lost)
     assert (entry.diverged, entry.epochs) == (True, 0)
     assert weights_sha256(model.state_dict()) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "steps", "rate"), [("rift-scale-free", 10, 0.5), ("rift-one-step", 1, 1)]
-)
-def test_protocols(name, steps, rate):
-    """Both readings differ from the paper's text in the measurement alone."""
-    known, paper = finetune(name), finetune("rift")
-    assert known.protocol.criticality("cifar10") == ScaleFreeCriticality(rate=rate, steps=steps)
-    assert (known.selector, known.interpolation) == (paper.selector, paper.interpolation)
-    assert known.protocol.criticality("cifar10").stage == f"criticality-scale-free-{steps}"
