@@ -132,8 +132,9 @@ TUNINGS: dict[str, Tuning] = {tuning.name: tuning for tuning in _TUNINGS}
 class Finetune:
     """One way to turn adversarially trained weights into better ones: a tuning under a protocol.
 
-    `tuning` names the fine-tuning whose weights this one interpolates. `interpolation` None means that
-    nothing is searched and `alpha` is taken; `whole_curve`, that robust accuracy is taken at every
+    `entry` is its name in the registry; `tuning` names the fine-tuning whose weights this one
+    interpolates, `before` in keys the weights that `forward` is applied to. `interpolation` None means
+    that nothing is searched and `alpha` is taken; `whole_curve`, that robust accuracy is taken at every
     alpha.
     """
 
@@ -143,21 +144,15 @@ class Finetune:
     selector: Selector
     protocol: Protocol
     interpolation: Interpolation | None
+    entry: Thing
     tuning: str
-    method: Method | OwnTuning | str = AS_RELEASED
-    alpha: float = 1.0
-    whole_curve: bool = False
-    start: Literal["base", "average"] = "base"
-    forward: ForwardMethod | str | None = None
-    mirrored: bool = False
-
-    @property
-    def before(self) -> str:
-        """What names, in keys, the weights that `forward` is applied to."""
-        first, _, _ = self.tuning.partition(AND)
-        if first == self.tuning:
-            return base_name(self.name)
-        return f"{first}{self.protocol.suffix}"
+    before: str
+    method: Method | OwnTuning | str
+    alpha: float
+    whole_curve: bool
+    start: Literal["base", "average"]
+    forward: ForwardMethod | str | None
+    mirrored: bool
 
     @property
     def trained(self) -> "Finetune | None":
@@ -203,29 +198,25 @@ class Finetune:
         own = ("protocol", f"rift{self.protocol.suffix}") in ORIGINS
         return f"{stage}{self.protocol.suffix}" if own else stage
 
-    @property
-    def entry(self) -> Thing:
-        """Its own name in the registry of tunings, which may interpolate another one's weights."""
-        name = self.name.removesuffix(ALPHA_1).removesuffix(CURVE).removesuffix(MIRRORED)
-        return "tuning", name.removesuffix(self.protocol.suffix).rpartition(AND)[2]
-
 
 def _finetune(tuning: Tuning, protocol: Protocol, ending: str, on: Tuning | None = None) -> Finetune:
-    name = tuning.name if on is None else f"{on.name}{AND}{tuning.name}"
-    label = tuning.label if on is None else f"{on.label} {AND} {tuning.label}"
+    suffix, parts = protocol.suffix, [tuning] if on is None else [on, tuning]
+    name = AND.join(part.name for part in parts)
     official = tuning.official if protocol is OFFICIAL_CODE else None
     alpha = 1.0 if ending == ALPHA_1 else tuning.alpha
     return Finetune(
-        f"{name}{protocol.suffix}{ending}",
-        label,
-        official or tuning.selector,
-        protocol,
-        protocol.interpolation if alpha is None else None,
-        f"{tuning.weights_of or name}{protocol.suffix}",
-        tuning.method,
-        1.0 if alpha is None else alpha,
+        name=f"{name}{suffix}{ending}",
+        label=f" {AND} ".join(part.label for part in parts),
+        selector=official or tuning.selector,
+        protocol=protocol,
+        interpolation=protocol.interpolation if alpha is None else None,
+        entry=("tuning", tuning.name),
+        tuning=f"{tuning.weights_of or name}{suffix}",
+        before=base_name(suffix) if on is None else f"{on.name}{suffix}",
+        method=tuning.method,
+        alpha=1.0 if alpha is None else alpha,
         whole_curve=ending == CURVE,
-        start=(on or tuning).start,
+        start=parts[0].start,
         forward=tuning.forward,
         mirrored=ending == MIRRORED,
     )
