@@ -255,7 +255,7 @@ def rates(store: Store, scale: Scale, cells: Sequence[Cell]) -> dict[str, float]
         if base.dataset not in IMAGES or making is None or making.details.kind != "training":
             continue
         told, plan = making.provenance, Plan.of(base, scale)
-        if is_of(making, plan):
+        if told.seconds > 0 and is_of(making, plan):
             reached = of_image(base.arch, plan.base.info)[0] * training(plan.base) / told.seconds
             found[told.device] = max(found.get(told.device, 0.0), reached)
     return found

@@ -207,6 +207,10 @@ def test_hours_go_by_what_is_on_record(store):
         making.provenance.device: operations / making.provenance.seconds
     }
     assert rates(store, replace(BY_HAND, training={"epochs": 900}), [cell_at()]) == {}, "stale"
+    in_no_time = making.provenance.model_copy(update={"seconds": 0.0})
+    making = making.model_copy(update={"provenance": in_no_time})
+    store.record_path(cell_at(), "making").write_text(making.model_dump_json())
+    assert rates(store, BY_HAND, [cell_at()]) == {}
 
 
 def test_the_first_images_cost_their_share():
