@@ -2,7 +2,7 @@
 
 import re
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Container, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -111,7 +111,7 @@ class Additions:
                 ) from error
 
         self._put("dataset", DATASETS, info.name, info)
-        self._put_all(LOADERS, {info.name: loaded})
+        self._register(LOADERS, info.name, loaded)
 
     def evaluation(self, name: str, evaluation: Evaluation) -> None:
         """Add an evaluation: what `benchmark.evaluation.protocol.Evaluation` asks for."""
@@ -131,7 +131,7 @@ class Additions:
             raise UserError(
                 f"{kind} '{name}': names are of lower-case letters, digits, dots and dashes"
             )
-        self._put_all(registry, {name: value})
+        self._register(registry, name, value)
         ORIGINS[kind, named or name] = self._plugin
         self._added.append((ORIGINS, (kind, named or name)))
 
@@ -145,16 +145,16 @@ class Additions:
                 f"fine-tuning '{name}': there is a method of the type '{kind}' already; give "
                 f"{type(made).__name__} a type_name of its own"
             )
-        self._put_all(POSTHOC, {name: made})
+        self._register(POSTHOC, name, made)
         if not alike and self._plugin is not None:
             thing: Thing = ("forward", kind)
             ORIGINS[thing] = self._plugin
             self._added.append((ORIGINS, thing))
 
-    def _put_all(self, registry: MutableMapping[str, Any], values: dict[str, Any]) -> None:
-        _refuse(name for name in values if name in registry)
-        registry.update(values)
-        self._added += [(registry, name) for name in values]
+    def _register(self, registry: MutableMapping[str, Any], name: str, value: Any) -> None:
+        _refuse([name], registry)
+        registry[name] = value
+        self._added.append((registry, name))
 
     @contextmanager
     def as_those_of(self, plugin: Plugin) -> Iterator[None]:
@@ -204,15 +204,14 @@ def _pieces(protocol: type) -> list[str]:
     return [*protocol.__annotations__, *(name for name in vars(protocol) if not name.startswith("_"))]
 
 
-def _refuse(known: Iterable[str]) -> None:
-    for name in known:
-        raise UserError(f"'{name}' exists; choose another name")
+def _refuse(names: Iterable[str], known: Container[str]) -> None:
+    if taken := [name for name in names if name in known]:
+        raise UserError(f"'{taken[0]}' exists; choose another name")
 
 
-def _refuse_known(names: Collection[str]) -> None:
+def _refuse_known(names: Iterable[str]) -> None:
     """Raise `UserError` if one of the fine-tunings `names` is what an existing one is called."""
-    there = finetunings(TUNINGS.values(), PROTOCOLS.values())
-    _refuse(name for name in names if name in there)
+    _refuse(names, finetunings(TUNINGS.values(), PROTOCOLS.values()))
 
 
 def _plain(numbers: Iterable[float]) -> tuple[float, ...]:

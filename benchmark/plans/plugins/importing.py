@@ -33,16 +33,15 @@ def load_plugin(source: str | Path) -> Plugin:
     named = str(source)
     if named.endswith(".py") or at_home(named).is_file():
         return _load_file(at_home(named))
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if named not in found:
+    if named not in installed():
         known = ", ".join(installed()) or "none"
         raise UserError(f"plug-in '{named}' is neither a .py file nor installed; installed: {known}")
-    return _load_installed(found[named])
+    return _load_installed(entry_points(group=GROUP)[named])
 
 
 def installed() -> list[str]:
     """Names of the plug-ins that are installed; none of them is imported."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    return sorted(entry_points(group=GROUP).names)
 
 
 def load_all(named: Iterable[str]) -> None:
