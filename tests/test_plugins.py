@@ -81,11 +81,26 @@ def of(store: Store) -> tuple[str, ...]:
     return "--results", str(store.results)
 
 
+HEAD = """
+from dataclasses import dataclass, replace
+from baselines import PgdAt
+from benchmark import add, load_plugin
+from benchmark.algorithm.protocols import PAPER
+from benchmark.algorithm.selection import LastLayer, Untouched
+from benchmark.algorithm.tunings import TUNINGS, Tuning
+from benchmark.data import DATASETS
+from benchmark.engine.method import OwnTuning
+from benchmark.evaluation import EVALUATIONS
+from benchmark.models import FAMILIES, Family
+from benchmark.posthoc.averages import FlipAverage
+"""
+
+
 def plugin_in(folder: Path, text: str, name: str = "mine") -> Path:
-    """A plug-in of that text."""
+    """A plug-in of that text, from line 13 on."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.py"
-    path.write_text("from benchmark import add\n" + text)
+    path.write_text(HEAD + text)
     return path
 
 
@@ -157,17 +172,8 @@ def test_readers_know_what_it_adds(theirs: Store, tmp_path: Path) -> None:
     states = said("status", "--scale", SCALE, *plugin, *of(theirs), "--only", "*mine*").good()
     assert (states.stdout.splitlines()[-1], states.stderr) == ("2 done", "")
     assert "Check of scale outside" in said("check", "--scale", SCALE, *plugin, *of(theirs)).stdout
-    audit = (
-        "audit",
-        "--scale",
-        SCALE,
-        "--collect",
-        "--protocol",
-        "second-mine",
-        "--evaluations",
-        "again",
-    )
-    assert "second-mine" in Command(theirs)(*audit, *plugin).good().stdout
+    audit = ("--scale", SCALE, "--collect", "--protocol", "second-mine", "--evaluations", "again")
+    assert "second-mine" in Command(theirs)("audit", *audit, *plugin).good().stdout
     ours = copied(tmp_path / "ours")
     said("submit", theirs.results, "--scale", SCALE, *plugin, "--allow-dirty", "--results", ours).good()
     said("leaderboard", *plugin, "--results", ours).good()
@@ -233,38 +239,29 @@ def test_others_names_may_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 +", "SyntaxError: invalid syntax, line 2"),
-        ("\nimport nobodys", "ModuleNotFoundError: No module named 'nobodys', line 3"),
-        ("\n\n1 / 0", "ZeroDivisionError: division by zero, line 4"),
-        ("raise SystemExit(3)", "SystemExit: 3, line 2"),
+        ("1 +", "SyntaxError: invalid syntax, line 13"),
+        ("\nimport nobodys", "ModuleNotFoundError: No module named 'nobodys', line 14"),
+        ("\n\n1 / 0", "ZeroDivisionError: division by zero, line 15"),
+        ("raise SystemExit(3)", "SystemExit: 3, line 13"),
         ("", "it adds nothing; call benchmark.add"),
-        ("from baselines import PgdAt\nadd.method(PgdAt())", "'pgd-at' exists; choose another name"),
+        ("add.method(PgdAt())", "'pgd-at' exists; choose another name"),
         ("add.method(3)", "a method of class int has no type_name"),
+        ("add.dataset(DATASETS['digits'], print)", "'digits' exists; choose another name"),
+        ("add.network(FAMILIES['resnet10'])", "network 'resnet10' exists"),
         (
-            "from benchmark.data import DATASETS\nadd.dataset(DATASETS['digits'], print)",
-            "'digits' exists; choose another name",
-        ),
-        (
-            "from benchmark.models import FAMILIES\nadd.network(FAMILIES['resnet10'])",
-            "network 'resnet10' exists",
-        ),
-        (
-            "from benchmark.evaluation import EVALUATIONS as e\nadd.evaluation('Mine', e['clean'])",
+            "add.evaluation('Mine', EVALUATIONS['clean'])",
             "evaluation 'Mine': names are of lower-case letters, digits, dots and dashes",
         ),
         (
-            "from benchmark.evaluation import EVALUATIONS\nadd.evaluation('a', EVALUATIONS['clean'])\n"
-            "add.evaluation('a', EVALUATIONS['clean'])",
+            "for _ in range(2): add.evaluation('a', EVALUATIONS['clean'])",
             "'a' exists; choose another name",
         ),
         (
-            "from benchmark.algorithm.tunings import TUNINGS, Tuning\n"
-            "add.tuning(Tuning('mine', 'x', TUNINGS['rift'].selector))\nadd.tuning(TUNINGS['rift'])\n",
+            "add.tuning(Tuning('mine', 'x', LastLayer()))\nadd.tuning(TUNINGS['rift'])",
             "'rift' exists; choose another name",
         ),
         (
-            "from benchmark.algorithm.tunings import TUNINGS, Tuning\n"
-            "add.tuning(Tuning('mine-mirrored', 'x', TUNINGS['rift'].selector))",
+            "add.tuning(Tuning('mine-mirrored', 'x', LastLayer()))",
             "fine-tuning 'mine-mirrored': a name of this form means something else",
         ),
         (
@@ -278,28 +275,20 @@ def test_others_names_may_exist(tmp_path: Path) -> None:
             "evaluation 'own' of class Own has no kind",
         ),
         (
-            "from benchmark.algorithm.tunings import Tuning\n"
             "class Own:\n    version, needs_criticality, select = 1, False, print\n"
             "add.tuning(Tuning('own', 'own', Own()))",
             "fine-tuning 'own': a selector of class Own has no everything",
         ),
         (
-            "from benchmark.algorithm.selection import LastLayer\n"
-            "from benchmark.algorithm.tunings import Tuning\n"
-            "from benchmark.engine.method import OwnTuning\n"
             "class Own(OwnTuning):\n    tune = print\n"
             "add.tuning(Tuning('own', 'own', LastLayer(), method=Own()))",
             "fine-tuning 'own': a part of class Own has no spec (Own cannot be part of a spec); it is",
         ),
         (
-            "from benchmark.algorithm.selection import LastLayer\n"
-            "from benchmark.algorithm.tunings import Tuning\n"
-            "from benchmark.posthoc.averages import FlipAverage\n"
             "add.tuning(Tuning('own', 'own', LastLayer(), forward=FlipAverage))",
             "fine-tuning 'own': a part of class ABCMeta has no spec (ABCMeta cannot be part",
         ),
         (
-            "from baselines import PgdAt\n"
             "class Own:\n    type_name = 'own'\n"
             "    version, label, paper, selects_by = 1, 'own', None, 'robust'\n"
             "    recipe, inner, outer, hold, after_step = (print,) * 5\n"
@@ -319,16 +308,9 @@ def test_a_broken_plugin_is_one_line(tmp_path: Path, text: str, message: str) ->
 
 def test_names_of_tunings_and_protocols_do_not_meet(tmp_path: Path) -> None:
     """A fine-tuning whose name another reads as a protocol's is refused."""
-    text = (
-        "from dataclasses import replace\n"
-        "from benchmark.algorithm.protocols import PAPER\n"
-        "from benchmark.algorithm.tunings import TUNINGS, Tuning\n"
-        "add.protocol(replace(PAPER, suffix='-2'))\n"
-    )
+    text = "add.protocol(replace(PAPER, suffix='-2'))\nadd.tuning(Tuning('top', 'x', LastLayer()))\n"
     with pytest.raises(UserError, match="'top-2' exists"):
-        load_plugin(
-            plugin_in(tmp_path, text + "add.tuning(Tuning('top', 'x', TUNINGS['rift'].selector))\n")
-        )
+        load_plugin(plugin_in(tmp_path, text))
     with pytest.raises(UserError, match="unknown fine-tuning 'rift-2'"):
         finetune("rift-2")
 
@@ -367,7 +349,7 @@ def plugins_add_outside() -> None:
 
 def test_named_twice_and_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plug-in is loaded once; another of its name is refused."""
-    text = "from benchmark.evaluation import EVALUATIONS\nadd.evaluation('{}', EVALUATIONS['clean'])\n"
+    text = "add.evaluation('{}', EVALUATIONS['clean'])\n"
     one, two = (plugin_in(tmp_path, text.format(name), name) for name in ("one", "two"))
     monkeypatch.setenv("BENCHMARK_PLUGINS", os.pathsep.join(("", str(one), str(two))))
     said("list", "--plugin", one, "--plugin", two).good()
@@ -378,9 +360,9 @@ def test_named_twice_and_in_the_environment(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_plugin_that_loads_another(tmp_path: Path) -> None:
     """What each adds is its own; what the first adds afterwards counts, and alone is taken back."""
-    text = "from benchmark.evaluation import EVALUATIONS\nadd.evaluation('{}', EVALUATIONS['clean'])\n"
+    text = "add.evaluation('{}', EVALUATIONS['clean'])\n"
     one = plugin_in(tmp_path, text.format("one"), "one")
-    loads = f"from benchmark import load_plugin\nload_plugin({str(one)!r})\n" + text
+    loads = f"load_plugin({str(one)!r})\n" + text
     with pytest.raises(UserError, match="ZeroDivisionError"):
         load_plugin(plugin_in(tmp_path, loads.format("broken") + "1 / 0", "broken"))
     load_plugin(plugin_in(tmp_path, loads.format("two"), "two"))
@@ -537,7 +519,7 @@ def test_a_network_that_reads_values_is_counted(tmp_path: Path) -> None:
     from benchmark.models import without_values
 
     text = (
-        "import torch\nfrom torch import nn\nfrom benchmark.models import Family\n"
+        "import torch\nfrom torch import nn\n"
         "MEAN = torch.tensor(0.5)\n"
         "class Net(nn.Sequential):\n"
         "    def __init__(self, blocks, width, info):\n"
@@ -562,8 +544,7 @@ def test_a_method_that_is_made_for_its_own_network_is_counted(tmp_path: Path, ow
     """As PGD-AT, before it is known whether it works where it belongs."""
     from benchmark.plans.cost import stages
 
-    text = "from dataclasses import dataclass\nfrom baselines import PgdAt\n@dataclass(frozen=True)\n"
-    text += f"class Own(PgdAt):\n    type_name = 'ours'\n{own}\n"
+    text = f"@dataclass(frozen=True)\nclass Own(PgdAt):\n    type_name = 'ours'\n{own}\n"
     text += f"add.method(Own({'given=[1]' if 'given' in own else ''}))\n"
     load_plugin(plugin_in(tmp_path, text))
     found = []
@@ -577,12 +558,10 @@ def test_what_another_plugin_adds_is_named_too(tmp_path: Path) -> None:
     """A fine-tuning by the method, and one with the module, of another plug-in depend on both."""
     from handmade import BY_HAND, cell_at
 
-    head = "from benchmark.algorithm.tunings import TUNINGS, Tuning\nrift = TUNINGS['rift'].selector\n"
-    one = "from baselines import PgdAt\nclass Own(PgdAt): type_name = 'ours'\nadd.method(Own())\n"
-    one += head + "from benchmark.posthoc.averages import FlipAverage\n"
-    one += "add.tuning(Tuning('flips', 'x', rift, forward=FlipAverage()))\n"
-    two = head + "add.tuning(Tuning('by-ours', 'x', rift, method='ours'))\n"
-    two += "add.tuning(Tuning('as-flips', 'x', rift, forward='flips'))\n"
+    one = "class Own(PgdAt): type_name = 'ours'\nadd.method(Own())\n"
+    one += "add.tuning(Tuning('flips', 'x', LastLayer(), forward=FlipAverage()))\n"
+    two = "add.tuning(Tuning('by-ours', 'x', LastLayer(), method='ours'))\n"
+    two += "add.tuning(Tuning('as-flips', 'x', LastLayer(), forward='flips'))\n"
     both = {load_plugin(plugin_in(tmp_path, text, n)).name for n, text in (("one", one), ("two", two))}
     assert named_in(Plan.of(cell_at("by-ours"), BY_HAND).tuning_spec).keys() == both
     assert named_in(Plan.of(cell_at("as-flips"), BY_HAND).spec).keys() == both
@@ -616,8 +595,6 @@ def test_a_type_is_of_one_class(tmp_path: Path, own: str) -> None:
     """Modules are known by the type of their method: another class of that type is refused."""
     load_plugin(Path(__file__).parents[1] / "examples" / "own_forward.py")
     text = (
-        "from benchmark.algorithm.selection import Untouched\n"
-        "from benchmark.algorithm.tunings import Tuning\n"
         "from benchmark.posthoc.mean_sparse import MeanSparse\n"
         "from rift_plugin_own_forward import Rounding\n"
         f"class Own({own}): pass\n"
