@@ -25,19 +25,13 @@ from benchmark.jobs.worker import refuse_missing
 from benchmark.plans.cost import stages_left
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.running import Run
-from benchmark.progress import silent
-from benchmark.records.cells import Cell
 from benchmark.records.records import Count
 from benchmark.records.specs import spec_hash
 from benchmark.records.store import WEIGHTS, Store
 from benchmark.run import adversarial_training, choose_alpha, run_cell
 from handmade import cell_at, write_making
 from invoking import MINI
-from tiny_runs import changed
-
-BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
-EVALUATIONS = ("clean", "pgd10x3")
+from tiny_runs import BASE, EVALUATIONS, changed, run_of
 
 
 @pytest.fixture
@@ -46,8 +40,8 @@ def make(store, digits):
     some = Dataset(digits.info, digits.train.first(128), digits.test.first(40))
 
     def made(finetune: str):
-        cell = Cell(BASE.scale, BASE.dataset, BASE.arch, BASE.method, finetune, BASE.seed)
-        run_cell(Run(Plan.of(cell, scale(str(MINI))), some, store, silent), EVALUATIONS)
+        cell = replace(BASE, finetune=finetune)
+        run_cell(run_of(cell, some, store), EVALUATIONS)
         return {name: store.record(cell, name) for name in EVALUATIONS}
 
     return made
@@ -229,8 +223,7 @@ class TestRegisteredWeights:
             raise AssertionError("trained")
 
         monkeypatch.setattr("benchmark.engine.workspace.fit", never)
-        plan = Plan.of(BASE, scale(str(MINI)))
-        return lambda store: adversarial_training(Run(plan, digits, store, silent))
+        return lambda store: adversarial_training(run_of(BASE, digits, store))
 
     def test_nothing_is_trained_again(self, base, own_mini):
         """Where artifacts are lost, the weights are those that the making on record names."""
@@ -280,11 +273,8 @@ class TestChoosingAlpha:
 
         def chosen(finetune: str, folder: str, numbers: str, images: int = 500):
             store = Store(tmp_path / "results", tmp_path / folder)
-            cell, some = (
-                replace(BASE, finetune=finetune),
-                replace(digits, test=digits.test.first(images)),
-            )
-            run = Run(Plan.of(cell, scale(str(MINI))), some, store, silent)
+            some = replace(digits, test=digits.test.first(images))
+            run = run_of(replace(BASE, finetune=finetune), some, store)
             use(Precision(numbers))
             chosen = choose_alpha(run, *learned_mini)
             assert used() == Precision(numbers)

@@ -10,16 +10,11 @@ from benchmark.data.hold_out import HoldOut, splits
 from benchmark.data.images import Dataset
 from benchmark.engine.weights import Weights
 from benchmark.models import build
-from benchmark.plans.named import scale
-from benchmark.plans.plan import Plan
-from benchmark.plans.running import Run, new_model
-from benchmark.progress import silent
-from benchmark.records.cells import Cell
+from benchmark.plans.running import new_model
 from benchmark.records.store import Journal
 from benchmark.run import adversarial_training, fine_tune, measure_criticality, second_network
-from invoking import MINI
+from tiny_runs import BASE, run_of
 
-BASE = Cell("mini", "digits", "resnet18-w8", "pgd-at", "none", 0)
 JUDGED = 50  # `select_images` of `mini.toml`
 PROTOCOLS = pytest.mark.parametrize("name", ["rift", "rift-official-code", "rift-held-out"])
 CPU = torch.device("cpu")
@@ -64,12 +59,7 @@ def some(digits):
 @pytest.fixture
 def run(store, some):
     """A function that gives the run of a cell of the base model of a seed."""
-
-    def of(name, seed=0):
-        cell = replace(BASE, finetune=name, seed=seed)
-        return Run(Plan.of(cell, scale(str(MINI))), some, store, silent)
-
-    return of
+    return lambda name, seed=0: run_of(replace(BASE, finetune=name, seed=seed), some, store)
 
 
 def weights_of(run, seed=5):

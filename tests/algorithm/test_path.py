@@ -9,12 +9,9 @@ from benchmark.data.images import Dataset
 from benchmark.data.info import DIGITS
 from benchmark.engine.recipes import released_step
 from benchmark.engine.weights import Weights
-from benchmark.plans.named import scale
-from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
-from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from invoking import MINI
+from tiny_runs import run_of
 
 BASE = Cell("mini", "digits", "resnet10-w8", "pgd-at", "none", 0)
 GRID = (0.0, 0.25, 1.0)
@@ -37,12 +34,7 @@ def path(store, digits, ends, make_network, monkeypatch):
     """A function that gives the path of a fine-tuning between both ends, on 50 of 60 images."""
     some = Dataset(digits.info, digits.train.first(64), digits.test.first(60))
     monkeypatch.setattr(Run, "bare", lambda _: make_network())
-
-    def of(name):
-        cell = replace(BASE, finetune=name)
-        return Run(Plan.of(cell, scale(str(MINI))), some, store, silent).path(*ends, GRID)
-
-    return of
+    return lambda name: run_of(replace(BASE, finetune=name), some, store).path(*ends, GRID)
 
 
 @pytest.mark.parametrize(

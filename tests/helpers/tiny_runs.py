@@ -6,6 +6,7 @@ from benchmark.data.images import Dataset
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
 from benchmark.plans.running import Run
+from benchmark.progress import silent
 from benchmark.records.cells import Cell
 from benchmark.records.store import Store
 from benchmark.run import run_cell
@@ -20,6 +21,11 @@ EVALUATIONS = ("clean", "pgd10x3")
 def changed(before, after):
     """Names of the tensors of two states that are not equal to the last bit."""
     return {name for name in before if not before[name].equal(after[name])}
+
+
+def run_of(cell: Cell, data: Dataset, store: Store) -> Run:
+    """The run of a cell of `mini.toml`."""
+    return Run(Plan.of(cell, scale(str(MINI))), data, store, silent)
 
 
 def read(store: Store) -> None:

@@ -16,16 +16,13 @@ from benchmark.engine.forward import ChoiceTask
 from benchmark.engine.precision import used
 from benchmark.engine.weights import Weights
 from benchmark.models import build
-from benchmark.plans.named import scale
-from benchmark.plans.plan import Plan
-from benchmark.plans.running import Run
 from benchmark.posthoc import applying
 from benchmark.posthoc.applying import applied, choose_numbers
 from benchmark.posthoc.margins import logits_by_image
 from benchmark.posthoc.mixtures import MixingNonlinearly
 from benchmark.progress import silent
 from benchmark.records.cells import Cell
-from invoking import MINI
+from tiny_runs import run_of
 
 BASE = Cell("mini", "digits", "resnet10-w8", "pgd-at", "none", 0)
 
@@ -39,12 +36,7 @@ def some(digits):
 @pytest.fixture
 def run(store, some):
     """A function that gives the run of a module."""
-
-    def of(name):
-        cell = replace(BASE, finetune=name)
-        return Run(Plan.of(cell, scale(str(MINI))), some, store, silent)
-
-    return of
+    return lambda name: run_of(replace(BASE, finetune=name), some, store)
 
 
 def weights(seed):

@@ -22,7 +22,6 @@ from benchmark.engine.workspace import Workspace
 from benchmark.errors import UserError
 from benchmark.plans.named import scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.running import Run
 from benchmark.posthoc.applying import applied, numbers_by_rule
 from benchmark.posthoc.mean_sparse import MeanSparse
 from benchmark.progress import silent
@@ -35,6 +34,7 @@ from benchmark.submission.read import read
 from benchmark.submission.together import Library, check_together
 from handmade import BY_HAND, cell_at, store_in
 from invoking import MINI, refused
+from tiny_runs import run_of
 
 KEY = "mini/digits/resnet10-w8/pgd-at/{}/seed0"
 
@@ -46,13 +46,12 @@ def made(tmp_path_factory, digits):
     some = Dataset(digits.info, digits.train.first(96), digits.test.first(30))
 
     def of(name):
-        plan = Plan.of(Cell.parse(KEY.format(name)), scale(str(MINI)))
-        run = Run(plan, some, store, silent)
+        run = run_of(Cell.parse(KEY.format(name)), some, store)
         run_cell(run, ["clean"])
         base = adversarial_training(run)
-        if plan.forward is not None:
+        if run.plan.forward is not None:
             return run, another_forward_pass(run, base)
-        return run, base if plan.finetune is None else rift(run, base)
+        return run, base if run.plan.finetune is None else rift(run, base)
 
     return of
 
