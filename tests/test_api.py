@@ -509,19 +509,6 @@ def test_files_for_images_of_ones_own(plain, images, tmp_path):
         benchmark.evaluate(plain, own, frost, data_dir=tmp_path, progress=False)
 
 
-def test_a_judge_that_the_model_cannot_take(plain, images):
-    """Images of other channels are told before anything is fine-tuned."""
-    train, (x, labels) = images
-    with pytest.raises(UserError, match=r"the model fails on images .*\(8, 3, 8, 8\)"):
-        benchmark.rift(plain, train, (x.expand(-1, 3, -1, -1), labels), **QUIETLY)
-
-
-def test_images_that_choose_have_to_be_given(plain, images):
-    """None for them does not mean that training images choose."""
-    with pytest.raises(UserError, match="judge is a NoneType; give"):
-        benchmark.rift(plain, images[0], None, progress=False)
-
-
 def test_draws_of_the_caller_go_on(plain, images):
     """A loader that shuffles draws by the seed, and the caller's draws are as if nothing had been."""
     (x, labels), _ = images
@@ -713,17 +700,19 @@ def test_bad_input_is_told(plain, images, change, message):
         ({"augmentation": "flip"}, "augmentation is 'flip'; say Augmentation"),
         ({"augmentation": benchmark.Augmentation(-1, "zero", flip=False)}, "augmentation: pad: "),
         ({"augmentation": benchmark.Augmentation(8, "reflect", flip=True)}, "cannot be reflected so"),
-        ({"judge": 4}, "judge: 4 images are too few to choose by"),
+        ({"judge": lambda x, y: (x[:4], y[:4])}, "judge: 4 images are too few to choose by"),
+        ({"judge": lambda x, y: None}, "judge is a NoneType; give"),
+        ({"judge": lambda x, y: (x.expand(-1, 3, -1, -1), y)}, r"fails on images .*[(]8, 3, 8, 8[)]"),
         ({"protocol": "rift+flip-average"}, "rift[+]flip-average makes a module; apply_method"),
     ],
 )
 def test_bad_settings_are_told(plain, images, change, message):
     """Devices that are not here, texts for lists, and judges that cannot judge."""
-    train, (x, labels) = images
-    few = change.get("judge")
-    change = {name: value for name, value in change.items() if name != "judge"}
+    train, others = images
+    if (cut := change.get("judge")) is not None:
+        change = {"judge": cut(*others)}
     with pytest.raises(UserError, match=message):
-        benchmark.rift(plain, train, (x[:few], labels[:few]), **QUIETLY | change)
+        benchmark.rift(plain, train, **{"judge": others} | QUIETLY | change)
 
 
 @pytest.mark.parametrize(
