@@ -17,7 +17,6 @@ from benchmark.engine.recipes import (
 from benchmark.errors import UserError
 from benchmark.plans.named import SCALES, filed, scale
 from benchmark.plans.plan import Plan
-from benchmark.plans.scales import Scale
 from benchmark.plans.start import without_held_out
 from benchmark.records.cells import BASE, Cell
 from benchmark.records.specs import spec_hash
@@ -48,10 +47,15 @@ def cells_of(table, known):
 @pytest.mark.parametrize("name", SCALES)
 @pytest.mark.parametrize("table", REPORTS)
 def test_every_cell_of_a_built_in_scale_has_a_plan(name, table):
-    """Every cell of every table can be made, has a key that reads back, and specs to hash."""
+    """Every cell of every table can be made, has a key that reads back, and specs to hash; none is
+    asked for twice, and each comes with its base model and for all seeds."""
     known = scale(name)
     cells = cells_of(table, known)
     assert cells or (known.checkpoints and table == "table2")
+    assert len(set(cells)) == len(cells)
+    assert {cell.base for cell in cells} <= set(cells)
+    for (dataset, arch, method), seeds in seeds_by_setting(cells).items():
+        assert seeds == known.seeds_of(dataset, arch, method)
     for cell in cells:
         plan = Plan.of(cell, known)
         assert Cell.parse(cell.key) == cell
@@ -69,17 +73,6 @@ def test_built_in_scales_are_found_by_their_own_names(name):
     assert scale(name) is SCALES[name] or SCALES[name].checkpoints
     assert scale(name).name == SCALES[name].name == name
     assert SCALES[name].summary
-
-
-@pytest.mark.parametrize("table", REPORTS)
-def test_cells_of_a_table_are_listed_once(table):
-    """No table asks for a cell twice, and every fine-tuned cell comes with its base model."""
-    for known in SCALES.values():
-        cells = cells_of(table, known)
-        assert len(set(cells)) == len(cells)
-        assert {cell.base for cell in cells} <= set(cells)
-        for (dataset, arch, method), seeds in seeds_by_setting(cells).items():
-            assert seeds == known.seeds_of(dataset, arch, method)
 
 
 @pytest.mark.parametrize("name", ["narrow", "short", "paper"])
@@ -228,16 +221,11 @@ def test_a_scale_without_overrides_is_the_paper(read):
     assert plan.criticality == CriticalitySettings()
 
 
-def test_a_whole_number_is_as_good_as_a_float():
+def test_a_whole_number_is_as_good_as_a_float(read):
     """`lr = 1` and `lr = 1.0` are the same settings and give the same hash."""
-    made = [
-        Plan.of(
-            Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 0),
-            Scale("mine", "", ("digits",), ("resnet18-w8",), (0,), training={"lr": lr}),
-        )
-        for lr in (1, 1.0)
-    ]
-    assert spec_hash(made[0].spec) == spec_hash(made[1].spec)
+    cell = Cell("mine", "digits", "resnet18-w8", "pgd-at", "none", 0)
+    one, same = (Plan.of(cell, read(f"{MINE}[training]\nlr = {lr}")) for lr in ("1", "1.0"))
+    assert spec_hash(one.spec) == spec_hash(same.spec)
 
 
 @pytest.mark.parametrize("name", ["quickest", "narrow.json", "", "mine/toml"])
