@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 import benchmark
 from baselines import METHODS
 from benchmark.algorithm.criticality import criticality_modules
-from benchmark.algorithm.finetune import CleanTraining, trainable_parameters
+from benchmark.algorithm.finetune import trainable_parameters
 from benchmark.algorithm.selection import (
     BatchNormAffine,
     Candidates,
@@ -23,7 +23,7 @@ from benchmark.algorithm.selection import (
     LeastCritical,
     Selector,
 )
-from benchmark.algorithm.tunings import TUNINGS, Tuning, finetune
+from benchmark.algorithm.tunings import TUNINGS, Tuning
 from benchmark.engine.method import OwnTuning
 from benchmark.engine.own_tuning import tuned_by
 from benchmark.engine.recipes import FINETUNE_RECIPE
@@ -64,13 +64,6 @@ def test_wise_ft_is_the_mean_of_both_ends(tuned, monkeypatch):
         if before[name].is_floating_point():
             assert torch.equal(found[name], (before[name] + end[name]) / 2)
     assert changed(before, found)
-
-
-def test_wise_ft_has_one_point():
-    """Its curve would be a search; without it there are the fixed point and the end."""
-    assert (finetune("wise-ft").alpha, finetune("wise-ft-alpha-1").alpha) == (0.5, 1)
-    with pytest.raises(UserError, match=r"wise-ft is at alpha = 0.5 and searches none"):
-        finetune("wise-ft-curve")
 
 
 @pytest.mark.parametrize("method", ["awp", "trades-awp", "trades"])
@@ -373,13 +366,6 @@ def test_the_page_on_own_methods(rift_by, tmp_path):
             assert parameters
             wanted = {"biases": lambda n: n.endswith("bias"), own[1]: lambda n: n.startswith("head.")}
             assert all(wanted[name](n) for n in parameters)
-
-
-def test_of_defaults():
-    """A tuning that says nothing else is trained on clean images as the released code does."""
-    plain = Tuning("own", "own", LastLayer())
-    assert plain.method == CleanTraining()
-    assert plain.alpha is None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -337,6 +337,7 @@ class TestNames:
             ("+mean-sparse", "unknown fine-tuning"),
             ("mean-sparse-alpha-1", "without alpha; leave out '-alpha-1'"),
             ("rift-mirrored", "rift trains weights"),
+            ("wise-ft-curve", "wise-ft is at alpha = 0.5 and searches none"),
         ],
     )
     def test_refusals(self, name, message):
