@@ -35,6 +35,14 @@ from tiny_runs import BASE, EVALUATIONS, changed, run_of
 
 
 @pytest.fixture
+def _alpha_is_zero(monkeypatch):
+    """Every search for alpha* ends at 0."""
+    monkeypatch.setattr(
+        "benchmark.run.best_alpha", lambda *args, whole: (0.0, step_3.best_alpha(*args)[1])
+    )
+
+
+@pytest.fixture
 def make(store, digits):
     """Make the cell of a fine-tuning of the base model on a few images; returns its records."""
     some = Dataset(digits.info, digits.train.first(128), digits.test.first(40))
@@ -47,18 +55,12 @@ def make(store, digits):
     return made
 
 
+@pytest.mark.usefixtures("_alpha_is_zero")
 def test_equal_weights_are_evaluated_once(make, monkeypatch, store):
     """A cell whose alpha* is 0 takes over the base model's outcome."""
     base = make("none")
-    monkeypatch.setattr(
-        "benchmark.run.best_alpha", lambda *args, whole: (0.0, step_3.best_alpha(*args)[1])
-    )
-
-    def never(*args, **kwargs):
-        raise AssertionError("evaluated the same weights again")
-
-    monkeypatch.setattr(Clean, "run", never)
-    monkeypatch.setattr(Pgd10x3, "run", never)
+    for evaluation in (Clean, Pgd10x3):
+        monkeypatch.setattr(evaluation, "run", None)
     again = make("last-layer")
     for name in EVALUATIONS:
         assert again[name].parts == base[name].parts
@@ -68,11 +70,9 @@ def test_equal_weights_are_evaluated_once(make, monkeypatch, store):
             assert np.array_equal(store.bits(again[name])[part], bits)
 
 
+@pytest.mark.usefixtures("_alpha_is_zero")
 def test_records_do_not_depend_on_which_cell_was_first(make, monkeypatch, store):
     """Three cells of the same weights are evaluated once in any order, and give the same bytes."""
-    monkeypatch.setattr(
-        "benchmark.run.best_alpha", lambda *args, whole: (0.0, step_3.best_alpha(*args)[1])
-    )
     runs, run = [], Pgd10x3.run
     monkeypatch.setattr(Pgd10x3, "run", lambda *args: runs.append(1) or run(*args))
     orders = ("none", "last-layer", "all-layers"), ("all-layers", "none", "last-layer")
@@ -112,11 +112,7 @@ def test_another_choice_of_modules_is_trained_anew(make, monkeypatch, store):
 def test_a_second_run_makes_nothing(make, monkeypatch):
     """A cell whose records are there is left alone."""
     first = make("none")
-
-    def never(*args, **kwargs):
-        raise AssertionError("made again")
-
-    monkeypatch.setattr("benchmark.run.adversarial_training", never)
+    monkeypatch.setattr("benchmark.run.adversarial_training", None)
     assert make("none") == first
 
 
