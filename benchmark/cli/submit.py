@@ -79,8 +79,10 @@ def submit(
         say(f"nothing was filed: {_counted(wrong)}")
         raise typer.Exit(2)
     new, old = sort(handed.entries, results)
-    if new and not dry_run:
+    if (new or contents) and not dry_run:
         place(new, contents, results)
+    for name in contents:
+        show(f"{'would be filed' if dry_run else 'filed'}  {scales.filed(name, results)}")
     for entry in new:
         if dry_run:
             show(f"would be filed  {entry.cell.key}  {entry.name}")

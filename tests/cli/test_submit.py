@@ -293,8 +293,11 @@ def test_an_audit_of_a_checkpoint_can_be_complete(tmp_path):
 def test_a_scale_of_ones_own(workplace):
     """Its file is asked for, filed with the records, and then known; another of its name is refused."""
     assert "unknown scale 'mini'" in said("submit", "mine", "--allow-dirty").stderr
-    said("submit", "mine", "--allow-dirty", "--scale", "my.toml").good()
     filed = Path("results/scales/mini.toml")
+    said("submit", "mine", "--allow-dirty", "--scale", "my.toml").good()
+    filed.unlink()  # as of records that were made in this tree
+    answer = said("submit", "mine", "--allow-dirty", "--scale", "my.toml").good()
+    assert f"filed  {filed}" in answer.stdout.splitlines()
     assert filed.read_bytes() == MINI.read_bytes()
     assert scale(str(filed)).name == "mini"
     said("submit", "--check", "--allow-dirty").good()
