@@ -12,10 +12,11 @@ from benchmark.errors import UserError, system_problem
 from benchmark.jobs.tasks import Display
 
 FILE = "metrics.jsonl"
+_NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?"
 _NUMBERS = {
-    "loss": re.compile(r"\bloss ([-+.e0-9]+|nan|inf)"),
+    "loss": re.compile(rf"\bloss ({_NUMBER}|nan|inf)"),
     "epoch": re.compile(r"\bepoch ([0-9]+)/"),
-    "selected_on": re.compile(r"([.0-9]+) %[^,]* selected on"),
+    "selected_on": re.compile(rf"({_NUMBER}) %[^,]* selected on"),
 }
 
 

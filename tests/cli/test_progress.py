@@ -371,6 +371,15 @@ def test_a_log_on_a_full_disk_ends_no_command(tmp_path) -> None:
         shown.update(0, KEY, "fine-tuning", 1, 2, "loss 0.5")
 
 
+def test_a_log_takes_whatever_a_plug_in_says(tmp_path) -> None:
+    """Its own training notes what it likes: a number is read where there is one."""
+    with kept(LogLines(plain(), 1), tmp_path) as shown:
+        for note in ("loss 0.512. The best so far", "loss -inf", "loss e"):
+            shown.update(0, KEY, "fine-tuning", 1, 2, note)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line.get("loss") for line in lines] == [0.512, None, None]
+
+
 def test_tensorboard_reads_the_log(tmp_path) -> None:
     """TensorBoard itself finds every loss under the cell's key."""
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
