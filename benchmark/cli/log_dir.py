@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Logged:
 
     def __init__(self, shown: Display, directory: Path, stack: ExitStack) -> None:
         self.shown, self.directory, self.stack = shown, directory, stack
-        self.boards: dict[str, Any] = {}
+        self.board = cache(self._board)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with (directory / FILE).open("a"):  # reports are written one by one, none at the end
@@ -51,7 +52,7 @@ class Logged:
         }
         with (self.directory / FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry | numbers | {"note": note}) + "\n")
-        if (board := self._board(key)) is not None:
+        if (board := self.board(key)) is not None:
             for name in numbers.keys() - {"epoch"}:
                 board.add_scalar(f"{stage}/{name}", numbers[name], done)
 
@@ -61,16 +62,13 @@ class Logged:
 
     def _board(self, key: str) -> Any:
         """Where TensorBoard reads of the cell `key`; None without the extra `tensorboard`."""
-        if key not in self.boards:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                self.boards[key] = None
-            else:
-                board = SummaryWriter(self.directory / key)
-                self.stack.callback(board.close)
-                self.boards[key] = board
-        return self.boards[key]
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return None
+        board = SummaryWriter(self.directory / key)
+        self.stack.callback(board.close)
+        return board
 
 
 @contextmanager
