@@ -433,12 +433,6 @@ def test_jobs_are_per_device(command, monkeypatch):
     assert [(each.device, jobs) for each, jobs in got] == [("cpu:0,cpu", 2), ("cpu,cpu,cpu", 2)]
 
 
-def test_devices_that_are_not_there_are_told_before_work(command):
-    """One of several that this machine lacks is one line, and no cell has failed of it."""
-    answer = command(*ONLY_BASES, "--device", "cpu,cuda:63")
-    assert answer.refusal.startswith("device 'cuda:63' is not to be had (visible: ")
-
-
 @pytest.mark.parametrize(("visible", "found"), [(1, ["cuda"]), (3, ["cuda:0", "cuda:1", "cuda:2"])])
 def test_cuda_is_all_that_are_visible(monkeypatch, visible, found):
     """`cuda` stands for every device that CUDA_VISIBLE_DEVICES shows."""
