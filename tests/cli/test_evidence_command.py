@@ -19,6 +19,7 @@ from benchmark.records.evidence import FACTORS, evidence, evidence_path
 from benchmark.report.theorems import text
 from handmade import copied_to, store_in
 from invoking import MINI, Command
+from killing import calls_of
 
 
 def run(store, *arguments):
@@ -38,6 +39,12 @@ def measured(mini, tmp_path_factory):
 def own(measured, store):
     """A copy of the measured store, to be changed."""
     return copied_to(store, measured[0])
+
+
+@pytest.fixture
+def rescaled(monkeypatch):
+    """How often a module was rescaled and measured."""
+    return calls_of(monkeypatch, measuring, "_rescaled")
 
 
 def without_times(found):
@@ -101,7 +108,7 @@ class TestCommand:
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("calls", [1, 3])
-    def test_resumed_equals_uninterrupted(self, own, measured, monkeypatch, calls):
+    def test_resumed_equals_uninterrupted(self, own, measured, rescaled, calls):
         """Killed in either seed, the same command continues to the same content, losing nothing."""
         evidence_path(own.results, "mini").unlink()
         for cell in evidence_cells(scale(str(MINI))):
@@ -109,42 +116,26 @@ class TestCommand:
             assert len(chunks) == 2 * len(FACTORS)
             for chunk in chunks[:2]:
                 chunk.unlink()
-        honest, counts = measuring._rescaled, [0]
-
-        def counted(limit, *given):
-            counts[0] += 1
-            if counts[0] > limit:
-                raise KeyboardInterrupt
-            return honest(*given)
-
-        monkeypatch.setattr(measuring, "_rescaled", partial(counted, calls))
+        rescaled.most = calls
         assert run(own).exit_code == 130
         kept = evidence(own.results, "mini")
         assert [each.seed for each in kept.seeds] == [0] if calls > 2 else kept is None
-        counts[0] = 0
-        monkeypatch.setattr(measuring, "_rescaled", partial(counted, 100))
+        rescaled.most = None
         run(own).good()
-        assert counts[0] == 4 - calls
+        assert rescaled.made == 4
         expected = evidence(measured[0].results, "mini")
         assert without_times(evidence(own.results, "mini")) == without_times(expected)
 
-    def test_what_another_device_did_is_named(self, own, monkeypatch):
+    def test_what_another_device_did_is_named(self, own, rescaled, monkeypatch):
         """Its part is taken, and the provenance says so, as that of a record does."""
         evidence_path(own.results, "mini").unlink()
         first, _ = evidence_cells(scale(str(MINI)))
         shutil.rmtree(own.work(first) / "evidence")
-        honest, counts = measuring._rescaled, [0]
-
-        def once(*given):
-            counts[0] += 1
-            if counts[0] > 1:
-                raise KeyboardInterrupt
-            return honest(*given)
-
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr("benchmark.engine.provenance.device_name", lambda _device: "another")
-            elsewhere.setattr(measuring, "_rescaled", once)
+            rescaled.most = 1
             assert run(own).exit_code == 130
+        rescaled.most = None
         run(own).good()
         (line,), others = (each.provenance.begun for each in evidence(own.results, "mini").seeds)
         assert line.startswith("evidence: a part was done on device another") and not others

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -23,6 +24,20 @@ def killing(done: int | None = None, note: str = "", stage: str | None = None) -
             raise KeyboardInterrupt
 
     return stops
+
+
+def calls_of(patch: pytest.MonkeyPatch, module: ModuleType, name: str) -> SimpleNamespace:
+    """Count calls of `module.name` as `made`; work is killed at one more than `most` (None: never)."""
+    honest, calls = getattr(module, name), SimpleNamespace(made=0, most=None)
+
+    def counted(*given: object) -> object:
+        if calls.made == calls.most:
+            raise KeyboardInterrupt
+        calls.made += 1
+        return honest(*given)
+
+    patch.setattr(module, name, counted)
+    return calls
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +32,7 @@ from benchmark.report.intervals import over_images
 from benchmark.report.tables.render import markdown, text
 from handmade import PROVENANCE, copied_to, store_in
 from invoking import Command
+from killing import calls_of
 
 KEY = "mini/digits/resnet18-w8/pgd-at/none/seed0"
 UNITS, IMAGES = "avx512_bf16", 128
@@ -62,17 +62,8 @@ def own(measured, store, monkeypatch):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How many batches were attacked; the command is killed at one more than `most` (None: never)."""
-    honest, count = counting.pgd_answers, SimpleNamespace(made=0, most=None)
-
-    def attacked(*given):
-        if count.made == count.most:
-            raise KeyboardInterrupt
-        count.made += 1
-        return honest(*given)
-
-    monkeypatch.setattr(counting, "pgd_answers", attacked)
-    return count
+    """How many batches were attacked."""
+    return calls_of(monkeypatch, counting, "pgd_answers")
 
 
 def by_hand(**changed):
