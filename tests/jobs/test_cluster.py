@@ -80,12 +80,14 @@ def test_what_the_user_asks_for_stands(tmp_path):
 
 
 def test_values_stay_what_they_are():
-    """Zeros before an account are part of its name, and a line of a setup is one."""
-    given = asked("account=0123", "cpus_per_task=4", "setup=module load cuda").of_job(
-        Task(BASE, ()), "cpu"
-    )
+    """Zeros before an account are part of its name, a line of a setup is one, and text for srun is
+    split as a shell would, behind what srun does not take over by itself."""
+    words = ("account=0123", "cpus_per_task=4", "setup=module load cuda")
+    asks = asked(*words, "srun_args=--mpi=none --cpu-bind='x y'")
+    given = asks.of_job(Task(BASE, ()), "cpu")
     assert (given["account"], given["cpus_per_task"]) == ("0123", 4)
     assert given["setup"] == ["module load cuda"]
+    assert given["srun_args"] == ["--cpus-per-task=4", "--mpi=none", "--cpu-bind=x y"]
 
 
 @pytest.mark.parametrize("name", ["dependency", "job-name", "nodes", "ntasks", "array"])
@@ -144,8 +146,9 @@ def test_a_base_model_that_is_there_is_not_made_again(store):
 
 @pytest.mark.parametrize("split", [False, True])
 def test_what_a_module_is_made_of_comes_first(store, split):
-    """The second network of two mixes is one job, which they wait for, and so is a module's tuning."""
-    names = ("rift", "output-mix", "mixed-nuts", "rift+mean-sparse")
+    """The second network of two mixes is one job, which they wait for, and so is a module's tuning,
+    though that is named last: a job can wait only for one that is submitted before it."""
+    names = ("output-mix", "mixed-nuts", "rift+mean-sparse", "rift")
     (task,) = tasks_for(store, BY_HAND, [cell_at(name) for name in names])
     found = {step.name: step for step in steps(task, BY_HAND, store, split=split)}
     second = replace(cell_at(), method="standard")
@@ -154,17 +157,11 @@ def test_what_a_module_is_made_of_comes_first(store, split):
         assert list(found) == [second.key, cell_at().key]
         assert found[cell_at().key].needs == (second.key,)
         return
-    for name in names[1:3]:
+    for name in names[:2]:
         assert found[cell_at(name).key].needs == (cell_at().key, second.key)
-    assert cell_at("rift").key in found[cell_at("rift+mean-sparse").key].needs
-
-
-def test_a_module_waits_for_what_it_is_made_of(store):
-    """Whichever is named first: a job can wait only for one that is submitted before it."""
-    cells = [cell_at(name) for name in ("rift+mean-sparse", "rift")]
-    (task,) = tasks_for(store, BY_HAND, cells)
-    names = [step.name for step in steps(task, BY_HAND, store, split=True)]
-    assert names[-2:] == [cells[1].key, cells[0].key]
+    tuned, module = cell_at("rift").key, cell_at("rift+mean-sparse").key
+    assert tuned in found[module].needs
+    assert list(found).index(tuned) < list(found).index(module)
 
 
 @pytest.mark.parametrize(
@@ -197,16 +194,6 @@ def test_a_second_network_that_is_asked_for_is_evaluated(store, tmp_path, monkey
         found = submit(tasks, BY_HAND, Options(store, tmp_path, "cpu", 1), asked(), lambda *_: None)
         assert found == (2, 0)
         assert [key for step in made for key in step.parts(BY_HAND)] == [second.key, mix.key]
-
-
-def test_words_for_srun_stay_words():
-    """Text is split as a shell would, behind what srun does not take over by itself."""
-    given = asked("srun_args=--mpi=none --cpu-bind='x y'", "cpus_per_task=2")
-    assert given.of_job(Task(BASE, ()), "cpu")["srun_args"] == [
-        "--cpus-per-task=2",
-        "--mpi=none",
-        "--cpu-bind=x y",
-    ]
 
 
 @pytest.mark.parametrize("device", ["cuda:0,cuda:1", "gpu"])

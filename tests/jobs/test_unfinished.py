@@ -389,11 +389,6 @@ class TestSettings:
         assert path.with_name(f"training-{settings[:12]}.safetensors").read_bytes() == before
 
 
-def strip_seal(path, tensors, metadata):
-    """Write a file that says no hash of its contents."""
-    write_atomically(path, save(tensors, metadata))
-
-
 class TestDamage:
     """Working files with a flipped bit."""
 
@@ -423,7 +418,7 @@ class TestDamage:
         again = replace(TUNED, finetune="last-layer-alpha-1")
         make(TUNED)
         whole = load_tensors(path)
-        self.flip(path) if sealed else strip_seal(path, *whole)
+        self.flip(path) if sealed else write_atomically(path, save(*whole))
         make(again)
         assert [record.getMessage() for record in caplog.records] == [
             f"'{path}' {'does not fit the' if sealed else 'has no'} hash of its contents; it is "
