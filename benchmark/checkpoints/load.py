@@ -60,6 +60,7 @@ def load_checkpoint(
     entry: str | None = None,
     prefix: str | None = None,
     sha256: str | None = None,
+    may_lack: Sequence[str] = (),
 ) -> Loaded:
     """Read the weights in `path`, safetensors or what torch.save writes, told apart by content.
 
@@ -70,6 +71,7 @@ def load_checkpoint(
         entry: The entry to open where the file holds several state dicts.
         prefix: What stands before every name, beside the usual ones of wrappers (`PREFIXES`).
         sha256: The hash of the file's bytes (None: any).
+        may_lack: Names that are `model`'s own where the file lacks all of them, and no others.
 
     Returns:
         The weights as `model` would load them; half and double precision become the network's.
@@ -98,6 +100,7 @@ def load_checkpoint(
     left_out += file.rename(network.keys(), drop)
     file.add_counters(network)
     file.take_aliases(network)
+    file.take_constants(network, may_lack)
     if problem := shape_mismatch(file.tensors, network):
         raise UserError(f"'{path}' does not fit the network: {problem}")
     if other:

@@ -12,8 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +22,7 @@ from benchmark.data import dataset_info
 from benchmark.errors import UserError, close_to, installing, reason
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from benchmark.checkpoints.load import Loaded
 
@@ -191,23 +190,8 @@ def load_zoo_checkpoint(path: Path, arch: ZooArch, model: "nn.Module", **how: An
     """
     from benchmark.checkpoints.load import load_checkpoint
 
-    load = partial(load_checkpoint, path, model, **how)
-    stored = {name: tensor for name, tensor in model.state_dict().items() if name in CONSTANTS}
-    if not stored or arch.zoo_id not in WITHOUT_CONSTANTS:
-        return load()
-    try:
-        return load()
-    except UserError:
-        with _not_stored(model, stored):
-            loaded = load()
-        if any(name.rpartition(".")[2] in stored for name in loaded.dropped):
-            raise  # the file has a normalisation, perhaps behind the name of a wrapper
-    state = {
-        name: loaded.state[name] if name in loaded.state else stored[name].cpu().clone()
-        for name in model.state_dict()
-    }
-    note = f"{' and '.join(map(repr, stored))} are not in the file; took those of RobustBench's code"
-    return replace(loaded, state=state, notes=(*loaded.notes, note))
+    may_lack = CONSTANTS if arch.zoo_id in WITHOUT_CONSTANTS else ()
+    return load_checkpoint(path, model, may_lack=may_lack, **how)
 
 
 def drive_id(text: str, dataset: str) -> str:
@@ -234,18 +218,6 @@ def download_from_drive(drive_id: str, target: Path, *, quiet: bool) -> None:
         raise UserError(f"Google Drive did not give {drive_id} ({reason(error)})") from error
     if written is None or not target.is_file():
         raise UserError(f"Google Drive did not give the file {drive_id}")
-
-
-@contextmanager
-def _not_stored(model: "nn.Module", buffers: "Mapping[str, Tensor]") -> Iterator[None]:
-    """Meanwhile `buffers` are not in the state dict of `model`."""
-    for name, buffer in buffers.items():
-        model.register_buffer(name, buffer, persistent=False)
-    try:
-        yield
-    finally:
-        for name, buffer in buffers.items():
-            model.register_buffer(name, buffer, persistent=True)
 
 
 def _entry(name: str, dataset: str, threat: str) -> Mapping[str, Any]:

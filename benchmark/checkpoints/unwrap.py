@@ -151,6 +151,13 @@ class FileTensors:
             self.tensors |= missing
             self.notes.append(f"set {len(missing)} {COUNTER} to zero, absent as before torch 0.4.1")
 
+    def take_constants(self, network: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        """Take the entries `names` from the network, if the file lacks these and no others."""
+        if names and network.keys() - self.tensors.keys() == set(names):
+            self.tensors |= {name: network[name] for name in names}
+            lacking = " and ".join(map(repr, names))
+            self.notes.append(f"{lacking} are not in the file; took those of RobustBench's code")
+
     def converted(self, network: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Copies of the tensors in the network's order and types; names and shapes agree already.
 
