@@ -1,24 +1,24 @@
 """Counts of right answers, in which every accuracy is kept."""
 
-from typing import Annotated, Any, ClassVar, Self
+from operator import not_
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from benchmark.records.files import Sparse
+from benchmark.records.files import Frozen
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Count(Sparse):
+class Count(Frozen):
     """`k` correct of `n`. Of the others `not_finite` had a NaN or an infinity among their logits; files
     hold that number only where it is not 0."""
 
-    sparse: ClassVar[str] = "not_finite"
     k: int = Field(ge=0)
     n: int = Field(gt=0)
-    not_finite: int = Field(default=0, ge=0)
+    not_finite: int = Field(default=0, ge=0, exclude_if=not_)
 
     @model_validator(mode="after")
     def _at_most_all(self) -> Self:

@@ -9,13 +9,13 @@ import shutil
 import stat
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from benchmark.errors import UserError, line, problems
 
@@ -45,17 +45,6 @@ def check_lines(fields: Mapping[str, Any]) -> None:
             waiting += [(name, each) for each in (*part, *part.values())]
         elif isinstance(part, list | tuple):
             waiting += [(name, each) for each in part]
-
-
-class Sparse(Frozen):
-    """A schema whose files hold the field `sparse` only where it is neither 0 nor empty."""
-
-    sparse: ClassVar[str]
-
-    @model_serializer(mode="wrap")
-    def _without_nothing(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        fields = serialize(self)
-        return {name: value for name, value in fields.items() if value or name != self.sparse}
 
 
 M = TypeVar("M", bound=BaseModel)

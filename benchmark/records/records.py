@@ -4,7 +4,8 @@ Accuracies are counts k of n; `value` = k / n is kept beside them for readers of
 """
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from operator import not_
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -12,8 +13,7 @@ from benchmark.records.applied import Applied as Applied
 from benchmark.records.cells import Cell, FinetunePart, Part
 from benchmark.records.counts import Count as Count
 from benchmark.records.counts import Sha256 as Sha256
-from benchmark.records.files import Frozen, Sparse, parse_model
-from benchmark.records.plugins import PLUGINS
+from benchmark.records.files import Frozen, parse_model
 from benchmark.records.specs import Spec, spec_hash
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -46,7 +46,7 @@ class CellName(Frozen):
         return Cell(**self.model_dump())
 
 
-class Provenance(Sparse):
+class Provenance(Frozen):
     """Where, when and with what a number was made.
 
     `commit` is None outside a git checkout, `dirty` whether tracked files differed from it; `started`
@@ -58,7 +58,6 @@ class Provenance(Sparse):
     those that were loaded, by name; files hold them where there were some.
     """
 
-    sparse: ClassVar[str] = PLUGINS
     commit: str | None
     dirty: bool | None
     versions: dict[str, str]
@@ -72,7 +71,7 @@ class Provenance(Sparse):
     begun: list[str] = Field(default_factory=list)
     weights_sha256: Sha256
     data_sha256: Sha256
-    plugins: dict[str, Sha256] = Field(default_factory=dict)
+    plugins: dict[str, Sha256] = Field(default_factory=dict, exclude_if=not_)
 
 
 class EpochLog(Frozen):

@@ -23,8 +23,11 @@ def changed(**fields: Any) -> str:
 
 
 def test_a_record_reads_back_as_it_was_written() -> None:
-    """JSON and back gives an equal record, whose cell and count are those it was made from."""
-    again = parse_file(Record, RECORD.model_dump_json(), PATH)
+    """JSON and back gives an equal record, whose cell and count are those it was made from; what was
+    added to the format later is not written where it is 0 or empty."""
+    text = RECORD.model_dump_json()
+    assert not any(name in text for name in ("not_finite", "plugins"))
+    again = parse_file(Record, text, PATH)
     assert again == RECORD
     assert again.cell.cell == cell_at("rift")
     assert again.count == Count(k=480, n=500)
