@@ -1,11 +1,9 @@
-"""Whether a making is what the code would have written: every choice in it is taken again.
-
-torch is imported where it is needed, for the rules of the paper and the names of modules.
-"""
+"""Whether a making is what the code would have written: every choice in it is taken again."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from benchmark.algorithm.interpolate import best_alpha
 from benchmark.algorithm.selection import Candidates
 from benchmark.engine.choice import most_accurate
 from benchmark.engine.forward import ForwardMethod
@@ -178,8 +176,6 @@ def _check_alpha(details: Finetuning, plan: Plan) -> Problems:
 
 def _check_choice(details: Finetuning, reference: Count, plan: Plan) -> Problems:
     """Whether the rule chooses this alpha among the points of the curve, having seen those."""
-    from benchmark.algorithm.interpolate import best_alpha
-
     rule = plan.finetuning.interpolation
     assert rule is not None
     cleans = {point.alpha: point.clean for point in details.curve}
