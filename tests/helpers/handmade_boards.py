@@ -15,6 +15,7 @@ from benchmark.records.store import Store
 from benchmark.report.leaderboard.boards import leaderboard
 from benchmark.report.leaderboard.schema import Leaderboard
 from handmade import BY_HAND, cell_at, record_and_bits, write_record
+from registering import ENTRY
 
 ONE_SEED = replace(BY_HAND, seeds=(0,))
 
@@ -51,16 +52,12 @@ def someones(**changes: Any) -> CheckpointEntry:
     """An entry of the registry for the network of `write_everything` that was made elsewhere."""
     fields: dict[str, Any] = {
         "name": "someones",
-        "dataset": "digits",
         "arch": "resnet18-w8",
         "method": "trades",
         "source": "https://example.org/someones.safetensors",
         "file": "someones.safetensors",
-        "sha256": "a" * 64,
-        "licence": "MIT",
         "what": "TRADES of somebody's",
-        "eps": "0.08",
         "selects_on": "hold-out",
         "link": "https://example.org/paper",
     }
-    return CheckpointEntry(**fields | changes)
+    return CheckpointEntry(**ENTRY | fields | changes)

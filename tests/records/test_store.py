@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -24,18 +24,10 @@ from benchmark.records.files import locked, temporary, write_atomically
 from benchmark.records.store import Journal, Store
 from handmade import BY_HAND, cell_at, record_and_bits, write_making, write_record
 from killing import holding
+from torturing import files
 
 CELL = cell_at("rift")
 PLAN = Plan.of(CELL, BY_HAND)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file under `folder` by its path, hidden ones too."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 # --- records, makings and bits --------------------------------------------------------------------
@@ -417,8 +409,6 @@ def test_the_journal_of_what_is_on_record_is_swept(store: Store) -> None:
 
 # --- before a long run ------------------------------------------------------------------------------
 
-Usage = namedtuple("Usage", ["total", "used", "free"])
-
 
 def test_a_writable_store_passes_and_stays_empty(store: Store) -> None:
     """The check makes both folders and leaves nothing in them."""
@@ -455,8 +445,7 @@ def test_a_read_only_folder_is_told_before_work(
 
 def test_a_full_disk_is_told_before_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too little space is named with what there is and what is needed."""
-    usage = Usage(2**40, 0, 499 * 2**20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=499 * 2**20))
     store.check_writable(499)
     with pytest.raises(UserError, match=r"has 499 MB free and this needs about 500 MB; .* --results"):
         store.check_writable(500)
