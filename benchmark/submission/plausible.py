@@ -43,18 +43,17 @@ def check_plausible(entry: ResultEntry, library: Library) -> Problems:
         if warning not in record.remarks:
             yield "remarks", f"lack what its bits say: {warning}"
     others = [
-        (other, other.file)
+        other
         for other in library.by_weights.get(record.provenance.weights_sha256, ())
         if other is not entry
-        and isinstance(other.file, Record)
         and other.bits
         and other.file.provenance.data_sha256 == record.provenance.data_sha256
     ]
-    for other, _ in others:
+    for other in others:
         if other.cell == entry.cell:
             yield from _out_of_order(entry, other)
-    for other, file in others:
-        if whole_name(other.name) == whole_name(entry.name) and _how(file) == _how(record):
+    for other in others:
+        if whole_name(other.name) == whole_name(entry.name) and _how(other) == _how(entry):
             yield from _another_value(entry, other)
 
 
@@ -117,13 +116,13 @@ def _p(one: Shares, other: Shares) -> float:
     return mcnemar(int((one > other).sum()), int((other > one).sum()))
 
 
-def _how(record: Record) -> Any:
+def _how(entry: ResultEntry) -> Any:
     """The part of a spec that tells how images were evaluated, whichever they were, and normalised; of
     an adaptive attack, which crafts examples on the base network too, with that."""
-    how = record.spec.get("evaluation")
+    how = entry.file.spec.get("evaluation")
     whole = how["whole"] if isinstance(how, dict) and "whole" in how else how
-    base = record.cell.cell.base if evaluation(record.evaluation).adaptive else None
-    return whole, _normalisation(record.spec.get("model")), base
+    base = entry.cell.base if evaluation(entry.name).adaptive else None
+    return whole, _normalisation(entry.file.spec.get("model")), base
 
 
 def _normalisation(model: Any) -> Any:
