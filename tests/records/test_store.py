@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -416,31 +415,26 @@ def test_a_writable_store_passes_and_stays_empty(store: Store) -> None:
     assert files(store.results) == files(store.artifacts) == {}
 
 
-def fails_in(folder: Path, original: Callable[..., Any]) -> Callable[..., Any]:
-    """What fails under `folder` as on a read-only disk: a method of `Path`, one of `tempfile`."""
-
-    def method(*arguments: Any, **options: Any) -> Any:
-        path = options["dir"] if "dir" in options else arguments[0]
-        if folder in (path, *path.parents):
-            raise OSError(30, "Read-only file system")
-        return original(*arguments, **options)
-
-    return method
-
-
 @pytest.mark.parametrize("which", ["results", "artifacts"])
-@pytest.mark.parametrize(("where", "method"), [(Path, "mkdir"), (tempfile, "TemporaryFile")])
-def test_a_read_only_folder_is_told_before_work(
-    store: Store, monkeypatch: pytest.MonkeyPatch, which: str, where: Any, method: str
+def test_a_folder_without_files_is_told_before_work(
+    store: Store, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    """A folder that cannot be made or written is named with the reason and the option to mend it."""
+    """A folder that cannot be written or made is named with the reason and the option to mend it."""
     folder: Path = getattr(store, which)
-    monkeypatch.setattr(where, method, fails_in(folder, getattr(where, method)))
-    with pytest.raises(UserError) as got:
+    original, option = tempfile.TemporaryFile, f"name another folder by --{which}"
+
+    def read_only(**options: Any) -> Any:
+        if options["dir"] == folder:
+            raise OSError(30, "Read-only file system")
+        return original(**options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    with pytest.raises(UserError, match=rf"^cannot write to '{folder}' \(Read-only .*\); {option}$"):
         store.check_writable(1)
-    assert str(got.value) == (
-        f"cannot write to '{folder}' (Read-only file system); name another folder by --{which}"
-    )
+    folder.rmdir()
+    folder.touch()
+    with pytest.raises(UserError, match=rf"^cannot write to '{folder}' \(File exists\); {option}$"):
+        store.check_writable(1)
 
 
 def test_a_full_disk_is_told_before_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
