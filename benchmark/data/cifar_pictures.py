@@ -94,7 +94,8 @@ def _rows(path: Path) -> list[tuple[bytes, int]]:
             sizes = [about.row_group(group).total_byte_size for group in range(about.num_row_groups)]
             refuse_larger(sum(sizes), f"'{path}', unpacked,", most=2**30)
             found = file.read([image, label], use_threads=False).to_pydict()
-        return [(row["bytes"], int(n)) for row, n in zip(found[image], found[label], strict=True)]
+        rows = zip(found[image], found[label], strict=True)
+        return [(bytes(row["bytes"]), int(number)) for row, number in rows]
     except UserError:
         raise
     except Exception as error:  # a damaged file can raise anything

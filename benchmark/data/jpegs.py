@@ -11,6 +11,8 @@ from PIL import Image, UnidentifiedImageError, features
 from benchmark.errors import UserError
 
 Pixels = NDArray[np.uint8]
+BROKEN = (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError)
+"""What Pillow raises for files that are no pictures or are damaged."""
 
 
 def decode(content: bytes, side: int, name: str, kind: str = "JPEG") -> Pixels:
@@ -26,7 +28,7 @@ def decode(content: bytes, side: int, name: str, kind: str = "JPEG") -> Pixels:
                 width, height = picture.size
                 raise UserError(f"'{name}' has {width}x{height} pixels; {side}x{side} are right")
             return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         reason = f"not a {kind} file" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"'{name}' cannot be decoded ({reason})") from error
 

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -388,8 +389,19 @@ class TestImport:
             cifar.load(CIFAR100, place.data).test.images, torch.from_numpy(images.copy())
         )
 
-    @pytest.mark.parametrize("damage", ["pixel", "size", "cut", "class", "parquet"])
-    def test_pictures_of_another_content_are_refused(self, place, damage):
+    @pytest.mark.parametrize(
+        ("damage", "told"),
+        [
+            ("pixel", "content hash found"),
+            ("size", "32x32 are right"),
+            ("cut", "cannot be decoded"),
+            ("chunk", "cannot be decoded"),
+            ("class", "101 folders"),
+            ("parquet", "is damaged"),
+            ("text", "has no columns of pictures"),
+        ],
+    )
+    def test_pictures_of_another_content_are_refused(self, place, damage, told):
         """A changed pixel has another hash; what is no picture of the set is named."""
         self.test_pictures_of_the_official_pixels(place, "png")
         shutil.rmtree(place.data)
@@ -402,16 +414,22 @@ class TestImport:
             Image.fromarray(np.zeros((31, 32, 3), np.uint8)).save(path)
         elif damage == "cut":
             path.write_bytes(path.read_bytes()[:-30])
+        elif damage == "chunk":  # an empty colour profile
+            profile = bytes(4) + b"iCCP" + zlib.crc32(b"iCCP").to_bytes(4, "big")
+            path.write_bytes(path.read_bytes()[:-12] + profile + path.read_bytes()[-12:])
         elif damage == "class":
             path.parent.rename(path.parent.with_name("class0"))
             shutil.copytree(path.parent.with_name("class0"), path.parent)
-        else:
+        elif damage == "parquet":
             for part in SIZES:
                 (place.beside / f"{part}.parquet").write_bytes(b"PAR1" * 9)
-        line = place("import", "cifar100", place.beside).refusal
-        told = {"pixel": "content hash found", "size": "32x32 are right", "cut": "cannot be decoded",
-                "class": "101 folders", "parquet": "is damaged"}[damage]  # fmt: skip
-        assert told in line
+        else:
+            pq = pytest.importorskip("pyarrow.parquet")
+            rows = [{"img": {"bytes": "no picture"}, "fine_label": 0}]
+            for part in SIZES:
+                table = pytest.importorskip("pyarrow").Table.from_pylist(rows)
+                pq.write_table(table, place.beside / f"{part}.parquet")
+        assert told in place("import", "cifar100", place.beside).refusal
         assert place.visible() == {}
 
     def test_parquet_needs_an_extra(self, place, monkeypatch):

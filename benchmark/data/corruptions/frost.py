@@ -17,7 +17,7 @@ from benchmark.data.corruptions.digital import luma
 from benchmark.data.corruptions.filters import FloatArray, sample
 from benchmark.data.corruptions.streams import Streams
 from benchmark.data.corruptions.weather import clouds
-from benchmark.data.jpegs import Pixels
+from benchmark.data.jpegs import BROKEN, Pixels
 from benchmark.errors import UserError
 
 # By image side; 32 and 64 as make_cifar_c.py and make_tinyimagenet_c.py, 8 is ours.
@@ -112,7 +112,7 @@ def load_frost(folder: Path, side: int = 64) -> tuple[list[Pixels], str]:
         try:
             with Image.open(path) as image:
                 picture = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except BROKEN as error:
             raise UserError(f"'{path}' cannot be read as a picture; replace or remove it") from error
         height, width = picture.shape[:2]
         if min(height, width) < least:
