@@ -269,7 +269,7 @@ def generated_copy(data: "Dataset", frost: str, name: str, severity: int) -> "Sp
         pictures, _ = load_frost(frost_folder(data), data.info.side)
     elif data.directory and (folder := generated_folder(data.directory, data.info)).is_dir():
         source = images_sha256(data.test.images.cpu().numpy())
-        whole = read_file(folder, name, severity, len(data.test), seed=seed, source_sha256=source)
+        whole = read_file(folder, name, severity, seed=seed, source_sha256=source)
         copies = None if whole is None else whole[: len(test)]
     if copies is None:
         copies = corrupt(

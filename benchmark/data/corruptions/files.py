@@ -104,31 +104,31 @@ def write_files(
 
 
 def read_file(
-    folder: Path, name: str, severity: int, count: int, *, seed: int, source_sha256: str
+    folder: Path, name: str, severity: int, *, seed: int, source_sha256: str
 ) -> NDArray[np.uint8] | None:
-    """The first `count` images under corruption `name` at `severity` 1..5, read when they are used.
+    """The copies under corruption `name` at `severity` 1..5, uint8 (N, H, W, C), read when used.
 
     None unless the manifest of `folder` is of this generator and `seed`, of images whose
-    `images_sha256` is `source_sha256` and of which there are at least `count`, and has that corruption.
-    Each file's sha256 is verified once per process. Changing the array does not change the file. Raises
-    `UserError` if the manifest or the file is damaged or the file is missing.
+    `images_sha256` is `source_sha256`, and has that corruption. Each file's sha256 is verified once per
+    process. Changing the array does not change the file. Raises `UserError` if the manifest or the file
+    is damaged or the file is missing.
     """
     if severity not in SEVERITY_LEVELS:
         raise ValueError(f"severity {severity!r} is not one of {SEVERITY_LEVELS}")
     manifest = _manifest(folder)
-    if manifest is None or manifest.shape[0] < count or name not in manifest.files:
+    if manifest is None or name not in manifest.files:
         return None
     made = manifest.generator, manifest.seed, manifest.source_sha256
     if made != (SPEC, seed, source_sha256):
         return None
     path = folder / f"{name}.npy"
-    shape = (len(SEVERITY_LEVELS) * manifest.shape[0], *manifest.shape[1:])
+    count = manifest.shape[0]
+    shape = (len(SEVERITY_LEVELS) * count, *manifest.shape[1:])
     if not _is_whole(path, manifest.files[name]):
         raise UserError(f"'{path}' is missing or damaged; write the corruption files again")
     right = f"uint8 of shape {shape} is right; write the corruption files again"
     copies = mapped_array(path, shape, "B", right)
-    start = (severity - 1) * manifest.shape[0]
-    return copies[start : start + count]
+    return copies[(severity - 1) * count : severity * count]
 
 
 def _manifest(folder: Path) -> CorruptionManifest | None:
