@@ -41,7 +41,6 @@ from files that torchvision's checksums accept; that of CIFAR-100 (fine labels) 
 stand partly in another order, so that it rests on that copy's images and labels being the official
 ones."""
 
-
 BATCHES = {
     "cifar10": ([f"data_batch_{k}" for k in range(1, 6)], ["test_batch"], "labels"),
     "cifar100": (["train"], ["test"], "fine_labels"),
@@ -55,11 +54,9 @@ def load(info: DatasetInfo, directory: Path) -> Dataset:
     Images are in the order of the files. Raises `UserError` when the files are neither there nor to be
     had, are damaged, contain code, or have a content that is neither official nor accepted.
     """
-    found = _official(info, directory)
-    if found is None and not present(info, directory):
+    if not present(info, directory):
         _obtain(info, directory)
-        found = _official(info, directory)
-    return _recognised(info, directory)[0] if found is None else found
+    return _recognised(info, directory)[0]
 
 
 def present(info: DatasetInfo, directory: Path) -> bool:
@@ -73,8 +70,6 @@ def verify(info: DatasetInfo, directory: Path) -> str:
 
     Raises `UserError` as `load`; never downloads.
     """
-    if _official(info, directory) is not None:
-        return "official files"
     return _recognised(info, directory)[1]
 
 
@@ -109,7 +104,6 @@ def _folder(info: DatasetInfo, directory: Path) -> Path:
 
 def _official(info: DatasetInfo, directory: Path) -> Dataset | None:
     """The dataset as torchvision reads it; None where it is not there or not byte for byte official."""
-
     from torchvision import datasets
 
     reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[info.name]
@@ -138,7 +132,9 @@ def _obtain(info: DatasetInfo, directory: Path) -> None:
 
 
 def _recognised(info: DatasetInfo, directory: Path) -> tuple[Dataset, str]:
-    """The dataset from files that are not the official ones, and by what their content is known."""
+    """The dataset in `directory`, and by what it is known to be right."""
+    if (official := _official(info, directory)) is not None:
+        return official, "official files"
     folder = _folder(info, directory)
     try:
         train, test = _read(info, directory)
