@@ -16,6 +16,7 @@ from benchmark.data.get.archives import Archive
 from benchmark.data.get.download import fetch, settle, writing
 from benchmark.data.get.unpack import unpack
 from benchmark.errors import UserError
+from invoking import refused
 from torturing import forked
 
 FILES = {"set/a.txt": b"first", "set/deep/b.bin": bytes(range(256)) * 40}
@@ -78,15 +79,12 @@ class TestFetch:
             "http://127.0.0.1:9/closed",
         ]
         wanted = archive_of(content, urls=urls)
-        with pytest.raises(UserError) as refused:
-            fetch(wanted, tmp_path)
-        message = str(refused.value)
+        message = refused(lambda: fetch(wanted, tmp_path))
         reasons = ("404 ", "503 ", "MD5 hash of downloaded file", "", "")
         for url, reason in zip(urls, reasons, strict=True):
             assert f"{url}: {reason}" in message
         assert f"md5 {wanted.md5}" in message
         assert f"'{tmp_path / 'set.tar.gz'}' by hand" in message
-        assert "\n" not in message
         assert tree(tmp_path) == {}
 
     def test_progress_reaches_the_total(self, serve, tmp_path):
@@ -108,14 +106,11 @@ class TestFetch:
         path.write_bytes(content)
         assert fetch(wanted, tmp_path) == path
         path.write_bytes(content[:-7])
-        with pytest.raises(UserError, match=f"truncated: expected {len(content)} bytes, found "):
-            fetch(wanted, tmp_path)
+        refused(lambda: fetch(wanted, tmp_path), f"truncated: expected {len(content)} bytes, found ")
         changed = content[:-1] + bytes([content[-1] ^ 1])
         path.write_bytes(changed)
-        with pytest.raises(UserError) as refused:
-            fetch(wanted, tmp_path)
-        assert f"expected md5 {wanted.md5}" in str(refused.value)
-        assert f"found {hashlib.md5(changed).hexdigest()}" in str(refused.value)
+        sums = f"expected md5 {wanted.md5}, found {hashlib.md5(changed).hexdigest()}"
+        refused(lambda: fetch(wanted, tmp_path), sums)
         assert path.read_bytes() == changed
 
     def test_another_process_was_faster(self, serve, tmp_path):
@@ -142,53 +137,47 @@ class TestFetch:
     def test_a_full_disk_is_told_before_the_download(self, serve, tmp_path, full_disk, known):
         """A file larger than the free space is refused, whether its size is listed or sent."""
         content = tarred(FILES)
-        wanted = archive_of(
-            content, urls=[serve("/set", content)], size=len(content) if known else None
-        )
+        urls, size = [serve("/set", content)], len(content) if known else None
+        wanted = archive_of(content, urls=urls, size=size)
         with pytest.raises(UserError, match=r"set\.tar\.gz needs 0\.0 GB and .* 0\.0 GB free"):
-            fetch(wanted, tmp_path)
+            fetch(wanted, tmp_path)  # what is raised holds the connection, and is not to be kept
         assert serve.asked == ([] if known else ["/set"])
         assert tree(tmp_path) == {}
 
     def test_a_folder_that_is_a_file(self, tmp_path, forbidden):
         (tmp_path / "data").write_text("")
-        with pytest.raises(UserError, match="--data-dir"):
-            fetch(archive_of(b"x"), tmp_path / "data")
+        refused(lambda: fetch(archive_of(b"x"), tmp_path / "data"), "--data-dir")
 
 
-PACKERS = [("set.tar", lambda files: tarred(files, "w")), ("set.tar.gz", tarred)]
+@pytest.fixture(params=["w", "w:gz"], ids=["tar", "tar.gz"])
+def put(request, tmp_path):
+    """A function that packs files, or a share of the packed bytes: the archive, its path, and an empty
+    data directory."""
+
+    def put(files, share=1.0):
+        content, path, data = tarred(files, request.param), tmp_path / "set.tar.gz", tmp_path / "data"
+        path.write_bytes(content[: int(share * len(content))])
+        data.mkdir()
+        return archive_of(content), path, data
+
+    return put
 
 
-@pytest.mark.parametrize(("file", "packed"), PACKERS, ids=[file for file, _ in PACKERS])
 class TestUnpack:
     """The same for every kind of archive."""
 
-    def put(self, tmp_path, file, content):
-        """The archive of `content` and its path, beside an empty data directory."""
-        (tmp_path / file).write_bytes(content)
-        (tmp_path / "data").mkdir()
-        return archive_of(content, file), tmp_path / file, tmp_path / "data"
-
-    def test_files_arrive(self, tmp_path, file, packed):
-        """Every member is in the folder that the archive gives, and nothing else is left."""
-        wanted, path, data = self.put(tmp_path, file, packed(FILES))
+    @pytest.mark.parametrize("top", ["set/", "", "Other-Name/"])
+    def test_folder_gets_its_name(self, put, top):
+        """Whatever an archive calls its folder, and if it has none, the content is in `gives`."""
+        named = {top + name.removeprefix("set/"): content for name, content in FILES.items()}
+        wanted, path, data = put(named)
         unpack(wanted, path, data)
         assert tree(data) == FILES
         assert not list(data.glob(".*.part"))
 
-    @pytest.mark.parametrize("top", ["", "Other-Name/"])
-    def test_folder_gets_its_name(self, tmp_path, file, packed, top):
-        """Whatever an archive calls its folder, and if it has none, the content is in `gives`."""
-        bare = {name.removeprefix("set/"): content for name, content in FILES.items()}
-        wanted, path, data = self.put(
-            tmp_path, file, packed({top + name: content for name, content in bare.items()})
-        )
-        unpack(wanted, path, data)
-        assert tree(data) == FILES
-
-    def test_other_files_in_the_folder_stay(self, tmp_path, file, packed):
+    def test_other_files_in_the_folder_stay(self, put):
         """Unpacking again mends what is damaged or lost, and leaves alone what is not of it."""
-        wanted, path, data = self.put(tmp_path, file, packed(FILES))
+        wanted, path, data = put(FILES)
         unpack(wanted, path, data)
         (data / "set/deep/b.bin").write_bytes(b"damaged")
         (data / "set/a.txt").unlink()
@@ -197,51 +186,42 @@ class TestUnpack:
         assert tree(data) == FILES | {"set/deep/mine": b"mine"}
 
     @pytest.mark.parametrize("share", [0.0, 0.7])
-    def test_truncated_file(self, tmp_path, file, packed, share):
-        files = FILES | {"set/noise": os.urandom(50_000)}
-        content = packed(files)
-        wanted, path, data = self.put(tmp_path, file, content[: int(share * len(content))])
-        with pytest.raises(UserError) as refused:
-            unpack(wanted, path, data)
-        assert f"'{path}' is not a whole tar file" in str(refused.value)
-        assert "\n" not in str(refused.value)
+    def test_truncated_file(self, put, share):
+        wanted, path, data = put(FILES | {"set/noise": os.urandom(50_000)}, share)
+        refused(lambda: unpack(wanted, path, data), f"'{path}' is not a whole tar file")
         assert tree(data) == {}
         assert not list(data.glob(".*.part"))
 
     @pytest.mark.parametrize("name", ["../evil", "set/../../evil"])
-    def test_members_that_lead_out_are_refused(self, tmp_path, file, packed, name):
+    def test_members_that_lead_out_are_refused(self, put, tmp_path, name):
         """A path out of the folder is refused, and the members before it are not put in place."""
-        wanted, path, data = self.put(tmp_path, file, packed(FILES | {name: b"evil"}))
-        with pytest.raises(UserError, match="evil"):
-            unpack(wanted, path, data)
+        wanted, path, data = put(FILES | {name: b"evil"})
+        refused(lambda: unpack(wanted, path, data), "evil")
         assert tree(data) == {}
         assert not list(tmp_path.rglob("evil"))
 
-    def test_what_a_kill_left_is_cleared(self, tmp_path, file, packed):
-        wanted, path, data = self.put(tmp_path, file, packed(FILES))
-        (data / f".{file}.part" / "set").mkdir(parents=True)
-        (data / f".{file}.part" / "set" / "half").write_bytes(b"half")
-        unpack(wanted, path, data)
-        assert tree(data) == FILES
-        assert not (data / f".{file}.part").exists()
-
-    def test_too_little_room(self, tmp_path, file, packed, full_disk):
-        wanted, path, data = self.put(tmp_path, file, packed(FILES))
-        with pytest.raises(UserError, match="free; make room"):
-            unpack(wanted, path, data)
+    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+    def test_links_and_pipes_are_refused(self, put, kind):
+        """Members that are no files or folders are refused, wherever they lead."""
+        link = tarfile.TarInfo("set/link")
+        link.type, link.linkname = kind, "a.txt"
+        wanted, path, data = put(FILES | {"set/link": link})
+        refused(lambda: unpack(wanted, path, data), "'set/link' is a link")
         assert tree(data) == {}
 
+    def test_what_a_kill_left_is_cleared(self, put):
+        wanted, path, data = put(FILES)
+        part = data / ".set.tar.gz.part"
+        (part / "set").mkdir(parents=True)
+        (part / "set" / "half").write_bytes(b"half")
+        unpack(wanted, path, data)
+        assert tree(data) == FILES
+        assert not part.exists()
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_links_and_pipes_are_refused(tmp_path, kind):
-    """Members that are no files or folders are refused, wherever they lead."""
-    link = tarfile.TarInfo("set/link")
-    link.type, link.linkname = kind, "a.txt"
-    content = tarred(FILES | {"set/link": link})
-    (tmp_path / "set.tar.gz").write_bytes(content)
-    with pytest.raises(UserError, match="'set/link' is a link"):
-        unpack(archive_of(content), tmp_path / "set.tar.gz", tmp_path / "data")
-    assert tree(tmp_path / "data") == {}
+    def test_too_little_room(self, put, full_disk):
+        wanted, path, data = put(FILES)
+        refused(lambda: unpack(wanted, path, data), "free; make room")
+        assert tree(data) == {}
 
 
 def test_settle_into_a_new_place_is_one_rename(tmp_path, monkeypatch):
@@ -260,7 +240,7 @@ def test_settle_into_a_new_place_is_one_rename(tmp_path, monkeypatch):
 
 def test_what_cannot_be_read_is_no_full_disk(tmp_path):
     """A source that the system refuses is named, and not the folder that it was to be copied to."""
-    refused = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/batch")
+    error = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/batch")
     told = r"^cannot read '/elsewhere/batch' \(Permission denied\)$"
     with pytest.raises(UserError, match=told), writing(tmp_path / "data"):
-        raise refused
+        raise error
