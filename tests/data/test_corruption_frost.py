@@ -1,5 +1,6 @@
 """Frost from pictures: which crops, at which scale and weight, and what is refused."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 
 from benchmark.data.corruptions.frost import SCALES, PhotographedFrost, least_picture_side, load_frost
 from benchmark.data.corruptions.generator import CONSTANTS, corrupt
-from benchmark.errors import UserError
+from invoking import refused
 
 RNG = np.random.default_rng(0)
 IDS = np.arange(40, dtype=np.int64)
@@ -103,8 +104,8 @@ def test_the_least_picture_fits_exactly(side: int, tmp_path: Path) -> None:
     least = least_picture_side(side)
     PhotographedFrost(load(least, least), side)
     for height, width in ((least - 1, least), (least, least - 1)):
-        with pytest.raises(UserError, match=rf"is {width}x{height} pixels; images of side {side} need"):
-            load(height, width)
+        message = rf"is {width}x{height} pixels; images of side {side} need"
+        refused(partial(load, height, width), message)
 
 
 def test_result_does_not_depend_on_batch_or_threads() -> None:
@@ -145,19 +146,15 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 
 def test_unfit_folders_are_refused(tmp_path: Path) -> None:
     """No folder, no picture, a broken one and a small one are each named in one line."""
-
-    def refused(message: str, folder: Path = tmp_path) -> None:
-        with pytest.raises(UserError, match=message):
-            load_frost(folder)
-
-    refused("there is no folder", tmp_path / "none")
-    refused(r"has no \.jpg, \.jpeg or \.png file")
-    (tmp_path / "a.png").write_bytes(b"no picture")
-    refused(r"a\.png' cannot be read as a picture")
-    Image.fromarray(picture(240, 240)).save(tmp_path / "a.png")
-    before, chunk, after = (tmp_path / "a.png").read_bytes().rpartition(b"IDAT")
-    (tmp_path / "a.png").write_bytes(before + chunk.replace(b"D", b"\0") + after)
-    refused(r"a\.png' cannot be read as a picture")
-    Image.fromarray(picture(170, 170)).save(tmp_path / "a.png")
-    refused(r"a\.png' is 170x170 pixels; images of side 64 need at least")
+    load, path = partial(load_frost, tmp_path), tmp_path / "a.png"
+    refused(partial(load_frost, tmp_path / "none"), "there is no folder")
+    refused(load, r"has no \.jpg, \.jpeg or \.png file")
+    path.write_bytes(b"no picture")
+    refused(load, r"a\.png' cannot be read as a picture")
+    Image.fromarray(picture(240, 240)).save(path)
+    before, chunk, after = path.read_bytes().rpartition(b"IDAT")
+    path.write_bytes(before + chunk.replace(b"D", b"\0") + after)
+    refused(load, r"a\.png' cannot be read as a picture")
+    Image.fromarray(picture(170, 170)).save(path)
+    refused(load, r"a\.png' is 170x170 pixels; images of side 64 need at least")
     assert len(load_frost(tmp_path, side=32)[0]) == 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from benchmark.data.corruptions.filters import convolve, gaussian_blur, sample, zoom
+from benchmark.data.corruptions.filters import convolve, sample, zoom
 from benchmark.data.corruptions.generator import CONSTANTS, OPERATIONS, SEVERITY_LEVELS, corrupt
 from benchmark.data.corruptions.weather import MUD, WATER, outlines, relief
 
@@ -46,16 +46,12 @@ def test_zoom_cuts_magnifies_and_trims_whole_pixels(side: int, factor: float) ->
 
 
 def test_filters_agree_with_scipy() -> None:
-    """Convolution, Gaussian blur and bilinear sampling equal scipy's on a random image."""
+    """Convolution and bilinear sampling equal scipy's on a random image."""
     rng = np.random.default_rng(0)
     x, kernel = rng.random((1, 9, 9, 1)), rng.random((3, 5))
     plane = x[0, :, :, 0]
     np.testing.assert_allclose(
         convolve(x, kernel, "reflect")[0, :, :, 0], ndimage.correlate(plane, kernel, mode="mirror")
-    )
-    np.testing.assert_allclose(
-        gaussian_blur(x, 0.7, "edge", 4)[0, :, :, 0],
-        ndimage.gaussian_filter(plane, 0.7, mode="nearest", truncate=4),
     )
     rows, columns = rng.uniform(-12, 20, (2, 1, 9, 9))
     np.testing.assert_allclose(
@@ -81,11 +77,9 @@ def test_speckle_noise_is_proportional_to_the_level(level: int, severity: int) -
 def test_gaussian_blur_is_scipys(side: int, severity: int) -> None:
     """It equals scipy's Gaussian filter with edge pixels repeated and cut at four sigmas."""
     (sigma,) = CONSTANTS["gaussian_blur"][side][severity - 1]
-    images = RNG.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
-    blurred = ndimage.gaussian_filter(images / 255, (0, sigma, sigma, 0), mode="nearest", truncate=4)
-    out = corrupt(images, "gaussian_blur", severity, seed=0, ids=IDS[:2])
-    assert np.abs(out - np.floor(blurred * 255 + 1e-9)).max() <= 1
-    np.testing.assert_allclose(OPERATIONS["gaussian_blur"](images / 255, [], (sigma,)), blurred)
+    x = RNG.random((2, side, side, 3))
+    expected = ndimage.gaussian_filter(x, (0, sigma, sigma, 0), mode="nearest", truncate=4)
+    np.testing.assert_allclose(OPERATIONS["gaussian_blur"](x, [], (sigma,)), expected)
 
 
 @pytest.mark.parametrize("side", [32, 64])

@@ -17,7 +17,6 @@ from benchmark.data.corruptions.published import describe, official, record_hash
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES
 from benchmark.data.info import CIFAR10, CIFAR100, DIGITS, TINY_IMAGENET
-from benchmark.errors import UserError
 from invoking import refused
 
 CIFAR = replace(CIFAR10, classes=3, side=4, augmentation=DIGITS.augmentation)
@@ -324,9 +323,7 @@ class TestWhatIsThere:
     def test_missing_folder(self, info, names, tmp_path):
         """The folder, each archive with its md5, and the command are named."""
         for call in (lambda: official(info, tmp_path), lambda: verify(info.corruptions, tmp_path)):
-            with pytest.raises(UserError) as error:
-                call()
-            said = str(error.value)
+            said = refused(call)
             assert f"'{tmp_path / info.corruptions}' is not there" in said
             get = f"python -m benchmark data get {' '.join(names)}"
             assert said.endswith(f"{get} --data-dir {tmp_path}")
