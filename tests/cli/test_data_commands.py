@@ -23,6 +23,7 @@ from benchmark.data.corruptions import published
 from benchmark.data.corruptions.generator import OPERATIONS, corrupt
 from benchmark.data.get import sha256sums
 from benchmark.data.get.archives import ARCHIVES
+from benchmark.data.get.download import hash_of
 from benchmark.data.get.inventory import archived
 from benchmark.data.info import CIFAR10, CIFAR100, DIGITS
 from benchmark.errors import UserError
@@ -80,6 +81,16 @@ class Place:
         lines = self("list").good().stdout.splitlines()
         split = [line.split(maxsplit=2) for line in lines if line[0] != " "]
         return {name: (state, rest) for name, state, rest in split}
+
+    def elsewhere(self, packed, **more):
+        """The folder CIFAR-10-C, moved out of the data, or an archive of it and of `more` files."""
+        folder = shutil.move(self.data / "CIFAR-10-C", self.beside / "CIFAR-10-C")
+        if not packed:
+            return folder
+        files = more | {path.name: path.read_bytes() for path in folder.glob("*.npy")}
+        archive = self.beside / "mine.tar"
+        archive.write_bytes(tarred({f"CIFAR-10-C/{name}": files[name] for name in files}))
+        return archive
 
     def visible(self):
         """Every file that is not hidden, by its name."""
@@ -305,13 +316,7 @@ class TestImport:
         """What is not the published archive is to be confirmed, and is never taken for it."""
         place("get", "cifar10-c")
         assert published.official(CIFAR10, place.data).verified
-        source = place.beside / "CIFAR-10-C"
-        shutil.move(place.data / "CIFAR-10-C", source)
-        if packed:
-            files = {f"CIFAR-10-C/{path.name}": path.read_bytes() for path in source.glob("*.npy")}
-            (source := place.beside / "mine.tar").write_bytes(
-                tarred(files | {"CIFAR-10-C/more": b"more"})
-            )
+        source = place.elsewhere(packed, more=b"more")
         line = place("import", "cifar10-c", source).refusal
         found = line.rpartition(" ")[2]
         place("import", "cifar10-c", source, "--accept-checksum", found).good()
@@ -333,17 +338,12 @@ class TestImport:
     def test_an_accepted_hash_is_no_excuse_for_wrong_arrays(self, place, name, array, told, packed):
         """Shapes, types and labels are looked at before anything is in place."""
         place("get", "cifar10-c")
-        source = place.beside / "CIFAR-10-C"
-        shutil.move(place.data / "CIFAR-10-C", source)
-        np.save(source / f"{name}.npy", array)
-        files = {f"CIFAR-10-C/{path.name}": path.read_bytes() for path in source.glob("*.npy")}
-        (path := place.beside / "mine.tar").write_bytes(tarred(files))
-        found = hashlib.md5(path.read_bytes()).hexdigest() if packed else sha256sums.sha256_of(source)
-        line = place(
-            "import", "cifar10-c", path if packed else source, "--accept-checksum", found
-        ).refusal
+        np.save(place.data / "CIFAR-10-C" / f"{name}.npy", array)
+        source = place.elsewhere(packed)
+        found = hash_of(source, "md5") if packed else sha256sums.sha256_of(source)
+        line = place("import", "cifar10-c", source, "--accept-checksum", found).refusal
         assert told in line
-        assert str(path if packed else source) in line
+        assert str(source) in line
         assert not (place.data / "CIFAR-10-C").exists()
 
     @pytest.mark.parametrize("name", ["cifar100", "cifar10-c", "tiny-imagenet"])
@@ -550,14 +550,6 @@ def test_progress_is_plain_lines_without_a_terminal(place, monkeypatch):
     assert begun.startswith("cifar-100-python.tar.gz 0.1/")
     size = f"{len(content) / 1e6:,.1f}"
     assert ended == f"cifar-100-python.tar.gz {size}/{size} MB, www.cs.toronto.edu"
-
-
-def test_real_files():
-    """What BENCHMARK_DATA names passes its checks."""
-    named = os.environ.get("BENCHMARK_DATA")
-    if named is None or not cifar.present(CIFAR100, Path(named)):
-        pytest.skip("BENCHMARK_DATA names no folder that holds cifar-100-python")
-    assert "official" in said("data", "verify", "cifar100", "--data-dir", named).good().stdout
 
 
 class TestGenerate:
