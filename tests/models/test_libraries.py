@@ -80,10 +80,6 @@ class TestNames:
         with pytest.raises(UserError, match="digits and underscores; tags of weights and hubs"):
             arch(name)
 
-    def test_other_sources_are_unknown(self):
-        with pytest.raises(UserError, match="unknown architecture"):
-            build("hf-hub:timm/resnet18", CIFAR10)
-
     @pytest.mark.parametrize(
         ("name", "near"),
         [("timm:vit_tiny_patch16_223", "vit_tiny_patch16_224"), ("torchvision:resnet19", "resnet18")],

@@ -124,6 +124,7 @@ class TestNames:
         "name",
         [
             "resnet50", "resnet18-w", "resnet18-w-8", "wrn-34", "wrn-34-w2", "", "ResNet18", "wrn-34-0",
+            "hf-hub:timm/resnet18",
         ],
     )  # fmt: skip
     def test_unknown_name_is_refused_in_one_line(self, name):
