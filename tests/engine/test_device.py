@@ -33,16 +33,10 @@ def test_commands_compute_on_cuda_as_records_say(monkeypatch, name, fixed):
     assert attention == ({kernel: kernel == "math" for kernel in KERNELS} if fixed else {})
 
 
-@pytest.mark.parametrize("name", ["cuda:99999999999", "cuda:300", "cuda:05", "cuda:x"])
-def test_an_index_that_no_device_has(name):
-    """Also one that torch cannot read, or takes for another."""
-    with pytest.raises(UserError, match=f"device '{name}' is not to be had"):
-        devices(name)
-
-
-@pytest.mark.parametrize("name", ["hpu", "meta"])
-def test_a_device_that_only_has_a_name(name):
-    """torch knows it and looks for a module of its maker's, or computes no values on it."""
+@pytest.mark.parametrize("name", ["cuda:99999999999", "cuda:300", "cuda:05", "cuda:x", "hpu", "meta"])
+def test_a_device_that_is_not_there(name):
+    """Nor an index that torch cannot read, or takes for another; nor a device that torch knows and
+    looks for a module of its maker's, or computes no values on."""
     with pytest.raises(UserError, match=f"device '{name}' is not to be had"):
         devices(name)
 
@@ -55,20 +49,20 @@ def test_what_mps_recommends_may_be_exceeded(monkeypatch, taken, free):
     assert free_memory(torch.device("mps")) == free
 
 
-@pytest.mark.parametrize(("given", "free"), [(None, 4), ("1024", 4), ("3", 3), ("x", 4)])
+@pytest.mark.parametrize(
+    ("given", "free"),
+    [
+        ({}, 4),
+        ({"MEM_PER_NODE": "1024"}, 4),
+        ({"MEM_PER_NODE": "3"}, 3),
+        ({"MEM_PER_NODE": "x"}, 4),
+        ({"MEM_PER_CPU": "1", "CPUS_ON_NODE": "3"}, 3),
+    ],
+)
 def test_a_job_has_what_slurm_gives_it(monkeypatch, given, free):
-    """Free memory of the machine, or less where a job may have less."""
+    """Free memory of the machine, or less where a job may have less, in all or by processor."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 2**20))
     monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
-    if given is not None:
-        monkeypatch.setenv("SLURM_MEM_PER_NODE", given)
+    for name, value in given.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
     assert free_memory(torch.device("cpu")) == free * 2**20
-
-
-def test_a_job_has_what_slurm_gives_each_of_its_processors(monkeypatch):
-    """Where memory was asked for by processor."""
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**40))
-    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
-    monkeypatch.setenv("SLURM_MEM_PER_CPU", "512")
-    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "3")
-    assert free_memory(torch.device("cpu")) == 3 * 512 * 2**20
