@@ -182,35 +182,34 @@ def test_surer_where_right(pairs):
     assert np.isclose(values.var() / len(pairs), variance)
 
 
-def test_a_choice_attacks_what_is_left(network, data, tmp_path):
+@pytest.fixture
+def choosing(data, tmp_path):
+    """A function that gives the answers by which an attacked model is chosen, made of a base."""
+    seeds = tuple(run_seed(BASE, run) for run in range(3))
+
+    def answers(attacked, base):
+        worst = WorstCase(base, data.test, data.info.threat, seeds)
+        return worst.answers(attacked, Journal(tmp_path / "some", "x"), "a")
+
+    return answers
+
+
+def test_a_choice_attacks_what_is_left(network, of, choosing):
     """Its answers are those of all parts on all images, though what falls is attacked no more."""
-    attack, seeds = data.info.threat, tuple(run_seed(BASE, run) for run in range(3))
     attacked = Attacked(Hidden(network), network, network)
-    worst = WorstCase(network, data.test, attack, seeds)
-    found = worst.answers(attacked, Journal(tmp_path / "some", "x"), "a")
-    every = evaluation("pgd10x3-adaptive").run(
-        attacked, data, BASE, Journal(tmp_path / "all", "x"), silent
-    )
+    found, every = choosing(attacked, network), of("pgd10x3-adaptive", attacked)
     assert ((found > 0) == evaluation("pgd10x3-adaptive").per_image(every.bits)).all()
-    again = WorstCase(None, data.test, attack, seeds)  # nothing is left to be made
-    assert (again.answers(attacked, Journal(tmp_path / "some", "x"), "a") == found).all()
+    assert (choosing(attacked, None) == found).all()  # nothing is left to be made
 
 
-def test_a_choice_attacks_through_every_part(network, data, tmp_path):
+def test_a_choice_attacks_through_every_part(network, of, choosing):
     """Where the base network is another, the stand-in finds what neither it nor the module does."""
-    attack, seeds = data.info.threat, tuple(run_seed(BASE, run) for run in range(3))
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
-    attacked, found = Attacked(Hidden(network), network, other), {}
-    every = evaluation("pgd10x3-adaptive").run(
-        attacked, data, BASE, Journal(tmp_path / "all", "x"), silent
-    )
-    for name, base in (("other", other), ("none", network)):
-        worst = WorstCase(base, data.test, attack, seeds)
-        seen = Attacked(attacked.model, attacked.stand_in if name == "other" else None, base)
-        found[name] = worst.answers(seen, Journal(tmp_path / name, "x"), name) > 0
-    assert (found["other"] == evaluation("pgd10x3-adaptive").per_image(every.bits)).all()
+    attacked = Attacked(Hidden(network), network, other)
+    found, every = choosing(attacked, other) > 0, of("pgd10x3-adaptive", attacked)
+    assert (found == evaluation("pgd10x3-adaptive").per_image(every.bits)).all()
     without = every.bits["module"] & every.bits["transfer"]
-    assert found["other"].sum() < without.sum()
+    assert found.sum() < without.sum()
 
 
 def test_a_wrong_stand_in_is_refused(of, network):
