@@ -48,9 +48,9 @@ def evaluate(model, data, tmp_path):
     """A function that runs an evaluation by name with a journal of its own or a named one."""
     fresh = itertools.count()
 
-    def run(name, folder=None, progress=silent):
+    def run(name, folder=None, progress=silent, on=data, cell=CELL):
         journal = Journal(tmp_path / (folder or f"fresh-{next(fresh)}"), "of this test")
-        return evaluation(name).run(model, data, CELL, journal, progress)
+        return evaluation(name).run(model, on, cell, journal, progress)
 
     return run
 
@@ -203,11 +203,10 @@ class TestCorruptions:
         assert outcome.value.fraction == pytest.approx(mean, abs=1e-12)
         assert list(outcome.bits) == list(outcome.parts)
 
-    def test_images_do_not_depend_on_the_cell(self, data, model, tmp_path, undisturbed):
+    def test_images_do_not_depend_on_the_cell(self, data, evaluate, undisturbed):
         """The same network as another cell meets the same copies, though they are made anew."""
         cell, name = dataclasses.replace(CELL, seed=7, finetune="rift"), "corruptions-15-gen-v2"
-        again, journal = dataclasses.replace(data), Journal(tmp_path / "other", "x")
-        assert same(evaluation(name).run(model, again, cell, journal, silent), undisturbed[name])
+        assert same(evaluate(name, on=dataclasses.replace(data), cell=cell), undisturbed[name])
 
     @pytest.mark.parametrize("finished", [1, 40, 75])
     def test_killed_between_parts(self, evaluate, monkeypatch, finished, undisturbed):
@@ -231,7 +230,7 @@ class TestCorruptions:
 class TestGenerated:
     """Copies that this suite makes."""
 
-    def test_files_on_disk_are_read_and_change_nothing(self, model, data, tmp_path, undisturbed):
+    def test_files_on_disk_are_read_and_change_nothing(self, evaluate, data, tmp_path, undisturbed):
         """With the files of `data generate` the bits are the same, and no copy is made."""
         write_files(
             data.test.images.numpy(),
@@ -241,23 +240,22 @@ class TestGenerated:
             threads=1,
         )
         stored = dataclasses.replace(data, directory=tmp_path)
-        journal = Journal(tmp_path / "journal", "of this test")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(benchmark.data.corruptions.generator, "corrupt", None)
-            outcome = evaluation("corruptions-15-gen-v2").run(model, stored, CELL, journal, silent)
+            outcome = evaluate("corruptions-15-gen-v2", on=stored)
         assert same(outcome, undisturbed["corruptions-15-gen-v2"])
 
-    def test_frost_pictures_change_frost_alone(self, model, data, tmp_path, undisturbed):
+    def test_frost_pictures_change_frost_alone(self, evaluate, data, tmp_path, undisturbed):
         """With the user's pictures only frost is other, and their hash is told."""
-        chosen, pictures = evaluation("corruptions-15-gen-v2-pictures"), tmp_path / "frost"
+        name, pictures = "corruptions-15-gen-v2-pictures", tmp_path / "frost"
         stored = dataclasses.replace(data, directory=tmp_path)
         with pytest.raises(UserError, match="frost"):
-            chosen.check(stored)
+            evaluation(name).check(stored)
         pictures.mkdir()
         noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
         Image.fromarray(noise).save(pictures / "one.png")
-        chosen.check(stored)
-        outcome = chosen.run(model, stored, CELL, Journal(tmp_path / "j", "x"), silent)
+        evaluation(name).check(stored)
+        outcome = evaluate(name, on=stored)
         expected = undisturbed["corruptions-15-gen-v2"].bits
         other = {name for name in expected if not np.array_equal(expected[name], outcome.bits[name])}
         assert other
@@ -286,11 +284,10 @@ class TestOfficial:
         ("name", "parts"),
         [("corruptions-15", 75), ("corruptions-18", 90), ("corruptions-18-severity-1", 18)],
     )
-    def test_equals_a_naive_count(self, model, published, tmp_path, name, parts):
+    def test_equals_a_naive_count(self, model, evaluate, published, tmp_path, name, parts):
         """Every part is the accuracy on the images of its file and severity; hashes are told."""
-        chosen = evaluation(name)
-        chosen.check(published)
-        outcome = chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), silent)
+        evaluation(name).check(published)
+        outcome = evaluate(name, on=published)
         assert len(outcome.parts) == parts
         for part, bits in outcome.bits.items():
             corruption, severity = part.rsplit("-", 1)
@@ -302,10 +299,9 @@ class TestOfficial:
         assert len(outcome.sources) == len({part.rsplit("-", 1)[0] for part in outcome.parts})
         assert any("of the user's own" in remark for remark in outcome.remarks)
 
-    def test_the_first_images_of_every_severity(self, model, published, tmp_path):
+    def test_the_first_images_of_every_severity(self, model, evaluate, published, tmp_path):
         """`-first-N` judges the first N images of each part, and no others."""
-        chosen = evaluation("corruptions-15-first-9")
-        outcome = chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), silent)
+        outcome = evaluate("corruptions-15-first-9", on=published)
         assert {len(bits) for bits in outcome.bits.values()} == {9} and outcome.value.n == 75 * 9
         copies = np.load(tmp_path / "CIFAR-10-C" / "fog.npy")
         for severity in range(1, 6):
@@ -314,20 +310,20 @@ class TestOfficial:
             assert np.array_equal(outcome.bits[f"fog-{severity}"], expected)
 
     def test_answers_on_files_that_were_replaced_since_a_kill_are_given_again(
-        self, model, published, tmp_path
+        self, evaluate, published, tmp_path
     ):
         """Bits are of the files whose hashes are told, not of those that lay there before, and every
         hash is told."""
-        chosen, path = evaluation("corruptions-15"), tmp_path / "CIFAR-10-C" / "gaussian_noise.npy"
+        path = tmp_path / "CIFAR-10-C" / "gaussian_noise.npy"
         right = path.read_bytes()
         np.save(path, np.zeros_like(np.load(path)))
         with pytest.raises(KeyboardInterrupt):
-            chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), killing(40))
+            evaluate("corruptions-15", "shared", killing(40), published)
         path.unlink()
         path.write_bytes(right)
-        resumed = chosen.run(model, published, CELL, Journal(tmp_path / "j", "x"), silent)
+        resumed = evaluate("corruptions-15", "shared", on=published)
         assert resumed.sources["gaussian_noise"] == hashlib.sha256(right).hexdigest()
-        whole = chosen.run(model, published, CELL, Journal(tmp_path / "w", "x"), silent)
+        whole = evaluate("corruptions-15", on=published)
         assert same(resumed, whole) and resumed.sources == whole.sources and len(whole.sources) == 15
 
     def test_what_is_missing_is_told_before_anything_runs(self, data, published, tmp_path):
