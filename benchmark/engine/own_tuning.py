@@ -43,9 +43,10 @@ def tuned_by(
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "network"))  # what a network draws itself, as in `fit`
         state = own.tune(model.eval(), split, recipe, TuningTask(info, seed, select, progress))
-    state = clone_state(state)
     if {key: x.shape for key, x in state.items()} != {key: x.shape for key, x in before.items()}:
         raise UserError(f"{stage}: {name} returns another network's state; return model.state_dict()")
+    # A loop may average on another device or in double precision; the result is as the network has it.
+    state = clone_state({key: state[key].to(tensor) for key, tensor in before.items()})
     if moved := [key for key in still if not torch.equal(state[key], before[key])]:
         raise UserError(
             f"{stage}: {name} moved '{moved[0]}', which its selector does not name; name it"

@@ -286,6 +286,17 @@ class TestOwnLoopsAreHeld:
                 left.append(torch.initial_seed())
         assert torch.equal(*drawn) and left == [1, 2]
 
+    def test_the_state_is_as_the_network_has_it(self, network, digits):
+        """A loop may average in double precision, or on another device."""
+
+        def tune(model):
+            return {name: x.double() for name, x in model.state_dict().items()}
+
+        fitted, after = self.tuned(network, digits, tune), network.state_dict()
+        assert [*fitted.state] == [*after]
+        for name, tensor in fitted.state.items():
+            assert tensor.dtype == after[name].dtype and torch.equal(tensor, after[name])
+
     def test_another_state_is_refused(self, network, digits):
         """A state with a name too few."""
 
