@@ -1,6 +1,5 @@
 "use strict";
 (() => {
-  const root = document.documentElement;
   const form = document.getElementById("tools");
   const filters = [...form.querySelectorAll("select[data-filter]")];
   const search = form.elements.namedItem("q");
@@ -162,31 +161,6 @@
 
   if (innerWidth < 600) document.getElementById("filters").open = false;
 
-  // --- light and dark ---------------------------------------------------------------------------
-
-  const toggle = document.getElementById("theme");
-  const dark = () =>
-    root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  const say = () => {
-    toggle.textContent = dark() ? "Light" : "Dark";
-    toggle.setAttribute("aria-label", `Switch to ${dark() ? "light" : "dark"} colours`);
-  };
-  const remembered = (value) => {
-    try { // a browser may forbid this to a page from disk
-      if (value) localStorage.setItem("theme", value);
-      return localStorage.getItem("theme");
-    } catch {
-      return null;
-    }
-  };
-  if (["dark", "light"].includes(remembered())) root.dataset.theme = remembered();
-  toggle.addEventListener("click", () => {
-    root.dataset.theme = dark() ? "light" : "dark";
-    remembered(root.dataset.theme);
-    say();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", say);
-
   let opened = [];
   window.addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
@@ -194,6 +168,5 @@
   });
   window.addEventListener("afterprint", () => opened.forEach((one) => (one.open = false)));
 
-  say();
   restore();
 })();
