@@ -251,12 +251,6 @@ def test_a_phone_shows_cards(page: Any, colours: str) -> None:
     assert "Adv" in page.execute_script(label, value)
 
 
-def test_few_notes_are_seen(page: Any) -> None:
-    """At most five notes lie outside of a fold."""
-    notes = page.find_elements("css selector", ".notes p, .notes li")
-    assert sum(note.is_displayed() for note in notes) <= 5 < len(notes)
-
-
 def luminance(colour: str) -> float:
     """Relative luminance of `rgb(r, g, b)` (WCAG 2.1)."""
     channels = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]

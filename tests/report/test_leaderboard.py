@@ -481,6 +481,16 @@ def test_a_warning_stays_in_the_row_of_every_entry(store):
     assert ["| warning |" in row for row in rows] == [True]
 
 
+def test_what_holds_for_every_entry_of_a_board_is_seen(store):
+    """On the page it is in no fold, however many boards stand before it."""
+    scales = {name: replace(BY_HAND, name=name) for name in "abcdef"}
+    for known in scales.values():
+        for tuning in ("none", "rift"):
+            write_record(store, cell_at(tuning, scale=known), "clean", 900, scale=known)
+    page = html(board_of(store, scales=scales))
+    assert page.count('<p class="warn">every entry: 1 of the scale') == len(scales)
+
+
 def test_nothing_is_common_to_a_single_entry(store):
     """A board of one entry has all flags in its row, and says nothing of every entry."""
     write_record(store, cell_at("rift"), "pgd10x3", 500)

@@ -14,9 +14,6 @@ from benchmark.report.leaderboard import wording
 from benchmark.report.leaderboard.scatter import scatter
 from benchmark.report.leaderboard.schema import Board, BoardEntry, Column, Leaderboard
 
-SEEN = 5
-"""Notes on the page that are seen at once; the others are folded."""
-
 
 def html(shown: Leaderboard, name: str = "leaderboard") -> str:
     """The page, beside its data `name`.json and .csv. Whatever comes from records is escaped."""
@@ -32,13 +29,11 @@ def html(shown: Leaderboard, name: str = "leaderboard") -> str:
         finalize=lambda value: line(value) if type(value) is str else value,
     )
     environment.filters |= {"key": _key, "head": _head, "protocol": _protocol, "scatter": scatter}
-    remarks = [(board.id, remark) for board in shown.boards for remark in wording.remarks(board)]
     return environment.get_template("page.html.j2").render(
         shown=shown,
         name=name,
         wording=wording,
         frame=scatters,
-        seen=remarks[:SEEN],
         selects=_selects(shown.boards),
         left_out=wording.left_out(shown),
         is_safe=is_safe,
