@@ -21,14 +21,14 @@ from benchmark.records.store import Store
 from benchmark.report.estimates import Estimate
 from benchmark.report.figures import FIGURES
 from benchmark.report.figures.bars import CriticalityBars, ModuleOverSeeds, axis_of_mrc, ranked
-from benchmark.report.figures.curves import Curves, TuningCurve
+from benchmark.report.figures.curves import TuningCurve
 from benchmark.report.figures.damage import Damage, DamagedModule, spearman
 from benchmark.report.figures.draw import LEAST, MOST, draw, laid_out
 from benchmark.report.figures.figure import Picture
 from benchmark.report.intervals import Interval, wilson
 from benchmark.report.tables.audit import AUDITED, audit
 from benchmark.report.view import View
-from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_record
+from handmade import AUDIT_BY_HAND, BY_HAND, cell_at, write_audit, write_records
 
 TWO = replace(BY_HAND, archs=("resnet18-w8",), seeds=(0, 1), criticality={"images": 64})
 TUNINGS = ("rift", "robust-critical", "last-layer", "random-layer", "all-layers")
@@ -62,7 +62,7 @@ def write_curves(store: Store, tunings: Sequence[str] = TUNINGS) -> None:
             points = curve(
                 (clean, clean + step, clean + 2 * step), (robust, robust + 1, robust - 4 * step)
             )
-            cell = cell_at(f"{tuning}-curve", seed, scale=TWO)
+            cell = cell_at(f"{tuning}-curve", seed)
             write_making(store, cell, curve=points, alpha=0.5, modules=[MODULES[seed]])
 
 
@@ -75,14 +75,7 @@ def write_criticality(
     """The criticality of `MODULES` for each seed; `bound` is whether the constraint was active."""
     for seed, values in enumerate(mrc):
         entries = [measured_entry(*each) for each in zip(MODULES, values, bound[seed], strict=True)]
-        write_making(store, cell_at(name, seed, scale=TWO), criticality=entries)
-
-
-def write_accuracies(store: Store, finetune: str, seed: int, clean: int, robust: int) -> None:
-    """Right answers to 1000 images."""
-    cell = cell_at(finetune, seed, scale=TWO)
-    write_record(store, cell, "clean", clean, scale=TWO)
-    write_record(store, cell, "pgd10x3", robust, scale=TWO)
+        write_making(store, cell_at(name, seed), criticality=entries)
 
 
 def write_damage(
@@ -91,10 +84,10 @@ def write_damage(
     """Module i of `MODULES` loses i (seed 0) or 3i (seed 1) and gains 10 images of 1000."""
     write_criticality(store, mrc=mrc)
     for seed in TWO.seeds:
-        write_accuracies(store, "none", seed, 900, 500)
+        write_records(store, cell_at("none", seed), {"clean": 900, "pgd10x3": 500}, TWO)
         for module in modules:
-            lost = MODULES.index(module) * (1 + 2 * seed)
-            write_accuracies(store, f"module-{module}-alpha-1", seed, 910, 500 - lost)
+            after = {"clean": 910, "pgd10x3": 500 - MODULES.index(module) * (1 + 2 * seed)}
+            write_records(store, cell_at(f"module-{module}-alpha-1", seed), after, TWO)
 
 
 def picture_of(name: str, store: Store, scale: Scale = TWO) -> Picture:
@@ -159,7 +152,6 @@ def test_seeds_are_moved_as_a_whole(store):
     """Every moved line starts at the mean AT point and keeps its shape, and their mean is the mean."""
     write_curves(store)
     picture = picture_of("figure1", store)
-    assert isinstance(picture, Curves)
     assert picture.floor == pytest.approx(picture.base[1] - 0.001)
     for tuning in picture.tunings:
         moved = tuning.aligned
@@ -171,10 +163,9 @@ def test_seeds_are_moved_as_a_whole(store):
 def test_a_tuning_of_some_seeds_is_left_out_by_name(store):
     """A missing seed or a curve with a gap leaves a tuning out; the caption names the cells."""
     write_curves(store, ("rift", "last-layer"))
-    write_making(store, cell_at("all-layers-curve", 0, scale=TWO), curve=curve((1, 2, 3), (1, 2, 3)))
+    write_making(store, cell_at("all-layers-curve", 0), curve=curve((1, 2, 3), (1, 2, 3)))
     for seed, gap in enumerate((None, 200)):
-        cell = cell_at("robust-critical-curve", seed, scale=TWO)
-        write_making(store, cell, curve=curve((1, 2, 3), (1, gap, 3)))
+        write_making(store, cell_at("robust-critical-curve", seed), curve=curve((1, 2, 3), (1, gap, 3)))
     assert {row["tuning"] for row in rows_of("figure1", store)} == {"rift", "last-layer"}
     *_, note = picture_of("figure1", store).notes
     place = "by-hand/digits/resnet18-w8/pgd-at"
@@ -333,7 +324,6 @@ def test_modules_without_records_keep_their_rank_free(store):
     """A module that is missing is named and leaves the rank of the others as it is."""
     write_damage(store, ("conv1", "layer4.1.conv2"))
     picture = picture_of("figure-damage", store)
-    assert isinstance(picture, Damage)
     assert [(module.rank, module.measured.module) for module in picture.modules] == [
         (3, "conv1"),
         (4, "layer4.1.conv2"),
@@ -346,7 +336,6 @@ def test_damage_is_of_modules_that_are_ranked(store):
     """A module with a failed or diverged ascent is named and left out of ranks and correlations."""
     write_damage(store, mrc=((0.5, None, 1.0, -0.1), (0.5, 0.1, 1.0, 0.1)))
     picture = picture_of("figure-damage", store)
-    assert isinstance(picture, Damage)
     ranks = [(module.rank, module.measured.module) for module in picture.modules]
     assert (ranks, picture.count) == ([(1, "conv1"), (2, "layer4.1.conv2")], 2)
     assert "diverged in some seed, left out: layer1.0.conv1\n" in picture.caption
@@ -366,7 +355,7 @@ def test_damage_needs_base_criticality_and_a_module(store, missing):
     """Without the base model, the criticality or any module there is nothing to compare."""
     write_damage(store, MODULES if missing != "modules" else ())
     if missing != "modules":
-        path = store.record_path(cell_at(missing, 1, scale=TWO), "clean")
+        path = store.record_path(cell_at(missing, 1), "clean")
         (path.with_stem("making") if missing == "rift" else path).unlink()
     with pytest.raises(UserError, match="figure-damage has nothing complete to show"):
         picture_of("figure-damage", store)
@@ -382,7 +371,6 @@ def test_equal_means_over_seeds_are_ties():
     picture = Damage("figure-damage", "title", "model", (0, 1), (), tuple(modules), 3)
     assert "has rank 1 by Std gained (1 is the most) and 1 by Adv lost" in picture.least
     of_loss, _ = picture.with_mrc
-    assert of_loss is not None
     assert of_loss.rho == pytest.approx(0.75**0.5)  # ranks 1, 2, 3 and 1.5, 1.5, 3
 
 
@@ -575,7 +563,7 @@ def test_all_layers_do_not_widen_the_panel(store):
     write_curves(store, TUNINGS[:-1])
     for seed, lost in enumerate((150, 200)):
         points = curve((400, 420, 440), (250, 200, 250 - lost))
-        write_making(store, cell_at("all-layers-curve", seed, scale=TWO), curve=points)
+        write_making(store, cell_at("all-layers-curve", seed), curve=points)
     picture = picture_of("figure1", store)
     assert picture.tunings[-1].whole_network
     (axes,) = picture.figure().axes
@@ -603,7 +591,7 @@ def test_intervals_over_seeds_are_of_the_change(store):
     """At alpha 1 the seeds gain 1 and 3 points; where they agree exactly there is no interval."""
     for seed, change in enumerate((5, 15)):
         points = curve((400, 400, 400 + change), (250, 250, 250))
-        write_making(store, cell_at("rift-curve", seed, scale=TWO), curve=points)
+        write_making(store, cell_at("rift-curve", seed), curve=points)
     last = only(rows_of("figure1", store), tuning="rift", seed="mean", alpha="1.0")[0]
     half = 12.7062047 * 0.01  # the t quantile of one degree of freedom, and the standard error
     ends = float(last["clean_low"]), float(last["clean_high"])
@@ -616,7 +604,7 @@ def test_intervals_over_seeds_are_of_the_change(store):
 
 def test_epochs_of_training_and_fine_tuning(store):
     """The CSV has every epoch of both; what was not judged is blank, and has no dot."""
-    base, judged = cell_at(scale=TWO), Count(k=40, n=50)
+    base, judged = cell_at(), Count(k=40, n=50)
     for seed in TWO.seeds:
         log = [
             EpochLog(epoch=e, loss=3.0 - e, lr=0.1 * e, selection=judged if e == 2 else None)
@@ -629,11 +617,11 @@ def test_epochs_of_training_and_fine_tuning(store):
         ("AT", 2, 1.0, 0.8),
     ] * 2
     assert picture.notes[-1].startswith("left out, because cells are missing or stale: by-hand/")
-    one = FIGURES["figure-training"].build(View(store, replace(TWO, seeds=TWO.seeds[:1])))
+    one = picture_of("figure-training", store, replace(TWO, seeds=TWO.seeds[:1]))
     for shown, bars in ((picture, 0), (one, 1)):
         assert sum(note.startswith("bars: 95 %") for note in shown.notes) == bars
     for seed in TWO.seeds:
-        write_making(store, cell_at("rift", seed, scale=TWO))
+        write_making(store, cell_at("rift", seed))
     picture = picture_of("figure-training", store)
     panels = picture.figure().axes
     assert [axes.get_ylabel() for axes in panels] == [
@@ -649,7 +637,7 @@ def test_weights_of_a_checkpoint_have_no_epochs(store):
     scale = starting_from(SCALES["narrow"], ["narrow-cifar10-resnet18-w16-pgd-at-seed0"])
     (name,) = scale.key_names
     write_making(store, Cell(name, "cifar10", "resnet18-w16", "pgd-at", "rift", 0), scale=scale)
-    notes = FIGURES["figure-training"].build(View(store, scale)).notes
+    notes = picture_of("figure-training", store, scale).notes
     assert any(
         each.endswith("weights of a checkpoint, whose epochs are not on record") for each in notes
     )
@@ -660,9 +648,8 @@ def test_gains_are_those_of_the_audit(store):
     """A dot for each fine-tuning and evaluation at the audit's difference, filled where no interval
     contains zero; what has no record is left out by name."""
     write_audit(store)
-    view = View(store, AUDIT_BY_HAND)
-    picture = FIGURES["figure-audit"].build(view)
-    table = audit(view)
+    picture = picture_of("figure-audit", store, AUDIT_BY_HAND)
+    table = audit(View(store, AUDIT_BY_HAND))
     rows = {(row["fine-tuning"], row["column"]): row for row in picture.rows()}
     for row in table.rows:
         for column, number in zip(table.columns, row.numbers, strict=True):
@@ -684,7 +671,7 @@ def test_gains_are_those_of_the_audit(store):
     for seed in AUDIT_BY_HAND.seeds:
         for name in AUDIT_BY_HAND.evaluations:
             store.record_path(cell_at("bn-only", seed, scale=AUDIT_BY_HAND), name).unlink()
-    fewer = FIGURES["figure-audit"].build(View(store, AUDIT_BY_HAND))
+    fewer = picture_of("figure-audit", store, AUDIT_BY_HAND)
     assert "bn-only" not in {row["fine-tuning"] for row in fewer.rows()}
     assert "bn-only/seed0" in fewer.notes[-1]
     assert draw(fewer) == draw(fewer)
