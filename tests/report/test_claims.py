@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -302,6 +303,16 @@ def test_the_first_images_stand_in_and_are_named(store):
     findings = found_in(store, scale)
     (line,) = cases(findings, "C12")
     assert (line.verdict, line.why.endswith("AutoAttack is autoattack-first-100")) == (HOLDS, True)
+
+
+def test_growth_on_the_first_images_is_named_so(store):
+    """As any other direction that fewer images show."""
+    archs, name = ("resnet18-w8", "resnet34-w8"), "clean-first-100"
+    scale = replace(ONE, archs=archs, datasets=("cifar10",), evaluations=(name,))
+    for arch, finetune, seed in product(archs, ("none", "rift"), scale.seeds):
+        write_record(store, cell_at(finetune, seed, arch, scale, "cifar10"), name, 80, 100, scale)
+    (line,) = cases(found_in(store, scale), "C10")
+    assert line.why.endswith("; Std is clean-first-100")
 
 
 def test_each_column_that_a_scale_lacks_is_named(store):

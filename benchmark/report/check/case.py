@@ -12,7 +12,7 @@ from benchmark.report.check.published_schema import Published
 from benchmark.report.check.verdicts import Bound, Decision, Finding, Verdict
 from benchmark.report.estimates import Estimate
 from benchmark.report.intervals import over_seeds
-from benchmark.report.view import Missing, Setting, View, warned
+from benchmark.report.view import Found, Missing, Setting, View, warned
 
 PGD_AT = "pgd-at"
 RIFT, RIFT_1 = "rift", f"rift{ALPHA_1}"
@@ -59,8 +59,7 @@ class Case:
         if isinstance(found, Missing):
             return self.missing(place, what, found)
         verdict, why = bound.decide(found.estimate)
-        if found.label != role:
-            why += f"; {role} is {found.name}"
+        why += stands_in(found, role)
         shown = found.estimate
         return self.line(
             place, what, (verdict, why), found.warnings, ours=shown, signed=True, behind=found.behind
@@ -83,6 +82,11 @@ class Case:
         decision, ours = decide(makings)
         behind = self.view.making_hashes(list(makings))
         return self.line(place, what, decision, ours=ours, behind=behind, **shown)
+
+
+def stands_in(found: Found, role: str) -> str:
+    """Name the evaluation behind `found` where the column `role` is another one by its name."""
+    return "" if found.label == role else f"; {role} is {found.name}"
 
 
 def by_seed(values: Sequence[float], sources: Sequence[str]) -> Estimate:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.records.cells import BASE
-from benchmark.report.check.case import PGD_AT, RIFT, RIFT_1, Case, by_seed, every
+from benchmark.report.check.case import PGD_AT, RIFT, RIFT_1, Case, by_seed, every, stands_in
 from benchmark.report.check.claims_of_finetuning import c3, c7, c8, c9, c9_summary
 from benchmark.report.check.claims_of_rivals import c15, c16, c17
 from benchmark.report.check.claims_of_theorems import c13, c14
@@ -115,8 +115,10 @@ def _growth(case: Case, small: Setting, large: Setting) -> Finding:
     growth = by_seed([of_large - of_small for of_small, of_large in pairs], sources)
     of_bases = (*case.view.warnings(small), *case.view.warnings(large))
     warnings = [*of_bases, *before.warnings, *after.warnings]
-    decision, behind = GROWTH[small.dataset].decide(growth), {**before.behind, **after.behind}
-    return case.line(where, what, decision, warnings, ours=growth, signed=True, behind=behind)
+    verdict, why = GROWTH[small.dataset].decide(growth)
+    why += "".join(dict.fromkeys(stands_in(found, "Std") for found in (before, after)))
+    behind = {**before.behind, **after.behind}
+    return case.line(where, what, (verdict, why), warnings, ours=growth, signed=True, behind=behind)
 
 
 def c11(case: Case) -> list[Finding]:
