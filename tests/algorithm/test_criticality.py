@@ -77,6 +77,7 @@ class TestOracle:
             (CriticalitySettings(lr=1.0, steps=3, batch_size=64), False),
             (CriticalitySettings(lr=0.03, steps=3, batch_size=64), True),
             (OfficialCriticality(lr=1.0, steps=4, batch_size=40), False),
+            (OfficialCriticality(lr=0.03, steps=4, batch_size=40), True),
         ],
     )
     def test_all_modules_agree(self, model, split, journal, plain_pgd, settings, some_stay_inside):
