@@ -31,3 +31,9 @@ def method(name: str) -> Method:
     if name not in METHODS:
         raise unknown("AT method", name, METHODS)
     return METHODS[name]
+
+
+def adversarial(name: str) -> bool:
+    """Whether the method `name` crafts adversarial examples, as all do but those that select by clean
+    accuracy. One that is not known here, of a plug-in, is taken for adversarial."""
+    return name not in METHODS or METHODS[name].selects_by == "robust"

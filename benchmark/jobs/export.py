@@ -12,7 +12,7 @@ import safetensors.torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from baselines import method
+from baselines import adversarial, method
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.checkpoints.networks import normalization_of
 from benchmark.checkpoints.registry import registry, registry_file
@@ -166,7 +166,7 @@ def _entry(
     cell, base = making.cell.cell, base_spec(making.spec)
     info, data = dataset_info(cell.dataset), base["dataset"]
     known = registry().get(origin.name) if origin else None
-    clean = method(cell.method).selects_by == "clean"
+    clean = not adversarial(cell.method)
     try:
         return CheckpointEntry(
             name=name,

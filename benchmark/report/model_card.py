@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines import METHODS, method
+from baselines import adversarial, method
 from benchmark.checkpoints.entry import CheckpointEntry
 from benchmark.data import dataset_info
 from benchmark.evaluation import evaluation
@@ -49,7 +49,7 @@ def model_card(entry: CheckpointEntry, making: Making, records: Sequence[Record]
         info=dataset_info(entry.dataset),
         arch=arch(entry.arch).label,
         method=method(cell.method).label,
-        attacked=_attacked(cell.method),
+        attacked=adversarial(cell.method),
         choice=CHOICE[entry.selects_on],
         made=making.provenance,
         is_module=isinstance(making.details, Applied),
@@ -85,7 +85,7 @@ def how_made(making: Making) -> Iterator[str]:
         yield (
             f"trained for {len(details.epochs)} epochs; epoch {details.best_epoch} was kept, by "
             f"{details.best.k} of {details.best.n} images right"
-            f"{' under PGD-10' if _attacked(making.cell.method) else ''}"
+            f"{' under PGD-10' if adversarial(making.cell.method) else ''}"
         )
     if recipe := base_spec(making.spec).get("recipe"):
         values = {name: value for name, value in recipe.items() if name not in ("type", "version")}
@@ -93,15 +93,9 @@ def how_made(making: Making) -> Iterator[str]:
             f"{name} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
             for name, value in values.items()
         )
-        kind = "adversarial training" if _attacked(making.cell.method) else "training"
+        kind = "adversarial training" if adversarial(making.cell.method) else "training"
         yield f"recipe of the {kind}: {', '.join(parts)}"
     yield f"spec hash `{making.spec_hash}`, weights hash `{making.provenance.weights_sha256}`"
-
-
-def _attacked(base: str) -> bool:
-    """Whether the training method `base` crafts adversarial examples."""
-    trained = METHODS.get(base)
-    return trained is None or trained.selects_by != "clean"
 
 
 def base_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -121,7 +115,7 @@ def _limits(entry: CheckpointEntry, cell: Cell, records: Sequence[Record]) -> It
         )
     yield (
         f"No defence beyond Linf perturbations of {entry.eps}, and certified against none of them."
-        if _attacked(cell.method)
+        if adversarial(cell.method)
         else "No defence against perturbations: trained on clean images only."
     )
     yield "A subject of experiments about robustness, not a classifier for use."

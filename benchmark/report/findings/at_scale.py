@@ -6,7 +6,7 @@ from typing import Self
 
 from tabulate import tabulate
 
-from baselines import METHODS
+from baselines import adversarial
 from benchmark.algorithm.tunings import ALPHA_1
 from benchmark.data import dataset_info
 from benchmark.models import arch
@@ -151,19 +151,19 @@ def _made(store: Store, name: str) -> str:
     cells = [cell for cell in store.cells_on_disk() if cell.scale == name]
     files = [file for cell in cells for file in store.of(cell)]
     records = sum(isinstance(file, Record) for file in files)
-    trained = [file for file in files if isinstance(file, Making) and _adversarial(file)]
+    trained = [
+        file
+        for file in files
+        if isinstance(file, Making)
+        and isinstance(file.details, Training)
+        and adversarial(file.cell.method)  # not the clean network of a mix
+    ]
     hours = sum(file.provenance.seconds for file in trained) / 3600
     places = sorted({_place(file.provenance) for file in files})
     models = len({replace(cell, seed=0) for cell in cells})  # seeds are no further models
     trainings = f", {len(trained)} adversarial training{'s' * (len(trained) > 1)} in {hours:.1f} hours"
     made = f"{models} models with {records} records{trainings if trained else ''}"
     return f"{made}; made on {', '.join(places)}."
-
-
-def _adversarial(making: Making) -> bool:
-    """Whether it is of an adversarial training, as that of a mix's clean network is not."""
-    used = METHODS.get(making.cell.method)
-    return isinstance(making.details, Training) and (used is None or used.selects_by == "robust")
 
 
 def _place(made: Provenance) -> str:
